@@ -1,0 +1,38 @@
+//! Why a connection ends.
+
+use std::fmt;
+use std::io;
+
+/// Why a connection ends. What goes wrong with one peer is a value of this type,
+/// never an error that could end the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer has closed its side.
+    PeerClosed,
+    /// Reading or writing failed: the peer has reset the connection, vanished,
+    /// or cannot be reached any more.
+    Lost(io::ErrorKind),
+    /// The peer did not read, and is owed more than the bound.
+    BacklogFull,
+    /// The peer speaks HTTP.
+    HttpRequest,
+    /// The room did not take it in.
+    Refused,
+    /// The server is ending.
+    Shutdown,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerClosed => f.write_str("it closed the connection"),
+            Self::Lost(kind) => write!(f, "the connection was lost: {kind}"),
+            Self::BacklogFull => {
+                f.write_str("it does not read, and more waits for it than the bound")
+            }
+            Self::HttpRequest => f.write_str("it sent an HTTP request"),
+            Self::Refused => f.write_str("it was refused"),
+            Self::Shutdown => f.write_str("the server is ending"),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! One socket: the stream, its line decoder, its write queue, and what is known
+//! of its readiness.
+//!
+//! A connection does the reading and writing for one client and says what came
+//! of it; who gets what, and when a connection is dropped, is decided elsewhere.
+//! It is kept small, for a room may hold many: it owns no read buffer, and no
+//! heap memory at all while its client is idle and owed nothing.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+
+use crate::close::CloseReason;
+use crate::line::LineDecoder;
+use crate::turn::{Edits, Part, Turn};
+use crate::write_queue::{Flushed, Frame, WriteQueue};
+
+/// The most that may wait for one client; past it the client is dropped. The
+/// text itself is kept once, however many clients it waits for.
+pub const MAX_BACKLOG_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most that is written to one client that catches up before it is the next
+/// one's turn.
+pub const WRITE_BUDGET_BYTES: usize = 256 * 1024;
+
+/// A socket that does not block, or what stands for one in a test.
+pub trait Stream: Read + Write {
+    /// Ends our side: the peer reads to the end of what was written. What the
+    /// peer still sends can still be read.
+    fn shutdown_write(&self) -> io::Result<()>;
+}
+
+impl Stream for mio::net::TcpStream {
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+/// What came of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes; there may be more.
+    Bytes(usize),
+    /// Nothing for now. The next edge will tell.
+    WouldBlock,
+    /// The peer will send no more.
+    End,
+    /// The connection is broken.
+    Failed(io::ErrorKind),
+}
+
+/// How far a connection is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// In the room.
+    Open,
+    /// Out of the room: it is written what it is owed, and no more is added.
+    Flushing,
+    /// It has all it is owed and our side is shut down. Until the peer ends its
+    /// side too, its input is read and dropped: were a socket with unread input
+    /// closed, the kernel would reset the connection, and the peer could lose
+    /// what it was owed (RFC 2525, section 2.17).
+    Lingering,
+}
+
+/// One client's socket and what belongs to it.
+#[derive(Debug)]
+pub struct Connection<S> {
+    stream: S,
+    /// Cuts what the client sends into lines.
+    pub decoder: LineDecoder,
+    queue: WriteQueue,
+    /// Tells this connection from an earlier one that had the same slab key.
+    pub serial: u32,
+    /// How far it is on its way out.
+    pub phase: Phase,
+    /// Why it is to leave at the end of the turn, if it is.
+    pub leaving: Option<CloseReason>,
+    /// Whether it stands in the list of those to be read.
+    pub in_read_list: bool,
+    /// Whether it stands in the list of those to be flushed.
+    pub in_flush_list: bool,
+    /// Whether it has taken some of its backlog since this was last cleared.
+    pub progressed: bool,
+    /// The last write did not block, so the next may be tried.
+    writable: bool,
+    /// Nothing more will come from the peer.
+    read_ended: bool,
+    /// The peer can be sent nothing more. Invariant: the queue is empty then.
+    write_ended: bool,
+}
+
+impl<S: Stream> Connection<S> {
+    /// A connection on a fresh `stream`. `serial` tells it from others that had
+    /// its key before.
+    pub fn new(stream: S, serial: u32, max_line_bytes: u32) -> Self {
+        Self {
+            stream,
+            decoder: LineDecoder::new(max_line_bytes),
+            queue: WriteQueue::new(),
+            serial,
+            phase: Phase::Open,
+            leaving: None,
+            in_read_list: false,
+            in_flush_list: false,
+            progressed: false,
+            writable: true,
+            read_ended: false,
+            write_ended: false,
+        }
+    }
+
+    /// The socket.
+    pub fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Whether it is in the room, and stays there as far as is known.
+    pub fn is_member(&self) -> bool {
+        self.phase == Phase::Open && self.leaving.is_none()
+    }
+
+    /// Whether the end of what the peer sends has been read.
+    pub fn read_ended(&self) -> bool {
+        self.read_ended
+    }
+
+    /// Whether nothing waits to be written.
+    pub fn is_flushed(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether more waits to be written than may.
+    pub fn exceeds_backlog(&self) -> bool {
+        self.queue.queued_bytes() > MAX_BACKLOG_BYTES
+    }
+
+    /// Gives the connection up, in both directions.
+    pub fn break_off(&mut self) {
+        self.read_ended = true;
+        self.end_writing();
+    }
+
+    /// Reads once; after an interruption, again.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
+        if self.read_ended {
+            return Received::End;
+        }
+        match retry_interrupted(|| self.stream.read(buffer)) {
+            Ok(0) => {
+                self.read_ended = true;
+                Received::End
+            }
+            Ok(count) => Received::Bytes(count),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && !self.write_ended => {
+                Received::WouldBlock
+            }
+            Err(e) => {
+                self.break_off();
+                Received::Failed(match e.kind() {
+                    // Whom we cannot write to we read only to the end of what
+                    // had arrived: half a connection is none.
+                    io::ErrorKind::WouldBlock => io::ErrorKind::BrokenPipe,
+                    kind => kind,
+                })
+            }
+        }
+    }
+
+    /// Notes that the socket is said to take data again. True when there is
+    /// something to flush.
+    pub fn mark_writable(&mut self) -> bool {
+        self.writable = true;
+        !self.queue.is_empty()
+    }
+
+    /// Sends the shared text of the turn as it stands: straight from there to
+    /// the kernel, and only what the kernel does not take is queued.
+    ///
+    /// # Errors
+    ///
+    /// Here and in the other methods that write: the peer can be sent nothing
+    /// more, and what was queued is dropped. What it sent before may still be
+    /// there to be read.
+    pub fn send_shared(&mut self, turn: &Turn) -> io::Result<Flushed> {
+        if self.write_ended {
+            return Ok(Flushed::All);
+        }
+        let text = turn.shared();
+        let mut written = 0;
+        if self.writable && self.queue.is_empty() {
+            match retry_interrupted(|| self.stream.write(text)) {
+                Ok(count) if count == text.len() => return Ok(Flushed::All),
+                Ok(count) => written = count,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(e) => return Err(self.write_failed(e)),
+            }
+        }
+        self.queue.push(turn.frame(), written..text.len());
+        self.flush()
+    }
+
+    /// Sends the turn to a reader for whom it has exceptions.
+    pub fn send_edited(&mut self, turn: &Turn, edits: Edits<'_>) -> io::Result<Flushed> {
+        if self.write_ended {
+            return Ok(Flushed::All);
+        }
+        for part in turn.parts(edits) {
+            match part {
+                Part::Shared(range) if range.is_empty() => {}
+                Part::Shared(range) => self.queue.push(turn.frame(), range),
+                Part::Private(frame) => self.queue.push_frame(frame),
+            }
+        }
+        self.flush()
+    }
+
+    /// Sends `frame` to this client alone, at once.
+    pub fn send_frame(&mut self, frame: &Frame) -> io::Result<Flushed> {
+        self.queue.push_frame(frame);
+        self.flush()
+    }
+
+    /// Writes what waits, as far as the socket takes it and the write budget
+    /// goes. After [`Flushed::BudgetSpent`] no edge will come: flush again.
+    pub fn flush(&mut self) -> io::Result<Flushed> {
+        if !self.writable {
+            return Ok(Flushed::Blocked);
+        }
+        let before = self.queue.queued_bytes();
+        match self.queue.flush(&mut self.stream, WRITE_BUDGET_BYTES) {
+            Ok(flushed) => {
+                self.progressed |= self.queue.queued_bytes() < before;
+                self.writable = flushed != Flushed::Blocked;
+                Ok(flushed)
+            }
+            Err(e) => Err(self.write_failed(e)),
+        }
+    }
+
+    /// Ends our side of the connection.
+    pub fn shutdown_write(&mut self) {
+        // An error means that the peer is gone already; reading will say so.
+        let _ = self.stream.shutdown_write();
+    }
+
+    fn write_failed(&mut self, error: io::Error) -> io::Error {
+        self.end_writing();
+        error
+    }
+
+    fn end_writing(&mut self) {
+        self.write_ended = true;
+        self.queue.clear();
+    }
+}
+
+/// Calls `io` until it is not interrupted by a signal.
+fn retry_interrupted<T>(mut io: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match io() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! What can go wrong for the person who started the program, and the exit codes.
+//!
+//! Each message says what happened, to what, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use rustix::io::Errno;
+
+/// How the program ends, as other programs see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All was done.
+    Success = 0,
+    /// Something went wrong that has no code of its own.
+    Failure = 1,
+    /// The command line was wrong. clap uses the same code.
+    Usage = 2,
+    /// The client reached no server.
+    CannotConnect = 3,
+    /// The server went away before the client was done.
+    ConnectionLost = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error that ends the program.
+#[derive(Debug)]
+pub enum Error {
+    /// The server cannot listen there.
+    Listen {
+        /// Where it was told to listen.
+        address: SocketAddr,
+        /// Why it cannot.
+        source: io::Error,
+    },
+    /// The poll does not work, or something cannot be registered with it.
+    Poll(io::Error),
+    /// A host name could not be turned into addresses.
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// None of a host's addresses took the connection.
+    Connect {
+        /// The host as it was given.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// What came of each address, in the order tried.
+        attempts: Vec<(SocketAddr, io::Error)>,
+    },
+    /// The server closed the connection, or it broke.
+    ConnectionLost {
+        /// Where the server was.
+        server: SocketAddr,
+        /// What the connection died of; `None` when the server ended it.
+        source: Option<io::Error>,
+        /// Whether something typed may not have got there.
+        unsent: bool,
+    },
+    /// Standard input cannot be read.
+    ReadInput(io::Error),
+    /// Standard output cannot be written.
+    WriteOutput(io::Error),
+}
+
+impl Error {
+    /// With which code the program ends.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Listen { .. } | Self::Poll(_) | Self::ReadInput(_) | Self::WriteOutput(_) => {
+                Exit::Failure
+            }
+            Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
+            Self::ConnectionLost { .. } => Exit::ConnectionLost,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, source } => {
+                write!(
+                    f,
+                    "cannot listen on {address}: {}",
+                    ListenProblem(*address, source)
+                )
+            }
+            Self::Poll(source) => write!(f, "cannot wait for events: {source}"),
+            Self::Resolve { host, source } => write!(
+                f,
+                "cannot connect to {host}: its address is not known ({source}); check the name, or give an IP address"
+            ),
+            Self::Connect {
+                host,
+                port,
+                attempts,
+            } => write_connect(f, host, *port, attempts),
+            Self::ConnectionLost {
+                server,
+                source,
+                unsent,
+            } => {
+                match source {
+                    None => write!(f, "the server at {server} closed the connection")?,
+                    Some(e) => write!(f, "the connection to {server} was lost: {}", plain(e))?,
+                }
+                match unsent {
+                    true => f.write_str("; what was typed last may not have got there"),
+                    false => Ok(()),
+                }
+            }
+            Self::ReadInput(source) => write!(f, "cannot read standard input: {}", plain(source)),
+            Self::WriteOutput(source) => {
+                write!(f, "cannot write to standard output: {}", plain(source))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Why a server cannot listen somewhere, and what to do.
+struct ListenProblem<'a>(SocketAddr, &'a io::Error);
+
+impl fmt::Display for ListenProblem<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(address, error) = self;
+        let port = address.port();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "permission denied (ports below 1024 need privileges; choose a higher one, such as 8081)"
+            ),
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "the port is in use (choose another, or find out who has it: ss -ltnp sport = :{port})"
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                f.write_str("this machine does not have that address (it has")?;
+                for own in crate::machine::addresses() {
+                    write!(f, " {own}")?;
+                }
+                let all = if address.is_ipv4() { "0.0.0.0" } else { "::" };
+                write!(f, "; {all} stands for all)")
+            }
+            _ if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) => {
+                f.write_str("this machine has no IPv6 (choose an IPv4 address, or enable it)")
+            }
+            _ => f.write_str(&plain(error)),
+        }
+    }
+}
+
+fn write_connect(
+    f: &mut fmt::Formatter<'_>,
+    host: &str,
+    port: u16,
+    attempts: &[(SocketAddr, io::Error)],
+) -> fmt::Result {
+    write!(f, "cannot connect to {host} port {port}: ")?;
+    for (nth, (address, error)) in attempts.iter().enumerate() {
+        if nth > 0 {
+            f.write_str(", ")?;
+        }
+        if attempts.len() > 1 || address.ip().to_string() != host {
+            write!(f, "{address}: ")?;
+        }
+        f.write_str(&plain(error))?;
+    }
+    let is_refused = |(_, e): &(_, io::Error)| e.kind() == io::ErrorKind::ConnectionRefused;
+    match attempts.iter().any(is_refused) {
+        true => f.write_str(" (is a server running there, on that port?)"),
+        false => f.write_str(" (check the address, the network and the firewall)"),
+    }
+}
+
+/// The error's text in lower case and without the number that the standard
+/// library adds: `connection refused`.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => error.kind().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen_error(errno: Errno) -> String {
+        let error = Error::Listen {
+            address: "192.0.2.1:80".parse().unwrap(),
+            source: errno.into(),
+        };
+        assert_eq!(error.exit(), Exit::Failure);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_listen_error_says_what_where_and_what_to_do() {
+        for (errno, what, remedy) in [
+            (Errno::ACCESS, "permission denied", "choose a higher one"),
+            (Errno::ADDRINUSE, "the port is in use", "sport = :80"),
+            (
+                Errno::ADDRNOTAVAIL,
+                "does not have that address",
+                "0.0.0.0 stands for all",
+            ),
+            (Errno::AFNOSUPPORT, "no IPv6", "choose an IPv4 address"),
+        ] {
+            let message = listen_error(errno);
+            assert!(
+                message.starts_with("cannot listen on 192.0.2.1:80: "),
+                "{message}"
+            );
+            assert!(
+                message.contains(what) && message.contains(remedy),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_connect_error_tells_of_every_address() {
+        let error = Error::Connect {
+            host: "room.lan".into(),
+            port: 8081,
+            attempts: vec![
+                ("[::1]:8081".parse().unwrap(), Errno::CONNREFUSED.into()),
+                ("127.0.0.1:8081".parse().unwrap(), Errno::TIMEDOUT.into()),
+            ],
+        };
+        assert_eq!(
+            error.to_string(),
+            "cannot connect to room.lan port 8081: [::1]:8081: connection refused, \
+             127.0.0.1:8081: connection timed out (is a server running there, on that port?)"
+        );
+        assert_eq!(error.exit(), Exit::CannotConnect);
+    }
+
+    #[test]
+    fn a_connect_error_does_not_repeat_an_address() {
+        let error = Error::Connect {
+            host: "127.0.0.1".into(),
+            port: 1,
+            attempts: vec![("127.0.0.1:1".parse().unwrap(), Errno::HOSTUNREACH.into())],
+        };
+        assert_eq!(
+            error.to_string(),
+            "cannot connect to 127.0.0.1 port 1: no route to host \
+             (check the address, the network and the firewall)"
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! A chat room over TCP, in one small binary.
+//!
+//! The library behind the program `chat`; it exists so that tests and benches
+//! can link to it, and promises nothing to other crates. ARCHITECTURE.md tells
+//! how the parts work together. From the pure to the impure:
+//!
+//! - Decisions, without sockets or clocks: [`line`] cuts bytes into lines,
+//!   [`text`] makes them safe to show, [`http`] tells a browser from a person,
+//!   [`room`] knows who is there and says what is said to whom, [`turn`] gathers
+//!   it, [`write_queue`] holds what a reader is still owed.
+//! - One socket: [`connection`], which ends with a [`close`] reason.
+//! - The server: [`reactor`] is the event loop, [`server`] puts the room into
+//!   it, [`console`] shows it.
+//! - The client: [`client`].
+//! - The program: [`cli`], [`error`], [`logging`], [`machine`], [`standard_io`].
+
+pub mod cli;
+pub mod client;
+pub mod close;
+pub mod connection;
+pub mod console;
+pub mod error;
+pub mod http;
+pub mod line;
+pub mod logging;
+pub mod machine;
+pub mod reactor;
+pub mod room;
+pub mod server;
+pub mod standard_io;
+pub mod text;
+pub mod turn;
+pub mod write_queue;

@@ -1,0 +1,279 @@
+//! Bytes in, lines out: the framing of the wire, with no socket in sight.
+//!
+//! A line is what stands before a LF; one CR before that LF belongs to the line
+//! end (telnet and Windows send CRLF). TCP has no messages, so a line may arrive
+//! torn into any number of pieces and many lines may arrive in one:
+//! [`LineDecoder`] gives the same lines however the bytes were cut.
+//!
+//! A decoder that has seen only whole lines owns no heap memory, and one that
+//! holds an unfinished line never reserves more than the limit and two bytes.
+
+use std::mem;
+
+use memchr::memchr;
+
+/// The least that is reserved for an unfinished line, so that a peer that sends
+/// one byte a segment does not cost one allocation a byte.
+const MIN_PARTIAL_BYTES: usize = 64;
+
+/// What the decoder makes of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded<'a> {
+    /// A whole line, without its line end. It may be empty.
+    Line(&'a [u8]),
+    /// A line over the limit. What is given is its beginning, of limit bytes;
+    /// the rest, up to the next LF, is skipped. Reported once a line, as soon
+    /// as the limit is passed.
+    TooLong(&'a [u8]),
+}
+
+/// Cuts a stream of bytes into lines of bounded length.
+#[derive(Debug)]
+pub struct LineDecoder {
+    /// The line that is not yet whole; or, while `handed_out`, the one just
+    /// returned, which is forgotten at the next call.
+    /// Invariant: at most `limit_bytes + 1` long, the one being a CR that may
+    /// prove to be part of the line end.
+    partial: Vec<u8>,
+    limit_bytes: u32,
+    handed_out: bool,
+    /// Within a line over the limit: everything up to its LF is dropped.
+    skipping: bool,
+}
+
+impl LineDecoder {
+    /// A decoder that refuses lines of more than `limit_bytes`, line end not
+    /// counted.
+    pub fn new(limit_bytes: u32) -> Self {
+        Self {
+            partial: Vec::new(),
+            limit_bytes,
+            handed_out: false,
+            skipping: false,
+        }
+    }
+
+    /// Takes bytes off the front of `input` until they complete a line, and
+    /// returns it. `None` when `input` is used up; what was left of it is kept
+    /// for the next call.
+    ///
+    /// ```
+    /// use chat::line::{Decoded, LineDecoder};
+    ///
+    /// let mut decoder = LineDecoder::new(4096);
+    /// let mut input: &[u8] = b"one\r\ntwo\nthr";
+    /// assert_eq!(decoder.next_line(&mut input), Some(Decoded::Line(b"one")));
+    /// assert_eq!(decoder.next_line(&mut input), Some(Decoded::Line(b"two")));
+    /// assert_eq!(decoder.next_line(&mut input), None);
+    ///
+    /// let mut input: &[u8] = b"ee\n";
+    /// assert_eq!(decoder.next_line(&mut input), Some(Decoded::Line(b"three")));
+    /// ```
+    pub fn next_line<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Option<Decoded<'a>> {
+        self.forget_handed_out();
+        while !input.is_empty() {
+            let line_end = memchr(b'\n', input);
+            let (head, rest) = match line_end {
+                Some(at) => (&input[..at], &input[at + 1..]),
+                None => (*input, &[][..]),
+            };
+            *input = rest;
+
+            if self.skipping {
+                self.skipping = line_end.is_none();
+            } else if line_end.is_some() && self.partial.is_empty() {
+                // The common case: the line lies whole in the input, no copy.
+                return Some(classify(head, self.limit_bytes as usize));
+            } else {
+                let fits = self.gather(head);
+                if line_end.is_some() || !fits {
+                    self.skipping = line_end.is_none();
+                    self.handed_out = true;
+                    return Some(match fits {
+                        true => classify(&self.partial, self.limit_bytes as usize),
+                        false => Decoded::TooLong(&self.partial[..self.limit_bytes as usize]),
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// The peer will send no more: returns the line it did not finish, if there
+    /// is one. A CR at its end is taken for half a line end.
+    pub fn finish(&mut self) -> Option<Decoded<'_>> {
+        self.forget_handed_out();
+        if self.partial.is_empty() {
+            return None;
+        }
+        self.handed_out = true;
+        Some(classify(&self.partial, self.limit_bytes as usize))
+    }
+
+    /// Gives the memory back as well: an idle connection owns none.
+    fn forget_handed_out(&mut self) {
+        if mem::take(&mut self.handed_out) {
+            self.partial = Vec::new();
+        }
+    }
+
+    /// Adds to the unfinished line as much as may yet prove to be within the
+    /// limit. False when it was too much.
+    fn gather(&mut self, piece: &[u8]) -> bool {
+        let limit = self.limit_bytes as usize;
+        let most = limit + 1;
+        let taken = piece.len().min(most - self.partial.len());
+        let needed = self.partial.len() + taken;
+        if needed > self.partial.capacity() {
+            let wanted = needed.next_power_of_two().max(MIN_PARTIAL_BYTES).min(most);
+            self.partial
+                .reserve_exact(wanted.max(needed) - self.partial.len());
+        }
+        self.partial.extend_from_slice(&piece[..taken]);
+        debug_assert!(self.partial.len() <= most);
+        taken == piece.len() && (self.partial.len() <= limit || self.partial.ends_with(b"\r"))
+    }
+}
+
+fn classify(raw: &[u8], limit: usize) -> Decoded<'_> {
+    let line = raw.strip_suffix(b"\r").unwrap_or(raw);
+    match line.get(..limit) {
+        Some(beginning) if line.len() > limit => Decoded::TooLong(beginning),
+        _ => Decoded::Line(line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    enum Owned {
+        Line(Vec<u8>),
+        TooLong(Vec<u8>),
+    }
+
+    impl From<Decoded<'_>> for Owned {
+        fn from(decoded: Decoded<'_>) -> Self {
+            match decoded {
+                Decoded::Line(line) => Self::Line(line.to_vec()),
+                Decoded::TooLong(beginning) => Self::TooLong(beginning.to_vec()),
+            }
+        }
+    }
+
+    fn line(text: &str) -> Owned {
+        Owned::Line(text.into())
+    }
+
+    fn too_long(beginning: &str) -> Owned {
+        Owned::TooLong(beginning.into())
+    }
+
+    /// Decodes `pieces` one after the other, and the end of the stream.
+    fn decode<'a>(limit: u32, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Owned> {
+        let mut decoder = LineDecoder::new(limit);
+        let mut lines = Vec::new();
+        for mut piece in pieces {
+            while let Some(decoded) = decoder.next_line(&mut piece) {
+                lines.push(decoded.into());
+            }
+            assert!(decoder.partial.capacity() <= (limit as usize + 1).max(MIN_PARTIAL_BYTES));
+        }
+        lines.extend(decoder.finish().map(Owned::from));
+        lines
+    }
+
+    /// What the decoder must give, said the slow and obvious way.
+    fn model(limit: usize, bytes: &[u8]) -> Vec<Owned> {
+        let mut raw: Vec<&[u8]> = bytes.split(|&b| b == b'\n').collect();
+        if raw.last().is_some_and(|last| last.is_empty()) {
+            raw.pop();
+        }
+        raw.into_iter()
+            .map(|raw| raw.strip_suffix(b"\r").unwrap_or(raw))
+            .map(|line| match line.len() > limit {
+                true => Owned::TooLong(line[..limit].to_vec()),
+                false => Owned::Line(line.to_vec()),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_split_point_gives_the_same_lines() {
+        let input = b"a\r\n\n\rb\nover the limit\nexact88\r\nover88888\r\r\nend\r";
+        let expected = [
+            line("a"),
+            line(""),
+            line("\rb"),
+            too_long("over the"),
+            line("exact88"),
+            too_long("over8888"),
+            line("end"),
+        ];
+        for first in 0..=input.len() {
+            for second in first..=input.len() {
+                let pieces = [&input[..first], &input[first..second], &input[second..]];
+                assert_eq!(decode(8, pieces), expected, "cut at {first} and {second}");
+            }
+        }
+        assert_eq!(decode(8, input.chunks(1)), expected, "byte by byte");
+    }
+
+    #[test]
+    fn a_line_of_exactly_the_limit_passes_with_either_line_end() {
+        assert_eq!(
+            decode(3, [&b"abc\nabc\r\n"[..]]),
+            [line("abc"), line("abc")]
+        );
+        assert_eq!(decode(3, b"abc\r\n".chunks(1)), [line("abc")]);
+        assert_eq!(decode(3, b"abcd\n".chunks(1)), [too_long("abc")]);
+    }
+
+    #[test]
+    fn a_long_line_is_reported_once_and_before_its_end() {
+        let mut decoder = LineDecoder::new(4);
+        let mut input: &[u8] = b"123456789";
+        assert_eq!(
+            decoder.next_line(&mut input),
+            Some(Decoded::TooLong(b"1234"))
+        );
+        for _ in 0..1000 {
+            let mut more: &[u8] = b"and more of the same";
+            assert_eq!(decoder.next_line(&mut more), None);
+        }
+        let mut input: &[u8] = b"\nnext\n";
+        assert_eq!(decoder.next_line(&mut input), Some(Decoded::Line(b"next")));
+    }
+
+    #[test]
+    fn a_long_line_that_is_never_finished_is_not_reported_again_at_the_end() {
+        assert_eq!(decode(2, [&b"abcdef"[..]]), [too_long("ab")]);
+    }
+
+    #[test]
+    fn whole_lines_leave_no_memory_behind() {
+        let mut decoder = LineDecoder::new(4096);
+        for piece in [&b"half of"[..], b" a line\nwhole\n"] {
+            let mut input = piece;
+            while decoder.next_line(&mut input).is_some() {}
+        }
+        assert_eq!(decoder.partial.capacity(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_agrees_with_the_model(
+            bytes in prop::collection::vec(prop::sample::select(&b"ab\r\n"[..]), 0..60),
+            piece_bytes in 1_usize..10,
+            limit in 1_u32..12,
+        ) {
+            prop_assert_eq!(
+                decode(limit, bytes.chunks(piece_bytes)),
+                model(limit as usize, &bytes)
+            );
+        }
+    }
+}

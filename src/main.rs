@@ -1,0 +1,25 @@
+//! `chat`: parse, run, exit code. Everything else is in the library.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use chat::cli::{Cli, Task};
+use chat::error::Exit;
+use chat::{client, server};
+
+fn main() -> ExitCode {
+    let cli = Cli::from_command_line();
+    chat::logging::init(cli.log_level());
+    let result = match cli.into_task() {
+        Task::Server(config) => server::run(&config),
+        Task::Client(config) => client::run(&config),
+    };
+    match result {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => {
+            // Not eprintln: it panics when standard error is gone.
+            let _ = writeln!(io::stderr(), "chat: {error}");
+            error.exit().into()
+        }
+    }
+}

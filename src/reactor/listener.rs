@@ -1,0 +1,97 @@
+//! The listening socket: how it is made, and what its errors mean.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::{TcpListener, TcpStream};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+
+/// Connections that the kernel completes and keeps until they are accepted. mio
+/// and the standard library fix it at 128, too few when a whole room comes at
+/// once. The kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// What came of trying to accept a connection.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A connection, and where from. IPv4 peers of an IPv6 socket are given by
+    /// their IPv4 address.
+    Client(TcpStream, IpAddr),
+    /// Nobody is waiting.
+    Nobody,
+    /// This one came to nothing; there may be others.
+    Skip,
+    /// The machine is short of something. Those who wait must wait on.
+    Exhausted(io::Error),
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    inner: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Listens on `address`; port 0 is any free one.
+    ///
+    /// # Errors
+    ///
+    /// Those of socket(2), bind(2) and listen(2).
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = net::socket_with(
+            match address {
+                SocketAddr::V4(_) => AddressFamily::INET,
+                SocketAddr::V6(_) => AddressFamily::INET6,
+            },
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            Some(ipproto::TCP),
+        )?;
+        // A restart must not wait until the old connections have timed out.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        // Accepted sockets inherit this on Linux: no call for each of them.
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        if address.is_ipv6() {
+            // `::` is every address, the IPv4 ones too, whatever
+            // net.ipv6.bindv6only says.
+            sockopt::set_ipv6_v6only(&socket, false)?;
+        }
+        net::bind(&socket, &address)?;
+        net::listen(&socket, BACKLOG)?;
+        let inner = TcpListener::from_std(socket.into());
+        let address = inner.local_addr()?;
+        Ok(Self { inner, address })
+    }
+
+    /// Where it listens, with the port that it really has.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The socket, to be registered with a poll.
+    pub fn source_mut(&mut self) -> &mut TcpListener {
+        &mut self.inner
+    }
+
+    /// Accepts one connection.
+    pub fn accept(&self) -> Accepted {
+        match self.inner.accept() {
+            Ok((stream, peer)) => Accepted::Client(stream, peer.ip().to_canonical()),
+            Err(e) => match e.kind() {
+                io::ErrorKind::WouldBlock => Accepted::Nobody,
+                io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => Accepted::Skip,
+                _ => Accepted::Exhausted(e),
+            },
+        }
+    }
+}
+
+/// Whether `error` says that this process has all the descriptors it may have.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE)
+    )
+}

@@ -1,0 +1,293 @@
+//! The room: who is in it, and what is said to whom.
+//!
+//! Decides, and carries nothing out: it knows no socket and no clock. Whatever
+//! happens is told it by a method, and what is to be sent as a result goes into
+//! the [`Turn`] that the method is given.
+
+use std::fmt;
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use crate::close::CloseReason;
+use crate::http;
+use crate::line::Decoded;
+use crate::text;
+use crate::turn::{ClientId, Turn};
+use crate::write_queue::Frame;
+
+/// The first line of every conversation, and the mark by which other programs
+/// know this kind of room.
+pub const WELCOME: &str = "Welcome to this chatroom!";
+
+/// Columns of an unknown command that are repeated in the answer to it.
+const MAX_COMMAND_SHOWN_CHARS: usize = 24;
+
+/// What the room allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Clients in the room at once.
+    pub max_clients: usize,
+    /// Bytes of a line, its line end not counted.
+    pub max_line_bytes: u32,
+}
+
+/// A room and its members.
+#[derive(Debug)]
+pub struct Room {
+    /// Indexed by [`ClientId`], whose numbers are dense.
+    members: Vec<Option<Member>>,
+    /// Invariant: how many of `members` are taken.
+    member_count: usize,
+    limits: Limits,
+    welcome: Frame,
+}
+
+#[derive(Debug)]
+struct Member {
+    address: IpAddr,
+    has_spoken: bool,
+}
+
+impl Room {
+    /// An empty room.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            members: Vec::new(),
+            member_count: 0,
+            limits,
+            welcome: notice(format_args!("{WELCOME}")),
+        }
+    }
+
+    /// Whether somebody may come in now; if not, what to tell it instead of the
+    /// welcome.
+    pub fn admit(&self) -> Result<(), Frame> {
+        if self.member_count < self.limits.max_clients {
+            return Ok(());
+        }
+        Err(notice(format_args!(
+            "!! the room is full ({} clients)",
+            self.member_count
+        )))
+    }
+
+    /// `id`, admitted before, comes in from `address` and is welcomed.
+    pub fn join(&mut self, id: ClientId, address: IpAddr, turn: &mut Turn) {
+        if self.members.len() <= id.0 {
+            self.members.resize_with(id.0 + 1, || None);
+        }
+        let newcomer = Member {
+            address,
+            has_spoken: false,
+        };
+        let before = self.members[id.0].replace(newcomer);
+        debug_assert!(before.is_none(), "{id:?} is in the room already");
+        self.member_count += 1;
+        turn.tell(id, Frame::clone(&self.welcome));
+    }
+
+    /// `id` goes, for whatever reason. Its address, if it was in the room.
+    pub fn leave(&mut self, id: ClientId) -> Option<IpAddr> {
+        let member = self.members.get_mut(id.0)?.take()?;
+        self.member_count -= 1;
+        Some(member.address)
+    }
+
+    /// `id` has sent a line. One that is no member is not heard.
+    pub fn hear(&mut self, id: ClientId, heard: Decoded<'_>, turn: &mut Turn) {
+        let Some(member) = self.members.get_mut(id.0).and_then(Option::as_mut) else {
+            return;
+        };
+        if heard == Decoded::Line(b"") {
+            return;
+        }
+        let is_first = !std::mem::replace(&mut member.has_spoken, true);
+        match heard {
+            Decoded::Line(line) if is_first && http::is_request_line(line) => {
+                turn.close(id, CloseReason::HttpRequest);
+            }
+            Decoded::TooLong(beginning) if is_first && http::may_begin_request_line(beginning) => {
+                turn.close(id, CloseReason::HttpRequest);
+            }
+            Decoded::TooLong(_) => turn.tell(
+                id,
+                notice(format_args!(
+                    "!! that line was not said: it is longer than {} bytes",
+                    self.limits.max_line_bytes
+                )),
+            ),
+            Decoded::Line([b'/', text @ ..]) if !text.starts_with(b"/") => {
+                turn.tell(id, unknown_command(text));
+            }
+            Decoded::Line(line) => {
+                // A line that is to begin with a slash is sent with two.
+                let text = line.strip_prefix(b"/").unwrap_or(line);
+                let address = member.address;
+                turn.say(Some(id), |out| push_message(out, address, text));
+            }
+        }
+    }
+
+    /// The server is about to end.
+    pub fn close(&self, turn: &mut Turn) {
+        turn.say(None, |out| out.extend_from_slice(b"-- the room is closing"));
+    }
+}
+
+/// Appends what others see when the member at `address` says `text`.
+fn push_message(out: &mut Vec<u8>, address: IpAddr, text: &[u8]) {
+    write!(out, "<{address}> ").expect("a Vec takes every write");
+    text::push_safe(out, text);
+}
+
+/// One line from the server to one reader.
+fn notice(line: fmt::Arguments<'_>) -> Frame {
+    Frame::from(format!("{line}\n").into_bytes())
+}
+
+/// The answer to `/` and `text`. Only the command itself is repeated, safe and
+/// bounded.
+fn unknown_command(text: &[u8]) -> Frame {
+    let mut command = Vec::new();
+    let word = text.split(u8::is_ascii_whitespace).next();
+    text::push_safe(&mut command, word.unwrap_or_default());
+    let command = String::from_utf8_lossy(&command);
+    let shown: String = command.chars().take(MAX_COMMAND_SHOWN_CHARS).collect();
+    notice(format_args!(
+        "!! /{shown} is not known: this room has no commands, not even /help; \
+         to say a line that begins with / start it with //"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: ClientId = ClientId(0);
+    const BOB: ClientId = ClientId(1);
+
+    /// A room of two, past the welcome, and an empty turn.
+    fn room_of_two() -> (Room, Turn) {
+        let mut room = Room::new(Limits {
+            max_clients: 2,
+            max_line_bytes: 4096,
+        });
+        let mut turn = Turn::new();
+        room.join(ALICE, "10.0.0.1".parse().unwrap(), &mut turn);
+        room.join(BOB, "10.0.0.2".parse().unwrap(), &mut turn);
+        turn.clear();
+        (room, turn)
+    }
+
+    fn shared(turn: &Turn) -> &str {
+        std::str::from_utf8(turn.shared()).unwrap()
+    }
+
+    /// What is told to `reader` alone.
+    fn told(turn: &mut Turn, reader: ClientId) -> String {
+        use crate::turn::Part;
+        turn.seal();
+        let mut text = String::new();
+        for (_, edits) in turn.edits().filter(|&(id, _)| id == reader) {
+            for part in turn.parts(edits) {
+                if let Part::Private(frame) = part {
+                    text.push_str(std::str::from_utf8(frame).unwrap());
+                }
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn a_newcomer_is_welcomed_and_nobody_else_is_told() {
+        let mut room = room_of_two().0;
+        room.leave(BOB);
+        let mut turn = Turn::new();
+        room.join(BOB, "10.0.0.3".parse().unwrap(), &mut turn);
+        assert_eq!(told(&mut turn, BOB), "Welcome to this chatroom!\n");
+        assert_eq!((told(&mut turn, ALICE), shared(&turn)), (String::new(), ""));
+    }
+
+    #[test]
+    fn what_each_line_says() {
+        let table: &[(&[u8], &str)] = &[
+            (b"hello", "<10.0.0.1> hello\n"),
+            (b" spaces  stay ", "<10.0.0.1>  spaces  stay \n"),
+            (b"", ""),
+            (b"//away", "<10.0.0.1> /away\n"),
+            (b"/away", ""),
+            (b"<10.0.0.2> forged", "<10.0.0.1> <10.0.0.2> forged\n"),
+            (b"-- forged", "<10.0.0.1> -- forged\n"),
+            (b"\r<10.0.0.2> forged", "<10.0.0.1> ␍<10.0.0.2> forged\n"),
+            (b"\x1b[2J\xff", "<10.0.0.1> ␛[2J\u{fffd}\n"),
+        ];
+        for &(line, said) in table {
+            let (mut room, mut turn) = room_of_two();
+            room.hear(ALICE, Decoded::Line(line), &mut turn);
+            assert_eq!(shared(&turn), said, "{}", line.escape_ascii());
+            assert!(!turn.closes(ALICE));
+        }
+    }
+
+    #[test]
+    fn a_command_is_answered_to_its_sender_alone() {
+        let (mut room, mut turn) = room_of_two();
+        room.hear(ALICE, Decoded::Line(b"/da\x1bnce with me"), &mut turn);
+        let answer = told(&mut turn, ALICE);
+        assert!(answer.starts_with("!! /da␛nce is not known"), "{answer}");
+        assert!(answer.contains("/help") && answer.ends_with('\n'));
+        assert_eq!((told(&mut turn, BOB), shared(&turn)), (String::new(), ""));
+    }
+
+    #[test]
+    fn the_answer_to_an_endless_command_is_bounded() {
+        let answer = unknown_command(&[b'\xff'; 4096]);
+        assert!(answer.len() < 256, "{} bytes", answer.len());
+    }
+
+    #[test]
+    fn a_line_too_long_is_refused_with_the_limit() {
+        let (mut room, mut turn) = room_of_two();
+        room.hear(ALICE, Decoded::TooLong(b"so long"), &mut turn);
+        let answer = told(&mut turn, ALICE);
+        assert!(answer.starts_with("!! ") && answer.contains("4096 bytes"));
+        assert_eq!(shared(&turn), "");
+        assert!(!turn.closes(ALICE));
+    }
+
+    #[test]
+    fn http_ends_a_connection_only_as_its_first_line() {
+        for first in [
+            Decoded::Line(b"GET / HTTP/1.1"),
+            Decoded::TooLong(b"POST /aaaaaa"),
+        ] {
+            let (mut room, mut turn) = room_of_two();
+            room.hear(ALICE, Decoded::Line(b""), &mut turn);
+            room.hear(ALICE, first, &mut turn);
+            assert!(turn.closes(ALICE) && shared(&turn).is_empty());
+
+            let (mut room, mut turn) = room_of_two();
+            room.hear(ALICE, Decoded::Line(b"hello"), &mut turn);
+            room.hear(ALICE, first, &mut turn);
+            assert!(!turn.closes(ALICE));
+        }
+    }
+
+    #[test]
+    fn a_full_room_admits_again_once_somebody_has_left() {
+        let (mut room, _) = room_of_two();
+        let refusal = room.admit().unwrap_err();
+        assert_eq!(refusal[..], b"!! the room is full (2 clients)\n"[..]);
+        assert_eq!(room.leave(ALICE), Some("10.0.0.1".parse().unwrap()));
+        assert_eq!(room.leave(ALICE), None, "nobody leaves twice");
+        assert!(room.admit().is_ok());
+    }
+
+    #[test]
+    fn who_has_left_is_not_heard() {
+        let (mut room, mut turn) = room_of_two();
+        room.leave(ALICE);
+        room.hear(ALICE, Decoded::Line(b"still here"), &mut turn);
+        assert!(turn.is_empty());
+    }
+}

@@ -1,0 +1,205 @@
+//! The chat server: wires the room to the reactor, the console and the signals.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use log::{debug, info, warn};
+use mio::Token;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use crate::close::CloseReason;
+use crate::console::Console;
+use crate::error::Error;
+use crate::line::Decoded;
+use crate::reactor::listener::Listener;
+use crate::reactor::{Next, Reactor, Service, source_token};
+use crate::room::{Limits, Room};
+use crate::standard_io::StandardOutput;
+use crate::turn::{ClientId, Turn};
+use crate::write_queue::Frame;
+
+const SIGNALS: Token = source_token(0);
+const CONSOLE: Token = source_token(1);
+
+/// What a server is told to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// What the room allows.
+    pub limits: Limits,
+    /// Whether nothing is shown on standard output.
+    pub quiet: bool,
+}
+
+/// Runs a room until it is told to end by SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// When it cannot listen where it was told to, or the poll itself fails.
+pub fn run(config: &Config) -> Result<(), Error> {
+    raise_descriptor_limit();
+    let listener = Listener::bind(config.address).map_err(|source| Error::Listen {
+        address: config.address,
+        source,
+    })?;
+    let address = listener.address();
+    let mut reactor = Reactor::new(listener, config.limits.max_line_bytes).map_err(Error::Poll)?;
+    let mut server = Server::new(config, &reactor).map_err(Error::Poll)?;
+    info!("listening on {address}");
+    server.show(&banner(address, &addresses_to_join(address.ip())));
+    reactor.run(&mut server).map_err(Error::Poll)
+}
+
+/// The service that the reactor serves: a room, shown on a console.
+struct Server {
+    room: Room,
+    /// `None` when it is to be quiet.
+    console: Option<Console<StandardOutput>>,
+    signals: Signals,
+    closing: bool,
+}
+
+impl Server {
+    fn new(config: &Config, reactor: &Reactor) -> io::Result<Self> {
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        reactor
+            .registry()
+            .register(&mut signals, SIGNALS, mio::Interest::READABLE)?;
+        let console = match config.quiet {
+            true => None,
+            false => {
+                let output = StandardOutput::new();
+                output.register(reactor.registry(), CONSOLE)?;
+                Some(Console::new(output))
+            }
+        };
+        Ok(Self {
+            room: Room::new(config.limits),
+            console,
+            signals,
+            closing: false,
+        })
+    }
+
+    fn show(&mut self, lines: &str) {
+        if let Some(console) = &mut self.console {
+            console.lines(lines.as_bytes());
+            console.flush();
+        }
+    }
+
+    fn signalled(&mut self, turn: &mut Turn) -> Next {
+        let mut next = Next::Continue;
+        for _ in self.signals.pending() {
+            next = match std::mem::replace(&mut self.closing, true) {
+                false => {
+                    info!("closing the room");
+                    self.room.close(turn);
+                    Next::Close
+                }
+                true => Next::Stop,
+            };
+        }
+        next
+    }
+}
+
+impl Service for Server {
+    fn admit(&mut self, address: IpAddr) -> Result<(), Frame> {
+        self.room.admit().inspect_err(|refusal| {
+            let refusal = String::from_utf8_lossy(refusal);
+            info!("{address} is refused: {}", refusal.trim_end());
+        })
+    }
+
+    fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn) {
+        self.room.join(client, address, turn);
+        if let Some(console) = &mut self.console {
+            console.line(format_args!("{address} connected"));
+        }
+    }
+
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, turn: &mut Turn) {
+        self.room.hear(client, line, turn);
+    }
+
+    fn left(&mut self, client: ClientId, reason: CloseReason, _turn: &mut Turn) {
+        let Some(address) = self.room.leave(client) else {
+            return;
+        };
+        match reason {
+            CloseReason::BacklogFull => warn!("{address} is dropped: {reason}"),
+            _ => debug!("{address} leaves: {reason}"),
+        }
+        if let Some(console) = &mut self.console {
+            console.line(format_args!("{address} disconnected"));
+        }
+    }
+
+    fn source_ready(&mut self, token: Token, turn: &mut Turn) -> io::Result<Next> {
+        match token {
+            SIGNALS => Ok(self.signalled(turn)),
+            // A console that can be written to again is, at the turn's end.
+            _ => Ok(Next::Continue),
+        }
+    }
+
+    fn said(&mut self, text: &[u8]) {
+        if let Some(console) = &mut self.console {
+            console.lines(text);
+        }
+    }
+
+    fn turn_ended(&mut self) {
+        if let Some(console) = &mut self.console {
+            console.flush();
+        }
+    }
+}
+
+/// What the console shows first: where the room is, and how to get there.
+fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
+    let port = listening_on.port();
+    let mut text = format!("listening on {listening_on}\njoin with:\n");
+    for program in ["chat client", "nc"] {
+        for address in reachable_at {
+            writeln!(text, "  {program} {address} {port}").expect("a String takes every write");
+        }
+    }
+    text
+}
+
+/// The addresses by which a server that listens on `address` is reached: that
+/// one, or when it is unspecified every address of this machine that it covers.
+fn addresses_to_join(address: IpAddr) -> Vec<IpAddr> {
+    if !address.is_unspecified() {
+        return vec![address];
+    }
+    let mut addresses = crate::machine::addresses();
+    if address.is_ipv4() {
+        addresses.retain(IpAddr::is_ipv4);
+    }
+    match addresses.is_empty() {
+        true => vec![address],
+        false => addresses,
+    }
+}
+
+/// Takes as many descriptors as this process may have: each client is one.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(e) = setrlimit(Resource::Nofile, raised) {
+        warn!(
+            "the limit of open files stays at {:?}: {e}",
+            limit.current.unwrap_or(u64::MAX)
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! What is safe to show on somebody else's terminal.
+//!
+//! Most people in a room read it with `nc`, straight onto a terminal that obeys
+//! every control sequence it is sent. So the server passes on only text that
+//! does no more than stand there, and our client, which may be talking to
+//! another server, filters once more with the same functions.
+//!
+//! Replaced are: bytes that are not UTF-8 (as the Unicode Standard recommends in
+//! section 3.9, and `String::from_utf8_lossy` does), the C0 controls except tab,
+//! DEL, the C1 controls, the line and paragraph separators, the characters that
+//! change the direction of the text after them ("Trojan Source",
+//! CVE-2021-42574), and the interlinear annotation characters. Everything else,
+//! emoji joiners and combining marks among it, is left as it is: it can hide or
+//! disfigure nothing but itself.
+
+/// What stands for that which cannot be shown.
+const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
+
+/// Bytes looked at together; a multiple of every vector register's width.
+const PLAIN_BLOCK_BYTES: usize = 32;
+
+/// Appends `text` to `out`, made safe. The result is valid UTF-8 without a LF
+/// and at most three times as long as `text`.
+///
+/// ```
+/// let mut shown = Vec::new();
+/// chat::text::push_safe(&mut shown, b"caf\xc3\xa9 \x1b[2J\xff");
+/// assert_eq!(shown, "café ␛[2J\u{fffd}".as_bytes());
+/// ```
+pub fn push_safe(out: &mut Vec<u8>, text: &[u8]) {
+    if is_plain(text) {
+        out.extend_from_slice(text);
+        return;
+    }
+    for chunk in text.utf8_chunks() {
+        push_safe_str(out, chunk.valid());
+        if !chunk.invalid().is_empty() {
+            push_char(out, REPLACEMENT);
+        }
+    }
+}
+
+/// True when `text` is printable ASCII and tabs throughout, as most chat is.
+fn is_plain(text: &[u8]) -> bool {
+    let plain = |byte: u8| (b' '..0x7f).contains(&byte) | (byte == b'\t');
+    // No early exit within a block: that lets the compiler use vectors.
+    let (blocks, rest) = text.as_chunks::<PLAIN_BLOCK_BYTES>();
+    blocks
+        .iter()
+        .all(|block| block.iter().fold(true, |all, &byte| all & plain(byte)))
+        && rest.iter().all(|&byte| plain(byte))
+}
+
+fn push_safe_str(out: &mut Vec<u8>, text: &str) {
+    let mut copied = 0;
+    for (at, c) in text.char_indices() {
+        if let Some(shown) = replacement(c) {
+            out.extend_from_slice(&text.as_bytes()[copied..at]);
+            push_char(out, shown);
+            copied = at + c.len_utf8();
+        }
+    }
+    out.extend_from_slice(&text.as_bytes()[copied..]);
+}
+
+fn push_char(out: &mut Vec<u8>, c: char) {
+    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+/// What is shown in place of `c`; `None` when `c` is safe as it is.
+pub fn replacement(c: char) -> Option<char> {
+    match c {
+        '\t' => None,
+        // Each C0 control has a picture of its own: ESC is shown as ␛.
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)),
+        '\u{7f}' => Some('\u{2421}'),
+        // C1 controls: CSI and its kin, as single characters.
+        '\u{80}'..='\u{9f}' => Some(REPLACEMENT),
+        // Line and paragraph separator: a line end to some programs.
+        '\u{2028}' | '\u{2029}' => Some(REPLACEMENT),
+        // Embeddings, overrides and isolates, and the deprecated format
+        // characters that swap mirrored and shaped forms.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' => Some(REPLACEMENT),
+        // Interlinear annotation: hides text from some displays.
+        '\u{fff9}'..='\u{fffb}' => Some(REPLACEMENT),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn safe(text: impl AsRef<[u8]>) -> String {
+        let mut out = Vec::new();
+        push_safe(&mut out, text.as_ref());
+        String::from_utf8(out).expect("what is shown is UTF-8")
+    }
+
+    #[test]
+    fn ordinary_text_is_left_alone() {
+        for text in [
+            "",
+            "plain ASCII, tabs\ttoo ~",
+            "Grüße, 世界, привет, שלום, مرحبا",
+            "👩\u{200d}👩\u{200d}👧 🏴\u{e0067}\u{e0062}\u{e007f} e\u{301}",
+        ] {
+            assert_eq!(safe(text), text);
+        }
+    }
+
+    #[test]
+    fn controls_become_visible() {
+        assert_eq!(safe("\x1b[31mred\x07"), "␛[31mred␇");
+        assert_eq!(safe("a\rb\nc\0d\x7f"), "a␍b␊c␀d␡");
+        assert_eq!(safe("\u{9b}31m\u{85}"), "\u{fffd}31m\u{fffd}");
+        assert_eq!(
+            safe("\u{202e}evil\u{2066}\u{2028}"),
+            "\u{fffd}evil\u{fffd}\u{fffd}"
+        );
+    }
+
+    #[test]
+    fn a_single_bad_byte_is_found_wherever_it_stands() {
+        for length in 1..3 * PLAIN_BLOCK_BYTES {
+            for at in 0..length {
+                let mut text = vec![b'x'; length];
+                text[at] = 0x1b;
+                let expected = format!("{}␛{}", "x".repeat(at), "x".repeat(length - at - 1));
+                assert_eq!(safe(&text), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn every_character_shown_is_harmless() {
+        for c in (0..=0x10_ffff).filter_map(char::from_u32) {
+            let shown = safe(c.encode_utf8(&mut [0; 4]));
+            assert!(
+                shown.chars().all(|c| !c.is_control() || c == '\t'),
+                "U+{:04X} is shown as {shown:?}",
+                u32::from(c)
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_bounded_text_that_is_not_changed_again(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let once = safe(&bytes);
+            prop_assert!(once.len() <= 3 * bytes.len());
+            prop_assert!(once.chars().all(|c| replacement(c).is_none()));
+            prop_assert_eq!(&safe(&once), &once);
+        }
+
+        #[test]
+        fn without_unsafe_characters_it_is_the_standard_lossy_decoding(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let lossy = String::from_utf8_lossy(&bytes);
+            let expected: String = lossy.chars().map(|c| replacement(c).unwrap_or(c)).collect();
+            prop_assert_eq!(safe(&bytes), expected);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! What is said in one turn of the loop, and what each reader gets of it.
+//!
+//! All that the room says in a turn is joined into one text that every reader
+//! gets in one write. Most readers get it as it stands. The few exceptions are
+//! kept as edits: who spoke does not hear itself (its own lines are omitted), and
+//! what is for one reader alone is inserted at the place where it was said. So
+//! the cost of a turn is one text, plus one edit for each exception, and nothing
+//! at all for each ordinary reader.
+
+use std::cell::OnceCell;
+use std::ops::Range;
+
+use crate::close::CloseReason;
+use crate::write_queue::Frame;
+
+/// Names a client for as long as it is connected; the number is free again after
+/// that. Small and dense: the numbers are the keys of the reactor's slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub usize);
+
+/// Gathers what is said in a turn.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// What everybody gets, but for the edits.
+    shared: Vec<u8>,
+    /// Invariant: once sealed, ordered by reader; a reader's own edits stand in
+    /// the order in which they came, which is that of their places in `shared`.
+    edits: Vec<Edit>,
+    /// `shared` as a frame, made when the first reader cannot take it at once.
+    frame: OnceCell<Frame>,
+    /// Who is to be sent away at the end of the turn.
+    closes: Vec<(ClientId, CloseReason)>,
+}
+
+#[derive(Debug)]
+struct Edit {
+    reader: ClientId,
+    /// Where in the shared text.
+    at: usize,
+    change: Change,
+}
+
+#[derive(Debug)]
+enum Change {
+    /// So many bytes are the reader's own.
+    Omit(usize),
+    /// This is for the reader alone.
+    Insert(Frame),
+}
+
+/// The exceptions of one reader.
+#[derive(Clone, Copy, Debug)]
+pub struct Edits<'a>(&'a [Edit]);
+
+/// A part of what a reader with exceptions gets.
+#[derive(Debug)]
+pub enum Part<'a> {
+    /// These bytes of the shared text.
+    Shared(Range<usize>),
+    /// A frame for this reader alone.
+    Private(&'a Frame),
+}
+
+impl Turn {
+    /// A turn in which nothing has been said.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says one line to everybody but `from`. `compose` appends the line, without
+    /// its LF, to what it is given, and must not touch what stands there.
+    pub fn say(&mut self, from: Option<ClientId>, compose: impl FnOnce(&mut Vec<u8>)) {
+        debug_assert!(self.frame.get().is_none(), "the turn is being sent");
+        let start = self.shared.len();
+        compose(&mut self.shared);
+        self.shared.push(b'\n');
+        if let Some(reader) = from {
+            self.omit(reader, start..self.shared.len());
+        }
+    }
+
+    /// Tells one reader `frame`, which is whole lines, at this point of the turn.
+    pub fn tell(&mut self, reader: ClientId, frame: Frame) {
+        self.edits.push(Edit {
+            reader,
+            at: self.shared.len(),
+            change: Change::Insert(frame),
+        });
+    }
+
+    /// Asks for `client` to be sent away once it has got what this turn holds
+    /// for it. Nothing more is taken from it.
+    pub fn close(&mut self, client: ClientId, reason: CloseReason) {
+        self.closes.push((client, reason));
+    }
+
+    /// Whether `client` is to be sent away.
+    pub fn closes(&self, client: ClientId) -> bool {
+        self.closes.iter().any(|&(closed, _)| closed == client)
+    }
+
+    /// Takes the list of those to be sent away.
+    pub fn take_closes(&mut self) -> Vec<(ClientId, CloseReason)> {
+        std::mem::take(&mut self.closes)
+    }
+
+    /// What everybody gets, but for the edits.
+    pub fn shared(&self) -> &[u8] {
+        &self.shared
+    }
+
+    /// What everybody gets, as a frame to queue. Made at the first call: the
+    /// copy has just the size of the text, whatever the buffer grew to.
+    pub fn frame(&self) -> &Frame {
+        self.frame
+            .get_or_init(|| Frame::from(self.shared.as_slice()))
+    }
+
+    /// Whether there is nothing to send and nobody to send away.
+    pub fn is_empty(&self) -> bool {
+        self.shared.is_empty() && self.edits.is_empty() && self.closes.is_empty()
+    }
+
+    /// Ends the gathering: puts the edits in order, so that [`Turn::edits`] can
+    /// go through them side by side with the readers.
+    pub fn seal(&mut self) {
+        // Stable: a reader's own edits keep their order.
+        self.edits.sort_by_key(|edit| edit.reader);
+    }
+
+    /// The readers who get something else than the shared text as it stands,
+    /// ordered by id, each once. Only after [`Turn::seal`].
+    pub fn edits(&self) -> impl Iterator<Item = (ClientId, Edits<'_>)> {
+        debug_assert!(self.edits.is_sorted_by_key(|edit| edit.reader));
+        self.edits
+            .chunk_by(|a, b| a.reader == b.reader)
+            .map(|edits| (edits[0].reader, Edits(edits)))
+    }
+
+    /// What a reader with these exceptions gets, in order.
+    pub fn parts<'a>(&self, edits: Edits<'a>) -> impl Iterator<Item = Part<'a>> {
+        let mut done = 0;
+        let last = self.shared.len();
+        let before = edits.0.iter().flat_map(move |edit| {
+            let shared = Part::Shared(done..edit.at);
+            done = edit.at;
+            let private = match &edit.change {
+                Change::Omit(count) => {
+                    done += count;
+                    None
+                }
+                Change::Insert(frame) => Some(Part::Private(frame)),
+            };
+            std::iter::once(shared).chain(private)
+        });
+        let after_last_edit = edits.0.last().map_or(0, Edit::end);
+        before.chain(std::iter::once(Part::Shared(after_last_edit..last)))
+    }
+
+    /// Forgets everything said; keeps the buffers for the next turn.
+    pub fn clear(&mut self) {
+        self.shared.clear();
+        self.edits.clear();
+        self.closes.clear();
+        self.frame.take();
+    }
+
+    /// Omits `range` for `reader`, in one edit with what it said just before.
+    fn omit(&mut self, reader: ClientId, range: Range<usize>) {
+        if let Some(Edit {
+            reader: last_reader,
+            at,
+            change: Change::Omit(count),
+        }) = self.edits.last_mut()
+            && *last_reader == reader
+            && *at + *count == range.start
+        {
+            *count += range.len();
+            return;
+        }
+        self.edits.push(Edit {
+            reader,
+            at: range.start,
+            change: Change::Omit(range.len()),
+        });
+    }
+}
+
+impl Edit {
+    /// Where the shared text goes on after this edit.
+    fn end(&self) -> usize {
+        match self.change {
+            Change::Omit(count) => self.at + count,
+            Change::Insert(_) => self.at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: ClientId = ClientId(0);
+    const B: ClientId = ClientId(1);
+    const C: ClientId = ClientId(2);
+
+    fn say(turn: &mut Turn, from: Option<ClientId>, text: &str) {
+        turn.say(from, |out| out.extend_from_slice(text.as_bytes()));
+    }
+
+    fn frame(text: &str) -> Frame {
+        Frame::from(text.as_bytes())
+    }
+
+    /// What `reader` gets of a sealed turn.
+    fn heard(turn: &Turn, reader: ClientId) -> String {
+        let Some((_, edits)) = turn.edits().find(|&(with_edits, _)| with_edits == reader) else {
+            return String::from_utf8(turn.shared().to_vec()).unwrap();
+        };
+        let mut text = Vec::new();
+        for part in turn.parts(edits) {
+            match part {
+                Part::Shared(range) => text.extend_from_slice(&turn.frame()[range]),
+                Part::Private(frame) => text.extend_from_slice(frame),
+            }
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn who_speaks_hears_all_but_itself_in_one_order() {
+        let mut turn = Turn::new();
+        say(&mut turn, Some(A), "a1");
+        say(&mut turn, Some(B), "b1");
+        say(&mut turn, Some(A), "a2");
+        turn.seal();
+        assert_eq!(heard(&turn, A), "b1\n");
+        assert_eq!(heard(&turn, B), "a1\na2\n");
+        assert_eq!(heard(&turn, C), "a1\nb1\na2\n");
+    }
+
+    #[test]
+    fn what_is_told_stands_where_it_was_said() {
+        let mut turn = Turn::new();
+        say(&mut turn, Some(A), "before");
+        turn.tell(B, frame("for b\n"));
+        turn.tell(A, frame("for a\n"));
+        say(&mut turn, Some(B), "after");
+        turn.tell(B, frame("for b again\n"));
+        turn.seal();
+        assert_eq!(heard(&turn, A), "for a\nafter\n");
+        assert_eq!(heard(&turn, B), "before\nfor b\nfor b again\n");
+        assert_eq!(heard(&turn, C), "before\nafter\n");
+    }
+
+    #[test]
+    fn a_run_of_lines_by_one_sender_is_one_edit() {
+        let mut turn = Turn::new();
+        for _ in 0..100 {
+            say(&mut turn, Some(A), "again");
+        }
+        assert_eq!(turn.edits.len(), 1);
+    }
+
+    #[test]
+    fn a_cleared_turn_is_empty() {
+        let mut turn = Turn::new();
+        say(&mut turn, None, "notice");
+        turn.tell(A, frame("x\n"));
+        turn.close(A, CloseReason::Shutdown);
+        turn.seal();
+        assert_eq!(turn.frame()[..], b"notice\n"[..]);
+        assert!(!turn.is_empty() && turn.closes(A));
+        turn.clear();
+        assert!(turn.is_empty() && !turn.closes(A));
+        say(&mut turn, None, "next");
+        assert_eq!(turn.frame()[..], b"next\n"[..], "the frame is made anew");
+    }
+
+    proptest! {
+        #[test]
+        fn every_reader_gets_what_it_would_get_line_by_line(
+            acts in prop::collection::vec((any::<bool>(), 0_usize..5, "[a-z]{0,5}"), 0..40),
+        ) {
+            let mut turn = Turn::new();
+            let mut expected: BTreeMap<ClientId, String> =
+                (0..5).map(|id| (ClientId(id), String::new())).collect();
+            for (is_said, id, text) in acts {
+                let id = ClientId(id);
+                let line = format!("{text}\n");
+                if is_said {
+                    say(&mut turn, Some(id), &text);
+                    for (reader, heard) in &mut expected {
+                        if *reader != id {
+                            heard.push_str(&line);
+                        }
+                    }
+                } else {
+                    turn.tell(id, frame(&line));
+                    expected.get_mut(&id).unwrap().push_str(&line);
+                }
+            }
+            turn.seal();
+            for (reader, expected) in expected {
+                prop_assert_eq!(heard(&turn, reader), expected);
+            }
+        }
+    }
+}
