@@ -23,8 +23,9 @@ use crate::write_queue::{Flushed, Frame};
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
 
 /// Once the text of a turn has this size it is sent, and those not yet read have
-/// to wait for the next turn. Bounds the memory of a turn and the time for which
-/// nothing is written.
+/// to wait for the next turn. Bounds the time for which nothing is written, and
+/// the memory of a turn: to this, and what one read budget of the shortest lines
+/// comes to once each has its sender's name.
 pub const TURN_BUDGET_BYTES: usize = 256 * 1024;
 
 /// How long somebody who has left may go without taking any of what it is still
@@ -395,3 +396,6 @@ fn read_lines<S: Stream>(
     }
     AfterRead::More
 }
+
+#[cfg(test)]
+mod tests;
