@@ -63,9 +63,9 @@ struct ServerArgs {
 /// Join a room
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  chat client 192.168.1.5 8081
-  uptime | chat client 192.168.1.5 8081
-  chat client 192.168.1.5 8081 < /dev/null
+  chat client 192.168.1.5 8081                          type, and read
+  uptime | chat client 192.168.1.5 8081                 say what a command prints
+  tail -f backup.log | chat client 192.168.1.5 8081     and go on saying it
 
 Each line of standard input is said; what others say goes to standard output.
 At the end of standard input the client has everything delivered, and ends.")]

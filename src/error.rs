@@ -47,6 +47,8 @@ pub enum Error {
     Resolve {
         /// The name.
         host: String,
+        /// The port that was wanted there.
+        port: u16,
         /// What the resolver said.
         source: io::Error,
     },
@@ -98,9 +100,10 @@ impl fmt::Display for Error {
                 )
             }
             Self::Poll(source) => write!(f, "cannot wait for events: {source}"),
-            Self::Resolve { host, source } => write!(
+            Self::Resolve { host, port, source } => write!(
                 f,
-                "cannot connect to {host}: its address is not known ({source}); check the name, or give an IP address"
+                "cannot connect to {host} port {port}: the name is not known ({source}); \
+                 check it, or give an IP address"
             ),
             Self::Connect {
                 host,

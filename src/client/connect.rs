@@ -23,6 +23,7 @@ pub fn connect(host: &str, port: u16) -> Result<TcpStream, Error> {
         .to_socket_addrs()
         .map_err(|source| Error::Resolve {
             host: host.to_owned(),
+            port,
             source,
         })?;
     let mut attempts = Vec::new();
