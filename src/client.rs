@@ -39,12 +39,12 @@ const READ_BYTES: usize = 64 * 1024;
 const MAX_WAITING_BYTES: usize = 256 * 1024;
 
 /// How long a line from the server that stops in its middle is held back.
-const HALF_LINE_PATIENCE: Duration = Duration::from_millis(100);
+const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long the server may be silent after we have ended our side, before its
 /// end is not waited for any more. Ours ends at once; the Python original never
 /// does.
-const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(3);
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a client is told to do.
 #[derive(Clone, Debug)]
@@ -198,12 +198,12 @@ impl Client {
     fn half_line_deadline(&self) -> Option<Instant> {
         self.heard
             .holds_half_a_line()
-            .then(|| self.heard_at + HALF_LINE_PATIENCE)
+            .then(|| self.heard_at + HALF_LINE_TIMEOUT)
     }
 
     fn last_words_deadline(&self) -> Option<Instant> {
         (self.sending_ended && self.server_ended.is_none())
-            .then(|| self.heard_at + LAST_WORDS_PATIENCE)
+            .then(|| self.heard_at + LAST_WORDS_TIMEOUT)
     }
 
     fn expire(&mut self, now: Instant) {

@@ -23,7 +23,8 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
+use log::warn;
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 
 use self::clients::Clients;
@@ -40,16 +41,16 @@ const EVENTS_CAPACITY: usize = 1024;
 /// the room.
 const ACCEPT_BUDGET: usize = 256;
 
-/// How long accepting rests when the machine is short of descriptors or memory.
-/// It starts again earlier if a connection goes.
+/// How long accepting pauses when the machine is short of descriptors or memory.
+/// It resumes earlier if a connection goes.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// The least time between two warnings that accepting rests.
+/// The least time between two warnings that accepting pauses.
 const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long everybody together has to take what they are owed when the server
 /// ends.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The listener's token. Tokens of clients are their slab keys, counted from 0;
 /// those of other sources are counted down from the top.
@@ -101,9 +102,9 @@ pub enum Next {
     /// As before.
     Continue,
     /// Take in nobody any more, let everybody have what they are owed, and end.
-    Close,
+    Shutdown,
     /// End now.
-    Stop,
+    Exit,
 }
 
 /// The event loop and all that it owns.
@@ -112,8 +113,8 @@ pub struct Reactor {
     poll: Poll,
     events: Events,
     /// `None` once the server is ending.
-    door: Option<Door>,
-    clients: Clients<mio::net::TcpStream>,
+    acceptor: Option<Acceptor>,
+    clients: Clients<TcpStream>,
     turn: Turn,
     /// Sources of the service that are ready.
     ready_sources: Vec<Token>,
@@ -121,14 +122,14 @@ pub struct Reactor {
     ends_at: Option<Instant>,
 }
 
-/// The listener, and what is known of it.
+/// The listener, and what is known of its readiness.
 #[derive(Debug)]
-struct Door {
+struct Acceptor {
     listener: Listener,
     /// Somebody may be waiting.
     ready: bool,
-    /// Accepting rests until then.
-    rests_until: Option<Instant>,
+    /// Until when accepting pauses.
+    paused_until: Option<Instant>,
     warned_at: Option<Instant>,
 }
 
@@ -145,10 +146,10 @@ impl Reactor {
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS_CAPACITY),
-            door: Some(Door {
+            acceptor: Some(Acceptor {
                 listener,
                 ready: false,
-                rests_until: None,
+                paused_until: None,
                 warned_at: None,
             }),
             clients: Clients::new(max_line_bytes),
@@ -179,8 +180,8 @@ impl Reactor {
             self.clients.fill(service, &mut self.turn);
             match self.serve_sources(service)? {
                 Next::Continue => {}
-                Next::Close => self.begin_to_end(now),
-                Next::Stop => return Ok(()),
+                Next::Shutdown => self.begin_shutdown(now),
+                Next::Exit => return Ok(()),
             }
             self.flush(service);
             self.reap(service, now);
@@ -202,8 +203,8 @@ impl Reactor {
         for event in &self.events {
             match event.token() {
                 LISTENER => {
-                    if let Some(door) = &mut self.door {
-                        door.ready = true;
+                    if let Some(acceptor) = &mut self.acceptor {
+                        acceptor.ready = true;
                     }
                 }
                 Token(number) if number > LISTENER.0 - 1 - MAX_SOURCES => {
@@ -224,12 +225,13 @@ impl Reactor {
     /// Not at all while there is work left; else until the next deadline; else,
     /// when nothing happens, for ever.
     fn poll_timeout(&self) -> Option<Duration> {
-        let door_is_ready = self.door.as_ref().is_some_and(|door| door.ready);
-        if door_is_ready || self.clients.has_work() || !self.turn.is_empty() {
+        let acceptor = self.acceptor.as_ref();
+        let may_accept = acceptor.is_some_and(|acceptor| acceptor.ready);
+        if may_accept || self.clients.has_work() || !self.turn.is_empty() {
             return Some(Duration::ZERO);
         }
-        let door_rests_until = self.door.as_ref().and_then(|door| door.rests_until);
-        [self.clients.next_deadline(), door_rests_until, self.ends_at]
+        let paused_until = acceptor.and_then(|acceptor| acceptor.paused_until);
+        [self.clients.next_deadline(), paused_until, self.ends_at]
             .into_iter()
             .flatten()
             .min()
@@ -237,39 +239,53 @@ impl Reactor {
     }
 
     fn accept(&mut self, service: &mut impl Service, now: Instant) {
-        let Some(door) = &mut self.door else {
-            return;
-        };
-        if door.rests_until.is_some_and(|until| until <= now) {
-            door.open();
-        }
-        if !door.ready {
-            return;
+        if let Some(acceptor) = &mut self.acceptor
+            && acceptor.paused_until.is_some_and(|until| until <= now)
+        {
+            acceptor.resume();
         }
         for _ in 0..ACCEPT_BUDGET {
-            match door.listener.accept() {
+            let Some(acceptor) = self.acceptor.as_mut().filter(|acceptor| acceptor.ready) else {
+                return;
+            };
+            match acceptor.listener.accept() {
                 Accepted::Client(stream, address) => {
-                    let taken_in = take_in(
-                        stream,
-                        address,
-                        self.poll.registry(),
-                        &mut self.clients,
-                        service,
-                        &mut self.turn,
-                        now,
-                    );
-                    if let Err(e) = taken_in {
-                        return door.rest(&e, now);
+                    if let Err(e) = self.take_in(stream, address, service, now)
+                        && let Some(acceptor) = &mut self.acceptor
+                    {
+                        acceptor.pause(&e, now);
                     }
                 }
                 Accepted::Skip => {}
-                Accepted::Nobody => {
-                    door.ready = false;
-                    return;
-                }
-                Accepted::Exhausted(e) => return door.rest(&e, now),
+                Accepted::Nobody => acceptor.ready = false,
+                Accepted::Exhausted(e) => acceptor.pause(&e, now),
             }
         }
+    }
+
+    /// Takes in a newcomer, or tells it why not. An error is the machine's, not
+    /// the newcomer's.
+    fn take_in(
+        &mut self,
+        mut stream: TcpStream,
+        address: IpAddr,
+        service: &mut impl Service,
+        now: Instant,
+    ) -> io::Result<()> {
+        let token = Token(self.clients.vacant_key());
+        // Once, for both directions. The kernel reports what is ready already.
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll
+            .registry()
+            .register(&mut stream, token, interest)?;
+        match service.admit(address) {
+            Ok(()) => {
+                let client = self.clients.insert(stream);
+                service.joined(client, address, &mut self.turn);
+            }
+            Err(refusal) => self.clients.insert_refused(stream, &refusal, now),
+        }
+        Ok(())
     }
 
     fn serve_sources(&mut self, service: &mut impl Service) -> io::Result<Next> {
@@ -297,17 +313,17 @@ impl Reactor {
         // What is said from here on belongs to the next turn.
         self.turn.clear();
         let removed = self.clients.reap(service, &mut self.turn, now);
-        if let Some(door) = &mut self.door
+        if let Some(acceptor) = &mut self.acceptor
             && removed > 0
-            && door.rests_until.is_some()
+            && acceptor.paused_until.is_some()
         {
-            door.open();
+            acceptor.resume();
         }
     }
 
-    fn begin_to_end(&mut self, now: Instant) {
-        self.door = None;
-        self.ends_at.get_or_insert(now + SHUTDOWN_PATIENCE);
+    fn begin_shutdown(&mut self, now: Instant) {
+        self.acceptor = None;
+        self.ends_at.get_or_insert(now + SHUTDOWN_TIMEOUT);
         self.clients.close_all(CloseReason::Shutdown);
     }
 
@@ -317,17 +333,17 @@ impl Reactor {
     }
 }
 
-impl Door {
-    fn open(&mut self) {
-        self.rests_until = None;
+impl Acceptor {
+    fn resume(&mut self) {
+        self.paused_until = None;
         self.ready = true;
     }
 
-    /// Accepting rests: those at the door wait in the kernel's backlog, and no
-    /// edge will come for them.
-    fn rest(&mut self, error: &io::Error, now: Instant) {
+    /// Stops accepting for a while: who comes waits in the kernel's backlog, and
+    /// no edge will tell of it.
+    fn pause(&mut self, error: &io::Error, now: Instant) {
         self.ready = false;
-        self.rests_until = Some(now + ACCEPT_PAUSE);
+        self.paused_until = Some(now + ACCEPT_PAUSE);
         if self
             .warned_at
             .is_some_and(|at| now < at + ACCEPT_WARNING_INTERVAL)
@@ -340,34 +356,8 @@ impl Door {
             false => "",
         };
         warn!(
-            "nobody can be taken in for now: {error}; who comes waits until somebody leaves{remedy}"
+            "nobody can be taken in for now: {error}; \
+             who comes waits until somebody leaves{remedy}"
         );
     }
-}
-
-/// Takes in a newcomer, or tells it why not. An error is the machine's, not the
-/// newcomer's.
-fn take_in(
-    mut stream: mio::net::TcpStream,
-    address: IpAddr,
-    registry: &Registry,
-    clients: &mut Clients<mio::net::TcpStream>,
-    service: &mut impl Service,
-    turn: &mut Turn,
-    now: Instant,
-) -> io::Result<()> {
-    let token = Token(clients.vacant_key());
-    // Once, for both directions. The kernel reports what is ready already.
-    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-    match service.admit(address) {
-        Ok(()) => {
-            let client = clients.insert(stream);
-            service.joined(client, address, turn);
-        }
-        Err(refusal) => {
-            debug!("{address} is refused");
-            clients.insert_refused(stream, &refusal, now);
-        }
-    }
-    Ok(())
 }

@@ -99,9 +99,9 @@ impl Server {
                 false => {
                     info!("closing the room");
                     self.room.close(turn);
-                    Next::Close
+                    Next::Shutdown
                 }
-                true => Next::Stop,
+                true => Next::Exit,
             };
         }
         next

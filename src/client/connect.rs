@@ -9,7 +9,7 @@ use log::debug;
 use crate::error::Error;
 
 /// How long one address has to answer before the next is tried.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects to `host`, a name or an IP address, trying all its addresses in the
 /// order the resolver gives them. Waits for that: there is nothing else to do
@@ -44,7 +44,7 @@ pub fn connect(host: &str, port: u16) -> Result<TcpStream, Error> {
 }
 
 fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, CONNECT_PATIENCE)?;
+    let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
     // A typed line is to leave at once.
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;

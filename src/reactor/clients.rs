@@ -30,10 +30,10 @@ pub const TURN_BUDGET_BYTES: usize = 256 * 1024;
 
 /// How long somebody who has left may go without taking any of what it is still
 /// owed.
-pub const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a peer has to end its side after we have ended ours.
-pub const LINGER_PATIENCE: Duration = Duration::from_millis(500);
+pub const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The connections, and the lists of those that a stage of the turn has to
 /// look at. A key may stand in a list after its connection has gone: whoever
@@ -100,15 +100,16 @@ impl<S: Stream> Clients<S> {
         ClientId(self.slab.insert(connection))
     }
 
-    /// Takes in a connection only to tell it `refusal` and to see it off.
+    /// Takes in a connection only to tell it `refusal` and to close it.
     pub fn insert_refused(&mut self, stream: S, refusal: &Frame, now: Instant) {
         let ClientId(key) = self.insert(stream);
         let connection = &mut self.slab[key];
         connection.phase = Phase::Flushing;
         let sent = connection.send_frame(refusal);
+        if !connection.is_flushed() {
+            self.arm(key, now + FLUSH_TIMEOUT);
+        }
         self.after_write(key, sent);
-        self.reap_list.push(key);
-        self.arm(key, now + FLUSH_PATIENCE);
     }
 
     /// Mark: `key` is said to be ready. Nothing is read or written here.
@@ -257,17 +258,19 @@ impl<S: Stream> Clients<S> {
                     continue;
                 };
                 connection.phase = Phase::Flushing;
-                self.arm(key, now + FLUSH_PATIENCE);
+                if !connection.is_flushed() {
+                    self.arm(key, now + FLUSH_TIMEOUT);
+                }
                 service.left(ClientId(key), reason, turn);
             }
-            self.see_off(key, now);
+            self.advance_close(key, now);
         }
         before - self.slab.len()
     }
 
     /// Moves a connection that has left the room on towards its end, as far as
     /// it can go now.
-    fn see_off(&mut self, key: usize, now: Instant) {
+    fn advance_close(&mut self, key: usize, now: Instant) {
         let connection = &mut self.slab[key];
         if !connection.is_flushed() {
             return;
@@ -278,7 +281,7 @@ impl<S: Stream> Clients<S> {
         } else if connection.phase == Phase::Flushing {
             connection.shutdown_write();
             connection.phase = Phase::Lingering;
-            self.arm(key, now + LINGER_PATIENCE);
+            self.arm(key, now + LINGER_TIMEOUT);
         }
     }
 
@@ -301,7 +304,7 @@ impl<S: Stream> Clients<S> {
                 continue;
             }
             if !lingering && std::mem::take(&mut connection.progressed) {
-                self.arm(key, now + FLUSH_PATIENCE);
+                self.arm(key, now + FLUSH_TIMEOUT);
             } else {
                 connection.break_off();
                 self.reap_list.push(key);

@@ -386,7 +386,7 @@ fn who_lingers_too_long_is_cut_off() {
     room.clients.close(ClientId(bob), CloseReason::Shutdown);
     room.settle();
     assert!(bob_socket.saw_end());
-    room.wait(LINGER_PATIENCE - Duration::from_millis(1));
+    room.wait(LINGER_TIMEOUT - Duration::from_millis(1));
     assert!(bob_socket.is_open_here());
     room.wait(Duration::from_millis(1));
     assert!(!bob_socket.is_open_here());
@@ -405,10 +405,10 @@ fn who_has_left_is_given_up_only_when_it_takes_nothing() {
     for _ in 0..5 {
         bob_socket.takes(1);
         room.writable(bob);
-        room.wait(FLUSH_PATIENCE);
+        room.wait(FLUSH_TIMEOUT);
         assert!(bob_socket.is_open_here(), "it takes its time");
     }
-    room.wait(FLUSH_PATIENCE);
+    room.wait(FLUSH_TIMEOUT);
     assert!(!bob_socket.is_open_here());
 }
 
@@ -426,7 +426,7 @@ fn a_deadline_of_who_has_gone_does_not_hit_who_comes_after() {
     assert_eq!(cyd, bob, "the key is used again");
     room.clients.close(ClientId(cyd), CloseReason::Shutdown);
     cyd_socket.takes(0);
-    room.now += LINGER_PATIENCE - Duration::from_millis(1);
+    room.now += LINGER_TIMEOUT - Duration::from_millis(1);
     room.settle();
     room.wait(Duration::from_millis(1));
     assert!(cyd_socket.is_open_here());
