@@ -1,0 +1,35 @@
+//! More than the kernel will hold for a client that does not read.
+
+use std::ops::Range;
+
+use super::peer::Peer;
+
+/// So many long lines are more than the 4 MiB that the kernel may hold for one
+/// connection (`tcp_wmem`), and less than what the server may.
+pub(crate) const OVER_KERNEL_BUFFERS: Range<usize> = 0..1500;
+
+/// How long a long line is, at least.
+pub(crate) const LONG_LINE_BYTES: usize = 4000;
+
+/// Lines said before the witness has to have read them.
+const BURST: usize = 50;
+
+/// A long line that is unlike every other.
+pub(crate) fn long_line(number: usize) -> String {
+    format!("{number} {:.<LONG_LINE_BYTES$}", "")
+}
+
+/// Has `talker` say the long lines of these numbers, and `witness` read each of
+/// them: when this returns, the server has sent all of them to the whole room.
+#[track_caller]
+pub(crate) fn flood(talker: &Peer, witness: &mut Peer, numbers: Range<usize>) {
+    for start in numbers.clone().step_by(BURST) {
+        let burst = start..numbers.end.min(start + BURST);
+        for number in burst.clone() {
+            talker.say(&long_line(number));
+        }
+        for number in burst {
+            witness.expect_line(&talker.said(&long_line(number)));
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! One end of a TCP connection, held by the test: a plain client of the room, or
+//! a server that the chat client talks to.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::ops::{Deref, DerefMut};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+
+use super::PATIENCE;
+use super::lines::LineReader;
+use super::process::{Process, chat_client};
+
+/// The first line of every conversation, without its LF.
+pub(crate) const WELCOME: &str = "Welcome to this chatroom!";
+
+/// A server played by the test, and a `chat client` that has connected to it.
+#[track_caller]
+pub(crate) fn client_of_the_test(stdin: Stdio) -> (Peer, Process) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut command = chat_client(listener.local_addr().expect("a bound socket"));
+    command.stdin(stdin);
+    let client = Process::spawn(command);
+    (Peer::accept(&listener), client)
+}
+
+/// A TCP connection that is read by lines: everything a [`LineReader`] can is
+/// to be had from a peer.
+pub(crate) struct Peer {
+    lines: LineReader<TcpStream>,
+}
+
+impl Peer {
+    pub(crate) fn connect(to: SocketAddr) -> Self {
+        Self::new(TcpStream::connect(to).expect("a server that listens"))
+    }
+
+    /// Connects from `ip`, one of the addresses 127.0.0.0/8 that tell senders apart.
+    pub(crate) fn connect_from(ip: &str, to: SocketAddr) -> Self {
+        let ip: IpAddr = ip.parse().expect("an IP address");
+        // A program that another test starts meanwhile must not inherit it.
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)
+            .expect("a free descriptor");
+        rustix::net::bind(&socket, &SocketAddr::new(ip, 0)).expect("an address of this machine");
+        rustix::net::connect(&socket, &to).expect("a server that listens");
+        Self::new(TcpStream::from(socket))
+    }
+
+    /// Waits for somebody to connect to `listener`.
+    #[track_caller]
+    fn accept(listener: &TcpListener) -> Self {
+        let patience = Timespec::try_from(PATIENCE).expect("a short duration");
+        let mut fds = [PollFd::new(listener, PollFlags::IN)];
+        let ready = rustix::event::poll(&mut fds, Some(&patience)).expect("a working poll");
+        assert_eq!(ready, 1, "nobody connected");
+        let (stream, _) = listener.accept().expect("a connection that waits");
+        Self::new(stream)
+    }
+
+    fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .expect("a TCP socket");
+        Self {
+            lines: LineReader::new(stream),
+        }
+    }
+
+    fn stream(&self) -> &TcpStream {
+        self.lines.get_ref()
+    }
+
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.stream().local_addr().expect("a connected socket")
+    }
+
+    /// What everybody else in the room reads when this peer says `text`.
+    pub(crate) fn said(&self, text: &str) -> String {
+        format!("<{}> {text}", self.local_address().ip())
+    }
+
+    pub(crate) fn say(&self, text: &str) {
+        self.send(format!("{text}\n"));
+    }
+
+    pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) {
+        self.stream()
+            .write_all(bytes.as_ref())
+            .expect("a server that reads");
+    }
+
+    /// Closes this side; the other may go on.
+    pub(crate) fn close_write(&self) {
+        self.stream()
+            .shutdown(std::net::Shutdown::Write)
+            .expect("a connected socket");
+    }
+
+    /// Leaves, and waits until the server has let go.
+    #[track_caller]
+    pub(crate) fn leave(mut self) {
+        self.close_write();
+        self.expect_end();
+    }
+
+    /// Vanishes with a reset in place of an orderly end.
+    pub(crate) fn reset(self) {
+        sockopt::set_socket_linger(self.stream(), Some(Duration::ZERO)).expect("a TCP socket");
+    }
+
+    /// Expects that the other side has given up this connection, orderly or not,
+    /// and that nothing came before.
+    #[track_caller]
+    pub(crate) fn expect_closed(&mut self) {
+        match self.read_line() {
+            Ok(None) => {}
+            Ok(Some(line)) => panic!("{line:?} came where the connection should be closed"),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}"),
+        }
+    }
+
+    /// Keeps the kernel from holding ever more for this peer, so that a sender
+    /// feels it when nobody reads.
+    pub(crate) fn limit_receive_buffer(&self) {
+        const RECEIVE_BUFFER_BYTES: usize = 128 * 1024;
+        sockopt::set_socket_recv_buffer_size(self.stream(), RECEIVE_BUFFER_BYTES)
+            .expect("a TCP socket");
+    }
+}
+
+impl Deref for Peer {
+    type Target = LineReader<TcpStream>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.lines
+    }
+}
+
+impl DerefMut for Peer {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.lines
+    }
+}

@@ -1,0 +1,240 @@
+//! A program under test: its pipes, its end, and what the kernel says of it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::eventually;
+use super::lines::LineReader;
+
+/// The binary under test.
+pub(crate) const CHAT: &str = env!("CARGO_BIN_EXE_chat");
+
+/// `chat` with these arguments, a pipe for each of its standard streams.
+pub(crate) fn chat<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(CHAT);
+    command.args(arguments);
+    piped(command)
+}
+
+/// `chat client`, bound for `to`.
+pub(crate) fn chat_client(to: SocketAddr) -> Command {
+    chat(["client", &to.ip().to_string(), &to.port().to_string()])
+}
+
+/// Gives `command` a pipe for each of its standard streams, and hides from it
+/// what the user's environment says of logs.
+pub(crate) fn piped(mut command: Command) -> Command {
+    command
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A running program, killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<LineReader<ChildStdout>>,
+    stderr: Option<LineReader<ChildStderr>>,
+}
+
+/// What a program left behind.
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Process {
+    #[track_caller]
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("a program that starts");
+        Self {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take().map(LineReader::new),
+            stderr: child.stderr.take().map(LineReader::new),
+            child,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Standard input, to be written to; a caller who takes it decides when it ends.
+    pub(crate) fn take_stdin(&mut self) -> ChildStdin {
+        self.stdin.take().expect("standard input is a pipe")
+    }
+
+    /// Types one line.
+    pub(crate) fn type_line(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("standard input is a pipe");
+        writeln!(stdin, "{line}").expect("a program that reads");
+    }
+
+    /// Ends standard input.
+    pub(crate) fn close_stdin(&mut self) {
+        drop(self.take_stdin());
+    }
+
+    pub(crate) fn stdout(&mut self) -> &mut LineReader<ChildStdout> {
+        self.stdout.as_mut().expect("standard output is a pipe")
+    }
+
+    pub(crate) fn stderr(&mut self) -> &mut LineReader<ChildStderr> {
+        self.stderr.as_mut().expect("standard error is a pipe")
+    }
+
+    /// Closes the reading end of standard output, as `head -1` does.
+    pub(crate) fn close_stdout(&mut self) {
+        drop(self.stdout.take().expect("standard output is a pipe"));
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a program that runs");
+    }
+
+    /// Stops the program once it waits for something, and returns when it stands
+    /// still.
+    #[track_caller]
+    pub(crate) fn stop(&self) {
+        self.await_state("S (sleeping)");
+        self.signal(Signal::STOP);
+        self.await_state("T (stopped)");
+    }
+
+    #[track_caller]
+    fn await_state(&self, state: &str) {
+        let line = format!("State:\t{state}");
+        eventually(&line, || self.proc("status").contains(&line).then_some(()));
+    }
+
+    /// Waits for the end of the program.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        eventually("the program to end", || {
+            self.child.try_wait().expect("a child of this process")
+        })
+    }
+
+    /// Waits for the end of the program, which must not be a signal's doing.
+    #[track_caller]
+    pub(crate) fn exit_code(&mut self) -> i32 {
+        let status = self.wait();
+        status
+            .code()
+            .unwrap_or_else(|| panic!("the program was ended by a signal: {status}"))
+    }
+
+    /// Waits for the end of the program; what it wrote and nobody has read yet
+    /// comes with it.
+    #[track_caller]
+    pub(crate) fn finish(&mut self) -> Finished {
+        let stdout = self.stdout().rest();
+        let stderr = self.stderr().rest();
+        Finished {
+            code: self.exit_code(),
+            stdout,
+            stderr,
+        }
+    }
+
+    /// How many descriptors the program has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid());
+        fs::read_dir(folder).expect("a program that runs").count()
+    }
+
+    /// How many threads the program has.
+    pub(crate) fn threads(&self) -> usize {
+        let folder = format!("/proc/{}/task", self.pid());
+        fs::read_dir(folder).expect("a program that runs").count()
+    }
+
+    /// The memory the program has for itself alone: heap and stacks, but no file.
+    pub(crate) fn anonymous_bytes(&self) -> usize {
+        let kilobytes: usize = self
+            .proc("smaps_rollup")
+            .lines()
+            .find_map(|line| line.strip_prefix("Anonymous:")?.strip_suffix("kB"))
+            .and_then(|kilobytes| kilobytes.trim().parse().ok())
+            .expect("a line `Anonymous: N kB` (proc_pid_smaps(5))");
+        kilobytes * 1024
+    }
+
+    /// Waits for a whole second in which the program is not run once. A program
+    /// that wakes up periodically never has one.
+    #[track_caller]
+    pub(crate) fn expect_idle(&self) {
+        self.expect_a_second_without_change("the program is not run", || {
+            (self.cpu_ticks(), self.context_switches())
+        });
+    }
+
+    /// Waits for a whole second in which the program takes no CPU time worth
+    /// counting. A program that spins never has one.
+    #[track_caller]
+    pub(crate) fn expect_no_cpu_time(&self) {
+        self.expect_a_second_without_change("the program takes no CPU time", || self.cpu_ticks());
+    }
+
+    #[track_caller]
+    fn expect_a_second_without_change<T: PartialEq>(&self, what: &str, measure: impl Fn() -> T) {
+        const WATCHED: Duration = Duration::from_secs(1);
+        eventually(&format!("a second in which {what}"), || {
+            let before = measure();
+            thread::sleep(WATCHED);
+            (measure() == before).then_some(())
+        });
+    }
+
+    /// CPU time taken so far, as user and in the kernel (proc_pid_stat(5)).
+    fn cpu_ticks(&self) -> Vec<String> {
+        const UTIME_AFTER_NAME: usize = 11;
+        let stat = self.proc("stat");
+        let (_, after_name) = stat.rsplit_once(')').expect("a name in brackets");
+        after_name
+            .split_whitespace()
+            .skip(UTIME_AFTER_NAME)
+            .take(2)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// How often the program was put to sleep or set aside (proc_pid_status(5)).
+    fn context_switches(&self) -> Vec<String> {
+        let status = self.proc("status");
+        let switches = status
+            .lines()
+            .filter(|line| line.contains("ctxt_switches:"));
+        switches.map(str::to_owned).collect()
+    }
+
+    fn proc(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.pid())).expect("a program that runs")
+    }
+}
+
+impl Drop for Process {
+    /// Ends the program. If the test is failing, its standard error may tell why.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking()
+            && let Some(stderr) = &mut self.stderr
+        {
+            while let Ok(Some(line)) = stderr.read_line() {
+                eprintln!("standard error of the program: {line}");
+            }
+        }
+    }
+}

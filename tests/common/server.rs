@@ -1,0 +1,95 @@
+//! A running `chat server`.
+
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::process::{Command, Stdio};
+
+use super::peer::{Peer, WELCOME};
+use super::process::{Process, chat};
+
+/// A server that listens; everything a [`Process`] can is to be had from it.
+pub(crate) struct Server {
+    process: Process,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// A server at a free port of 127.0.0.1.
+    #[track_caller]
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// [`start`](Self::start) with options.
+    #[track_caller]
+    pub(crate) fn with(options: &[&str]) -> Self {
+        Self::spawn(server_command("127.0.0.1", options))
+    }
+
+    /// Runs `command`, and waits for the first line on its console: where it listens.
+    #[track_caller]
+    pub(crate) fn spawn(command: Command) -> Self {
+        let mut process = Process::spawn(command);
+        let first_line = process.stdout().next_line().expect("a first line");
+        let address = first_line
+            .strip_prefix("listening on ")
+            .and_then(|address| address.parse().ok())
+            .unwrap_or_else(|| panic!("{first_line:?} does not say where the server listens"));
+        Self { process, address }
+    }
+
+    /// A server whose standard output is not the test's to read: where it
+    /// listens is learnt from its log.
+    #[track_caller]
+    pub(crate) fn spawn_with_log(mut command: Command) -> Self {
+        command.arg("-v");
+        let mut process = Process::spawn(command);
+        let address = loop {
+            let line = process.stderr().next_line().expect("an address in the log");
+            if let Some((_, address)) = line.split_once("listening on ") {
+                break address.parse().expect("an address after `listening on`");
+            }
+        };
+        Self { process, address }
+    }
+
+    /// Passes over what is left of the banner.
+    #[track_caller]
+    pub(crate) fn skip_banner(&mut self) {
+        let (ip, port) = (self.address.ip(), self.address.port());
+        self.stdout().expect_line("join with:");
+        self.stdout()
+            .expect_line(&format!("  chat client {ip} {port}"));
+        self.stdout().expect_line(&format!("  nc {ip} {port}"));
+    }
+
+    /// A client that connects from `ip` and has read its welcome: it is in the
+    /// room, and will be sent every line said from now on.
+    #[track_caller]
+    pub(crate) fn join(&self, ip: &str) -> Peer {
+        let mut peer = Peer::connect_from(ip, self.address);
+        peer.expect_line(WELCOME);
+        peer
+    }
+}
+
+/// `chat server` at a free port of `ip`.
+pub(crate) fn server_command(ip: &str, options: &[&str]) -> Command {
+    let mut command = chat(["server", ip, "0"]);
+    command.args(options).stdin(Stdio::null());
+    command
+}
+
+impl Deref for Server {
+    type Target = Process;
+
+    fn deref(&self) -> &Self::Target {
+        &self.process
+    }
+}
+
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.process
+    }
+}

@@ -1,0 +1,51 @@
+//! A client that closes its side is not gone yet: what it sent is said, and what
+//! it is owed is sent.
+
+mod common;
+
+use common::flood::{OVER_KERNEL_BUFFERS, flood, long_line};
+use common::server::Server;
+
+#[test]
+fn the_unfinished_last_line_is_said() {
+    let server = Server::start();
+    let mut listener = server.join("127.0.0.2");
+    let talker = server.join("127.0.0.3");
+    talker.send("whole\nunfinished");
+    talker.leave();
+    listener.expect_line("<127.0.0.3> whole");
+    listener.expect_line("<127.0.0.3> unfinished");
+}
+
+#[test]
+fn a_client_may_talk_and_leave_in_one_breath() {
+    const LINES: usize = 500;
+    let server = Server::start();
+    let mut listener = server.join("127.0.0.2");
+    let talker = server.join("127.0.0.3");
+    let text: String = (0..LINES).map(|number| format!("{number}\n")).collect();
+    talker.send(text);
+    talker.leave();
+    for number in 0..LINES {
+        listener.expect_line(&format!("<127.0.0.3> {number}"));
+    }
+}
+
+#[test]
+fn what_a_client_is_owed_is_sent_after_it_has_closed_its_side() {
+    let server = Server::start();
+    let talker = server.join("127.0.0.2");
+    let mut witness = server.join("127.0.0.3");
+    let mut slow = server.join("127.0.0.4");
+    slow.limit_receive_buffer();
+
+    flood(&talker, &mut witness, OVER_KERNEL_BUFFERS);
+    slow.send("that is all from me");
+    slow.close_write();
+    witness.expect_line("<127.0.0.4> that is all from me");
+
+    for number in OVER_KERNEL_BUFFERS {
+        slow.expect_line(&talker.said(&long_line(number)));
+    }
+    slow.expect_end();
+}

@@ -1,0 +1,75 @@
+//! Promises 9 and 10: while nothing happens nothing is done, and little is kept.
+
+mod common;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use common::peer::{Peer, WELCOME};
+use common::process::{Process, chat_client};
+use common::server::Server;
+
+#[test]
+fn an_idle_room_takes_no_cpu() {
+    const GUESTS: usize = 300;
+    let server = Server::start();
+    let mut guests: Vec<Peer> = (0..GUESTS).map(|_| server.join("127.0.0.2")).collect();
+    guests[0].say("now be quiet");
+    for guest in &mut guests[1..] {
+        guest.expect_line("<127.0.0.2> now be quiet");
+    }
+    guests[1].send("an unfinished line keeps nobody busy");
+    server.expect_idle();
+}
+
+#[test]
+fn an_idle_client_takes_no_cpu() {
+    let server = Server::start();
+    let mut client = Process::spawn(chat_client(server.address));
+    client.stdout().expect_line(WELCOME);
+    client.expect_idle();
+}
+
+#[test]
+fn a_server_has_one_thread() {
+    let server = Server::start();
+    let alice = server.join("127.0.0.2");
+    let mut bob = server.join("127.0.0.3");
+    alice.say("is anybody else here?");
+    bob.expect_line("<127.0.0.2> is anybody else here?");
+    assert_eq!(server.threads(), 1);
+}
+
+#[test]
+fn an_idle_connection_takes_256_bytes_at_most() {
+    const GUESTS_BEFORE: usize = 500;
+    const GUESTS: usize = 4000;
+    const GUESTS_PER_ADDRESS: usize = 100;
+    const MOST_BYTES_EACH: usize = 256;
+    raise_descriptor_limit();
+
+    let server = Server::start();
+    let _guests_before = join_many(&server, GUESTS_BEFORE, GUESTS_PER_ADDRESS);
+    let before = server.anonymous_bytes();
+    let _guests = join_many(&server, GUESTS, GUESTS_PER_ADDRESS);
+    let after = server.anonymous_bytes();
+
+    let bytes_each = after.saturating_sub(before).div_ceil(GUESTS);
+    println!("{bytes_each} bytes of user memory for each connection");
+    assert!(bytes_each <= MOST_BYTES_EACH, "{bytes_each} bytes");
+}
+
+fn join_many(server: &Server, guests: usize, guests_per_address: usize) -> Vec<Peer> {
+    (0..guests)
+        .map(|guest| server.join(&format!("127.0.1.{}", 1 + guest / guests_per_address)))
+        .collect()
+}
+
+/// Lets this process open as many descriptors as it may.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("a soft limit may be raised to the hard one");
+}
