@@ -14,8 +14,8 @@ pub enum CloseReason {
     Lost(io::ErrorKind),
     /// The peer did not read, and is owed more than the bound.
     BacklogFull,
-    /// The peer speaks HTTP.
-    HttpRequest,
+    /// The peer speaks another protocol: it is a browser, say.
+    WrongProtocol,
     /// The room did not take it in.
     Refused,
     /// The server is ending.
@@ -30,7 +30,7 @@ impl fmt::Display for CloseReason {
             Self::BacklogFull => {
                 f.write_str("it does not read, and more waits for it than the bound")
             }
-            Self::HttpRequest => f.write_str("it sent an HTTP request"),
+            Self::WrongProtocol => f.write_str("it speaks HTTP or TLS, not chat"),
             Self::Refused => f.write_str("it was refused"),
             Self::Shutdown => f.write_str("the server is ending"),
         }

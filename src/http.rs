@@ -1,10 +1,11 @@
-//! Tells an HTTP request from chat.
+//! Tells a browser from a person.
 //!
 //! Any web page can make the browser that shows it send a request to an address
 //! of the LAN the browser sits in, with a body of the page's choosing. Were the
 //! lines of that body taken for chat, every page could talk into every room its
-//! readers can reach. So a connection whose first line is a request line is
-//! closed before anything after that line is looked at.
+//! readers can reach. So a connection whose first line is a request line, or the
+//! beginning of a TLS handshake (which holds a host name of the page's choosing),
+//! is closed before anything after it is looked at.
 
 /// Whether `line` is a request line: `method SP request-target SP HTTP-version`
 /// (RFC 9112, section 3).
@@ -38,6 +39,13 @@ pub fn may_begin_request_line(beginning: &[u8]) -> bool {
             .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http")),
     };
     is_token(method) && (is_target || method == b"CONNECT")
+}
+
+/// Whether `beginning` is that of a TLS handshake: a record of type 22, of a
+/// version 3.x (RFC 8446, section 5.1). In UTF-8 that is a control character
+/// nobody types, followed by another.
+pub fn begins_tls_handshake(beginning: &[u8]) -> bool {
+    beginning.starts_with(&[22, 3])
 }
 
 /// `HTTP/1.1` and its kin (RFC 9112, section 2.3), in any case: leniency here is
@@ -76,6 +84,12 @@ mod tests {
             assert!(is_request_line(line.as_bytes()), "{line}");
             assert!(may_begin_request_line(line.as_bytes()), "{line}");
         }
+    }
+
+    #[test]
+    fn a_tls_handshake_is_recognised() {
+        assert!(begins_tls_handshake(b"\x16\x03\x01\x02\x00\x01"));
+        assert!(!begins_tls_handshake(b"\x16") && !begins_tls_handshake(b"hello"));
     }
 
     #[test]

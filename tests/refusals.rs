@@ -20,6 +20,8 @@ fn http_is_closed_and_nobody_sees_anything_of_it() {
         "POST /x HTTP/1.0\r\nContent-Length: 20\r\n\r\nsaid by a web page\r\n",
         "OPTIONS * HTTP/1.1\nsaid by a web page\n",
         &over_long,
+        // The beginning of a TLS handshake: https asks as well.
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0said.by.a.web.page\n",
     ]
     .into_iter()
     .enumerate()

@@ -368,7 +368,10 @@ fn an_http_request_is_not_heard_and_its_sender_is_seen_off() {
     bob_socket.sends("POST / HTTP/1.1\r\nHost: room\r\n\r\nspam\n");
     bob_socket.sends("more spam\n");
     room.readable(bob);
-    assert_eq!(room.host.left, [(ClientId(bob), CloseReason::HttpRequest)]);
+    assert_eq!(
+        room.host.left,
+        [(ClientId(bob), CloseReason::WrongProtocol)]
+    );
     assert!(
         bob_socket.saw_end() && bob_socket.is_open_here(),
         "it lingers"
