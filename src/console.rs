@@ -1,7 +1,7 @@
 //! The server's console: standard output, which may be slow, stuck or gone, and
 //! must not hold up the room for that.
 //!
-//! Lines that cannot be shown wait in a bounded backlog; past it they are
+//! Lines that cannot be shown at once wait in a bounded backlog; past it they are
 //! dropped and counted, and the count is shown once lines can be shown again.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use log::warn;
 
 use crate::write_queue::{Flushed, Frame, WriteQueue};
 
-/// The most that waits to be shown.
+/// Once this much waits to be shown, nothing is added.
 const CONSOLE_BACKLOG_BYTES: usize = 256 * 1024;
 
 /// Shows lines on `W`, which must not block.
@@ -54,7 +54,7 @@ impl<W: Write> Console<W> {
         let waiting_bytes = self.backlog.queued_bytes() + self.fresh.len();
         // After a loss nothing is taken until all has been shown that came
         // before it: so the count stands where the lines are missing.
-        if self.dropped_lines > 0 || waiting_bytes + lines.len() > CONSOLE_BACKLOG_BYTES {
+        if self.dropped_lines > 0 || waiting_bytes >= CONSOLE_BACKLOG_BYTES {
             self.dropped_lines += count_lines(lines);
         } else {
             self.fresh.extend_from_slice(lines);
@@ -80,7 +80,7 @@ impl<W: Write> Console<W> {
         if self.backlog.is_empty() {
             return;
         }
-        match self.backlog.flush(&mut self.output, CONSOLE_BACKLOG_BYTES) {
+        match self.backlog.flush(&mut self.output, usize::MAX) {
             Ok(Flushed::All) => {
                 self.waiting_lines = 0;
                 self.failing = false;
@@ -170,7 +170,7 @@ mod tests {
             console.line(format_args!("{line}"));
             console.flush();
         }
-        assert!(console.backlog.queued_bytes() <= CONSOLE_BACKLOG_BYTES);
+        assert!(console.backlog.queued_bytes() < CONSOLE_BACKLOG_BYTES + 100);
 
         output.0.borrow_mut().room_bytes = usize::MAX;
         console.flush();
@@ -181,6 +181,15 @@ mod tests {
         let expected = format!("-- {} lines could not be shown here", put_down - kept);
         let last_two: Vec<_> = shown.lines().rev().take(2).collect();
         assert_eq!(last_two, ["and on", &expected]);
+    }
+
+    #[test]
+    fn a_big_turn_is_shown_whole_by_an_output_that_keeps_up() {
+        let (mut console, output) = console_with_room(usize::MAX);
+        let lines = "a line\n".repeat(CONSOLE_BACKLOG_BYTES);
+        console.lines(lines.as_bytes());
+        console.flush();
+        assert_eq!(output.0.borrow().shown, lines);
     }
 
     #[test]
