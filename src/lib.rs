@@ -6,6 +6,7 @@
 //!
 //! - Decisions, without sockets or clocks: [`line`] cuts bytes into lines,
 //!   [`text`] makes them safe to show, [`http`] tells a browser from a person,
+//!   [`telnet`] answers telnet,
 //!   [`room`] knows who is there and says what is said to whom, [`turn`] gathers
 //!   it, [`write_queue`] holds what a reader is still owed.
 //! - One socket: [`connection`], which ends with a [`close`] reason.
@@ -28,6 +29,7 @@ pub mod reactor;
 pub mod room;
 pub mod server;
 pub mod standard_io;
+pub mod telnet;
 pub mod text;
 pub mod turn;
 pub mod write_queue;

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use crate::close::CloseReason;
 use crate::http;
 use crate::line::Decoded;
+use crate::telnet;
 use crate::text;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
@@ -102,12 +103,18 @@ impl Room {
             return;
         }
         let is_first = !std::mem::replace(&mut member.has_spoken, true);
-        match heard {
-            Decoded::Line(line) if is_first && http::is_request_line(line) => {
-                turn.close(id, CloseReason::HttpRequest);
+        let without_marks;
+        let heard = match heard {
+            Decoded::Line(line) if telnet::asks_for_timing_mark(line) => {
+                turn.tell(id, Frame::from(telnet::WONT_TIMING_MARK));
+                without_marks = telnet::without_timing_marks(line);
+                Decoded::Line(&without_marks)
             }
-            Decoded::TooLong(beginning) if is_first && http::may_begin_request_line(beginning) => {
-                turn.close(id, CloseReason::HttpRequest);
+            heard => heard,
+        };
+        match heard {
+            _ if is_first && is_another_protocol(heard) => {
+                turn.close(id, CloseReason::WrongProtocol);
             }
             Decoded::TooLong(_) => turn.tell(
                 id,
@@ -131,6 +138,16 @@ impl Room {
     /// The server is about to end.
     pub fn close(&self, turn: &mut Turn) {
         turn.say(None, |out| out.extend_from_slice(b"-- the room is closing"));
+    }
+}
+
+/// Whether what was heard first is a browser's doing.
+fn is_another_protocol(heard: Decoded<'_>) -> bool {
+    match heard {
+        Decoded::Line(line) => http::is_request_line(line) || http::begins_tls_handshake(line),
+        Decoded::TooLong(beginning) => {
+            http::may_begin_request_line(beginning) || http::begins_tls_handshake(beginning)
+        }
     }
 }
 
@@ -162,6 +179,7 @@ fn unknown_command(text: &[u8]) -> Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::Part;
 
     const ALICE: ClientId = ClientId(0);
     const BOB: ClientId = ClientId(1);
@@ -184,18 +202,21 @@ mod tests {
     }
 
     /// What is told to `reader` alone.
-    fn told(turn: &mut Turn, reader: ClientId) -> String {
-        use crate::turn::Part;
+    fn told(turn: &mut Turn, reader: ClientId) -> Vec<u8> {
         turn.seal();
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         for (_, edits) in turn.edits().filter(|&(id, _)| id == reader) {
             for part in turn.parts(edits) {
                 if let Part::Private(frame) = part {
-                    text.push_str(std::str::from_utf8(frame).unwrap());
+                    bytes.extend_from_slice(frame);
                 }
             }
         }
-        text
+        bytes
+    }
+
+    fn told_text(turn: &mut Turn, reader: ClientId) -> String {
+        String::from_utf8(told(turn, reader)).unwrap()
     }
 
     #[test]
@@ -204,8 +225,11 @@ mod tests {
         room.leave(BOB);
         let mut turn = Turn::new();
         room.join(BOB, "10.0.0.3".parse().unwrap(), &mut turn);
-        assert_eq!(told(&mut turn, BOB), "Welcome to this chatroom!\n");
-        assert_eq!((told(&mut turn, ALICE), shared(&turn)), (String::new(), ""));
+        assert_eq!(told_text(&mut turn, BOB), "Welcome to this chatroom!\n");
+        assert_eq!(
+            (told_text(&mut turn, ALICE), shared(&turn)),
+            (String::new(), "")
+        );
     }
 
     #[test]
@@ -233,10 +257,13 @@ mod tests {
     fn a_command_is_answered_to_its_sender_alone() {
         let (mut room, mut turn) = room_of_two();
         room.hear(ALICE, Decoded::Line(b"/da\x1bnce with me"), &mut turn);
-        let answer = told(&mut turn, ALICE);
+        let answer = told_text(&mut turn, ALICE);
         assert!(answer.starts_with("!! /da␛nce is not known"), "{answer}");
         assert!(answer.contains("/help") && answer.ends_with('\n'));
-        assert_eq!((told(&mut turn, BOB), shared(&turn)), (String::new(), ""));
+        assert_eq!(
+            (told_text(&mut turn, BOB), shared(&turn)),
+            (String::new(), "")
+        );
     }
 
     #[test]
@@ -249,17 +276,19 @@ mod tests {
     fn a_line_too_long_is_refused_with_the_limit() {
         let (mut room, mut turn) = room_of_two();
         room.hear(ALICE, Decoded::TooLong(b"so long"), &mut turn);
-        let answer = told(&mut turn, ALICE);
+        let answer = told_text(&mut turn, ALICE);
         assert!(answer.starts_with("!! ") && answer.contains("4096 bytes"));
         assert_eq!(shared(&turn), "");
         assert!(!turn.closes(ALICE));
     }
 
     #[test]
-    fn http_ends_a_connection_only_as_its_first_line() {
+    fn a_browser_is_told_by_its_first_line_and_sent_away() {
         for first in [
             Decoded::Line(b"GET / HTTP/1.1"),
             Decoded::TooLong(b"POST /aaaaaa"),
+            Decoded::Line(b"\x16\x03\x01\x02\x00\x01"),
+            Decoded::TooLong(b"\x16\x03\x01\x02\x00\x01"),
         ] {
             let (mut room, mut turn) = room_of_two();
             room.hear(ALICE, Decoded::Line(b""), &mut turn);
@@ -281,6 +310,15 @@ mod tests {
         assert_eq!(room.leave(ALICE), Some("10.0.0.1".parse().unwrap()));
         assert_eq!(room.leave(ALICE), None, "nobody leaves twice");
         assert!(room.admit().is_ok());
+    }
+
+    #[test]
+    fn telnet_is_answered_and_what_was_typed_is_said() {
+        let (mut room, mut turn) = room_of_two();
+        let line = b"\xff\xf4\xff\xfd\x06hi";
+        room.hear(ALICE, Decoded::Line(line), &mut turn);
+        assert_eq!(shared(&turn), "<10.0.0.1> hi\n");
+        assert_eq!(told(&mut turn, ALICE), *telnet::WONT_TIMING_MARK);
     }
 
     #[test]
