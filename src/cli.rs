@@ -1,6 +1,6 @@
 //! The command line: clap's arguments in, typed configuration out.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use log::LevelFilter;
@@ -42,7 +42,7 @@ struct ServerArgs {
     ip: IpAddr,
 
     /// The port to listen on; 0 for any free one
-    #[arg(value_name = "PORT")]
+    #[arg(value_name = "PORT", value_parser = parse_port)]
     port: u16,
 
     /// The most clients in the room at once
@@ -71,16 +71,16 @@ Each line of standard input is said; what others say goes to standard output.
 At the end of standard input the client has everything delivered, and ends.")]
 struct ClientArgs {
     /// The server's IP address or name
-    #[arg(value_name = "HOST")]
+    #[arg(value_name = "HOST", value_parser = parse_host)]
     host: String,
 
     /// The server's port
-    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_name = "PORT", value_parser = parse_port_to_connect)]
     port: u16,
 }
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 done, 1 failure, 2 wrong usage, 3 cannot connect, 4 connection lost";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failure, 2 wrong usage, 3 cannot connect,
+4 the server closed the connection or it was lost, 5 the room is full";
 
 /// What the program is to do.
 #[derive(Clone, Debug)]
@@ -127,11 +127,40 @@ impl Cli {
     }
 }
 
-fn parse_ip(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| {
-        "not an IP address, such as 192.168.1.5, or 0.0.0.0 for every address of this machine"
-            .to_owned()
-    })
+fn parse_ip(text: &str) -> Result<IpAddr, &'static str> {
+    match text.parse::<IpAddr>() {
+        Ok(ip) if ip.is_multicast() || ip == Ipv4Addr::BROADCAST => {
+            Err("no machine has this address: it stands for many at once")
+        }
+        Ok(ip) => Ok(ip),
+        Err(_) => Err(
+            "not an IP address, such as 192.168.1.5, or 0.0.0.0 for every address of this machine",
+        ),
+    }
+}
+
+/// A host as it is given; an IPv6 address may stand in brackets, as it does
+/// where a port follows it.
+fn parse_host(text: &str) -> Result<String, &'static str> {
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    match bracketed.unwrap_or(text) {
+        "" => Err("a name or an IP address is needed"),
+        host => Ok(host.to_owned()),
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, &'static str> {
+    text.parse()
+        .map_err(|_| "a port is a number from 0 to 65535")
+}
+
+fn parse_port_to_connect(text: &str) -> Result<u16, &'static str> {
+    match parse_port(text) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err("a port to connect to is a number from 1 to 65535"),
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +173,25 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
-        assert!(EXIT_CODES.contains(&format!("{} connection lost", Exit::ConnectionLost as u8)));
+        for (exit, meaning) in [
+            (Exit::Success, "done"),
+            (Exit::Failure, "failure"),
+            (Exit::Usage, "wrong usage"),
+            (Exit::CannotConnect, "cannot connect"),
+            (Exit::ConnectionLost, "the server closed"),
+            (Exit::Refused, "the room is full"),
+        ] {
+            assert!(EXIT_CODES.contains(&format!("{} {meaning}", exit as u8)));
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports_are_taken_as_people_write_them() {
+        assert_eq!(parse_host("[::1]").as_deref(), Ok("::1"));
+        assert_eq!(parse_host("room.lan").as_deref(), Ok("room.lan"));
+        assert!(parse_host("").is_err());
+        assert_eq!((parse_port("0"), parse_port("65535")), (Ok(0), Ok(65535)));
+        assert!(parse_port("65536").is_err() && parse_port_to_connect("0").is_err());
+        assert!(parse_ip("224.0.0.1").is_err() && parse_ip("localhost").is_err());
     }
 }

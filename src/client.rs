@@ -21,6 +21,7 @@ use self::connect::connect;
 use self::line_display::LineDisplay;
 use crate::error::Error;
 use crate::machine::unacknowledged_bytes;
+use crate::room::WELCOME;
 use crate::standard_io::{Readiness, StandardInput, StandardOutput};
 use crate::write_queue::{Flushed, Frame, WriteQueue};
 
@@ -74,6 +75,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         client.write_server();
         client.write_output()?;
         if let Some(end) = client.end() {
+            client.input.discard_typed();
             return end;
         }
     }
@@ -103,6 +105,10 @@ struct Client {
     /// Something could not be sent.
     send_error: Option<io::Error>,
     heard: LineDisplay,
+    /// Whether anything has been heard yet.
+    greeted: bool,
+    /// The first that was heard was a refusal.
+    refused: bool,
     /// When the server last sent something, or we ended our side.
     heard_at: Instant,
 
@@ -139,6 +145,8 @@ impl Client {
             server_ended: None,
             send_error: None,
             heard: LineDisplay::new(""),
+            greeted: false,
+            refused: false,
             heard_at: Instant::now(),
             output,
             to_show: WriteQueue::new(),
@@ -184,6 +192,7 @@ impl Client {
     fn may_read_input(&self) -> bool {
         self.input_ready
             && !self.input_ended
+            && !self.output_closed
             && self.server_ended.is_none()
             && self.to_send.queued_bytes() < MAX_WAITING_BYTES
             && self.to_show.queued_bytes() < MAX_WAITING_BYTES
@@ -201,8 +210,9 @@ impl Client {
             .then(|| self.heard_at + HALF_LINE_TIMEOUT)
     }
 
+    /// The server's silence counts only as far as we listen.
     fn last_words_deadline(&self) -> Option<Instant> {
-        (self.sending_ended && self.server_ended.is_none())
+        (self.sending_ended && self.server_ended.is_none() && !self.server_ready)
             .then(|| self.heard_at + LAST_WORDS_TIMEOUT)
     }
 
@@ -216,7 +226,10 @@ impl Client {
             match unacknowledged_bytes(&self.stream) {
                 // It does not read yet, but it may.
                 Some(1..) => self.heard_at = now,
-                _ => self.server_ended = Some(None),
+                _ => {
+                    info!("{} does not end the connection", self.server);
+                    self.server_ended = Some(None);
+                }
             }
         }
     }
@@ -264,8 +277,18 @@ impl Client {
             Ok(0) => self.server_ended(None),
             Ok(count) => {
                 self.heard_at = Instant::now();
+                let mut heard = &self.read_buffer[..count];
                 let mut shown = Vec::new();
-                self.heard.push(&self.read_buffer[..count], &mut shown);
+                if !std::mem::replace(&mut self.greeted, true) {
+                    self.refused = heard.starts_with(b"!! ");
+                    // The Python original ends its greeting with nothing.
+                    if let Some(rest) = heard.strip_prefix(WELCOME.as_bytes()) {
+                        self.heard.push(WELCOME.as_bytes(), &mut shown);
+                        self.heard.show_half_line(&mut shown);
+                        heard = rest;
+                    }
+                }
+                self.heard.push(heard, &mut shown);
                 self.show(&shown);
             }
             Err(e) => match e.kind() {
@@ -310,25 +333,32 @@ impl Client {
     }
 
     fn write_output(&mut self) -> Result<(), Error> {
-        match self.to_show.flush(&mut self.output, usize::MAX) {
-            Ok(_) => Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
-                self.output_closed = true;
-                Ok(())
+        if !self.output_closed {
+            match self.to_show.flush(&mut self.output, usize::MAX) {
+                Ok(_) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => self.output_closed = true,
+                Err(e) => return Err(Error::WriteOutput(e)),
             }
-            Err(e) => Err(Error::WriteOutput(e)),
         }
+        self.to_show.clear();
+        Ok(())
     }
 
     /// Whether all is over, and how.
     fn end(&mut self) -> Option<Result<(), Error>> {
-        if self.output_closed {
+        let nothing_to_send = self.to_send.is_empty() || self.send_error.is_some();
+        if self.output_closed && (nothing_to_send || self.server_ended.is_some()) {
             return Some(Ok(()));
         }
         if !self.to_show.is_empty() {
             return None;
         }
         let error = self.server_ended.take()?;
+        if self.refused {
+            return Some(Err(Error::Refused {
+                server: self.server,
+            }));
+        }
         if self.sending_ended && error.is_none() {
             return Some(Ok(()));
         }

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use rustix::io::Errno;
 
+use crate::machine::is_link_local_v6;
+
 /// How the program ends, as other programs see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -23,6 +25,8 @@ pub enum Exit {
     CannotConnect = 3,
     /// The server went away before the client was done.
     ConnectionLost = 4,
+    /// The room did not take the client in.
+    Refused = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -70,6 +74,11 @@ pub enum Error {
         /// Whether something typed may not have got there.
         unsent: bool,
     },
+    /// The room did not take the client in; it has said why.
+    Refused {
+        /// Where the server is.
+        server: SocketAddr,
+    },
     /// Standard input cannot be read.
     ReadInput(io::Error),
     /// Standard output cannot be written.
@@ -85,6 +94,7 @@ impl Error {
             }
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
             Self::ConnectionLost { .. } => Exit::ConnectionLost,
+            Self::Refused { .. } => Exit::Refused,
         }
     }
 }
@@ -124,6 +134,7 @@ impl fmt::Display for Error {
                     false => Ok(()),
                 }
             }
+            Self::Refused { server } => write!(f, "the room at {server} did not let you in"),
             Self::ReadInput(source) => write!(f, "cannot read standard input: {}", plain(source)),
             Self::WriteOutput(source) => {
                 write!(f, "cannot write to standard output: {}", plain(source))
@@ -158,6 +169,9 @@ impl fmt::Display for ListenProblem<'_> {
                 let all = if address.is_ipv4() { "0.0.0.0" } else { "::" };
                 write!(f, "; {all} stands for all)")
             }
+            _ if is_link_local_v6(&address.ip()) => f.write_str(
+                "a link-local address belongs to one network interface (choose another address, or :: for all)",
+            ),
             _ if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) => {
                 f.write_str("this machine has no IPv6 (choose an IPv4 address, or enable it)")
             }

@@ -21,7 +21,8 @@ pub fn addresses() -> Vec<IpAddr> {
     addresses
 }
 
-fn is_link_local_v6(address: &IpAddr) -> bool {
+/// Whether `address` means something only together with a network interface.
+pub fn is_link_local_v6(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 

@@ -50,6 +50,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let mut reactor = Reactor::new(listener, config.limits.max_line_bytes).map_err(Error::Poll)?;
     let mut server = Server::new(config, &reactor).map_err(Error::Poll)?;
     info!("listening on {address}");
+    info!("room for {} clients", config.limits.max_clients);
     server.show(&banner(address, &addresses_to_join(address.ip())));
     reactor.run(&mut server).map_err(Error::Poll)
 }
@@ -117,6 +118,7 @@ impl Service for Server {
     }
 
     fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn) {
+        debug!("{address} comes in");
         self.room.join(client, address, turn);
         if let Some(console) = &mut self.console {
             console.line(format_args!("{address} connected"));
@@ -133,6 +135,7 @@ impl Service for Server {
         };
         match reason {
             CloseReason::BacklogFull => warn!("{address} is dropped: {reason}"),
+            CloseReason::WrongProtocol => info!("{address} is sent away: {reason}"),
             _ => debug!("{address} leaves: {reason}"),
         }
         if let Some(console) = &mut self.console {
@@ -189,7 +192,7 @@ fn addresses_to_join(address: IpAddr) -> Vec<IpAddr> {
     }
 }
 
-/// Takes as many descriptors as this process may have: each client is one.
+/// Raises the limit of open files as far as it goes: each client is one.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

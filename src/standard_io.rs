@@ -21,7 +21,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
+use rustix::process::getpgrp;
 use rustix::stdio::{stdin, stdout};
+use rustix::termios::{QueueSelector, tcflush, tcgetpgrp};
 
 /// What a pipe that poll(2) calls writable takes without blocking: `PIPE_BUF`.
 const PIPE_BUF_BYTES: usize = 4096;
@@ -54,6 +56,17 @@ impl StandardInput {
     /// Those of epoll_ctl(2), but for EPERM, which is [`Readiness::Always`].
     pub fn register(&self, registry: &Registry, token: Token) -> io::Result<Readiness> {
         register(self.fd, registry, token, Interest::READABLE)
+    }
+
+    /// Throws away what was typed at the terminal and not read: the shell that
+    /// comes next must not take it for a command. Does nothing when standard
+    /// input is no terminal, or not ours at the moment.
+    pub fn discard_typed(&self) {
+        let in_foreground = tcgetpgrp(self.fd).is_ok_and(|group| group == getpgrp());
+        if in_foreground {
+            // It is a courtesy; nothing is to be done when it fails.
+            let _ = tcflush(self.fd, QueueSelector::IFlush);
+        }
     }
 }
 

@@ -13,6 +13,13 @@ use std::ops::Range;
 use crate::close::CloseReason;
 use crate::write_queue::Frame;
 
+/// The most of the text's buffer that is kept from turn to turn: a rare flood does
+/// not cost memory for ever.
+const KEPT_TEXT_BYTES: usize = 64 * 1024;
+
+/// The most edits for which memory is kept.
+const KEPT_EDITS: usize = 1024;
+
 /// Names a client for as long as it is connected; the number is free again after
 /// that. Small and dense: the numbers are the keys of the reactor's slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,10 +164,13 @@ impl Turn {
         before.chain(std::iter::once(Part::Shared(after_last_edit..last)))
     }
 
-    /// Forgets everything said; keeps the buffers for the next turn.
+    /// Forgets everything said. Buffers of an ordinary size are kept for the next
+    /// turn.
     pub fn clear(&mut self) {
         self.shared.clear();
+        self.shared.shrink_to(KEPT_TEXT_BYTES);
         self.edits.clear();
+        self.edits.shrink_to(KEPT_EDITS);
         self.closes.clear();
         self.frame.take();
     }

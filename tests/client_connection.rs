@@ -14,6 +14,7 @@ use common::server::{Server, server_command};
 
 const CANNOT_CONNECT: i32 = 3;
 const CONNECTION_LOST: i32 = 4;
+const REFUSED: i32 = 5;
 
 #[test]
 fn a_host_name_works() {
@@ -107,15 +108,18 @@ fn a_server_that_vanishes_is_a_lost_connection() {
 }
 
 #[test]
-fn a_full_room_is_shown_before_the_connection_is_lost() {
+fn a_full_room_is_shown_and_has_an_exit_code_of_its_own() {
     let server = Server::with(&["--max-clients", "1"]);
     let _guest = server.join("127.0.0.2");
-    let mut client = Process::spawn(chat_client(server.address));
-    let _stdin = client.take_stdin();
-    let finished = client.finish();
-    assert_eq!(finished.stdout, "!! the room is full (1 clients)\n");
-    assert_fails(&finished.stderr, &[&server.address.to_string()]);
-    assert_eq!(finished.code, CONNECTION_LOST);
+    for input_ends in [false, true] {
+        let mut client = Process::spawn(chat_client(server.address));
+        let stdin = client.take_stdin();
+        let _stays_open = (!input_ends).then_some(stdin);
+        let finished = client.finish();
+        assert_eq!(finished.stdout, "!! the room is full (1 clients)\n");
+        assert_fails(&finished.stderr, &[&server.address.to_string()]);
+        assert_eq!(finished.code, REFUSED);
+    }
 }
 
 /// Expects one line that says what failed, and names all of `named`.

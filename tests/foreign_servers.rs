@@ -25,6 +25,15 @@ fn a_conversation_with_the_python_server() {
     client.stdout().expect_line("<127.0.0.2> no line end");
 }
 
+/// TCP may bring the welcome and what follows in one piece.
+#[test]
+fn a_welcome_without_line_end_is_a_line_of_its_own() {
+    let (server, mut client) = client_of_the_test(Stdio::piped());
+    server.send(format!("{WELCOME}<127.0.0.2> hello\n"));
+    client.stdout().expect_line(WELCOME);
+    client.stdout().expect_line("<127.0.0.2> hello");
+}
+
 #[test]
 fn a_half_line_is_shown_when_the_server_closes() {
     let (server, mut client) = client_of_the_test(Stdio::null());
