@@ -52,7 +52,7 @@ struct ServerArgs {
 
     /// The longest line a client may say, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 4096)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    #[arg(value_parser = clap::value_parser!(u32).range(10..=1_048_576))]
     max_line: u32,
 
     /// Show nothing on standard output; problems still go to standard error

@@ -69,9 +69,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let mut client = Client::new(TcpStream::from_std(stream), server).map_err(Error::Poll)?;
     loop {
         client.poll_and_mark().map_err(Error::Poll)?;
-        client.expire(Instant::now());
         client.read_input()?;
         client.read_server();
+        client.expire(Instant::now());
         client.write_server();
         client.write_output()?;
         if let Some(end) = client.end() {
@@ -109,8 +109,10 @@ struct Client {
     greeted: bool,
     /// The first that was heard was a refusal.
     refused: bool,
-    /// When the server last sent something, or we ended our side.
-    heard_at: Instant,
+    /// Since when the server has been silent: all that it sent has been read.
+    silent_since: Instant,
+    /// Since when the end of a half-line has been waited for.
+    half_line_since: Option<Instant>,
 
     output: StandardOutput,
     to_show: WriteQueue,
@@ -125,7 +127,7 @@ impl Client {
         registry.register(&mut stream, SERVER, Interest::READABLE | Interest::WRITABLE)?;
         let input = StandardInput::new();
         let input_readiness = input.register(registry, INPUT)?;
-        let output = StandardOutput::new();
+        let output = StandardOutput::stdout();
         output.register(registry, OUTPUT)?;
         Ok(Self {
             poll,
@@ -147,7 +149,8 @@ impl Client {
             heard: LineDisplay::new(""),
             greeted: false,
             refused: false,
-            heard_at: Instant::now(),
+            silent_since: Instant::now(),
+            half_line_since: None,
             output,
             to_show: WriteQueue::new(),
             output_closed: false,
@@ -204,28 +207,27 @@ impl Client {
             && self.to_show.queued_bytes() < MAX_WAITING_BYTES
     }
 
+    /// None while there is more to be read: the rest may be among it.
     fn half_line_deadline(&self) -> Option<Instant> {
-        self.heard
-            .holds_half_a_line()
-            .then(|| self.heard_at + HALF_LINE_TIMEOUT)
+        let since = self.half_line_since.filter(|_| !self.server_ready)?;
+        Some(since + HALF_LINE_TIMEOUT)
     }
 
-    /// The server's silence counts only as far as we listen.
+    /// None while there is more to be read: what we do not listen to is no
+    /// silence.
     fn last_words_deadline(&self) -> Option<Instant> {
-        (self.sending_ended && self.server_ended.is_none() && !self.server_ready)
-            .then(|| self.heard_at + LAST_WORDS_TIMEOUT)
+        let waits = self.sending_ended && self.server_ended.is_none() && !self.server_ready;
+        waits.then(|| self.silent_since + LAST_WORDS_TIMEOUT)
     }
 
     fn expire(&mut self, now: Instant) {
         if self.half_line_deadline().is_some_and(|at| at <= now) {
-            let mut shown = Vec::new();
-            self.heard.show_half_line(&mut shown);
-            self.show(&shown);
+            self.show_half_line();
         }
         if self.last_words_deadline().is_some_and(|at| at <= now) {
             match unacknowledged_bytes(&self.stream) {
                 // It does not read yet, but it may.
-                Some(1..) => self.heard_at = now,
+                Some(1..) => self.silent_since = now,
                 _ => {
                     info!("{} does not end the connection", self.server);
                     self.server_ended = Some(None);
@@ -276,17 +278,23 @@ impl Client {
         match self.stream.read(&mut self.read_buffer) {
             Ok(0) => self.server_ended(None),
             Ok(count) => {
-                self.heard_at = Instant::now();
                 let mut heard = &self.read_buffer[..count];
                 let mut shown = Vec::new();
                 if !std::mem::replace(&mut self.greeted, true) {
                     self.refused = heard.starts_with(b"!! ");
-                    // The Python original ends its greeting with nothing.
+                    // The Python original ends neither this nor, it may be, any
+                    // other line.
                     if let Some(rest) = heard.strip_prefix(WELCOME.as_bytes()) {
                         self.heard.push(WELCOME.as_bytes(), &mut shown);
                         self.heard.show_half_line(&mut shown);
                         heard = rest;
                     }
+                    if heard.starts_with(b"\n") {
+                        self.heard.mark_continuations();
+                    }
+                }
+                if heard.contains(&b'\n') {
+                    self.half_line_since = None;
                 }
                 self.heard.push(heard, &mut shown);
                 self.show(&shown);
@@ -294,6 +302,10 @@ impl Client {
             Err(e) => match e.kind() {
                 io::ErrorKind::WouldBlock if self.send_error.is_none() => {
                     self.server_ready = false;
+                    self.silent_since = Instant::now();
+                    if self.heard.holds_half_a_line() {
+                        self.half_line_since.get_or_insert(self.silent_since);
+                    }
                 }
                 io::ErrorKind::Interrupted => {}
                 _ => self.server_ended(Some(e)),
@@ -302,10 +314,15 @@ impl Client {
     }
 
     fn server_ended(&mut self, error: Option<io::Error>) {
+        self.show_half_line();
+        self.server_ended = Some(error);
+    }
+
+    fn show_half_line(&mut self) {
+        self.half_line_since = None;
         let mut shown = Vec::new();
         self.heard.show_half_line(&mut shown);
         self.show(&shown);
-        self.server_ended = Some(error);
     }
 
     fn write_server(&mut self) {
@@ -317,7 +334,7 @@ impl Client {
                 // An error means that the server has gone; reading tells that.
                 let _ = self.stream.shutdown(Shutdown::Write);
                 self.sending_ended = true;
-                self.heard_at = Instant::now();
+                self.silent_since = Instant::now();
             }
             Ok(_) => {}
             Err(e) => {

@@ -1,20 +1,101 @@
 //! Diagnostics for who runs the program, on standard error.
 
-use std::io::Write;
+use std::io::{self, Write};
 
-use env_logger::{Builder, Env};
+use env_logger::{Builder, Env, Target};
 use log::LevelFilter;
+
+use crate::standard_io::StandardOutput;
 
 /// Starts logging what is at least as important as `level`; the environment
 /// variable `RUST_LOG`, when it is set, decides instead.
-///
-/// Writing there may block, so nothing that a peer can cause at will is logged
-/// at the level that is on when nobody asks for more.
 pub fn init(level: LevelFilter) {
     Builder::from_env(Env::default().default_filter_or(level.as_str()))
         .format(|out, record| {
             let level = record.level().as_str().to_lowercase();
             writeln!(out, "chat: {level}: {}", record.args())
         })
+        .target(Target::Pipe(Box::new(LogOutput {
+            output: StandardOutput::stderr(),
+            lost: 0,
+        })))
         .init();
+}
+
+/// Where messages go. A terminal that is paused or a pipe that nobody reads must
+/// not hold up the room: what is not taken at once is dropped and counted.
+struct LogOutput<W> {
+    output: W,
+    /// Messages dropped and not yet owned up to.
+    lost: usize,
+}
+
+impl<W: Write> Write for LogOutput<W> {
+    /// Takes one message whole, as the logger hands it over. Never fails: there is
+    /// nobody left to tell.
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        let written = match self.lost {
+            0 => self.output.write(message),
+            lost => {
+                let mut with_count =
+                    format!("chat: {lost} messages could not be shown\n").into_bytes();
+                with_count.extend_from_slice(message);
+                self.output.write(&with_count)
+            }
+        };
+        match written {
+            Ok(_) => self.lost = 0,
+            Err(_) => self.lost += 1,
+        }
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes what fits into a buffer.
+    struct Shown {
+        text: Vec<u8>,
+        blocked: bool,
+    }
+
+    impl Write for Shown {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.blocked {
+                true => Err(io::ErrorKind::WouldBlock.into()),
+                false => self.text.write(bytes),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn messages_that_cannot_be_shown_are_counted() {
+        let mut log = LogOutput {
+            output: Shown {
+                text: Vec::new(),
+                blocked: false,
+            },
+            lost: 0,
+        };
+        log.write_all(b"one\n").unwrap();
+        log.output.blocked = true;
+        log.write_all(b"two\n").unwrap();
+        log.write_all(b"three\n").unwrap();
+        log.output.blocked = false;
+        log.write_all(b"four\n").unwrap();
+        assert_eq!(
+            log.output.text,
+            b"one\nchat: 2 messages could not be shown\nfour\n"
+        );
+    }
 }

@@ -307,9 +307,7 @@ impl Reactor {
     }
 
     fn reap(&mut self, service: &mut impl Service, now: Instant) {
-        for (client, reason) in self.turn.take_closes() {
-            self.clients.close(client, reason);
-        }
+        self.clients.close_those_asked_for(&mut self.turn);
         // What is said from here on belongs to the next turn.
         self.turn.clear();
         let removed = self.clients.reap(service, &mut self.turn, now);

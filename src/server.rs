@@ -73,7 +73,7 @@ impl Server {
         let console = match config.quiet {
             true => None,
             false => {
-                let output = StandardOutput::new();
+                let output = StandardOutput::stdout();
                 output.register(reactor.registry(), CONSOLE)?;
                 Some(Console::new(output))
             }
@@ -93,19 +93,17 @@ impl Server {
         }
     }
 
+    /// Signals that come together count as one.
     fn signalled(&mut self, turn: &mut Turn) -> Next {
-        let mut next = Next::Continue;
-        for _ in self.signals.pending() {
-            next = match std::mem::replace(&mut self.closing, true) {
-                false => {
-                    info!("closing the room");
-                    self.room.close(turn);
-                    Next::Shutdown
-                }
-                true => Next::Exit,
-            };
+        if self.signals.pending().count() == 0 {
+            return Next::Continue;
         }
-        next
+        if std::mem::replace(&mut self.closing, true) {
+            return Next::Exit;
+        }
+        info!("closing the room");
+        self.room.close(turn);
+        Next::Shutdown
     }
 }
 

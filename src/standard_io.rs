@@ -1,13 +1,13 @@
-//! Standard input and output inside a poll loop, which they must never block.
+//! Standard input, output and error in a poll loop, which they must never block.
 //!
 //! They are not ours alone: a shell, a pager or the next program may hold the
 //! same open file description, and would be surprised to find it non-blocking
 //! after we have gone. So the mode of what we were given is never changed:
 //!
 //! - Standard input is asked by poll(2) before each read.
-//! - Standard output is opened a second time, by its name under `/proc`. That
-//!   gives a description of our own, which may be non-blocking. Where this cannot
-//!   be had, each write is small and asked for by poll(2).
+//! - Standard output and error are opened a second time, by their names under
+//!   `/proc`. That gives descriptions of our own, which may be non-blocking. Where
+//!   this cannot be had, each write is small and asked for by poll(2).
 //!
 //! Regular files cannot be polled (epoll answers EPERM) and need not be: they
 //! are always ready. [`StandardInput::register`] and its twin say so.
@@ -21,9 +21,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
-use rustix::process::getpgrp;
-use rustix::stdio::{stdin, stdout};
-use rustix::termios::{QueueSelector, tcflush, tcgetpgrp};
+use rustix::process::{getpgrp, getsid};
+use rustix::stdio::{stderr, stdin, stdout};
+use rustix::termios::{QueueSelector, tcflush, tcgetpgrp, tcgetsid};
 
 /// What a pipe that poll(2) calls writable takes without blocking: `PIPE_BUF`.
 const PIPE_BUF_BYTES: usize = 4096;
@@ -90,9 +90,10 @@ impl Read for StandardInput {
     }
 }
 
-/// Standard output.
+/// Standard output or standard error.
 #[derive(Debug)]
 pub struct StandardOutput {
+    given: BorrowedFd<'static>,
     way: Way,
 }
 
@@ -111,17 +112,26 @@ enum Way {
 
 impl StandardOutput {
     /// The standard output of this process.
-    pub fn new() -> Self {
-        let kind = fstat(stdout()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    pub fn stdout() -> Self {
+        Self::new(stdout())
+    }
+
+    /// The standard error of this process.
+    pub fn stderr() -> Self {
+        Self::new(stderr())
+    }
+
+    fn new(given: BorrowedFd<'static>) -> Self {
+        let kind = fstat(given).map(|stat| FileType::from_raw_mode(stat.st_mode));
         let way = match kind {
             Ok(FileType::RegularFile) => Way::File,
             Ok(FileType::Socket) => Way::Socket,
-            _ => match reopen(stdout()) {
+            _ => match reopen(given) {
                 Ok(fd) => Way::Reopened(fd),
                 Err(_) => Way::Asking,
             },
         };
-        Self { way }
+        Self { given, way }
     }
 
     /// Registers it for writing.
@@ -142,14 +152,8 @@ impl StandardOutput {
     fn fd(&self) -> BorrowedFd<'_> {
         match &self.way {
             Way::Reopened(fd) => fd.as_fd(),
-            Way::Socket | Way::File | Way::Asking => stdout(),
+            Way::Socket | Way::File | Way::Asking => self.given,
         }
-    }
-}
-
-impl Default for StandardOutput {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -157,13 +161,13 @@ impl Write for StandardOutput {
     /// Writes what is taken at once; `WouldBlock` when that is nothing, and
     /// `BrokenPipe` when nobody reads it any more.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fd = self.fd();
         let written = match &self.way {
-            Way::Reopened(fd) => rustix::io::write(fd, bytes),
-            Way::File => rustix::io::write(stdout(), bytes),
-            Way::Socket => send(stdout(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            Way::Asking => match ready(stdout(), PollFlags::OUT)?.is_empty() {
+            Way::Reopened(_) | Way::File => rustix::io::write(fd, bytes),
+            Way::Socket => send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Way::Asking => match ready(fd, PollFlags::OUT)?.is_empty() {
                 true => Err(Errno::WOULDBLOCK),
-                false => rustix::io::write(stdout(), &bytes[..bytes.len().min(PIPE_BUF_BYTES)]),
+                false => rustix::io::write(fd, &bytes[..bytes.len().min(PIPE_BUF_BYTES)]),
             },
         };
         match written {
@@ -178,10 +182,17 @@ impl Write for StandardOutput {
     }
 }
 
+/// Opens what `fd` refers to once more. A terminal that belongs to somebody else,
+/// as after su(1), can still be opened as the terminal of our session.
 fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(open(path, flags, Mode::empty())?)
+    let by_descriptor = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let opened = open(by_descriptor, flags, Mode::empty());
+    let is_own_terminal = || tcgetsid(fd).is_ok_and(|session| Ok(session) == getsid(None));
+    match opened {
+        Err(_) if is_own_terminal() => Ok(open("/dev/tty", flags, Mode::empty())?),
+        opened => Ok(opened?),
+    }
 }
 
 /// What poll(2) says of `fd` at once; errors and hang-ups are among it always.

@@ -35,8 +35,10 @@ pub struct Turn {
     edits: Vec<Edit>,
     /// `shared` as a frame, made when the first reader cannot take it at once.
     frame: OnceCell<Frame>,
-    /// Who is to be sent away at the end of the turn.
+    /// Who is to be sent away.
     closes: Vec<(ClientId, CloseReason)>,
+    /// Bytes of the frames that are for one reader alone.
+    private_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl Turn {
 
     /// Tells one reader `frame`, which is whole lines, at this point of the turn.
     pub fn tell(&mut self, reader: ClientId, frame: Frame) {
+        self.private_bytes += frame.len();
         self.edits.push(Edit {
             reader,
             at: self.shared.len(),
@@ -95,13 +98,14 @@ impl Turn {
         });
     }
 
-    /// Asks for `client` to be sent away once it has got what this turn holds
-    /// for it. Nothing more is taken from it.
+    /// Asks for `client` to be sent away once it has got what this turn holds for
+    /// it. Nothing more is heard from it.
     pub fn close(&mut self, client: ClientId, reason: CloseReason) {
         self.closes.push((client, reason));
     }
 
-    /// Whether `client` is to be sent away.
+    /// Whether it has been asked for `client` to be sent away, and not yet taken
+    /// note of.
     pub fn closes(&self, client: ClientId) -> bool {
         self.closes.iter().any(|&(closed, _)| closed == client)
     }
@@ -121,6 +125,11 @@ impl Turn {
     pub fn frame(&self) -> &Frame {
         self.frame
             .get_or_init(|| Frame::from(self.shared.as_slice()))
+    }
+
+    /// What has been gathered, in bytes: the text, and the exceptions.
+    pub fn size_bytes(&self) -> usize {
+        self.shared.len() + self.private_bytes + self.edits.len() * size_of::<Edit>()
     }
 
     /// Whether there is nothing to send and nobody to send away.
@@ -173,6 +182,7 @@ impl Turn {
         self.edits.shrink_to(KEPT_EDITS);
         self.closes.clear();
         self.frame.take();
+        self.private_bytes = 0;
     }
 
     /// Omits `range` for `reader`, in one edit with what it said just before.

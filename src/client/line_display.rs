@@ -12,6 +12,9 @@ use crate::text;
 /// The most of an unfinished line that is held; past it, it is shown in pieces.
 const MAX_HELD_BYTES: usize = 64 * 1024;
 
+/// What stands before the rest of a line whose beginning was shown before.
+const CONTINUATION_MARK: &str = "… ";
+
 /// Makes lines that can be shown, each with the same prefix.
 #[derive(Debug)]
 pub struct LineDisplay {
@@ -21,6 +24,8 @@ pub struct LineDisplay {
     /// The last line was shown before its end came. If that end is what comes
     /// next, it is no empty line.
     shown_early: bool,
+    /// Whether what follows a line shown early is marked as its continuation.
+    marks_continuations: bool,
 }
 
 impl LineDisplay {
@@ -30,7 +35,16 @@ impl LineDisplay {
             prefix,
             held: Vec::new(),
             shown_early: false,
+            marks_continuations: false,
         }
+    }
+
+    /// From now on, whatever follows a line that was shown before its end is
+    /// marked: it must not pass for a line of its own, which the server did not
+    /// say. For servers that end their lines; of others nobody can tell what
+    /// belongs together.
+    pub fn mark_continuations(&mut self) {
+        self.marks_continuations = true;
     }
 
     /// Appends to `out` the lines that `bytes` complete, safe, each ended by a
@@ -66,6 +80,9 @@ impl LineDisplay {
     /// The end of the line that is held is not waited for any more: appends it
     /// to `out` as a line of its own.
     pub fn show_half_line(&mut self, out: &mut Vec<u8>) {
+        if self.held.ends_with(b"\r") {
+            self.held.pop();
+        }
         if !self.held.is_empty() {
             self.show_held(out);
             self.shown_early = true;
@@ -74,6 +91,9 @@ impl LineDisplay {
 
     fn show_held(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.prefix.as_bytes());
+        if self.shown_early && self.marks_continuations {
+            out.extend_from_slice(CONTINUATION_MARK.as_bytes());
+        }
         text::push_safe(out, &self.held);
         out.push(b'\n');
         self.held.clear();
@@ -140,6 +160,16 @@ mod tests {
             "<10.0.0.1> hi\n"
         );
         assert_eq!(shown(&mut display, b"\n"), "\n");
+    }
+
+    #[test]
+    fn the_rest_of_a_line_that_was_torn_cannot_pass_for_another() {
+        let mut display = LineDisplay::new("");
+        display.mark_continuations();
+        assert_eq!(shown(&mut display, b"<10.0.0.1> slow "), "");
+        assert_eq!(half_line(&mut display), "<10.0.0.1> slow \n");
+        let rest = shown(&mut display, b"!! forged\n!! said\n");
+        assert_eq!(rest, "… !! forged\n!! said\n");
     }
 
     #[test]

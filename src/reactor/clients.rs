@@ -20,12 +20,12 @@ use crate::write_queue::{Flushed, Frame};
 
 /// The most that is read from one client before it is the next one's turn; also
 /// the size of the one buffer that all reads share.
-pub const READ_BUDGET_BYTES: usize = 64 * 1024;
+pub const READ_BUDGET_BYTES: usize = 16 * 1024;
 
-/// Once the text of a turn has this size it is sent, and those not yet read have
-/// to wait for the next turn. Bounds the time for which nothing is written, and
-/// the memory of a turn: to this, and what one read budget of the shortest lines
-/// comes to once each has its sender's name.
+/// Once a turn has gathered this much it is sent, and those not yet read have to
+/// wait for the next turn. Bounds the time for which nothing is written, and the
+/// memory of a turn: to this, and what one read budget of the shortest lines comes
+/// to once each has its sender's name or its answer.
 pub const TURN_BUDGET_BYTES: usize = 256 * 1024;
 
 /// How long somebody who has left may go without taking any of what it is still
@@ -130,7 +130,7 @@ impl<S: Stream> Clients<S> {
     /// leaves what it says to them in `turn`.
     pub fn fill(&mut self, service: &mut impl Service, turn: &mut Turn) {
         for _ in 0..self.read_list.len() {
-            if turn.shared().len() >= TURN_BUDGET_BYTES {
+            if turn.size_bytes() >= TURN_BUDGET_BYTES {
                 return;
             }
             let Some(key) = self.read_list.pop_front() else {
@@ -151,14 +151,17 @@ impl<S: Stream> Clients<S> {
                 AfterRead::WouldBlock => {}
                 AfterRead::Ended(reason) => self.leave(key, reason),
             }
+            self.close_those_asked_for(turn);
         }
     }
 
-    /// Notes that `client` is to leave at the end of the turn, and why. The
-    /// first reason holds.
-    pub fn close(&mut self, client: ClientId, reason: CloseReason) {
-        if self.slab.contains(client.0) {
-            self.leave(client.0, reason);
+    /// Notes who is to leave at the end of the turn because the service asked for
+    /// it. A client's first reason holds.
+    pub fn close_those_asked_for(&mut self, turn: &mut Turn) {
+        for (ClientId(key), reason) in turn.take_closes() {
+            if self.slab.contains(key) {
+                self.leave(key, reason);
+            }
         }
     }
 

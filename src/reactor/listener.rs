@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use mio::net::{TcpListener, TcpStream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
@@ -82,9 +83,16 @@ impl Listener {
             Err(e) => match e.kind() {
                 io::ErrorKind::WouldBlock => Accepted::Nobody,
                 io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => Accepted::Skip,
+                // accept(2) looks for a free descriptor before it looks who waits.
+                _ if !self.somebody_waits() => Accepted::Nobody,
                 _ => Accepted::Exhausted(e),
             },
         }
+    }
+
+    fn somebody_waits(&self) -> bool {
+        let mut fds = [PollFd::new(&self.inner, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 }
 

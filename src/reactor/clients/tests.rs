@@ -197,9 +197,7 @@ impl Loop {
         self.clients.fill(&mut self.host, &mut self.turn);
         self.turn.seal();
         self.clients.flush(&self.turn);
-        for (client, reason) in self.turn.take_closes() {
-            self.clients.close(client, reason);
-        }
+        self.clients.close_those_asked_for(&mut self.turn);
         self.turn.clear();
         self.clients.reap(&mut self.host, &mut self.turn, self.now);
     }
@@ -386,7 +384,8 @@ fn an_http_request_is_not_heard_and_its_sender_is_seen_off() {
 fn who_lingers_too_long_is_cut_off() {
     let mut room = Loop::new();
     let (bob, bob_socket) = room.join();
-    room.clients.close(ClientId(bob), CloseReason::Shutdown);
+    room.turn.close(ClientId(bob), CloseReason::Shutdown);
+    room.turn();
     room.settle();
     assert!(bob_socket.saw_end());
     room.wait(LINGER_TIMEOUT - Duration::from_millis(1));
@@ -419,7 +418,8 @@ fn who_has_left_is_given_up_only_when_it_takes_nothing() {
 fn a_deadline_of_who_has_gone_does_not_hit_who_comes_after() {
     let mut room = Loop::new();
     let (bob, bob_socket) = room.join();
-    room.clients.close(ClientId(bob), CloseReason::Shutdown);
+    room.turn.close(ClientId(bob), CloseReason::Shutdown);
+    room.turn();
     room.settle();
     bob_socket.ends();
     room.readable(bob);
@@ -427,10 +427,9 @@ fn a_deadline_of_who_has_gone_does_not_hit_who_comes_after() {
 
     let (cyd, cyd_socket) = room.join();
     assert_eq!(cyd, bob, "the key is used again");
-    room.clients.close(ClientId(cyd), CloseReason::Shutdown);
-    cyd_socket.takes(0);
     room.now += LINGER_TIMEOUT - Duration::from_millis(1);
-    room.settle();
+    room.turn.close(ClientId(cyd), CloseReason::Shutdown);
+    room.turn();
     room.wait(Duration::from_millis(1));
     assert!(cyd_socket.is_open_here());
 }
@@ -472,4 +471,18 @@ fn a_flooder_gets_one_read_budget_a_turn() {
     assert!(heard.ends_with("<10.0.0.1> a word\n"));
     room.settle();
     assert_eq!(cyd_socket.received().lines().count(), 2 * lines_a_budget);
+}
+
+#[test]
+fn answers_count_towards_the_budget_of_a_turn() {
+    let mut room = Loop::new();
+    let flooders: Vec<_> = (0..50).map(|_| room.join()).collect();
+    for (key, socket) in &flooders {
+        socket.sends(&"/\n".repeat(READ_BUDGET_BYTES / 2));
+        room.clients.mark(*key, true, false);
+    }
+    room.clients.fill(&mut room.host, &mut room.turn);
+    let one_flooder_bytes = READ_BUDGET_BYTES * 200;
+    assert!(room.turn.size_bytes() <= TURN_BUDGET_BYTES + one_flooder_bytes);
+    assert!(room.clients.has_work(), "the others wait for the next turn");
 }
