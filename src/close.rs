@@ -16,8 +16,6 @@ pub enum CloseReason {
     BacklogFull,
     /// The peer speaks another protocol: it is a browser, say.
     WrongProtocol,
-    /// The room did not take it in.
-    Refused,
     /// The server is ending.
     Shutdown,
 }
@@ -31,7 +29,6 @@ impl fmt::Display for CloseReason {
                 f.write_str("it does not read, and more waits for it than the bound")
             }
             Self::WrongProtocol => f.write_str("it speaks HTTP or TLS, not chat"),
-            Self::Refused => f.write_str("it was refused"),
             Self::Shutdown => f.write_str("the server is ending"),
         }
     }

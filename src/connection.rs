@@ -6,16 +6,17 @@
 //! It is kept small, for a room may hold many: it owns no read buffer, and no
 //! heap memory at all while its client is idle and owed nothing.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 
 use crate::close::CloseReason;
 use crate::line::LineDecoder;
 use crate::turn::{Edits, Part, Turn};
-use crate::write_queue::{Flushed, Frame, WriteQueue};
+use crate::write_queue::{Flushed, Frame, MAX_SLICES, WriteQueue};
 
-/// The most that may wait for one client; past it the client is dropped. The
-/// text itself is kept once, however many clients it waits for.
+/// The most that may wait for one client, the queue's own memory included; past it
+/// the client is dropped. The text itself is kept once, however many clients it
+/// waits for.
 pub const MAX_BACKLOG_BYTES: usize = 8 * 1024 * 1024;
 
 /// The most that is written to one client that catches up before it is the next
@@ -49,7 +50,7 @@ pub enum Received {
 }
 
 /// How far a connection is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// In the room.
     Open,
@@ -109,11 +110,6 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// The socket.
-    pub fn stream_mut(&mut self) -> &mut S {
-        &mut self.stream
-    }
-
     /// Whether it is in the room, and stays there as far as is known.
     pub fn is_member(&self) -> bool {
         self.phase == Phase::Open && self.leaving.is_none()
@@ -131,11 +127,11 @@ impl<S: Stream> Connection<S> {
 
     /// Whether more waits to be written than may.
     pub fn exceeds_backlog(&self) -> bool {
-        self.queue.queued_bytes() > MAX_BACKLOG_BYTES
+        self.queue.cost_bytes() > MAX_BACKLOG_BYTES
     }
 
     /// Gives the connection up, in both directions.
-    pub fn break_off(&mut self) {
+    pub fn abort(&mut self) {
         self.read_ended = true;
         self.end_writing();
     }
@@ -155,10 +151,10 @@ impl<S: Stream> Connection<S> {
                 Received::WouldBlock
             }
             Err(e) => {
-                self.break_off();
+                self.abort();
                 Received::Failed(match e.kind() {
-                    // Whom we cannot write to we read only to the end of what
-                    // had arrived: half a connection is none.
+                    // Writing has failed before: once what had arrived is read,
+                    // the connection is lost.
                     io::ErrorKind::WouldBlock => io::ErrorKind::BrokenPipe,
                     kind => kind,
                 })
@@ -182,42 +178,84 @@ impl<S: Stream> Connection<S> {
     /// more, and what was queued is dropped. What it sent before may still be
     /// there to be read.
     pub fn send_shared(&mut self, turn: &Turn) -> io::Result<Flushed> {
-        if self.write_ended {
-            return Ok(Flushed::All);
-        }
         let text = turn.shared();
-        let mut written = 0;
-        if self.writable && self.queue.is_empty() {
-            match retry_interrupted(|| self.stream.write(text)) {
-                Ok(count) if count == text.len() => return Ok(Flushed::All),
-                Ok(count) => written = count,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(e) => return Err(self.write_failed(e)),
-            }
+        let written = self.write_at_once(&[IoSlice::new(text)])?;
+        if written == text.len() || self.write_ended {
+            return Ok(Flushed::All);
         }
         self.queue.push(turn.frame(), written..text.len());
-        self.flush()
+        self.flush_rest(written)
     }
 
-    /// Sends the turn to a reader for whom it has exceptions.
+    /// Sends the turn to a reader for whom it has exceptions, in one write as
+    /// well.
     pub fn send_edited(&mut self, turn: &Turn, edits: Edits<'_>) -> io::Result<Flushed> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let mut used = 0;
+        let parts = || turn.parts(edits).filter(|part| !part.is_empty());
+        for (slice, part) in slices.iter_mut().zip(parts()) {
+            *slice = IoSlice::new(match &part {
+                Part::Shared(range) => &turn.shared()[range.clone()],
+                Part::Private(frame) => frame,
+            });
+            used += 1;
+        }
+        let written = self.write_at_once(&slices[..used])?;
         if self.write_ended {
             return Ok(Flushed::All);
         }
-        for part in turn.parts(edits) {
+        let mut to_skip = written;
+        for part in parts() {
+            let skipped = to_skip.min(part.len());
+            to_skip -= skipped;
             match part {
-                Part::Shared(range) if range.is_empty() => {}
-                Part::Shared(range) => self.queue.push(turn.frame(), range),
-                Part::Private(frame) => self.queue.push_frame(frame),
+                Part::Shared(range) if range.len() > skipped => {
+                    self.queue
+                        .push(turn.frame(), range.start + skipped..range.end);
+                }
+                Part::Shared(_) => {}
+                Part::Private(frame) => self.queue.push(frame, skipped..frame.len()),
             }
         }
-        self.flush()
+        self.flush_rest(written)
     }
 
-    /// Sends `frame` to this client alone, at once.
+    /// Sends `frame` to this client alone.
     pub fn send_frame(&mut self, frame: &Frame) -> io::Result<Flushed> {
-        self.queue.push_frame(frame);
-        self.flush()
+        let written = self.write_at_once(&[IoSlice::new(frame)])?;
+        self.queue.push(frame, written..frame.len());
+        self.flush_rest(written)
+    }
+
+    /// Writes `slices` if nothing waits before them, and returns how many bytes of
+    /// them were taken.
+    fn write_at_once(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if slices.is_empty() || !self.writable || !self.queue.is_empty() || self.write_ended {
+            return Ok(0);
+        }
+        let written = retry_interrupted(|| match slices {
+            // A plain write is the cheaper system call.
+            [only] => self.stream.write(only),
+            _ => self.stream.write_vectored(slices),
+        });
+        match written {
+            Ok(count) => Ok(count),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.writable = false;
+                Ok(0)
+            }
+            Err(e) => Err(self.write_failed(e)),
+        }
+    }
+
+    /// After `written` bytes were taken at once, goes on with what had to be
+    /// queued. When nothing was taken there is no point: either the socket blocks,
+    /// or more waited before, which has its own place in the turn.
+    fn flush_rest(&mut self, written: usize) -> io::Result<Flushed> {
+        match written {
+            0 if !self.queue.is_empty() => Ok(Flushed::Blocked),
+            _ => self.flush(),
+        }
     }
 
     /// Writes what waits, as far as the socket takes it and the write budget

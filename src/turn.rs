@@ -70,10 +70,34 @@ pub enum Part<'a> {
     Private(&'a Frame),
 }
 
+impl Part<'_> {
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Shared(range) => range.len(),
+            Self::Private(frame) => frame.len(),
+        }
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl Turn {
     /// A turn in which nothing has been said.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// `newcomer` has just come in: what was said before is not for it.
+    pub fn begin_for(&mut self, newcomer: ClientId) {
+        // Its id may have been somebody else's.
+        self.edits.retain(|edit| edit.reader != newcomer);
+        if !self.shared.is_empty() {
+            self.omit(newcomer, 0..self.shared.len());
+        }
     }
 
     /// Says one line to everybody but `from`. `compose` appends the line, without
@@ -158,6 +182,7 @@ impl Turn {
         let mut done = 0;
         let last = self.shared.len();
         let before = edits.0.iter().flat_map(move |edit| {
+            debug_assert!(done <= edit.at, "edits do not overlap");
             let shared = Part::Shared(done..edit.at);
             done = edit.at;
             let private = match &edit.change {
@@ -274,6 +299,19 @@ mod tests {
         turn.seal();
         assert_eq!(heard(&turn, A), "for a\nafter\n");
         assert_eq!(heard(&turn, B), "before\nfor b\nfor b again\n");
+        assert_eq!(heard(&turn, C), "before\nafter\n");
+    }
+
+    #[test]
+    fn a_newcomer_gets_nothing_of_what_was_said_before_it_came() {
+        let mut turn = Turn::new();
+        turn.tell(B, frame("for whoever had this id before\n"));
+        say(&mut turn, Some(A), "before");
+        turn.begin_for(B);
+        turn.tell(B, frame("welcome\n"));
+        say(&mut turn, Some(A), "after");
+        turn.seal();
+        assert_eq!(heard(&turn, B), "welcome\nafter\n");
         assert_eq!(heard(&turn, C), "before\nafter\n");
     }
 

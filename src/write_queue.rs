@@ -16,7 +16,7 @@ pub type Frame = Rc<[u8]>;
 
 /// Slices handed to one vectored write. The kernel takes 1,024 (`IOV_MAX`); past
 /// some dozens the call itself no longer weighs.
-const MAX_SLICES: usize = 64;
+pub const MAX_SLICES: usize = 64;
 
 /// How a flush ended that met no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,12 @@ impl WriteQueue {
         self.queued_bytes
     }
 
+    /// What the queue keeps from being freed: the bytes that are still to be
+    /// written, and the memory in which it keeps track of them.
+    pub fn cost_bytes(&self) -> usize {
+        self.queued_bytes + self.segments.len() * size_of::<Segment>()
+    }
+
     /// Whether everything has been written.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
@@ -102,7 +108,7 @@ impl WriteQueue {
     }
 
     /// Writes to `sink` until the queue is empty, the sink would block, or
-    /// `budget_bytes` or more have been written.
+    /// `budget_bytes` have been written.
     ///
     /// # Errors
     ///
@@ -114,7 +120,7 @@ impl WriteQueue {
             if written_bytes >= budget_bytes {
                 return Ok(Flushed::BudgetSpent);
             }
-            match self.write_once(sink) {
+            match self.write_once(sink, budget_bytes - written_bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.advance(count);
@@ -125,24 +131,32 @@ impl WriteQueue {
                 Err(e) => return Err(e),
             }
         }
+        debug_assert_eq!(self.queued_bytes, 0);
         // What grew while the reader lagged is not kept for the next time.
         self.segments = VecDeque::new();
         Ok(Flushed::All)
     }
 
-    fn write_once(&self, sink: &mut impl Write) -> io::Result<usize> {
-        if let [only] = self.segments.as_slices().0
-            && self.segments.len() == 1
-        {
-            return sink.write(only.bytes());
-        }
+    /// Hands the sink what comes first, up to `most_bytes`, in one write.
+    fn write_once(&self, sink: &mut impl Write, most_bytes: usize) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut used = 0;
+        let mut left_bytes = most_bytes;
         for (slice, segment) in slices.iter_mut().zip(&self.segments) {
-            *slice = IoSlice::new(segment.bytes());
+            if left_bytes == 0 {
+                break;
+            }
+            let bytes = segment.bytes();
+            let taken = &bytes[..bytes.len().min(left_bytes)];
+            left_bytes -= taken.len();
+            *slice = IoSlice::new(taken);
             used += 1;
         }
-        sink.write_vectored(&slices[..used])
+        match &slices[..used] {
+            // A plain write is the cheaper system call.
+            [only] => sink.write(only),
+            several => sink.write_vectored(several),
+        }
     }
 
     /// Drops the first `count` bytes: they have been written.
@@ -272,7 +286,7 @@ mod tests {
         assert_eq!(queue.flush(&mut sink, 3).unwrap(), Flushed::BudgetSpent);
         assert_eq!(
             (sink.taken.as_slice(), queue.queued_bytes()),
-            (&b"abcd"[..], 2)
+            (&b"abc"[..], 3)
         );
     }
 

@@ -1,8 +1,5 @@
-//! The connections of a room, in a slab keyed by token, and the stages of a
-//! turn that deal with them: mark, fill, flush, reap.
-//!
-//! There is no poll and no clock here, and sockets only as far as they read and
-//! write; so a test can drive it all with sockets that follow a script.
+//! The connections, in a slab keyed by token, and the stages of a turn that deal
+//! with them: mark, expire, fill, flush, reap.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -28,16 +25,18 @@ pub const READ_BUDGET_BYTES: usize = 16 * 1024;
 /// to once each has its sender's name or its answer.
 pub const TURN_BUDGET_BYTES: usize = 256 * 1024;
 
-/// How long somebody who has left may go without taking any of what it is still
+/// How long a client that has left may go without taking any of what it is still
 /// owed.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a client that has left may take altogether for what it is owed.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a peer has to end its side after we have ended ours.
 pub const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The connections, and the lists of those that a stage of the turn has to
-/// look at. A key may stand in a list after its connection has gone: whoever
-/// takes it from there looks whether it is still what it was.
+/// The connections, and the lists of those that a stage of the turn has to look
+/// at. A key may be listed after its connection has gone, so each stage checks.
 #[derive(Debug)]
 pub struct Clients<S> {
     slab: Slab<Connection<S>>,
@@ -53,14 +52,15 @@ pub struct Clients<S> {
     next_serial: u32,
 }
 
-/// The moment at which a connection on its way out is looked at again.
-/// Ordered by that moment.
+/// When a connection on its way out is looked at again. Ordered by that moment.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Deadline {
     at: Instant,
+    /// The end of all patience, whatever progress there is.
+    last: Instant,
     key: usize,
     serial: u32,
-    lingering: bool,
+    phase: Phase,
 }
 
 impl<S: Stream> Clients<S> {
@@ -78,12 +78,7 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// How many connections there are, those on their way out included.
-    pub fn len(&self) -> usize {
-        self.slab.len()
-    }
-
-    /// Whether there is none.
+    /// Whether there are no connections, not even on their way out.
     pub fn is_empty(&self) -> bool {
         self.slab.is_empty()
     }
@@ -103,12 +98,8 @@ impl<S: Stream> Clients<S> {
     /// Takes in a connection only to tell it `refusal` and to close it.
     pub fn insert_refused(&mut self, stream: S, refusal: &Frame, now: Instant) {
         let ClientId(key) = self.insert(stream);
-        let connection = &mut self.slab[key];
-        connection.phase = Phase::Flushing;
-        let sent = connection.send_frame(refusal);
-        if !connection.is_flushed() {
-            self.arm(key, now + FLUSH_TIMEOUT);
-        }
+        let sent = self.slab[key].send_frame(refusal);
+        self.begin_close(key, now);
         self.after_write(key, sent);
     }
 
@@ -225,21 +216,21 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Draws the consequences of a write to `key`.
+    /// Handles the result of a write to `key`.
     fn after_write(&mut self, key: usize, written: io::Result<Flushed>) {
         let connection = &mut self.slab[key];
         match written {
             Ok(Flushed::All) if connection.phase == Phase::Open => {}
             Ok(Flushed::All) => self.reap_list.push(key),
-            Ok(Flushed::Blocked) if connection.exceeds_backlog() => {
-                connection.break_off();
+            Ok(_) if connection.exceeds_backlog() => {
+                connection.abort();
                 self.leave(key, CloseReason::BacklogFull);
             }
             Ok(Flushed::Blocked) => {}
             Ok(Flushed::BudgetSpent) => self.list_for_flushing(key),
             Err(e) => {
-                // It may have said something before it went: read to the end,
-                // which also tells the reason.
+                // What the peer sent before it went is still to be read, and the
+                // read also tells how it went.
                 debug!("client {key}: writing failed: {e}");
                 self.list_for_reading(key);
                 self.reap_list.push(key);
@@ -247,8 +238,8 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Reap: who is to leave leaves the room, and connections that are done are
-    /// removed, nowhere but here. What `service` has to say to that goes into
+    /// Reap: clients that are to leave leave the room, and connections that are
+    /// done are removed, nowhere but here. What `service` says to that goes into
     /// `turn`, which is the next one. Returns how many were removed.
     pub fn reap(&mut self, service: &mut impl Service, turn: &mut Turn, now: Instant) -> usize {
         let before = self.slab.len();
@@ -260,10 +251,7 @@ impl<S: Stream> Clients<S> {
                 let Some(reason) = connection.leaving else {
                     continue;
                 };
-                connection.phase = Phase::Flushing;
-                if !connection.is_flushed() {
-                    self.arm(key, now + FLUSH_TIMEOUT);
-                }
+                self.begin_close(key, now);
                 service.left(ClientId(key), reason, turn);
             }
             self.advance_close(key, now);
@@ -271,8 +259,18 @@ impl<S: Stream> Clients<S> {
         before - self.slab.len()
     }
 
-    /// Moves a connection that has left the room on towards its end, as far as
-    /// it can go now.
+    /// From now on the connection is written what it is owed, and no more.
+    fn begin_close(&mut self, key: usize, now: Instant) {
+        let connection = &mut self.slab[key];
+        connection.phase = Phase::Flushing;
+        connection.progressed = false;
+        if !connection.is_flushed() {
+            self.arm(key, now + FLUSH_TIMEOUT, now + CLOSE_TIMEOUT);
+        }
+    }
+
+    /// Takes a connection that has left the room as far towards its end as it
+    /// can go now.
     fn advance_close(&mut self, key: usize, now: Instant) {
         let connection = &mut self.slab[key];
         if !connection.is_flushed() {
@@ -284,7 +282,7 @@ impl<S: Stream> Clients<S> {
         } else if connection.phase == Phase::Flushing {
             connection.shutdown_write();
             connection.phase = Phase::Lingering;
-            self.arm(key, now + LINGER_TIMEOUT);
+            self.arm(key, now + LINGER_TIMEOUT, now + LINGER_TIMEOUT);
         }
     }
 
@@ -293,7 +291,7 @@ impl<S: Stream> Clients<S> {
         self.deadlines.peek().map(|Reverse(deadline)| deadline.at)
     }
 
-    /// Gives up those on their way out who have not moved for too long.
+    /// Gives up connections on their way out that have not moved for too long.
     pub fn expire(&mut self, now: Instant) {
         while self.next_deadline().is_some_and(|at| at <= now)
             && let Some(Reverse(deadline)) = self.deadlines.pop()
@@ -302,14 +300,13 @@ impl<S: Stream> Clients<S> {
             let Some(connection) = self.slab.get_mut(key) else {
                 continue;
             };
-            let lingering = connection.phase == Phase::Lingering;
-            if connection.serial != deadline.serial || lingering != deadline.lingering {
+            if connection.serial != deadline.serial || connection.phase != deadline.phase {
                 continue;
             }
-            if !lingering && std::mem::take(&mut connection.progressed) {
-                self.arm(key, now + FLUSH_TIMEOUT);
+            if std::mem::take(&mut connection.progressed) && now < deadline.last {
+                self.arm(key, deadline.last.min(now + FLUSH_TIMEOUT), deadline.last);
             } else {
-                connection.break_off();
+                connection.abort();
                 self.reap_list.push(key);
             }
         }
@@ -344,13 +341,14 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    fn arm(&mut self, key: usize, at: Instant) {
+    fn arm(&mut self, key: usize, at: Instant, last: Instant) {
         let connection = &self.slab[key];
         self.deadlines.push(Reverse(Deadline {
             at,
+            last,
             key,
             serial: connection.serial,
-            lingering: connection.phase == Phase::Lingering,
+            phase: connection.phase,
         }));
     }
 }
@@ -363,8 +361,8 @@ enum AfterRead {
     Ended(CloseReason),
 }
 
-/// Reads `connection` until it would block, ends, or has had its budget. Who has
-/// left the room is read as well, but not heard.
+/// Reads `connection` until it would block, ends, or has had its budget. A client
+/// that has left the room is read as well, but not heard.
 fn read_lines<S: Stream>(
     connection: &mut Connection<S>,
     id: ClientId,
@@ -402,6 +400,3 @@ fn read_lines<S: Stream>(
     }
     AfterRead::More
 }
-
-#[cfg(test)]
-mod tests;

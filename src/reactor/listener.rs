@@ -1,31 +1,19 @@
 //! The listening socket: how it is made, and what its errors mean.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use mio::net::{TcpListener, TcpStream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
+use super::core::Accepted;
+
 /// Connections that the kernel completes and keeps until they are accepted. mio
 /// and the standard library fix it at 128, too few when a whole room comes at
 /// once. The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-
-/// What came of trying to accept a connection.
-#[derive(Debug)]
-pub enum Accepted {
-    /// A connection, and where from. IPv4 peers of an IPv6 socket are given by
-    /// their IPv4 address.
-    Client(TcpStream, IpAddr),
-    /// Nobody is waiting.
-    Nobody,
-    /// This one came to nothing; there may be others.
-    Skip,
-    /// The machine is short of something. Those who wait must wait on.
-    Exhausted(io::Error),
-}
 
 /// A listening socket.
 #[derive(Debug)]
@@ -76,17 +64,31 @@ impl Listener {
         &mut self.inner
     }
 
-    /// Accepts one connection.
-    pub fn accept(&self) -> Accepted {
-        match self.inner.accept() {
-            Ok((stream, peer)) => Accepted::Client(stream, peer.ip().to_canonical()),
-            Err(e) => match e.kind() {
-                io::ErrorKind::WouldBlock => Accepted::Nobody,
-                io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => Accepted::Skip,
-                // accept(2) looks for a free descriptor before it looks who waits.
-                _ if !self.somebody_waits() => Accepted::Nobody,
-                _ => Accepted::Exhausted(e),
-            },
+    /// Accepts one connection. Which errors belong to that connection alone, and
+    /// which to this machine, is said by accept(2).
+    pub fn accept(&self) -> Accepted<TcpStream> {
+        let error = match self.inner.accept() {
+            Ok((stream, peer)) => return Accepted::Client(stream, peer.ip().to_canonical()),
+            Err(e) => e,
+        };
+        match Errno::from_io_error(&error) {
+            Some(Errno::WOULDBLOCK) => Accepted::Nobody,
+            Some(
+                Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::NONET
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH,
+            ) => Accepted::Skip,
+            // A free descriptor is looked for before a waiting connection is.
+            _ if !self.somebody_waits() => Accepted::Nobody,
+            _ => Accepted::Exhausted(error),
         }
     }
 

@@ -1,18 +1,22 @@
-//! The stages of a turn, driven with sockets that follow a script.
+//! The real loop, driven with sockets that follow a script.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use mio::Token;
 
 use super::*;
-use crate::connection::MAX_BACKLOG_BYTES;
+use crate::connection::{MAX_BACKLOG_BYTES, WRITE_BUDGET_BYTES};
 use crate::line::Decoded;
-use crate::reactor::Next;
+use crate::reactor::clients::{
+    CLOSE_TIMEOUT, FLUSH_TIMEOUT, LINGER_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES,
+};
 use crate::room::{Limits, Room};
+use crate::turn::ClientId;
+use crate::write_queue::Frame;
 
 const WELCOME: &str = "Welcome to this chatroom!\n";
 
@@ -96,6 +100,11 @@ impl Read for Socket {
 }
 
 impl Write for Socket {
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let joined: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        self.write(&joined)
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut peer = self.0.borrow_mut();
         peer.writes += 1;
@@ -123,10 +132,11 @@ impl Stream for Socket {
     }
 }
 
-/// A room without a console.
+/// A room without a console, and one source that asks for a shutdown.
 struct Host {
     room: Room,
     left: Vec<(ClientId, CloseReason)>,
+    turns: usize,
 }
 
 impl Service for Host {
@@ -147,75 +157,90 @@ impl Service for Host {
         self.left.push((client, reason));
     }
 
-    fn source_ready(&mut self, _token: Token, _turn: &mut Turn) -> io::Result<Next> {
-        unreachable!("it has no sources")
+    fn source_ready(&mut self, _token: Token, turn: &mut Turn) -> io::Result<Next> {
+        self.room.close(turn);
+        Ok(Next::Shutdown)
     }
 
     fn said(&mut self, _text: &[u8]) {}
 
-    fn turn_ended(&mut self) {}
+    fn turn_ended(&mut self) {
+        self.turns += 1;
+    }
 }
 
-/// The reactor without its poll and clock.
+/// The loop, a clock that only a test moves, and those who wait to be accepted.
 struct Loop {
-    clients: Clients<Socket>,
+    core: Core<Socket>,
     host: Host,
-    turn: Turn,
+    waiting: VecDeque<Socket>,
+    out_of_descriptors: bool,
     now: Instant,
+    phase: Phase,
 }
 
 impl Loop {
     fn new() -> Self {
+        Self::with_room_for(1000)
+    }
+
+    fn with_room_for(max_clients: usize) -> Self {
         let limits = Limits {
-            max_clients: 100,
+            max_clients,
             max_line_bytes: 4096,
         };
         Self {
-            clients: Clients::new(limits.max_line_bytes),
+            core: Core::new(limits.max_line_bytes),
             host: Host {
                 room: Room::new(limits),
                 left: Vec::new(),
+                turns: 0,
             },
-            turn: Turn::new(),
+            waiting: VecDeque::new(),
+            out_of_descriptors: false,
             now: Instant::now(),
+            phase: Phase::Running,
         }
     }
 
-    /// Somebody comes in and is welcomed.
-    fn join(&mut self) -> (usize, Socket) {
+    /// Somebody connects and is accepted as soon as can be.
+    fn connect(&mut self) -> Socket {
         let socket = Socket::new();
-        let client = self.clients.insert(socket.clone());
-        let address = Ipv4Addr::new(10, 0, 0, client.0 as u8).into();
-        self.host.joined(client, address, &mut self.turn);
-        self.turn();
+        self.waiting.push_back(socket.clone());
+        self.core.mark_listener();
+        self.settle();
+        socket
+    }
+
+    /// A client comes in and is welcomed. Clients get the keys 0, 1, 2 …
+    fn join(&mut self) -> (usize, Socket) {
+        let key = self.core.clients.vacant_key();
+        let socket = self.connect();
         assert_eq!(socket.received(), WELCOME);
-        (client.0, socket)
+        (key, socket)
     }
 
     fn turn(&mut self) {
-        self.clients.expire(self.now);
-        self.clients.fill(&mut self.host, &mut self.turn);
-        self.turn.seal();
-        self.clients.flush(&self.turn);
-        self.clients.close_those_asked_for(&mut self.turn);
-        self.turn.clear();
-        self.clients.reap(&mut self.host, &mut self.turn, self.now);
+        let accept = |key: usize| match self.waiting.pop_front() {
+            Some(socket) if self.out_of_descriptors => {
+                self.waiting.push_front(socket);
+                Accepted::Exhausted(io::Error::from_raw_os_error(24))
+            }
+            Some(socket) => {
+                let address = Ipv4Addr::new(10, 0, (key / 256) as u8, key as u8);
+                Accepted::Client(socket, address.into())
+            }
+            None => Accepted::Nobody,
+        };
+        self.phase = self.core.turn(self.now, &mut self.host, accept).unwrap();
     }
 
-    /// `key` has become readable: turns until nothing is left to do.
-    fn readable(&mut self, key: usize) {
-        self.clients.mark(key, true, false);
-        self.settle();
-    }
-
-    fn writable(&mut self, key: usize) {
-        self.clients.mark(key, false, true);
-        self.settle();
-    }
-
+    /// Turns until the loop would wait.
     fn settle(&mut self) {
         for _ in 0..1000 {
-            if !self.clients.has_work() {
+            if self.phase == Phase::Ended
+                || self.core.poll_timeout(self.now) != Some(Duration::ZERO)
+            {
                 return;
             }
             self.turn();
@@ -223,10 +248,35 @@ impl Loop {
         panic!("the loop does not come to rest");
     }
 
-    fn wait(&mut self, time: Duration) {
-        self.now += time;
+    /// `key` has become readable.
+    fn readable(&mut self, key: usize) {
+        self.core.mark_client(key, true, false);
         self.settle();
-        self.turn();
+    }
+
+    /// `key` has become writable.
+    fn writable(&mut self, key: usize) {
+        self.core.mark_client(key, false, true);
+        self.settle();
+    }
+
+    /// Time goes by, and nothing else happens.
+    fn wait(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.phase != Phase::Ended
+            && let Some(timeout) = self.core.poll_timeout(self.now)
+            && self.now + timeout <= until
+        {
+            self.now += timeout;
+            self.turn();
+        }
+        self.now = until;
+    }
+
+    /// The service asks for `key` to be sent away.
+    fn send_away(&mut self, key: usize) {
+        self.core.turn.close(ClientId(key), CloseReason::Shutdown);
+        self.settle();
     }
 }
 
@@ -239,7 +289,7 @@ fn a_turn_costs_each_reader_one_write_and_nobody_hears_itself() {
     let writes_before = cyd_socket.0.borrow().writes;
     ann_socket.sends("one\ntwo\n");
     bob_socket.sends("three\n");
-    room.clients.mark(ann, true, false);
+    room.core.mark_client(ann, true, false);
     room.readable(bob);
     assert_eq!(ann_socket.received(), "<10.0.0.1> three\n");
     assert_eq!(bob_socket.received(), "<10.0.0.0> one\n<10.0.0.0> two\n");
@@ -282,7 +332,7 @@ fn what_a_reader_cannot_take_waits_in_order_and_delays_nobody() {
 }
 
 #[test]
-fn who_does_not_read_is_dropped_at_the_bound_and_nobody_else() {
+fn a_client_that_does_not_read_is_dropped_at_the_bound() {
     let mut room = Loop::new();
     let (ann, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
@@ -296,14 +346,14 @@ fn who_does_not_read_is_dropped_at_the_bound_and_nobody_else() {
         heard_bytes += cyd_socket.received().len();
         assert!(heard_bytes <= MAX_BACKLOG_BYTES + 2 * line.len());
     }
-    assert!(heard_bytes > MAX_BACKLOG_BYTES);
+    assert!(heard_bytes > MAX_BACKLOG_BYTES / 10 * 9);
     assert_eq!(room.host.left, [(ClientId(bob), CloseReason::BacklogFull)]);
     assert!(!bob_socket.is_open_here());
-    assert_eq!(room.clients.len(), 2);
+    assert!(ann_socket.is_open_here() && cyd_socket.is_open_here());
 }
 
 #[test]
-fn who_ends_its_side_is_heard_to_the_end_and_gets_what_it_is_owed() {
+fn a_half_closed_client_is_heard_to_the_end_and_gets_what_it_is_owed() {
     let mut room = Loop::new();
     let (ann, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
@@ -327,7 +377,7 @@ fn who_ends_its_side_is_heard_to_the_end_and_gets_what_it_is_owed() {
 }
 
 #[test]
-fn half_a_line_of_who_vanishes_is_not_said() {
+fn half_a_line_of_a_reset_client_is_not_said() {
     let mut room = Loop::new();
     let (_, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
@@ -341,7 +391,7 @@ fn half_a_line_of_who_vanishes_is_not_said() {
 }
 
 #[test]
-fn who_cannot_be_written_to_is_still_heard_to_the_end() {
+fn a_client_that_cannot_be_written_to_is_still_heard_to_the_end() {
     let mut room = Loop::new();
     let (ann, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
@@ -381,12 +431,10 @@ fn an_http_request_is_not_heard_and_its_sender_is_seen_off() {
 }
 
 #[test]
-fn who_lingers_too_long_is_cut_off() {
+fn a_client_that_lingers_too_long_is_cut_off() {
     let mut room = Loop::new();
     let (bob, bob_socket) = room.join();
-    room.turn.close(ClientId(bob), CloseReason::Shutdown);
-    room.turn();
-    room.settle();
+    room.send_away(bob);
     assert!(bob_socket.saw_end());
     room.wait(LINGER_TIMEOUT - Duration::from_millis(1));
     assert!(bob_socket.is_open_here());
@@ -395,7 +443,27 @@ fn who_lingers_too_long_is_cut_off() {
 }
 
 #[test]
-fn who_has_left_is_given_up_only_when_it_takes_nothing() {
+fn a_deadline_of_a_gone_client_does_not_hit_the_next_one() {
+    let mut room = Loop::new();
+    let (bob, bob_socket) = room.join();
+    room.send_away(bob);
+    bob_socket.ends();
+    room.readable(bob);
+    assert!(!bob_socket.is_open_here());
+
+    let almost = LINGER_TIMEOUT - Duration::from_millis(1);
+    room.wait(almost);
+    let (cyd, cyd_socket) = room.join();
+    assert_eq!(cyd, bob, "the key is used again");
+    room.send_away(cyd);
+    room.wait(almost);
+    assert!(cyd_socket.is_open_here());
+    room.wait(LINGER_TIMEOUT - almost);
+    assert!(!cyd_socket.is_open_here());
+}
+
+#[test]
+fn a_client_that_left_is_given_up_when_it_takes_nothing() {
     let mut room = Loop::new();
     let (ann, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
@@ -404,10 +472,11 @@ fn who_has_left_is_given_up_only_when_it_takes_nothing() {
     room.readable(ann);
     bob_socket.ends();
     room.readable(bob);
-    for _ in 0..5 {
+    for _ in 0..3 {
+        room.wait(FLUSH_TIMEOUT - Duration::from_millis(1));
         bob_socket.takes(1);
         room.writable(bob);
-        room.wait(FLUSH_TIMEOUT);
+        room.wait(Duration::from_millis(1));
         assert!(bob_socket.is_open_here(), "it takes its time");
     }
     room.wait(FLUSH_TIMEOUT);
@@ -415,39 +484,37 @@ fn who_has_left_is_given_up_only_when_it_takes_nothing() {
 }
 
 #[test]
-fn a_deadline_of_who_has_gone_does_not_hit_who_comes_after() {
+fn a_client_that_left_cannot_trickle_for_ever() {
     let mut room = Loop::new();
+    let (ann, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
-    room.turn.close(ClientId(bob), CloseReason::Shutdown);
-    room.turn();
-    room.settle();
+    bob_socket.takes(0);
+    ann_socket.sends(&("x".repeat(1000) + "\n"));
+    room.readable(ann);
     bob_socket.ends();
     room.readable(bob);
-    assert!(!bob_socket.is_open_here());
-
-    let (cyd, cyd_socket) = room.join();
-    assert_eq!(cyd, bob, "the key is used again");
-    room.now += LINGER_TIMEOUT - Duration::from_millis(1);
-    room.turn.close(ClientId(cyd), CloseReason::Shutdown);
-    room.turn();
-    room.wait(Duration::from_millis(1));
-    assert!(cyd_socket.is_open_here());
+    let left_at = room.now;
+    while bob_socket.is_open_here() {
+        bob_socket.takes(1);
+        room.writable(bob);
+        room.wait(Duration::from_secs(1));
+        assert!(room.now <= left_at + CLOSE_TIMEOUT + Duration::from_secs(1));
+    }
+    assert!(room.now >= left_at + CLOSE_TIMEOUT);
 }
 
 #[test]
-fn who_is_refused_is_told_why_and_never_was_in_the_room() {
-    let mut room = Loop::new();
+fn a_refused_client_is_told_why_and_never_was_in_the_room() {
+    let mut room = Loop::with_room_for(1);
     let (ann, ann_socket) = room.join();
-    let (bob, bob_socket) = (room.clients.vacant_key(), Socket::new());
-    let refusal = Frame::from(&b"!! no\n"[..]);
-    room.clients
-        .insert_refused(bob_socket.clone(), &refusal, room.now);
+    let bob = room.core.clients.vacant_key();
+    let bob_socket = room.connect();
     ann_socket.sends("not for bob\n");
     room.readable(ann);
     bob_socket.sends("let me in\n");
     bob_socket.ends();
     room.readable(bob);
-    assert_eq!(bob_socket.received(), "!! no\n");
+    assert_eq!(bob_socket.received(), "!! the room is full (1 clients)\n");
     assert_eq!(ann_socket.received(), "");
     assert!(bob_socket.saw_end() && !bob_socket.is_open_here());
     assert_eq!(room.host.left, []);
@@ -463,8 +530,8 @@ fn a_flooder_gets_one_read_budget_a_turn() {
     let lines_a_budget = READ_BUDGET_BYTES / line.len();
     ann_socket.sends(&line.repeat(3 * lines_a_budget));
     bob_socket.sends("a word\n");
-    room.clients.mark(ann, true, false);
-    room.clients.mark(bob, true, false);
+    room.core.mark_client(ann, true, false);
+    room.core.mark_client(bob, true, false);
     room.turn();
     let heard = cyd_socket.received();
     assert_eq!(heard.lines().count(), lines_a_budget + 1);
@@ -475,14 +542,132 @@ fn a_flooder_gets_one_read_budget_a_turn() {
 
 #[test]
 fn answers_count_towards_the_budget_of_a_turn() {
+    const MOST_BYTES_AN_ANSWER: usize = 250;
     let mut room = Loop::new();
-    let flooders: Vec<_> = (0..50).map(|_| room.join()).collect();
-    for (key, socket) in &flooders {
+    for _ in 0..50 {
+        let (key, socket) = room.join();
         socket.sends(&"/\n".repeat(READ_BUDGET_BYTES / 2));
-        room.clients.mark(*key, true, false);
+        room.core.mark_client(key, true, false);
     }
-    room.clients.fill(&mut room.host, &mut room.turn);
-    let one_flooder_bytes = READ_BUDGET_BYTES * 200;
-    assert!(room.turn.size_bytes() <= TURN_BUDGET_BYTES + one_flooder_bytes);
-    assert!(room.clients.has_work(), "the others wait for the next turn");
+    room.core.clients.fill(&mut room.host, &mut room.core.turn);
+    let one_client_bytes = READ_BUDGET_BYTES / 2 * MOST_BYTES_AN_ANSWER;
+    assert!(room.core.turn.size_bytes() <= TURN_BUDGET_BYTES + one_client_bytes);
+    assert!(
+        room.core.clients.has_work(),
+        "the others wait for the next turn"
+    );
+}
+
+#[test]
+fn a_reader_that_catches_up_gets_one_write_budget_a_turn() {
+    let mut room = Loop::new();
+    let (ann, ann_socket) = room.join();
+    let (bob, bob_socket) = room.join();
+    bob_socket.takes(0);
+    let line = "x".repeat(999) + "\n";
+    let lines = 4 * WRITE_BUDGET_BYTES / line.len();
+    ann_socket.sends(&line.repeat(lines));
+    room.readable(ann);
+
+    bob_socket.takes(usize::MAX);
+    room.core.mark_client(bob, false, true);
+    room.turn();
+    let first_turn = bob_socket.received();
+    assert_eq!(first_turn.len(), WRITE_BUDGET_BYTES);
+    room.settle();
+    let heard = first_turn + &bob_socket.received();
+    assert_eq!(heard, format!("<10.0.0.0> {line}").repeat(lines));
+}
+
+#[test]
+fn a_rush_of_newcomers_is_accepted_within_a_budget_a_turn() {
+    let mut room = Loop::new();
+    let sockets: Vec<_> = (0..2 * ACCEPT_BUDGET + 1).map(|_| Socket::new()).collect();
+    room.waiting.extend(sockets.iter().cloned());
+    room.core.mark_listener();
+    room.turn();
+    assert_eq!(room.waiting.len(), ACCEPT_BUDGET + 1);
+    room.settle();
+    assert!(sockets.iter().all(|socket| socket.received() == WELCOME));
+}
+
+#[test]
+fn out_of_descriptors_accepting_pauses_and_resumes_by_itself() {
+    let mut room = Loop::new();
+    let (ann, ann_socket) = room.join();
+    room.out_of_descriptors = true;
+    let bob_socket = room.connect();
+    let turns_before = room.host.turns;
+    room.core.mark_listener();
+    assert_eq!(
+        room.core.poll_timeout(room.now),
+        Some(ACCEPT_PAUSE),
+        "no spin"
+    );
+    room.wait(3 * ACCEPT_PAUSE);
+    assert_eq!(room.host.turns - turns_before, 3);
+
+    room.out_of_descriptors = false;
+    room.wait(ACCEPT_PAUSE);
+    assert_eq!(bob_socket.received(), WELCOME, "time alone is enough");
+
+    room.out_of_descriptors = true;
+    let cyd_socket = room.connect();
+    room.out_of_descriptors = false;
+    ann_socket.ends();
+    room.readable(ann);
+    assert_eq!(cyd_socket.received(), WELCOME, "so is a client that leaves");
+}
+
+#[test]
+fn a_shutdown_tells_everybody_flushes_and_ends() {
+    let mut room = Loop::new();
+    let (ann, ann_socket) = room.join();
+    let (_, bob_socket) = room.join();
+    bob_socket.takes(0);
+    ann_socket.sends("last words\n");
+    room.core.mark_client(ann, true, false);
+    room.core.mark_source(Token(usize::MAX - 1));
+    room.settle();
+    assert_eq!(room.phase, Phase::ShuttingDown);
+    assert_eq!(ann_socket.received(), "-- the room is closing\n");
+    assert!(ann_socket.saw_end() && bob_socket.is_open_here());
+    assert_eq!(room.connect().received(), "", "nobody is taken in any more");
+
+    bob_socket.takes(usize::MAX);
+    room.writable(1);
+    assert_eq!(
+        bob_socket.received(),
+        "<10.0.0.0> last words\n-- the room is closing\n"
+    );
+    room.wait(LINGER_TIMEOUT);
+    assert_eq!(room.phase, Phase::Ended);
+}
+
+#[test]
+fn a_shutdown_does_not_wait_longer_than_its_timeout() {
+    let mut room = Loop::new();
+    let (ann, ann_socket) = room.join();
+    let (_, bob_socket) = room.join();
+    bob_socket.takes(0);
+    ann_socket.sends("bob takes nothing\n");
+    room.readable(ann);
+    room.core.mark_source(Token(usize::MAX - 1));
+    room.turn();
+    room.wait(SHUTDOWN_TIMEOUT - Duration::from_millis(1));
+    assert_eq!(room.phase, Phase::ShuttingDown);
+    room.wait(Duration::from_millis(1));
+    assert_eq!(room.phase, Phase::Ended);
+}
+
+#[test]
+fn when_nobody_is_on_its_way_out_the_loop_waits_for_ever() {
+    let mut room = Loop::new();
+    let (ann, ann_socket) = room.join();
+    room.join();
+    ann_socket.sends("hello\n");
+    room.readable(ann);
+    ann_socket.ends();
+    room.readable(ann);
+    assert_eq!(room.core.poll_timeout(room.now), None);
 }

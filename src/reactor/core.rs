@@ -1,0 +1,260 @@
+//! The event loop without its poll: told what is ready and what time it is, it
+//! does one turn.
+//!
+//! One turn goes through these stages, in this order:
+//!
+//! 1. *expire*: connections whose deadline has passed are given up.
+//! 2. *accept*: newcomers are taken in, within a budget.
+//! 3. *fill* and *act*: clients with input are read, and their lines go to the
+//!    service, which gathers what is to be said in the [`Turn`]. Then the
+//!    service's own sources have their say.
+//! 4. *flush*: every reader is written its share of the turn, in one write.
+//! 5. *reap*: connections that are done are removed, here and nowhere else.
+//!
+//! Sockets are a type parameter here and time is an argument, so that tests can
+//! drive the real loop with sockets that follow a script.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use log::warn;
+use mio::Token;
+
+use super::clients::Clients;
+use super::listener::is_out_of_descriptors;
+use super::{Next, Service};
+use crate::close::CloseReason;
+use crate::connection::Stream;
+use crate::turn::Turn;
+
+/// Connections accepted in one turn, so that a rush of newcomers does not silence
+/// the room.
+pub const ACCEPT_BUDGET: usize = 256;
+
+/// How long accepting pauses when the machine is short of descriptors or memory.
+/// It resumes earlier if a connection goes.
+pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The least time between two warnings that accepting pauses.
+const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long all clients together have to take what they are owed when the server
+/// shuts down.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The result of trying to accept a connection.
+#[derive(Debug)]
+pub enum Accepted<S> {
+    /// A connection, and where from. IPv4 peers of an IPv6 socket are given by
+    /// their IPv4 address.
+    Client(S, IpAddr),
+    /// Nobody is waiting.
+    Nobody,
+    /// This one came to nothing; there may be others.
+    Skip,
+    /// The machine is short of something. Those who wait must wait on.
+    Exhausted(io::Error),
+}
+
+/// How far the loop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Clients come and go.
+    Running,
+    /// Nobody is taken in any more; clients get what they are owed.
+    ShuttingDown,
+    /// There is nothing left to do.
+    Ended,
+}
+
+/// The state of the loop.
+#[derive(Debug)]
+pub struct Core<S> {
+    clients: Clients<S>,
+    turn: Turn,
+    acceptor: Acceptor,
+    /// Sources of the service that are ready.
+    ready_sources: Vec<Token>,
+    /// When to end at the latest, once the server is shutting down.
+    ends_at: Option<Instant>,
+}
+
+/// What is known of the listener's readiness.
+#[derive(Debug, Default)]
+struct Acceptor {
+    /// Somebody may be waiting. Invariant: never while accepting pauses, nor once
+    /// the server is shutting down.
+    ready: bool,
+    /// Until when accepting pauses.
+    paused_until: Option<Instant>,
+    warned_at: Option<Instant>,
+}
+
+impl<S: Stream> Core<S> {
+    /// A loop without clients. `max_line_bytes` is the longest line it takes.
+    pub fn new(max_line_bytes: u32) -> Self {
+        Self {
+            clients: Clients::new(max_line_bytes),
+            turn: Turn::new(),
+            acceptor: Acceptor::default(),
+            ready_sources: Vec::new(),
+            ends_at: None,
+        }
+    }
+
+    /// Somebody waits to be accepted.
+    pub fn mark_listener(&mut self) {
+        // While accepting pauses it would only fail again.
+        self.acceptor.ready = self.acceptor.paused_until.is_none() && self.ends_at.is_none();
+    }
+
+    /// A source of the service is ready.
+    pub fn mark_source(&mut self, token: Token) {
+        self.ready_sources.push(token);
+    }
+
+    /// The client with this slab key can be read or written.
+    pub fn mark_client(&mut self, key: usize, readable: bool, writable: bool) {
+        self.clients.mark(key, readable, writable);
+    }
+
+    /// How long the next poll may wait: not at all while there is work left, else
+    /// until the next deadline, and without one for ever.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Duration> {
+        if self.acceptor.ready || self.clients.has_work() || !self.turn.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadlines = [
+            self.clients.next_deadline(),
+            self.acceptor.paused_until,
+            self.ends_at,
+        ];
+        let next = deadlines.into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    /// Does one turn. `accept` accepts one connection, which will have the slab
+    /// key that it is given.
+    ///
+    /// # Errors
+    ///
+    /// Those of the service's own sources.
+    pub fn turn(
+        &mut self,
+        now: Instant,
+        service: &mut impl Service,
+        accept: impl FnMut(usize) -> Accepted<S>,
+    ) -> io::Result<Phase> {
+        self.clients.expire(now);
+        self.accept(now, service, accept);
+        self.clients.fill(service, &mut self.turn);
+        match self.serve_sources(service)? {
+            Next::Continue => {}
+            Next::Shutdown => self.begin_shutdown(now),
+            Next::Exit => return Ok(Phase::Ended),
+        }
+        self.flush(service);
+        self.reap(now, service);
+        service.turn_ended();
+        Ok(self.phase(now))
+    }
+
+    fn accept(
+        &mut self,
+        now: Instant,
+        service: &mut impl Service,
+        mut accept: impl FnMut(usize) -> Accepted<S>,
+    ) {
+        if self.acceptor.paused_until.is_some_and(|until| until <= now) {
+            self.acceptor.resume();
+        }
+        for _ in 0..ACCEPT_BUDGET {
+            if !self.acceptor.ready {
+                return;
+            }
+            match accept(self.clients.vacant_key()) {
+                Accepted::Client(stream, address) => match service.admit(address) {
+                    Ok(()) => {
+                        let client = self.clients.insert(stream);
+                        self.turn.begin_for(client);
+                        service.joined(client, address, &mut self.turn);
+                    }
+                    Err(refusal) => self.clients.insert_refused(stream, &refusal, now),
+                },
+                Accepted::Skip => {}
+                Accepted::Nobody => self.acceptor.ready = false,
+                Accepted::Exhausted(e) => self.acceptor.pause(&e, now),
+            }
+        }
+    }
+
+    fn serve_sources(&mut self, service: &mut impl Service) -> io::Result<Next> {
+        let mut next = Next::Continue;
+        for token in std::mem::take(&mut self.ready_sources) {
+            next = next.max(service.source_ready(token, &mut self.turn)?);
+        }
+        Ok(next)
+    }
+
+    fn flush(&mut self, service: &mut impl Service) {
+        self.turn.seal();
+        self.clients.flush(&self.turn);
+        if !self.turn.shared().is_empty() {
+            service.said(self.turn.shared());
+        }
+    }
+
+    fn reap(&mut self, now: Instant, service: &mut impl Service) {
+        self.clients.close_those_asked_for(&mut self.turn);
+        // What is said from here on belongs to the next turn.
+        self.turn.clear();
+        let removed = self.clients.reap(service, &mut self.turn, now);
+        if removed > 0 && self.acceptor.paused_until.is_some() {
+            self.acceptor.resume();
+        }
+    }
+
+    fn begin_shutdown(&mut self, now: Instant) {
+        self.acceptor = Acceptor::default();
+        self.ends_at.get_or_insert(now + SHUTDOWN_TIMEOUT);
+        self.clients.close_all(CloseReason::Shutdown);
+    }
+
+    fn phase(&self, now: Instant) -> Phase {
+        match self.ends_at {
+            None => Phase::Running,
+            Some(at) if at <= now || self.clients.is_empty() => Phase::Ended,
+            Some(_) => Phase::ShuttingDown,
+        }
+    }
+}
+
+impl Acceptor {
+    fn resume(&mut self) {
+        self.paused_until = None;
+        self.ready = true;
+    }
+
+    /// Stops accepting for a while: newcomers wait in the kernel's backlog, and no
+    /// edge will tell of them.
+    fn pause(&mut self, error: &io::Error, now: Instant) {
+        self.ready = false;
+        self.paused_until = Some(now + ACCEPT_PAUSE);
+        if self
+            .warned_at
+            .is_some_and(|at| now < at + ACCEPT_WARNING_INTERVAL)
+        {
+            return;
+        }
+        self.warned_at = Some(now);
+        let remedy = match is_out_of_descriptors(error) {
+            true => "; a higher limit (ulimit -n) or a lower --max-clients would help",
+            false => "",
+        };
+        warn!("newcomers have to wait until somebody leaves: {error}{remedy}");
+    }
+}
+
+#[cfg(test)]
+mod tests;
