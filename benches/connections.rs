@@ -20,6 +20,9 @@ const WELCOME: &[u8] = b"Welcome to this chatroom!\n";
 /// Descriptors kept for everything that is not a connection.
 const SPARE_DESCRIPTORS: usize = 100;
 
+/// As many as are tried unless told otherwise, however many descriptors there are.
+const MOST_CONNECTIONS: usize = 20_000;
+
 /// Connections made from one address of the loopback net: below the number of
 /// ephemeral ports.
 const CONNECTIONS_PER_ADDRESS: usize = 10_000;
@@ -32,12 +35,12 @@ const LINES: usize = 10;
 const IDLE_SPAN: Duration = Duration::from_secs(2);
 
 fn main() -> io::Result<()> {
-    let most = raise_descriptor_limit() - SPARE_DESCRIPTORS;
+    let most = raise_descriptor_limit().saturating_sub(SPARE_DESCRIPTORS);
     let given: Vec<usize> = std::env::args()
         .filter_map(|arg| arg.parse().ok())
         .collect();
     let counts = match given.is_empty() {
-        true => vec![100, 1_000, 10_000, most],
+        true => vec![100, 1_000, 10_000, most.min(MOST_CONNECTIONS)],
         false => given,
     };
     println!("| connections | memory each | accept, CPU each | idle, CPU | delivery, CPU each |");
@@ -79,7 +82,7 @@ fn measure(count: usize) -> io::Result<Figures> {
         expect(client, WELCOME)?;
     }
     let accept = server.cpu()? - cpu_before;
-    let memory = server.anonymous_bytes()? - memory_before;
+    let memory = server.anonymous_bytes()?.saturating_sub(memory_before);
 
     let cpu_before = server.cpu()?;
     // Not to await anything: this is the time over which nothing is to happen.
@@ -115,7 +118,7 @@ struct Server {
 impl Server {
     fn start() -> io::Result<Self> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_chat"))
-            .args(["server", "127.0.0.1", "0"])
+            .args(["server", "127.0.0.1", "0", "--max-clients", "1000000"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;

@@ -7,6 +7,7 @@
 //! read from standard input: so memory is bounded, and nothing is lost.
 
 pub mod connect;
+pub mod incoming;
 pub mod line_display;
 
 use std::io::{self, Read};
@@ -18,10 +19,10 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use self::connect::connect;
+use self::incoming::Incoming;
 use self::line_display::LineDisplay;
 use crate::error::Error;
 use crate::machine::unacknowledged_bytes;
-use crate::room::WELCOME;
 use crate::standard_io::{Readiness, StandardInput, StandardOutput};
 use crate::write_queue::{Flushed, Frame, WriteQueue};
 
@@ -38,9 +39,6 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// The most that waits to be sent, or to be shown, before reading stops.
 const MAX_WAITING_BYTES: usize = 256 * 1024;
-
-/// How long a line from the server that stops in its middle is held back.
-const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long the server may be silent after we have ended our side, before its
 /// end is not waited for any more. Ours ends at once; the Python original never
@@ -63,8 +61,7 @@ pub struct Config {
 /// When the server cannot be reached or goes away, and when standard input or
 /// output fails. A standard output that nobody reads any more is no error.
 pub fn run(config: &Config) -> Result<(), Error> {
-    let stream = connect(&config.host, config.port)?;
-    let server = stream.peer_addr().map_err(Error::Poll)?;
+    let (stream, server) = connect(&config.host, config.port)?;
     info!("connected to {server}");
     let mut client = Client::new(TcpStream::from_std(stream), server).map_err(Error::Poll)?;
     loop {
@@ -100,24 +97,26 @@ struct Client {
     to_send: WriteQueue,
     /// Our side has been ended.
     sending_ended: bool,
-    /// The server's side has ended; why, if it was no orderly end.
-    server_ended: Option<Option<io::Error>>,
-    /// Something could not be sent.
+    server_side: ServerSide,
+    /// Why something could not be sent.
     send_error: Option<io::Error>,
-    heard: LineDisplay,
-    /// Whether anything has been heard yet.
-    greeted: bool,
-    /// The first that was heard was a refusal.
-    refused: bool,
+    incoming: Incoming,
     /// Since when the server has been silent: all that it sent has been read.
     silent_since: Instant,
-    /// Since when the end of a half-line has been waited for.
-    half_line_since: Option<Instant>,
 
     output: StandardOutput,
     to_show: WriteQueue,
     /// Nobody reads what we show any more.
     output_closed: bool,
+}
+
+/// How far the server's side of the connection is.
+enum ServerSide {
+    Open,
+    /// It has been ended in order, or is not waited for any more.
+    Ended,
+    /// It broke.
+    Lost(io::Error),
 }
 
 impl Client {
@@ -144,13 +143,10 @@ impl Client {
             server_ready: false,
             to_send: WriteQueue::new(),
             sending_ended: false,
-            server_ended: None,
+            server_side: ServerSide::Open,
             send_error: None,
-            heard: LineDisplay::new(""),
-            greeted: false,
-            refused: false,
+            incoming: Incoming::new(),
             silent_since: Instant::now(),
-            half_line_since: None,
             output,
             to_show: WriteQueue::new(),
             output_closed: false,
@@ -185,52 +181,56 @@ impl Client {
         if self.may_read_input() || self.may_read_server() {
             return Some(Duration::ZERO);
         }
-        [self.half_line_deadline(), self.last_words_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|at| at.saturating_duration_since(Instant::now()))
+        let next = self.deadlines().into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
     }
 
     fn may_read_input(&self) -> bool {
         self.input_ready
             && !self.input_ended
             && !self.output_closed
-            && self.server_ended.is_none()
+            && self.server_is_open()
             && self.to_send.queued_bytes() < MAX_WAITING_BYTES
             && self.to_show.queued_bytes() < MAX_WAITING_BYTES
     }
 
     fn may_read_server(&self) -> bool {
         self.server_ready
-            && self.server_ended.is_none()
+            && self.server_is_open()
             && self.to_show.queued_bytes() < MAX_WAITING_BYTES
     }
 
-    /// None while there is more to be read: the rest may be among it.
-    fn half_line_deadline(&self) -> Option<Instant> {
-        let since = self.half_line_since.filter(|_| !self.server_ready)?;
-        Some(since + HALF_LINE_TIMEOUT)
+    fn server_is_open(&self) -> bool {
+        matches!(self.server_side, ServerSide::Open)
     }
 
-    /// None while there is more to be read: what we do not listen to is no
-    /// silence.
-    fn last_words_deadline(&self) -> Option<Instant> {
-        let waits = self.sending_ended && self.server_ended.is_none() && !self.server_ready;
-        waits.then(|| self.silent_since + LAST_WORDS_TIMEOUT)
+    /// When to do something though nothing happens. Never while there is more to
+    /// be read: the rest of a line may be among it, and what we do not listen to is
+    /// no silence.
+    fn deadlines(&self) -> [Option<Instant>; 2] {
+        if self.server_ready || !self.server_is_open() {
+            return [None, None];
+        }
+        let last_words = self.silent_since + LAST_WORDS_TIMEOUT;
+        [
+            self.incoming.deadline(),
+            self.sending_ended.then_some(last_words),
+        ]
     }
 
     fn expire(&mut self, now: Instant) {
-        if self.half_line_deadline().is_some_and(|at| at <= now) {
-            self.show_half_line();
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        let [half_line, last_words] = self.deadlines();
+        if is_due(half_line) {
+            self.show(|client, out| client.incoming.expire(now, out));
         }
-        if self.last_words_deadline().is_some_and(|at| at <= now) {
+        if is_due(last_words) {
             match unacknowledged_bytes(&self.stream) {
                 // It does not read yet, but it may.
                 Some(1..) => self.silent_since = now,
                 _ => {
                     info!("{} does not end the connection", self.server);
-                    self.server_ended = Some(None);
+                    self.server_side = ServerSide::Ended;
                 }
             }
         }
@@ -241,14 +241,12 @@ impl Client {
             return Ok(());
         }
         match self.input.read(&mut self.read_buffer) {
-            Ok(0) => self.input_ended(),
+            Ok(0) => self.end_input(),
             Ok(count) => {
-                let typed = &self.read_buffer[..count];
-                self.last_typed = typed[count - 1];
-                self.to_send.push_frame(&Frame::from(typed));
-                let mut shown = Vec::new();
-                self.typed.push(typed, &mut shown);
-                self.show(&shown);
+                self.last_typed = self.read_buffer[count - 1];
+                self.to_send
+                    .push_frame(&Frame::from(&self.read_buffer[..count]));
+                self.show(|client, out| client.typed.push(&client.read_buffer[..count], out));
             }
             Err(e) => match e.kind() {
                 io::ErrorKind::WouldBlock => {
@@ -261,13 +259,11 @@ impl Client {
         Ok(())
     }
 
-    fn input_ended(&mut self) {
+    fn end_input(&mut self) {
         self.input_ended = true;
         if self.last_typed != b'\n' {
             self.to_send.push_frame(&Frame::from(&b"\n"[..]));
-            let mut shown = Vec::new();
-            self.typed.push(b"\n", &mut shown);
-            self.show(&shown);
+            self.show(|client, out| client.typed.push(b"\n", out));
         }
     }
 
@@ -276,57 +272,29 @@ impl Client {
             return;
         }
         match self.stream.read(&mut self.read_buffer) {
-            Ok(0) => self.server_ended(None),
+            Ok(0) => self.end_server_side(ServerSide::Ended),
             Ok(count) => {
-                let mut heard = &self.read_buffer[..count];
-                let mut shown = Vec::new();
-                if !std::mem::replace(&mut self.greeted, true) {
-                    self.refused = heard.starts_with(b"!! ");
-                    // The Python original ends neither this nor, it may be, any
-                    // other line.
-                    if let Some(rest) = heard.strip_prefix(WELCOME.as_bytes()) {
-                        self.heard.push(WELCOME.as_bytes(), &mut shown);
-                        self.heard.show_half_line(&mut shown);
-                        heard = rest;
-                    }
-                    if heard.starts_with(b"\n") {
-                        self.heard.mark_continuations();
-                    }
-                }
-                if heard.contains(&b'\n') {
-                    self.half_line_since = None;
-                }
-                self.heard.push(heard, &mut shown);
-                self.show(&shown);
+                self.show(|client, out| client.incoming.push(&client.read_buffer[..count], out));
             }
             Err(e) => match e.kind() {
                 io::ErrorKind::WouldBlock if self.send_error.is_none() => {
                     self.server_ready = false;
                     self.silent_since = Instant::now();
-                    if self.heard.holds_half_a_line() {
-                        self.half_line_since.get_or_insert(self.silent_since);
-                    }
+                    self.incoming.drained(self.silent_since);
                 }
                 io::ErrorKind::Interrupted => {}
-                _ => self.server_ended(Some(e)),
+                _ => self.end_server_side(ServerSide::Lost(e)),
             },
         }
     }
 
-    fn server_ended(&mut self, error: Option<io::Error>) {
-        self.show_half_line();
-        self.server_ended = Some(error);
-    }
-
-    fn show_half_line(&mut self) {
-        self.half_line_since = None;
-        let mut shown = Vec::new();
-        self.heard.show_half_line(&mut shown);
-        self.show(&shown);
+    fn end_server_side(&mut self, how: ServerSide) {
+        self.server_side = how;
+        self.show(|client, out| client.incoming.end(out));
     }
 
     fn write_server(&mut self) {
-        if self.sending_ended || self.send_error.is_some() || self.server_ended.is_some() {
+        if self.sending_ended || self.send_error.is_some() || !self.server_is_open() {
             return;
         }
         match self.to_send.flush(&mut self.stream, usize::MAX) {
@@ -340,12 +308,16 @@ impl Client {
             Err(e) => {
                 // It may have said why before it went: read to the end.
                 self.send_error = Some(e);
+                self.to_send.clear();
                 self.server_ready = true;
             }
         }
     }
 
-    fn show(&mut self, lines: &[u8]) {
+    /// Queues for output what `compose` appends to the buffer it is given.
+    fn show(&mut self, compose: impl FnOnce(&mut Self, &mut Vec<u8>)) {
+        let mut lines = Vec::new();
+        compose(self, &mut lines);
         self.to_show.push_frame(&Frame::from(lines));
     }
 
@@ -363,26 +335,26 @@ impl Client {
 
     /// Whether all is over, and how.
     fn end(&mut self) -> Option<Result<(), Error>> {
-        let nothing_to_send = self.to_send.is_empty() || self.send_error.is_some();
-        if self.output_closed && (nothing_to_send || self.server_ended.is_some()) {
+        let unsent = self.send_error.is_some() || !self.to_send.is_empty();
+        let is_sending = !self.to_send.is_empty() && self.server_is_open();
+        if self.output_closed && !is_sending {
             return Some(Ok(()));
         }
-        if !self.to_show.is_empty() {
+        if self.server_is_open() || !self.to_show.is_empty() {
             return None;
         }
-        let error = self.server_ended.take()?;
-        if self.refused {
-            return Some(Err(Error::Refused {
-                server: self.server,
-            }));
+        let server = self.server;
+        if self.incoming.is_refusal() {
+            return Some(Err(Error::Refused { server }));
         }
-        if self.sending_ended && error.is_none() {
-            return Some(Ok(()));
-        }
-        let unsent = self.send_error.is_some() || !self.to_send.is_empty();
+        let source = match std::mem::replace(&mut self.server_side, ServerSide::Ended) {
+            ServerSide::Lost(e) => Some(self.send_error.take().unwrap_or(e)),
+            _ if self.sending_ended => return Some(Ok(())),
+            _ => self.send_error.take(),
+        };
         Some(Err(Error::ConnectionLost {
-            server: self.server,
-            source: error.or(self.send_error.take()),
+            server,
+            source,
             unsent,
         }))
     }

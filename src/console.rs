@@ -24,7 +24,7 @@ pub struct Console<W> {
     backlog: WriteQueue,
     /// Lines lost if the backlog is.
     waiting_lines: usize,
-    /// Lines lost and not yet owned up to.
+    /// Lines lost and not yet reported.
     dropped_lines: usize,
     /// The last write failed; that has been logged.
     failing: bool,
@@ -65,8 +65,10 @@ impl<W: Write> Console<W> {
     /// Shows what is taken at once. To be called after lines were put down, and
     /// when the output is writable again.
     pub fn flush(&mut self) {
-        self.backlog.push_frame(&Frame::from(self.fresh.as_slice()));
-        self.fresh.clear();
+        if !self.fresh.is_empty() {
+            self.backlog.push_frame(&Frame::from(self.fresh.as_slice()));
+            self.fresh.clear();
+        }
         self.flush_backlog();
         if self.dropped_lines > 0 && self.backlog.is_empty() {
             self.waiting_lines = std::mem::take(&mut self.dropped_lines);

@@ -153,9 +153,8 @@ impl fmt::Display for ListenProblem<'_> {
         let Self(address, error) = self;
         let port = address.port();
         match error.kind() {
-            io::ErrorKind::PermissionDenied => write!(
-                f,
-                "permission denied (ports below 1024 need privileges; choose a higher one, such as 8081)"
+            io::ErrorKind::PermissionDenied if port < 1024 => f.write_str(
+                "permission denied (ports below 1024 need privileges; choose a higher one, such as 8081)",
             ),
             io::ErrorKind::AddrInUse => write!(
                 f,

@@ -6,7 +6,8 @@
 //! [`LineDecoder`] gives the same lines however the bytes were cut.
 //!
 //! A decoder that has seen only whole lines owns no heap memory, and one that
-//! holds an unfinished line never reserves more than the limit and two bytes.
+//! holds an unfinished line never reserves more than the limit and one byte (or
+//! [`MIN_PARTIAL_BYTES`]).
 
 use std::mem;
 
@@ -125,9 +126,10 @@ impl LineDecoder {
         let taken = piece.len().min(most - self.partial.len());
         let needed = self.partial.len() + taken;
         if needed > self.partial.capacity() {
-            let wanted = needed.next_power_of_two().max(MIN_PARTIAL_BYTES).min(most);
-            self.partial
-                .reserve_exact(wanted.max(needed) - self.partial.len());
+            let wanted = needed
+                .next_power_of_two()
+                .clamp(MIN_PARTIAL_BYTES.min(most), most);
+            self.partial.reserve_exact(wanted - self.partial.len());
         }
         self.partial.extend_from_slice(&piece[..taken]);
         debug_assert!(self.partial.len() <= most);
@@ -137,9 +139,9 @@ impl LineDecoder {
 
 fn classify(raw: &[u8], limit: usize) -> Decoded<'_> {
     let line = raw.strip_suffix(b"\r").unwrap_or(raw);
-    match line.get(..limit) {
-        Some(beginning) if line.len() > limit => Decoded::TooLong(beginning),
-        _ => Decoded::Line(line),
+    match line.len() > limit {
+        true => Decoded::TooLong(&line[..limit]),
+        false => Decoded::Line(line),
     }
 }
 

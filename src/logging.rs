@@ -26,7 +26,7 @@ pub fn init(level: LevelFilter) {
 /// not hold up the room: what is not taken at once is dropped and counted.
 struct LogOutput<W> {
     output: W,
-    /// Messages dropped and not yet owned up to.
+    /// Messages lost and not yet reported.
     lost: usize,
 }
 

@@ -144,7 +144,7 @@ impl Service for Server {
     fn source_ready(&mut self, token: Token, turn: &mut Turn) -> io::Result<Next> {
         match token {
             SIGNALS => Ok(self.signalled(turn)),
-            // A console that can be written to again is, at the turn's end.
+            // The console: it is flushed at the end of every turn.
             _ => Ok(Next::Continue),
         }
     }

@@ -84,7 +84,7 @@ impl Read for StandardInput {
         }
         match rustix::io::read(self.fd, buffer) {
             // The terminal has gone: that is the end of what is typed there.
-            Err(Errno::IO) => Ok(0),
+            Err(Errno::IO) if is_terminal(self.fd) => Ok(0),
             result => Ok(result?),
         }
     }
@@ -172,7 +172,7 @@ impl Write for StandardOutput {
         };
         match written {
             // The terminal has gone.
-            Err(Errno::IO) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(Errno::IO) if is_terminal(fd) => Err(io::ErrorKind::BrokenPipe.into()),
             result => Ok(result?),
         }
     }
@@ -193,6 +193,11 @@ fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         Err(_) if is_own_terminal() => Ok(open("/dev/tty", flags, Mode::empty())?),
         opened => Ok(opened?),
     }
+}
+
+/// Whether `fd` is a terminal, or was one before it was hung up.
+fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+    fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice)
 }
 
 /// What poll(2) says of `fd` at once; errors and hang-ups are among it always.

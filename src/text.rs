@@ -9,9 +9,9 @@
 //! section 3.9, and `String::from_utf8_lossy` does), the C0 controls except tab,
 //! DEL, the C1 controls, the line and paragraph separators, the characters that
 //! change the direction of the text after them ("Trojan Source",
-//! CVE-2021-42574), and the interlinear annotation characters. Everything else,
-//! emoji joiners and combining marks among it, is left as it is: it can hide or
-//! disfigure nothing but itself.
+//! CVE-2021-42574), and the interlinear annotation characters. Everything else is
+//! left as it is, emoji joiners, direction marks and combining marks among it:
+//! several scripts need them, and none can pass for a line of somebody else's.
 
 /// What stands for that which cannot be shown.
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;

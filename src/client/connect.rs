@@ -12,13 +12,13 @@ use crate::error::Error;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects to `host`, a name or an IP address, trying all its addresses in the
-/// order the resolver gives them. Waits for that: there is nothing else to do
+/// order the resolver gives them; returns the one that took it as well. Waits for that: there is nothing else to do
 /// yet.
 ///
 /// # Errors
 ///
 /// When the name is not known, or none of its addresses takes the connection.
-pub fn connect(host: &str, port: u16) -> Result<TcpStream, Error> {
+pub fn connect(host: &str, port: u16) -> Result<(TcpStream, SocketAddr), Error> {
     let addresses = (host, port)
         .to_socket_addrs()
         .map_err(|source| Error::Resolve {
@@ -29,7 +29,7 @@ pub fn connect(host: &str, port: u16) -> Result<TcpStream, Error> {
     let mut attempts = Vec::new();
     for address in addresses {
         match connect_to(address) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Ok((stream, address)),
             Err(e) => {
                 debug!("{address}: {e}");
                 attempts.push((address, e));
