@@ -4,7 +4,7 @@
 //! can link to it, and promises nothing to other crates. ARCHITECTURE.md tells
 //! how the parts work together. From the pure to the impure:
 //!
-//! - Decisions, without sockets or clocks: [`line`] cuts bytes into lines,
+//! - Decisions, without sockets or clocks: [`mod@line`] cuts bytes into lines,
 //!   [`text`] makes them safe to show, [`http`] tells a browser from a person,
 //!   [`telnet`] answers telnet,
 //!   [`room`] knows who is there and says what is said to whom, [`turn`] gathers

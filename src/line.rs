@@ -6,8 +6,7 @@
 //! [`LineDecoder`] gives the same lines however the bytes were cut.
 //!
 //! A decoder that has seen only whole lines owns no heap memory, and one that
-//! holds an unfinished line never reserves more than the limit and one byte (or
-//! [`MIN_PARTIAL_BYTES`]).
+//! holds an unfinished line never reserves more than the limit and one byte.
 
 use std::mem;
 

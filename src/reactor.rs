@@ -5,7 +5,7 @@
 //! whom it leaves to a [`Service`].
 //!
 //! mio's events are edges: they come once. The reactor only polls and marks what
-//! is ready; [`core`] does the work, and keeps a list of whatever it could not
+//! is ready; [`mod@core`] does the work, and keeps a list of whatever it could not
 //! finish, for which the next poll does not wait.
 
 pub mod clients;

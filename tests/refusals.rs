@@ -116,7 +116,7 @@ fn a_full_room_says_so_and_closes_until_somebody_leaves() {
 }
 
 #[test]
-fn whoever_is_turned_away_and_does_not_go_is_let_go_of() {
+fn a_guest_that_is_turned_away_and_does_not_go_is_let_go_of() {
     let server = Server::with(&["--max-clients", "2"]);
     let _alice = server.join("127.0.0.2");
     let descriptors_before = server.descriptors();

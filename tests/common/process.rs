@@ -6,15 +6,17 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
-use super::eventually;
 use super::lines::LineReader;
+use super::{LOOK_EVERY, eventually};
 
 /// The binary under test.
 pub(crate) const CHAT: &str = env!("CARGO_BIN_EXE_chat");
+
+const A_SECOND: Duration = Duration::from_secs(1);
 
 /// `chat` with these arguments, a pipe for each of its standard streams.
 pub(crate) fn chat<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
@@ -103,6 +105,18 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).expect("a program that runs");
     }
 
+    /// Whether the program ignores `signal`, as a background job of a shell
+    /// inherits it of SIGINT.
+    pub(crate) fn ignores(&self, signal: Signal) -> bool {
+        let ignored = self
+            .proc("status")
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .expect("a line `SigIgn: MASK` (proc_pid_status(5))");
+        ignored & (1 << (signal.as_raw() - 1)) != 0
+    }
+
     /// Stops the program once it waits for something, and returns when it stands
     /// still.
     #[track_caller]
@@ -148,10 +162,32 @@ impl Process {
         }
     }
 
+    /// Expects that the program does not end for so long.
+    #[track_caller]
+    pub(crate) fn expect_to_run_for(&mut self, span: Duration) {
+        let started = Instant::now();
+        while started.elapsed() < span {
+            let ended = self.child.try_wait().expect("a child of this process");
+            assert_eq!(ended, None, "the program ended after all");
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// How many descriptors the program has open.
     pub(crate) fn descriptors(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.pid());
         fs::read_dir(folder).expect("a program that runs").count()
+    }
+
+    /// Sets how many descriptors the program may have open. Only its soft limit
+    /// changes, so that nobody needs privileges to take this back.
+    pub(crate) fn limit_descriptors(&self, descriptors: usize) {
+        let limit = Rlimit {
+            current: Some(u64::try_from(descriptors).expect("a number of descriptors")),
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit)
+            .expect("a child of this process, and a limit below the hard one");
     }
 
     /// How many threads the program has.
@@ -172,10 +208,16 @@ impl Process {
     }
 
     /// Waits for a whole second in which the program is not run once. A program
-    /// that wakes up periodically never has one.
+    /// that wakes up more often than that never has one.
     #[track_caller]
     pub(crate) fn expect_idle(&self) {
-        self.expect_a_second_without_change("the program is not run", || {
+        self.expect_idle_for(A_SECOND);
+    }
+
+    /// [`expect_idle`](Self::expect_idle) for longer than a second.
+    #[track_caller]
+    pub(crate) fn expect_idle_for(&self, span: Duration) {
+        expect_no_change("the program is not run", span, || {
             (self.cpu_ticks(), self.context_switches())
         });
     }
@@ -184,16 +226,8 @@ impl Process {
     /// counting. A program that spins never has one.
     #[track_caller]
     pub(crate) fn expect_no_cpu_time(&self) {
-        self.expect_a_second_without_change("the program takes no CPU time", || self.cpu_ticks());
-    }
-
-    #[track_caller]
-    fn expect_a_second_without_change<T: PartialEq>(&self, what: &str, measure: impl Fn() -> T) {
-        const WATCHED: Duration = Duration::from_secs(1);
-        eventually(&format!("a second in which {what}"), || {
-            let before = measure();
-            thread::sleep(WATCHED);
-            (measure() == before).then_some(())
+        expect_no_change("the program takes no CPU time", A_SECOND, || {
+            self.cpu_ticks()
         });
     }
 
@@ -222,6 +256,16 @@ impl Process {
     fn proc(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.pid())).expect("a program that runs")
     }
+}
+
+/// Waits until `measure` is the same at the beginning and at the end of a `span`.
+#[track_caller]
+fn expect_no_change<T: PartialEq>(what: &str, span: Duration, measure: impl Fn() -> T) {
+    eventually(&format!("{span:?} in which {what}"), || {
+        let before = measure();
+        thread::sleep(span);
+        (measure() == before).then_some(())
+    });
 }
 
 impl Drop for Process {
