@@ -22,6 +22,7 @@ use self::connect::connect;
 use self::incoming::Incoming;
 use self::line_display::LineDisplay;
 use crate::error::Error;
+use crate::interrupt::retry_interrupted;
 use crate::machine::unacknowledged_bytes;
 use crate::standard_io::{Readiness, StandardInput, StandardOutput};
 use crate::write_queue::{Flushed, Frame, WriteQueue};
@@ -154,12 +155,12 @@ impl Client {
     }
 
     fn poll_and_mark(&mut self) -> io::Result<()> {
-        let timeout = self.poll_timeout();
-        match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(e) => return Err(e),
-        }
+        // After an interruption, such as having been stopped for a while, what has
+        // arrived comes before what has timed out: so poll again.
+        retry_interrupted(|| {
+            let timeout = self.poll_timeout();
+            self.poll.poll(&mut self.events, timeout)
+        })?;
         for event in &self.events {
             match event.token() {
                 INPUT => self.input_ready = true,
@@ -240,7 +241,7 @@ impl Client {
         if !self.may_read_input() {
             return Ok(());
         }
-        match self.input.read(&mut self.read_buffer) {
+        match retry_interrupted(|| self.input.read(&mut self.read_buffer)) {
             Ok(0) => self.end_input(),
             Ok(count) => {
                 self.last_typed = self.read_buffer[count - 1];
@@ -252,7 +253,6 @@ impl Client {
                 io::ErrorKind::WouldBlock => {
                     self.input_ready = self.input_readiness == Readiness::Always;
                 }
-                io::ErrorKind::Interrupted => {}
                 _ => return Err(Error::ReadInput(e)),
             },
         }
@@ -271,7 +271,7 @@ impl Client {
         if !self.may_read_server() {
             return;
         }
-        match self.stream.read(&mut self.read_buffer) {
+        match retry_interrupted(|| self.stream.read(&mut self.read_buffer)) {
             Ok(0) => self.end_server_side(ServerSide::Ended),
             Ok(count) => {
                 self.show(|client, out| client.incoming.push(&client.read_buffer[..count], out));
@@ -282,7 +282,6 @@ impl Client {
                     self.silent_since = Instant::now();
                     self.incoming.drained(self.silent_since);
                 }
-                io::ErrorKind::Interrupted => {}
                 _ => self.end_server_side(ServerSide::Lost(e)),
             },
         }

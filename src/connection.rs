@@ -10,6 +10,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 
 use crate::close::CloseReason;
+use crate::interrupt::retry_interrupted;
 use crate::line::LineDecoder;
 use crate::turn::{Edits, Part, Turn};
 use crate::write_queue::{Flushed, Frame, MAX_SLICES, WriteQueue};
@@ -289,15 +290,5 @@ impl<S: Stream> Connection<S> {
     fn end_writing(&mut self) {
         self.write_ended = true;
         self.queue.clear();
-    }
-}
-
-/// Calls `io` until it is not interrupted by a signal.
-fn retry_interrupted<T>(mut io: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match io() {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }

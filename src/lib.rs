@@ -13,7 +13,7 @@
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
 //!   it, [`console`] shows it.
 //! - The client: [`client`].
-//! - The program: [`cli`], [`error`], [`logging`], [`machine`], [`standard_io`].
+//! - The program: [`cli`], [`error`], [`interrupt`], [`logging`], [`machine`], [`standard_io`].
 
 pub mod cli;
 pub mod client;
@@ -22,6 +22,7 @@ pub mod connection;
 pub mod console;
 pub mod error;
 pub mod http;
+pub mod interrupt;
 pub mod line;
 pub mod logging;
 pub mod machine;

@@ -22,6 +22,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use self::core::{Accepted, Core, Phase};
 use self::listener::Listener;
 use crate::close::CloseReason;
+use crate::interrupt::retry_interrupted;
 use crate::line::Decoded;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
@@ -145,13 +146,11 @@ impl Reactor {
 
     /// Waits for events, and marks what is ready. No I/O.
     fn poll_and_mark(&mut self) -> io::Result<()> {
-        let timeout = self.core.poll_timeout(Instant::now());
-        match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => {}
-            // A signal: it has a source of its own, and comes as an event.
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(e) => return Err(e),
-        }
+        // A signal that interrupts has a source of its own, and comes as an event.
+        retry_interrupted(|| {
+            let timeout = self.core.poll_timeout(Instant::now());
+            self.poll.poll(&mut self.events, timeout)
+        })?;
         for event in &self.events {
             match event.token() {
                 LISTENER => self.core.mark_listener(),

@@ -10,6 +10,8 @@ use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 use std::rc::Rc;
 
+use crate::interrupt::retry_interrupted;
+
 /// Text encoded once and shared by all who are to read it. One thread, so no
 /// atomic counts.
 pub type Frame = Rc<[u8]>;
@@ -120,14 +122,14 @@ impl WriteQueue {
             if written_bytes >= budget_bytes {
                 return Ok(Flushed::BudgetSpent);
             }
-            match self.write_once(sink, budget_bytes - written_bytes) {
+            let most_bytes = budget_bytes - written_bytes;
+            match retry_interrupted(|| self.write_once(sink, most_bytes)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.advance(count);
                     written_bytes += count;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
