@@ -173,10 +173,12 @@ impl<S: Stream> Core<S> {
             if !self.acceptor.ready {
                 return;
             }
-            match accept(self.clients.vacant_key()) {
+            let key = self.clients.vacant_key();
+            match accept(key) {
                 Accepted::Client(stream, address) => match service.admit(address) {
                     Ok(()) => {
                         let client = self.clients.insert(stream);
+                        debug_assert_eq!(client.0, key, "it was registered by that key");
                         self.turn.begin_for(client);
                         service.joined(client, address, &mut self.turn);
                     }
