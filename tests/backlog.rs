@@ -5,7 +5,7 @@ mod common;
 
 use chat::connection::MAX_BACKLOG_BYTES;
 
-use common::flood::{LONG_LINE_BYTES, OVER_KERNEL_BUFFERS, flood};
+use common::flood::{LONG_LINE_BYTES, OVER_KERNEL_BUFFERS, flood, long_line};
 use common::peer::Peer;
 use common::server::Server;
 
@@ -37,6 +37,25 @@ fn a_client_that_never_reads_is_dropped_and_the_others_hear_everything() {
     talker.say("where were we?");
     witness.expect_line("<127.0.0.2> where were we?");
     assert!(!server.stderr().has_more(), "nobody else is dropped");
+}
+
+/// What is owed, some megabytes, is more than one turn of the server sends, and
+/// the kernel takes more at once than that.
+#[test]
+fn a_client_that_catches_up_gets_everything() {
+    const LINES: usize = 2000;
+    const { assert!(LINES * (LONG_LINE_BYTES + 40) < MAX_BACKLOG_BYTES) };
+    let server = Server::start();
+    let talker = server.join("127.0.0.2");
+    let mut witness = server.join("127.0.0.3");
+    let mut slow = server.join("127.0.0.4");
+
+    flood(&talker, &mut witness, 0..LINES);
+    for number in 0..LINES {
+        slow.expect_line(&talker.said(&long_line(number)));
+    }
+    talker.say("are you with us again?");
+    slow.expect_line("<127.0.0.2> are you with us again?");
 }
 
 /// Promise 5: shared text is kept once, however many it waits for.

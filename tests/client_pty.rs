@@ -59,7 +59,7 @@ fn the_terminal_is_left_as_it_was_after_a_signal() {
         let before = state_of(&terminal);
         expect_shown(&mut keyboard, WELCOME);
         if client.ignores(signal) {
-            println!("skipped: {signal:?} is ignored by what this test runs in the background of");
+            println!("skipped: the test was started with {signal:?} ignored");
             continue;
         }
         client.signal(signal);

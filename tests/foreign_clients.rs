@@ -5,11 +5,14 @@ mod common;
 use std::env;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
 
 use common::PATIENCE;
+use common::lines::LineReader;
 use common::peer::WELCOME;
 use common::process::{Process, piped};
+use common::pty::open_terminal;
 use common::server::Server;
 
 /// What the Python original does, as a script for Python 3.
@@ -44,7 +47,11 @@ fn ncat_talks_and_listens() {
 #[test]
 fn nc_delivers_its_unfinished_last_line_and_ends() {
     let help = Command::new("nc").arg("-h").output();
-    if help.is_ok_and(|help| !String::from_utf8_lossy(&help.stderr).contains("OpenBSD")) {
+    if help.is_ok_and(|help| {
+        ![help.stdout, help.stderr]
+            .iter()
+            .any(|text| String::from_utf8_lossy(text).contains("OpenBSD"))
+    }) {
         println!("skipped: nc is not netcat-openbsd, the one that knows -N");
         return;
     }
@@ -62,8 +69,49 @@ fn telnet_talks_and_listens() {
     let Some(mut telnet) = start("telnet", &[], &server) else {
         return;
     };
-    while telnet.stdout().next_line().expect("a welcome") != WELCOME {}
+    skip_to(telnet.stdout(), WELCOME);
     converse(&mut telnet, &server);
+}
+
+/// Asked to interrupt, telnet throws away all that comes until the server has
+/// answered its DO TIMING-MARK (RFC 860).
+#[test]
+fn ctrl_c_does_not_make_telnet_deaf() {
+    const CTRL_C: &[u8] = b"\x03";
+    if !["setsid", "telnet"].into_iter().all(is_installed) {
+        return;
+    }
+    let server = Server::start();
+    let mut peer = server.join("127.0.0.2");
+    // Ctrl-C is a signal only to programs whose controlling terminal this is.
+    let (mut keyboard, terminal) = open_terminal();
+    let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
+    let mut command = join_with("setsid", &["--ctty", "telnet"], &server);
+    command.stdin(duplicate()).stdout(duplicate());
+    let _telnet = Process::spawn(command);
+    drop(terminal);
+    skip_to(&mut keyboard, &format!("{WELCOME}\r"));
+
+    keyboard.get_ref().type_bytes(CTRL_C);
+    keyboard.get_ref().type_bytes(b"never mind\n");
+    peer.expect_line("<127.0.0.1> never mind");
+    peer.say("can you hear me?");
+    skip_to(&mut keyboard, "<127.0.0.2> can you hear me?\r");
+}
+
+/// What telnet sends for Ctrl-C, and what it waits for.
+#[test]
+fn a_request_for_a_timing_mark_is_answered_and_not_said() {
+    const IAC_IP_IAC_DO_TIMING_MARK: &[u8] = b"\xff\xf4\xff\xfd\x06";
+    const IAC_WONT_TIMING_MARK: &[u8] = b"\xff\xfc\x06";
+    let server = Server::start();
+    let mut telnet = server.join("127.0.0.2");
+    let mut peer = server.join("127.0.0.3");
+    telnet.send([IAC_IP_IAC_DO_TIMING_MARK, b"hi\n"].concat());
+    telnet.expect_bytes(IAC_WONT_TIMING_MARK);
+    peer.expect_line("<127.0.0.2> hi");
+    peer.say("hello");
+    telnet.expect_line("<127.0.0.3> hello");
 }
 
 #[test]
@@ -148,17 +196,32 @@ fn deliver_last_line_with(program: &str, options: &[&str]) {
     assert_eq!(client.finish().stdout, format!("{WELCOME}\n"));
 }
 
+/// Passes over what a program shows before `line`.
+#[track_caller]
+fn skip_to<R: Read + AsFd>(shown: &mut LineReader<R>, line: &str) {
+    while shown.next_line().expect("more to be shown") != line {}
+}
+
 /// Starts a program that joins the room, if it is installed.
 fn start(program: &str, options: &[&str], server: &Server) -> Option<Process> {
+    is_installed(program).then(|| Process::spawn(join_with(program, options, server)))
+}
+
+fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    if !env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
+    let installed = env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    if !installed {
         println!("skipped: {program} is not installed");
-        return None;
     }
+    installed
+}
+
+/// `program`, bound for the room.
+fn join_with(program: &str, options: &[&str], server: &Server) -> Command {
     let mut command = Command::new(program);
     command
         .args(options)
         .arg(server.address.ip().to_string())
         .arg(server.address.port().to_string());
-    Some(Process::spawn(piped(command)))
+    piped(command)
 }

@@ -58,6 +58,27 @@ impl<R: Read + AsFd> LineReader<R> {
         assert_eq!(self.next_line(), None);
     }
 
+    /// Expects exactly these bytes, which need not be text.
+    #[track_caller]
+    pub(crate) fn expect_bytes(&mut self, expected: &[u8]) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut bytes = Vec::new();
+        while bytes.len() < expected.len() {
+            if self.source.buffer().is_empty() {
+                let time_left = deadline.saturating_duration_since(Instant::now());
+                if let Err(error) = self.await_readable(time_left) {
+                    panic!("{error} after {bytes:?}");
+                }
+            }
+            let chunk = self.source.fill_buf().expect("a stream that ends well");
+            let taken = chunk.len().min(expected.len() - bytes.len());
+            assert_ne!(taken, 0, "the end came after {bytes:?}");
+            bytes.extend_from_slice(&chunk[..taken]);
+            self.source.consume(taken);
+        }
+        assert_eq!(bytes, expected);
+    }
+
     /// Everything up to the end, exactly as it came.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> String {

@@ -20,9 +20,18 @@ pub(crate) const WELCOME: &str = "Welcome to this chatroom!";
 /// A server played by the test, and a `chat client` that has connected to it.
 #[track_caller]
 pub(crate) fn client_of_the_test(stdin: Stdio) -> (Peer, Process) {
+    client_of_the_test_with_output(stdin, Stdio::piped())
+}
+
+/// [`client_of_the_test`] with a standard output of the test's choice.
+#[track_caller]
+pub(crate) fn client_of_the_test_with_output(
+    stdin: impl Into<Stdio>,
+    stdout: impl Into<Stdio>,
+) -> (Peer, Process) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut command = chat_client(listener.local_addr().expect("a bound socket"));
-    command.stdin(stdin);
+    command.stdin(stdin).stdout(stdout);
     let client = Process::spawn(command);
     (Peer::accept(&listener), client)
 }

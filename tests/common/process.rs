@@ -1,5 +1,6 @@
 //! A program under test: its pipes, its end, and what the kernel says of it.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -162,11 +163,10 @@ impl Process {
         }
     }
 
-    /// Expects that the program does not end for so long.
+    /// Expects that the program does not end before `moment`.
     #[track_caller]
-    pub(crate) fn expect_to_run_for(&mut self, span: Duration) {
-        let started = Instant::now();
-        while started.elapsed() < span {
+    pub(crate) fn expect_to_run_until(&mut self, moment: Instant) {
+        while Instant::now() < moment {
             let ended = self.child.try_wait().expect("a child of this process");
             assert_eq!(ended, None, "the program ended after all");
             thread::sleep(LOOK_EVERY);
@@ -175,19 +175,28 @@ impl Process {
 
     /// How many descriptors the program has open.
     pub(crate) fn descriptors(&self) -> usize {
-        let folder = format!("/proc/{}/fd", self.pid());
-        fs::read_dir(folder).expect("a program that runs").count()
+        self.descriptor_numbers().len()
     }
 
-    /// Sets how many descriptors the program may have open. Only its soft limit
+    /// Lets the program open exactly so many more descriptors. Only its soft limit
     /// changes, so that nobody needs privileges to take this back.
-    pub(crate) fn limit_descriptors(&self, descriptors: usize) {
+    pub(crate) fn allow_more_descriptors(&self, more: usize) {
+        let open = self.descriptor_numbers();
+        // The limit is the first number that cannot be had.
+        let first_refused = (0..).filter(|number| !open.contains(number)).nth(more);
         let limit = Rlimit {
-            current: Some(u64::try_from(descriptors).expect("a number of descriptors")),
+            current: first_refused,
             maximum: getrlimit(Resource::Nofile).maximum,
         };
         prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit)
             .expect("a child of this process, and a limit below the hard one");
+    }
+
+    fn descriptor_numbers(&self) -> HashSet<u64> {
+        fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .expect("a program that runs")
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect()
     }
 
     /// How many threads the program has.

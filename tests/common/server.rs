@@ -1,11 +1,15 @@
 //! A running `chat server`.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 
+use super::lines::LineReader;
 use super::peer::{Peer, WELCOME};
 use super::process::{Process, chat};
+use super::pty::{Keyboard, open_terminal};
 
 /// A server that listens; everything a [`Process`] can is to be had from it.
 pub(crate) struct Server {
@@ -30,12 +34,21 @@ impl Server {
     #[track_caller]
     pub(crate) fn spawn(command: Command) -> Self {
         let mut process = Process::spawn(command);
-        let first_line = process.stdout().next_line().expect("a first line");
-        let address = first_line
-            .strip_prefix("listening on ")
-            .and_then(|address| address.parse().ok())
-            .unwrap_or_else(|| panic!("{first_line:?} does not say where the server listens"));
+        let address = listening_on(process.stdout());
         Self { process, address }
+    }
+
+    /// A server with a terminal as its standard output and standard error: the
+    /// side of the test, and that of the server.
+    #[track_caller]
+    pub(crate) fn at_a_terminal() -> (Self, LineReader<Keyboard>, OwnedFd) {
+        let (mut keyboard, terminal) = open_terminal();
+        let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
+        let mut command = server_command("127.0.0.1", &[]);
+        command.stdout(duplicate()).stderr(duplicate());
+        let process = Process::spawn(command);
+        let address = listening_on(&mut keyboard);
+        (Self { process, address }, keyboard, terminal)
     }
 
     /// A server whose standard output is not the test's to read: where it
@@ -71,6 +84,17 @@ impl Server {
         peer.expect_line(WELCOME);
         peer
     }
+}
+
+/// Reads the first line of a console.
+#[track_caller]
+fn listening_on<R: Read + AsFd>(console: &mut LineReader<R>) -> SocketAddr {
+    let first_line = console.next_line().expect("a first line");
+    first_line
+        .trim_end()
+        .strip_prefix("listening on ")
+        .and_then(|address| address.parse().ok())
+        .unwrap_or_else(|| panic!("{first_line:?} does not say where the server listens"))
 }
 
 /// `chat server` at a free port of `ip`.
