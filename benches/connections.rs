@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -166,6 +167,8 @@ fn join(server: SocketAddr, nth: usize) -> io::Result<TcpStream> {
     let host = 1 + (nth / CONNECTIONS_PER_ADDRESS) as u8;
     let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 1, 0, host)), 0);
     let socket = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::TCP))?;
+    // Ends with a reset, which leaves no port behind in TIME_WAIT for the next run.
+    set_socket_linger(&socket, Some(Duration::ZERO))?;
     bind(&socket, &from)?;
     connect(&socket, &server)?;
     let stream = TcpStream::from(socket);
