@@ -52,7 +52,7 @@ struct ServerArgs {
 
     /// The longest line a client may say, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 4096)]
-    #[arg(value_parser = clap::value_parser!(u32).range(10..=1_048_576))]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     max_line: u32,
 
     /// Show nothing on standard output; problems still go to standard error
@@ -68,7 +68,7 @@ struct ServerArgs {
   tail -f backup.log | chat client 192.168.1.5 8081     and go on saying it
 
 Each line of standard input is said; what others say goes to standard output.
-At the end of standard input the client has everything delivered, and ends.")]
+When standard input ends, the client delivers everything, and ends.")]
 struct ClientArgs {
     /// The server's IP address or name
     #[arg(value_name = "HOST", value_parser = parse_host)]

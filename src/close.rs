@@ -26,7 +26,7 @@ impl fmt::Display for CloseReason {
             Self::PeerClosed => f.write_str("it closed the connection"),
             Self::Lost(kind) => write!(f, "the connection was lost: {kind}"),
             Self::BacklogFull => {
-                f.write_str("it does not read, and more waits for it than the bound")
+                f.write_str("it was not reading, and more than the limit was waiting for it")
             }
             Self::WrongProtocol => f.write_str("it speaks HTTP or TLS, not chat"),
             Self::Shutdown => f.write_str("the server is ending"),

@@ -205,16 +205,29 @@ impl<S: Stream> Connection<S> {
         if self.write_ended {
             return Ok(Flushed::All);
         }
+        // Who said most of the text itself must not keep all of it in memory for
+        // the little that it is owed. Few can have said most of it, so few copies
+        // are made.
+        let shared_bytes: usize = parts()
+            .map(|part| match part {
+                Part::Shared(range) => range.len(),
+                Part::Private(_) => 0,
+            })
+            .sum();
+        let is_mostly_own = shared_bytes < turn.shared().len() / 2;
         let mut to_skip = written;
         for part in parts() {
             let skipped = to_skip.min(part.len());
             to_skip -= skipped;
             match part {
-                Part::Shared(range) if range.len() > skipped => {
-                    self.queue
-                        .push(turn.frame(), range.start + skipped..range.end);
+                Part::Shared(range) if range.len() == skipped => {}
+                Part::Shared(range) => {
+                    let owed = range.start + skipped..range.end;
+                    match is_mostly_own {
+                        true => self.queue.push_frame(&Frame::from(&turn.shared()[owed])),
+                        false => self.queue.push(turn.frame(), owed),
+                    }
                 }
-                Part::Shared(_) => {}
                 Part::Private(frame) => self.queue.push(frame, skipped..frame.len()),
             }
         }
@@ -224,6 +237,9 @@ impl<S: Stream> Connection<S> {
     /// Sends `frame` to this client alone.
     pub fn send_frame(&mut self, frame: &Frame) -> io::Result<Flushed> {
         let written = self.write_at_once(&[IoSlice::new(frame)])?;
+        if self.write_ended {
+            return Ok(Flushed::All);
+        }
         self.queue.push(frame, written..frame.len());
         self.flush_rest(written)
     }
@@ -240,6 +256,7 @@ impl<S: Stream> Connection<S> {
             _ => self.stream.write_vectored(slices),
         });
         match written {
+            Ok(0) => Err(self.write_failed(io::ErrorKind::WriteZero.into())),
             Ok(count) => Ok(count),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 self.writable = false;

@@ -130,7 +130,7 @@ impl fmt::Display for Error {
                     Some(e) => write!(f, "the connection to {server} was lost: {}", plain(e))?,
                 }
                 match unsent {
-                    true => f.write_str("; what was typed last may not have got there"),
+                    true => f.write_str("; what you typed last may not have arrived"),
                     false => Ok(()),
                 }
             }

@@ -38,7 +38,19 @@ pub fn may_begin_request_line(beginning: &[u8]) -> bool {
             .get(..4)
             .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http")),
     };
-    is_token(method) && (is_target || method == b"CONNECT")
+    is_token(method) && (is_target || method == b"CONNECT") || is_cut_short(beginning)
+}
+
+/// Whether `beginning` is so short, with a tiny limit for lines, that it ends before
+/// the target of one of the usual methods can be told.
+fn is_cut_short(beginning: &[u8]) -> bool {
+    const METHODS: [&str; 9] = [
+        "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
+    ];
+    !beginning.is_empty()
+        && METHODS
+            .iter()
+            .any(|method| format!("{method} /").as_bytes().starts_with(beginning))
 }
 
 /// Whether `beginning` is that of a TLS handshake: a record of type 22, of a
@@ -106,7 +118,8 @@ mod tests {
         ] {
             assert!(!is_request_line(line.as_bytes()), "{line}");
         }
-        for line in ["", "well", "well well /", "note: see this"] {
+        assert!(may_begin_request_line(b"POS") && may_begin_request_line(b"POST "));
+        for line in ["", "well", "well well /", "note: see this", "POSTpone"] {
             assert!(!may_begin_request_line(line.as_bytes()), "{line}");
         }
     }

@@ -6,14 +6,15 @@
 //!
 //! - Decisions, without sockets or clocks: [`mod@line`] cuts bytes into lines,
 //!   [`text`] makes them safe to show, [`http`] tells a browser from a person,
-//!   [`telnet`] answers telnet,
-//!   [`room`] knows who is there and says what is said to whom, [`turn`] gathers
-//!   it, [`write_queue`] holds what a reader is still owed.
+//!   [`telnet`] answers telnet, [`room`] knows who is there and says what is said
+//!   to whom, [`turn`] gathers it, [`write_queue`] holds what a reader is still
+//!   owed.
 //! - One socket: [`connection`], which ends with a [`close`] reason.
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
 //!   it, [`console`] shows it.
 //! - The client: [`client`].
-//! - The program: [`cli`], [`error`], [`interrupt`], [`logging`], [`machine`], [`standard_io`].
+//! - The program: [`cli`], [`error`], [`interrupt`], [`logging`], [`machine`],
+//!   [`standard_io`].
 
 pub mod cli;
 pub mod client;

@@ -15,10 +15,9 @@ pub fn init(level: LevelFilter) {
             let level = record.level().as_str().to_lowercase();
             writeln!(out, "chat: {level}: {}", record.args())
         })
-        .target(Target::Pipe(Box::new(LogOutput {
-            output: StandardOutput::stderr(),
-            lost: 0,
-        })))
+        .target(Target::Pipe(Box::new(LogOutput::new(
+            StandardOutput::stderr(),
+        ))))
         .init();
 }
 
@@ -28,23 +27,37 @@ struct LogOutput<W> {
     output: W,
     /// Messages lost and not yet reported.
     lost: usize,
+    /// The last message was taken in part: its line has not ended.
+    torn: bool,
+}
+
+impl<W: Write> LogOutput<W> {
+    fn new(output: W) -> Self {
+        Self {
+            output,
+            lost: 0,
+            torn: false,
+        }
+    }
 }
 
 impl<W: Write> Write for LogOutput<W> {
     /// Takes one message whole, as the logger hands it over. Never fails: there is
     /// nobody left to tell.
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
-        let written = match self.lost {
-            0 => self.output.write(message),
-            lost => {
-                let mut with_count =
-                    format!("chat: {lost} messages could not be shown\n").into_bytes();
-                with_count.extend_from_slice(message);
-                self.output.write(&with_count)
+        let mut text = Vec::new();
+        if self.torn {
+            text.push(b'\n');
+        }
+        if self.lost > 0 {
+            writeln!(text, "chat: {} messages could not be shown", self.lost)?;
+        }
+        text.extend_from_slice(message);
+        match self.output.write(&text) {
+            Ok(count) => {
+                self.lost = 0;
+                self.torn = count < text.len();
             }
-        };
-        match written {
-            Ok(_) => self.lost = 0,
             Err(_) => self.lost += 1,
         }
         Ok(message.len())
@@ -80,13 +93,10 @@ mod tests {
 
     #[test]
     fn messages_that_cannot_be_shown_are_counted() {
-        let mut log = LogOutput {
-            output: Shown {
-                text: Vec::new(),
-                blocked: false,
-            },
-            lost: 0,
-        };
+        let mut log = LogOutput::new(Shown {
+            text: Vec::new(),
+            blocked: false,
+        });
         log.write_all(b"one\n").unwrap();
         log.output.blocked = true;
         log.write_all(b"two\n").unwrap();

@@ -1,4 +1,4 @@
-//! What is to be known of the machine we run on.
+//! What we need to know about the machine we run on.
 
 use std::net::IpAddr;
 use std::os::fd::AsFd;

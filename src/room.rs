@@ -108,13 +108,6 @@ impl Room {
         let Some(member) = self.members.get_mut(id.0).and_then(Option::as_mut) else {
             return;
         };
-        if heard == Decoded::Line(b"") {
-            return;
-        }
-        // Blanks before a request line do not hide it.
-        let is_blank = matches!(heard, Decoded::Line(line) if line.trim_ascii().is_empty());
-        let is_first = !member.has_spoken;
-        member.has_spoken |= !is_blank;
         let without_marks;
         let heard = match heard {
             Decoded::Line(line) if telnet::asks_for_timing_mark(line) => {
@@ -124,6 +117,13 @@ impl Room {
             }
             heard => heard,
         };
+        if heard == Decoded::Line(b"") {
+            return;
+        }
+        // Blanks before a request line do not hide it.
+        let is_blank = matches!(heard, Decoded::Line(line) if line.trim_ascii().is_empty());
+        let is_first = !member.has_spoken;
+        member.has_spoken |= !is_blank;
         match heard {
             _ if is_first && is_another_protocol(heard) => {
                 turn.close(id, CloseReason::WrongProtocol);
@@ -310,6 +310,10 @@ mod tests {
         room.hear(ALICE, Decoded::Line(line), &mut turn);
         assert_eq!(shared(&turn), "<10.0.0.1> hi\n");
         assert_eq!(told(&mut turn, ALICE), *telnet::WONT_TIMING_MARK);
+
+        turn.clear();
+        room.hear(ALICE, Decoded::Line(b"\xff\xf4\xff\xfd\x06"), &mut turn);
+        assert_eq!(shared(&turn), "", "what is left is an empty line");
     }
 
     #[test]

@@ -199,7 +199,7 @@ fn raise_descriptor_limit() {
     };
     if let Err(e) = setrlimit(Resource::Nofile, raised) {
         warn!(
-            "the limit of open files stays at {:?}: {e}",
+            "the open-file limit stays at {:?}: {e}",
             limit.current.unwrap_or(u64::MAX)
         );
     }

@@ -106,7 +106,9 @@ enum Way {
     Socket,
     /// To a regular file, which does not block.
     File,
-    /// As much as poll(2) vouches for.
+    /// As much as poll(2) vouches for: a pipe takes [`PIPE_BUF_BYTES`] then. For
+    /// the terminal of another session, which is all that is left, it vouches for
+    /// less; there a write may wait.
     Asking,
 }
 

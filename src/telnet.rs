@@ -3,7 +3,8 @@
 //! When somebody presses an interrupt key (or types a character that telnet takes
 //! for one, as the third byte of some kanji), telnet sends a command and `DO
 //! TIMING-MARK`, and throws away all output until that is answered (RFC 860): who
-//! uses it would hear nothing more. Everything else that telnet may negotiate it
+//! uses it would hear nothing more. It is answered with the line it stands in: until
+//! Enter is pressed, telnet goes on throwing away. Everything else that telnet may negotiate it
 //! does without, towards a port that is not its own.
 
 use memchr::{memchr, memmem};

@@ -112,7 +112,8 @@ impl Turn {
         }
     }
 
-    /// Tells one reader `frame`, which is whole lines, at this point of the turn.
+    /// Tells one reader `frame` (whole lines, or a telnet command) at this point of
+    /// the turn.
     pub fn tell(&mut self, reader: ClientId, frame: Frame) {
         self.private_bytes += frame.len();
         self.edits.push(Edit {

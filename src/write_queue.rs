@@ -20,6 +20,10 @@ pub type Frame = Rc<[u8]>;
 /// some dozens the call itself no longer weighs.
 pub const MAX_SLICES: usize = 64;
 
+/// What a segment costs besides its bytes: itself, the frame's reference counts,
+/// and what the allocator adds.
+const SEGMENT_COST_BYTES: usize = size_of::<Segment>() + 40;
+
 /// How a flush ended that met no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
@@ -93,10 +97,10 @@ impl WriteQueue {
         self.queued_bytes
     }
 
-    /// What the queue keeps from being freed: the bytes that are still to be
-    /// written, and the memory in which it keeps track of them.
+    /// What the queue costs, counted as if it shared nothing: the bytes that are
+    /// still to be written, and the bookkeeping for them.
     pub fn cost_bytes(&self) -> usize {
-        self.queued_bytes + self.segments.len() * size_of::<Segment>()
+        self.queued_bytes + self.segments.len() * SEGMENT_COST_BYTES
     }
 
     /// Whether everything has been written.

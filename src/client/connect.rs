@@ -12,8 +12,8 @@ use crate::error::Error;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects to `host`, a name or an IP address, trying all its addresses in the
-/// order the resolver gives them; returns the one that took it as well. Waits for that: there is nothing else to do
-/// yet.
+/// order the resolver gives them; also returns the one that answered. Blocks
+/// meanwhile: there is nothing else to do yet.
 ///
 /// # Errors
 ///

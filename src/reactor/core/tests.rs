@@ -3,6 +3,7 @@
 mod harness;
 
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mio::Token;
@@ -10,11 +11,11 @@ use mio::Token;
 use self::harness::{Loop, Socket, WELCOME};
 use super::{ACCEPT_BUDGET, ACCEPT_PAUSE, Phase, SHUTDOWN_TIMEOUT};
 use crate::close::CloseReason;
-use crate::connection::{MAX_BACKLOG_BYTES, WRITE_BUDGET_BYTES};
+use crate::connection::{Connection, MAX_BACKLOG_BYTES, WRITE_BUDGET_BYTES};
 use crate::reactor::clients::{
     CLOSE_TIMEOUT, FLUSH_TIMEOUT, LINGER_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES,
 };
-use crate::turn::ClientId;
+use crate::turn::{ClientId, Turn};
 
 #[test]
 fn a_turn_costs_each_reader_one_write_and_nobody_hears_itself() {
@@ -406,4 +407,31 @@ fn when_nobody_is_on_its_way_out_the_loop_waits_for_ever() {
     ann_socket.ends();
     room.readable(ann);
     assert_eq!(room.core.poll_timeout(room.now), None);
+}
+
+#[test]
+fn what_a_flooder_said_itself_is_not_kept_for_what_it_is_owed() {
+    let (ann, bob) = (ClientId(0), ClientId(1));
+    let mut turn = Turn::new();
+    turn.say(Some(ann), |out| out.extend_from_slice(&[b'x'; 10_000]));
+    turn.say(Some(bob), |out| out.extend_from_slice(b"a word"));
+    turn.seal();
+    for (reader, is_kept) in [(ann, false), (bob, true)] {
+        let socket = Socket::new();
+        socket.takes(0);
+        let mut connection = Connection::new(socket.clone(), 0, 4096);
+        let (_, edits) = turn.edits().find(|&(id, _)| id == reader).unwrap();
+        connection.send_edited(&turn, edits).unwrap();
+        assert_eq!(Rc::strong_count(turn.frame()) > 1, is_kept);
+
+        socket.takes(usize::MAX);
+        connection.mark_writable();
+        connection.flush().unwrap();
+        let expected = if is_kept {
+            "x".repeat(10_000)
+        } else {
+            "a word".to_owned()
+        };
+        assert_eq!(socket.received(), expected + "\n");
+    }
 }
