@@ -1,15 +1,15 @@
-//! The event loop: one thread, one [`Poll`], and everything that waits on it.
+//! One thread, one [`Poll`], and everything that waits on it.
 //!
 //! The reactor owns the poll, the listener and the connections. It knows when
 //! something can be read or written, and gives everybody a turn; what is said to
 //! whom it leaves to a [`Service`].
 //!
 //! mio's events are edges: they come once. The reactor only polls and marks what
-//! is ready; [`mod@core`] does the work, and keeps a list of whatever it could not
+//! is ready; [`event_loop`] does the work, and keeps a list of whatever it could not
 //! finish, for which the next poll does not wait.
 
 pub mod clients;
-pub mod core;
+pub mod event_loop;
 pub mod listener;
 
 use std::io;
@@ -19,7 +19,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 
-use self::core::{Accepted, Core, Phase};
+use self::event_loop::{Accepted, EventLoop, Status};
 use self::listener::Listener;
 use crate::close::CloseReason;
 use crate::interrupt::retry_interrupted;
@@ -88,14 +88,14 @@ pub enum Next {
     Exit,
 }
 
-/// The event loop and all that it owns.
+/// The poll, the listener, and the loop that they drive.
 #[derive(Debug)]
 pub struct Reactor {
     poll: Poll,
     events: Events,
     /// `None` once the server is shutting down.
     listener: Option<Listener>,
-    core: Core<TcpStream>,
+    event_loop: EventLoop<TcpStream>,
 }
 
 impl Reactor {
@@ -112,7 +112,7 @@ impl Reactor {
             poll,
             events: Events::with_capacity(EVENTS_CAPACITY),
             listener: Some(listener),
-            core: Core::new(max_line_bytes),
+            event_loop: EventLoop::new(max_line_bytes),
         })
     }
 
@@ -136,10 +136,10 @@ impl Reactor {
                 Some(listener) => accept(listener, registry, Token(key)),
                 None => Accepted::Nobody,
             };
-            match self.core.turn(Instant::now(), service, accept)? {
-                Phase::Running => {}
-                Phase::ShuttingDown => self.listener = None,
-                Phase::Ended => return Ok(()),
+            match self.event_loop.turn(Instant::now(), service, accept)? {
+                Status::Running => {}
+                Status::ShuttingDown => self.listener = None,
+                Status::Ended => return Ok(()),
             }
         }
     }
@@ -148,18 +148,18 @@ impl Reactor {
     fn poll_and_mark(&mut self) -> io::Result<()> {
         // A signal that interrupts has a source of its own, and comes as an event.
         retry_interrupted(|| {
-            let timeout = self.core.poll_timeout(Instant::now());
+            let timeout = self.event_loop.poll_timeout(Instant::now());
             self.poll.poll(&mut self.events, timeout)
         })?;
         for event in &self.events {
             match event.token() {
-                LISTENER => self.core.mark_listener(),
+                LISTENER => self.event_loop.mark_listener(),
                 Token(number) if number > LISTENER.0 - 1 - MAX_SOURCES => {
-                    self.core.mark_source(event.token());
+                    self.event_loop.mark_source(event.token());
                 }
                 // Errors and hang-ups are hints to try: only the result of a
                 // read or a write decides.
-                Token(key) => self.core.mark_client(
+                Token(key) => self.event_loop.mark_client(
                     key,
                     event.is_readable() || event.is_read_closed() || event.is_error(),
                     event.is_writable() || event.is_write_closed() || event.is_error(),

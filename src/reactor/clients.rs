@@ -44,7 +44,8 @@ pub struct Clients<S> {
     read_list: VecDeque<usize>,
     /// Have something to write, and the socket is said to take it.
     flush_list: Vec<usize>,
-    /// Are to leave the room, or have left it and may be done.
+    /// Are to leave the room, or have left it and may be done. Invariant: empty
+    /// between turns.
     reap_list: Vec<usize>,
     deadlines: BinaryHeap<Reverse<Deadline>>,
     read_buffer: Box<[u8]>,
@@ -314,7 +315,7 @@ impl<S: Stream> Clients<S> {
 
     /// Whether a stage has something to do though no event may come.
     pub fn has_work(&self) -> bool {
-        !(self.read_list.is_empty() && self.flush_list.is_empty() && self.reap_list.is_empty())
+        !(self.read_list.is_empty() && self.flush_list.is_empty())
     }
 
     fn leave(&mut self, key: usize, reason: CloseReason) {

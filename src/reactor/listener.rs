@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
-use super::core::Accepted;
+use super::event_loop::Accepted;
 
 /// Connections that the kernel completes and keeps until they are accepted. mio
 /// and the standard library fix it at 128, too few when a whole room comes at
@@ -104,4 +104,21 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
         Errno::from_io_error(error),
         Some(Errno::MFILE | Errno::NFILE)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_inherit_that_small_writes_are_not_held_back() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _peer = std::net::TcpStream::connect(listener.address()).unwrap();
+        let Accepted::Client(stream, address) = listener.accept() else {
+            panic!("somebody waits");
+        };
+        assert!(sockopt::tcp_nodelay(&stream).unwrap());
+        assert_eq!(address, listener.address().ip());
+        assert!(matches!(listener.accept(), Accepted::Nobody));
+    }
 }

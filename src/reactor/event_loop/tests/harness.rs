@@ -13,7 +13,7 @@ use mio::Token;
 use crate::close::CloseReason;
 use crate::connection::Stream;
 use crate::line::Decoded;
-use crate::reactor::core::{Accepted, Core, Phase};
+use crate::reactor::event_loop::{Accepted, EventLoop, Status};
 use crate::reactor::{Next, Service};
 use crate::room::{Limits, Room};
 use crate::turn::{ClientId, Turn};
@@ -172,12 +172,12 @@ impl Service for Host {
 
 /// The loop, a clock that only a test moves, and those who wait to be accepted.
 pub(super) struct Loop {
-    pub(super) core: Core<Socket>,
+    pub(super) event_loop: EventLoop<Socket>,
     pub(super) host: Host,
     pub(super) waiting: VecDeque<Socket>,
     pub(super) out_of_descriptors: bool,
     pub(super) now: Instant,
-    pub(super) phase: Phase,
+    pub(super) status: Status,
 }
 
 impl Loop {
@@ -191,7 +191,7 @@ impl Loop {
             max_line_bytes: 4096,
         };
         Self {
-            core: Core::new(limits.max_line_bytes),
+            event_loop: EventLoop::new(limits.max_line_bytes),
             host: Host {
                 room: Room::new(limits),
                 left: Vec::new(),
@@ -200,7 +200,7 @@ impl Loop {
             waiting: VecDeque::new(),
             out_of_descriptors: false,
             now: Instant::now(),
-            phase: Phase::Running,
+            status: Status::Running,
         }
     }
 
@@ -208,14 +208,14 @@ impl Loop {
     pub(super) fn connect(&mut self) -> Socket {
         let socket = Socket::new();
         self.waiting.push_back(socket.clone());
-        self.core.mark_listener();
+        self.event_loop.mark_listener();
         self.settle();
         socket
     }
 
     /// A client comes in and is welcomed. Clients get the keys 0, 1, 2 …
     pub(super) fn join(&mut self) -> (usize, Socket) {
-        let key = self.core.clients.vacant_key();
+        let key = self.event_loop.clients.vacant_key();
         let socket = self.connect();
         assert_eq!(socket.received(), WELCOME);
         (key, socket)
@@ -233,14 +233,17 @@ impl Loop {
             }
             None => Accepted::Nobody,
         };
-        self.phase = self.core.turn(self.now, &mut self.host, accept).unwrap();
+        self.status = self
+            .event_loop
+            .turn(self.now, &mut self.host, accept)
+            .unwrap();
     }
 
     /// Turns until the loop would wait.
     pub(super) fn settle(&mut self) {
         for _ in 0..1000 {
-            if self.phase == Phase::Ended
-                || self.core.poll_timeout(self.now) != Some(Duration::ZERO)
+            if self.status == Status::Ended
+                || self.event_loop.poll_timeout(self.now) != Some(Duration::ZERO)
             {
                 return;
             }
@@ -251,21 +254,21 @@ impl Loop {
 
     /// `key` has become readable.
     pub(super) fn readable(&mut self, key: usize) {
-        self.core.mark_client(key, true, false);
+        self.event_loop.mark_client(key, true, false);
         self.settle();
     }
 
     /// `key` has become writable.
     pub(super) fn writable(&mut self, key: usize) {
-        self.core.mark_client(key, false, true);
+        self.event_loop.mark_client(key, false, true);
         self.settle();
     }
 
     /// Time goes by, and nothing else happens.
     pub(super) fn wait(&mut self, time: Duration) {
         let until = self.now + time;
-        while self.phase != Phase::Ended
-            && let Some(timeout) = self.core.poll_timeout(self.now)
+        while self.status != Status::Ended
+            && let Some(timeout) = self.event_loop.poll_timeout(self.now)
             && self.now + timeout <= until
         {
             self.now += timeout;
@@ -276,7 +279,9 @@ impl Loop {
 
     /// The service asks for `key` to be sent away.
     pub(super) fn send_away(&mut self, key: usize) {
-        self.core.turn.close(ClientId(key), CloseReason::Shutdown);
+        self.event_loop
+            .turn
+            .close(ClientId(key), CloseReason::Shutdown);
         self.settle();
     }
 }

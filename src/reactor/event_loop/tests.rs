@@ -9,7 +9,7 @@ use std::time::Duration;
 use mio::Token;
 
 use self::harness::{Loop, Socket, WELCOME};
-use super::{ACCEPT_BUDGET, ACCEPT_PAUSE, Phase, SHUTDOWN_TIMEOUT};
+use super::{ACCEPT_BUDGET, ACCEPT_PAUSE, SHUTDOWN_TIMEOUT, Status};
 use crate::close::CloseReason;
 use crate::connection::{Connection, MAX_BACKLOG_BYTES, WRITE_BUDGET_BYTES};
 use crate::reactor::clients::{
@@ -26,7 +26,7 @@ fn a_turn_costs_each_reader_one_write_and_nobody_hears_itself() {
     let writes_before = cyd_socket.0.borrow().writes;
     ann_socket.sends("one\ntwo\n");
     bob_socket.sends("three\n");
-    room.core.mark_client(ann, true, false);
+    room.event_loop.mark_client(ann, true, false);
     room.readable(bob);
     assert_eq!(ann_socket.received(), "<10.0.0.1> three\n");
     assert_eq!(bob_socket.received(), "<10.0.0.0> one\n<10.0.0.0> two\n");
@@ -244,7 +244,7 @@ fn a_client_that_left_cannot_trickle_for_ever() {
 fn a_refused_client_is_told_why_and_never_was_in_the_room() {
     let mut room = Loop::with_room_for(1);
     let (ann, ann_socket) = room.join();
-    let bob = room.core.clients.vacant_key();
+    let bob = room.event_loop.clients.vacant_key();
     let bob_socket = room.connect();
     ann_socket.sends("not for bob\n");
     room.readable(ann);
@@ -267,8 +267,8 @@ fn a_flooder_gets_one_read_budget_a_turn() {
     let lines_a_budget = READ_BUDGET_BYTES / line.len();
     ann_socket.sends(&line.repeat(3 * lines_a_budget));
     bob_socket.sends("a word\n");
-    room.core.mark_client(ann, true, false);
-    room.core.mark_client(bob, true, false);
+    room.event_loop.mark_client(ann, true, false);
+    room.event_loop.mark_client(bob, true, false);
     room.turn();
     let heard = cyd_socket.received();
     assert_eq!(heard.lines().count(), lines_a_budget + 1);
@@ -284,13 +284,15 @@ fn answers_count_towards_the_budget_of_a_turn() {
     for _ in 0..50 {
         let (key, socket) = room.join();
         socket.sends(&"/\n".repeat(READ_BUDGET_BYTES / 2));
-        room.core.mark_client(key, true, false);
+        room.event_loop.mark_client(key, true, false);
     }
-    room.core.clients.fill(&mut room.host, &mut room.core.turn);
+    room.event_loop
+        .clients
+        .fill(&mut room.host, &mut room.event_loop.turn);
     let one_client_bytes = READ_BUDGET_BYTES / 2 * MOST_BYTES_AN_ANSWER;
-    assert!(room.core.turn.size_bytes() <= TURN_BUDGET_BYTES + one_client_bytes);
+    assert!(room.event_loop.turn.size_bytes() <= TURN_BUDGET_BYTES + one_client_bytes);
     assert!(
-        room.core.clients.has_work(),
+        room.event_loop.clients.has_work(),
         "the others wait for the next turn"
     );
 }
@@ -307,7 +309,7 @@ fn a_reader_that_catches_up_gets_one_write_budget_a_turn() {
     room.readable(ann);
 
     bob_socket.takes(usize::MAX);
-    room.core.mark_client(bob, false, true);
+    room.event_loop.mark_client(bob, false, true);
     room.turn();
     let first_turn = bob_socket.received();
     assert_eq!(first_turn.len(), WRITE_BUDGET_BYTES);
@@ -321,7 +323,7 @@ fn a_rush_of_newcomers_is_accepted_within_a_budget_a_turn() {
     let mut room = Loop::new();
     let sockets: Vec<_> = (0..2 * ACCEPT_BUDGET + 1).map(|_| Socket::new()).collect();
     room.waiting.extend(sockets.iter().cloned());
-    room.core.mark_listener();
+    room.event_loop.mark_listener();
     room.turn();
     assert_eq!(room.waiting.len(), ACCEPT_BUDGET + 1);
     room.settle();
@@ -335,9 +337,9 @@ fn out_of_descriptors_accepting_pauses_and_resumes_by_itself() {
     room.out_of_descriptors = true;
     let bob_socket = room.connect();
     let turns_before = room.host.turns;
-    room.core.mark_listener();
+    room.event_loop.mark_listener();
     assert_eq!(
-        room.core.poll_timeout(room.now),
+        room.event_loop.poll_timeout(room.now),
         Some(ACCEPT_PAUSE),
         "no spin"
     );
@@ -363,10 +365,10 @@ fn a_shutdown_tells_everybody_flushes_and_ends() {
     let (_, bob_socket) = room.join();
     bob_socket.takes(0);
     ann_socket.sends("last words\n");
-    room.core.mark_client(ann, true, false);
-    room.core.mark_source(Token(usize::MAX - 1));
+    room.event_loop.mark_client(ann, true, false);
+    room.event_loop.mark_source(Token(usize::MAX - 1));
     room.settle();
-    assert_eq!(room.phase, Phase::ShuttingDown);
+    assert_eq!(room.status, Status::ShuttingDown);
     assert_eq!(ann_socket.received(), "-- the room is closing\n");
     assert!(ann_socket.saw_end() && bob_socket.is_open_here());
     assert_eq!(room.connect().received(), "", "nobody is taken in any more");
@@ -378,7 +380,7 @@ fn a_shutdown_tells_everybody_flushes_and_ends() {
         "<10.0.0.0> last words\n-- the room is closing\n"
     );
     room.wait(LINGER_TIMEOUT);
-    assert_eq!(room.phase, Phase::Ended);
+    assert_eq!(room.status, Status::Ended);
 }
 
 #[test]
@@ -389,12 +391,12 @@ fn a_shutdown_does_not_wait_longer_than_its_timeout() {
     bob_socket.takes(0);
     ann_socket.sends("bob takes nothing\n");
     room.readable(ann);
-    room.core.mark_source(Token(usize::MAX - 1));
+    room.event_loop.mark_source(Token(usize::MAX - 1));
     room.turn();
     room.wait(SHUTDOWN_TIMEOUT - Duration::from_millis(1));
-    assert_eq!(room.phase, Phase::ShuttingDown);
+    assert_eq!(room.status, Status::ShuttingDown);
     room.wait(Duration::from_millis(1));
-    assert_eq!(room.phase, Phase::Ended);
+    assert_eq!(room.status, Status::Ended);
 }
 
 #[test]
@@ -406,7 +408,7 @@ fn when_nobody_is_on_its_way_out_the_loop_waits_for_ever() {
     room.readable(ann);
     ann_socket.ends();
     room.readable(ann);
-    assert_eq!(room.core.poll_timeout(room.now), None);
+    assert_eq!(room.event_loop.poll_timeout(room.now), None);
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub enum Accepted<S> {
 
 /// How far the loop is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum Status {
     /// Clients come and go.
     Running,
     /// Nobody is taken in any more; clients get what they are owed.
@@ -70,7 +70,7 @@ pub enum Phase {
 
 /// The state of the loop.
 #[derive(Debug)]
-pub struct Core<S> {
+pub struct EventLoop<S> {
     clients: Clients<S>,
     turn: Turn,
     acceptor: Acceptor,
@@ -91,7 +91,7 @@ struct Acceptor {
     warned_at: Option<Instant>,
 }
 
-impl<S: Stream> Core<S> {
+impl<S: Stream> EventLoop<S> {
     /// A loop without clients. `max_line_bytes` is the longest line it takes.
     pub fn new(max_line_bytes: u32) -> Self {
         Self {
@@ -145,19 +145,19 @@ impl<S: Stream> Core<S> {
         now: Instant,
         service: &mut impl Service,
         accept: impl FnMut(usize) -> Accepted<S>,
-    ) -> io::Result<Phase> {
+    ) -> io::Result<Status> {
         self.clients.expire(now);
         self.accept(now, service, accept);
         self.clients.fill(service, &mut self.turn);
         match self.serve_sources(service)? {
             Next::Continue => {}
             Next::Shutdown => self.begin_shutdown(now),
-            Next::Exit => return Ok(Phase::Ended),
+            Next::Exit => return Ok(Status::Ended),
         }
         self.flush(service);
         self.reap(now, service);
         service.turn_ended();
-        Ok(self.phase(now))
+        Ok(self.status(now))
     }
 
     fn accept(
@@ -223,11 +223,11 @@ impl<S: Stream> Core<S> {
         self.clients.close_all(CloseReason::Shutdown);
     }
 
-    fn phase(&self, now: Instant) -> Phase {
+    fn status(&self, now: Instant) -> Status {
         match self.ends_at {
-            None => Phase::Running,
-            Some(at) if at <= now || self.clients.is_empty() => Phase::Ended,
-            Some(_) => Phase::ShuttingDown,
+            None => Status::Running,
+            Some(at) if at <= now || self.clients.is_empty() => Status::Ended,
+            Some(_) => Status::ShuttingDown,
         }
     }
 }
