@@ -193,22 +193,33 @@ impl<S: Stream> Connection<S> {
     pub fn send_edited(&mut self, turn: &Turn, edits: Edits<'_>) -> io::Result<Flushed> {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut used = 0;
-        let parts = || turn.parts(edits).filter(|part| !part.is_empty());
-        for (slice, part) in slices.iter_mut().zip(parts()) {
-            *slice = IoSlice::new(match &part {
-                Part::Shared(range) => &turn.shared()[range.clone()],
-                Part::Private(frame) => frame,
-            });
-            used += 1;
+        let mut total_bytes = 0;
+        for part in turn.parts(edits).filter(|part| !part.is_empty()) {
+            total_bytes += part.len();
+            if let Some(slice) = slices.get_mut(used) {
+                *slice = IoSlice::new(match part {
+                    Part::Shared(range) => &turn.shared()[range],
+                    Part::Private(frame) => frame,
+                });
+                used += 1;
+            }
         }
         let written = self.write_at_once(&slices[..used])?;
-        if self.write_ended {
+        if written == total_bytes || self.write_ended {
             return Ok(Flushed::All);
         }
+        self.queue_edited(turn, edits, written);
+        self.flush_rest(written)
+    }
+
+    /// Queues what a reader with exceptions gets of the turn, after the first
+    /// `written` bytes.
+    fn queue_edited(&mut self, turn: &Turn, edits: Edits<'_>, written: usize) {
         // Who said most of the text itself must not keep all of it in memory for
         // the little that it is owed. Few can have said most of it, so few copies
         // are made.
-        let shared_bytes: usize = parts()
+        let shared_bytes: usize = turn
+            .parts(edits)
             .map(|part| match part {
                 Part::Shared(range) => range.len(),
                 Part::Private(_) => 0,
@@ -216,7 +227,7 @@ impl<S: Stream> Connection<S> {
             .sum();
         let is_mostly_own = shared_bytes < turn.shared().len() / 2;
         let mut to_skip = written;
-        for part in parts() {
+        for part in turn.parts(edits) {
             let skipped = to_skip.min(part.len());
             to_skip -= skipped;
             match part {
@@ -231,7 +242,6 @@ impl<S: Stream> Connection<S> {
                 Part::Private(frame) => self.queue.push(frame, skipped..frame.len()),
             }
         }
-        self.flush_rest(written)
     }
 
     /// Sends `frame` to this client alone.
