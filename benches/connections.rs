@@ -12,9 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use chat::machine::raise_descriptor_limit;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, socket};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const WELCOME: &[u8] = b"Welcome to this chatroom!\n";
 
@@ -36,7 +36,7 @@ const LINES: usize = 10;
 const IDLE_SPAN: Duration = Duration::from_secs(2);
 
 fn main() -> io::Result<()> {
-    let most = raise_descriptor_limit().saturating_sub(SPARE_DESCRIPTORS);
+    let most = raise_descriptor_limit()?.saturating_sub(SPARE_DESCRIPTORS);
     let given: Vec<usize> = std::env::args()
         .filter_map(|arg| arg.parse().ok())
         .collect();
@@ -187,17 +187,4 @@ fn expect(client: &mut TcpStream, expected: &[u8]) -> io::Result<()> {
             String::from_utf8_lossy(&received)
         ))),
     }
-}
-
-fn raise_descriptor_limit() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let allowed = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    usize::try_from(allowed.unwrap_or(u64::MAX)).unwrap_or(usize::MAX)
 }

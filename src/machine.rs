@@ -1,9 +1,11 @@
 //! What we need to know about the machine we run on.
 
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use rustix::fs::fstat;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The addresses of this machine, those of the LAN first and loopback last.
 /// Link-local IPv6 addresses are left out: they mean nothing without the name of
@@ -24,6 +26,26 @@ pub fn addresses() -> Vec<IpAddr> {
 /// Whether `address` means something only together with a network interface.
 pub fn is_link_local_v6(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// Lets this process open as many descriptors as it may at all, and returns how
+/// many those are.
+///
+/// # Errors
+///
+/// Those of setrlimit(2).
+pub fn raise_descriptor_limit() -> io::Result<usize> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: most,
+            maximum: most,
+        },
+    )?;
+    Ok(most.map_or(usize::MAX, |most| {
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }))
 }
 
 /// How many bytes written to the TCP connection `socket` its peer has not

@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use log::{debug, info, warn};
 use mio::Token;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
@@ -14,6 +13,7 @@ use crate::close::CloseReason;
 use crate::console::Console;
 use crate::error::Error;
 use crate::line::Decoded;
+use crate::machine::raise_descriptor_limit;
 use crate::reactor::listener::Listener;
 use crate::reactor::{Next, Reactor, Service, source_token};
 use crate::room::{Limits, Room};
@@ -41,7 +41,10 @@ pub struct Config {
 ///
 /// When it cannot listen where it was told to, or the poll itself fails.
 pub fn run(config: &Config) -> Result<(), Error> {
-    raise_descriptor_limit();
+    // Each client is one.
+    if let Err(e) = raise_descriptor_limit() {
+        warn!("the limit of open files stays as it is: {e}");
+    }
     let listener = Listener::bind(config.address).map_err(|source| Error::Listen {
         address: config.address,
         source,
@@ -187,20 +190,5 @@ fn addresses_to_join(address: IpAddr) -> Vec<IpAddr> {
     match addresses.is_empty() {
         true => vec![address],
         false => addresses,
-    }
-}
-
-/// Raises the limit of open files as far as it goes: each client is one.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(e) = setrlimit(Resource::Nofile, raised) {
-        warn!(
-            "the open-file limit stays at {:?}: {e}",
-            limit.current.unwrap_or(u64::MAX)
-        );
     }
 }

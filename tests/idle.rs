@@ -4,8 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
+use chat::machine::raise_descriptor_limit;
 use chat::reactor::clients::FLUSH_TIMEOUT;
 
 use common::peer::{Peer, WELCOME};
@@ -77,16 +76,9 @@ fn join_many(server: &Server, guests: usize, guests_per_address: usize) -> Vec<P
 /// Lets this process open so many descriptors, if it may; the server, too, may
 /// have as many as this.
 fn may_open(descriptors: usize) -> bool {
-    let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(u64::MAX);
-    if usize::try_from(most).is_ok_and(|most| most < descriptors) {
+    let most = raise_descriptor_limit().expect("a soft limit may be raised to the hard one");
+    if most < descriptors {
         println!("skipped: {most} descriptors are too few, this takes {descriptors}");
-        return false;
     }
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    setrlimit(Resource::Nofile, raised).expect("a soft limit may be raised to the hard one");
-    true
+    most >= descriptors
 }
