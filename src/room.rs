@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_left_is_not_heard() {
+    fn a_member_that_has_left_is_not_heard() {
         let (mut room, mut turn) = room_of_two();
         room.leave(ALICE);
         room.hear(ALICE, Decoded::Line(b"still here"), &mut turn);
