@@ -111,6 +111,11 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// The socket itself.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
     /// Whether it is in the room, and stays there as far as is known.
     pub fn is_member(&self) -> bool {
         self.phase == Phase::Open && self.leaving.is_none()

@@ -5,11 +5,13 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rustix::io::Errno;
 
 use crate::machine::is_link_local_v6;
+use crate::stress::report::Flaws;
 
 /// How the program ends, as other programs see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,15 +85,53 @@ pub enum Error {
     ReadInput(io::Error),
     /// Standard output cannot be written.
     WriteOutput(io::Error),
+    /// A stress test needs more descriptors than this process may have.
+    TooFewDescriptors {
+        /// How many it needs.
+        needed: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// The books of a stress test would outgrow the memory.
+    TooManyTalkers {
+        /// How many were to talk.
+        talkers: usize,
+        /// To how many.
+        clients: usize,
+        /// How many can, with as many clients.
+        most: usize,
+    },
+    /// What a server's process costs cannot be told.
+    WatchProcess {
+        /// Its number.
+        pid: u32,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A picture could not be written.
+    WritePlot {
+        /// Where to.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A stress test has found that not all is well.
+    Flawed(Flaws),
 }
 
 impl Error {
     /// With which code the program ends.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Listen { .. } | Self::Poll(_) | Self::ReadInput(_) | Self::WriteOutput(_) => {
-                Exit::Failure
-            }
+            Self::Listen { .. }
+            | Self::Poll(_)
+            | Self::ReadInput(_)
+            | Self::WriteOutput(_)
+            | Self::TooFewDescriptors { .. }
+            | Self::WatchProcess { .. }
+            | Self::WritePlot { .. } => Exit::Failure,
+            Self::TooManyTalkers { .. } => Exit::Usage,
+            Self::Flawed(flaws) => flaws.exit(),
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
             Self::ConnectionLost { .. } => Exit::ConnectionLost,
             Self::Refused { .. } => Exit::Refused,
@@ -139,6 +179,34 @@ impl fmt::Display for Error {
             Self::WriteOutput(source) => {
                 write!(f, "cannot write to standard output: {}", plain(source))
             }
+            Self::TooFewDescriptors { needed, limit } => write!(
+                f,
+                "this takes {needed} open files, and a process may have {limit} here \
+                 (raise the limit, as root: ulimit -n {needed}; or run several with fewer clients \
+                 side by side)"
+            ),
+            Self::TooManyTalkers {
+                talkers,
+                clients,
+                most,
+            } => write!(
+                f,
+                "cannot keep the books of {talkers} talkers and {clients} clients: {most} talkers \
+                 are the most for so many clients"
+            ),
+            Self::WatchProcess { pid, source } => {
+                write!(f, "cannot watch the process {pid}: {}", plain(source))?;
+                match source.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        f.write_str(" (run this as root, or as who started the server)")
+                    }
+                    _ => f.write_str(" (find the server's number on this machine: pgrep -x chat)"),
+                }
+            }
+            Self::WritePlot { path, reason } => {
+                write!(f, "cannot draw into {}: {reason}", path.display())
+            }
+            Self::Flawed(flaws) => flaws.fmt(f),
         }
     }
 }
@@ -204,7 +272,7 @@ fn write_connect(
 
 /// The error's text in lower case and without the number that the standard
 /// library adds: `connection refused`.
-fn plain(error: &io::Error) -> String {
+pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();

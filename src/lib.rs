@@ -13,6 +13,7 @@
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
 //!   it, [`console`] shows it.
 //! - The client: [`client`].
+//! - The load harness: [`stress`].
 //! - The program: [`cli`], [`error`], [`interrupt`], [`logging`], [`machine`],
 //!   [`standard_io`].
 
@@ -31,6 +32,7 @@ pub mod reactor;
 pub mod room;
 pub mod server;
 pub mod standard_io;
+pub mod stress;
 pub mod telnet;
 pub mod text;
 pub mod turn;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use chat::cli::{Cli, Task};
 use chat::error::Exit;
-use chat::{client, server};
+use chat::{client, server, stress};
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let result = match cli.into_task() {
         Task::Server(config) => server::run(&config),
         Task::Client(config) => client::run(&config),
+        Task::Stress(config) => stress::run(&config),
     };
     match result {
         Ok(()) => Exit::Success.into(),

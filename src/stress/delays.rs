@@ -1,0 +1,198 @@
+//! How long lines took to be heard: over all, and as it went.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// The least and the greatest delay told apart, in microseconds.
+const RANGE_MICROS: (u64, u64) = (1, 3600 * 1_000_000);
+
+/// Decimal digits to which a delay is kept.
+const SIGNIFICANT_DIGITS: u8 = 2;
+
+/// The most spans into which a run is divided. When it outgrows them, each two
+/// become one.
+const MAX_SPANS: usize = 120;
+
+/// How long a span is at first.
+const FIRST_SPAN: Duration = Duration::from_millis(50);
+
+/// The first step in which delays are counted for a picture of them, and by which
+/// factor each is longer than the one before.
+const LEAST_STEP_MICROS: u64 = 10;
+/// See [`LEAST_STEP_MICROS`].
+pub const STEP_FACTOR: f64 = 1.25;
+
+/// The percentiles that are reported.
+pub const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 100.0];
+
+/// The delays of one run.
+#[derive(Debug)]
+pub struct Delays {
+    /// In microseconds, one histogram for each span of time since the run began.
+    spans: Vec<Histogram<u64>>,
+    span_nanos: u64,
+}
+
+/// The delays of one span of time.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Its middle, since the run began.
+    pub at: Duration,
+    /// The delay that half of the lines did not exceed.
+    pub median: Duration,
+    /// The delay that 99% of the lines did not exceed.
+    pub p99: Duration,
+    /// The longest delay.
+    pub max: Duration,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self {
+            spans: Vec::new(),
+            span_nanos: FIRST_SPAN.as_nanos() as u64,
+        }
+    }
+}
+
+impl Delays {
+    /// A line that was due at `due_nanos` was heard at `heard_nanos`, both since
+    /// the run began.
+    pub fn record(&mut self, due_nanos: u64, heard_nanos: u64) {
+        let mut span = (heard_nanos / self.span_nanos) as usize;
+        while span >= MAX_SPANS {
+            self.halve();
+            span = (heard_nanos / self.span_nanos) as usize;
+        }
+        while self.spans.len() <= span {
+            self.spans.push(empty());
+        }
+        let delay_micros = heard_nanos.saturating_sub(due_nanos).div_ceil(1000);
+        self.spans[span].saturating_record(delay_micros.max(RANGE_MICROS.0));
+    }
+
+    /// Makes one span of each two.
+    fn halve(&mut self) {
+        self.span_nanos *= 2;
+        let mut spans = std::mem::take(&mut self.spans).into_iter();
+        while let Some(mut joined) = spans.next() {
+            if let Some(second) = spans.next() {
+                joined += second;
+            }
+            self.spans.push(joined);
+        }
+    }
+
+    /// All of them together.
+    pub fn total(&self) -> Distribution {
+        let mut total = empty();
+        for span in &self.spans {
+            total.add(span).expect("of the same bounds");
+        }
+        Distribution(total)
+    }
+
+    /// How they went over time; spans in which nothing was heard are left out.
+    pub fn spans(&self) -> impl Iterator<Item = Span> {
+        let middle = self.span_nanos / 2;
+        let numbered = (0..).zip(&self.spans);
+        numbered
+            .filter(|(_, histogram)| !histogram.is_empty())
+            .map(move |(nth, histogram): (u64, _)| Span {
+                at: Duration::from_nanos(nth * self.span_nanos + middle),
+                median: Duration::from_micros(histogram.value_at_percentile(50.0)),
+                p99: Duration::from_micros(histogram.value_at_percentile(99.0)),
+                max: Duration::from_micros(histogram.max()),
+            })
+    }
+}
+
+fn empty() -> Histogram<u64> {
+    Histogram::new_with_bounds(RANGE_MICROS.0, RANGE_MICROS.1, SIGNIFICANT_DIGITS)
+        .expect("the bounds are in order")
+}
+
+/// How the delays of a run are distributed.
+#[derive(Clone, Debug)]
+pub struct Distribution(Histogram<u64>);
+
+impl Distribution {
+    /// Whether nothing was heard.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The delay that `percent` of the lines did not exceed.
+    pub fn at_percentile(&self, percent: f64) -> Duration {
+        match percent >= 100.0 {
+            true => Duration::from_micros(self.0.max()),
+            false => Duration::from_micros(self.0.value_at_percentile(percent)),
+        }
+    }
+
+    /// How many lines took how long: the upper end of each step, and the count. Each
+    /// step is longer than the one before by the same factor; empty ones are left out.
+    pub fn steps(&self) -> impl Iterator<Item = (Duration, u64)> {
+        self.0
+            .iter_log(LEAST_STEP_MICROS, STEP_FACTOR)
+            .map(|step| {
+                let to = Duration::from_micros(step.value_iterated_to() + 1);
+                (to, step.count_since_last_iteration())
+            })
+            .filter(|&(_, count)| count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn percentiles_are_of_all_lines() {
+        let mut delays = Delays::default();
+        for nth in 1..=1000 {
+            delays.record(0, nth * MS);
+        }
+        let total = delays.total();
+        let p50 = total.at_percentile(50.0).as_millis();
+        let p999 = total.at_percentile(99.9).as_millis();
+        assert!((495..=505).contains(&p50), "{p50}");
+        assert!((990..=1010).contains(&p999), "{p999}");
+        assert!(total.at_percentile(100.0).as_millis() >= 1000);
+    }
+
+    #[test]
+    fn a_long_run_has_few_spans_and_none_is_lost() {
+        let mut delays = Delays::default();
+        for second in 0..4000 {
+            delays.record(second * 1000 * MS, (second * 1000 + 3) * MS);
+        }
+        let spans: Vec<Span> = delays.spans().collect();
+        assert!(spans.len() <= MAX_SPANS && spans.len() > MAX_SPANS / 4);
+        assert!(spans.is_sorted_by_key(|span| span.at));
+        assert_eq!(delays.total().0.len(), 4000);
+    }
+
+    #[test]
+    fn steps_cover_all_lines() {
+        let mut delays = Delays::default();
+        for nth in 0..500 {
+            delays.record(0, nth * nth * 1000);
+        }
+        let steps: Vec<(Duration, u64)> = delays.total().steps().collect();
+        assert_eq!(steps.iter().map(|(_, count)| count).sum::<u64>(), 500);
+        assert!(steps.is_sorted_by_key(|&(to, _)| to));
+        assert!(steps.last().unwrap().0 >= Duration::from_micros(499 * 499));
+    }
+
+    #[test]
+    fn a_line_heard_at_once_counts() {
+        let mut delays = Delays::default();
+        delays.record(5, 5);
+        assert!(!delays.total().is_empty());
+        assert_eq!(delays.spans().count(), 1);
+    }
+}

@@ -1,0 +1,130 @@
+//! A picture of the delays of a run: over time, and how they are distributed.
+
+use std::ops::Range;
+use std::path::Path;
+
+use plotters::prelude::*;
+
+use super::delays::{Delays, STEP_FACTOR, Span};
+
+const SIZE_PIXELS: (u32, u32) = (900, 640);
+const FONT: (&str, u32) = ("sans-serif", 18);
+
+/// How many of the greatest labels an axis has at most.
+const LABELS: usize = 10;
+
+const MEDIAN_COLOR: RGBColor = RGBColor(31, 119, 180);
+const P99_COLOR: RGBColor = RGBColor(255, 127, 14);
+const MAX_COLOR: RGBColor = RGBColor(214, 39, 40);
+
+/// Draws the `delays` of a run, under `title`, as an SVG file at `path`.
+///
+/// # Errors
+///
+/// When the file cannot be written; the text says why.
+pub fn draw(path: &Path, title: &str, delays: &Delays) -> Result<(), String> {
+    let mut svg = String::new();
+    draw_into(&mut svg, title, delays).map_err(|e| e.to_string())?;
+    std::fs::write(path, svg).map_err(|e| e.to_string())
+}
+
+type DrawError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
+
+fn draw_into<'a>(svg: &'a mut String, title: &str, delays: &Delays) -> Result<(), DrawError<'a>> {
+    let area = SVGBackend::with_string(svg, SIZE_PIXELS).into_drawing_area();
+    area.fill(&WHITE)?;
+    let area = area.titled(title, FONT)?;
+    let (upper, lower) = area.split_vertically(SIZE_PIXELS.1 / 2);
+    draw_over_time(&upper, delays)?;
+    draw_distribution(&lower, delays)?;
+    area.present()
+}
+
+fn draw_over_time<'a>(
+    area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
+    delays: &Delays,
+) -> Result<(), DrawError<'a>> {
+    let spans: Vec<Span> = delays.spans().collect();
+    let end = spans.last().map_or(1.0, |span| span.at.as_secs_f64() * 1.02);
+    let medians = spans.iter().map(|span| millis(span.median));
+    let maxima = spans.iter().map(|span| millis(span.max));
+    let mut chart = ChartBuilder::on(area)
+        .margin(12)
+        .x_label_area_size(40)
+        .y_label_area_size(70)
+        .build_cartesian_2d(0.0..end, around(medians.chain(maxima)).log_scale())?;
+    chart
+        .configure_mesh()
+        .x_desc("seconds since the run began")
+        .y_desc("delay, ms")
+        .x_labels(LABELS)
+        .y_labels(LABELS)
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    for (name, color, delay) in [
+        ("max", MAX_COLOR, (|span| span.max) as fn(&Span) -> _),
+        ("p99", P99_COLOR, |span| span.p99),
+        ("median", MEDIAN_COLOR, |span| span.median),
+    ] {
+        let points = spans
+            .iter()
+            .map(|span| (span.at.as_secs_f64(), millis(delay(span))));
+        chart
+            .draw_series(LineSeries::new(points, color.stroke_width(2)))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
+    }
+    chart
+        .configure_series_labels()
+        .background_style(WHITE.mix(0.8))
+        .label_font(FONT)
+        .draw()
+}
+
+fn draw_distribution<'a>(
+    area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
+    delays: &Delays,
+) -> Result<(), DrawError<'a>> {
+    let steps: Vec<(f64, u64)> = delays
+        .total()
+        .steps()
+        .map(|(to, count)| (millis(to), count))
+        .collect();
+    let all: u64 = steps.iter().map(|&(_, count)| count).sum();
+    let percent = |count: u64| count as f64 * 100.0 / all.max(1) as f64;
+    let highest = steps.iter().map(|&(_, count)| percent(count));
+    let highest = highest.fold(1.0, f64::max);
+    let ends = steps.iter().flat_map(|&(to, _)| [to / STEP_FACTOR, to]);
+    let mut chart = ChartBuilder::on(area)
+        .margin(12)
+        .x_label_area_size(40)
+        .y_label_area_size(70)
+        .build_cartesian_2d(around(ends).log_scale(), 0.0..highest * 1.05)?;
+    chart
+        .configure_mesh()
+        .x_desc("delay, ms")
+        .y_desc("deliveries, %")
+        .x_labels(LABELS)
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    chart.draw_series(steps.iter().map(|&(to, count)| {
+        let corners = [(to / STEP_FACTOR, 0.0), (to, percent(count))];
+        Rectangle::new(corners, MEDIAN_COLOR.filled())
+    }))?;
+    Ok(())
+}
+
+/// A range that has all `values` within it, and is none of nothing.
+fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
+    let (least, most) = values.fold((f64::MAX, f64::MIN), |(least, most), value| {
+        (least.min(value), most.max(value))
+    });
+    match least <= most {
+        true => least * 0.8..most * 1.25,
+        false => 0.1..10.0,
+    }
+}
+
+fn millis(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

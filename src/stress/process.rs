@@ -1,0 +1,99 @@
+//! What a process of this machine costs, as /proc tells (proc(5)).
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+/// A process, by its number.
+#[derive(Clone, Copy, Debug)]
+pub struct Process {
+    pid: u32,
+}
+
+/// The memory of a process, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Its own: not of files, and really there.
+    pub anonymous_bytes: u64,
+    /// All of it that is really there.
+    pub resident_bytes: u64,
+}
+
+impl Process {
+    /// The process `pid`.
+    pub fn new(pid: u32) -> Self {
+        Self { pid }
+    }
+
+    /// The time that its threads of now have spent on a CPU, by the scheduler's
+    /// own accounting.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process, or the kernel does not keep accounts.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        let mut nanos = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let path = thread?.path().join("schedstat");
+            match fs::read_to_string(path) {
+                Ok(text) => nanos += first_number(&text).ok_or_else(unreadable)?,
+                // A thread that has just ended.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// The memory it has now.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such process, or it belongs to somebody else.
+    pub fn memory(&self) -> io::Result<Memory> {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
+        Ok(Memory {
+            anonymous_bytes: kilobytes(&text, "Anonymous:").ok_or_else(unreadable)? * 1024,
+            resident_bytes: kilobytes(&text, "Rss:").ok_or_else(unreadable)? * 1024,
+        })
+    }
+}
+
+/// The value of the line that begins with `name`.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    first_number(text.lines().find_map(|line| line.strip_prefix(name))?)
+}
+
+fn first_number(text: &str) -> Option<u64> {
+    text.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn unreadable() -> io::Error {
+    io::Error::other("/proc has it in a form that is not known here")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_its_own_figures() {
+        let own = Process::new(std::process::id());
+        let memory = own.memory().unwrap();
+        assert!(memory.anonymous_bytes > 0);
+        assert!(memory.resident_bytes >= memory.anonymous_bytes);
+        let before = own.cpu().unwrap();
+        let mut sum = 0_u64;
+        while own.cpu().unwrap() <= before {
+            sum = std::hint::black_box(sum + 1);
+        }
+    }
+
+    #[test]
+    fn there_is_not_every_process() {
+        // Above the greatest that the kernel gives, proc_sys_kernel(5).
+        let none = Process::new(1 << 23);
+        assert_eq!(none.cpu().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(none.memory().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,56 @@
+//! How the harness talks to a server: what it says to come in, and what stands
+//! around each line it says.
+//!
+//! `chat stress` speaks to chat rooms. The benches describe other servers in the
+//! same words, so that one harness loads and checks them all.
+
+/// What one kind of connection does to come in.
+#[derive(Clone, Debug, Default)]
+pub struct Handshake {
+    /// What it sends as soon as it is connected.
+    pub hello: Vec<u8>,
+    /// What it has to have received before it counts as in. Empty: nothing.
+    pub awaited: Vec<u8>,
+}
+
+/// How to talk to a server.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// For a connection that listens.
+    pub listener: Handshake,
+    /// For one that talks, where those do not listen. `None` where whoever talks
+    /// also hears the others.
+    pub separate_talker: Option<Handshake>,
+    /// What stands before each line.
+    pub before: Vec<u8>,
+    /// What stands after it.
+    pub after: Vec<u8>,
+}
+
+impl Protocol {
+    /// That of a chat room: it greets, and every line is said.
+    pub fn chat() -> Self {
+        Self {
+            listener: Handshake {
+                hello: Vec::new(),
+                awaited: b"Welcome to this chatroom!".to_vec(),
+            },
+            separate_talker: None,
+            before: Vec::new(),
+            after: Vec::new(),
+        }
+    }
+
+    /// What a client does to come in.
+    pub fn handshake(&self, is_talker: bool) -> &Handshake {
+        match &self.separate_talker {
+            Some(talker) if is_talker => talker,
+            _ => &self.listener,
+        }
+    }
+
+    /// Whether a client hears others.
+    pub fn listens(&self, is_talker: bool) -> bool {
+        !(is_talker && self.separate_talker.is_some())
+    }
+}
