@@ -1,190 +1,159 @@
 //! What connections cost the server: memory for each, CPU to accept one, to hold
-//! them all idle, and to deliver a line to each.
+//! them all idle, and to deliver a line to each; and the same for the floor, the
+//! least loop that can do it.
 //!
-//! `cargo bench --bench connections` goes through 100, 1,000, 10,000 and as many
-//! connections as this process may have; `-- N…` through the numbers given. Every
-//! line delivered is counted and compared; a loss ends the run with an error.
+//! `cargo bench --bench connections` goes from 100 connections to as many as this
+//! process may have, prints a table, and writes it and a chart into `target/bench`.
+//! Every delivery is checked.
+
+mod support;
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::io;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use chat::machine::raise_descriptor_limit;
-use rustix::net::sockopt::set_socket_linger;
-use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, socket};
+use chat::stress::pace::Pace;
+use chat::stress::run::End;
+use clap::Parser;
 
-const WELCOME: &[u8] = b"Welcome to this chatroom!\n";
+use support::chart::{self, Lines};
+use support::floor;
+use support::machine::{self, Cores};
+use support::options::Options;
+use support::subject::Subject;
+use support::table::{bytes, markdown, micros};
+use support::trial::{Trial, Workload, median, trial};
 
 /// Descriptors kept for everything that is not a connection.
 const SPARE_DESCRIPTORS: usize = 100;
 
-/// As many as are tried unless told otherwise, however many descriptors there are.
+/// As many as are tried, however many descriptors there are.
 const MOST_CONNECTIONS: usize = 20_000;
 
-/// Connections made from one address of the loopback net: below the number of
-/// ephemeral ports.
-const CONNECTIONS_PER_ADDRESS: usize = 10_000;
+const COUNTS: [usize; 4] = [100, 1_000, 5_000, 10_000];
+const SMOKE_COUNTS: [usize; 2] = [10, 200];
 
-const LINE_BYTES: usize = 64;
+const IDLE: Duration = Duration::from_secs(2);
+const SMOKE_IDLE: Duration = Duration::from_millis(100);
 
-/// Lines sent to everybody, one after the other.
-const LINES: usize = 10;
-
-const IDLE_SPAN: Duration = Duration::from_secs(2);
+/// Lines said to everybody, one after the other.
+const LINES: u32 = 20;
 
 fn main() -> io::Result<()> {
+    floor::be_it_if_asked()?;
+    let mut options = Options::parse();
     let most = raise_descriptor_limit()?.saturating_sub(SPARE_DESCRIPTORS);
-    let given: Vec<usize> = std::env::args()
-        .filter_map(|arg| arg.parse().ok())
-        .collect();
-    let counts = match given.is_empty() {
-        true => vec![100, 1_000, 10_000, most.min(MOST_CONNECTIONS)],
-        false => given,
+    let cores = Cores::divide()?;
+    let (mut counts, idle) = match options.smoke {
+        true => (SMOKE_COUNTS.to_vec(), SMOKE_IDLE),
+        false => (COUNTS.to_vec(), IDLE),
     };
-    println!("| connections | memory each | accept, CPU each | idle, CPU | delivery, CPU each |");
-    println!("| ---: | ---: | ---: | ---: | ---: |");
+    if options.smoke {
+        options.repeat = 1;
+    } else {
+        counts.push(MOST_CONNECTIONS.min(most));
+    }
+    counts.retain(|&count| count <= most);
+
+    let subjects = [Subject::chat(), Subject::floor()];
+    let mut measured = Vec::new();
     for count in counts {
-        if count > most {
-            println!("| {count} | skipped: the limit of open files allows {most} |");
-            continue;
+        let mut trials = [Vec::new(), Vec::new()];
+        for _ in 0..options.repeat {
+            for (subject, trials) in subjects.iter().zip(&mut trials) {
+                trials.push(measure(subject, count, idle, cores)?);
+            }
         }
-        let figures = measure(count)?;
-        println!(
-            "| {count} | {:.0} B | {:.1} µs | {:.1} ms in {} s | {:.2} µs |",
-            figures.bytes_each,
-            figures.accept_micros_each,
-            figures.idle_millis,
-            IDLE_SPAN.as_secs(),
-            figures.delivery_micros,
-        );
+        eprintln!("measured: {count} connections");
+        measured.push((count, trials));
     }
-    Ok(())
+    let report = report(&measured, idle, options.repeat);
+    print!("{report}");
+    fs::create_dir_all(&options.out)?;
+    fs::write(options.out.join("connections.md"), report)?;
+    draw(&options, &subjects, &measured)
 }
 
-struct Figures {
-    bytes_each: f64,
-    accept_micros_each: f64,
-    idle_millis: f64,
-    delivery_micros: f64,
+fn measure(subject: &Subject, count: usize, idle: Duration, cores: Cores) -> io::Result<Trial> {
+    let workload = Workload {
+        readers: count - 1,
+        talkers: 1,
+        readers_talk: false,
+        pace: Pace::InFlight(NonZeroU32::MIN),
+        end: End::Lines(LINES),
+        idle,
+    };
+    let trial = trial(subject, &workload, cores)?;
+    let expected = u64::from(LINES) * (count as u64 - 1);
+    if trial.flaws > 0 || trial.deliveries != expected {
+        return Err(io::Error::other(format!(
+            "{} made {} of {expected} deliveries, and {} went wrong",
+            subject.name, trial.deliveries, trial.flaws
+        )));
+    }
+    Ok(trial)
 }
 
-fn measure(count: usize) -> io::Result<Figures> {
-    let server = Server::start()?;
-    let memory_before = server.anonymous_bytes()?;
-    let cpu_before = server.cpu()?;
-    let mut clients = Vec::with_capacity(count);
-    for nth in 0..count {
-        clients.push(join(server.address, nth)?);
-    }
-    for client in &mut clients {
-        expect(client, WELCOME)?;
-    }
-    let accept = server.cpu()? - cpu_before;
-    let memory = server.anonymous_bytes()?.saturating_sub(memory_before);
+/// The trials of this server and of the floor, by the number of connections.
+type Measured = [(usize, [Vec<Trial>; 2])];
 
-    let cpu_before = server.cpu()?;
-    // Not to await anything: this is the time over which nothing is to happen.
-    sleep(IDLE_SPAN);
-    let idle = server.cpu()? - cpu_before;
-
-    let (talker, readers) = clients.split_first_mut().expect("at least one client");
-    let line = [vec![b'x'; LINE_BYTES - 1], b"\n".to_vec()].concat();
-    let heard = [b"<127.1.0.1> ".to_vec(), line.clone()].concat();
-    let cpu_before = server.cpu()?;
-    for _ in 0..LINES {
-        talker.write_all(&line)?;
-        for reader in &mut *readers {
-            expect(reader, &heard)?;
-        }
-    }
-    let delivery = server.cpu()? - cpu_before;
-    let deliveries = (LINES * readers.len()) as f64;
-    Ok(Figures {
-        bytes_each: memory as f64 / count as f64,
-        accept_micros_each: accept.as_secs_f64() * 1e6 / count as f64,
-        idle_millis: idle.as_secs_f64() * 1e3,
-        delivery_micros: delivery.as_secs_f64() * 1e6 / deliveries,
-    })
+fn report(measured: &Measured, idle: Duration, repeat: usize) -> String {
+    let heading = [
+        "connections",
+        "memory each",
+        "CPU to accept",
+        "the floor's",
+        "CPU per delivery",
+        "the floor's",
+        "CPU while idle",
+    ];
+    let rows: Vec<Vec<String>> = measured
+        .iter()
+        .map(|(count, [own, floor])| {
+            let idle_millis = median(own, |trial| trial.idle_millis).unwrap_or_default();
+            vec![
+                count.to_string(),
+                bytes(median(own, |trial| trial.bytes_each)),
+                micros(median(own, |trial| trial.accept_micros)),
+                micros(median(floor, |trial| trial.accept_micros)),
+                micros(median(own, |trial| trial.delivery_micros)),
+                micros(median(floor, |trial| trial.delivery_micros)),
+                format!("{idle_millis:.1} ms in {:.0} s", idle.as_secs_f64().ceil()),
+            ]
+        })
+        .collect();
+    format!(
+        "One line after the other to all connections, in lines of 64 bytes; medians of \
+         {repeat} interleaved trials.\n{}.\n\n{}",
+        machine::describe(),
+        markdown(&heading.map(str::to_owned), &rows)
+    )
 }
 
-/// The server under test, ended when dropped.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start() -> io::Result<Self> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_chat"))
-            .args(["server", "127.0.0.1", "0", "--max-clients", "1000000"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut first_line = String::new();
-        // After its first line the console is closed; the room does not mind.
-        let console = child.stdout.take().expect("it is piped");
-        BufReader::new(console).read_line(&mut first_line)?;
-        let address = first_line.trim().rsplit(' ').next().unwrap_or_default();
-        let address = address.parse().map_err(io::Error::other)?;
-        Ok(Self { child, address })
-    }
-
-    /// Memory of its own that is really there, proc_pid_smaps(5).
-    fn anonymous_bytes(&self) -> io::Result<usize> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
-        let kilobytes = rollup
-            .lines()
-            .find_map(|line| line.strip_prefix("Anonymous:"))
-            .and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<usize>().ok())
-            .ok_or_else(|| io::Error::other("smaps_rollup has no Anonymous"))?;
-        Ok(kilobytes * 1024)
-    }
-
-    /// The time it has spent on a CPU, from the scheduler's own accounting.
-    fn cpu(&self) -> io::Result<Duration> {
-        let schedstat = fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()))?;
-        let nanos = schedstat
-            .split_ascii_whitespace()
-            .next()
-            .and_then(|nanos| nanos.parse().ok())
-            .ok_or_else(|| io::Error::other("schedstat has no time"))?;
-        Ok(Duration::from_nanos(nanos))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The `nth` client, from an address that has ports left.
-fn join(server: SocketAddr, nth: usize) -> io::Result<TcpStream> {
-    let host = 1 + (nth / CONNECTIONS_PER_ADDRESS) as u8;
-    let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 1, 0, host)), 0);
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::TCP))?;
-    // Ends with a reset, which leaves no port behind in TIME_WAIT for the next run.
-    set_socket_linger(&socket, Some(Duration::ZERO))?;
-    bind(&socket, &from)?;
-    connect(&socket, &server)?;
-    let stream = TcpStream::from(socket);
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    Ok(stream)
-}
-
-fn expect(client: &mut TcpStream, expected: &[u8]) -> io::Result<()> {
-    let mut received = vec![0; expected.len()];
-    client.read_exact(&mut received)?;
-    match received == expected {
-        true => Ok(()),
-        false => Err(io::Error::other(format!(
-            "received {:?}",
-            String::from_utf8_lossy(&received)
-        ))),
-    }
+fn draw(options: &Options, subjects: &[Subject; 2], measured: &Measured) -> io::Result<()> {
+    let panel = |title: &str, figure: fn(&Trial) -> f64| Lines {
+        title: title.to_owned(),
+        lines: subjects
+            .iter()
+            .enumerate()
+            .map(|(nth, subject)| {
+                let points = measured.iter().filter_map(|(count, trials)| {
+                    Some((*count as f64, median(&trials[nth], figure)?))
+                });
+                (subject.name.to_owned(), points.collect())
+            })
+            .collect(),
+    };
+    let panels = [
+        panel("memory for each connection, bytes", |trial| {
+            trial.bytes_each
+        }),
+        panel("CPU to accept one, µs", |trial| trial.accept_micros),
+        panel("CPU for a line to one of them, µs", |trial| {
+            trial.delivery_micros
+        }),
+    ];
+    chart::lines(&options.out.join("connections.svg"), &panels)
 }

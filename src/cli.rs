@@ -131,7 +131,13 @@ struct StressArgs {
     rate: f64,
 
     /// With --rate 0: lines of each talker that may be on their way at a time
-    #[arg(short, long, value_name = "N", default_value = "1", conflicts_with = "rate")]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        default_value = "1",
+        conflicts_with = "rate"
+    )]
     in_flight: NonZeroU32,
 
     /// Lines that each talker says; without this, the time decides

@@ -24,11 +24,6 @@ use super::participant::{Event, Gone, Participant};
 use super::protocol::Protocol;
 use super::source_address::source_address;
 
-/// Connections that are being made at the same time, or wait for their greeting: no
-/// more than the backlog of a server that left it at the customary 128 or 100, for
-/// the kernel answers only after a second where a backlog is full.
-const CONNECT_WINDOW: usize = 100;
-
 /// How long the server has to let anybody in before the rest is given up.
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -172,7 +167,7 @@ impl Crowd {
         let mut in_before = self.len();
         let mut progressed_at = Instant::now();
         while (self.begun < count || self.pending > 0) && !self.interrupted {
-            while self.begun < count && self.pending < CONNECT_WINDOW {
+            while self.begun < count && self.pending < self.protocol.connect_window {
                 self.begin();
             }
             if self.pending > 0 {
@@ -218,8 +213,7 @@ impl Crowd {
 
     fn give_up_pending(&mut self) {
         let before = self.clients.len();
-        self.clients
-            .retain(|_, client| client.is_in());
+        self.clients.retain(|_, client| client.is_in());
         let given_up = before - self.clients.len();
         self.pending = 0;
         if given_up > 0 {

@@ -97,14 +97,14 @@ impl Delays {
     pub fn spans(&self) -> impl Iterator<Item = Span> {
         let middle = self.span_nanos / 2;
         let numbered = (0..).zip(&self.spans);
-        numbered
-            .filter(|(_, histogram)| !histogram.is_empty())
-            .map(move |(nth, histogram): (u64, _)| Span {
+        numbered.filter(|(_, histogram)| !histogram.is_empty()).map(
+            move |(nth, histogram): (u64, _)| Span {
                 at: Duration::from_nanos(nth * self.span_nanos + middle),
                 median: Duration::from_micros(histogram.value_at_percentile(50.0)),
                 p99: Duration::from_micros(histogram.value_at_percentile(99.0)),
                 max: Duration::from_micros(histogram.max()),
-            })
+            },
+        )
     }
 }
 

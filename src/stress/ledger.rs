@@ -80,7 +80,9 @@ impl Ledger {
     /// The memory that the books of a run take at least, in bytes: what a reader
     /// is to hear next is known for each talker.
     pub fn size_bytes(readers: usize, talkers: usize) -> usize {
-        readers.saturating_mul(talkers).saturating_mul(size_of::<u32>())
+        readers
+            .saturating_mul(talkers)
+            .saturating_mul(size_of::<u32>())
     }
 
     /// Books for the readers who listen, by their number, of whom the first

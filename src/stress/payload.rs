@@ -41,11 +41,7 @@ impl Payload {
         let header = format!("~{run:08x}.00000.00000000");
         debug_assert_eq!(header.len(), HEADER_BYTES);
         let filler = FILLER.iter().copied().cycle();
-        let template = header
-            .bytes()
-            .chain(filler)
-            .take(size_bytes - 1)
-            .collect();
+        let template = header.bytes().chain(filler).take(size_bytes - 1).collect();
         Self { template }
     }
 

@@ -45,7 +45,9 @@ fn draw_over_time<'a>(
     delays: &Delays,
 ) -> Result<(), DrawError<'a>> {
     let spans: Vec<Span> = delays.spans().collect();
-    let end = spans.last().map_or(1.0, |span| span.at.as_secs_f64() * 1.02);
+    let end = spans
+        .last()
+        .map_or(1.0, |span| span.at.as_secs_f64() * 1.02);
     let medians = spans.iter().map(|span| millis(span.median));
     let maxima = spans.iter().map(|span| millis(span.max));
     let mut chart = ChartBuilder::on(area)

@@ -25,7 +25,14 @@ pub struct Protocol {
     pub before: Vec<u8>,
     /// What stands after it.
     pub after: Vec<u8>,
+    /// How many connections are made, or wait to be let in, at the same time. No more
+    /// than the backlog with which the server listens: where that is full, the kernel
+    /// answers only after seconds.
+    pub connect_window: usize,
 }
+
+/// Below the backlogs that are customary: 128, or 100 in the well-known Python room.
+const CUSTOMARY_WINDOW: usize = 100;
 
 impl Protocol {
     /// That of a chat room: it greets, and every line is said.
@@ -38,6 +45,7 @@ impl Protocol {
             separate_talker: None,
             before: Vec::new(),
             after: Vec::new(),
+            connect_window: CUSTOMARY_WINDOW,
         }
     }
 

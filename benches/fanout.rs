@@ -1,0 +1,280 @@
+//! What it costs a server to hand a line to everybody: this one, the floor below
+//! which none can get, and what is installed that could be run instead.
+//!
+//! `cargo bench --bench fanout` prints tables, and writes them and a chart into
+//! `target/bench`. Server and load generator have a core each; all servers take
+//! turns, several times over, and the medians count. Every delivery is checked in
+//! the same run.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use chat::machine::raise_descriptor_limit;
+use chat::stress::pace::Pace;
+use chat::stress::run::End;
+use clap::Parser;
+
+use support::chart::{self, Bars};
+use support::machine::{self, Cores};
+use support::options::Options;
+use support::subject::Subject;
+use support::table::{bytes, markdown, micros, ratio};
+use support::trial::{Trial, Workload, median, trial};
+use support::{floor, peers};
+
+/// For how long the talkers talk.
+const TALK: Duration = Duration::from_secs(1);
+
+/// The same, where it is only to be seen that everything works.
+const SMOKE_TALK: Duration = Duration::from_millis(50);
+
+/// By how much fewer clients there are then.
+const SMOKE_DIVISOR: usize = 50;
+
+fn main() -> io::Result<()> {
+    floor::be_it_if_asked()?;
+    let mut options = Options::parse();
+    if options.smoke {
+        options.repeat = 1;
+    }
+    raise_descriptor_limit()?;
+    let cores = Cores::divide()?;
+    let columns = columns(options.smoke);
+    let mut rows: Vec<Row> = subjects().into_iter().map(Row::new).collect();
+    for (nth, column) in columns.iter().enumerate() {
+        for _ in 0..options.repeat {
+            for row in rows.iter_mut().filter(|row| column.suits(&row.subject)) {
+                let trial = trial(&row.subject, &column.workload, cores)?;
+                check(&row.subject, &trial)?;
+                row.trials[nth].push(trial);
+            }
+        }
+        eprintln!("measured: {}", column.title);
+    }
+    let report = report(&columns, &rows, options.repeat);
+    print!("{report}");
+    fs::create_dir_all(&options.out)?;
+    fs::write(options.out.join("fanout.md"), report)?;
+    draw(&options, &columns, &rows)
+}
+
+/// All that are compared, the most important first.
+fn subjects() -> Vec<Subject> {
+    let mut subjects = vec![Subject::chat(), Subject::floor(), Subject::joined_floor()];
+    subjects.extend(peers::installed());
+    subjects
+}
+
+/// One workload.
+struct Column {
+    title: String,
+    workload: Workload,
+    /// Which floor it has.
+    floor: &'static str,
+    /// Whether only this server and the floors are tried: for others it takes too
+    /// long.
+    is_own: bool,
+}
+
+impl Column {
+    fn suits(&self, subject: &Subject) -> bool {
+        let is_floor = subject.name.starts_with("floor");
+        let is_wrong_floor = is_floor && subject.name != self.floor;
+        let is_peer = subject.name != "chat" && !is_floor;
+        !is_wrong_floor
+            && !(self.is_own && is_peer)
+            && self.workload.readers <= subject.most_readers
+    }
+}
+
+fn columns(smoke: bool) -> [Column; 5] {
+    let scale = |count: usize| match smoke {
+        true => count.div_ceil(SMOKE_DIVISOR),
+        false => count,
+    };
+    let talk = match smoke {
+        true => SMOKE_TALK,
+        false => TALK,
+    };
+    let in_flight = |count| Pace::InFlight(NonZeroU32::new(count).expect("not 0"));
+    let (few, many, most) = (scale(100), scale(1_000), scale(10_000));
+    let closed = |readers| Column {
+        title: format!("closed loop, {readers} readers"),
+        workload: Workload {
+            readers,
+            talkers: 1,
+            readers_talk: false,
+            pace: in_flight(1),
+            end: End::After(talk),
+            idle: Duration::ZERO,
+        },
+        floor: "floor",
+        is_own: false,
+    };
+    [
+        closed(few),
+        closed(many),
+        closed(most),
+        Column {
+            title: format!("flood, {many} readers"),
+            workload: Workload {
+                talkers: 4,
+                pace: in_flight(50),
+                ..closed(many).workload
+            },
+            floor: "floor, joined",
+            is_own: false,
+        },
+        Column {
+            title: format!("everybody talks, {many} readers"),
+            workload: Workload {
+                talkers: many,
+                readers_talk: true,
+                pace: in_flight(20),
+                end: End::Lines(20),
+                ..closed(many).workload
+            },
+            floor: "floor, joined",
+            is_own: true,
+        },
+    ]
+}
+
+/// The columns that the report also looks at in other ways.
+const CLOSED_1000: usize = 1;
+const CLOSED_10000: usize = 2;
+const FLOOD: usize = 3;
+
+/// One server, and its trials for each column.
+struct Row {
+    subject: Subject,
+    trials: [Vec<Trial>; 5],
+}
+
+impl Row {
+    fn new(subject: Subject) -> Self {
+        Self {
+            subject,
+            trials: Default::default(),
+        }
+    }
+
+    fn median(&self, column: usize, figure: fn(&Trial) -> f64) -> Option<f64> {
+        median(&self.trials[column], figure)
+    }
+
+    /// From the column with the most connections that it took part in.
+    fn median_of_most(&self, figure: fn(&Trial) -> f64) -> Option<f64> {
+        let most = [CLOSED_10000, CLOSED_1000, 0];
+        most.into_iter()
+            .find_map(|column| self.median(column, figure))
+    }
+
+    fn deliveries(&self) -> u64 {
+        self.trials.iter().flatten().map(|t| t.deliveries).sum()
+    }
+
+    fn flaws(&self) -> u64 {
+        self.trials.iter().flatten().map(|t| t.flaws).sum()
+    }
+}
+
+/// This server and the floors must make no mistake; of others it is only told.
+fn check(subject: &Subject, trial: &Trial) -> io::Result<()> {
+    let must_be_flawless = subject.name == "chat" || subject.name.starts_with("floor");
+    if trial.deliveries == 0 || must_be_flawless && trial.flaws > 0 {
+        return Err(io::Error::other(format!(
+            "{}: {} deliveries, {} went wrong",
+            subject.name, trial.deliveries, trial.flaws
+        )));
+    }
+    Ok(())
+}
+
+fn report(columns: &[Column], rows: &[Row], repeat: usize) -> String {
+    let mut text = format!(
+        "Server CPU for each delivery, in lines of 64 bytes; medians of {repeat} \
+         interleaved trials.\n{}.\n\n",
+        machine::describe()
+    );
+    let titles = |first: &str| -> Vec<String> {
+        let titles = columns.iter().map(|column| column.title.clone());
+        std::iter::once(first.to_owned()).chain(titles).collect()
+    };
+    let cost = |row: &Row, column| row.median(column, |trial| trial.delivery_micros);
+    let cells = |row: &Row, cell: &dyn Fn(usize) -> String| -> Vec<String> {
+        let cells = (0..columns.len()).map(cell);
+        std::iter::once(row.subject.name.to_owned())
+            .chain(cells)
+            .collect()
+    };
+    let costs: Vec<_> = rows
+        .iter()
+        .map(|row| cells(row, &|column| micros(cost(row, column))))
+        .collect();
+    text += &markdown(&titles("CPU per delivery"), &costs);
+
+    text += "\nThe same as multiples of the floor of each column.\n\n";
+    let floor_cost = |column: usize| {
+        let is_floor = |row: &&Row| row.subject.name == columns[column].floor;
+        cost(rows.iter().find(is_floor)?, column)
+    };
+    let ratios: Vec<_> = rows
+        .iter()
+        .map(|row| cells(row, &|column| ratio(cost(row, column), floor_cost(column))))
+        .collect();
+    text += &markdown(&titles("against the floor"), &ratios);
+
+    text += "\nWhat connections and starting cost; memory is the server's own (anonymous).\n\n";
+    let heading = [
+        "",
+        "CPU to accept",
+        "memory per connection",
+        "memory at start",
+        "resident at start",
+        "deliveries",
+        "went wrong",
+    ];
+    let others: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let most = |figure| row.median_of_most(figure);
+            vec![
+                row.subject.name.to_owned(),
+                micros(most(|trial| trial.accept_micros)),
+                bytes(most(|trial| trial.bytes_each)),
+                bytes(most(|trial| trial.memory_at_start.anonymous_bytes as f64)),
+                bytes(most(|trial| trial.memory_at_start.resident_bytes as f64)),
+                row.deliveries().to_string(),
+                row.flaws().to_string(),
+            ]
+        })
+        .collect();
+    text += &markdown(&heading.map(str::to_owned), &others);
+    writeln!(
+        text,
+        "\nA `–` is for what a server cannot do (ncat waits by select(2)), or was not tried."
+    )
+    .expect("a String takes every write");
+    text
+}
+
+fn draw(options: &Options, columns: &[Column], rows: &[Row]) -> io::Result<()> {
+    let panels = [CLOSED_1000, CLOSED_10000, FLOOD].map(|column| Bars {
+        title: format!("{}: server CPU per delivery", columns[column].title),
+        bars: rows
+            .iter()
+            .filter_map(|row| {
+                let cost = row.median(column, |trial| trial.delivery_micros)?;
+                Some((row.subject.name.to_owned(), cost))
+            })
+            .collect(),
+    });
+    let path = options.out.join("fanout.svg");
+    chart::bars(&path, &panels, |cost| micros(Some(cost)))
+}

@@ -1,0 +1,141 @@
+//! The floor: the least that can broadcast. An epoll loop that writes whatever it
+//! reads to everybody else, without lines, names, checks or queues.
+//!
+//! Joined, it gathers all that it reads in one turn and writes it to everybody at
+//! once, to who said it as well.
+//!
+//! Its sockets block: a reader that is slow holds everybody up. That is what makes
+//! it the floor, and no server.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::{Errno, read, write};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, accept, bind, getsockname, ipproto, listen,
+    socket_with, sockopt,
+};
+
+/// The argument that makes a bench be the floor instead.
+pub(crate) const FLAG: &str = "--be-the-floor";
+
+/// The argument after [`FLAG`] for the joined one.
+pub(crate) const JOINED: &str = "joined";
+
+const WELCOME: &[u8] = b"Welcome to this chatroom!\n";
+
+const EVENTS_CAPACITY: usize = 1024;
+
+const READ_BYTES: usize = 64 * 1024;
+
+/// Is the floor, if this process was started as it; returns otherwise. Prints where
+/// it listens.
+pub(crate) fn be_it_if_asked() -> io::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|arg| arg == FLAG) {
+        let joins = args.get(1).is_some_and(|arg| arg == JOINED);
+        chat::machine::raise_descriptor_limit()?;
+        Floor::bind()?.run(joins)?;
+    }
+    Ok(())
+}
+
+struct Floor {
+    epoll: OwnedFd,
+    listener: OwnedFd,
+    /// By their number.
+    clients: Vec<Option<OwnedFd>>,
+}
+
+impl Floor {
+    fn bind() -> io::Result<Self> {
+        let listener = socket_with(
+            AddressFamily::INET,
+            SocketType::STREAM,
+            SocketFlags::NONBLOCK,
+            Some(ipproto::TCP),
+        )?;
+        sockopt::set_tcp_nodelay(&listener, true)?;
+        bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+        listen(&listener, 4096)?;
+        let address = SocketAddr::try_from(getsockname(&listener)?)?;
+        println!("listening on {address}");
+        let epoll = epoll::create(CreateFlags::empty())?;
+        watch(&epoll, &listener)?;
+        Ok(Self {
+            epoll,
+            listener,
+            clients: Vec::new(),
+        })
+    }
+
+    fn run(mut self, joins: bool) -> io::Result<()> {
+        let mut events = Vec::with_capacity(EVENTS_CAPACITY);
+        let mut text = Vec::with_capacity(READ_BYTES);
+        loop {
+            events.clear();
+            epoll::wait(&self.epoll, spare_capacity(&mut events), None)?;
+            for event in &events {
+                // Read through a copy: the kernel's struct is packed.
+                let number = { event.data }.u64() as usize;
+                if number == self.listener.as_raw_fd() as usize {
+                    self.accept()?;
+                    continue;
+                }
+                text.reserve(READ_BYTES);
+                let Some(client) = &self.clients[number] else {
+                    continue;
+                };
+                match read(client, spare_capacity(&mut text)) {
+                    Ok(0) | Err(_) => self.clients[number] = None,
+                    Ok(_) if joins => {}
+                    Ok(_) => {
+                        self.write_all(&text, Some(number));
+                        text.clear();
+                    }
+                }
+            }
+            self.write_all(&text, None);
+            text.clear();
+        }
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        loop {
+            let client = match accept(&self.listener) {
+                Ok(client) => client,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(e) => return Err(e.into()),
+            };
+            watch(&self.epoll, &client)?;
+            let _ = write(&client, WELCOME);
+            let number = client.as_raw_fd() as usize;
+            if number >= self.clients.len() {
+                self.clients.resize_with(number + 1, || None);
+            }
+            self.clients[number] = Some(client);
+        }
+    }
+
+    fn write_all(&self, text: &[u8], except: Option<usize>) {
+        if text.is_empty() {
+            return;
+        }
+        for (number, client) in self.clients.iter().enumerate() {
+            if let Some(client) = client
+                && Some(number) != except
+            {
+                // Short only if the connection broke: the socket blocks.
+                let _ = write(client, text);
+            }
+        }
+    }
+}
+
+fn watch(epoll: &OwnedFd, socket: &OwnedFd) -> io::Result<()> {
+    let data = EventData::new_u64(socket.as_raw_fd() as u64);
+    Ok(epoll::add(epoll, socket, data, EventFlags::IN)?)
+}

@@ -1,0 +1,56 @@
+//! The machine that measures: its cores, and its description.
+
+use std::fs;
+use std::io;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// Which core is whose. The server under test has one to itself, and the load
+/// generator another.
+#[derive(Clone, Copy)]
+pub(crate) struct Cores {
+    server: usize,
+    generator: usize,
+}
+
+impl Cores {
+    /// The first two that this process may use; the same twice if there is only one.
+    /// Puts this thread, the load generator, on its own.
+    pub(crate) fn divide() -> io::Result<Self> {
+        let usable = sched_getaffinity(None)?;
+        let mut usable = (0..CpuSet::MAX_CPU).filter(|&core| usable.is_set(core));
+        let server = usable.next().expect("this runs on some core");
+        let generator = usable.next().unwrap_or(server);
+        pin_to(generator)?;
+        Ok(Self { server, generator })
+    }
+
+    /// Runs `spawn` such that the process it starts is on the server's core.
+    pub(crate) fn on_servers<T>(self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        pin_to(self.server)?;
+        let spawned = spawn();
+        pin_to(self.generator)?;
+        spawned
+    }
+}
+
+fn pin_to(core: usize) -> io::Result<()> {
+    let mut only = CpuSet::new();
+    only.set(core);
+    Ok(sched_setaffinity(None, &only)?)
+}
+
+/// What a reader of the figures has to know of the machine.
+pub(crate) fn describe() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = cpu.matches("processor\t").count();
+    format!(
+        "{}, {cores} cores, Linux {}",
+        model.unwrap_or(std::env::consts::ARCH),
+        kernel.trim()
+    )
+}

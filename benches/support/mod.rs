@@ -1,0 +1,13 @@
+//! What the benches share: the servers they compare, how one is measured, and how
+//! the figures are shown.
+
+#![allow(dead_code, reason = "each bench takes what it needs")]
+
+pub(crate) mod chart;
+pub(crate) mod floor;
+pub(crate) mod machine;
+pub(crate) mod options;
+pub(crate) mod peers;
+pub(crate) mod subject;
+pub(crate) mod table;
+pub(crate) mod trial;

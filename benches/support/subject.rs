@@ -1,0 +1,140 @@
+//! A server under test: how it is started, and what is spoken with it.
+
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use chat::stress::process::Process;
+use chat::stress::protocol::Protocol;
+
+use super::floor;
+use super::machine::Cores;
+
+/// How long a server has to begin to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A kind of server.
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    /// The most readers that it can have.
+    pub(crate) most_readers: usize,
+    pub(crate) protocol: Protocol,
+    pub(crate) start: Start,
+}
+
+/// How a server is started.
+pub(crate) enum Start {
+    /// By this, and the last word of the first line it prints is where it listens.
+    Announced(fn() -> Command),
+    /// By this, at the port that it is given.
+    AtPort(fn(u16) -> io::Result<Command>),
+}
+
+impl Subject {
+    /// This project's server.
+    pub(crate) fn chat() -> Self {
+        Self::announced("chat", || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_chat"));
+            command.args(["server", "127.0.0.1", "0", "--max-clients", "1000000"]);
+            command
+        })
+    }
+
+    /// The least loop that can broadcast.
+    pub(crate) fn floor() -> Self {
+        Self::announced("floor", || {
+            let mut command = this_program();
+            command.arg(floor::FLAG);
+            command
+        })
+    }
+
+    /// The same, and all that is read in one turn is written at once.
+    pub(crate) fn joined_floor() -> Self {
+        Self::announced("floor, joined", || {
+            let mut command = this_program();
+            command.args([floor::FLAG, floor::JOINED]);
+            command
+        })
+    }
+
+    fn announced(name: &'static str, command: fn() -> Command) -> Self {
+        Self {
+            name,
+            most_readers: usize::MAX,
+            protocol: Protocol::chat(),
+            start: Start::Announced(command),
+        }
+    }
+
+    /// Starts it, on a core of its own if there is one.
+    pub(crate) fn start(&self, cores: Cores) -> io::Result<Running> {
+        match self.start {
+            Start::Announced(command) => start_announced(cores, command()),
+            Start::AtPort(command) => {
+                let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+                    .local_addr()?
+                    .port();
+                start_at(cores, port, command(port)?)
+            }
+        }
+        .map_err(|e| io::Error::other(format!("{} does not start: {e}", self.name)))
+    }
+}
+
+fn this_program() -> Command {
+    Command::new(std::env::current_exe().expect("a program knows its own path"))
+}
+
+fn start_announced(cores: Cores, mut command: Command) -> io::Result<Running> {
+    let mut child = spawn(cores, command.stdout(Stdio::piped()))?;
+    let console = child.stdout.take().expect("it is piped");
+    let mut console = BufReader::new(console);
+    let mut first_line = String::new();
+    console.read_line(&mut first_line)?;
+    let address = first_line.trim().rsplit(' ').next().unwrap_or_default();
+    let address = address.parse().map_err(io::Error::other)?;
+    Ok(Running {
+        process: Process::new(child.id()),
+        child,
+        address,
+    })
+}
+
+fn start_at(cores: Cores, port: u16, mut command: Command) -> io::Result<Running> {
+    let child = spawn(cores, command.stdout(Stdio::null()))?;
+    let running = Running {
+        process: Process::new(child.id()),
+        child,
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+    };
+    let began = Instant::now();
+    while TcpStream::connect(running.address).is_err() {
+        if began.elapsed() > START_TIMEOUT {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        // It has no way to tell when it is ready.
+        sleep(Duration::from_millis(20));
+    }
+    Ok(running)
+}
+
+fn spawn(cores: Cores, command: &mut Command) -> io::Result<Child> {
+    cores.on_servers(|| command.stdin(Stdio::null()).stderr(Stdio::null()).spawn())
+}
+
+/// A server that runs, until it is dropped.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
