@@ -128,6 +128,7 @@ struct StressArgs {
 
     /// Lines that each talker says in a second; 0: as fast as they are delivered
     #[arg(short, long, value_name = "LINES/S", default_value_t = 0.0, value_parser = parse_rate)]
+    #[arg(allow_negative_numbers = true)]
     rate: f64,
 
     /// With --rate 0: lines of each talker that may be on their way at a time

@@ -344,7 +344,10 @@ impl Client {
         }
         let server = self.server;
         if self.incoming.is_refusal() {
-            return Some(Err(Error::Refused { server }));
+            return Some(Err(Error::Refused {
+                server,
+                words: None,
+            }));
         }
         let source = match std::mem::replace(&mut self.server_side, ServerSide::Ended) {
             ServerSide::Lost(e) => Some(self.send_error.take().unwrap_or(e)),

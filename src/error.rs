@@ -80,6 +80,8 @@ pub enum Error {
     Refused {
         /// Where the server is.
         server: SocketAddr,
+        /// Why, in the server's words, unless they were shown already.
+        words: Option<String>,
     },
     /// Standard input cannot be read.
     ReadInput(io::Error),
@@ -174,7 +176,13 @@ impl fmt::Display for Error {
                     false => Ok(()),
                 }
             }
-            Self::Refused { server } => write!(f, "the room at {server} did not let you in"),
+            Self::Refused { server, words } => {
+                write!(f, "the room at {server} did not let you in")?;
+                match words {
+                    Some(words) => write!(f, ": {words}"),
+                    None => Ok(()),
+                }
+            }
             Self::ReadInput(source) => write!(f, "cannot read standard input: {}", plain(source)),
             Self::WriteOutput(source) => {
                 write!(f, "cannot write to standard output: {}", plain(source))

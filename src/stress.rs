@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use self::crowd::Crowd;
+use self::crowd::{Arrivals, Crowd};
 use self::ledger::Ledger;
 use self::pace::Pace;
 use self::process::{Memory, Process};
@@ -129,6 +129,9 @@ fn take_step(
         .map_err(Error::Poll)?;
     bar.finish_and_clear();
     let connect_time = began.elapsed();
+    if crowd.is_empty() {
+        return Err(nobody_is_in(config.server, arrivals));
+    }
 
     let cpu_when_in = cpu()?;
     let memory = watch.map(Watch::memory).transpose()?;
@@ -162,6 +165,23 @@ fn take_step(
         outcome,
         cost,
     })
+}
+
+/// Why nobody was let in.
+fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
+    if let Some(words) = arrivals.refusal {
+        return Error::Refused {
+            server,
+            words: Some(words),
+        };
+    }
+    let failure = arrivals.failure;
+    let failure = failure.unwrap_or_else(|| io::ErrorKind::Interrupted.into());
+    Error::Connect {
+        host: server.ip().to_string(),
+        port: server.port(),
+        attempts: vec![(server, failure)],
+    }
 }
 
 /// Prints what the steps showed, and finds whether all went well.

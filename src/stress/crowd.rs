@@ -220,7 +220,10 @@ impl Crowd {
             self.arrivals.failed += given_up;
             self.arrivals.failure = Some(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the server did not greet them",
+                format!(
+                    "connected, but not greeted within {} s as chat rooms do",
+                    GREETING_TIMEOUT.as_secs()
+                ),
             ));
         }
     }

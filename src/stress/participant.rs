@@ -132,7 +132,7 @@ impl Participant {
                     None
                 }
                 Received::WouldBlock => return Ok(()),
-                Received::End => Some(io::ErrorKind::UnexpectedEof.into()),
+                Received::End => Some(closed_by_server()),
                 Received::Failed(kind) => Some(kind.into()),
             };
             if memchr::memmem::find(greeting, awaited).is_some() {
@@ -149,7 +149,7 @@ impl Participant {
             }
             if greeting.len() > MAX_GREETING_BYTES {
                 return Err(Gone::Lost(io::Error::other(
-                    "the server's greeting is not that of a chat room",
+                    "what the server says is not the greeting of a chat room",
                 )));
             }
         }
@@ -167,7 +167,7 @@ impl Participant {
             let count = match self.connection.receive(buffer) {
                 Received::Bytes(count) => count,
                 Received::WouldBlock => return Ok(()),
-                Received::End => return Err(Gone::Lost(io::ErrorKind::UnexpectedEof.into())),
+                Received::End => return Err(Gone::Lost(closed_by_server())),
                 Received::Failed(kind) => return Err(Gone::Lost(kind.into())),
             };
             let now = Instant::now();
@@ -179,6 +179,13 @@ impl Participant {
             }
         }
     }
+}
+
+fn closed_by_server() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "the server closed the connection",
+    )
 }
 
 /// Whether a connection that was begun has been made, connect(2).

@@ -8,9 +8,10 @@ use plotters::prelude::*;
 use super::delays::{Delays, STEP_FACTOR, Span};
 
 const SIZE_PIXELS: (u32, u32) = (900, 640);
-const FONT: (&str, u32) = ("sans-serif", 18);
+const TITLE_FONT: (&str, u32) = ("sans-serif", 20);
+const FONT: (&str, u32) = ("sans-serif", 16);
 
-/// How many of the greatest labels an axis has at most.
+/// How many labels the time has at most.
 const LABELS: usize = 10;
 
 const MEDIAN_COLOR: RGBColor = RGBColor(31, 119, 180);
@@ -33,7 +34,7 @@ type DrawError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::Er
 fn draw_into<'a>(svg: &'a mut String, title: &str, delays: &Delays) -> Result<(), DrawError<'a>> {
     let area = SVGBackend::with_string(svg, SIZE_PIXELS).into_drawing_area();
     area.fill(&WHITE)?;
-    let area = area.titled(title, FONT)?;
+    let area = area.titled(title, TITLE_FONT)?;
     let (upper, lower) = area.split_vertically(SIZE_PIXELS.1 / 2);
     draw_over_time(&upper, delays)?;
     draw_distribution(&lower, delays)?;
@@ -59,8 +60,8 @@ fn draw_over_time<'a>(
         .configure_mesh()
         .x_desc("seconds since the run began")
         .y_desc("delay, ms")
+        .label_style(FONT)
         .x_labels(LABELS)
-        .y_labels(LABELS)
         .light_line_style(TRANSPARENT)
         .draw()?;
     for (name, color, delay) in [
@@ -78,6 +79,7 @@ fn draw_over_time<'a>(
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.8))
         .label_font(FONT)
         .draw()
@@ -106,7 +108,7 @@ fn draw_distribution<'a>(
         .configure_mesh()
         .x_desc("delay, ms")
         .y_desc("deliveries, %")
-        .x_labels(LABELS)
+        .label_style(FONT)
         .light_line_style(TRANSPARENT)
         .draw()?;
     chart.draw_series(steps.iter().map(|&(to, count)| {
@@ -116,15 +118,17 @@ fn draw_distribution<'a>(
     Ok(())
 }
 
-/// A range that has all `values` within it, and is none of nothing.
+/// The decades that have all `values` within them.
 fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (least, most) = values.fold((f64::MAX, f64::MIN), |(least, most), value| {
         (least.min(value), most.max(value))
     });
-    match least <= most {
-        true => least * 0.8..most * 1.25,
-        false => 0.1..10.0,
+    if least > most {
+        return 0.1..10.0;
     }
+    let decade = |value: f64| 10_f64.powf(value);
+    let (from, to) = (least.log10().floor(), most.log10().ceil());
+    decade(from)..decade(to.max(from + 1.0))
 }
 
 fn millis(duration: std::time::Duration) -> f64 {

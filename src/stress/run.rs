@@ -154,8 +154,10 @@ impl Run {
             ledger: Ledger::new(listening, talkers.len()),
             ready: (0..talkers.len()).collect(),
             timetable: match load.pace {
-                Pace::PerSecond(rate) => Some(Timetable::new(talkers.len(), rate)),
-                Pace::InFlight(_) => None,
+                Pace::PerSecond(rate) if !talkers.is_empty() => {
+                    Some(Timetable::new(talkers.len(), rate))
+                }
+                _ => None,
             },
             talkers,
             is_silent: false,

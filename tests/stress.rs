@@ -1,0 +1,396 @@
+//! `chat stress`: it tells what a server did, and above all what it did wrong.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use common::peer::WELCOME;
+use common::process::{CHAT, Finished, Process, chat, piped};
+use common::server::Server;
+
+fn stress_command(server: SocketAddr, options: &[&str]) -> Command {
+    let (ip, port) = (server.ip().to_string(), server.port().to_string());
+    let mut command = chat(["stress", &ip, &port]);
+    command.args(options);
+    command
+}
+
+#[track_caller]
+fn stress(server: SocketAddr, options: &[&str]) -> Finished {
+    Process::spawn(stress_command(server, options)).finish()
+}
+
+/// The only step of a test whose result is printed as JSON.
+#[track_caller]
+fn stress_json(server: SocketAddr, options: &[&str]) -> (Finished, Value) {
+    let finished = stress(server, &[options, &["--json"]].concat());
+    let report: Value = serde_json::from_str(&finished.stdout).expect("JSON on standard output");
+    let step = report["steps"][0].clone();
+    (finished, step)
+}
+
+#[test]
+fn every_line_reaches_everybody_else() {
+    let server = Server::start();
+    let options = ["--clients", "50", "--talkers", "3", "--lines", "40"];
+    let (finished, step) = stress_json(server.address, &options);
+    assert_eq!(finished.stderr, "");
+    assert_eq!(finished.code, 0);
+    assert_eq!(step["connections"]["made"], 50);
+    assert_eq!(step["lines"]["said"], 3 * 40);
+    assert_eq!(step["deliveries"]["made"], 3 * 40 * 49);
+    for flaw in ["lost", "duplicated", "reordered", "echoed"] {
+        assert_eq!(step["deliveries"][flaw], 0, "{flaw}");
+    }
+    assert!(step["delay_ms"]["p50"].as_f64() > Some(0.0));
+    assert!(step["server"].is_null());
+}
+
+#[test]
+fn all_can_talk_at_once() {
+    let server = Server::start();
+    let options = ["-c", "60", "-t", "60", "--in-flight", "20", "--lines", "20"];
+    let (finished, step) = stress_json(server.address, &options);
+    assert_eq!(finished.stderr, "");
+    assert_eq!(finished.code, 0);
+    assert_eq!(step["deliveries"]["made"], 60 * 59 * 20);
+}
+
+#[test]
+fn a_rate_is_kept_and_the_time_too() {
+    let server = Server::start();
+    let options = ["-c", "4", "-t", "2", "--rate", "50", "--duration", "1"];
+    let (finished, step) = stress_json(server.address, &options);
+    assert_eq!(finished.code, 0);
+    // One second of lines, the first of them at its beginning.
+    assert_eq!(step["lines"]["said"], 2 * 50);
+    let seconds = step["lines"]["seconds"].as_f64().expect("a number");
+    assert!(seconds > 0.95, "{seconds}");
+}
+
+#[test]
+fn people_get_a_table() {
+    let server = Server::start();
+    let finished = stress(server.address, &["--clients", "10", "--lines", "5"]);
+    let words = [
+        "10 made, 0 refused, 0 failed",
+        "5 of 64 bytes from 1 talker",
+        "deliveries   45;",
+        "each line reached each reader once, in order",
+        "p50 ",
+        "p99.9 ",
+        "max ",
+    ];
+    for words in words {
+        assert!(finished.stdout.contains(words), "{}", finished.stdout);
+    }
+    // No progress bar where nobody could see it.
+    assert_eq!(finished.stderr, "");
+}
+
+#[test]
+fn a_ramp_has_a_row_for_each_step() {
+    let server = Server::start();
+    let options = ["--clients", "300", "--ramp", "--lines", "3"];
+    let finished = stress(server.address, &options);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let clients: Vec<&str> = finished
+        .stdout
+        .lines()
+        .filter_map(|row| row.split_whitespace().next())
+        .collect();
+    assert_eq!(clients, ["clients", "100", "200", "300"]);
+}
+
+#[test]
+fn the_cost_of_a_server_on_this_machine_is_told() {
+    let server = Server::start();
+    let pid = server.pid().to_string();
+    let options = ["-c", "500", "--lines", "5", "--pid", &pid];
+    let (finished, step) = stress_json(server.address, &options);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let figure = |name: &str| step["server"][name].as_f64().expect(name);
+    assert!(figure("cpu_us_per_connection") > 0.1);
+    assert!(figure("cpu_us_per_delivery") > 0.1);
+    let bytes = figure("bytes_per_connection");
+    assert!((1.0..1000.0).contains(&bytes), "{bytes}");
+    assert!(figure("resident_bytes") > figure("anonymous_bytes"));
+}
+
+#[test]
+fn a_process_that_is_not_there_is_named() {
+    let server = Server::start();
+    // Above the greatest that the kernel gives, proc_sys_kernel(5).
+    let finished = stress(server.address, &["--pid", "99999999"]);
+    assert_eq!(finished.code, 1);
+    assert!(
+        finished.stderr.contains("process 99999999"),
+        "{}",
+        finished.stderr
+    );
+    assert!(finished.stderr.contains("pgrep"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_picture_is_drawn() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("delays.svg");
+    let path = path.to_str().expect("a plain path");
+    let finished = stress(server.address, &["--lines", "50", "--plot", path]);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let svg = fs::read_to_string(path).expect("a file");
+    assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
+    assert!(svg.contains("median") && svg.contains("deliveries, %"));
+}
+
+#[test]
+fn a_picture_that_cannot_be_drawn_is_an_error() {
+    let server = Server::start();
+    let path = "/nowhere/delays.svg";
+    let finished = stress(server.address, &["--lines", "5", "--plot", path]);
+    assert_eq!(finished.code, 1);
+    assert!(finished.stderr.contains(path), "{}", finished.stderr);
+    // What was found out at length is shown all the same.
+    assert!(finished.stdout.contains("each line reached each reader"));
+}
+
+#[test]
+fn where_no_server_is_nobody_connects() {
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port");
+    let finished = stress(nobody, &["--clients", "3"]);
+    assert_eq!(finished.code, 3);
+    let expected = "connection refused (is a server running there, on that port?)";
+    assert!(finished.stderr.contains(expected), "{}", finished.stderr);
+}
+
+#[test]
+fn a_full_room_is_found_out() {
+    let server = Server::with(&["--max-clients", "5"]);
+    let (finished, step) = stress_json(server.address, &["-c", "12", "--lines", "10"]);
+    assert_eq!(finished.code, 5);
+    assert_eq!(step["connections"]["made"], 5);
+    assert_eq!(step["connections"]["refused"], 7);
+    // Those who are in were tested all the same.
+    assert_eq!(step["deliveries"]["made"], 10 * 4);
+    assert!(finished.stderr.contains("7 connections refused"));
+    assert!(finished.stderr.contains("the room is full"));
+}
+
+#[test]
+fn a_full_room_ends_a_ramp() {
+    let server = Server::with(&["--max-clients", "150"]);
+    let finished = stress(server.address, &["-c", "1000", "--ramp", "--lines", "2"]);
+    assert_eq!(finished.code, 5);
+    assert_eq!(finished.stdout.lines().count(), 3, "{}", finished.stdout);
+}
+
+#[test]
+fn too_few_descriptors_are_named_before_anything_is_begun() {
+    let server = Server::start();
+    let (ip, port) = (server.address.ip(), server.address.port());
+    let mut command = piped(Command::new("sh"));
+    let script = format!("ulimit -n 64 && exec {CHAT} stress {ip} {port} --clients 100");
+    command.args(["-c", &script]);
+    let finished = Process::spawn(command).finish();
+    assert_eq!(finished.code, 1);
+    for words in ["132 open files", "may have 64", "ulimit -n 132"] {
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn several_side_by_side_do_not_disturb_each_other() {
+    let server = Server::start();
+    let options = ["-c", "50", "-t", "2", "--lines", "100"];
+    let mut first = Process::spawn(stress_command(server.address, &options));
+    let mut second = Process::spawn(stress_command(server.address, &options));
+    for process in [&mut first, &mut second] {
+        let finished = process.finish();
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        let verdict = "each line reached each reader once, in order";
+        assert!(finished.stdout.contains(verdict), "{}", finished.stdout);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_talking_and_not_the_report() {
+    let mut server = Server::start();
+    let mut process = Process::spawn(stress_command(server.address, &["-d", "600", "-r", "20"]));
+    // The room's console shows that the talking has begun.
+    while !server.stdout().next_line().expect("a line").contains('~') {}
+    process.signal(Signal::INT);
+    let finished = process.finish();
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert!(finished.stdout.contains("each line reached each reader"));
+}
+
+#[test]
+fn wrong_wishes_are_refused() {
+    let nobody: SocketAddr = "127.0.0.1:1".parse().unwrap();
+    for (options, words) in [
+        (["-c", "3", "-t", "4"], "raise --clients"),
+        (["--size", "10", "-c", "1"], "is not in 25"),
+        (["--rate", "-1", "-c", "1"], "--rate"),
+        (["--rate", "5", "--in-flight", "3"], "cannot be used with"),
+        (["--lines", "5", "--duration", "3"], "cannot be used with"),
+        (["-c", "200000", "-t", "200000"], "20"),
+    ] {
+        let finished = stress(nobody, &options);
+        assert_ne!(finished.code, 0);
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    }
+}
+
+/// A room for two, played by the test: the second who comes is sent what `relay` makes
+/// of each line of the first.
+fn room_for_two(mut relay: impl FnMut(String) -> Vec<String> + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket");
+    thread::spawn(move || {
+        let accept = || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            stream
+                .write_all(WELCOME.as_bytes())
+                .expect("a client that reads");
+            stream
+        };
+        let talker = accept();
+        let mut reader = accept();
+        for line in BufReader::new(talker).lines() {
+            let Ok(line) = line else { return };
+            for line in relay(line) {
+                let line = format!("<127.0.0.1> {line}\n");
+                // Who has heard enough may be gone.
+                let _ = reader.write_all(line.as_bytes());
+            }
+        }
+    });
+    address
+}
+
+/// Five lines at once, to a room for two.
+const FIVE_LINES: [&str; 6] = ["-c", "2", "--lines", "5", "--in-flight", "5"];
+
+#[test]
+fn a_faithful_room_is_found_faithful() {
+    let room = room_for_two(|line| vec![line]);
+    let (finished, step) = stress_json(room, &FIVE_LINES);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert_eq!(step["deliveries"]["made"], 5);
+}
+
+#[test]
+fn a_lost_line_is_counted() {
+    let mut count = 0;
+    let room = room_for_two(move |line| {
+        count += 1;
+        match count == 3 {
+            true => vec![],
+            false => vec![line],
+        }
+    });
+    let (finished, step) = stress_json(room, &FIVE_LINES);
+    assert_eq!(finished.code, 1);
+    assert!(finished.stderr.contains("1 deliveries lost"));
+    assert_eq!(step["deliveries"]["lost"], 1);
+    assert_eq!(step["deliveries"]["made"], 4);
+}
+
+#[test]
+fn a_line_that_comes_twice_is_counted() {
+    let room = room_for_two(|line| vec![line.clone(), line]);
+    let (finished, step) = stress_json(room, &FIVE_LINES);
+    assert_eq!(finished.code, 1);
+    assert_eq!(step["deliveries"]["made"], 5);
+    // The run may end before the last repetition.
+    let duplicated = step["deliveries"]["duplicated"].as_u64();
+    assert!(duplicated >= Some(4), "{duplicated:?}");
+}
+
+#[test]
+fn lines_out_of_order_are_counted() {
+    let mut kept = Vec::new();
+    let room = room_for_two(move |line| {
+        kept.insert(0, line);
+        match kept.len() {
+            5 => std::mem::take(&mut kept),
+            _ => vec![],
+        }
+    });
+    let (finished, step) = stress_json(room, &FIVE_LINES);
+    assert_eq!(finished.code, 1);
+    // The last comes first, and is in order as far as is known then.
+    let reordered = step["deliveries"]["reordered"].as_u64().unwrap();
+    let lost = step["deliveries"]["lost"].as_u64().unwrap();
+    assert_eq!(reordered + lost, 4);
+}
+
+#[test]
+fn a_torn_line_is_lost() {
+    let mut count = 0;
+    let room = room_for_two(move |line| {
+        count += 1;
+        match count == 3 {
+            true => vec![line[..40].to_owned(), line[40..].to_owned()],
+            false => vec![line],
+        }
+    });
+    let (finished, step) = stress_json(room, &FIVE_LINES);
+    assert_eq!(finished.code, 1);
+    assert_eq!(step["deliveries"]["lost"], 1);
+    assert_eq!(step["other_lines"], 2);
+}
+
+#[test]
+fn a_dropped_connection_is_counted_and_its_last_words_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket");
+    let room = thread::spawn(move || {
+        let mut streams = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().expect("a client");
+            writeln!(stream, "{WELCOME}").expect("a client that reads");
+            streams.push(stream);
+        }
+        let mut line = String::new();
+        let mut talker = BufReader::new(streams.remove(0));
+        talker.read_line(&mut line).expect("a line");
+        // The other one is sent away.
+        let mut reader = streams.remove(0);
+        writeln!(reader, "-- you read too slowly").expect("a client that reads");
+        drop(reader);
+        // And the talker goes on until it has nothing left to say.
+        while talker.read_line(&mut line).is_ok_and(|count| count > 0) {}
+    });
+    let (finished, step) = stress_json(address, &["-c", "2", "--lines", "3"]);
+    assert_eq!(finished.code, 4);
+    assert_eq!(step["connections"]["dropped"], 1);
+    let expected = "1 connections dropped (-- you read too slowly)";
+    assert!(finished.stderr.contains(expected), "{}", finished.stderr);
+    room.join().expect("a room without errors");
+}
+
+#[test]
+fn a_server_that_is_no_chat_room_is_found_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket");
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        writeln!(stream, "220 mail.example ESMTP").expect("a client that reads");
+    });
+    let mut command = stress_command(address, &["-c", "1"]);
+    command.stdin(Stdio::null());
+    let finished = Process::spawn(command).finish();
+    assert_eq!(finished.code, 3, "{}", finished.stderr);
+    server.join().expect("a server without errors");
+}
