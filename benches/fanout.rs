@@ -83,12 +83,12 @@ struct Column {
 
 impl Column {
     fn suits(&self, subject: &Subject) -> bool {
-        let is_floor = subject.name.starts_with("floor");
-        let is_wrong_floor = is_floor && subject.name != self.floor;
-        let is_peer = subject.name != "chat" && !is_floor;
-        !is_wrong_floor
-            && !(self.is_own && is_peer)
-            && self.workload.readers <= subject.most_readers
+        let is_wanted = match subject.name {
+            "chat" => true,
+            floor if floor.starts_with("floor") => floor == self.floor,
+            _peer => !self.is_own,
+        };
+        is_wanted && self.workload.readers <= subject.most_readers
     }
 }
 

@@ -92,8 +92,8 @@ struct ClientArgs {
 #[command(after_help = "Examples:
   chat stress 192.168.1.5 8081 --clients 1000
       a thousand clients, one of whom talks; each line waits for the one before
-  chat stress 127.0.0.1 8081 --clients 1000 --talkers 4 --in-flight 50 --pid $(pgrep -x chat)
-      a flood, and what it costs the server on this machine
+  chat stress 127.0.0.1 8081 -c 1000 -t 4 --in-flight 50 --pid $(pgrep -f 'chat server')
+      four who talk as fast as they are heard, and what that costs the server here
   chat stress 192.168.1.5 8081 --clients 10000 --ramp --rate 2
       more and more clients, until the box can take no more
   chat stress 192.168.1.5 8081 --rate 10 --duration 60 --plot delays.svg

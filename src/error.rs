@@ -118,7 +118,7 @@ pub enum Error {
         reason: String,
     },
     /// A stress test has found that not all is well.
-    Flawed(Flaws),
+    Flawed(Box<Flaws>),
 }
 
 impl Error {
@@ -208,7 +208,9 @@ impl fmt::Display for Error {
                     io::ErrorKind::PermissionDenied => {
                         f.write_str(" (run this as root, or as who started the server)")
                     }
-                    _ => f.write_str(" (find the server's number on this machine: pgrep -x chat)"),
+                    _ => f.write_str(
+                        " (find the server's number on this machine: pgrep -f 'chat server')",
+                    ),
                 }
             }
             Self::WritePlot { path, reason } => {

@@ -123,11 +123,11 @@ fn take_step(
     let asked = count - crowd.begun();
     let cpu_at_first = cpu()?;
     let began = Instant::now();
-    let bar = progress::connecting(count);
+    let mut bar = progress::connecting(count);
     let arrivals = crowd
-        .grow_to(count, &mut |now_in| bar.set_position(now_in as u64))
+        .grow_to(count, &mut |now_in| bar.connected(now_in))
         .map_err(Error::Poll)?;
-    bar.finish_and_clear();
+    drop(bar);
     let connect_time = began.elapsed();
     if crowd.is_empty() {
         return Err(nobody_is_in(config.server, arrivals));
@@ -141,12 +141,10 @@ fn take_step(
         end: config.end,
         run: RandomState::new().build_hasher().finish() as u32,
     };
-    let bar = progress::talking(config.end, config.talkers);
-    let outcome = run::run(crowd, &load, &mut |now| {
-        progress::update(&bar, config.end, now);
-    })
-    .map_err(Error::Poll)?;
-    bar.finish_and_clear();
+    let mut bar = progress::talking(config.end, config.talkers);
+    let outcome =
+        run::run(crowd, &load, &mut |now| bar.talked(config.end, now)).map_err(Error::Poll)?;
+    drop(bar);
     let cost = match (watch, memory, cpu_at_first, cpu_when_in, cpu()?) {
         (Some(watch), Some(memory), Some(at_first), Some(when_in), Some(at_last)) => Some(Cost {
             connect_cpu: when_in.saturating_sub(at_first),
@@ -205,7 +203,9 @@ fn report(config: &Config, steps: &[Step]) -> Result<(), Error> {
         })?;
     }
     match steps.last() {
-        Some(last) if !last.is_flawless() => Err(Error::Flawed(Flaws::of(config.server, last))),
+        Some(last) if !last.is_flawless() => {
+            Err(Error::Flawed(Box::new(Flaws::of(config.server, last))))
+        }
         _ => Ok(()),
     }
 }

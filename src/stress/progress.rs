@@ -1,56 +1,85 @@
 //! Progress bars, where standard error is a terminal, and nothing where it is not.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::run::{End, Progress};
 
 /// How often a bar is drawn anew at most.
-const DRAWN_PER_SECOND: u8 = 10;
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A bar for the connections that are being made: `asked` in all.
-pub fn connecting(asked: usize) -> ProgressBar {
-    bar(
-        asked as u64,
-        "connecting {bar:30} {human_pos}/{human_len} {per_sec}",
-    )
+pub fn connecting(asked: usize) -> Bar {
+    Bar::new(asked as u64, "connecting {bar:30} {human_pos}/{human_len}")
 }
 
 /// A bar for a run that goes on until `end`, with so many talkers.
-pub fn talking(end: End, talkers: usize) -> ProgressBar {
+pub fn talking(end: End, talkers: usize) -> Bar {
     match end {
-        End::Lines(lines) => bar(
+        End::Lines(lines) => Bar::new(
             u64::from(lines) * talkers as u64,
-            "talking    {bar:30} {human_pos}/{human_len} lines  {msg}",
+            "talking    {bar:30} {human_pos}/{human_len} lines, {msg}",
         ),
-        End::After(duration) => bar(
+        End::After(duration) => Bar::new(
             duration.as_millis() as u64,
-            "talking    {bar:30} {elapsed}/{msg}",
+            "talking    {bar:30} {elapsed}, {msg}",
         ),
     }
 }
 
-/// Brings the bar of a run up to date.
-pub fn update(bar: &ProgressBar, end: End, progress: Progress) {
-    let Progress { tally, elapsed } = progress;
-    let deliveries = indicatif::HumanCount(tally.deliveries);
-    match end {
-        End::Lines(_) => {
-            bar.set_position(tally.lines);
-            bar.set_message(format!("{deliveries} deliveries"));
+/// A bar on the terminal, until it is dropped.
+#[derive(Debug)]
+pub struct Bar {
+    inner: ProgressBar,
+    drawn_at: Instant,
+}
+
+impl Bar {
+    fn new(length: u64, template: &str) -> Self {
+        let inner = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template(template).expect("the template is well formed");
+        inner.set_style(style);
+        Self {
+            inner,
+            drawn_at: Instant::now(),
         }
-        End::After(duration) => {
-            bar.set_position(elapsed.min(duration).as_millis() as u64);
-            let duration = indicatif::HumanDuration(duration);
-            bar.set_message(format!("{duration:#}  {deliveries} deliveries"));
+    }
+
+    /// So many connections have been made.
+    pub fn connected(&mut self, count: usize) {
+        if self.is_due() {
+            self.inner.set_position(count as u64);
         }
+    }
+
+    /// The run that goes on until `end` is so far.
+    pub fn talked(&mut self, end: End, progress: Progress) {
+        if !self.is_due() {
+            return;
+        }
+        let Progress { tally, elapsed } = progress;
+        self.inner.set_position(match end {
+            End::Lines(_) => tally.lines,
+            End::After(duration) => elapsed.min(duration).as_millis() as u64,
+        });
+        let deliveries = HumanCount(tally.deliveries);
+        self.inner.set_message(format!("{deliveries} deliveries"));
+    }
+
+    /// Whether it is to be drawn anew: not oftener than can be seen, for that takes
+    /// time which the load needs.
+    fn is_due(&mut self) -> bool {
+        if self.inner.is_hidden() || self.drawn_at.elapsed() < DRAW_INTERVAL {
+            return false;
+        }
+        self.drawn_at = Instant::now();
+        true
     }
 }
 
-fn bar(length: u64, template: &str) -> ProgressBar {
-    let target = ProgressDrawTarget::stderr_with_hz(DRAWN_PER_SECOND);
-    let bar = ProgressBar::with_draw_target(Some(length), target);
-    let style = ProgressStyle::with_template(template).expect("the template is well formed");
-    bar.set_style(style);
-    bar.reset_elapsed();
-    bar
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.inner.finish_and_clear();
+    }
 }

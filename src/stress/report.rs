@@ -182,7 +182,8 @@ impl fmt::Display for Step {
                 write!(f, " {micros:.3} µs a delivery")?;
             }
             write!(f, "; memory")?;
-            if let Some(bytes) = self.bytes_per_connection() {
+            // None for what it had from an earlier test.
+            if let Some(bytes @ 1..) = self.bytes_per_connection() {
                 write!(f, " {bytes} B a connection,")?;
             }
             writeln!(f, " {} resident", HumanBytes(cost.memory.resident_bytes))?;
@@ -244,7 +245,7 @@ impl Flaws {
 
 impl fmt::Display for Flaws {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the server at {} did not do it all", self.server)?;
+        write!(f, "the server at {} fell short", self.server)?;
         let mut flaw = |count: u64, what: &str, why: Option<&str>| match (count, why) {
             (0, _) => Ok(()),
             (_, None) => write!(f, "; {}{what}", HumanCount(count)),
@@ -298,8 +299,8 @@ impl fmt::Display for Row<'_> {
             None => write!(f, "  {:>12}", "-")?,
         }
         match step.bytes_per_connection() {
-            Some(bytes) => write!(f, "  {bytes:>11} B"),
-            None => write!(f, "  {:>13}", "-"),
+            Some(bytes @ 1..) => write!(f, "  {bytes:>11} B"),
+            _ => write!(f, "  {:>13}", "-"),
         }
     }
 }
