@@ -3,20 +3,22 @@
 //! least loop that can do it.
 //!
 //! `cargo bench --bench connections` goes from 100 connections to as many as this
-//! process may have, prints a table, and writes it and a chart into `target/bench`.
+//! process may have, prints a table, and writes it and a chart into the build's
+//! folder `bench`.
 //! Every delivery is checked.
 
 mod support;
 
-use std::fs;
 use std::io;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Duration;
 
 use chat::machine::raise_descriptor_limit;
 use chat::stress::pace::Pace;
-use chat::stress::run::End;
+use chat::stress::round::End;
 use clap::Parser;
+use indicatif::HumanCount;
 
 use support::chart::{self, Lines};
 use support::floor;
@@ -24,7 +26,7 @@ use support::machine::{self, Cores};
 use support::options::Options;
 use support::subject::Subject;
 use support::table::{bytes, markdown, micros};
-use support::trial::{Trial, Workload, median, trial};
+use support::trial::{LINE_BYTES, Trial, Workload, median, trial};
 
 /// Descriptors kept for everything that is not a connection.
 const SPARE_DESCRIPTORS: usize = 100;
@@ -44,16 +46,14 @@ const SMOKE_TALK: Duration = Duration::from_millis(50);
 
 fn main() -> io::Result<()> {
     floor::be_it_if_asked()?;
-    let mut options = Options::parse();
+    let options = Options::parse();
     let most = raise_descriptor_limit()?.saturating_sub(SPARE_DESCRIPTORS);
     let cores = Cores::divide()?;
     let (mut counts, idle, talk) = match options.smoke {
         true => (SMOKE_COUNTS.to_vec(), SMOKE_IDLE, SMOKE_TALK),
         false => (COUNTS.to_vec(), IDLE, TALK),
     };
-    if options.smoke {
-        options.repeat = 1;
-    } else {
+    if !options.smoke {
         counts.push(MOST_CONNECTIONS.min(most));
     }
     counts.retain(|&count| count <= most);
@@ -62,7 +62,7 @@ fn main() -> io::Result<()> {
     let mut measured = Vec::new();
     for count in counts {
         let mut trials = [Vec::new(), Vec::new()];
-        for _ in 0..options.repeat {
+        for _ in 0..options.repeat() {
             for (subject, trials) in subjects.iter().zip(&mut trials) {
                 trials.push(measure(subject, count, idle, talk, cores)?);
             }
@@ -70,11 +70,13 @@ fn main() -> io::Result<()> {
         eprintln!("measured: {count} connections");
         measured.push((count, trials));
     }
-    let report = report(&measured, idle, options.repeat);
-    print!("{report}");
-    fs::create_dir_all(&options.out)?;
-    fs::write(options.out.join("connections.md"), report)?;
-    draw(&options, &subjects, &measured)
+    let what = format!(
+        "One line after the other to all connections, in lines of {LINE_BYTES} bytes; memory is \
+         the server's own (anonymous)"
+    );
+    let heading = options.heading(&what, &machine::describe());
+    let chart = options.publish("connections", &(heading + &report(&measured, idle)))?;
+    draw(&chart, &subjects, &measured)
 }
 
 fn measure(
@@ -92,20 +94,13 @@ fn measure(
         end: End::After(talk),
         idle,
     };
-    let trial = trial(subject, &workload, cores)?;
-    if trial.flaws > 0 || trial.deliveries == 0 {
-        return Err(io::Error::other(format!(
-            "{} made {} deliveries, and {} went wrong",
-            subject.name, trial.deliveries, trial.flaws
-        )));
-    }
-    Ok(trial)
+    trial(subject, &workload, cores)
 }
 
 /// The trials of this server and of the floor, by the number of connections.
 type Measured = [(usize, [Vec<Trial>; 2])];
 
-fn report(measured: &Measured, idle: Duration, repeat: usize) -> String {
+fn report(measured: &Measured, idle: Duration) -> String {
     let heading = [
         "connections",
         "memory each",
@@ -120,7 +115,7 @@ fn report(measured: &Measured, idle: Duration, repeat: usize) -> String {
         .map(|(count, [own, floor])| {
             let idle_millis = median(own, |trial| trial.idle_millis).unwrap_or_default();
             vec![
-                count.to_string(),
+                HumanCount(*count as u64).to_string(),
                 bytes(median(own, |trial| trial.bytes_each)),
                 micros(median(own, |trial| trial.accept_micros)),
                 micros(median(floor, |trial| trial.accept_micros)),
@@ -130,15 +125,10 @@ fn report(measured: &Measured, idle: Duration, repeat: usize) -> String {
             ]
         })
         .collect();
-    format!(
-        "One line after the other to all connections, in lines of 64 bytes; medians of \
-         {repeat} interleaved trials.\n{}.\n\n{}",
-        machine::describe(),
-        markdown(&heading.map(str::to_owned), &rows)
-    )
+    markdown(&heading.map(str::to_owned), &rows)
 }
 
-fn draw(options: &Options, subjects: &[Subject; 2], measured: &Measured) -> io::Result<()> {
+fn draw(path: &Path, subjects: &[Subject; 2], measured: &Measured) -> io::Result<()> {
     let panel = |title: &str, figure: fn(&Trial) -> f64| Lines {
         title: title.to_owned(),
         lines: subjects
@@ -161,5 +151,5 @@ fn draw(options: &Options, subjects: &[Subject; 2], measured: &Measured) -> io::
             trial.delivery_micros
         }),
     ];
-    chart::lines(&options.out.join("connections.svg"), &panels)
+    chart::lines(path, &panels)
 }

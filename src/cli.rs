@@ -1,19 +1,15 @@
 //! The command line: clap's arguments in, typed configuration out.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
-use std::path::PathBuf;
-use std::time::Duration;
+#[cfg(feature = "stress")]
+mod stress;
 
-use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use clap::{ArgAction, Args, Parser, Subcommand};
 use log::LevelFilter;
 
 use crate::room::Limits;
-use crate::stress::pace::Pace;
-use crate::stress::payload::MIN_SIZE_BYTES;
-use crate::stress::run::End;
-use crate::{client, server, stress};
+use crate::{client, server};
 
 /// A chat room over TCP: a server for any box on a LAN, and a client for any shell
 #[derive(Debug, Parser)]
@@ -33,7 +29,8 @@ pub struct Cli {
 enum Command {
     Server(ServerArgs),
     Client(ClientArgs),
-    Stress(StressArgs),
+    #[cfg(feature = "stress")]
+    Stress(stress::StressArgs),
 }
 
 /// Run a room
@@ -87,91 +84,6 @@ struct ClientArgs {
     port: u16,
 }
 
-/// Learn what a room can hold
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  chat stress 192.168.1.5 8081 --clients 1000
-      a thousand clients, one of whom talks; each line waits for the one before
-  chat stress 127.0.0.1 8081 -c 1000 -t 4 --in-flight 50 --pid $(pgrep -f 'chat server')
-      four who talk as fast as they are heard, and what that costs the server here
-  chat stress 192.168.1.5 8081 --clients 10000 --ramp --rate 2
-      more and more clients, until the box can take no more
-  chat stress 192.168.1.5 8081 --rate 10 --duration 60 --plot delays.svg
-      ten lines a second for a minute, and a picture of how long they took
-
-Every line that is heard is checked: each client must hear each line of the others
-once and in order. If one does not, or is refused or dropped, the exit code is not 0.
-Ctrl-C ends the talking early. What others say in the room meanwhile does no harm.")]
-struct StressArgs {
-    /// The server's IP address
-    #[arg(value_name = "IP", value_parser = parse_ip)]
-    ip: IpAddr,
-
-    /// The server's port
-    #[arg(value_name = "PORT", value_parser = parse_port_to_connect)]
-    port: u16,
-
-    /// How many clients join
-    #[arg(short, long, value_name = "N", default_value_t = 100)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    clients: u32,
-
-    /// How many of them talk; all of them listen
-    #[arg(short, long, value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    talkers: u32,
-
-    /// The length of a line, its end counted
-    #[arg(short, long, value_name = "BYTES", default_value_t = 64)]
-    #[arg(value_parser = clap::value_parser!(u32).range(MIN_LINE_BYTES..=1_048_576))]
-    size: u32,
-
-    /// Lines that each talker says in a second; 0: as fast as they are delivered
-    #[arg(short, long, value_name = "LINES/S", default_value_t = 0.0, value_parser = parse_rate)]
-    #[arg(allow_negative_numbers = true)]
-    rate: f64,
-
-    /// With --rate 0: lines of each talker that may be on their way at a time
-    #[arg(
-        short,
-        long,
-        value_name = "N",
-        default_value = "1",
-        conflicts_with = "rate"
-    )]
-    in_flight: NonZeroU32,
-
-    /// Lines that each talker says; without this, the time decides
-    #[arg(short, long, value_name = "N", conflicts_with = "duration")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    lines: Option<u32>,
-
-    /// For how long they talk
-    #[arg(short, long, value_name = "SECONDS", default_value_t = 10)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    duration: u32,
-
-    /// Begin with 100 clients and go on to --clients in steps: 200, 500, 1000...
-    #[arg(long)]
-    ramp: bool,
-
-    /// The number of the server's process, if it runs on this machine: also tell what
-    /// it takes of CPU and memory
-    #[arg(short, long, value_name = "PID")]
-    pid: Option<u32>,
-
-    /// Print the result as JSON, for programs
-    #[arg(long)]
-    json: bool,
-
-    /// Draw how long the lines took, as an SVG file
-    #[arg(long, value_name = "FILE.SVG")]
-    plot: Option<PathBuf>,
-}
-
-/// [`MIN_SIZE_BYTES`] as clap wants it.
-const MIN_LINE_BYTES: i64 = MIN_SIZE_BYTES as i64;
-
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failure, 2 wrong usage, 3 cannot connect,
 4 the server closed the connection or it was lost, 5 the room is full";
 
@@ -183,26 +95,15 @@ pub enum Task {
     /// Join a room.
     Client(client::Config),
     /// Load a room and see.
-    Stress(stress::Config),
+    #[cfg(feature = "stress")]
+    Stress(crate::stress::Config),
 }
 
 impl Cli {
     /// Reads the command line. Ends the program when it is wrong, or asks for
     /// help.
     pub fn from_command_line() -> Self {
-        let cli = Self::parse();
-        if let Command::Stress(StressArgs {
-            talkers, clients, ..
-        }) = cli.command
-            && talkers > clients
-        {
-            let message = format!(
-                "{talkers} talkers cannot be among {clients} clients: raise --clients, or lower --talkers"
-            );
-            let mut command = Self::command();
-            command.error(ErrorKind::ValueValidation, message).exit();
-        }
-        cli
+        Self::parse()
     }
 
     /// The least important messages that are logged.
@@ -230,24 +131,8 @@ impl Cli {
                 host: args.host,
                 port: args.port,
             }),
-            Command::Stress(args) => Task::Stress(stress::Config {
-                server: SocketAddr::new(args.ip, args.port),
-                clients: args.clients as usize,
-                talkers: args.talkers as usize,
-                size_bytes: args.size as usize,
-                pace: match args.rate > 0.0 {
-                    true => Pace::PerSecond(args.rate),
-                    false => Pace::InFlight(args.in_flight),
-                },
-                end: match args.lines {
-                    Some(lines) => End::Lines(lines),
-                    None => End::After(Duration::from_secs(args.duration.into())),
-                },
-                ramp: args.ramp,
-                pid: args.pid,
-                json: args.json,
-                plot: args.plot,
-            }),
+            #[cfg(feature = "stress")]
+            Command::Stress(args) => Task::Stress(args.into_config()),
         }
     }
 }
@@ -288,17 +173,12 @@ fn parse_port_to_connect(text: &str) -> Result<u16, &'static str> {
     }
 }
 
-fn parse_rate(text: &str) -> Result<f64, &'static str> {
-    match text.parse() {
-        Ok(rate) if (0.0..=1e6).contains(&rate) => Ok(rate),
-        _ => Err("a rate is a number from 0 to 1000000"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
-    use crate::error::Exit;
+    use crate::exit::Exit;
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -1,41 +1,17 @@
-//! What can go wrong for the person who started the program, and the exit codes.
+//! What can go wrong for the person who started the program.
 //!
 //! Each message says what happened, to what, and what to do about it.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::ExitCode;
 
 use rustix::io::Errno;
 
+use crate::exit::Exit;
 use crate::machine::is_link_local_v6;
-use crate::stress::report::Flaws;
-
-/// How the program ends, as other programs see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// All was done.
-    Success = 0,
-    /// Something went wrong that has no code of its own.
-    Failure = 1,
-    /// The command line was wrong. clap uses the same code.
-    Usage = 2,
-    /// The client reached no server.
-    CannotConnect = 3,
-    /// The server went away before the client was done.
-    ConnectionLost = 4,
-    /// The room did not take the client in.
-    Refused = 5,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
+#[cfg(feature = "stress")]
+use crate::stress::error::StressError;
 
 /// An error that ends the program.
 #[derive(Debug)]
@@ -87,56 +63,23 @@ pub enum Error {
     ReadInput(io::Error),
     /// Standard output cannot be written.
     WriteOutput(io::Error),
-    /// A stress test needs more descriptors than this process may have.
-    TooFewDescriptors {
-        /// How many it needs.
-        needed: usize,
-        /// How many it may have.
-        limit: usize,
-    },
-    /// The books of a stress test would outgrow the memory.
-    TooManyTalkers {
-        /// How many were to talk.
-        talkers: usize,
-        /// To how many.
-        clients: usize,
-        /// How many can, with as many clients.
-        most: usize,
-    },
-    /// What a server's process costs cannot be told.
-    WatchProcess {
-        /// Its number.
-        pid: u32,
-        /// Why not.
-        source: io::Error,
-    },
-    /// A picture could not be written.
-    WritePlot {
-        /// Where to.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
-    /// A stress test has found that not all is well.
-    Flawed(Box<Flaws>),
+    /// A stress test did not go well.
+    #[cfg(feature = "stress")]
+    Stress(StressError),
 }
 
 impl Error {
     /// With which code the program ends.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Listen { .. }
-            | Self::Poll(_)
-            | Self::ReadInput(_)
-            | Self::WriteOutput(_)
-            | Self::TooFewDescriptors { .. }
-            | Self::WatchProcess { .. }
-            | Self::WritePlot { .. } => Exit::Failure,
-            Self::TooManyTalkers { .. } => Exit::Usage,
-            Self::Flawed(flaws) => flaws.exit(),
+            Self::Listen { .. } | Self::Poll(_) | Self::ReadInput(_) | Self::WriteOutput(_) => {
+                Exit::Failure
+            }
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
             Self::ConnectionLost { .. } => Exit::ConnectionLost,
             Self::Refused { .. } => Exit::Refused,
+            #[cfg(feature = "stress")]
+            Self::Stress(error) => error.exit(),
         }
     }
 }
@@ -187,36 +130,8 @@ impl fmt::Display for Error {
             Self::WriteOutput(source) => {
                 write!(f, "cannot write to standard output: {}", plain(source))
             }
-            Self::TooFewDescriptors { needed, limit } => write!(
-                f,
-                "this takes {needed} open files, and a process may have {limit} here \
-                 (raise the limit, as root: ulimit -n {needed}; or run several with fewer clients \
-                 side by side)"
-            ),
-            Self::TooManyTalkers {
-                talkers,
-                clients,
-                most,
-            } => write!(
-                f,
-                "cannot keep the books of {talkers} talkers and {clients} clients: {most} talkers \
-                 are the most for so many clients"
-            ),
-            Self::WatchProcess { pid, source } => {
-                write!(f, "cannot watch the process {pid}: {}", plain(source))?;
-                match source.kind() {
-                    io::ErrorKind::PermissionDenied => {
-                        f.write_str(" (run this as root, or as who started the server)")
-                    }
-                    _ => f.write_str(
-                        " (find the server's number on this machine: pgrep -f 'chat server')",
-                    ),
-                }
-            }
-            Self::WritePlot { path, reason } => {
-                write!(f, "cannot draw into {}: {reason}", path.display())
-            }
-            Self::Flawed(flaws) => flaws.fmt(f),
+            #[cfg(feature = "stress")]
+            Self::Stress(error) => error.fmt(f),
         }
     }
 }

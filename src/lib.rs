@@ -13,9 +13,9 @@
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
 //!   it, [`console`] shows it.
 //! - The client: [`client`].
-//! - The load harness: [`stress`].
-//! - The program: [`cli`], [`error`], [`interrupt`], [`logging`], [`machine`],
-//!   [`standard_io`].
+//! - The load harness: `stress`, behind the feature of that name.
+//! - The program: [`cli`], [`error`], [`exit`], [`interrupt`], [`logging`],
+//!   [`machine`], [`process`], [`socket`], [`standard_io`].
 
 pub mod cli;
 pub mod client;
@@ -23,15 +23,19 @@ pub mod close;
 pub mod connection;
 pub mod console;
 pub mod error;
+pub mod exit;
 pub mod http;
 pub mod interrupt;
 pub mod line;
 pub mod logging;
 pub mod machine;
+pub mod process;
 pub mod reactor;
 pub mod room;
 pub mod server;
+pub mod socket;
 pub mod standard_io;
+#[cfg(feature = "stress")]
 pub mod stress;
 pub mod telnet;
 pub mod text;

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use chat::cli::{Cli, Task};
-use chat::error::Exit;
-use chat::{client, server, stress};
+use chat::exit::Exit;
+use chat::{client, server};
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
@@ -13,7 +13,8 @@ fn main() -> ExitCode {
     let result = match cli.into_task() {
         Task::Server(config) => server::run(&config),
         Task::Client(config) => client::run(&config),
-        Task::Stress(config) => stress::run(&config),
+        #[cfg(feature = "stress")]
+        Task::Stress(config) => chat::stress::run(&config),
     };
     match result {
         Ok(()) => Exit::Success.into(),

@@ -1,48 +1,54 @@
-//! The load harness: fills a room with connections, has some of them talk, checks
-//! that everybody hears every line once and in order, and says what that took.
+//! The load harness: fills a room with clients, has some of them talk, checks that
+//! everybody hears every line once and in order, and says what that took.
 //!
-//! One thread and one poll, like the server. [`run()`] is the command `chat stress`;
-//! the benches use the parts: a [`crowd`] of connections that speak some
-//! [`protocol`], a [`mod@run`] of a load over it, and what a [`process`] costs.
-//! Decisions are pure: [`pace`] says when a line is due, [`payload`] what it says,
-//! [`ledger`] who has heard it, [`delays`] how long that took.
+//! One thread and one poll, like the server. [`run`] is the command `chat stress`;
+//! the benches take its [`step`]s with a [`crowd`] that speaks another [`protocol`].
+//! Decisions are pure: [`round`] says who talks when, with [`pace`] and [`payload`],
+//! and finds by its [`ledger`] what went wrong; [`delays`] are how long it took.
 
+pub mod client;
 pub mod crowd;
 pub mod delays;
+pub mod error;
+pub mod flaw;
 pub mod ledger;
 pub mod pace;
-pub mod participant;
 pub mod payload;
 pub mod plot;
-pub mod process;
 pub mod progress;
 pub mod protocol;
 pub mod report;
-pub mod run;
+pub mod round;
 pub mod source_address;
+pub mod step;
 
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 
 use self::crowd::{Arrivals, Crowd};
+use self::error::StressError;
 use self::ledger::Ledger;
 use self::pace::Pace;
-use self::process::{Memory, Process};
+use self::payload::MAX_TALKERS;
+use self::progress::Bars;
 use self::protocol::Protocol;
-use self::report::{Cost, Flaws, ROW_HEADING, Row, Step};
-use self::run::{End, Load};
+use self::report::{Summary, Table};
+use self::round::{End, Load};
+use self::step::{Plan, Step, Watch};
 use crate::error::Error;
 use crate::machine::raise_descriptor_limit;
+use crate::process::Process;
 
 /// Descriptors for everything that is not a connection.
 const SPARE_DESCRIPTORS: usize = 32;
 
-/// The most memory that the books of a run may take.
+/// The most memory that the books of a round may take from the start.
 const MAX_LEDGER_BYTES: usize = 1024 * 1024 * 1024;
 
 /// The number of clients in the first step of a ramp.
@@ -51,9 +57,11 @@ const FIRST_RAMP_STEP: usize = 100;
 /// What a stress test is to be like.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The server.
-    pub server: SocketAddr,
-    /// How many connections to make.
+    /// The server's name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How many clients join.
     pub clients: usize,
     /// How many of them talk.
     pub talkers: usize,
@@ -78,154 +86,172 @@ pub struct Config {
 /// # Errors
 ///
 /// When it cannot be run at all, and when not every line reached every reader once
-/// and in order, or a connection was refused, failed or was dropped.
+/// and in order, or a client was refused, failed to connect or was dropped.
 pub fn run(config: &Config) -> Result<(), Error> {
-    check_limits(config)?;
-    let watch = config.pid.map(Watch::new).transpose()?;
-    let mut crowd = Crowd::new(
-        config.server,
-        Protocol::chat(),
-        config.talkers,
-        config.size_bytes,
-    )
-    .map_err(Error::Poll)?;
-    crowd.catch_interrupts().map_err(Error::Poll)?;
-    let counts = match config.ramp {
-        true => ramp(config.talkers, config.clients),
-        false => vec![config.clients],
-    };
-    if config.ramp && !config.json {
-        print(format_args!("{ROW_HEADING}"))?;
-    }
-    let mut steps = Vec::new();
-    for count in counts {
-        let step = take_step(config, watch.as_ref(), &mut crowd, count)?;
-        if config.ramp && !config.json {
-            print(format_args!("{}", Row(&step)))?;
-        }
-        let goes_on = step.is_flawless() && !crowd.is_interrupted();
-        steps.push(step);
-        if !goes_on {
-            break;
-        }
-    }
-    report(config, &steps)
+    Test::prepare(config)?.run()
 }
 
-/// Makes connections until there are `count`, and runs the load over them.
-fn take_step(
-    config: &Config,
-    watch: Option<&Watch>,
-    crowd: &mut Crowd,
-    count: usize,
-) -> Result<Step, Error> {
-    let cpu = || watch.map(Watch::cpu).transpose();
-    let asked = count - crowd.begun();
-    let cpu_at_first = cpu()?;
-    let began = Instant::now();
-    let mut bar = progress::connecting(count);
-    let arrivals = crowd
-        .grow_to(count, &mut |now_in| bar.connected(now_in))
-        .map_err(Error::Poll)?;
-    drop(bar);
-    let connect_time = began.elapsed();
-    if crowd.is_empty() {
-        return Err(nobody_is_in(config.server, arrivals));
-    }
-
-    let cpu_when_in = cpu()?;
-    let memory = watch.map(Watch::memory).transpose()?;
-    let load = Load {
-        pace: config.pace,
-        size_bytes: config.size_bytes,
-        end: config.end,
-        run: RandomState::new().build_hasher().finish() as u32,
-    };
-    let mut bar = progress::talking(config.end, config.talkers);
-    let outcome =
-        run::run(crowd, &load, &mut |now| bar.talked(config.end, now)).map_err(Error::Poll)?;
-    drop(bar);
-    let cost = match (watch, memory, cpu_at_first, cpu_when_in, cpu()?) {
-        (Some(watch), Some(memory), Some(at_first), Some(when_in), Some(at_last)) => Some(Cost {
-            connect_cpu: when_in.saturating_sub(at_first),
-            run_cpu: at_last.saturating_sub(when_in),
-            memory_before: watch.memory_before,
-            memory,
-        }),
-        _ => None,
-    };
-    Ok(Step {
-        asked,
-        arrivals,
-        connect_time,
-        size_bytes: config.size_bytes,
-        delays: outcome.delays.total(),
-        outcome,
-        cost,
-    })
+/// A stress test about to run.
+struct Test<'a> {
+    config: &'a Config,
+    server: SocketAddr,
+    crowd: Crowd,
+    watch: Option<Watch>,
+    /// Opened before anything is begun, so that no long test ends without it.
+    plot: Option<(&'a Path, File)>,
 }
 
-/// Why nobody was let in.
-fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
-    if let Some(words) = arrivals.refusal {
-        return Error::Refused {
-            server,
-            words: Some(words),
+impl<'a> Test<'a> {
+    fn prepare(config: &'a Config) -> Result<Self, Error> {
+        check_limits(config).map_err(Error::Stress)?;
+        let server = resolve(&config.host, config.port)?;
+        let watch = match config.pid {
+            None => None,
+            Some(pid) => Some(
+                Watch::new(Process::new(pid))
+                    .map_err(|source| Error::Stress(StressError::Watch { pid, source }))?,
+            ),
         };
+        let plot = match &config.plot {
+            None => None,
+            Some(path) => match File::create(path) {
+                Ok(file) => Some((path.as_path(), file)),
+                Err(e) => return Err(write_plot_error(path, e)),
+            },
+        };
+        let mut crowd = Crowd::new(server, Protocol::chat(), config.talkers, config.size_bytes)
+            .map_err(Error::Poll)?;
+        crowd.catch_interrupts().map_err(Error::Poll)?;
+        Ok(Self {
+            config,
+            server,
+            crowd,
+            watch,
+            plot,
+        })
     }
-    let failure = arrivals.failure;
-    let failure = failure.unwrap_or_else(|| io::ErrorKind::Interrupted.into());
-    Error::Connect {
-        host: server.ip().to_string(),
-        port: server.port(),
-        attempts: vec![(server, failure)],
-    }
-}
 
-/// Prints what the steps showed, and finds whether all went well.
-fn report(config: &Config, steps: &[Step]) -> Result<(), Error> {
-    if config.json {
-        let steps: Vec<_> = steps.iter().map(Step::to_json).collect();
-        let report = json!({ "server": config.server.to_string(), "steps": steps });
-        print(format_args!("{report:#}"))?;
-    } else if let ([only], false) = (steps, config.ramp) {
-        print(format_args!("{}", only.to_string().trim_end()))?;
-    }
-    if let (Some(path), Some(last)) = (&config.plot, steps.last()) {
-        let outcome = &last.outcome;
-        let title = format!(
-            "{}: {} clients, {} talking, lines of {} bytes",
-            config.server, outcome.clients, outcome.talkers, config.size_bytes
-        );
-        plot::draw(path, &title, &outcome.delays).map_err(|reason| Error::WritePlot {
-            path: path.clone(),
-            reason,
-        })?;
-    }
-    match steps.last() {
-        Some(last) if !last.is_flawless() => {
-            Err(Error::Flawed(Box::new(Flaws::of(config.server, last))))
+    fn run(mut self) -> Result<(), Error> {
+        let config = self.config;
+        let table = Table {
+            has_costs: self.watch.is_some(),
+        };
+        let prints_rows = config.ramp && !config.json;
+        let counts = match config.ramp {
+            true => ramp(config.talkers, config.clients),
+            false => vec![config.clients],
+        };
+        if prints_rows {
+            print(&table.heading())?;
         }
-        _ => Ok(()),
+        let mut steps = Vec::new();
+        for clients in counts {
+            let (load, step) = self.take_step(clients)?;
+            if prints_rows {
+                print(&table.row(&step))?;
+            }
+            let goes_on = step.flaws().is_empty() && !step.was_interrupted;
+            steps.push((load, step));
+            if !goes_on {
+                break;
+            }
+        }
+        self.report(&steps)
+    }
+
+    fn take_step(&mut self, clients: usize) -> Result<(Load, Step), Error> {
+        let config = self.config;
+        let load = Load {
+            pace: config.pace,
+            size_bytes: config.size_bytes,
+            end: config.end,
+            round: RandomState::new().build_hasher().finish() as u32,
+        };
+        let plan = Plan {
+            clients,
+            idle: Duration::ZERO,
+            load,
+        };
+        let mut bars = Bars::new(clients, config.talkers, config.end);
+        let step = Step::take(&mut self.crowd, &plan, self.watch.as_ref(), &mut bars)
+            .map_err(Error::Poll)?;
+        match step.outcome.clients {
+            0 => Err(nobody_is_in(self.server, step.arrivals)),
+            _ => Ok((load, step)),
+        }
+    }
+
+    /// Prints what the steps showed, and finds whether all went well.
+    fn report(self, steps: &[(Load, Step)]) -> Result<(), Error> {
+        let config = self.config;
+        if config.json {
+            let steps: Vec<_> = steps
+                .iter()
+                .map(|(load, s)| report::json(load, s))
+                .collect();
+            let address = self.server.to_string();
+            print(&format!(
+                "{:#}",
+                json!({ "server": address, "steps": steps })
+            ))?;
+        } else if let ([(load, step)], false) = (steps, config.ramp) {
+            print(Summary { load, step }.to_string().trim_end())?;
+        }
+        let Some((_, last)) = steps.last() else {
+            return Ok(());
+        };
+        if let Some((path, mut file)) = self.plot {
+            let title = format!(
+                "chat stress {}: {} clients, {} talking, lines of {} bytes",
+                self.server, last.outcome.clients, last.outcome.talkers, config.size_bytes
+            );
+            file.write_all(plot::draw(&title, &last.outcome.delays).as_bytes())
+                .map_err(|e| write_plot_error(path, e))?;
+        }
+        let flaws = last.flaws();
+        match flaws.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Stress(StressError::Flawed {
+                server: self.server,
+                flaws,
+            })),
+        }
     }
 }
 
 /// Whether what is asked for can be had on this machine at all.
-fn check_limits(config: &Config) -> Result<(), Error> {
+fn check_limits(config: &Config) -> Result<(), StressError> {
     let needed = config.clients + SPARE_DESCRIPTORS;
+    // As it was, if it cannot be raised: then a connection will say so.
     let limit = raise_descriptor_limit().unwrap_or(usize::MAX);
     if needed > limit {
-        return Err(Error::TooFewDescriptors { needed, limit });
+        return Err(StressError::TooFewDescriptors { needed, limit });
     }
-    let ledger_bytes = Ledger::size_bytes(config.clients, config.talkers);
-    if ledger_bytes > MAX_LEDGER_BYTES {
-        return Err(Error::TooManyTalkers {
+    let most = (MAX_LEDGER_BYTES / Ledger::size_bytes(config.clients, 1))
+        .min(config.clients)
+        .min(MAX_TALKERS);
+    if config.talkers > most {
+        return Err(StressError::TooManyTalkers {
             talkers: config.talkers,
             clients: config.clients,
-            most: MAX_LEDGER_BYTES / Ledger::size_bytes(config.clients, 1),
+            most,
         });
     }
     Ok(())
+}
+
+/// The address of `host`, the first if there are several.
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
+    let resolved = (host, port).to_socket_addrs().and_then(|mut addresses| {
+        addresses
+            .next()
+            .ok_or_else(|| io::Error::other("it has no address"))
+    });
+    resolved.map_err(|source| Error::Resolve {
+        host: host.to_owned(),
+        port,
+        source,
+    })
 }
 
 /// The numbers of clients in the steps of a ramp: 100, 200, 500, 1,000 and so on,
@@ -241,47 +267,36 @@ fn ramp(talkers: usize, clients: usize) -> Vec<usize> {
     steps
 }
 
-/// Prints a line to standard output. Whoever closes it early (`| head`) has seen
-/// enough.
-fn print(line: std::fmt::Arguments<'_>) -> Result<(), Error> {
-    match writeln!(io::stdout(), "{line}") {
+/// Why nobody was let in.
+fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
+    match (arrivals.refusal, arrivals.failure) {
+        (Some(words), _) => Error::Refused {
+            server,
+            words: Some(words),
+        },
+        (None, Some(failure)) => Error::Connect {
+            host: server.ip().to_string(),
+            port: server.port(),
+            attempts: vec![(server, failure)],
+        },
+        (None, None) => Error::Stress(StressError::Interrupted),
+    }
+}
+
+fn write_plot_error(path: &Path, source: io::Error) -> Error {
+    Error::Stress(StressError::WritePlot {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Prints `text` and a line end to standard output. Whoever closes it early
+/// (`| head`) has seen enough.
+fn print(text: &str) -> Result<(), Error> {
+    match writeln!(io::stdout(), "{text}") {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::WriteOutput(e)),
         _ => Ok(()),
     }
-}
-
-/// The server's process, looked at from outside.
-struct Watch {
-    pid: u32,
-    process: Process,
-    memory_before: Memory,
-}
-
-impl Watch {
-    fn new(pid: u32) -> Result<Self, Error> {
-        let process = Process::new(pid);
-        process.cpu().map_err(|source| watch_error(pid, source))?;
-        let memory_before = process
-            .memory()
-            .map_err(|source| watch_error(pid, source))?;
-        Ok(Self {
-            pid,
-            process,
-            memory_before,
-        })
-    }
-
-    fn cpu(&self) -> Result<Duration, Error> {
-        self.process.cpu().map_err(|e| watch_error(self.pid, e))
-    }
-
-    fn memory(&self) -> Result<Memory, Error> {
-        self.process.memory().map_err(|e| watch_error(self.pid, e))
-    }
-}
-
-fn watch_error(pid: u32, source: io::Error) -> Error {
-    Error::WatchProcess { pid, source }
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::io::{Errno, read, write};
+use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, accept, bind, getsockname, ipproto, listen,
-    socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, accept, bind, getsockname,
+    ipproto, listen, recv, send, socket_with, sockopt,
 };
 
 /// The argument that makes a bench be the floor instead.
@@ -89,8 +89,8 @@ impl Floor {
                 let Some(client) = &self.clients[number] else {
                     continue;
                 };
-                match read(client, spare_capacity(&mut text)) {
-                    Ok(0) | Err(_) => self.clients[number] = None,
+                match recv(client, spare_capacity(&mut text), RecvFlags::empty()) {
+                    Ok((_, 0)) | Err(_) => self.clients[number] = None,
                     Ok(_) if joins => {}
                     Ok(_) => {
                         self.write_all(&text, Some(number));
@@ -111,7 +111,7 @@ impl Floor {
                 Err(e) => return Err(e.into()),
             };
             watch(&self.epoll, &client)?;
-            let _ = write(&client, WELCOME);
+            let _ = send(&client, WELCOME, SendFlags::NOSIGNAL);
             let number = client.as_raw_fd() as usize;
             if number >= self.clients.len() {
                 self.clients.resize_with(number + 1, || None);
@@ -128,8 +128,9 @@ impl Floor {
             if let Some(client) = client
                 && Some(number) != except
             {
-                // Short only if the connection broke: the socket blocks.
-                let _ = write(client, text);
+                // Short only if the connection broke: the socket blocks. And send(2) is a
+                // tenth cheaper than write(2).
+                let _ = send(client, text, SendFlags::NOSIGNAL);
             }
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Lines carry the same payload everywhere, its LF included. A publish-and-subscribe
 //! server does not send who publishes what others do, unless it subscribes as well,
-//! so talkers and listeners are different connections there.
+//! so talkers and readers are different clients there.
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,42 +12,49 @@ use std::process::Command;
 
 use chat::stress::protocol::{Handshake, Protocol};
 
-use super::subject::{Start, Subject};
+use super::subject::{Kind, Start, Subject};
 use super::trial::LINE_BYTES;
 
 /// All peers that are installed.
 pub(crate) fn installed() -> Vec<Subject> {
     let all = [
-        ("redis-server", redis as fn(usize) -> Subject),
+        ("redis-server", redis as fn() -> Subject),
         ("nats-server", nats),
         ("mosquitto", mosquitto),
         ("ncat", ncat),
         ("python3", thread_per_client),
     ];
     all.into_iter()
-        .filter(|(program, _)| find(program).is_some())
-        .map(|(_, subject)| subject(LINE_BYTES))
+        .filter(|(program, _)| {
+            let is_installed = is_installed(program);
+            if !is_installed {
+                eprintln!("left out: {program} is not installed");
+            }
+            is_installed
+        })
+        .map(|(_, subject)| subject())
         .collect()
 }
 
 /// The one room, channel, subject or topic.
 const ROOM: &str = "room";
 
-fn redis(line_bytes: usize) -> Subject {
+fn redis() -> Subject {
     let subscribe = command(&["SUBSCRIBE", ROOM]);
     let publish = command(&["PUBLISH", ROOM, ""]);
     // The last, empty argument stands for the line.
     let before = publish.strip_suffix(b"$0\r\n\r\n").expect("it ends so");
     Subject {
+        kind: Kind::Peer,
         name: "redis pub/sub",
         most_readers: usize::MAX,
         protocol: Protocol {
-            listener: Handshake {
+            reader: Handshake {
                 hello: subscribe,
                 awaited: b":1\r\n".to_vec(),
             },
             separate_talker: Some(Handshake::default()),
-            before: [before, format!("${line_bytes}\r\n").as_bytes()].concat(),
+            before: [before, format!("${LINE_BYTES}\r\n").as_bytes()].concat(),
             after: b"\r\n".to_vec(),
             ..Protocol::chat()
         },
@@ -71,18 +78,19 @@ fn command(words: &[&str]) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn nats(line_bytes: usize) -> Subject {
+fn nats() -> Subject {
     let hello = format!("CONNECT {{\"verbose\":false,\"echo\":false}}\r\nSUB {ROOM} 1\r\nPING\r\n");
     Subject {
+        kind: Kind::Peer,
         name: "nats",
         most_readers: usize::MAX,
         protocol: Protocol {
-            listener: Handshake {
+            reader: Handshake {
                 hello: hello.into_bytes(),
                 awaited: b"PONG\r\n".to_vec(),
             },
             separate_talker: None,
-            before: format!("PUB {ROOM} {line_bytes}\r\n").into_bytes(),
+            before: format!("PUB {ROOM} {LINE_BYTES}\r\n").into_bytes(),
             after: b"\r\n".to_vec(),
             ..Protocol::chat()
         },
@@ -94,18 +102,19 @@ fn nats(line_bytes: usize) -> Subject {
     }
 }
 
-fn mosquitto(line_bytes: usize) -> Subject {
+fn mosquitto() -> Subject {
     // MQTT 3.1.1: packets of a type, the length of the rest, and the rest.
     let connect = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00";
     let topic = [&[0, ROOM.len() as u8], ROOM.as_bytes()].concat();
     let subscribe = [b"\x82\x09\x00\x01", topic.as_slice(), b"\x00"].concat();
-    let publish_bytes = u8::try_from(topic.len() + line_bytes).expect("one byte of length");
+    let publish_bytes = u8::try_from(topic.len() + LINE_BYTES).expect("one byte of length");
     assert!(publish_bytes < 128);
     Subject {
+        kind: Kind::Peer,
         name: "mosquitto, QoS 0",
         most_readers: usize::MAX,
         protocol: Protocol {
-            listener: Handshake {
+            reader: Handshake {
                 hello: [connect.as_slice(), &subscribe].concat(),
                 // Granted, at QoS 0.
                 awaited: b"\x90\x03\x00\x01\x00".to_vec(),
@@ -132,13 +141,14 @@ fn mosquitto(line_bytes: usize) -> Subject {
     }
 }
 
-fn ncat(_line_bytes: usize) -> Subject {
+fn ncat() -> Subject {
     Subject {
+        kind: Kind::Peer,
         name: "ncat --chat",
         // It waits by select(2), which knows 1,024 descriptors.
         most_readers: 900,
         protocol: Protocol {
-            listener: Handshake {
+            reader: Handshake {
                 hello: Vec::new(),
                 awaited: b"already connected:".to_vec(),
             },
@@ -155,8 +165,9 @@ fn ncat(_line_bytes: usize) -> Subject {
     }
 }
 
-fn thread_per_client(_line_bytes: usize) -> Subject {
+fn thread_per_client() -> Subject {
     Subject {
+        kind: Kind::Peer,
         name: "a thread a client, Python",
         most_readers: 1_000,
         protocol: Protocol::chat(),
@@ -172,12 +183,9 @@ fn thread_per_client(_line_bytes: usize) -> Subject {
     }
 }
 
-fn find(program: &str) -> Option<PathBuf> {
-    // Where Debian puts servers is not on everybody's path.
+fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn scratch_file(name: &str) -> io::Result<(PathBuf, fs::File)> {

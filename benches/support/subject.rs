@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use chat::stress::process::Process;
+use chat::process::Process;
 use chat::stress::protocol::Protocol;
 
 use super::floor;
@@ -15,8 +15,22 @@ use super::machine::Cores;
 /// How long a server has to begin to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A kind of server.
+/// What a server is to the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// This project's.
+    Own,
+    /// The least that can broadcast.
+    Floor,
+    /// The same, and all that is read in one turn is written at once.
+    JoinedFloor,
+    /// Something that one might run instead.
+    Peer,
+}
+
+/// A server to be measured.
 pub(crate) struct Subject {
+    pub(crate) kind: Kind,
     pub(crate) name: &'static str,
     /// The most readers that it can have.
     pub(crate) most_readers: usize,
@@ -35,7 +49,7 @@ pub(crate) enum Start {
 impl Subject {
     /// This project's server.
     pub(crate) fn chat() -> Self {
-        Self::announced("chat", || {
+        Self::announced(Kind::Own, "chat", || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_chat"));
             command.args(["server", "127.0.0.1", "0", "--max-clients", "1000000"]);
             command
@@ -44,7 +58,7 @@ impl Subject {
 
     /// The least loop that can broadcast.
     pub(crate) fn floor() -> Self {
-        Self::announced("floor", || {
+        Self::announced(Kind::Floor, "floor", || {
             let mut command = this_program();
             command.arg(floor::FLAG);
             command
@@ -53,15 +67,16 @@ impl Subject {
 
     /// The same, and all that is read in one turn is written at once.
     pub(crate) fn joined_floor() -> Self {
-        Self::announced("floor, joined", || {
+        Self::announced(Kind::JoinedFloor, "floor, joined", || {
             let mut command = this_program();
             command.args([floor::FLAG, floor::JOINED]);
             command
         })
     }
 
-    fn announced(name: &'static str, command: fn() -> Command) -> Self {
+    fn announced(kind: Kind, name: &'static str, command: fn() -> Command) -> Self {
         Self {
+            kind,
             name,
             most_readers: usize::MAX,
             protocol: Protocol::chat(),

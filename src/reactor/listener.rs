@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use mio::net::{TcpListener, TcpStream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{self, sockopt};
 
 use super::event_loop::Accepted;
+use crate::socket::tcp_socket;
 
 /// Connections that the kernel completes and keeps until they are accepted. mio
 /// and the standard library fix it at 128, too few when a whole room comes at
@@ -29,15 +30,7 @@ impl Listener {
     ///
     /// Those of socket(2), bind(2) and listen(2).
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = net::socket_with(
-            match address {
-                SocketAddr::V4(_) => AddressFamily::INET,
-                SocketAddr::V6(_) => AddressFamily::INET6,
-            },
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            Some(ipproto::TCP),
-        )?;
+        let socket = tcp_socket(address)?;
         // A restart must not wait until the old connections have timed out.
         sockopt::set_socket_reuseaddr(&socket, true)?;
         // Accepted sockets inherit this on Linux: no call for each of them.

@@ -1,31 +1,36 @@
 //! Many connections to one server, from one thread and one poll.
 //!
 //! The crowd connects, comes in as its [`Protocol`] says, reads, and writes what it
-//! is given. What is said, and whether what is heard is right, is not its business:
-//! it hands over lines as they come.
+//! is given. What is said, and whether what is heard is right, is not its business.
+//!
+//! A turn of it follows the laws of the server's loop: the poll only marks who is
+//! ready, those are served within their budgets, and who is gone is removed last.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, socket_with, sockopt,
-};
+use rustix::net::{bind, connect, sockopt};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::register_conditional_default;
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
 
-use super::participant::{Event, Gone, Participant};
+use super::client::{Client, Departure, News, Served};
 use super::protocol::Protocol;
+use super::round::{Load, Outcome, Progress, Round};
 use super::source_address::source_address;
+use crate::socket::tcp_socket;
 
-/// How long the server has to let anybody in before the rest is given up.
-pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the server has to let somebody in before the rest is given up.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a server may add to a line.
 const MAX_PREFIX_BYTES: usize = 512;
@@ -46,30 +51,64 @@ pub struct Crowd {
     /// The first so many connections talk.
     talkers: usize,
     max_line_bytes: u32,
-    clients: Slab<Participant>,
+    clients: Slab<Client>,
+    /// Keys of those to be served. Invariant: those whose `is_listed` is set, each once.
+    ready: Vec<usize>,
     /// Connections begun, whatever became of them.
     begun: usize,
-    /// How many of the clients are not in yet.
+    /// How many of the clients are not in yet. Invariant: none outside
+    /// [`Crowd::grow_to`].
     pending: usize,
     arrivals: Arrivals,
+    departures: Departures,
     signals: Option<Signals>,
-    interrupted: bool,
+    interrupts: usize,
+    /// Whether a further one ends the process.
+    interrupts_kill: Arc<AtomicBool>,
     read_buffer: Box<[u8]>,
 }
 
-/// What became of the connections that were asked for.
+/// What became of connections that were asked for.
 #[derive(Debug, Default)]
 pub struct Arrivals {
+    /// How many were asked for.
+    pub asked: usize,
     /// Connected and let in.
     pub made: usize,
-    /// Connected, and sent away with words: the last of them.
+    /// Connected, and sent away with words.
     pub refused: usize,
-    /// The last words of the server to one that it refused.
+    /// The server's words to the last of those.
     pub refusal: Option<String>,
     /// Not connected, or not let in for no reason given.
     pub failed: usize,
     /// What the last of those failed of.
     pub failure: Option<io::Error>,
+    /// When the last was let in.
+    pub last_made_at: Option<Instant>,
+}
+
+/// Connections that ended after they had been let in.
+#[derive(Debug, Default)]
+pub struct Departures {
+    /// How many.
+    pub dropped: usize,
+    /// What the server last said to one of them.
+    pub last_words: Option<String>,
+}
+
+/// Is told how far things are, again and again.
+pub trait Observer {
+    /// So many are in.
+    fn connected(&mut self, count: usize);
+
+    /// A round is so far.
+    fn talked(&mut self, progress: Progress);
+}
+
+/// An observer that does not look.
+impl Observer for () {
+    fn connected(&mut self, _count: usize) {}
+    fn talked(&mut self, _progress: Progress) {}
 }
 
 impl fmt::Debug for Crowd {
@@ -88,36 +127,48 @@ impl Crowd {
     /// # Errors
     ///
     /// When the poll cannot be made.
+    ///
+    /// # Panics
+    ///
+    /// When `size_bytes` is not far below 4 GiB.
     pub fn new(
         server: SocketAddr,
         protocol: Protocol,
         talkers: usize,
         size_bytes: usize,
     ) -> io::Result<Self> {
+        let max_line_bytes = u32::try_from(size_bytes + MAX_PREFIX_BYTES);
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_CAPACITY),
             server,
             protocol,
             talkers,
-            max_line_bytes: u32::try_from(size_bytes + MAX_PREFIX_BYTES).unwrap_or(u32::MAX),
+            max_line_bytes: max_line_bytes.expect("lines are far below 4 GiB"),
             clients: Slab::new(),
+            ready: Vec::new(),
             begun: 0,
             pending: 0,
             arrivals: Arrivals::default(),
+            departures: Departures::default(),
             signals: None,
-            interrupted: false,
+            interrupts: 0,
+            interrupts_kill: Arc::default(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
         })
     }
 
-    /// From now on SIGINT and SIGTERM do not end the process but make
-    /// [`Crowd::is_interrupted`] true. A second one ends it.
+    /// From now on SIGINT and SIGTERM do not end the process. The first ends the
+    /// connecting and the talking; the second, the waiting for what is still to come;
+    /// a third ends the process after all.
     ///
     /// # Errors
     ///
     /// When the signals cannot be caught.
     pub fn catch_interrupts(&mut self) -> io::Result<()> {
+        for signal in [SIGINT, SIGTERM] {
+            register_conditional_default(signal, Arc::clone(&self.interrupts_kill))?;
+        }
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         self.poll
             .registry()
@@ -128,22 +179,12 @@ impl Crowd {
 
     /// Whether the user wants an end.
     pub fn is_interrupted(&self) -> bool {
-        self.interrupted
+        self.interrupts > 0
     }
 
     /// How many are in.
     pub fn len(&self) -> usize {
         self.clients.len() - self.pending
-    }
-
-    /// The protocol that it speaks.
-    pub fn protocol(&self) -> &Protocol {
-        &self.protocol
-    }
-
-    /// How many connections have been begun, whatever became of them.
-    pub fn begun(&self) -> usize {
-        self.begun
     }
 
     /// Whether nobody is in.
@@ -152,40 +193,35 @@ impl Crowd {
     }
 
     /// Makes connections until `count` have been begun in all, and waits until each
-    /// is in or has come to nothing; `observe` is called again and again with the
-    /// number of those in. Gives up when nobody is let in for [`GREETING_TIMEOUT`],
-    /// and at an interrupt.
+    /// is in or has come to nothing. Gives up when for [`GREETING_TIMEOUT`] none is
+    /// let in, refused or fails, and at an interrupt.
     ///
     /// # Errors
     ///
     /// When the poll fails. What becomes of a connection is no error but counted.
-    pub fn grow_to(
-        &mut self,
-        count: usize,
-        observe: &mut dyn FnMut(usize),
-    ) -> io::Result<Arrivals> {
-        let mut in_before = self.len();
-        let mut progressed_at = Instant::now();
-        while (self.begun < count || self.pending > 0) && !self.interrupted {
+    pub fn grow_to(&mut self, count: usize, observer: &mut impl Observer) -> io::Result<Arrivals> {
+        self.arrivals.asked = count.saturating_sub(self.begun);
+        let mut pending_at = Instant::now();
+        let mut settled_before = 0;
+        while (self.begun < count || self.pending > 0) && !self.is_interrupted() {
             while self.begun < count && self.pending < self.protocol.connect_window {
                 self.begin();
             }
             if self.pending > 0 {
-                self.turn(Some(GREETING_TIMEOUT), |_, _| {})?;
+                let patience = GREETING_TIMEOUT.saturating_sub(pending_at.elapsed());
+                self.turn(patience, |_, _| {})?;
             }
-            observe(self.len());
-            if self.len() != in_before {
-                in_before = self.len();
-                progressed_at = Instant::now();
-            } else if progressed_at.elapsed() >= GREETING_TIMEOUT {
-                self.give_up_pending();
-                self.arrivals.failed += count - self.begun;
-                self.begun = count;
+            observer.connected(self.len());
+            let settled = self.arrivals.made + self.arrivals.refused + self.arrivals.failed;
+            if settled != settled_before {
+                settled_before = settled;
+                pending_at = Instant::now();
+            } else if pending_at.elapsed() >= GREETING_TIMEOUT {
+                break;
             }
         }
-        if self.interrupted {
-            self.give_up_pending();
-        }
+        self.give_up_pending();
+        self.begun = self.begun.max(count);
         Ok(std::mem::take(&mut self.arrivals))
     }
 
@@ -204,119 +240,204 @@ impl Crowd {
         match registered {
             Ok(stream) => {
                 let is_talker = nth < self.talkers;
-                entry.insert(Participant::new(stream, is_talker, self.max_line_bytes));
+                entry.insert(Client::new(stream, is_talker, self.max_line_bytes));
                 self.pending += 1;
             }
-            Err(e) => self.arrivals.note(Gone::Lost(e)),
+            Err(e) => self.arrivals.count(Departure::Lost(e)),
         }
     }
 
+    /// Those who have not come in do not any more. Unless the user wants that, they
+    /// have failed; and so have those for whom no connection was begun.
     fn give_up_pending(&mut self) {
-        let before = self.clients.len();
-        self.clients.retain(|_, client| client.is_in());
-        let given_up = before - self.clients.len();
+        let mut given_up = Vec::new();
+        self.clients.retain(|_, client| {
+            if !client.is_in() {
+                given_up.push(client.why_not_in());
+            }
+            client.is_in()
+        });
         self.pending = 0;
-        if given_up > 0 {
-            self.arrivals.failed += given_up;
-            self.arrivals.failure = Some(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!(
-                    "connected, but not greeted within {} s as chat rooms do",
-                    GREETING_TIMEOUT.as_secs()
-                ),
-            ));
+        if let (Some(reason), false) = (given_up.pop(), self.is_interrupted()) {
+            let settled = self.arrivals.made + self.arrivals.refused;
+            self.arrivals.failed = self.arrivals.asked - settled;
+            let seconds = GREETING_TIMEOUT.as_secs();
+            let mut reason = format!("{reason} within {seconds} s");
+            if !self.is_empty() {
+                reason += "; is the server out of open files?";
+            }
+            self.arrivals.failure = Some(io::Error::new(io::ErrorKind::TimedOut, reason));
         }
     }
 
-    /// Numbers those who are in, the talkers first, and tells for each whether it
-    /// listens; also returns the keys by which [`Crowd::send`] knows the talkers.
-    pub fn number(&mut self) -> (Vec<bool>, Vec<usize>) {
-        let mut keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
-        keys.sort_by_key(|&key| !self.clients[key].is_talker);
-        let mut listening = Vec::with_capacity(keys.len());
-        for (number, &key) in keys.iter().enumerate() {
-            let client = &mut self.clients[key];
-            client.number = number;
-            listening.push(self.protocol.listens(client.is_talker));
-        }
-        keys.retain(|&key| self.clients[key].is_talker);
-        (listening, keys)
-    }
-
-    /// Waits for events and handles them; what happens at those who are in is told
-    /// to `tell`, with their number.
+    /// Runs a round of `load`. Ends when all has been said and heard, when the server
+    /// stalls, and after a second interrupt.
     ///
     /// # Errors
     ///
-    /// Those of the poll.
-    pub fn turn(
-        &mut self,
-        timeout: Option<Duration>,
-        mut tell: impl FnMut(usize, Event<'_>),
-    ) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, timeout) {
-            // A signal: it has come as an event too, or will.
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            polled => polled?,
-        }
-        for event in &self.events {
-            if event.token() == SIGNALS {
-                self.interrupted |= take_signal(&mut self.signals);
-                continue;
+    /// When the poll fails. What goes wrong with lines and connections is counted.
+    pub fn talk(&mut self, load: &Load, observer: &mut impl Observer) -> io::Result<Outcome> {
+        let Numbered { reads, talkers } = self.assign_numbers();
+        let mut round = Round::new(load, &self.protocol, reads, talkers.len());
+        let mut batch = Vec::new();
+        let began = Instant::now();
+        let nanos = |moment: Instant| {
+            let since = moment.saturating_duration_since(began).as_nanos();
+            u64::try_from(since).expect("nobody waits for centuries")
+        };
+        loop {
+            if self.is_interrupted() {
+                round.hush();
             }
-            let Token(key) = event.token();
+            let now = nanos(Instant::now());
+            while let Some(talker) = round.next_batch(now, &mut batch) {
+                let key = talkers[talker];
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.say(&batch);
+                    list(&mut self.ready, key, client);
+                }
+            }
+            let timeout = round.timeout(now);
+            self.turn(timeout, |client, news| match news {
+                News::Line(line, at) => round.heard(client, line, nanos(at)),
+                News::TooLong(beginning) => round.heard_other(beginning),
+                News::Taken(at) => round.taken(client, nanos(at)),
+                News::Gone(at) => round.gone(client, nanos(at)),
+            })?;
+            observer.talked(round.progress(now));
+            // Judged by the time before the turn: had this process been stopped, what
+            // came meanwhile would have been read by now.
+            if round.is_over(now) || self.interrupts > 1 {
+                self.restore_interrupts();
+                return Ok(round.into_outcome(now));
+            }
+        }
+    }
+
+    /// The next interrupt ends the process, if the user has asked for an end before.
+    fn restore_interrupts(&self) {
+        self.interrupts_kill
+            .store(self.is_interrupted(), Ordering::Relaxed);
+    }
+
+    /// Numbers those who are in, the talkers first.
+    fn assign_numbers(&mut self) -> Numbered {
+        let mut keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
+        keys.sort_by_key(|&key| !self.clients[key].is_talker);
+        let mut reads = Vec::with_capacity(keys.len());
+        for (number, &key) in keys.iter().enumerate() {
+            let client = &mut self.clients[key];
+            client.number = Some(number);
+            reads.push(self.protocol.reads(client.is_talker));
+        }
+        keys.retain(|&key| self.clients[key].is_talker);
+        Numbered {
+            reads,
+            talkers: keys,
+        }
+    }
+
+    /// Waits for something to happen, at most for `timeout`, and handles it; what
+    /// happens at those who have a number is told to `tell`.
+    fn turn(&mut self, timeout: Duration, mut tell: impl FnMut(usize, News<'_>)) -> io::Result<()> {
+        self.mark(timeout)?;
+        let mut gone = Vec::new();
+        for key in std::mem::take(&mut self.ready) {
             let Some(client) = self.clients.get_mut(key) else {
                 continue;
             };
+            client.is_listed = false;
             let was_in = client.is_in();
             let number = client.number;
-            let mut tell = |event: Event<'_>| tell(number, event);
-            let handled = client.handle(event, &self.protocol, &mut self.read_buffer, &mut tell);
-            if !was_in && client.is_in() {
+            let mut tell = |news: News<'_>| {
+                if let Some(number) = number {
+                    tell(number, news);
+                }
+            };
+            let handshake = self.protocol.handshake(client.is_talker);
+            let served = client.serve(handshake, &mut self.read_buffer, &mut tell);
+            if client.is_in() && !was_in {
                 self.pending -= 1;
                 self.arrivals.made += 1;
+                self.arrivals.last_made_at = Some(Instant::now());
             }
-            let Err(gone) = handled else {
-                continue;
-            };
-            if client.is_in() {
-                tell(Event::Gone);
-            } else {
-                self.pending -= 1;
-                self.arrivals.note(gone);
+            match served {
+                Ok(Served::Blocked) => {}
+                Ok(Served::BudgetSpent) => list(&mut self.ready, key, client),
+                Err(departure) => {
+                    if client.is_in() {
+                        tell(News::Gone(Instant::now()));
+                        self.departures.count(client.last_words());
+                    } else {
+                        self.pending -= 1;
+                        self.arrivals.count(departure);
+                    }
+                    gone.push(key);
+                }
             }
+        }
+        for key in gone {
             self.clients.remove(key);
         }
         Ok(())
     }
 
-    /// Has the client with this key say `lines`. Returns whether they are all with
-    /// the kernel; if not, [`Event::Flushed`] will tell.
-    pub fn send(&mut self, key: usize, lines: &[u8]) -> bool {
-        match self.clients.get_mut(key) {
-            Some(client) => client.send(lines),
-            None => false,
+    /// Polls, and lists whom the kernel says to be ready. No I/O.
+    fn mark(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = match self.ready.is_empty() {
+            true => timeout,
+            false => Duration::ZERO,
+        };
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            // A signal: it has come as an event too, or will.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            polled => polled?,
         }
+        for event in &self.events {
+            let Token(key) = event.token();
+            if event.token() == SIGNALS {
+                let pending = self.signals.iter_mut().flat_map(Signals::pending);
+                // Signals that come together count as one.
+                self.interrupts += usize::from(pending.count() > 0);
+            } else if let Some(client) = self.clients.get_mut(key) {
+                if event.is_writable() {
+                    client.mark_writable();
+                }
+                list(&mut self.ready, key, client);
+            }
+        }
+        Ok(())
+    }
+
+    /// Those who have left since this was last asked.
+    pub fn take_departures(&mut self) -> Departures {
+        std::mem::take(&mut self.departures)
     }
 }
 
-fn take_signal(signals: &mut Option<Signals>) -> bool {
-    let pending = signals.iter_mut().flat_map(Signals::pending).count() > 0;
-    if pending {
-        // The next one ends the process.
-        *signals = None;
+/// Lists a client to be served.
+fn list(ready: &mut Vec<usize>, key: usize, client: &mut Client) {
+    if !std::mem::replace(&mut client.is_listed, true) {
+        ready.push(key);
     }
-    pending
+}
+
+/// The clients of a round, who have numbers now.
+struct Numbered {
+    /// Whether a client reads, by its number.
+    reads: Vec<bool>,
+    /// The keys of the talkers, by their numbers.
+    talkers: Vec<usize>,
 }
 
 impl Arrivals {
-    fn note(&mut self, gone: Gone) {
-        match gone {
-            Gone::Refused(words) => {
+    fn count(&mut self, departure: Departure) {
+        match departure {
+            Departure::Refused(words) => {
                 self.refused += 1;
                 self.refusal = Some(words);
             }
-            Gone::Lost(error) => {
+            Departure::Lost(error) => {
                 self.failed += 1;
                 self.failure = Some(error);
             }
@@ -324,19 +445,17 @@ impl Arrivals {
     }
 }
 
-/// Begins a connection to `server`, the `nth` of this process.
+impl Departures {
+    fn count(&mut self, last_words: Option<String>) {
+        self.dropped += 1;
+        self.last_words = last_words.or(self.last_words.take());
+    }
+}
+
+/// Begins a connection to `server`, the `nth` of a crowd.
 fn start_connecting(server: SocketAddr, nth: usize) -> io::Result<TcpStream> {
-    let family = match server {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let socket = socket_with(
-        family,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        Some(ipproto::TCP),
-    )?;
-    // Ends with a reset, which leaves no port in TIME_WAIT: the next run needs it.
+    let socket = tcp_socket(server)?;
+    // Ends with a reset, which leaves no port in TIME_WAIT: the next test needs it.
     sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     if let Some(source) = source_address(server.ip(), process::id(), nth) {

@@ -10,7 +10,7 @@ const RANGE_MICROS: (u64, u64) = (1, 3600 * 1_000_000);
 /// Decimal digits to which a delay is kept.
 const SIGNIFICANT_DIGITS: u8 = 2;
 
-/// The most spans into which a run is divided. When it outgrows them, each two
+/// The most spans into which a round is divided. When it outgrows them, each two
 /// become one.
 const MAX_SPANS: usize = 120;
 
@@ -26,10 +26,10 @@ pub const STEP_FACTOR: f64 = 1.25;
 /// The percentiles that are reported.
 pub const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 100.0];
 
-/// The delays of one run.
+/// The delays of one round.
 #[derive(Debug)]
 pub struct Delays {
-    /// In microseconds, one histogram for each span of time since the run began.
+    /// In microseconds, one histogram for each span of time since the round began.
     spans: Vec<Histogram<u64>>,
     span_nanos: u64,
 }
@@ -37,7 +37,7 @@ pub struct Delays {
 /// The delays of one span of time.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// Its middle, since the run began.
+    /// Its middle, since the round began.
     pub at: Duration,
     /// The delay that half of the lines did not exceed.
     pub median: Duration,
@@ -58,7 +58,7 @@ impl Default for Delays {
 
 impl Delays {
     /// A line that was due at `due_nanos` was heard at `heard_nanos`, both since
-    /// the run began.
+    /// the round began.
     pub fn record(&mut self, due_nanos: u64, heard_nanos: u64) {
         let mut span = (heard_nanos / self.span_nanos) as usize;
         while span >= MAX_SPANS {
@@ -84,13 +84,18 @@ impl Delays {
         }
     }
 
-    /// All of them together.
-    pub fn total(&self) -> Distribution {
+    /// All of them together. `None` when there are none.
+    pub fn total(&self) -> Option<Distribution> {
         let mut total = empty();
         for span in &self.spans {
             total.add(span).expect("of the same bounds");
         }
-        Distribution(total)
+        (!total.is_empty()).then_some(Distribution(total))
+    }
+
+    /// How long each of the [`Delays::spans`] is.
+    pub fn span_length(&self) -> Duration {
+        Duration::from_nanos(self.span_nanos)
     }
 
     /// How they went over time; spans in which nothing was heard are left out.
@@ -113,16 +118,11 @@ fn empty() -> Histogram<u64> {
         .expect("the bounds are in order")
 }
 
-/// How the delays of a run are distributed.
+/// How the delays of a round are distributed.
 #[derive(Clone, Debug)]
 pub struct Distribution(Histogram<u64>);
 
 impl Distribution {
-    /// Whether nothing was heard.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The delay that `percent` of the lines did not exceed.
     pub fn at_percentile(&self, percent: f64) -> Duration {
         match percent >= 100.0 {
@@ -156,7 +156,7 @@ mod tests {
         for nth in 1..=1000 {
             delays.record(0, nth * MS);
         }
-        let total = delays.total();
+        let total = delays.total().unwrap();
         let p50 = total.at_percentile(50.0).as_millis();
         let p999 = total.at_percentile(99.9).as_millis();
         assert!((495..=505).contains(&p50), "{p50}");
@@ -173,7 +173,7 @@ mod tests {
         let spans: Vec<Span> = delays.spans().collect();
         assert!(spans.len() <= MAX_SPANS && spans.len() > MAX_SPANS / 4);
         assert!(spans.is_sorted_by_key(|span| span.at));
-        assert_eq!(delays.total().0.len(), 4000);
+        assert_eq!(delays.total().unwrap().0.len(), 4000);
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         for nth in 0..500 {
             delays.record(0, nth * nth * 1000);
         }
-        let steps: Vec<(Duration, u64)> = delays.total().steps().collect();
+        let steps: Vec<(Duration, u64)> = delays.total().unwrap().steps().collect();
         assert_eq!(steps.iter().map(|(_, count)| count).sum::<u64>(), 500);
         assert!(steps.is_sorted_by_key(|&(to, _)| to));
         assert!(steps.last().unwrap().0 >= Duration::from_micros(499 * 499));
@@ -192,7 +192,7 @@ mod tests {
     fn a_line_heard_at_once_counts() {
         let mut delays = Delays::default();
         delays.record(5, 5);
-        assert!(!delays.total().is_empty());
+        assert!(delays.total().is_some());
         assert_eq!(delays.spans().count(), 1);
     }
 }

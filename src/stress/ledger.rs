@@ -3,11 +3,11 @@
 //! The harness tells the ledger of every line said and of every line heard; the
 //! ledger finds what was lost, came twice, or came out of order, and knows which
 //! lines are still in flight. Without socket or clock: times are nanoseconds since
-//! the run began, and are only kept for the asking.
+//! the round began, and are only kept for the asking.
 
 use std::collections::{HashMap, VecDeque};
 
-/// Numbers that tell how a run went.
+/// Numbers that tell how a round went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Lines said.
@@ -20,38 +20,44 @@ pub struct Tally {
     pub reordered: u64,
     /// Lines heard by who said them.
     pub echoed: u64,
+    /// Deliveries that did not come, of lines whose talker's connection ended: whether
+    /// the server ever had them cannot be told.
+    pub undecided: u64,
+    /// Deliveries that did not come to readers whose connection ended.
+    pub abandoned: u64,
 }
 
-/// What the ledger finds about a line that a reader has heard.
+/// What the ledger finds about a line that a client has heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// In order, and not before. When it was to be said, in nanoseconds.
+    /// In order, and not before. When it was due, in nanoseconds.
     InOrder(u64),
-    /// It had been missed, and comes late.
+    /// For the first time, but too late to tell how long it took: it had been passed
+    /// over, or its talker is gone.
     Late,
     /// The reader had it already.
     Again,
-    /// It is the reader's own.
+    /// It is the client's own.
     Own,
-    /// Nobody has said that.
+    /// Nobody has said that, or not to this client.
     Unknown,
 }
 
-/// The books of one run.
+/// The books of one round.
 #[derive(Debug)]
 pub struct Ledger {
     talkers: Vec<Talker>,
-    /// Whether a reader is there and listens.
-    listening: Vec<bool>,
-    listeners: u32,
-    /// For each reader and, within that, each talker: the number of the line that
-    /// is to come next.
+    /// Whether a client is a reader, and is there.
+    reads: Vec<bool>,
+    /// Invariant: how many of `reads` are true.
+    readers: u32,
+    /// For each client and, within that, each talker: the number of the line that is
+    /// to come next.
     next: Vec<u32>,
-    /// The numbers that were passed over, by reader and talker. Empty while all
-    /// goes well.
-    missing: HashMap<(u32, u32), Vec<u32>>,
-    missing_count: u64,
-    /// Deliveries that the lines in flight still wait for.
+    /// The numbers that were passed over, by client and talker. Empty while all goes
+    /// well. Invariant: no list is empty.
+    missing: HashMap<(usize, usize), Vec<u32>>,
+    /// Deliveries that lines in flight wait for. Invariant: the sum of theirs.
     awaited: u64,
     tally: Tally,
 }
@@ -67,45 +73,48 @@ struct Talker {
 #[derive(Debug)]
 struct Line {
     due_nanos: u64,
+    /// Readers who have neither heard it nor passed it over.
     awaited: u32,
 }
 
-impl Talker {
-    fn said(&self) -> u32 {
-        self.settled + self.in_flight.len() as u32
-    }
-}
-
 impl Ledger {
-    /// The memory that the books of a run take at least, in bytes: what a reader
-    /// is to hear next is known for each talker.
-    pub fn size_bytes(readers: usize, talkers: usize) -> usize {
-        readers
+    /// The most lines that one talker can say in a round.
+    pub const MAX_LINES: u32 = u32::MAX - 1;
+
+    /// The memory that the books of a round take from the start, in bytes: what a
+    /// client is to hear next is known for each talker.
+    pub fn size_bytes(clients: usize, talkers: usize) -> usize {
+        clients
             .saturating_mul(talkers)
             .saturating_mul(size_of::<u32>())
     }
 
-    /// Books for the readers who listen, by their number, of whom the first
-    /// `talkers` talk.
-    pub fn new(listening: Vec<bool>, talkers: usize) -> Self {
+    /// Books for clients by their number, of whom those read that `reads` says, and
+    /// the first `talkers` talk.
+    pub fn new(reads: Vec<bool>, talkers: usize) -> Self {
+        let readers = reads.iter().filter(|&&reads| reads).count();
         Self {
             talkers: (0..talkers).map(|_| Talker::default()).collect(),
-            listeners: listening.iter().filter(|&&listens| listens).count() as u32,
-            next: vec![0; listening.len() * talkers],
-            listening,
+            readers: u32::try_from(readers).expect("there are fewer descriptors"),
+            next: vec![0; reads.len() * talkers],
+            reads,
             missing: HashMap::new(),
-            missing_count: 0,
             awaited: 0,
             tally: Tally::default(),
         }
     }
 
-    /// `talker` says its next line, which was due at `due_nanos`. Returns the
-    /// line's number.
+    /// `talker` says its next line, which was due at `due_nanos`. Returns the line's
+    /// number.
+    ///
+    /// # Panics
+    ///
+    /// When it has said [`Ledger::MAX_LINES`] already.
     pub fn say(&mut self, talker: usize, due_nanos: u64) -> u32 {
-        let awaited = self.listeners - u32::from(self.listening[talker]);
+        let awaited = self.readers - u32::from(self.reads[talker]);
         let lines = &mut self.talkers[talker];
         let number = lines.said();
+        assert!(number < Self::MAX_LINES);
         self.tally.lines += 1;
         self.awaited += u64::from(awaited);
         lines.in_flight.push_back(Line { due_nanos, awaited });
@@ -113,77 +122,97 @@ impl Ledger {
         number
     }
 
-    /// `reader` has heard the line `number` of `talker`.
-    pub fn hear(&mut self, reader: usize, talker: u32, number: u32) -> Heard {
-        let Some(lines) = self.talkers.get(talker as usize) else {
-            return Heard::Unknown;
-        };
-        if number >= lines.said() {
+    /// `client` has heard the line `number` of `talker`.
+    pub fn hear(&mut self, client: usize, talker: usize, number: u32) -> Heard {
+        let has_been_said = |lines: &Talker| number < lines.said();
+        if !self.talkers.get(talker).is_some_and(has_been_said) {
             return Heard::Unknown;
         }
-        if reader == talker as usize {
+        if client == talker {
             self.tally.echoed += 1;
             return Heard::Own;
         }
-        let slot = reader * self.talkers.len() + talker as usize;
+        // What comes from the network must not upset the books.
+        if !self.reads[client] {
+            return Heard::Unknown;
+        }
+        let slot = client * self.talkers.len() + talker;
         let expected = self.next[slot];
         if number < expected {
-            return self.hear_old(reader, talker, number);
+            return self.hear_old(client, talker, number);
         }
         for skipped in expected..number {
             self.settle(talker, skipped);
-            self.missing_count += 1;
-            let missing = self.missing.entry((reader as u32, talker)).or_default();
-            missing.push(skipped);
+        }
+        if number > expected {
+            let missing = self.missing.entry((client, talker)).or_default();
+            missing.extend(expected..number);
         }
         self.next[slot] = number + 1;
         self.tally.deliveries += 1;
-        let due_nanos = self.settle(talker, number);
-        Heard::InOrder(due_nanos)
+        match self.settle(talker, number) {
+            Some(due_nanos) => Heard::InOrder(due_nanos),
+            None => {
+                self.tally.undecided -= 1;
+                Heard::Late
+            }
+        }
     }
 
-    fn hear_old(&mut self, reader: usize, talker: u32, number: u32) -> Heard {
-        let missing = self.missing.get_mut(&(reader as u32, talker));
+    fn hear_old(&mut self, client: usize, talker: usize, number: u32) -> Heard {
+        let key = (client, talker);
+        let missing = self.missing.get_mut(&key);
         let at = missing.and_then(|numbers| {
             let at = numbers.iter().position(|&missed| missed == number)?;
-            Some(numbers.swap_remove(at))
+            numbers.swap_remove(at);
+            Some(numbers.is_empty())
         });
-        if at.is_none() {
+        let Some(was_the_last) = at else {
             self.tally.duplicated += 1;
             return Heard::Again;
+        };
+        if was_the_last {
+            self.missing.remove(&key);
         }
-        self.missing_count -= 1;
         self.tally.deliveries += 1;
         self.tally.reordered += 1;
         Heard::Late
     }
 
-    /// `reader` is gone: no line waits for it any more.
-    pub fn leave(&mut self, reader: usize) {
-        if !std::mem::take(&mut self.listening[reader]) {
-            return;
+    /// The connection of `client` has ended: no line waits for it any more, and for
+    /// its own lines nobody waits.
+    pub fn leave(&mut self, client: usize) {
+        if std::mem::take(&mut self.reads[client]) {
+            self.readers -= 1;
+            for talker in (0..self.talkers.len()).filter(|&talker| talker != client) {
+                let expected = self.next[client * self.talkers.len() + talker];
+                for number in expected..self.talkers[talker].said() {
+                    // Where the talker is gone too it is counted as undecided.
+                    let was_awaited = self.settle(talker, number).is_some();
+                    self.tally.abandoned += u64::from(was_awaited);
+                }
+            }
         }
-        self.listeners -= 1;
-        for talker in 0..self.talkers.len() {
-            if talker == reader {
-                continue;
-            }
-            let expected = self.next[reader * self.talkers.len() + talker];
-            for number in expected..self.talkers[talker].said() {
-                self.settle(talker as u32, number);
-            }
+        if let Some(lines) = self.talkers.get_mut(client) {
+            let given_up: u64 = lines.in_flight.iter().map(|l| u64::from(l.awaited)).sum();
+            lines.settled = lines.said();
+            lines.in_flight.clear();
+            self.awaited -= given_up;
+            self.tally.undecided += given_up;
         }
     }
 
-    /// One reader less is awaited for this line. Returns when it was due.
-    fn settle(&mut self, talker: u32, number: u32) -> u64 {
-        let lines = &mut self.talkers[talker as usize];
-        let line = &mut lines.in_flight[(number - lines.settled) as usize];
+    /// One reader less is awaited for this line. Returns when it was due; `None` if
+    /// nobody was awaited any more.
+    fn settle(&mut self, talker: usize, number: u32) -> Option<u64> {
+        let lines = &mut self.talkers[talker];
+        let at = number.checked_sub(lines.settled)?;
+        let line = &mut lines.in_flight[at as usize];
         line.awaited -= 1;
         self.awaited -= 1;
         let due_nanos = line.due_nanos;
         lines.retire_settled();
-        due_nanos
+        Some(due_nanos)
     }
 
     /// How many lines of `talker` somebody has not heard yet.
@@ -201,10 +230,16 @@ impl Ledger {
         self.awaited
     }
 
+    /// Whether somebody has passed over a line that may come yet.
+    pub fn has_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// How many deliveries there would have to be but were not: those that were
     /// passed over, and those still to come.
     pub fn lost(&self) -> u64 {
-        self.missing_count + self.awaited
+        let missing: usize = self.missing.values().map(Vec::len).sum();
+        missing as u64 + self.awaited
     }
 
     /// What there was so far.
@@ -214,6 +249,11 @@ impl Ledger {
 }
 
 impl Talker {
+    fn said(&self) -> u32 {
+        let in_flight = u32::try_from(self.in_flight.len()).expect("no more than were said");
+        self.settled + in_flight
+    }
+
     fn retire_settled(&mut self) {
         while self.in_flight.front().is_some_and(|line| line.awaited == 0) {
             self.in_flight.pop_front();
@@ -224,13 +264,15 @@ impl Talker {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    /// Books in which all listen.
-    fn ledger(readers: usize, talkers: usize) -> Ledger {
-        Ledger::new(vec![true; readers], talkers)
+    /// Books in which all read.
+    fn ledger(clients: usize, talkers: usize) -> Ledger {
+        Ledger::new(vec![true; clients], talkers)
     }
 
     #[test]
@@ -278,9 +320,11 @@ mod tests {
         assert_eq!((ledger.lost(), ledger.in_flight(0)), (2, 0));
         assert_eq!(ledger.hear(1, 0, 0), Heard::Late);
         assert_eq!(ledger.hear(1, 0, 0), Heard::Again);
-        assert_eq!(ledger.lost(), 1);
-        assert_eq!(ledger.tally().reordered, 1);
-        assert_eq!(ledger.tally().deliveries, 2);
+        assert_eq!((ledger.lost(), ledger.has_missing()), (1, true));
+        assert_eq!(ledger.hear(1, 0, 1), Heard::Late);
+        assert_eq!((ledger.lost(), ledger.has_missing()), (0, false));
+        assert_eq!(ledger.tally().reordered, 2);
+        assert_eq!(ledger.tally().deliveries, 3);
     }
 
     #[test]
@@ -300,11 +344,31 @@ mod tests {
         ledger.leave(2);
         ledger.leave(2);
         assert_eq!((ledger.in_flight(0), ledger.in_flight(1)), (1, 1));
+        assert_eq!(ledger.hear(2, 1, 0), Heard::Unknown);
         ledger.hear(1, 0, 0);
         ledger.hear(0, 1, 0);
         assert_eq!((ledger.awaited(), ledger.lost()), (0, 0));
+        assert_eq!(ledger.tally().abandoned, 1);
         ledger.say(0, 0);
         assert_eq!(ledger.awaited(), 1);
+    }
+
+    #[test]
+    fn for_lines_of_a_talker_that_is_gone_nobody_waits() {
+        let mut ledger = ledger(3, 1);
+        ledger.say(0, 0);
+        ledger.say(0, 0);
+        ledger.hear(1, 0, 0);
+        ledger.leave(0);
+        assert_eq!((ledger.awaited(), ledger.lost()), (0, 0));
+        assert_eq!(ledger.tally().undecided, 3);
+        // The server had them after all.
+        assert_eq!(ledger.hear(1, 0, 1), Heard::Late);
+        assert_eq!(ledger.hear(2, 0, 1), Heard::Late);
+        assert_eq!(ledger.tally().undecided, 1);
+        assert_eq!(ledger.tally().deliveries, 3);
+        // This one was passed over.
+        assert_eq!(ledger.lost(), 1);
     }
 
     #[test]
@@ -319,41 +383,54 @@ mod tests {
     }
 
     #[test]
-    fn talkers_who_do_not_listen_are_not_waited_for() {
-        let mut ledger = Ledger::new(vec![false, true, true], 1);
+    fn talkers_who_do_not_read_are_not_waited_for() {
+        let mut ledger = Ledger::new(vec![false, false, true, true], 2);
         ledger.say(0, 0);
+        assert_eq!(ledger.awaited(), 2);
+        assert_eq!(ledger.hear(1, 0, 0), Heard::Unknown);
         assert_eq!(ledger.awaited(), 2);
     }
 
     proptest! {
-        /// Each reader hears a shuffled stream with losses and repetitions; the
-        /// ledger finds as many as were put in.
+        /// Whatever comes from the network, and whoever leaves, the books balance.
         #[test]
         fn the_books_balance(
-            lines in 1_u32..20,
-            streams in prop::collection::vec(prop::collection::vec(0_u32..20, 0..40), 1..5),
+            acts in prop::collection::vec((0_u8..8, 0_usize..4, 0_usize..3, 0_u32..12), 0..120),
         ) {
-            let mut ledger = ledger(streams.len() + 1, 1);
-            for _ in 0..lines {
-                ledger.say(0, 0);
-            }
-            let mut heard_once = 0;
-            let mut heard_again = 0;
-            for (nth, stream) in streams.iter().enumerate() {
-                let mut seen = std::collections::HashSet::new();
-                for &number in stream.iter().filter(|&&number| number < lines) {
-                    ledger.hear(nth + 1, 0, number);
-                    match seen.insert(number) {
-                        true => heard_once += 1,
-                        false => heard_again += 1,
+            let mut ledger = ledger(4, 2);
+            let mut heard = HashSet::new();
+            let (mut once, mut again) = (0, 0);
+            for (act, client, talker, number) in acts {
+                match act {
+                    0 | 1 if talker < 2 => {
+                        ledger.say(talker, 0);
+                    }
+                    7 if number == 0 => ledger.leave(client),
+                    _ => {
+                        let known = heard.contains(&(client, talker, number));
+                        match ledger.hear(client, talker, number) {
+                            Heard::InOrder(_) | Heard::Late => {
+                                prop_assert!(heard.insert((client, talker, number)));
+                                once += 1;
+                            }
+                            Heard::Again => {
+                                prop_assert!(known);
+                                again += 1;
+                            }
+                            Heard::Own | Heard::Unknown => {}
+                        }
                     }
                 }
+                let in_flight: u64 = ledger
+                    .talkers
+                    .iter()
+                    .flat_map(|talker| &talker.in_flight)
+                    .map(|line| u64::from(line.awaited))
+                    .sum();
+                prop_assert_eq!(ledger.awaited(), in_flight);
             }
-            let tally = ledger.tally();
-            prop_assert_eq!(tally.deliveries, heard_once);
-            prop_assert_eq!(tally.duplicated, heard_again);
-            let expected = u64::from(lines) * streams.len() as u64;
-            prop_assert_eq!(ledger.lost(), expected - heard_once);
+            prop_assert_eq!(ledger.tally().deliveries, once);
+            prop_assert_eq!(ledger.tally().duplicated, again);
         }
     }
 }

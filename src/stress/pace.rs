@@ -1,4 +1,4 @@
-//! When the next line is due. Pure: time is nanoseconds since the run began.
+//! When the next line is due. Pure: time is nanoseconds since the round began.
 
 use std::num::NonZeroU32;
 
@@ -11,9 +11,13 @@ pub enum Pace {
     /// says the next one when everybody has heard one of them (a closed loop).
     InFlight(NonZeroU32),
     /// So many lines a second from each talker, whether or not those before were
-    /// delivered (an open loop).
+    /// delivered (an open loop). Above 0, and at most [`MAX_PER_SECOND`].
     PerSecond(f64),
 }
+
+/// The most lines a second that one talker can be asked for. A day of them is below
+/// what the ledger counts.
+pub const MAX_PER_SECOND: f64 = 10_000.0;
 
 /// A steady stream of lines, dealt out to the talkers in turn so that they do not
 /// all talk at the same moment.
@@ -27,7 +31,12 @@ pub struct Timetable {
 
 impl Timetable {
     /// `per_second` lines from each of `talkers`, the first of them at once.
+    ///
+    /// # Panics
+    ///
+    /// When there are no talkers or no lines.
     pub fn new(talkers: usize, per_second: f64) -> Self {
+        assert!(talkers > 0 && per_second > 0.0);
         Self {
             talkers: talkers as u64,
             step_nanos: NANOS_PER_SECOND / (per_second * talkers as f64),
@@ -36,7 +45,7 @@ impl Timetable {
     }
 
     /// The talker of the next line and when it comes due.
-    pub fn next(&self) -> (usize, u64) {
+    pub fn peek(&self) -> (usize, u64) {
         let talker = (self.due % self.talkers) as usize;
         (talker, self.moment(self.due))
     }
@@ -66,7 +75,7 @@ mod tests {
         let mut table = Timetable::new(2, 500.0);
         let mut lines = Vec::new();
         for _ in 0..4 {
-            lines.push(table.next());
+            lines.push(table.peek());
             table.advance();
         }
         let ms = 1_000_000;

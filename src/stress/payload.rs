@@ -1,28 +1,30 @@
-//! The text of the lines that the harness says: which run, whose line, and its
-//! number, filled up to the size wanted.
+//! The text of the lines that the harness says: which round, whose line, and
+//! its number, filled up to the size wanted.
 //!
 //! A payload stands at the end of whatever line a server makes of it (`<ip> ` and
 //! so on may come before), and it is checked to its last byte: a line that was torn
 //! or mixed with another is not taken for a payload.
 
 /// The bytes of a payload that say which it is.
-const HEADER_BYTES: usize = RUN_DIGITS + TALKER_DIGITS + NUMBER_DIGITS + 3;
+const HEADER_BYTES: usize = ROUND_DIGITS + TALKER_DIGITS + NUMBER_DIGITS + 3;
 
 /// The shortest line that holds a payload, with its LF.
 pub const MIN_SIZE_BYTES: usize = HEADER_BYTES + 1;
 
-const RUN_DIGITS: usize = 8;
+/// The most talkers that payloads tell apart.
+pub const MAX_TALKERS: usize = 1 << (4 * TALKER_DIGITS);
+
+const ROUND_DIGITS: usize = 8;
 const TALKER_DIGITS: usize = 5;
 const NUMBER_DIGITS: usize = 8;
 
-const TALKER_AT: usize = RUN_DIGITS + 2;
+const TALKER_AT: usize = ROUND_DIGITS + 2;
 const NUMBER_AT: usize = TALKER_AT + TALKER_DIGITS + 1;
 
-/// What stands after the header; no two of its bytes in a row are the same, so a
-/// piece that is missing is noticed.
+/// What stands after the header.
 const FILLER: &[u8] = b" the quick brown fox jumps over the lazy dog,";
 
-/// The payloads of one run.
+/// The payloads of one round.
 #[derive(Clone, Debug)]
 pub struct Payload {
     /// A whole payload without its LF, of talker 0 and number 0.
@@ -30,36 +32,40 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Payloads that differ from those of every other `run`, in lines of
+    /// Payloads that differ from those of every other `round`, in lines of
     /// `size_bytes`, the LF counted.
     ///
     /// # Panics
     ///
     /// When `size_bytes` is below [`MIN_SIZE_BYTES`].
-    pub fn new(run: u32, size_bytes: usize) -> Self {
+    pub fn new(round: u32, size_bytes: usize) -> Self {
         assert!(size_bytes >= MIN_SIZE_BYTES);
-        let header = format!("~{run:08x}.00000.00000000");
+        let header = format!("~{round:08x}.00000.00000000");
         debug_assert_eq!(header.len(), HEADER_BYTES);
         let filler = FILLER.iter().copied().cycle();
         let template = header.bytes().chain(filler).take(size_bytes - 1).collect();
         Self { template }
     }
 
-    /// Appends the line with the `number` of `talker`, and its LF, to `out`. The
-    /// talker's highest twenty bits are not kept.
-    pub fn compose(&self, talker: u32, number: u32, out: &mut Vec<u8>) {
+    /// Appends the line with the `number` of `talker`, and its LF, to `out`.
+    ///
+    /// # Panics
+    ///
+    /// When `talker` is not below [`MAX_TALKERS`].
+    pub fn compose(&self, talker: usize, number: u32, out: &mut Vec<u8>) {
+        assert!(talker < MAX_TALKERS);
         let start = out.len();
         out.extend_from_slice(&self.template);
         out.push(b'\n');
         let line = &mut out[start..];
-        write_hex(talker, &mut line[TALKER_AT..][..TALKER_DIGITS]);
+        write_hex(talker as u32, &mut line[TALKER_AT..][..TALKER_DIGITS]);
         write_hex(number, &mut line[NUMBER_AT..][..NUMBER_DIGITS]);
     }
 
     /// The talker and the number of the payload at the end of `line`, which is
-    /// given without its line end. `None` when it is none of this run, or not
+    /// given without its line end. `None` when it is none of this round, or not
     /// whole.
-    pub fn parse(&self, line: &[u8]) -> Option<(u32, u32)> {
+    pub fn parse(&self, line: &[u8]) -> Option<(usize, u32)> {
         let start = line.len().checked_sub(self.template.len())?;
         let line = &line[start..];
         if line[..TALKER_AT] != self.template[..TALKER_AT]
@@ -70,7 +76,7 @@ impl Payload {
         }
         let talker = parse_hex(&line[TALKER_AT..][..TALKER_DIGITS])?;
         let number = parse_hex(&line[NUMBER_AT..][..NUMBER_DIGITS])?;
-        Some((talker, number))
+        Some((talker as usize, number))
     }
 }
 
@@ -98,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    fn line(payload: &Payload, talker: u32, number: u32) -> Vec<u8> {
+    fn line(payload: &Payload, talker: usize, number: u32) -> Vec<u8> {
         let mut line = Vec::new();
         payload.compose(talker, number, &mut line);
         assert_eq!(line.pop(), Some(b'\n'));
@@ -108,10 +114,10 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_composed_is_parsed_behind_any_prefix(
-            run: u32, talker in 0_u32..1 << 20, number: u32,
+            round: u32, talker in 0..MAX_TALKERS, number: u32,
             size in MIN_SIZE_BYTES..300, prefix in "\\PC{0,20}",
         ) {
-            let payload = Payload::new(run, size);
+            let payload = Payload::new(round, size);
             let line = line(&payload, talker, number);
             prop_assert_eq!(line.len(), size - 1);
             let line = [prefix.as_bytes(), &line].concat();
@@ -135,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_another_run_are_none() {
+    fn lines_of_another_round_are_none() {
         let mine = Payload::new(1, 64);
         let other = Payload::new(2, 64);
         assert_eq!(mine.parse(&line(&other, 3, 4)), None);

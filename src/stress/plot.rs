@@ -1,11 +1,12 @@
-//! A picture of the delays of a run: over time, and how they are distributed.
+//! A picture of the delays of a round: over time, and how they are distributed.
 
 use std::ops::Range;
-use std::path::Path;
+use std::time::Duration;
 
 use plotters::prelude::*;
 
 use super::delays::{Delays, STEP_FACTOR, Span};
+use super::report::caption;
 
 const SIZE_PIXELS: (u32, u32) = (900, 640);
 const TITLE_FONT: (&str, u32) = ("sans-serif", 20);
@@ -18,15 +19,11 @@ const MEDIAN_COLOR: RGBColor = RGBColor(31, 119, 180);
 const P99_COLOR: RGBColor = RGBColor(255, 127, 14);
 const MAX_COLOR: RGBColor = RGBColor(214, 39, 40);
 
-/// Draws the `delays` of a run, under `title`, as an SVG file at `path`.
-///
-/// # Errors
-///
-/// When the file cannot be written; the text says why.
-pub fn draw(path: &Path, title: &str, delays: &Delays) -> Result<(), String> {
+/// Draws `delays` under `title`, as the text of an SVG file.
+pub fn draw(title: &str, delays: &Delays) -> String {
     let mut svg = String::new();
-    draw_into(&mut svg, title, delays).map_err(|e| e.to_string())?;
-    std::fs::write(path, svg).map_err(|e| e.to_string())
+    draw_into(&mut svg, title, delays).expect("a String takes every write");
+    svg
 }
 
 type DrawError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
@@ -53,12 +50,13 @@ fn draw_over_time<'a>(
     let maxima = spans.iter().map(|span| millis(span.max));
     let mut chart = ChartBuilder::on(area)
         .margin(12)
+        .margin_right(40)
         .x_label_area_size(40)
         .y_label_area_size(70)
         .build_cartesian_2d(0.0..end, around(medians.chain(maxima)).log_scale())?;
     chart
         .configure_mesh()
-        .x_desc("seconds since the run began")
+        .x_desc("seconds since the round began")
         .y_desc("delay, ms")
         .label_style(FONT)
         .x_labels(LABELS)
@@ -69,13 +67,21 @@ fn draw_over_time<'a>(
         ("p99", P99_COLOR, |span| span.p99),
         ("median", MEDIAN_COLOR, |span| span.median),
     ] {
-        let points = spans
-            .iter()
-            .map(|span| (span.at.as_secs_f64(), millis(delay(span))));
+        let style = color.stroke_width(2);
+        let point = |span: &Span| (span.at.as_secs_f64(), millis(delay(span)));
+        // Where nothing was heard there is a gap.
+        let is_next = |a: &Span, b: &Span| b.at - a.at < delays.span_length() * 3 / 2;
+        let stretches = spans.chunk_by(is_next).map(|stretch| {
+            let points: Vec<_> = stretch.iter().map(point).collect();
+            match points[..] {
+                [only] => PathElement::new(vec![only, (only.0 + end / 500.0, only.1)], style),
+                _ => PathElement::new(points, style),
+            }
+        });
         chart
-            .draw_series(LineSeries::new(points, color.stroke_width(2)))?
+            .draw_series(stretches)?
             .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
     }
     chart
         .configure_series_labels()
@@ -89,9 +95,10 @@ fn draw_distribution<'a>(
     area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
     delays: &Delays,
 ) -> Result<(), DrawError<'a>> {
-    let steps: Vec<(f64, u64)> = delays
-        .total()
-        .steps()
+    let total = delays.total();
+    let steps: Vec<(f64, u64)> = total
+        .iter()
+        .flat_map(|total| total.steps())
         .map(|(to, count)| (millis(to), count))
         .collect();
     let all: u64 = steps.iter().map(|&(_, count)| count).sum();
@@ -99,8 +106,11 @@ fn draw_distribution<'a>(
     let highest = steps.iter().map(|&(_, count)| percent(count));
     let highest = highest.fold(1.0, f64::max);
     let ends = steps.iter().flat_map(|&(to, _)| [to / STEP_FACTOR, to]);
+    let caption = total.as_ref().map(caption).unwrap_or_default();
     let mut chart = ChartBuilder::on(area)
+        .caption(caption, FONT)
         .margin(12)
+        .margin_right(40)
         .x_label_area_size(40)
         .y_label_area_size(70)
         .build_cartesian_2d(around(ends).log_scale(), 0.0..highest * 1.05)?;
@@ -131,6 +141,24 @@ fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
     decade(from)..decade(to.max(from + 1.0))
 }
 
-fn millis(duration: std::time::Duration) -> f64 {
+fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_axis_has_whole_decades() {
+        assert_eq!(around([3.0, 40.0].into_iter()), 1.0..100.0);
+        assert_eq!(around([5.0].into_iter()), 1.0..10.0);
+        assert_eq!(around([1.0].into_iter()), 1.0..10.0);
+        assert!(!around(std::iter::empty()).is_empty());
+    }
+
+    #[test]
+    fn a_picture_of_nothing_is_a_picture() {
+        assert!(draw("nothing", &Delays::default()).contains("</svg>"));
+    }
 }

@@ -4,7 +4,9 @@
 //! `chat stress` speaks to chat rooms. The benches describe other servers in the
 //! same words, so that one harness loads and checks them all.
 
-/// What one kind of connection does to come in.
+use crate::room::WELCOME;
+
+/// What one kind of client does to come in.
 #[derive(Clone, Debug, Default)]
 pub struct Handshake {
     /// What it sends as soon as it is connected.
@@ -16,10 +18,10 @@ pub struct Handshake {
 /// How to talk to a server.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// For a connection that listens.
-    pub listener: Handshake,
-    /// For one that talks, where those do not listen. `None` where whoever talks
-    /// also hears the others.
+    /// For a client that reads what others say.
+    pub reader: Handshake,
+    /// For one that talks, where those do not read. `None` where whoever talks also
+    /// hears the others.
     pub separate_talker: Option<Handshake>,
     /// What stands before each line.
     pub before: Vec<u8>,
@@ -38,9 +40,9 @@ impl Protocol {
     /// That of a chat room: it greets, and every line is said.
     pub fn chat() -> Self {
         Self {
-            listener: Handshake {
+            reader: Handshake {
                 hello: Vec::new(),
-                awaited: b"Welcome to this chatroom!".to_vec(),
+                awaited: WELCOME.into(),
             },
             separate_talker: None,
             before: Vec::new(),
@@ -53,12 +55,12 @@ impl Protocol {
     pub fn handshake(&self, is_talker: bool) -> &Handshake {
         match &self.separate_talker {
             Some(talker) if is_talker => talker,
-            _ => &self.listener,
+            _ => &self.reader,
         }
     }
 
     /// Whether a client hears others.
-    pub fn listens(&self, is_talker: bool) -> bool {
+    pub fn reads(&self, is_talker: bool) -> bool {
         !(is_talker && self.separate_talker.is_some())
     }
 }

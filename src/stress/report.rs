@@ -1,331 +1,139 @@
-//! What a run showed, for people and for programs.
+//! What a step showed, for people and for programs.
 
-use std::fmt;
-use std::net::SocketAddr;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::{DecimalBytes, HumanCount};
 use serde_json::{Value, json};
 
-use super::crowd::Arrivals;
 use super::delays::{Distribution, PERCENTILES};
-use super::process::Memory;
-use super::run::{Outcome, STALL_TIMEOUT};
-use crate::error::{Exit, plain};
+use super::pace::Pace;
+use super::round::Load;
+use super::step::Step;
 
-/// One step of a stress test: connections made, and one run over all there are.
+/// The least share of the rate asked for at which it counts as kept.
+const KEPT_RATE: f64 = 0.95;
+
+/// The whole of a step, in a few lines that end each with a LF.
 #[derive(Debug)]
-pub struct Step {
-    /// How many connections were asked for in this step.
-    pub asked: usize,
-    /// What became of them.
-    pub arrivals: Arrivals,
-    /// The time that took.
-    pub connect_time: Duration,
-    /// The size of a line in bytes.
-    pub size_bytes: usize,
-    /// What came of the run.
-    pub outcome: Outcome,
-    /// All delays of the run.
-    pub delays: Distribution,
-    /// What it cost the server, if that is known.
-    pub cost: Option<Cost>,
+pub struct Summary<'a> {
+    /// What was asked for.
+    pub load: &'a Load,
+    /// What came of it.
+    pub step: &'a Step,
 }
 
-/// What a step cost the server.
-#[derive(Clone, Copy, Debug)]
-pub struct Cost {
-    /// CPU for the connections made in this step.
-    pub connect_cpu: Duration,
-    /// CPU for the run.
-    pub run_cpu: Duration,
-    /// Its memory before the first connection of all.
-    pub memory_before: Memory,
-    /// Its memory with all of them, before the run.
-    pub memory: Memory,
-}
-
-impl Step {
-    /// Whether everything was as it should be.
-    pub fn is_flawless(&self) -> bool {
-        let outcome = &self.outcome;
-        self.arrivals.refused + self.arrivals.failed + outcome.dropped == 0
-            && outcome.lost + outcome.tally.duplicated + outcome.tally.reordered == 0
-    }
-
-    /// CPU of the server for one connection, in microseconds.
-    pub fn cpu_micros_per_connection(&self) -> Option<f64> {
-        micros_per(self.cost?.connect_cpu, self.arrivals.made as u64)
-    }
-
-    /// CPU of the server for one line to one reader, in microseconds.
-    pub fn cpu_micros_per_delivery(&self) -> Option<f64> {
-        micros_per(self.cost?.run_cpu, self.outcome.tally.deliveries)
-    }
-
-    /// Memory of the server for one connection, in bytes.
-    pub fn bytes_per_connection(&self) -> Option<u64> {
-        let Cost {
-            memory,
-            memory_before,
-            ..
-        } = self.cost?;
-        let grown = memory
-            .anonymous_bytes
-            .saturating_sub(memory_before.anonymous_bytes);
-        grown.checked_div(self.outcome.clients as u64)
-    }
-
-    /// Lines to readers, in a second.
-    pub fn deliveries_per_second(&self) -> f64 {
-        per_second(self.outcome.tally.deliveries, self.outcome.elapsed)
-    }
-
-    /// Everything, for programs. Times are in seconds unless named otherwise.
-    pub fn to_json(&self) -> Value {
-        let Self {
-            arrivals, outcome, ..
-        } = self;
-        let percentiles = PERCENTILES.map(|percent| {
-            let millis = self.delays.at_percentile(percent).as_secs_f64() * 1e3;
-            (percentile_name(percent), json!(millis))
-        });
-        json!({
-            "clients": outcome.clients,
-            "connections": {
-                "asked": self.asked,
-                "made": arrivals.made,
-                "refused": arrivals.refused,
-                "failed": arrivals.failed,
-                "dropped": outcome.dropped,
-                "seconds": self.connect_time.as_secs_f64(),
-                "per_second": per_second(arrivals.made as u64, self.connect_time),
-            },
-            "lines": {
-                "talkers": outcome.talkers,
-                "size_bytes": self.size_bytes,
-                "said": outcome.tally.lines,
-                "seconds": outcome.elapsed.as_secs_f64(),
-                "per_second": per_second(outcome.tally.lines, outcome.elapsed),
-            },
-            "deliveries": {
-                "made": outcome.tally.deliveries,
-                "per_second": self.deliveries_per_second(),
-                "lost": outcome.lost,
-                "duplicated": outcome.tally.duplicated,
-                "reordered": outcome.tally.reordered,
-                "echoed": outcome.tally.echoed,
-                "stalled": outcome.stalled,
-            },
-            "other_lines": outcome.other_lines,
-            "delay_ms": percentiles.into_iter().collect::<serde_json::Map<_, _>>(),
-            "server": self.cost.map(|cost| json!({
-                "cpu_us_per_connection": self.cpu_micros_per_connection(),
-                "cpu_us_per_delivery": self.cpu_micros_per_delivery(),
-                "bytes_per_connection": self.bytes_per_connection(),
-                "anonymous_bytes": cost.memory.anonymous_bytes,
-                "resident_bytes": cost.memory.resident_bytes,
-            })),
-        })
-    }
-}
-
-/// The whole of a step, in a few lines.
-impl fmt::Display for Step {
+impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
+        let Self { load, step } = self;
+        let Step {
             arrivals, outcome, ..
-        } = self;
+        } = step;
         let tally = &outcome.tally;
+        let per_second = |rate| PerSecond(rate).to_string();
         writeln!(
             f,
-            "connections  {} made, {} refused, {} failed; {} in {}",
-            HumanCount(arrivals.made as u64),
-            HumanCount(arrivals.refused as u64),
-            HumanCount(arrivals.failed as u64),
-            Rate(arrivals.made as u64, self.connect_time),
-            Millis(self.connect_time),
+            "connections  {} made, {} refused, {} failed{}",
+            count(arrivals.made),
+            count(arrivals.refused),
+            count(arrivals.failed),
+            per_second(step.connections_per_second()),
         )?;
         writeln!(
             f,
-            "lines        {} of {} bytes from {}; {} in {}",
+            "lines        {} of {} bytes, {} talking{}{}, in {}",
             HumanCount(tally.lines),
-            self.size_bytes,
-            Talkers(outcome.talkers),
-            Rate(tally.lines, outcome.elapsed),
-            Millis(outcome.elapsed),
+            count(load.size_bytes),
+            count(outcome.talkers),
+            per_second(step.lines_per_second()),
+            self.missed_rate(),
+            Time(outcome.elapsed),
         )?;
         writeln!(
             f,
-            "deliveries   {}; {}",
+            "deliveries   {}{}",
             HumanCount(tally.deliveries),
-            Rate(tally.deliveries, outcome.elapsed),
+            per_second(step.deliveries_per_second()),
         )?;
-        writeln!(f, "             {}", Verdict(outcome))?;
+        writeln!(f, "             {}", Verdict(step))?;
         write!(f, "delay       ")?;
-        if self.delays.is_empty() {
-            write!(f, " of nothing")?;
-        }
-        for percent in PERCENTILES {
-            if !self.delays.is_empty() {
-                let delay = Millis(self.delays.at_percentile(percent));
-                write!(f, " {} {delay}", percentile_name(percent))?;
+        match outcome.delays.total() {
+            None => write!(f, " unknown: nothing was heard")?,
+            Some(delays) => {
+                for percent in PERCENTILES {
+                    let delay = Time(delays.at_percentile(percent));
+                    write!(f, " {} {delay}", percentile_name(percent))?;
+                }
             }
         }
         writeln!(f)?;
-        if let Some(cost) = self.cost {
-            write!(f, "server       CPU")?;
-            if let Some(micros) = self.cpu_micros_per_connection() {
-                write!(f, " {micros:.1} µs a connection,")?;
+        if let Some(cost) = step.cost {
+            write!(f, "server      ")?;
+            if let Some(micros) = step.cpu_micros_per_connection() {
+                write!(f, " {micros:.1} µs CPU a connection,")?;
             }
-            if let Some(micros) = self.cpu_micros_per_delivery() {
-                write!(f, " {micros:.3} µs a delivery")?;
+            if let Some(micros) = step.cpu_micros_per_delivery() {
+                write!(f, " {micros:.3} µs CPU a delivery,")?;
             }
-            write!(f, "; memory")?;
-            // None for what it had from an earlier test.
-            if let Some(bytes @ 1..) = self.bytes_per_connection() {
-                write!(f, " {bytes} B a connection,")?;
+            if let Some(bytes) = step.bytes_per_connection() {
+                write!(f, " {bytes:.0} B a connection,")?;
             }
-            writeln!(f, " {} resident", HumanBytes(cost.memory.resident_bytes))?;
+            writeln!(f, " {} resident", DecimalBytes(cost.memory.resident_bytes))?;
+        }
+        if outcome.other_lines > 0 {
+            let others = HumanCount(outcome.other_lines);
+            writeln!(f, "besides      {others} lines that were not of this test")?;
+        }
+        if step.was_interrupted {
+            writeln!(f, "interrupted  it ended before its time")?;
         }
         Ok(())
     }
 }
 
-/// What went wrong in a step.
-#[derive(Debug)]
-pub struct Flaws {
-    server: SocketAddr,
-    refused: usize,
-    refusal: Option<String>,
-    failed: usize,
-    failure: Option<String>,
-    dropped: usize,
-    last_words: Option<String>,
-    lost: u64,
-    duplicated: u64,
-    reordered: u64,
-    stalled: bool,
-}
-
-impl Flaws {
-    /// Those of `step`, at `server`.
-    pub fn of(server: SocketAddr, step: &Step) -> Self {
-        let Step {
-            arrivals, outcome, ..
-        } = step;
-        Self {
-            server,
-            refused: arrivals.refused,
-            refusal: arrivals.refusal.clone(),
-            failed: arrivals.failed,
-            failure: arrivals.failure.as_ref().map(plain),
-            dropped: outcome.dropped,
-            last_words: outcome.last_words.clone(),
-            lost: outcome.lost,
-            duplicated: outcome.tally.duplicated,
-            reordered: outcome.tally.reordered,
-            stalled: outcome.stalled,
-        }
-    }
-
-    /// With which code the program ends: the gravest flaw decides.
-    pub fn exit(&self) -> Exit {
-        if self.lost + self.duplicated + self.reordered > 0 {
-            Exit::Failure
-        } else if self.dropped > 0 {
-            Exit::ConnectionLost
-        } else if self.failed > 0 {
-            Exit::CannotConnect
-        } else {
-            Exit::Refused
-        }
-    }
-}
-
-impl fmt::Display for Flaws {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the server at {} fell short", self.server)?;
-        let mut flaw = |count: u64, what: &str, why: Option<&str>| match (count, why) {
-            (0, _) => Ok(()),
-            (_, None) => write!(f, "; {}{what}", HumanCount(count)),
-            (_, Some(why)) => write!(f, "; {}{what} ({why})", HumanCount(count)),
-        };
-        flaw(self.lost, " deliveries lost", None)?;
-        flaw(self.duplicated, " deliveries twice", None)?;
-        flaw(self.reordered, " deliveries out of order", None)?;
-        let last_words = self.last_words.as_deref();
-        flaw(self.dropped as u64, " connections dropped", last_words)?;
-        let failure = self.failure.as_deref();
-        flaw(self.failed as u64, " connections failed", failure)?;
-        let refusal = self.refusal.as_deref();
-        flaw(self.refused as u64, " connections refused", refusal)?;
-        match self.stalled {
-            true => write!(
-                f,
-                "; it delivered nothing for {} s though something was owed",
-                STALL_TIMEOUT.as_secs()
-            ),
-            false => Ok(()),
-        }
-    }
-}
-
-/// The heading of a table with one [`Row`] a step.
-pub const ROW_HEADING: &str = "  clients  connects/s   deliveries/s        p50        p99        max    lost  CPU/delivery  memory/client";
-
-/// A step as one row of a table.
-#[derive(Debug)]
-pub struct Row<'a>(pub &'a Step);
-
-impl fmt::Display for Row<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(step) = self;
-        let delay = |percent| Millis(step.delays.at_percentile(percent)).to_string();
-        let connects_per_second = per_second(step.arrivals.made as u64, step.connect_time);
-        write!(
-            f,
-            "{:>9}  {:>10}  {:>13}  {:>9}  {:>9}  {:>9}  {:>6}",
-            HumanCount(step.outcome.clients as u64).to_string(),
-            HumanCount(connects_per_second as u64).to_string(),
-            HumanCount(step.deliveries_per_second() as u64).to_string(),
-            delay(50.0),
-            delay(99.0),
-            delay(100.0),
-            HumanCount(step.outcome.lost).to_string(),
-        )?;
-        match step.cpu_micros_per_delivery() {
-            Some(micros) => write!(f, "  {micros:>9.3} µs")?,
-            None => write!(f, "  {:>12}", "-")?,
-        }
-        match step.bytes_per_connection() {
-            Some(bytes @ 1..) => write!(f, "  {bytes:>11} B"),
-            _ => write!(f, "  {:>13}", "-"),
+impl Summary<'_> {
+    /// What rate was asked for, if it was not kept.
+    fn missed_rate(&self) -> String {
+        let outcome = &self.step.outcome;
+        match self.load.pace {
+            Pace::PerSecond(each) if !self.step.was_interrupted => {
+                let asked = each * outcome.talkers as f64;
+                match self.step.lines_per_second() {
+                    Some(rate) if rate < asked * KEPT_RATE => {
+                        format!(" instead of {}/s", HumanCount(asked.round() as u64))
+                    }
+                    _ => String::new(),
+                }
+            }
+            _ => String::new(),
         }
     }
 }
 
 /// Whether all was heard as it was said.
-struct Verdict<'a>(&'a Outcome);
+struct Verdict<'a>(&'a Step);
 
 impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(outcome) = self;
-        let tally = &outcome.tally;
-        if outcome.lost + tally.duplicated + tally.reordered == 0 {
-            write!(f, "each line reached each reader once, in order")?;
+        let Self(step) = self;
+        let tally = &step.outcome.tally;
+        let not_made = tally.abandoned + tally.undecided;
+        let flaws = step.flaws();
+        let is_flawed = flaws
+            .iter()
+            .any(|flaw| flaw.exit() == crate::exit::Exit::Failure);
+        if is_flawed {
+            f.write_str("not each line reached each reader once, in order")?;
+        } else if tally.deliveries == 0 {
+            f.write_str("nothing was heard, so nothing is known")?;
+        } else if not_made > 0 {
+            f.write_str("what those who stayed heard came once, in order")?;
         } else {
-            write!(
-                f,
-                "{} lost, {} came twice, {} out of order",
-                HumanCount(outcome.lost),
-                HumanCount(tally.duplicated),
-                HumanCount(tally.reordered),
-            )?;
+            f.write_str("each line reached each reader once, in order")?;
         }
-        if outcome.dropped > 0 {
-            let dropped = HumanCount(outcome.dropped as u64);
-            write!(f, "; {dropped} connections dropped by the server")?;
+        if not_made > 0 {
+            let not_made = HumanCount(not_made);
+            write!(f, "; {not_made} not made, with clients that were dropped")?;
         }
         if tally.echoed > 0 {
             let echoed = HumanCount(tally.echoed);
@@ -335,59 +143,223 @@ impl fmt::Display for Verdict<'_> {
     }
 }
 
-struct Talkers(usize);
+/// The steps of a ramp, one in each row.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// Whether the server's costs are known.
+    pub has_costs: bool,
+}
 
-impl fmt::Display for Talkers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => write!(f, "1 talker"),
-            several => write!(f, "{} talkers", HumanCount(several as u64)),
+impl Table {
+    /// What stands above the rows.
+    pub fn heading(self) -> String {
+        let mut text = format!(
+            "{:>9} {:>10} {:>12} {:>9} {:>9} {:>9} {:>6}",
+            "clients", "connects/s", "deliveries/s", "p50", "p99", "max", "flaws"
+        );
+        if self.has_costs {
+            text += "  CPU/delivery  memory/client";
         }
+        text
+    }
+
+    /// The row of `step`.
+    pub fn row(self, step: &Step) -> String {
+        let rate = |rate: Option<f64>| match rate {
+            Some(rate) => HumanCount(rate.round() as u64).to_string(),
+            None => "-".to_owned(),
+        };
+        let delays = step.outcome.delays.total();
+        let delay = |percent| match &delays {
+            Some(delays) => Time(delays.at_percentile(percent)).to_string(),
+            None => "-".to_owned(),
+        };
+        let mut text = format!(
+            "{:>9} {:>10} {:>12} {:>9} {:>9} {:>9} {:>6}",
+            count(step.outcome.clients),
+            rate(step.connections_per_second()),
+            rate(step.deliveries_per_second()),
+            delay(50.0),
+            delay(99.0),
+            delay(100.0),
+            if step.flaws().is_empty() {
+                "none"
+            } else {
+                "some"
+            },
+        );
+        if self.has_costs {
+            let cost = |cost: Option<f64>, unit: &str, digits| match cost {
+                Some(cost) => format!("{cost:.digits$} {unit}"),
+                None => "-".to_owned(),
+            };
+            let cpu = cost(step.cpu_micros_per_delivery(), "µs", 3);
+            let memory = cost(step.bytes_per_connection(), "B", 0);
+            write!(text, "  {cpu:>12}  {memory:>13}").expect("a String takes every write");
+        }
+        text
     }
 }
 
-struct Rate(u64, Duration);
+/// Everything, for programs.
+pub fn json(load: &Load, step: &Step) -> Value {
+    let Step {
+        arrivals, outcome, ..
+    } = step;
+    let tally = &outcome.tally;
+    let delays = outcome.delays.total().map(|delays| {
+        let percentiles = PERCENTILES.map(|percent| {
+            let millis = delays.at_percentile(percent).as_micros() as f64 / 1e3;
+            (percentile_name(percent).replace('.', "_"), json!(millis))
+        });
+        Value::from_iter(percentiles)
+    });
+    let (rate, in_flight) = match load.pace {
+        Pace::PerSecond(rate) => (Some(rate), None),
+        Pace::InFlight(count) => (None, Some(count)),
+    };
+    json!({
+        "clients": outcome.clients,
+        "talkers": outcome.talkers,
+        "asked": {
+            "clients": arrivals.asked,
+            "size_bytes": load.size_bytes,
+            "lines_per_second_each": rate,
+            "in_flight_each": in_flight,
+        },
+        "connections": {
+            "made": arrivals.made,
+            "refused": arrivals.refused,
+            "failed": arrivals.failed,
+            "dropped": step.departures.dropped,
+            "seconds": seconds(step.connect_time),
+            "per_second": rounded(step.connections_per_second()),
+        },
+        "lines": {
+            "said": tally.lines,
+            "seconds": seconds(outcome.elapsed),
+            "per_second": rounded(step.lines_per_second()),
+            "others": outcome.other_lines,
+        },
+        "deliveries": {
+            "made": tally.deliveries,
+            "per_second": rounded(step.deliveries_per_second()),
+            "lost": outcome.lost,
+            "duplicated": tally.duplicated,
+            "reordered": tally.reordered,
+            "echoed": tally.echoed,
+            "not_made_with_dropped_clients": tally.abandoned + tally.undecided,
+        },
+        "delay_ms": delays,
+        "stalled": outcome.stalled,
+        "interrupted": step.was_interrupted,
+        "flaws": step.flaws().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "cost": step.cost.map(|cost| json!({
+            "cpu_us_per_connection": rounded(step.cpu_micros_per_connection()),
+            "cpu_us_per_delivery": rounded(step.cpu_micros_per_delivery()),
+            "bytes_per_connection": rounded(step.bytes_per_connection()),
+            "anonymous_bytes": cost.memory.anonymous_bytes,
+            "resident_bytes": cost.memory.resident_bytes,
+        })),
+    })
+}
 
-impl fmt::Display for Rate {
+/// To the thousandth: more is noise.
+fn rounded(figure: Option<f64>) -> Option<f64> {
+    figure.map(|figure| (figure * 1e3).round() / 1e3)
+}
+
+fn seconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e6
+}
+
+fn count(count: usize) -> String {
+    HumanCount(count as u64).to_string()
+}
+
+/// A rate behind what it belongs to, where it is known.
+struct PerSecond(Option<f64>);
+
+impl fmt::Display for PerSecond {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rate = per_second(self.0, self.1);
-        match rate < 10.0 {
-            true => write!(f, "{rate:.1}/s"),
-            false => write!(f, "{}/s", HumanCount(rate.round() as u64)),
+        match self.0 {
+            None => Ok(()),
+            Some(rate) if rate < 10.0 => write!(f, ", {rate:.1}/s"),
+            Some(rate) => write!(f, ", {}/s", HumanCount(rate.round() as u64)),
         }
     }
 }
 
 /// A time in the unit in which it is best read.
-struct Millis(Duration);
+#[derive(Debug)]
+pub struct Time(pub Duration);
 
-impl fmt::Display for Millis {
+impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_secs_f64() * 1e3;
-        match millis {
-            ..10.0 => write!(f, "{millis:.2} ms"),
-            ..100.0 => write!(f, "{millis:.1} ms"),
-            ..10_000.0 => write!(f, "{millis:.0} ms"),
-            _ => write!(f, "{:.1} s", millis / 1e3),
-        }
+        let text = match millis {
+            ..9.995 => format!("{millis:.2} ms"),
+            ..99.95 => format!("{millis:.1} ms"),
+            ..999.5 => format!("{millis:.0} ms"),
+            ..9_995.0 => format!("{:.2} s", millis / 1e3),
+            _ => format!("{:.1} s", millis / 1e3),
+        };
+        f.pad(&text)
     }
 }
 
 /// The name of a percentile: `p50`, `p99.9`, `max`.
-pub fn percentile_name(percent: f64) -> String {
+fn percentile_name(percent: f64) -> String {
     match percent >= 100.0 {
         true => "max".to_owned(),
         false => format!("p{percent}"),
     }
 }
 
-fn micros_per(total: Duration, count: u64) -> Option<f64> {
-    (count > 0).then(|| total.as_secs_f64() * 1e6 / count as f64)
+/// The figures of a distribution that a picture carries.
+pub fn caption(delays: &Distribution) -> String {
+    let figures = PERCENTILES.map(|percent| {
+        let delay = Time(delays.at_percentile(percent));
+        format!("{} {delay}", percentile_name(percent))
+    });
+    figures.join(", ")
 }
 
-fn per_second(count: u64, time: Duration) -> f64 {
-    match time.is_zero() {
-        true => 0.0,
-        false => count as f64 / time.as_secs_f64(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_given_to_three_digits() {
+        for (micros, text) in [
+            (0, "0.00 ms"),
+            (1_234, "1.23 ms"),
+            (9_999, "10.0 ms"),
+            (99_960, "100 ms"),
+            (999_600, "1.00 s"),
+            (5_901_000, "5.90 s"),
+            (61_000_000, "61.0 s"),
+        ] {
+            assert_eq!(Time(Duration::from_micros(micros)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn rates_are_told_where_they_are_known() {
+        assert_eq!(PerSecond(Some(0.5)).to_string(), ", 0.5/s");
+        assert_eq!(PerSecond(Some(12_345.6)).to_string(), ", 12,346/s");
+        assert_eq!(PerSecond(None).to_string(), "");
+    }
+
+    #[test]
+    fn percentiles_have_the_usual_names() {
+        let names = PERCENTILES.map(percentile_name);
+        assert_eq!(names, ["p50", "p90", "p99", "p99.9", "max"]);
+    }
+
+    #[test]
+    fn heading_and_rows_are_for_a_terminal() {
+        let width = |has_costs| Table { has_costs }.heading().len();
+        assert!(width(false) <= 72 && width(true) <= 100);
     }
 }

@@ -122,9 +122,15 @@ impl Process {
     /// still.
     #[track_caller]
     pub(crate) fn stop(&self) {
-        self.await_state("S (sleeping)");
+        self.await_sleep();
         self.signal(Signal::STOP);
         self.await_state("T (stopped)");
+    }
+
+    /// Waits until the program waits for something.
+    #[track_caller]
+    pub(crate) fn await_sleep(&self) {
+        self.await_state("S (sleeping)");
     }
 
     #[track_caller]
@@ -207,13 +213,9 @@ impl Process {
 
     /// The memory the program has for itself alone: heap and stacks, but no file.
     pub(crate) fn anonymous_bytes(&self) -> usize {
-        let kilobytes: usize = self
-            .proc("smaps_rollup")
-            .lines()
-            .find_map(|line| line.strip_prefix("Anonymous:")?.strip_suffix("kB"))
-            .and_then(|kilobytes| kilobytes.trim().parse().ok())
-            .expect("a line `Anonymous: N kB` (proc_pid_smaps(5))");
-        kilobytes * 1024
+        let memory = chat::process::Process::new(self.pid()).memory();
+        let bytes = memory.expect("a program that runs").anonymous_bytes;
+        usize::try_from(bytes).expect("it fits into memory")
     }
 
     /// Waits for a whole second in which the program is not run once. A program

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 /// A process, by its number.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
@@ -20,13 +22,13 @@ pub struct Memory {
 }
 
 impl Process {
-    /// The process `pid`.
+    /// The process with the number `pid`.
     pub fn new(pid: u32) -> Self {
         Self { pid }
     }
 
-    /// The time that its threads of now have spent on a CPU, by the scheduler's
-    /// own accounting.
+    /// The time that its threads have spent on a CPU, by the scheduler's own
+    /// accounting. Threads that have ended are not counted any more.
     ///
     /// # Errors
     ///
@@ -39,6 +41,7 @@ impl Process {
                 Ok(text) => nanos += first_number(&text).ok_or_else(unreadable)?,
                 // A thread that has just ended.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) if Errno::from_io_error(&e) == Some(Errno::SRCH) => {}
                 Err(e) => return Err(e),
             }
         }
