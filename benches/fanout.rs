@@ -103,7 +103,7 @@ fn columns(smoke: bool) -> [Column; 5] {
     let in_flight = |count| Pace::InFlight(NonZeroU32::new(count).expect("not 0"));
     let (few, many, most) = (scale(100), scale(1_000), scale(10_000));
     let closed = |readers| Column {
-        title: format!("closed loop, {readers} readers"),
+        title: format!("closed loop, {} readers", HumanCount(readers as u64)),
         workload: Workload {
             readers,
             talkers: 1,
@@ -120,7 +120,7 @@ fn columns(smoke: bool) -> [Column; 5] {
         closed(many),
         closed(most),
         Column {
-            title: format!("flood, {many} readers"),
+            title: format!("flood, {} readers", HumanCount(many as u64)),
             workload: Workload {
                 talkers: 4,
                 pace: in_flight(50),
@@ -130,7 +130,7 @@ fn columns(smoke: bool) -> [Column; 5] {
             has_peers: true,
         },
         Column {
-            title: format!("everybody talks, {many} readers"),
+            title: format!("everybody talks, {} readers", HumanCount(many as u64)),
             workload: Workload {
                 talkers: many,
                 readers_talk: true,

@@ -20,9 +20,15 @@ use crate::write_queue::Frame;
 /// know this kind of room.
 pub const WELCOME: &str = "Welcome to this chatroom!";
 
+/// How a line begins by which the server says that it did not do what was asked.
+pub const REFUSAL_PREFIX: &str = "!! ";
+
+/// How a notice of the server begins.
+pub const NOTICE_PREFIX: &str = "-- ";
+
 /// What a line that begins with a slash is answered. It repeats nothing of the
 /// line: so all who get it can share it.
-const NO_COMMANDS: &str = "!! this room has no commands, not even /help; \
+const NO_COMMANDS: &str = "this room has no commands, not even /help; \
                            to say a line that begins with / start it with //";
 
 /// What the room allows.
@@ -61,9 +67,9 @@ impl Room {
             member_count: 0,
             limits,
             welcome: notice(format_args!("{WELCOME}")),
-            no_commands: notice(format_args!("{NO_COMMANDS}")),
+            no_commands: notice(format_args!("{REFUSAL_PREFIX}{NO_COMMANDS}")),
             too_long: notice(format_args!(
-                "!! that line was not said: it is longer than {} bytes",
+                "{REFUSAL_PREFIX}that line was not said: it is longer than {} bytes",
                 limits.max_line_bytes
             )),
         }
@@ -76,7 +82,7 @@ impl Room {
             return Ok(());
         }
         Err(notice(format_args!(
-            "!! the room is full ({} clients)",
+            "{REFUSAL_PREFIX}the room is full ({} clients)",
             self.member_count
         )))
     }
@@ -143,7 +149,10 @@ impl Room {
 
     /// The server is about to end.
     pub fn close(&self, turn: &mut Turn) {
-        turn.say(None, |out| out.extend_from_slice(b"-- the room is closing"));
+        turn.say(None, |out| {
+            out.extend_from_slice(NOTICE_PREFIX.as_bytes());
+            out.extend_from_slice(b"the room is closing");
+        });
     }
 }
 

@@ -114,7 +114,7 @@ fn draw_lines<'a>(area: &Area<'a>, panel: &Lines) -> DrawResult<'a> {
         .y_label_area_size(60)
         .build_cartesian_2d(
             (least.min(most * 0.9)..most * 1.1).log_scale(),
-            0.0..highest * 1.2,
+            0.0..highest * 1.5,
         )?;
     chart
         .configure_mesh()
@@ -136,7 +136,7 @@ fn draw_lines<'a>(area: &Area<'a>, panel: &Lines) -> DrawResult<'a> {
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.8))
         .label_font(FONT)
         .draw()

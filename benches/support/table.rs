@@ -31,7 +31,7 @@ pub(crate) fn micros(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
         Some(value) if value < 0.1 => format!("{value:.3} µs"),
-        Some(value) if value < 1.0 => format!("{value:.2} µs"),
+        Some(value) if value < 10.0 => format!("{value:.2} µs"),
         Some(value) => format!("{value:.1} µs"),
     }
 }

@@ -4,14 +4,10 @@
 use std::time::{Duration, Instant};
 
 use super::line_display::LineDisplay;
-use crate::room::WELCOME;
+use crate::room::{REFUSAL_PREFIX, WELCOME};
 
 /// How long a line that stops in its middle is held back.
 const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// What a server of this kind says instead of the greeting when it does not let
-/// somebody in.
-const REFUSAL_PREFIX: &[u8] = b"!! ";
 
 /// The server's side of the conversation.
 #[derive(Debug)]
@@ -81,7 +77,7 @@ impl Incoming {
     /// are short and sent at once, so they arrive in one piece.
     fn begin<'a>(&mut self, bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
         self.has_begun = true;
-        self.is_refusal = bytes.starts_with(REFUSAL_PREFIX);
+        self.is_refusal = bytes.starts_with(REFUSAL_PREFIX.as_bytes());
         let Some(rest) = bytes.strip_prefix(WELCOME.as_bytes()) else {
             return bytes;
         };

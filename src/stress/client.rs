@@ -10,6 +10,7 @@ use super::protocol::Handshake;
 use super::round::{MAX_WORDS_BYTES, safe_words};
 use crate::connection::{Connection, Received};
 use crate::line::Decoded;
+use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::write_queue::{Flushed, Frame};
 
 /// The most that a server may send before what the handshake waits for.
@@ -185,7 +186,7 @@ impl Client {
                 break;
             }
             if let Some(error) = ended {
-                return Err(match greeting.strip_prefix(b"!! ") {
+                return Err(match greeting.strip_prefix(REFUSAL_PREFIX.as_bytes()) {
                     Some(words) => Departure::Refused(safe_words(words)),
                     None => Departure::Lost(error),
                 });
@@ -225,7 +226,8 @@ impl Client {
                         continue;
                     }
                 };
-                if line.starts_with(b"-- ") || line.starts_with(b"!! ") {
+                let prefixes = [NOTICE_PREFIX, REFUSAL_PREFIX].map(str::as_bytes);
+                if prefixes.iter().any(|prefix| line.starts_with(prefix)) {
                     self.last_words.clear();
                     let kept_bytes = line.len().min(MAX_WORDS_BYTES);
                     self.last_words.extend_from_slice(&line[..kept_bytes]);

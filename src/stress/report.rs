@@ -68,6 +68,12 @@ impl fmt::Display for Summary<'_> {
         }
         writeln!(f)?;
         if let Some(cost) = step.cost {
+            if cost.talk_cpu.is_zero() && tally.deliveries > 0 {
+                return writeln!(
+                    f,
+                    "server       that process did nothing: is it the server's?"
+                );
+            }
             write!(f, "server      ")?;
             if let Some(micros) = step.cpu_micros_per_connection() {
                 write!(f, " {micros:.1} µs CPU a connection,")?;

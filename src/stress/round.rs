@@ -10,6 +10,7 @@ use super::ledger::{Heard, Ledger, Tally};
 use super::pace::{Pace, Timetable};
 use super::payload::Payload;
 use super::protocol::Protocol;
+use crate::room::REFUSAL_PREFIX;
 use crate::text::push_safe;
 
 /// How long the server may deliver nothing, though something is owed, before the
@@ -287,7 +288,7 @@ impl Round {
             return;
         }
         self.other_lines += 1;
-        if line.starts_with(b"!! ") {
+        if line.starts_with(REFUSAL_PREFIX.as_bytes()) {
             self.complaint = Some(safe_words(line));
         }
     }
