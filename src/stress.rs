@@ -175,7 +175,8 @@ impl<'a> Test<'a> {
         let mut bars = Bars::new(clients, config.talkers, config.end);
         let step = Step::take(&mut self.crowd, &plan, self.watch.as_ref(), &mut bars)
             .map_err(Error::Poll)?;
-        match step.outcome.clients {
+        // Who was let in and dropped at once is a finding.
+        match step.outcome.clients + step.departures.dropped {
             0 => Err(nobody_is_in(self.server, step.arrivals)),
             _ => Ok((load, step)),
         }
