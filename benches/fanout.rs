@@ -35,6 +35,12 @@ const TALK: Duration = Duration::from_secs(1);
 /// The same, where it is only to be seen that everything works.
 const SMOKE_TALK: Duration = Duration::from_millis(50);
 
+/// How many lines each says where everybody talks.
+const LINES_EACH: u32 = 20;
+
+/// How many workloads there are.
+const COLUMNS: usize = 6;
+
 /// By how much fewer clients there are then.
 const SMOKE_DIVISOR: usize = 50;
 
@@ -91,7 +97,7 @@ impl Column {
     }
 }
 
-fn columns(smoke: bool) -> [Column; 5] {
+fn columns(smoke: bool) -> [Column; COLUMNS] {
     let scale = |count: usize| match smoke {
         true => count.div_ceil(SMOKE_DIVISOR),
         false => count,
@@ -115,6 +121,21 @@ fn columns(smoke: bool) -> [Column; 5] {
         floor: Kind::Floor,
         has_peers: true,
     };
+    let everybody = |how, lines_in_flight| Column {
+        title: format!(
+            "{} talk, {LINES_EACH} lines each {how}",
+            HumanCount(many as u64)
+        ),
+        workload: Workload {
+            talkers: many,
+            readers_talk: true,
+            pace: in_flight(lines_in_flight),
+            end: End::Lines(LINES_EACH),
+            ..closed(many).workload
+        },
+        floor: Kind::JoinedFloor,
+        has_peers: false,
+    };
     [
         closed(few),
         closed(many),
@@ -129,18 +150,8 @@ fn columns(smoke: bool) -> [Column; 5] {
             floor: Kind::JoinedFloor,
             has_peers: true,
         },
-        Column {
-            title: format!("everybody talks, {} readers", HumanCount(many as u64)),
-            workload: Workload {
-                talkers: many,
-                readers_talk: true,
-                pace: in_flight(20),
-                end: End::Lines(20),
-                ..closed(many).workload
-            },
-            floor: Kind::JoinedFloor,
-            has_peers: false,
-        },
+        everybody("one by one", 1),
+        everybody("at once", LINES_EACH),
     ]
 }
 
@@ -152,7 +163,7 @@ const FLOOD: usize = 3;
 /// One server, and its trials for each column.
 struct Row {
     subject: Subject,
-    trials: [Vec<Trial>; 5],
+    trials: [Vec<Trial>; COLUMNS],
 }
 
 impl Row {
