@@ -30,7 +30,7 @@ use super::source_address::source_address;
 use crate::socket::tcp_socket;
 
 /// How long the server has to let somebody in before the rest is given up.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a server may add to a line.
 const MAX_PREFIX_BYTES: usize = 512;

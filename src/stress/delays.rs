@@ -20,7 +20,7 @@ const FIRST_SPAN: Duration = Duration::from_millis(50);
 /// The first step in which delays are counted for a picture of them, and by which
 /// factor each is longer than the one before.
 const LEAST_STEP_MICROS: u64 = 10;
-/// See [`LEAST_STEP_MICROS`].
+/// By which factor a step of a picture is longer than the one before.
 pub const STEP_FACTOR: f64 = 1.25;
 
 /// The percentiles that are reported.
