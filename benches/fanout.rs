@@ -16,8 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chat::machine::raise_descriptor_limit;
-use chat::stress::pace::Pace;
-use chat::stress::round::End;
+use chat::stress::load::{End, Pace};
 use clap::Parser;
 use indicatif::HumanCount;
 

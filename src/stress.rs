@@ -3,8 +3,9 @@
 //!
 //! One thread and one poll, like the server. [`run`] is the command `chat stress`;
 //! the benches take its [`step`]s with a [`crowd`] that speaks another [`protocol`].
-//! Decisions are pure: [`round`] says who talks when, with [`pace`] and [`payload`],
-//! and finds by its [`ledger`] what went wrong; [`delays`] are how long it took.
+//! Decisions are pure: [`round`] says who talks when, as the [`load`] and its
+//! [`timetable`] have it, and finds by its [`ledger`] what went wrong; [`payload`] is what
+//! they say, [`delays`] are how long it took.
 
 pub mod client;
 pub mod crowd;
@@ -12,7 +13,7 @@ pub mod delays;
 pub mod error;
 pub mod flaw;
 pub mod ledger;
-pub mod pace;
+pub mod load;
 pub mod payload;
 pub mod plot;
 pub mod progress;
@@ -21,6 +22,8 @@ pub mod report;
 pub mod round;
 pub mod source_address;
 pub mod step;
+pub mod timetable;
+pub mod words;
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -34,12 +37,11 @@ use serde_json::json;
 use self::crowd::{Arrivals, Crowd};
 use self::error::StressError;
 use self::ledger::Ledger;
-use self::pace::Pace;
+use self::load::{End, Load, Pace};
 use self::payload::MAX_TALKERS;
 use self::progress::Bars;
 use self::protocol::Protocol;
 use self::report::{Summary, Table};
-use self::round::{End, Load};
 use self::step::{Plan, Step, Watch};
 use crate::error::Error;
 use crate::machine::raise_descriptor_limit;

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use common::peer::WELCOME;
 use common::process::{CHAT, Finished, Process, chat, piped};
+use common::pty::open_terminal;
 use common::server::{Server, server_command};
 
 fn stress_command(server: SocketAddr, options: &[&str]) -> Command {
@@ -96,6 +97,21 @@ fn people_get_a_table() {
     }
     // No progress bar where nobody could see it.
     assert_eq!(finished.stderr, "");
+}
+
+#[test]
+fn at_a_terminal_there_are_bars_while_it_works() {
+    let server = Server::start();
+    let (mut screen, terminal) = open_terminal();
+    let mut command = stress_command(server.address, &["-c", "3", "-d", "1"]);
+    command.stderr(terminal);
+    let mut process = Process::spawn(command);
+    let shown = screen.rest();
+    assert!(shown.contains("talking"), "{shown:?}");
+    // Brought up to date, and not with nothing.
+    let is_counted = |line: &str| line.contains(" deliveries") && !line.contains(" 0 deliveries");
+    assert!(shown.split('\r').any(is_counted), "{shown:?}");
+    assert_eq!(process.exit_code(), 0);
 }
 
 #[test]

@@ -6,8 +6,7 @@ use std::time::Duration;
 use chat::process::Memory;
 use chat::stress::crowd::Crowd;
 use chat::stress::flaw::List;
-use chat::stress::pace::Pace;
-use chat::stress::round::{End, Load};
+use chat::stress::load::{End, Load, Pace};
 use chat::stress::step::{Plan, Step, Watch};
 
 use super::machine::Cores;

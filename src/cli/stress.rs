@@ -8,9 +8,8 @@ use clap::Args;
 
 use super::{parse_host, parse_port_to_connect};
 use crate::stress::Config;
-use crate::stress::pace::{MAX_PER_SECOND, Pace};
+use crate::stress::load::{End, MAX_PER_SECOND, Pace};
 use crate::stress::payload::MIN_SIZE_BYTES;
-use crate::stress::round::End;
 
 /// The shortest line, as clap wants it.
 const MIN_LINE_BYTES: i64 = MIN_SIZE_BYTES as i64;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 
 use super::protocol::Handshake;
-use super::round::{MAX_WORDS_BYTES, safe_words};
+use super::words::{MAX_WORDS_BYTES, safe_words};
 use crate::connection::{Connection, Received};
 use crate::line::Decoded;
 use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};

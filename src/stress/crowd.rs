@@ -24,8 +24,9 @@ use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
 
 use super::client::{Client, Departure, News, Served};
+use super::load::Load;
 use super::protocol::Protocol;
-use super::round::{Load, Outcome, Progress, Round};
+use super::round::{Outcome, Progress, Round};
 use super::source_address::source_address;
 use crate::socket::tcp_socket;
 
@@ -159,8 +160,8 @@ impl Crowd {
     }
 
     /// From now on SIGINT and SIGTERM do not end the process. The first ends the
-    /// connecting and the talking; the second, the waiting for what is still to come;
-    /// a third ends the process after all.
+    /// connecting and the talking; the second, the waiting for what is still to come.
+    /// One that comes after that does end the process.
     ///
     /// # Errors
     ///
@@ -308,14 +309,14 @@ impl Crowd {
             // Judged by the time before the turn: had this process been stopped, what
             // came meanwhile would have been read by now.
             if round.is_over(now) || self.interrupts > 1 {
-                self.restore_interrupts();
+                self.let_interrupts_kill();
                 return Ok(round.into_outcome(now));
             }
         }
     }
 
-    /// The next interrupt ends the process, if the user has asked for an end before.
-    fn restore_interrupts(&self) {
+    /// If the user has asked for an end before, the next interrupt ends the process.
+    fn let_interrupts_kill(&self) {
         self.interrupts_kill
             .store(self.is_interrupted(), Ordering::Relaxed);
     }
@@ -385,7 +386,7 @@ impl Crowd {
     /// Polls, and lists whom the kernel says to be ready. No I/O.
     fn mark(&mut self, timeout: Duration) -> io::Result<()> {
         let timeout = match self.ready.is_empty() {
-            true => timeout,
+            true => sleep_time(timeout),
             false => Duration::ZERO,
         };
         match self.poll.poll(&mut self.events, Some(timeout)) {
@@ -413,6 +414,15 @@ impl Crowd {
     pub fn take_departures(&mut self) -> Departures {
         std::mem::take(&mut self.departures)
     }
+}
+
+/// How long to sleep so as to be there after `wait`. The poll counts in milliseconds and
+/// rounds up, and the kernel lets it oversleep by a thousandth (epoll_wait(2), timer
+/// slack): a line would be said late by as much as it takes to be heard. So the end of a
+/// wait is not slept but polled away.
+fn sleep_time(wait: Duration) -> Duration {
+    let millis = (wait - wait / 200).as_millis();
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 /// Lists a client to be served.
@@ -464,5 +474,19 @@ fn start_connecting(server: SocketAddr, nth: usize) -> io::Result<TcpStream> {
     match connect(&socket, &server) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(TcpStream::from_std(socket.into())),
         Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_wait_is_not_slept() {
+        let sleep_millis = |micros| sleep_time(Duration::from_micros(micros)).as_millis();
+        assert_eq!(sleep_millis(0), 0);
+        assert_eq!(sleep_millis(999), 0);
+        assert_eq!(sleep_millis(2_500), 2);
+        assert_eq!(sleep_millis(10_000_000), 9_950);
     }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::crowd::Observer;
-use super::round::{End, Progress};
+use super::load::End;
+use super::round::Progress;
 
 /// How often a bar is drawn anew at most.
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);

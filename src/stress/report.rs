@@ -7,9 +7,9 @@ use indicatif::{DecimalBytes, HumanCount};
 use serde_json::{Value, json};
 
 use super::delays::{Distribution, PERCENTILES};
-use super::pace::Pace;
-use super::round::Load;
+use super::load::{Load, Pace};
 use super::step::Step;
+use crate::exit::Exit;
 
 /// The least share of the rate asked for at which it counts as kept.
 const KEPT_RATE: f64 = 0.95;
@@ -125,9 +125,7 @@ impl fmt::Display for Verdict<'_> {
         let tally = &step.outcome.tally;
         let not_made = tally.abandoned + tally.undecided;
         let flaws = step.flaws();
-        let is_flawed = flaws
-            .iter()
-            .any(|flaw| flaw.exit() == crate::exit::Exit::Failure);
+        let is_flawed = flaws.iter().any(|flaw| flaw.exit() == Exit::Failure);
         if is_flawed {
             f.write_str("not each line reached each reader once, in order")?;
         } else if tally.deliveries == 0 {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::delays::Delays;
 use super::ledger::{Heard, Ledger, Tally};
-use super::pace::{Pace, Timetable};
+use super::load::{End, Load, Pace};
 use super::payload::Payload;
 use super::protocol::Protocol;
+use super::timetable::Timetable;
+use super::words::safe_words;
 use crate::room::REFUSAL_PREFIX;
-use crate::text::push_safe;
 
 /// How long the server may deliver nothing, though something is owed, before the
 /// rest is given up as lost.
@@ -29,33 +30,6 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// The most lines that come due before something else is looked at.
 const DUE_BUDGET_LINES: usize = 10_000;
-
-const NANOS_PER_MILLI: u64 = 1_000_000;
-
-/// The most that is kept of what the server says.
-pub const MAX_WORDS_BYTES: usize = 200;
-
-/// What a round is to be like.
-#[derive(Clone, Copy, Debug)]
-pub struct Load {
-    /// How fast the talkers talk.
-    pub pace: Pace,
-    /// The size of a line, LF counted, in bytes.
-    pub size_bytes: usize,
-    /// When the talkers fall silent.
-    pub end: End,
-    /// Tells the lines of this round from those of others.
-    pub round: u32,
-}
-
-/// When the talkers fall silent.
-#[derive(Clone, Copy, Debug)]
-pub enum End {
-    /// After so many lines each.
-    Lines(u32),
-    /// After this time.
-    After(Duration),
-}
 
 /// What came of a round.
 #[derive(Debug)]
@@ -378,7 +352,7 @@ impl Round {
         };
         if !self.is_silent {
             wait_nanos = wait_nanos.min(match (&self.timetable, self.load.end) {
-                (Some(timetable), _) => sleep_nanos(until(timetable.peek().1)),
+                (Some(timetable), _) => until(timetable.peek().1),
                 (None, End::After(duration)) => until(nanos(duration)),
                 (None, End::Lines(_)) => u64::MAX,
             });
@@ -394,23 +368,12 @@ impl Round {
         }
     }
 
-    /// For how long it was to go on, as far as that was planned.
-    fn planned_nanos(&self) -> u64 {
-        match (self.load.end, self.load.pace) {
-            (End::After(duration), _) => nanos(duration),
-            (End::Lines(lines), Pace::PerSecond(rate)) => {
-                nanos(Duration::from_secs_f64(f64::from(lines) / rate))
-            }
-            (End::Lines(_), Pace::InFlight(_)) => 0,
-        }
-    }
-
     /// What came of it.
     pub fn into_outcome(self, now_nanos: u64) -> Outcome {
         let mut elapsed_nanos = self.progressed_nanos;
         // What is said at a moment stands for the time until the next is due.
         if self.is_done() && !self.is_hushed {
-            elapsed_nanos = elapsed_nanos.max(self.planned_nanos());
+            elapsed_nanos = elapsed_nanos.max(self.load.planned().map_or(0, nanos));
         }
         Outcome {
             clients: self.clients,
@@ -426,281 +389,9 @@ impl Round {
     }
 }
 
-impl End {
-    /// Whether who has `said` so many lines may say another.
-    fn allows(&self, said: u32) -> bool {
-        match *self {
-            Self::Lines(lines) => said < lines,
-            Self::After(_) => true,
-        }
-    }
-
-    /// Whether nothing may be said at that moment any more.
-    fn is_past(&self, moment_nanos: u64) -> bool {
-        match *self {
-            Self::Lines(_) => false,
-            Self::After(duration) => moment_nanos >= nanos(duration),
-        }
-    }
-}
-
-/// How long to sleep when something is due after `wait_nanos`. The poll counts in
-/// milliseconds and rounds up, and the kernel lets it oversleep by a thousandth
-/// (epoll_wait(2), timer slack): a line would be late by as much as it takes to be
-/// heard. So the end of the wait is not slept.
-fn sleep_nanos(wait_nanos: u64) -> u64 {
-    (wait_nanos - wait_nanos / 200) / NANOS_PER_MILLI * NANOS_PER_MILLI
-}
-
-/// The first line of what a server says, fit to be shown.
-pub fn safe_words(text: &[u8]) -> String {
-    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let mut safe = Vec::new();
-    push_safe(&mut safe, &line[..line.len().min(MAX_WORDS_BYTES)]);
-    String::from_utf8_lossy(safe.trim_ascii()).into_owned()
-}
-
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-
-    use super::*;
-
-    const SECOND: u64 = 1_000_000_000;
-    const REPETITION: u64 = REPETITION_TIMEOUT.as_nanos() as u64;
-    const STALL: u64 = STALL_TIMEOUT.as_nanos() as u64;
-
-    fn in_flight(count: u32) -> Pace {
-        Pace::InFlight(NonZeroU32::new(count).unwrap())
-    }
-
-    fn round(clients: usize, talkers: usize, pace: Pace, end: End) -> Round {
-        let load = Load {
-            pace,
-            size_bytes: 32,
-            end,
-            round: 1,
-        };
-        Round::new(&load, &Protocol::chat(), vec![true; clients], talkers)
-    }
-
-    /// What is said now: by whom, and how many lines. The kernel takes it at once.
-    fn said(round: &mut Round, now_nanos: u64) -> Vec<(usize, usize)> {
-        let mut batch = Vec::new();
-        let mut said = Vec::new();
-        while let Some(talker) = round.next_batch(now_nanos, &mut batch) {
-            said.push((talker, batch.len() / 32));
-            round.taken(talker, now_nanos);
-        }
-        said
-    }
-
-    fn line(talker: usize, number: u32) -> Vec<u8> {
-        let mut line = b"<127.0.0.1> ".to_vec();
-        Payload::new(1, 32).compose(talker, number, &mut line);
-        line.pop();
-        line
-    }
-
-    #[test]
-    fn in_a_closed_loop_a_line_waits_for_the_one_before() {
-        let mut round = round(3, 1, in_flight(1), End::Lines(2));
-        assert_eq!(said(&mut round, 0), [(0, 1)]);
-        round.heard(1, &line(0, 0), 1);
-        assert_eq!(said(&mut round, 2), []);
-        round.heard(2, &line(0, 0), 3);
-        assert_eq!(said(&mut round, 4), [(0, 1)]);
-        round.heard(1, &line(0, 1), 5);
-        assert!(!round.is_over(6));
-        round.heard(2, &line(0, 1), 7);
-        assert_eq!(said(&mut round, 8), []);
-        assert!(!round.is_over(8), "a repetition may come");
-        assert!(round.is_over(7 + REPETITION));
-        let outcome = round.into_outcome(7 + REPETITION);
-        assert_eq!((outcome.tally.lines, outcome.tally.deliveries), (2, 4));
-        assert_eq!((outcome.lost, outcome.stalled), (0, false));
-        assert_eq!(outcome.elapsed, Duration::from_nanos(7));
-    }
-
-    #[test]
-    fn several_lines_in_flight_go_out_together() {
-        let mut round = round(2, 2, in_flight(5), End::Lines(7));
-        assert_eq!(said(&mut round, 0), [(0, 5), (1, 5)]);
-        round.heard(1, &line(0, 0), 1);
-        round.heard(1, &line(0, 1), 1);
-        assert_eq!(said(&mut round, 2), [(0, 2)]);
-    }
-
-    #[test]
-    fn by_the_clock_lines_come_whether_or_not_they_are_heard() {
-        let mut round = round(
-            2,
-            1,
-            Pace::PerSecond(10.0),
-            End::After(Duration::from_secs(1)),
-        );
-        assert_eq!(said(&mut round, 0), [(0, 1)]);
-        assert_eq!(round.timeout(0), Duration::from_millis(99));
-        assert_eq!(said(&mut round, SECOND / 20), []);
-        assert_eq!(said(&mut round, SECOND / 2), [(0, 5)]);
-        assert_eq!(
-            said(&mut round, 2 * SECOND),
-            [(0, 4)],
-            "none is due at the end"
-        );
-        for number in 0..10 {
-            round.heard(1, &line(0, number), 2 * SECOND);
-        }
-        assert!(round.is_over(2 * SECOND + REPETITION));
-        let outcome = round.into_outcome(2 * SECOND + REPETITION);
-        let worst = outcome.delays.total().unwrap().at_percentile(100.0);
-        assert!(
-            worst >= Duration::from_secs(2),
-            "from when it was due: {worst:?}"
-        );
-    }
-
-    #[test]
-    fn who_is_blocked_catches_up_and_its_lines_count_from_when_they_were_due() {
-        let mut round = round(2, 1, Pace::PerSecond(10.0), End::Lines(3));
-        let mut batch = Vec::new();
-        assert_eq!(round.next_batch(0, &mut batch), Some(0));
-        assert_eq!(round.next_batch(SECOND, &mut batch), None, "it is blocked");
-        round.taken(0, SECOND);
-        assert_eq!(said(&mut round, SECOND), [(0, 2)]);
-        round.heard(1, &line(0, 0), SECOND);
-        round.heard(1, &line(0, 1), SECOND);
-        let outcome = round.into_outcome(SECOND);
-        let delay = outcome.delays.total().unwrap().at_percentile(1.0);
-        assert!(delay >= Duration::from_millis(890), "{delay:?}");
-    }
-
-    #[test]
-    fn a_server_that_owes_and_is_silent_is_given_up_even_while_lines_come_due() {
-        let end = End::After(Duration::from_secs(3600));
-        let mut round = round(2, 1, Pace::PerSecond(1.0), end);
-        said(&mut round, 0);
-        for second in 1..10 {
-            said(&mut round, second * SECOND);
-            assert!(!round.is_over(second * SECOND), "{second}");
-        }
-        assert!(round.is_over(STALL));
-        let outcome = round.into_outcome(STALL);
-        assert!(outcome.stalled);
-        assert_eq!(outcome.lost, 10);
-    }
-
-    #[test]
-    fn a_quiet_room_in_which_nothing_is_owed_is_not_stalled() {
-        let end = End::After(Duration::from_secs(3600));
-        let mut round = round(2, 1, Pace::PerSecond(0.01), end);
-        said(&mut round, 0);
-        round.heard(1, &line(0, 0), 1);
-        assert!(!round.is_over(99 * SECOND));
-        assert!(round.timeout(SECOND) > Duration::from_secs(9));
-    }
-
-    #[test]
-    fn a_server_that_takes_nothing_is_given_up() {
-        let mut round = round(1, 1, in_flight(1), End::After(Duration::from_secs(1)));
-        assert_eq!(round.next_batch(0, &mut Vec::new()), Some(0));
-        assert!(!round.is_over(STALL - 1));
-        assert!(round.is_over(STALL));
-        assert!(round.into_outcome(STALL).stalled);
-    }
-
-    #[test]
-    fn when_the_time_is_up_nothing_new_is_said() {
-        let mut round = round(2, 1, in_flight(1), End::After(Duration::from_secs(1)));
-        said(&mut round, 0);
-        assert_eq!(round.timeout(0), Duration::from_secs(1));
-        round.heard(1, &line(0, 0), 2 * SECOND);
-        assert_eq!(said(&mut round, 2 * SECOND), []);
-        assert!(round.is_over(2 * SECOND + REPETITION));
-    }
-
-    #[test]
-    fn hushed_talkers_say_nothing_new() {
-        let mut round = round(2, 1, Pace::PerSecond(10.0), End::Lines(1000));
-        said(&mut round, SECOND);
-        assert!(round.next_batch(2 * SECOND, &mut Vec::new()).is_some());
-        round.hush();
-        round.taken(0, 3 * SECOND);
-        assert_eq!(said(&mut round, 4 * SECOND), [], "not even what is due");
-        for number in 0..21 {
-            round.heard(1, &line(0, number), 4 * SECOND);
-        }
-        assert!(round.is_over(4 * SECOND + REPETITION));
-    }
-
-    #[test]
-    fn who_is_left_alone_falls_silent() {
-        let mut round = round(2, 1, in_flight(1), End::After(Duration::from_secs(60)));
-        said(&mut round, 0);
-        round.gone(1, 1);
-        assert_eq!(said(&mut round, 2), []);
-        assert!(round.is_over(1 + REPETITION));
-    }
-
-    #[test]
-    fn repetitions_after_the_last_line_are_found() {
-        let mut round = round(2, 1, in_flight(1), End::Lines(1));
-        said(&mut round, 0);
-        round.heard(1, &line(0, 0), 1);
-        assert!(!round.is_over(2));
-        round.heard(1, &line(0, 0), 3);
-        assert!(!round.is_over(1 + REPETITION));
-        assert_eq!(round.into_outcome(SECOND).tally.duplicated, 1);
-    }
-
-    #[test]
-    fn a_line_passed_over_has_time_to_come() {
-        let mut round = round(2, 1, in_flight(2), End::Lines(2));
-        said(&mut round, 0);
-        round.heard(1, &line(0, 1), 1);
-        assert!(!round.is_over(1 + REPETITION));
-        round.heard(1, &line(0, 0), 2 + REPETITION);
-        assert!(round.is_over(2 + 2 * REPETITION));
-        let outcome = round.into_outcome(SECOND);
-        assert_eq!((outcome.tally.reordered, outcome.lost), (1, 0));
-    }
-
-    #[test]
-    fn a_reader_that_is_gone_is_not_waited_for() {
-        let mut round = round(3, 1, in_flight(1), End::Lines(2));
-        said(&mut round, 0);
-        round.heard(1, &line(0, 0), 1);
-        round.gone(2, 2);
-        assert_eq!(said(&mut round, 3), [(0, 1)]);
-        round.gone(1, 4);
-        round.gone(0, 5);
-        assert!(round.is_over(5));
-    }
-
-    #[test]
-    fn a_talker_that_is_gone_owes_nothing() {
-        let mut round = round(3, 2, in_flight(1), End::Lines(1));
-        assert_eq!(round.next_batch(0, &mut Vec::new()), Some(0));
-        round.gone(0, 1);
-        assert_eq!(said(&mut round, 2), [(1, 1)]);
-        round.heard(2, &line(1, 0), 3);
-        assert!(round.is_over(3 + REPETITION));
-        let outcome = round.into_outcome(3 + REPETITION);
-        assert_eq!((outcome.lost, outcome.tally.undecided), (0, 2));
-    }
-
-    #[test]
-    fn what_the_server_says_is_kept_and_made_safe() {
-        let mut round = round(2, 1, in_flight(1), End::Lines(1));
-        round.heard(1, b"-- 3 joined", 0);
-        round.heard(1, b"!! too \x1b[31mlong", 0);
-        round.heard(1, b"<127.0.0.1> hello", 0);
-        let outcome = round.into_outcome(0);
-        assert_eq!(outcome.other_lines, 3);
-        assert_eq!(outcome.complaint.as_deref(), Some("!! too ␛[31mlong"));
-    }
-}
+mod tests;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::crowd::{Arrivals, Crowd, Departures, Observer};
 use super::flaw::Flaw;
-use super::round::{Load, Outcome};
+use super::load::Load;
+use super::round::Outcome;
 use crate::error::plain;
 use crate::process::{Memory, Process};
 

@@ -1,23 +1,6 @@
 //! When the next line is due. Pure: time is nanoseconds since the round began.
 
-use std::num::NonZeroU32;
-
 const NANOS_PER_SECOND: f64 = 1e9;
-
-/// How fast the talkers talk.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
-    /// As fast as lines are delivered: each talker has this many in flight, and
-    /// says the next one when everybody has heard one of them (a closed loop).
-    InFlight(NonZeroU32),
-    /// So many lines a second from each talker, whether or not those before were
-    /// delivered (an open loop). Above 0, and at most [`MAX_PER_SECOND`].
-    PerSecond(f64),
-}
-
-/// The most lines a second that one talker can be asked for. A day of them is below
-/// what the ledger counts.
-pub const MAX_PER_SECOND: f64 = 10_000.0;
 
 /// A steady stream of lines, dealt out to the talkers in turn so that they do not
 /// all talk at the same moment.

@@ -1,0 +1,102 @@
+//! What the talkers are asked to do.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// What a round is to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// How fast the talkers talk.
+    pub pace: Pace,
+    /// The size of a line, LF counted, in bytes.
+    pub size_bytes: usize,
+    /// When the talkers fall silent.
+    pub end: End,
+    /// Tells the lines of this round from those of others.
+    pub round: u32,
+}
+
+/// When the talkers fall silent.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// After so many lines each.
+    Lines(u32),
+    /// After this time.
+    After(Duration),
+}
+
+/// How fast the talkers talk.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// As fast as lines are delivered: each talker has this many in flight, and
+    /// says the next one when everybody has heard one of them (a closed loop).
+    InFlight(NonZeroU32),
+    /// So many lines a second from each talker, whether or not those before were
+    /// delivered (an open loop). Above 0, and at most [`MAX_PER_SECOND`].
+    PerSecond(f64),
+}
+
+/// The most lines a second that one talker can be asked for. A day of them is below
+/// what the ledger counts.
+pub const MAX_PER_SECOND: f64 = 10_000.0;
+
+impl Load {
+    /// For how long it goes on if the server keeps up, as far as that is known.
+    pub fn planned(&self) -> Option<Duration> {
+        match (self.end, self.pace) {
+            (End::After(duration), _) => Some(duration),
+            (End::Lines(lines), Pace::PerSecond(rate)) => {
+                Some(Duration::from_secs_f64(f64::from(lines) / rate))
+            }
+            (End::Lines(_), Pace::InFlight(_)) => None,
+        }
+    }
+}
+
+impl End {
+    /// Whether who has `said` so many lines may say another.
+    pub fn allows(&self, said: u32) -> bool {
+        match *self {
+            Self::Lines(lines) => said < lines,
+            Self::After(_) => true,
+        }
+    }
+
+    /// Whether nothing may be said any more at that moment, in nanoseconds since the
+    /// round began.
+    pub fn is_past(&self, moment_nanos: u64) -> bool {
+        match *self {
+            Self::Lines(_) => false,
+            Self::After(duration) => u128::from(moment_nanos) >= duration.as_nanos(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_after_so_many_lines_or_so_long() {
+        let lines = End::Lines(2);
+        assert!(lines.allows(1) && !lines.allows(2) && !lines.is_past(u64::MAX));
+        let after = End::After(Duration::from_nanos(5));
+        assert!(after.allows(u32::MAX) && !after.is_past(4) && after.is_past(5));
+    }
+
+    #[test]
+    fn how_long_it_takes_is_known_where_the_clock_decides() {
+        let load = |pace, end| Load {
+            pace,
+            size_bytes: 64,
+            end,
+            round: 0,
+        };
+        let closed = Pace::InFlight(NonZeroU32::MIN);
+        let second = Duration::from_secs(1);
+        assert_eq!(load(closed, End::Lines(5)).planned(), None);
+        assert_eq!(load(closed, End::After(second)).planned(), Some(second));
+        let open = Pace::PerSecond(10.0);
+        assert_eq!(load(open, End::Lines(10)).planned(), Some(second));
+    }
+}
