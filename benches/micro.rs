@@ -8,13 +8,14 @@ use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chat::close::CloseReason;
 use chat::connection::Stream;
+use chat::flow;
 use chat::line::{Decoded, LineDecoder};
 use chat::reactor::event_loop::{Accepted, EventLoop};
-use chat::reactor::{Next, Service};
+use chat::reactor::{Next, Policy, Service};
 use chat::room::{Limits, Room};
 use chat::text::push_safe;
 use chat::turn::{ClientId, Turn};
@@ -24,6 +25,14 @@ use divan::{Bencher, black_box};
 use mio::Token;
 
 const MAX_LINE_BYTES: u32 = 4096;
+
+const POLICY: Policy = Policy {
+    max_line_bytes: MAX_LINE_BYTES,
+    flow: flow::Bounds {
+        max_backlog_bytes: 1024 * 1024,
+        stall_timeout: Duration::from_secs(30),
+    },
+};
 
 /// A line of the size that the other benches use.
 const LINE: &[u8; 64] = b"the quick brown fox jumps over the lazy dog, and then back home\n";
@@ -157,7 +166,7 @@ type Input = Rc<Cell<Option<&'static [u8]>>>;
 impl Bench {
     fn with_clients(count: usize) -> Self {
         let mut bench = Self {
-            event_loop: EventLoop::new(MAX_LINE_BYTES),
+            event_loop: EventLoop::new(POLICY, Instant::now()),
             service: RoomAlone(Room::new(Limits {
                 max_clients: usize::MAX,
                 max_line_bytes: MAX_LINE_BYTES,
@@ -255,6 +264,10 @@ impl Stream for Socket {
     fn shutdown_write(&self) -> io::Result<()> {
         Ok(())
     }
+
+    fn reset_when_closed(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A room without console and signals.
@@ -271,6 +284,10 @@ impl Service for RoomAlone {
 
     fn received(&mut self, client: ClientId, line: Decoded<'_>, turn: &mut Turn) {
         self.0.hear(client, line, turn);
+    }
+
+    fn farewell(&self, _reason: CloseReason) -> Option<Frame> {
+        None
     }
 
     fn left(&mut self, client: ClientId, _reason: CloseReason, _turn: &mut Turn) {

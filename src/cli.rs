@@ -4,12 +4,13 @@
 mod stress;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use log::LevelFilter;
 
 use crate::room::Limits;
-use crate::{client, server};
+use crate::{client, flow, server};
 
 /// A chat room over TCP: a server for any box on a LAN, and a client for any shell
 #[derive(Debug, Parser)]
@@ -60,6 +61,15 @@ struct ServerArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     max_line: u32,
 
+    /// The most that may wait for a client that does not read, in bytes or with K or M
+    #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = parse_backlog)]
+    max_backlog: usize,
+
+    /// How long a client that reads too slowly has to catch up, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    stall_timeout: u32,
+
     /// Show nothing on standard output; problems still go to standard error
     #[arg(short, long)]
     quiet: bool,
@@ -83,6 +93,11 @@ struct ClientArgs {
     #[arg(value_name = "PORT", value_parser = parse_port_to_connect)]
     port: u16,
 }
+
+/// Less than this could not hold a turn's worth of talk.
+const MIN_BACKLOG_BYTES: usize = 16 * 1024;
+
+const MAX_BACKLOG_BYTES: usize = 1024 * 1024 * 1024;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failure, 2 wrong usage, 3 cannot connect,
 4 the server closed the connection or it was lost, 5 the room is full";
@@ -125,6 +140,10 @@ impl Cli {
                     max_clients: args.max_clients as usize,
                     max_line_bytes: args.max_line,
                 },
+                flow: flow::Bounds {
+                    max_backlog_bytes: args.max_backlog,
+                    stall_timeout: Duration::from_secs(args.stall_timeout.into()),
+                },
                 quiet: args.quiet,
             }),
             Command::Client(args) => Task::Client(client::Config {
@@ -158,6 +177,25 @@ fn parse_host(text: &str) -> Result<String, &'static str> {
     match bracketed.unwrap_or(text) {
         "" => Err("a name or an IP address is needed"),
         host => Ok(host.to_owned()),
+    }
+}
+
+/// A number of bytes: `65536`, `64K` or `1M`, K being 1,024.
+fn parse_bytes(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let unit_bytes = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1024,
+        "m" | "mb" | "mib" => 1024 * 1024,
+        _ => return None,
+    };
+    digits.parse::<usize>().ok()?.checked_mul(unit_bytes)
+}
+
+fn parse_backlog(text: &str) -> Result<usize, &'static str> {
+    match parse_bytes(text) {
+        Some(bytes) if (MIN_BACKLOG_BYTES..=MAX_BACKLOG_BYTES).contains(&bytes) => Ok(bytes),
+        _ => Err("a number of bytes from 16K to 1024M, such as 65536, 256K or 8M"),
     }
 }
 

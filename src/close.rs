@@ -12,12 +12,23 @@ pub enum CloseReason {
     /// Reading or writing failed: the peer has reset the connection, vanished,
     /// or cannot be reached any more.
     Lost(io::ErrorKind),
-    /// The peer did not read, and is owed more than the bound.
-    BacklogFull,
+    /// The peer did not read at all, and is owed more than may wait for it.
+    Stuck,
+    /// The peer read too slowly to catch up in time.
+    TooSlow,
+    /// The peer has said nothing for longer than is allowed.
+    Idle,
     /// The peer speaks another protocol: it is a browser, say.
     WrongProtocol,
     /// The server is ending.
     Shutdown,
+}
+
+impl CloseReason {
+    /// Whether the peer is to lose what it is still owed.
+    pub fn drops_backlog(self) -> bool {
+        matches!(self, Self::Stuck | Self::TooSlow)
+    }
 }
 
 impl fmt::Display for CloseReason {
@@ -25,9 +36,9 @@ impl fmt::Display for CloseReason {
         match self {
             Self::PeerClosed => f.write_str("it closed the connection"),
             Self::Lost(kind) => write!(f, "the connection was lost: {kind}"),
-            Self::BacklogFull => {
-                f.write_str("it was not reading, and more than the limit was waiting for it")
-            }
+            Self::Stuck => f.write_str("it did not read, and too much was waiting for it"),
+            Self::TooSlow => f.write_str("it read too slowly to catch up"),
+            Self::Idle => f.write_str("it said nothing for too long"),
             Self::WrongProtocol => f.write_str("it speaks HTTP or TLS, not chat"),
             Self::Shutdown => f.write_str("the server is ending"),
         }

@@ -8,17 +8,17 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
+
+use crate::backlog::Backlog;
 use crate::close::CloseReason;
+use crate::flow;
 use crate::interrupt::retry_interrupted;
 use crate::line::LineDecoder;
 use crate::turn::{Edits, Part, Turn};
 use crate::write_queue::{Flushed, Frame, MAX_SLICES, WriteQueue};
-
-/// The most that may wait for one client, the queue's own memory included; past it
-/// the client is dropped. The text itself is kept once, however many clients it
-/// waits for.
-pub const MAX_BACKLOG_BYTES: usize = 8 * 1024 * 1024;
 
 /// The most that is written to one client that catches up before it is the next
 /// one's turn.
@@ -29,11 +29,19 @@ pub trait Stream: Read + Write {
     /// Ends our side: the peer reads to the end of what was written. What the
     /// peer still sends can still be read.
     fn shutdown_write(&self) -> io::Result<()>;
+
+    /// Has the connection reset once it is closed: the kernel then keeps nothing of
+    /// what the peer has not taken.
+    fn reset_when_closed(&self) -> io::Result<()>;
 }
 
 impl Stream for mio::net::TcpStream {
     fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn reset_when_closed(&self) -> io::Result<()> {
+        Ok(set_socket_linger(self, Some(Duration::ZERO))?)
     }
 }
 
@@ -81,8 +89,20 @@ pub struct Connection<S> {
     pub in_read_list: bool,
     /// Whether it stands in the list of those to be flushed.
     pub in_flush_list: bool,
-    /// Whether it has taken some of its backlog since this was last cleared.
+    /// Whether it has taken some of its backlog since its last deadline to flush.
     pub progressed: bool,
+    /// The same since its grace began, while it is behind.
+    pub took_some: bool,
+    /// It is not to get what it was owed: nothing of that may be kept.
+    pub is_dropped: bool,
+    /// It was never in the room.
+    pub is_refused: bool,
+    /// What flow control knows of it as a reader.
+    pub reader: flow::Reader,
+    /// What flow control knows of it as a talker.
+    pub talker: flow::Talker,
+    /// What its queue costs by itself, as it was last added to everybody's.
+    pub counted_bytes: usize,
     /// The last write did not block, so the next may be tried.
     writable: bool,
     /// Nothing more will come from the peer.
@@ -105,6 +125,12 @@ impl<S: Stream> Connection<S> {
             in_read_list: false,
             in_flush_list: false,
             progressed: false,
+            took_some: false,
+            is_dropped: false,
+            is_refused: false,
+            reader: flow::Reader::default(),
+            talker: flow::Talker::default(),
+            counted_bytes: 0,
             writable: true,
             read_ended: false,
             write_ended: false,
@@ -131,9 +157,24 @@ impl<S: Stream> Connection<S> {
         self.queue.is_empty()
     }
 
-    /// Whether more waits to be written than may.
-    pub fn exceeds_backlog(&self) -> bool {
-        self.queue.cost_bytes() > MAX_BACKLOG_BYTES
+    /// What waits to be written.
+    pub fn queue(&self) -> &WriteQueue {
+        &self.queue
+    }
+
+    /// Takes back what waits to be written, but for the rest of a line that was begun;
+    /// `last_words` take its place.
+    pub fn cut_short(&mut self, last_words: &[u8]) {
+        if !self.write_ended {
+            self.queue.cut_short(last_words);
+        }
+    }
+
+    /// Has the kernel keep nothing of what was written and not taken, once the
+    /// connection is closed.
+    pub fn reset_when_closed(&mut self) {
+        // An error means that there is nothing left to reset.
+        let _ = self.stream.reset_when_closed();
     }
 
     /// Gives the connection up, in both directions.
@@ -183,19 +224,25 @@ impl<S: Stream> Connection<S> {
     /// Here and in the other methods that write: the peer can be sent nothing
     /// more, and what was queued is dropped. What it sent before may still be
     /// there to be read.
-    pub fn send_shared(&mut self, turn: &Turn) -> io::Result<Flushed> {
+    pub fn send_shared(&mut self, turn: &Turn, backlog: &mut Backlog) -> io::Result<Flushed> {
         let text = turn.shared();
         let written = self.write_at_once(&[IoSlice::new(text)])?;
         if written == text.len() || self.write_ended {
             return Ok(Flushed::All);
         }
-        self.queue.push(turn.frame(), written..text.len());
+        self.queue
+            .push_chunk(backlog.chunk(text), written..text.len());
         self.flush_rest(written)
     }
 
     /// Sends the turn to a reader for whom it has exceptions, in one write as
     /// well.
-    pub fn send_edited(&mut self, turn: &Turn, edits: Edits<'_>) -> io::Result<Flushed> {
+    pub fn send_edited(
+        &mut self,
+        turn: &Turn,
+        edits: Edits<'_>,
+        backlog: &mut Backlog,
+    ) -> io::Result<Flushed> {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut used = 0;
         let mut total_bytes = 0;
@@ -213,24 +260,6 @@ impl<S: Stream> Connection<S> {
         if written == total_bytes || self.write_ended {
             return Ok(Flushed::All);
         }
-        self.queue_edited(turn, edits, written);
-        self.flush_rest(written)
-    }
-
-    /// Queues what a reader with exceptions gets of the turn, after the first
-    /// `written` bytes.
-    fn queue_edited(&mut self, turn: &Turn, edits: Edits<'_>, written: usize) {
-        // Who said most of the text itself must not keep all of it in memory for
-        // the little that it is owed. Few can have said most of it, so few copies
-        // are made.
-        let shared_bytes: usize = turn
-            .parts(edits)
-            .map(|part| match part {
-                Part::Shared(range) => range.len(),
-                Part::Private(_) => 0,
-            })
-            .sum();
-        let is_mostly_own = shared_bytes < turn.shared().len() / 2;
         let mut to_skip = written;
         for part in turn.parts(edits) {
             let skipped = to_skip.min(part.len());
@@ -239,14 +268,12 @@ impl<S: Stream> Connection<S> {
                 Part::Shared(range) if range.len() == skipped => {}
                 Part::Shared(range) => {
                     let owed = range.start + skipped..range.end;
-                    match is_mostly_own {
-                        true => self.queue.push_frame(&Frame::from(&turn.shared()[owed])),
-                        false => self.queue.push(turn.frame(), owed),
-                    }
+                    self.queue.push_chunk(backlog.chunk(turn.shared()), owed);
                 }
                 Part::Private(frame) => self.queue.push(frame, skipped..frame.len()),
             }
         }
+        self.flush_rest(written)
     }
 
     /// Sends `frame` to this client alone.
@@ -300,7 +327,9 @@ impl<S: Stream> Connection<S> {
         let before = self.queue.queued_bytes();
         match self.queue.flush(&mut self.stream, WRITE_BUDGET_BYTES) {
             Ok(flushed) => {
-                self.progressed |= self.queue.queued_bytes() < before;
+                let has_taken = self.queue.queued_bytes() < before;
+                self.progressed |= has_taken;
+                self.took_some |= has_taken;
                 self.writable = flushed != Flushed::Blocked;
                 Ok(flushed)
             }

@@ -17,6 +17,7 @@
 //! - The program: [`cli`], [`error`], [`exit`], [`interrupt`], [`logging`],
 //!   [`machine`], [`process`], [`socket`], [`standard_io`].
 
+pub mod backlog;
 pub mod cli;
 pub mod client;
 pub mod close;
@@ -24,6 +25,8 @@ pub mod connection;
 pub mod console;
 pub mod error;
 pub mod exit;
+pub mod figures;
+pub mod flow;
 pub mod http;
 pub mod interrupt;
 pub mod line;

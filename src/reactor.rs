@@ -22,6 +22,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use self::event_loop::{Accepted, EventLoop, Status};
 use self::listener::Listener;
 use crate::close::CloseReason;
+use crate::flow;
 use crate::interrupt::retry_interrupted;
 use crate::line::Decoded;
 use crate::turn::{ClientId, Turn};
@@ -47,6 +48,15 @@ pub const fn source_token(index: usize) -> Token {
     Token(LISTENER.0 - 1 - index)
 }
 
+/// What the loop allows its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Bytes of a line, its line end not counted.
+    pub max_line_bytes: u32,
+    /// What may wait for readers, and how long.
+    pub flow: flow::Bounds,
+}
+
 /// What a reactor serves: decides what is said, and to whom.
 pub trait Service {
     /// Somebody at `address` wants to come in. An error is what it is told before
@@ -58,6 +68,9 @@ pub trait Service {
 
     /// A client has sent a line.
     fn received(&mut self, client: ClientId, line: Decoded<'_>, turn: &mut Turn);
+
+    /// What a client is told that leaves for this reason, if anything: whole lines.
+    fn farewell(&self, reason: CloseReason) -> Option<Frame>;
 
     /// A client has left. Its id may be given to another from now on.
     fn left(&mut self, client: ClientId, reason: CloseReason, turn: &mut Turn);
@@ -104,7 +117,7 @@ impl Reactor {
     /// # Errors
     ///
     /// When the poll cannot be made or the listener not be registered.
-    pub fn new(mut listener: Listener, max_line_bytes: u32) -> io::Result<Self> {
+    pub fn new(mut listener: Listener, policy: Policy) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry()
             .register(listener.source_mut(), LISTENER, Interest::READABLE)?;
@@ -112,7 +125,7 @@ impl Reactor {
             poll,
             events: Events::with_capacity(EVENTS_CAPACITY),
             listener: Some(listener),
-            event_loop: EventLoop::new(max_line_bytes),
+            event_loop: EventLoop::new(policy, Instant::now()),
         })
     }
 

@@ -147,6 +147,20 @@ impl Room {
         }
     }
 
+    /// What a member is told that has to leave for this reason, if anything.
+    pub fn farewell(&self, reason: CloseReason) -> Option<Frame> {
+        let why = match reason {
+            CloseReason::Stuck => "you did not read what was said, and too much was waiting",
+            CloseReason::TooSlow => "you read too slowly to catch up with what was said",
+            CloseReason::Idle => "you have said nothing for too long",
+            CloseReason::PeerClosed
+            | CloseReason::Lost(_)
+            | CloseReason::WrongProtocol
+            | CloseReason::Shutdown => return None,
+        };
+        Some(notice(format_args!("{NOTICE_PREFIX}{why}: goodbye")))
+    }
+
     /// The server is about to end.
     pub fn close(&self, turn: &mut Turn) {
         turn.say(None, |out| {

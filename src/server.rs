@@ -12,10 +12,11 @@ use signal_hook_mio::v1_0::Signals;
 use crate::close::CloseReason;
 use crate::console::Console;
 use crate::error::Error;
+use crate::flow;
 use crate::line::Decoded;
 use crate::machine::raise_descriptor_limit;
 use crate::reactor::listener::Listener;
-use crate::reactor::{Next, Reactor, Service, source_token};
+use crate::reactor::{Next, Policy, Reactor, Service, source_token};
 use crate::room::{Limits, Room};
 use crate::standard_io::StandardOutput;
 use crate::turn::{ClientId, Turn};
@@ -31,6 +32,8 @@ pub struct Config {
     pub address: SocketAddr,
     /// What the room allows.
     pub limits: Limits,
+    /// What may wait for readers, and how long.
+    pub flow: flow::Bounds,
     /// Whether nothing is shown on standard output.
     pub quiet: bool,
 }
@@ -50,7 +53,11 @@ pub fn run(config: &Config) -> Result<(), Error> {
         source,
     })?;
     let address = listener.address();
-    let mut reactor = Reactor::new(listener, config.limits.max_line_bytes).map_err(Error::Poll)?;
+    let policy = Policy {
+        max_line_bytes: config.limits.max_line_bytes,
+        flow: config.flow,
+    };
+    let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let mut server = Server::new(config, &reactor).map_err(Error::Poll)?;
     info!("listening on {address}");
     info!("room for {} clients", config.limits.max_clients);
@@ -130,12 +137,16 @@ impl Service for Server {
         self.room.hear(client, line, turn);
     }
 
+    fn farewell(&self, reason: CloseReason) -> Option<Frame> {
+        self.room.farewell(reason)
+    }
+
     fn left(&mut self, client: ClientId, reason: CloseReason, _turn: &mut Turn) {
         let Some(address) = self.room.leave(client) else {
             return;
         };
         match reason {
-            CloseReason::BacklogFull => warn!("{address} is dropped: {reason}"),
+            CloseReason::Stuck | CloseReason::TooSlow => warn!("{address} is dropped: {reason}"),
             CloseReason::WrongProtocol => info!("{address} is sent away: {reason}"),
             _ => debug!("{address} leaves: {reason}"),
         }

@@ -7,7 +7,6 @@
 //! the cost of a turn is one text, plus one edit for each exception, and nothing
 //! at all for each ordinary reader.
 
-use std::cell::OnceCell;
 use std::ops::Range;
 
 use crate::close::CloseReason;
@@ -30,11 +29,11 @@ pub struct ClientId(pub usize);
 pub struct Turn {
     /// What everybody gets, but for the edits.
     shared: Vec<u8>,
+    /// Invariant: how many lines `shared` has.
+    shared_lines: usize,
     /// Invariant: once sealed, ordered by reader; a reader's own edits stand in
     /// the order in which they came, which is that of their places in `shared`.
     edits: Vec<Edit>,
-    /// `shared` as a frame, made when the first reader cannot take it at once.
-    frame: OnceCell<Frame>,
     /// Who is to be sent away.
     closes: Vec<(ClientId, CloseReason)>,
     /// Bytes of the frames that are for one reader alone.
@@ -51,8 +50,8 @@ struct Edit {
 
 #[derive(Debug)]
 enum Change {
-    /// So many bytes are the reader's own.
-    Omit(usize),
+    /// These are the reader's own.
+    Omit { bytes: usize, lines: usize },
     /// This is for the reader alone.
     Insert(Frame),
 }
@@ -60,6 +59,15 @@ enum Change {
 /// The exceptions of one reader.
 #[derive(Clone, Copy, Debug)]
 pub struct Edits<'a>(&'a [Edit]);
+
+/// How much one reader gets of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Of the lines for everybody.
+    pub lines: usize,
+    /// Of those, and of what is for it alone.
+    pub bytes: usize,
+}
 
 /// A part of what a reader with exceptions gets.
 #[derive(Debug)]
@@ -96,19 +104,19 @@ impl Turn {
         // Its id may have been somebody else's.
         self.edits.retain(|edit| edit.reader != newcomer);
         if !self.shared.is_empty() {
-            self.omit(newcomer, 0..self.shared.len());
+            self.omit(newcomer, 0..self.shared.len(), self.shared_lines);
         }
     }
 
     /// Says one line to everybody but `from`. `compose` appends the line, without
     /// its LF, to what it is given, and must not touch what stands there.
     pub fn say(&mut self, from: Option<ClientId>, compose: impl FnOnce(&mut Vec<u8>)) {
-        debug_assert!(self.frame.get().is_none(), "the turn is being sent");
         let start = self.shared.len();
         compose(&mut self.shared);
         self.shared.push(b'\n');
+        self.shared_lines += 1;
         if let Some(reader) = from {
-            self.omit(reader, start..self.shared.len());
+            self.omit(reader, start..self.shared.len(), 1);
         }
     }
 
@@ -145,13 +153,6 @@ impl Turn {
         &self.shared
     }
 
-    /// What everybody gets, as a frame to queue. Made at the first call: the
-    /// copy has just the size of the text, whatever the buffer grew to.
-    pub fn frame(&self) -> &Frame {
-        self.frame
-            .get_or_init(|| Frame::from(self.shared.as_slice()))
-    }
-
     /// What has been gathered, in bytes: the text, and the exceptions.
     pub fn size_bytes(&self) -> usize {
         self.shared.len() + self.private_bytes + self.edits.len() * size_of::<Edit>()
@@ -169,13 +170,42 @@ impl Turn {
         self.edits.sort_by_key(|edit| edit.reader);
     }
 
-    /// The readers who get something else than the shared text as it stands,
-    /// ordered by id, each once. Only after [`Turn::seal`].
-    pub fn edits(&self) -> impl Iterator<Item = (ClientId, Edits<'_>)> {
+    /// The readers from `first` on who get something else than the shared text as it
+    /// stands, ordered by id, each once. Only after [`Turn::seal`].
+    pub fn edits_from(&self, first: ClientId) -> impl Iterator<Item = (ClientId, Edits<'_>)> {
         debug_assert!(self.edits.is_sorted_by_key(|edit| edit.reader));
-        self.edits
+        let start = self.edits.partition_point(|edit| edit.reader < first);
+        self.edits[start..]
             .chunk_by(|a, b| a.reader == b.reader)
             .map(|edits| (edits[0].reader, Edits(edits)))
+    }
+
+    /// [`Turn::edits_from`] the first.
+    pub fn edits(&self) -> impl Iterator<Item = (ClientId, Edits<'_>)> {
+        self.edits_from(ClientId(0))
+    }
+
+    /// How much a reader without exceptions gets.
+    pub fn whole_share(&self) -> Share {
+        Share {
+            lines: self.shared_lines,
+            bytes: self.shared.len(),
+        }
+    }
+
+    /// How much a reader with these exceptions gets.
+    pub fn share(&self, edits: Edits<'_>) -> Share {
+        let mut share = self.whole_share();
+        for edit in edits.0 {
+            match &edit.change {
+                Change::Omit { bytes, lines } => {
+                    share.bytes -= bytes;
+                    share.lines -= lines;
+                }
+                Change::Insert(frame) => share.bytes += frame.len(),
+            }
+        }
+        share
     }
 
     /// What a reader with these exceptions gets, in order.
@@ -187,8 +217,8 @@ impl Turn {
             let shared = Part::Shared(done..edit.at);
             done = edit.at;
             let private = match &edit.change {
-                Change::Omit(count) => {
-                    done += count;
+                Change::Omit { bytes, .. } => {
+                    done += bytes;
                     None
                 }
                 Change::Insert(frame) => Some(Part::Private(frame)),
@@ -204,30 +234,35 @@ impl Turn {
     pub fn clear(&mut self) {
         self.shared.clear();
         self.shared.shrink_to(KEPT_TEXT_BYTES);
+        self.shared_lines = 0;
         self.edits.clear();
         self.edits.shrink_to(KEPT_EDITS);
         self.closes.clear();
-        self.frame.take();
         self.private_bytes = 0;
     }
 
-    /// Omits `range` for `reader`, in one edit with what it said just before.
-    fn omit(&mut self, reader: ClientId, range: Range<usize>) {
+    /// Omits `range`, so many `lines`, for `reader`, in one edit with what it said
+    /// just before.
+    fn omit(&mut self, reader: ClientId, range: Range<usize>, new_lines: usize) {
         if let Some(Edit {
             reader: last_reader,
             at,
-            change: Change::Omit(count),
+            change: Change::Omit { bytes, lines },
         }) = self.edits.last_mut()
             && *last_reader == reader
-            && *at + *count == range.start
+            && *at + *bytes == range.start
         {
-            *count += range.len();
+            *bytes += range.len();
+            *lines += new_lines;
             return;
         }
         self.edits.push(Edit {
             reader,
             at: range.start,
-            change: Change::Omit(range.len()),
+            change: Change::Omit {
+                bytes: range.len(),
+                lines: new_lines,
+            },
         });
     }
 }
@@ -236,7 +271,7 @@ impl Edit {
     /// Where the shared text goes on after this edit.
     fn end(&self) -> usize {
         match self.change {
-            Change::Omit(count) => self.at + count,
+            Change::Omit { bytes, .. } => self.at + bytes,
             Change::Insert(_) => self.at,
         }
     }
@@ -270,7 +305,7 @@ mod tests {
         let mut text = Vec::new();
         for part in turn.parts(edits) {
             match part {
-                Part::Shared(range) => text.extend_from_slice(&turn.frame()[range]),
+                Part::Shared(range) => text.extend_from_slice(&turn.shared()[range]),
                 Part::Private(frame) => text.extend_from_slice(frame),
             }
         }
@@ -326,18 +361,39 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_counted_with_those_that_a_reader_does_not_get() {
+        let mut turn = Turn::new();
+        for speaker in [A, A, B, A] {
+            say(&mut turn, Some(speaker), "x");
+        }
+        turn.begin_for(C);
+        turn.tell(A, frame("for a\n"));
+        say(&mut turn, None, "notice");
+        turn.seal();
+        let share = |reader| {
+            let (_, edits) = turn.edits_from(reader).next().unwrap();
+            let Share { lines, bytes } = turn.share(edits);
+            (lines, bytes)
+        };
+        assert_eq!(turn.whole_share().lines, 5);
+        for (reader, lines) in [(A, 2), (B, 4), (C, 1)] {
+            assert_eq!(share(reader), (lines, heard(&turn, reader).len()));
+        }
+    }
+
+    #[test]
     fn a_cleared_turn_is_empty() {
         let mut turn = Turn::new();
         say(&mut turn, None, "notice");
         turn.tell(A, frame("x\n"));
         turn.close(A, CloseReason::Shutdown);
         turn.seal();
-        assert_eq!(turn.frame()[..], b"notice\n"[..]);
+        assert_eq!(turn.shared(), b"notice\n");
         assert!(!turn.is_empty() && turn.closes(A));
         turn.clear();
         assert!(turn.is_empty() && !turn.closes(A));
         say(&mut turn, None, "next");
-        assert_eq!(turn.frame()[..], b"next\n"[..], "the frame is made anew");
+        assert_eq!(turn.shared(), b"next\n");
     }
 
     proptest! {

@@ -1,15 +1,15 @@
-//! Shared frames in, vectored writes out: what one reader is still owed.
+//! Frames and the backlog in, vectored writes out: what one reader is still owed.
 //!
-//! A broadcast is encoded once, as a [`Frame`] that all its readers share; a
-//! queue holds only which part of which frame its reader has not taken yet. The
-//! queue knows no socket: it writes to any [`io::Write`], and stops where that
-//! says it would block.
+//! A broadcast is encoded once and shared by all its readers; a queue holds only
+//! which part of what its reader has not taken yet. The queue knows no socket: it
+//! writes to any [`io::Write`], and stops where that says it would block.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 use std::rc::Rc;
 
+use crate::backlog::{Backlog, Chunk, Place};
 use crate::interrupt::retry_interrupted;
 
 /// Text encoded once and shared by all who are to read it. One thread, so no
@@ -20,9 +20,9 @@ pub type Frame = Rc<[u8]>;
 /// some dozens the call itself no longer weighs.
 pub const MAX_SLICES: usize = 64;
 
-/// What a segment costs besides its bytes: itself, the frame's reference counts,
-/// and what the allocator adds.
-const SEGMENT_COST_BYTES: usize = size_of::<Segment>() + 40;
+/// What a segment costs besides its bytes: itself, and what a queue that grows
+/// reserves.
+const SEGMENT_COST_BYTES: usize = 2 * size_of::<Segment>();
 
 /// How a flush ended that met no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,23 +42,88 @@ pub struct WriteQueue {
     segments: VecDeque<Segment>,
     /// Invariant: the sum of the segments' lengths.
     queued_bytes: usize,
+    /// Invariant: the part of `queued_bytes` that is in frames.
+    frame_bytes: usize,
+    /// Where its first run begins. Invariant: `None` when it has no run.
+    place: Option<Place>,
 }
 
-/// The part of a frame that is still to be written.
+/// Bytes that are still to be written.
 #[derive(Debug)]
-struct Segment {
-    frame: Frame,
-    start: u32,
-    end: u32,
+enum Segment {
+    /// A part of a frame.
+    Frame { frame: Frame, range: Range<u32> },
+    /// A part of the backlog.
+    Run(Run),
+}
+
+/// A part of the backlog, which may go on through any number of chunks.
+#[derive(Debug)]
+struct Run {
+    /// Where it begins. Invariant: `offset` lies within that chunk.
+    chunk: Rc<Chunk>,
+    offset: u32,
+    len: usize,
+    /// The place after its last byte.
+    end: Place,
+}
+
+impl Run {
+    fn place(&self) -> Place {
+        self.chunk.place(self.offset as usize)
+    }
+
+    /// Its bytes, a slice for each chunk.
+    fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let mut left_bytes = self.len;
+        let mut chunk = Some(&self.chunk);
+        let mut offset = self.offset as usize;
+        std::iter::from_fn(move || {
+            if left_bytes == 0 {
+                return None;
+            }
+            let text = &chunk?.text()[offset..];
+            let slice = &text[..text.len().min(left_bytes)];
+            left_bytes -= slice.len();
+            chunk = chunk?.next();
+            offset = 0;
+            Some(slice)
+        })
+    }
+
+    /// Drops its first `count` bytes.
+    fn advance(&mut self, count: usize) {
+        self.len -= count;
+        let mut offset = self.offset as usize + count;
+        while self.len > 0 && offset >= self.chunk.text().len() {
+            offset -= self.chunk.text().len();
+            let next = self.chunk.next().expect("a run ends within the backlog");
+            self.chunk = Rc::clone(next);
+        }
+        self.offset = u32::try_from(offset).expect("a chunk is far below 4 GiB");
+    }
 }
 
 impl Segment {
     fn len(&self) -> usize {
-        (self.end - self.start) as usize
+        match self {
+            Self::Frame { range, .. } => range.len(),
+            Self::Run(run) => run.len,
+        }
     }
 
-    fn bytes(&self) -> &[u8] {
-        &self.frame[self.start as usize..self.end as usize]
+    /// What is missing to the end of a line of which a part has been written.
+    /// Segments begin where a line begins, so what was written of this one tells.
+    fn rest_of_line(&self) -> &[u8] {
+        let (text, at) = match self {
+            Self::Frame { frame, range } => (&frame[..], range.start as usize),
+            Self::Run(run) => (run.chunk.text(), run.offset as usize),
+        };
+        if at == 0 || text[at - 1] == b'\n' {
+            return &[];
+        }
+        let end = memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |lf| at + lf + 1);
+        &text[at..end]
     }
 }
 
@@ -80,10 +145,10 @@ impl WriteQueue {
             return;
         }
         self.queued_bytes += range.len();
-        self.segments.push_back(Segment {
+        self.frame_bytes += range.len();
+        self.segments.push_back(Segment::Frame {
             frame: Frame::clone(frame),
-            start: u32::try_from(range.start).expect("a frame is far below 4 GiB"),
-            end: u32::try_from(range.end).expect("a frame is far below 4 GiB"),
+            range: below_4_gib(range.start)..below_4_gib(range.end),
         });
     }
 
@@ -92,15 +157,50 @@ impl WriteQueue {
         self.push(frame, 0..frame.len());
     }
 
+    /// Adds the bytes `range` of the text of `chunk` at the end. Chunks that follow
+    /// each other in the backlog are one segment.
+    ///
+    /// # Panics
+    ///
+    /// As [`WriteQueue::push`].
+    pub fn push_chunk(&mut self, chunk: &Rc<Chunk>, range: Range<usize>) {
+        assert!(range.end <= chunk.text().len() && range.start <= range.end);
+        if range.is_empty() {
+            return;
+        }
+        self.queued_bytes += range.len();
+        let (place, end) = (chunk.place(range.start), chunk.place(range.end));
+        if let Some(Segment::Run(last)) = self.segments.back_mut()
+            && last.end == place
+        {
+            last.len += range.len();
+            last.end = end;
+            return;
+        }
+        self.place.get_or_insert(place);
+        self.segments.push_back(Segment::Run(Run {
+            chunk: Rc::clone(chunk),
+            offset: below_4_gib(range.start),
+            len: range.len(),
+            end,
+        }));
+    }
+
     /// The bytes that are still to be written.
     pub fn queued_bytes(&self) -> usize {
         self.queued_bytes
     }
 
-    /// What the queue costs, counted as if it shared nothing: the bytes that are
-    /// still to be written, and the bookkeeping for them.
-    pub fn cost_bytes(&self) -> usize {
-        self.queued_bytes + self.segments.len() * SEGMENT_COST_BYTES
+    /// What this queue costs by itself: its frames, counted as if it shared none, and
+    /// its bookkeeping.
+    pub fn own_cost_bytes(&self) -> usize {
+        self.frame_bytes + self.segments.len() * SEGMENT_COST_BYTES
+    }
+
+    /// What it keeps in memory: what it costs by itself, and everything that
+    /// `backlog` has to keep for it.
+    pub fn held_bytes(&self, backlog: &Backlog) -> usize {
+        self.own_cost_bytes() + self.place.map_or(0, |place| backlog.held_since(place))
     }
 
     /// Whether everything has been written.
@@ -111,6 +211,15 @@ impl WriteQueue {
     /// Forgets everything, and gives its memory back.
     pub fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// Forgets all but the rest of a line of which a part has been written, and adds
+    /// `last_words`.
+    pub fn cut_short(&mut self, last_words: &[u8]) {
+        let rest_of_line = self.segments.front().map_or(&[][..], Segment::rest_of_line);
+        let text = Frame::from([rest_of_line, last_words].concat());
+        self.clear();
+        self.push_frame(&text);
     }
 
     /// Writes to `sink` until the queue is empty, the sink would block, or
@@ -137,7 +246,8 @@ impl WriteQueue {
                 Err(e) => return Err(e),
             }
         }
-        debug_assert_eq!(self.queued_bytes, 0);
+        debug_assert_eq!((self.queued_bytes, self.frame_bytes), (0, 0));
+        debug_assert_eq!(self.place, None);
         // What grew while the reader lagged is not kept for the next time.
         self.segments = VecDeque::new();
         Ok(Flushed::All)
@@ -148,11 +258,20 @@ impl WriteQueue {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut used = 0;
         let mut left_bytes = most_bytes;
-        for (slice, segment) in slices.iter_mut().zip(&self.segments) {
+        // Of each kind of segment one part is empty.
+        let waiting = self.segments.iter().flat_map(|segment| {
+            let (frame, run) = match segment {
+                Segment::Frame { frame, range } => {
+                    (Some(&frame[range.start as usize..range.end as usize]), None)
+                }
+                Segment::Run(run) => (None, Some(run.slices())),
+            };
+            frame.into_iter().chain(run.into_iter().flatten())
+        });
+        for (slice, bytes) in slices.iter_mut().zip(waiting) {
             if left_bytes == 0 {
                 break;
             }
-            let bytes = segment.bytes();
             let taken = &bytes[..bytes.len().min(left_bytes)];
             left_bytes -= taken.len();
             *slice = IoSlice::new(taken);
@@ -169,17 +288,39 @@ impl WriteQueue {
     fn advance(&mut self, mut count: usize) {
         debug_assert!(count <= self.queued_bytes);
         self.queued_bytes -= count;
+        let mut moved_on = false;
         while count > 0 {
             let front = self.segments.front_mut().expect("no more than was queued");
-            if count < front.len() {
-                // Less than the segment's length, which is a u32.
-                front.start += count as u32;
-                return;
+            let taken = count.min(front.len());
+            count -= taken;
+            let is_done = taken == front.len();
+            match front {
+                Segment::Frame { range, .. } => {
+                    // No more than the range's length, which is a u32.
+                    range.start += taken as u32;
+                    self.frame_bytes -= taken;
+                }
+                Segment::Run(run) => {
+                    run.advance(taken);
+                    moved_on = true;
+                }
             }
-            count -= front.len();
-            self.segments.pop_front();
+            if is_done {
+                self.segments.pop_front();
+            }
+        }
+        if moved_on {
+            // Frames are passed over once for each run that stood before them.
+            self.place = self.segments.iter().find_map(|segment| match segment {
+                Segment::Frame { .. } => None,
+                Segment::Run(run) => Some(run.place()),
+            });
         }
     }
+}
+
+fn below_4_gib(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a frame or a chunk is far below 4 GiB")
 }
 
 #[cfg(test)]
@@ -321,6 +462,79 @@ mod tests {
         );
     }
 
+    /// Two turns of the backlog, the second without its middle, and a frame between.
+    fn mixed_queue(backlog: &mut Backlog) -> WriteQueue {
+        let mut queue = WriteQueue::new();
+        queue.push_chunk(backlog.chunk(b"one\n"), 0..4);
+        backlog.end_turn();
+        queue.push_chunk(backlog.chunk(b"two\nthree\nfour\n"), 0..4);
+        queue.push_frame(&Frame::from(&b"for you\n"[..]));
+        queue.push_chunk(backlog.chunk(b"two\nthree\nfour\n"), 10..15);
+        backlog.end_turn();
+        queue
+    }
+
+    #[test]
+    fn turns_that_follow_each_other_are_one_segment() {
+        let mut backlog = Backlog::new();
+        let mut queue = WriteQueue::new();
+        for _ in 0..1000 {
+            queue.push_chunk(backlog.chunk(b"again\n"), 0..6);
+            backlog.end_turn();
+        }
+        assert_eq!(queue.segments.len(), 1);
+        let mut sink = Script::default();
+        assert_eq!(queue.flush(&mut sink, usize::MAX).unwrap(), Flushed::All);
+        assert_eq!(sink.taken, b"again\n".repeat(1000));
+        assert_eq!(backlog.held_bytes(), 0);
+    }
+
+    #[test]
+    fn a_queue_holds_the_backlog_from_its_place_on() {
+        let mut backlog = Backlog::new();
+        let mut queue = mixed_queue(&mut backlog);
+        let own_bytes = 8 + 3 * SEGMENT_COST_BYTES;
+        assert_eq!(queue.own_cost_bytes(), own_bytes);
+        assert_eq!(queue.held_bytes(&backlog), backlog.held_bytes() + own_bytes);
+
+        // Past the first turn, which goes by itself, into the frame.
+        let mut sink = Script::new([Step::Take(9), Step::Block]);
+        queue.flush(&mut sink, usize::MAX).unwrap();
+        let own_bytes = 7 + 2 * SEGMENT_COST_BYTES;
+        let left_bytes = queue.held_bytes(&backlog) - own_bytes;
+        assert_eq!(left_bytes, backlog.held_bytes() - 10);
+        queue.clear();
+        assert_eq!((queue.held_bytes(&backlog), backlog.held_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn cut_short_it_ends_the_line_that_was_begun() {
+        let everything = b"one\ntwo\nfor you\nfour\n";
+        for written in 0..everything.len() {
+            let mut backlog = Backlog::new();
+            let mut queue = mixed_queue(&mut backlog);
+            let mut sink = Script::new([Step::Take(written), Step::Block]);
+            if written > 0 {
+                queue.flush(&mut sink, usize::MAX).unwrap();
+            }
+            queue.cut_short(b"-- bye\n");
+            assert_eq!(backlog.held_bytes(), 0);
+            let mut sink = Script {
+                taken: sink.taken,
+                ..Script::default()
+            };
+            queue.flush(&mut sink, usize::MAX).unwrap();
+            let begun = everything[..written]
+                .iter()
+                .filter(|&&b| b == b'\n')
+                .count();
+            let is_within = written > 0 && everything[written - 1] != b'\n';
+            let lines: Vec<_> = everything.split_inclusive(|&b| b == b'\n').collect();
+            let whole = lines[..begun + usize::from(is_within)].concat();
+            assert_eq!(sink.taken, [&whole[..], b"-- bye\n"].concat());
+        }
+    }
+
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             4 => (1_usize..9).prop_map(Step::Take),
@@ -332,23 +546,33 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_sink_does_every_byte_leaves_once_and_in_order(
-            pushes in prop::collection::vec(("[a-z]{0,12}", 0_usize..6, 0_usize..6), 0..30),
+            pushes in prop::collection::vec(
+                (any::<bool>(), "[a-z]{0,12}", 0_usize..6, 0_usize..6),
+                0..30,
+            ),
             steps in prop::collection::vec(step(), 0..60),
             budget in 1_usize..20,
         ) {
+            let mut backlog = Backlog::new();
             let mut queue = WriteQueue::new();
             let mut sink = Script::new(steps);
             let mut expected = Vec::new();
-            for (text, skip_front, skip_back) in pushes {
+            for (is_shared, text, skip_front, skip_back) in pushes {
                 let start = skip_front.min(text.len());
                 let end = text.len().saturating_sub(skip_back).max(start);
                 expected.extend_from_slice(&text.as_bytes()[start..end]);
-                queue.push(&Frame::from(text.as_bytes()), start..end);
+                match is_shared {
+                    true => queue.push_chunk(backlog.chunk(text.as_bytes()), start..end),
+                    false => queue.push(&Frame::from(text.as_bytes()), start..end),
+                }
+                backlog.end_turn();
                 queue.flush(&mut sink, budget).unwrap();
+                prop_assert!(queue.held_bytes(&backlog) >= backlog.held_bytes());
                 prop_assert_eq!(sink.taken.len() + queue.queued_bytes(), expected.len());
             }
             while queue.flush(&mut sink, budget).unwrap() != Flushed::All {}
             prop_assert_eq!(sink.taken, expected);
+            prop_assert_eq!(backlog.held_bytes(), 0);
         }
     }
 }

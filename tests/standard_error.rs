@@ -5,8 +5,6 @@ mod common;
 use rustix::process::Signal;
 use rustix::termios::{Action, tcflow};
 
-use chat::connection::MAX_BACKLOG_BYTES;
-
 use common::flood::{LONG_LINE_BYTES, flood};
 use common::peer::{Peer, WELCOME};
 use common::server::Server;
@@ -36,7 +34,7 @@ fn the_room_goes_on_when_warnings_cannot_be_shown() {
 fn drop_a_stuck_guest(server: &Server, talker: &Peer, witness: &mut Peer) {
     const LINES_AT_A_TIME: usize = 100;
     /// Far more than the bound and all that kernels hold for one connection.
-    const ENOUGH_LINES: usize = 10 * MAX_BACKLOG_BYTES / LONG_LINE_BYTES;
+    const ENOUGH_LINES: usize = 80 * 1024 * 1024 / LONG_LINE_BYTES;
     let descriptors_before = server.descriptors();
     let stuck = server.join("127.0.0.9");
     stuck.limit_receive_buffer();

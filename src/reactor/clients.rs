@@ -1,32 +1,31 @@
-//! The connections, in a slab keyed by token, and the stages of a turn that deal
-//! with them: mark, expire, fill, flush, reap.
+//! The connections, in a slab keyed by token: how they come, and how they go. The
+//! stages of a turn that read and write are in [`fill`] and [`flush`].
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::io;
+mod deadlines;
+mod fill;
+mod flush;
+
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use log::debug;
 use slab::Slab;
 
-use super::Service;
+use self::deadlines::{Deadline, Deadlines, Kind};
+use self::fill::ReadLists;
+pub use self::fill::{FAN_OUT_BUDGET_BYTES, READ_BUDGET_BYTES, TURN_BUDGET_BYTES};
+use self::flush::Sending;
+pub use self::flush::{SLICE_BYTES, WRITE_COST_BYTES};
+use super::{Policy, Service};
+use crate::backlog::Backlog;
 use crate::close::CloseReason;
-use crate::connection::{Connection, Phase, Received, Stream};
+use crate::connection::{Connection, Phase, Stream};
+use crate::figures::Traffic;
+use crate::flow::{Flow, GRACE};
 use crate::turn::{ClientId, Turn};
-use crate::write_queue::{Flushed, Frame};
-
-/// The most that is read from one client before it is the next one's turn; also
-/// the size of the one buffer that all reads share.
-pub const READ_BUDGET_BYTES: usize = 16 * 1024;
-
-/// Once a turn has gathered this much it is sent, and those not yet read have to
-/// wait for the next turn. Bounds the time for which nothing is written, and the
-/// memory of a turn: to this, and what one read budget of the shortest lines comes
-/// to once each has its sender's name or its answer.
-pub const TURN_BUDGET_BYTES: usize = 256 * 1024;
+use crate::write_queue::Frame;
 
 /// How long a client that has left may go without taking any of what it is still
-/// owed.
+/// owed; and how long one that was dropped has to read that it was.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a client that has left may take altogether for what it is owed.
@@ -35,47 +34,68 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a peer has to end its side after we have ended ours.
 pub const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Deadlines dealt with in one turn.
+pub const DEADLINE_BUDGET: usize = 256;
+
+/// Connections kept a while to tell them that they may not come in. Any further one is
+/// told, if it takes that at once, and closed on the spot: a crowd of the refused
+/// must not use up the descriptors.
+pub const MAX_REFUSED: usize = 256;
+
 /// The connections, and the lists of those that a stage of the turn has to look
 /// at. A key may be listed after its connection has gone, so each stage checks.
 #[derive(Debug)]
 pub struct Clients<S> {
     slab: Slab<Connection<S>>,
-    /// May have input that was not read yet.
-    read_list: VecDeque<usize>,
+    /// Invariant: above every key of `slab`.
+    end_key: usize,
+    policy: Policy,
+    /// The time of this turn.
+    now: Instant,
+    flow: Flow,
+    /// What was said and somebody has yet to take.
+    backlog: Backlog,
+    /// Invariant: what the write queues cost by themselves, as last observed.
+    own_cost_bytes: usize,
+    /// The turn on its way.
+    sending: Sending,
+    read_lists: ReadLists,
     /// Have something to write, and the socket is said to take it.
-    flush_list: Vec<usize>,
-    /// Are to leave the room, or have left it and may be done. Invariant: empty
-    /// between turns.
+    flush_list: VecDeque<usize>,
+    /// Are to leave the room with the turn that is being gathered.
+    leaving_list: Vec<usize>,
+    /// Are to leave the room with the turn on its way, or have left it and may be
+    /// done.
     reap_list: Vec<usize>,
-    deadlines: BinaryHeap<Reverse<Deadline>>,
+    deadlines: Deadlines,
     read_buffer: Box<[u8]>,
-    max_line_bytes: u32,
     next_serial: u32,
-}
-
-/// When a connection on its way out is looked at again. Ordered by that moment.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Deadline {
-    at: Instant,
-    /// The end of all patience, whatever progress there is.
-    last: Instant,
-    key: usize,
-    serial: u32,
-    phase: Phase,
+    /// Invariant: how many connections of `slab` were refused.
+    refused_count: usize,
+    traffic: Traffic,
 }
 
 impl<S: Stream> Clients<S> {
-    /// No connections yet. `max_line_bytes` is for their decoders.
-    pub fn new(max_line_bytes: u32) -> Self {
+    /// No connections yet.
+    pub fn new(policy: Policy, now: Instant) -> Self {
         Self {
             slab: Slab::new(),
-            read_list: VecDeque::new(),
-            flush_list: Vec::new(),
+            end_key: 0,
+            policy,
+            now,
+            flow: Flow::new(policy.flow),
+            backlog: Backlog::new(),
+            own_cost_bytes: 0,
+            sending: Sending::default(),
+            read_lists: ReadLists::default(),
+            flush_list: VecDeque::new(),
+            leaving_list: Vec::new(),
             reap_list: Vec::new(),
-            deadlines: BinaryHeap::new(),
+            deadlines: Deadlines::default(),
             read_buffer: vec![0; READ_BUDGET_BYTES].into_boxed_slice(),
-            max_line_bytes,
             next_serial: 0,
+            refused_count: 0,
+            traffic: Traffic::default(),
         }
     }
 
@@ -89,18 +109,57 @@ impl<S: Stream> Clients<S> {
         self.slab.vacant_key()
     }
 
+    /// What went through the connections.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// How many are not read because readers are behind.
+    pub fn paused(&self) -> usize {
+        self.read_lists.paused()
+    }
+
+    /// Whether a stage has something to do though no event may come.
+    pub fn has_work(&self) -> bool {
+        self.read_lists.has_work()
+            || self.is_sending()
+            || !self.flush_list.is_empty()
+            || self.has_leavers()
+            || !self.reap_list.is_empty()
+    }
+
+    /// Whether somebody is to leave with the turn that is being gathered.
+    pub fn has_leavers(&self) -> bool {
+        !self.leaving_list.is_empty()
+    }
+
+    /// From now on it is `now`.
+    pub fn set_time(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     /// Takes in a connection that is in the room from now on.
     pub fn insert(&mut self, stream: S) -> ClientId {
-        let connection = Connection::new(stream, self.next_serial, self.max_line_bytes);
+        let connection = Connection::new(stream, self.next_serial, self.policy.max_line_bytes);
         self.next_serial = self.next_serial.wrapping_add(1);
-        ClientId(self.slab.insert(connection))
+        let key = self.slab.insert(connection);
+        self.end_key = self.end_key.max(key + 1);
+        ClientId(key)
     }
 
     /// Takes in a connection only to tell it `refusal` and to close it.
-    pub fn insert_refused(&mut self, stream: S, refusal: &Frame, now: Instant) {
+    pub fn insert_refused(&mut self, mut stream: S, refusal: &Frame) {
+        if self.refused_count >= MAX_REFUSED {
+            // Whether it is heard or not, there is no more to be done for it.
+            let _ = stream.write(refusal);
+            return;
+        }
         let ClientId(key) = self.insert(stream);
-        let sent = self.slab[key].send_frame(refusal);
-        self.begin_close(key, now);
+        self.refused_count += 1;
+        let connection = &mut self.slab[key];
+        connection.is_refused = true;
+        let sent = connection.send_frame(refusal);
+        self.begin_close(key, FLUSH_TIMEOUT, CLOSE_TIMEOUT);
         self.after_write(key, sent);
     }
 
@@ -118,37 +177,8 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Fill: reads those that have input, hands their lines to `service`, and
-    /// leaves what it says to them in `turn`.
-    pub fn fill(&mut self, service: &mut impl Service, turn: &mut Turn) {
-        for _ in 0..self.read_list.len() {
-            if turn.size_bytes() >= TURN_BUDGET_BYTES {
-                return;
-            }
-            let Some(key) = self.read_list.pop_front() else {
-                return;
-            };
-            let Some(connection) = self.slab.get_mut(key) else {
-                continue;
-            };
-            connection.in_read_list = false;
-            match read_lines(
-                connection,
-                ClientId(key),
-                &mut self.read_buffer,
-                service,
-                turn,
-            ) {
-                AfterRead::More => self.list_for_reading(key),
-                AfterRead::WouldBlock => {}
-                AfterRead::Ended(reason) => self.leave(key, reason),
-            }
-            self.close_those_asked_for(turn);
-        }
-    }
-
-    /// Notes who is to leave at the end of the turn because the service asked for
-    /// it. A client's first reason holds.
+    /// Notes who is to leave with the turn that is being gathered because the service
+    /// asked for it. A client's first reason holds.
     pub fn close_those_asked_for(&mut self, turn: &mut Turn) {
         for (ClientId(key), reason) in turn.take_closes() {
             if self.slab.contains(key) {
@@ -157,92 +187,32 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Everybody in the room is to leave at the end of the turn.
+    /// Everybody in the room is to leave with the turn that is being gathered.
     pub fn close_all(&mut self, reason: CloseReason) {
         for (key, connection) in &mut self.slab {
             if connection.phase == Phase::Open {
                 connection.leaving.get_or_insert(reason);
-                self.reap_list.push(key);
+                self.leaving_list.push(key);
             }
         }
     }
 
-    /// Flush: sends everybody in the room what the sealed `turn` holds for it,
-    /// and those who lag what their sockets take.
-    pub fn flush(&mut self, turn: &Turn) {
-        if !turn.shared().is_empty() {
-            self.send_to_all(turn);
-        } else {
-            self.send_to_those_told(turn);
-        }
-        for key in std::mem::take(&mut self.flush_list) {
-            if let Some(connection) = self.slab.get_mut(key) {
-                connection.in_flush_list = false;
-                let flushed = connection.flush();
-                self.after_write(key, flushed);
-            }
-        }
-    }
-
-    fn send_to_all(&mut self, turn: &Turn) {
-        let mut edits = turn.edits().peekable();
-        let mut unfinished = Vec::new();
-        for (key, connection) in &mut self.slab {
-            while edits.next_if(|&(reader, _)| reader.0 < key).is_some() {}
-            let own_edits = edits.next_if(|&(reader, _)| reader.0 == key);
-            if connection.phase != Phase::Open {
-                continue;
-            }
-            let sent = match own_edits {
-                None => connection.send_shared(turn),
-                Some((_, edits)) => connection.send_edited(turn, edits),
-            };
-            if !matches!(sent, Ok(Flushed::All)) {
-                unfinished.push((key, sent));
-            }
-        }
-        for (key, sent) in unfinished {
-            self.after_write(key, sent);
-        }
-    }
-
-    fn send_to_those_told(&mut self, turn: &Turn) {
-        for (ClientId(key), edits) in turn.edits() {
-            if let Some(connection) = self.slab.get_mut(key)
-                && connection.phase == Phase::Open
-            {
-                let sent = connection.send_edited(turn, edits);
-                self.after_write(key, sent);
-            }
-        }
-    }
-
-    /// Handles the result of a write to `key`.
-    fn after_write(&mut self, key: usize, written: io::Result<Flushed>) {
+    fn leave(&mut self, key: usize, reason: CloseReason) {
         let connection = &mut self.slab[key];
-        match written {
-            Ok(Flushed::All) if connection.phase == Phase::Open => {}
-            Ok(Flushed::All) => self.reap_list.push(key),
-            Ok(_) if connection.exceeds_backlog() => {
-                connection.abort();
-                self.leave(key, CloseReason::BacklogFull);
+        match connection.phase {
+            Phase::Open => {
+                connection.leaving.get_or_insert(reason);
+                self.leaving_list.push(key);
             }
-            Ok(Flushed::Blocked) => {}
-            Ok(Flushed::BudgetSpent) => self.list_for_flushing(key),
-            Err(e) => {
-                // What the peer sent before it went is still to be read, and the
-                // read also tells how it went.
-                debug!("client {key}: writing failed: {e}");
-                self.list_for_reading(key);
-                self.reap_list.push(key);
-            }
+            Phase::Flushing | Phase::Lingering => self.reap_list.push(key),
         }
     }
 
     /// Reap: clients that are to leave leave the room, and connections that are
     /// done are removed, nowhere but here. What `service` says to that goes into
     /// `turn`, which is the next one. Returns how many were removed.
-    pub fn reap(&mut self, service: &mut impl Service, turn: &mut Turn, now: Instant) -> usize {
+    pub fn reap(&mut self, service: &mut impl Service, turn: &mut Turn) -> usize {
+        debug_assert!(!self.is_sending(), "who is to leave may be owed the turn");
         let before = self.slab.len();
         for key in std::mem::take(&mut self.reap_list) {
             let Some(connection) = self.slab.get_mut(key) else {
@@ -252,152 +222,131 @@ impl<S: Stream> Clients<S> {
                 let Some(reason) = connection.leaving else {
                     continue;
                 };
-                self.begin_close(key, now);
+                self.say_farewell(key, reason, service.farewell(reason));
                 service.left(ClientId(key), reason, turn);
             }
-            self.advance_close(key, now);
+            self.advance_close(key);
         }
         before - self.slab.len()
     }
 
-    /// From now on the connection is written what it is owed, and no more.
-    fn begin_close(&mut self, key: usize, now: Instant) {
+    /// `key` leaves the room. It still gets `farewell` and, unless it is dropped, what
+    /// it is owed.
+    fn say_farewell(&mut self, key: usize, reason: CloseReason, farewell: Option<Frame>) {
+        let connection = &mut self.slab[key];
+        let last_words = farewell.as_deref().unwrap_or_default();
+        if reason.drops_backlog() {
+            connection.is_dropped = true;
+            self.traffic.bytes_lost += connection.queue().queued_bytes() as u64;
+            connection.cut_short(last_words);
+            // It was not writable. It gets a last chance.
+            connection.mark_writable();
+            let flushed = connection.flush();
+            self.begin_close(key, GRACE, GRACE);
+            self.after_write(key, flushed);
+        } else {
+            let sent = farewell.map(|farewell| connection.send_frame(&farewell));
+            self.begin_close(key, FLUSH_TIMEOUT, CLOSE_TIMEOUT);
+            if let Some(sent) = sent {
+                self.after_write(key, sent);
+            }
+        }
+    }
+
+    /// From now on the connection is written what it is owed, and no more. It has to
+    /// take some of that within each `timeout`, and all of it within `last`.
+    fn begin_close(&mut self, key: usize, timeout: Duration, last: Duration) {
         let connection = &mut self.slab[key];
         connection.phase = Phase::Flushing;
         connection.progressed = false;
         if !connection.is_flushed() {
-            self.arm(key, now + FLUSH_TIMEOUT, now + CLOSE_TIMEOUT);
+            let last = self.now + last;
+            self.arm(key, self.now + timeout, Kind::Flush { last });
         }
     }
 
     /// Takes a connection that has left the room as far towards its end as it
     /// can go now.
-    fn advance_close(&mut self, key: usize, now: Instant) {
+    fn advance_close(&mut self, key: usize) {
         let connection = &mut self.slab[key];
         if !connection.is_flushed() {
             return;
         }
         if connection.read_ended() {
-            // Closes the socket, and so takes it out of the poll.
-            self.slab.remove(key);
+            self.remove(key);
         } else if connection.phase == Phase::Flushing {
             connection.shutdown_write();
             connection.phase = Phase::Lingering;
-            self.arm(key, now + LINGER_TIMEOUT, now + LINGER_TIMEOUT);
+            let timeout = match connection.is_dropped {
+                true => FLUSH_TIMEOUT,
+                false => LINGER_TIMEOUT,
+            };
+            self.arm(key, self.now + timeout, Kind::Linger);
         }
+    }
+
+    /// Gives up on a connection that has left: what it was owed is lost to it.
+    fn give_up(&mut self, key: usize) {
+        let connection = &mut self.slab[key];
+        self.traffic.bytes_lost += connection.queue().queued_bytes() as u64;
+        connection.reset_when_closed();
+        connection.abort();
+        self.reap_list.push(key);
+    }
+
+    /// Closes the socket, and so takes it out of the poll.
+    fn remove(&mut self, key: usize) {
+        let mut connection = self.slab.remove(key);
+        self.flow.release(&mut connection.reader);
+        self.own_cost_bytes -= connection.counted_bytes;
+        self.refused_count -= usize::from(connection.is_refused);
     }
 
     /// The next moment at which [`Clients::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.peek().map(|Reverse(deadline)| deadline.at)
+        self.deadlines.next_at()
     }
 
-    /// Gives up connections on their way out that have not moved for too long.
-    pub fn expire(&mut self, now: Instant) {
-        while self.next_deadline().is_some_and(|at| at <= now)
-            && let Some(Reverse(deadline)) = self.deadlines.pop()
-        {
+    /// Deals with the deadlines that have passed.
+    pub fn expire(&mut self) {
+        for _ in 0..DEADLINE_BUDGET {
+            let Some(deadline) = self.deadlines.pop_due(self.now) else {
+                return;
+            };
             let key = deadline.key;
             let Some(connection) = self.slab.get_mut(key) else {
                 continue;
             };
-            if connection.serial != deadline.serial || connection.phase != deadline.phase {
+            if connection.serial != deadline.serial {
                 continue;
             }
-            if std::mem::take(&mut connection.progressed) && now < deadline.last {
-                self.arm(key, deadline.last.min(now + FLUSH_TIMEOUT), deadline.last);
-            } else {
-                connection.abort();
-                self.reap_list.push(key);
-            }
-        }
-    }
-
-    /// Whether a stage has something to do though no event may come.
-    pub fn has_work(&self) -> bool {
-        !(self.read_list.is_empty() && self.flush_list.is_empty())
-    }
-
-    fn leave(&mut self, key: usize, reason: CloseReason) {
-        let connection = &mut self.slab[key];
-        if connection.phase == Phase::Open {
-            connection.leaving.get_or_insert(reason);
-        }
-        self.reap_list.push(key);
-    }
-
-    fn list_for_reading(&mut self, key: usize) {
-        let connection = &mut self.slab[key];
-        if !connection.in_read_list {
-            connection.in_read_list = true;
-            self.read_list.push_back(key);
-        }
-    }
-
-    fn list_for_flushing(&mut self, key: usize) {
-        let connection = &mut self.slab[key];
-        if !connection.in_flush_list {
-            connection.in_flush_list = true;
-            self.flush_list.push(key);
-        }
-    }
-
-    fn arm(&mut self, key: usize, at: Instant, last: Instant) {
-        let connection = &self.slab[key];
-        self.deadlines.push(Reverse(Deadline {
-            at,
-            last,
-            key,
-            serial: connection.serial,
-            phase: connection.phase,
-        }));
-    }
-}
-
-/// Where reading stopped.
-enum AfterRead {
-    /// At the budget: there may be more.
-    More,
-    WouldBlock,
-    Ended(CloseReason),
-}
-
-/// Reads `connection` until it would block, ends, or has had its budget. A client
-/// that has left the room is read as well, but not heard.
-fn read_lines<S: Stream>(
-    connection: &mut Connection<S>,
-    id: ClientId,
-    buffer: &mut [u8],
-    service: &mut impl Service,
-    turn: &mut Turn,
-) -> AfterRead {
-    let mut budget_bytes = READ_BUDGET_BYTES;
-    while budget_bytes > 0 {
-        match connection.receive(&mut buffer[..budget_bytes]) {
-            Received::Bytes(count) => {
-                budget_bytes -= count;
-                if !connection.is_member() {
-                    continue;
-                }
-                let mut input = &buffer[..count];
-                while let Some(line) = connection.decoder.next_line(&mut input) {
-                    service.received(id, line, turn);
-                    if turn.closes(id) {
-                        return AfterRead::More;
+            match deadline.kind {
+                Kind::Grace => self.grace_over(key),
+                Kind::Flush { last } if connection.phase == Phase::Flushing => {
+                    if std::mem::take(&mut connection.progressed) && self.now < last {
+                        let at = last.min(self.now + FLUSH_TIMEOUT);
+                        self.arm(key, at, Kind::Flush { last });
+                    } else {
+                        self.give_up(key);
                     }
                 }
-            }
-            Received::WouldBlock => return AfterRead::WouldBlock,
-            Received::End => {
-                if connection.is_member()
-                    && let Some(line) = connection.decoder.finish()
-                {
-                    service.received(id, line, turn);
+                Kind::Linger if connection.is_dropped => self.give_up(key),
+                Kind::Linger => {
+                    connection.abort();
+                    self.reap_list.push(key);
                 }
-                return AfterRead::Ended(CloseReason::PeerClosed);
+                Kind::Flush { .. } => {}
             }
-            Received::Failed(kind) => return AfterRead::Ended(CloseReason::Lost(kind)),
         }
     }
-    AfterRead::More
+
+    fn arm(&mut self, key: usize, at: Instant, kind: Kind) {
+        let serial = self.slab[key].serial;
+        self.deadlines.push(Deadline {
+            at,
+            key,
+            serial,
+            kind,
+        });
+    }
 }

@@ -8,8 +8,10 @@
 //! 3. *fill* and *act*: clients with input are read, and their lines go to the
 //!    service, which gathers what is to be said in the [`Turn`]. Then the
 //!    service's own sources have their say.
-//! 4. *flush*: every reader is written its share of the turn, in one write.
-//! 5. *reap*: connections that are done are removed, here and nowhere else.
+//! 4. *flush*: every reader is written its share of the turn, in one write. In a
+//!    big room this is done in slices, and the loop goes round between them.
+//! 5. *reap*: once the turn has been sent, connections that are done are removed, here
+//!    and nowhere else.
 //!
 //! Sockets are a type parameter here and time is an argument, so that tests can
 //! drive the real loop with sockets that follow a script.
@@ -23,7 +25,7 @@ use mio::Token;
 
 use super::clients::Clients;
 use super::listener::is_out_of_descriptors;
-use super::{Next, Service};
+use super::{Next, Policy, Service};
 use crate::close::CloseReason;
 use crate::connection::Stream;
 use crate::turn::Turn;
@@ -72,6 +74,7 @@ pub enum Status {
 #[derive(Debug)]
 pub struct EventLoop<S> {
     clients: Clients<S>,
+    /// What is said now, to be sent when the turn on its way has been.
     turn: Turn,
     acceptor: Acceptor,
     /// Sources of the service that are ready.
@@ -92,10 +95,10 @@ struct Acceptor {
 }
 
 impl<S: Stream> EventLoop<S> {
-    /// A loop without clients. `max_line_bytes` is the longest line it takes.
-    pub fn new(max_line_bytes: u32) -> Self {
+    /// A loop without clients.
+    pub fn new(policy: Policy, now: Instant) -> Self {
         Self {
-            clients: Clients::new(max_line_bytes),
+            clients: Clients::new(policy, now),
             turn: Turn::new(),
             acceptor: Acceptor::default(),
             ready_sources: Vec::new(),
@@ -146,7 +149,8 @@ impl<S: Stream> EventLoop<S> {
         service: &mut impl Service,
         accept: impl FnMut(usize) -> Accepted<S>,
     ) -> io::Result<Status> {
-        self.clients.expire(now);
+        self.clients.set_time(now);
+        self.clients.expire();
         self.accept(now, service, accept);
         self.clients.fill(service, &mut self.turn);
         match self.serve_sources(service)? {
@@ -155,7 +159,8 @@ impl<S: Stream> EventLoop<S> {
             Next::Exit => return Ok(Status::Ended),
         }
         self.flush(service);
-        self.reap(now, service);
+        self.reap(service);
+        self.clients.relieve();
         service.turn_ended();
         Ok(self.status(now))
     }
@@ -182,7 +187,7 @@ impl<S: Stream> EventLoop<S> {
                         self.turn.begin_for(client);
                         service.joined(client, address, &mut self.turn);
                     }
-                    Err(refusal) => self.clients.insert_refused(stream, &refusal, now),
+                    Err(refusal) => self.clients.insert_refused(stream, &refusal),
                 },
                 Accepted::Skip => {}
                 Accepted::Nobody => self.acceptor.ready = false,
@@ -200,18 +205,24 @@ impl<S: Stream> EventLoop<S> {
     }
 
     fn flush(&mut self, service: &mut impl Service) {
-        self.turn.seal();
-        self.clients.flush(&self.turn);
-        if !self.turn.shared().is_empty() {
-            service.said(self.turn.shared());
+        self.clients.close_those_asked_for(&mut self.turn);
+        let is_anything_new = !self.turn.is_empty() || self.clients.has_leavers();
+        if is_anything_new && !self.clients.is_sending() {
+            self.clients.begin_sending(&mut self.turn);
+            if !self.clients.shared_text().is_empty() {
+                service.said(self.clients.shared_text());
+            }
         }
+        self.clients.send_slice();
+        self.clients.flush_slice();
     }
 
-    fn reap(&mut self, now: Instant, service: &mut impl Service) {
-        self.clients.close_those_asked_for(&mut self.turn);
+    fn reap(&mut self, service: &mut impl Service) {
+        if self.clients.is_sending() {
+            return;
+        }
         // What is said from here on belongs to the next turn.
-        self.turn.clear();
-        let removed = self.clients.reap(service, &mut self.turn, now);
+        let removed = self.clients.reap(service, &mut self.turn);
         if removed > 0 && self.acceptor.paused_until.is_some() {
             self.acceptor.resume();
         }

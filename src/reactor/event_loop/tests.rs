@@ -1,9 +1,10 @@
 //! The real loop, driven with sockets that follow a script.
 
+mod fan_out;
+mod flow_control;
 mod harness;
 
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
 use mio::Token;
@@ -11,11 +12,11 @@ use mio::Token;
 use self::harness::{Loop, Socket, WELCOME};
 use super::{ACCEPT_BUDGET, ACCEPT_PAUSE, SHUTDOWN_TIMEOUT, Status};
 use crate::close::CloseReason;
-use crate::connection::{Connection, MAX_BACKLOG_BYTES, WRITE_BUDGET_BYTES};
+use crate::connection::WRITE_BUDGET_BYTES;
 use crate::reactor::clients::{
-    CLOSE_TIMEOUT, FLUSH_TIMEOUT, LINGER_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES,
+    CLOSE_TIMEOUT, FLUSH_TIMEOUT, LINGER_TIMEOUT, MAX_REFUSED, READ_BUDGET_BYTES, TURN_BUDGET_BYTES,
 };
-use crate::turn::{ClientId, Turn};
+use crate::turn::ClientId;
 
 #[test]
 fn a_turn_costs_each_reader_one_write_and_nobody_hears_itself() {
@@ -66,27 +67,6 @@ fn what_a_reader_cannot_take_waits_in_order_and_delays_nobody() {
         bob_socket.received(),
         ".0.0> one\n<10.0.0.0> two\n<10.0.0.0> three\n"
     );
-}
-
-#[test]
-fn a_client_that_does_not_read_is_dropped_at_the_bound() {
-    let mut room = Loop::new();
-    let (ann, ann_socket) = room.join();
-    let (bob, bob_socket) = room.join();
-    let (_, cyd_socket) = room.join();
-    bob_socket.takes(0);
-    let line = "x".repeat(1000) + "\n";
-    let mut heard_bytes = 0;
-    while room.host.left.is_empty() {
-        ann_socket.sends(&line);
-        room.readable(ann);
-        heard_bytes += cyd_socket.received().len();
-        assert!(heard_bytes <= MAX_BACKLOG_BYTES + 2 * line.len());
-    }
-    assert!(heard_bytes > MAX_BACKLOG_BYTES / 10 * 9);
-    assert_eq!(room.host.left, [(ClientId(bob), CloseReason::BacklogFull)]);
-    assert!(!bob_socket.is_open_here());
-    assert!(ann_socket.is_open_here() && cyd_socket.is_open_here());
 }
 
 #[test]
@@ -258,6 +238,24 @@ fn a_refused_client_is_told_why_and_never_was_in_the_room() {
 }
 
 #[test]
+fn a_crowd_of_the_refused_does_not_use_up_the_descriptors() {
+    let mut room = Loop::with_room_for(1);
+    room.join();
+    let refused: Vec<_> = (0..MAX_REFUSED + 10).map(|_| room.connect()).collect();
+    let kept = refused.iter().filter(|socket| socket.is_open_here());
+    assert_eq!(kept.count(), MAX_REFUSED);
+    for socket in &refused {
+        assert_eq!(socket.received(), "!! the room is full (1 clients)\n");
+    }
+    room.wait(LINGER_TIMEOUT);
+    assert!(!refused.iter().any(Socket::is_open_here));
+    assert!(
+        room.connect().is_open_here(),
+        "there is room for others again"
+    );
+}
+
+#[test]
 fn a_flooder_gets_one_read_budget_a_turn() {
     let mut room = Loop::new();
     let (ann, ann_socket) = room.join();
@@ -409,31 +407,4 @@ fn when_nobody_is_on_its_way_out_the_loop_waits_for_ever() {
     ann_socket.ends();
     room.readable(ann);
     assert_eq!(room.event_loop.poll_timeout(room.now), None);
-}
-
-#[test]
-fn what_a_flooder_said_itself_is_not_kept_for_what_it_is_owed() {
-    let (ann, bob) = (ClientId(0), ClientId(1));
-    let mut turn = Turn::new();
-    turn.say(Some(ann), |out| out.extend_from_slice(&[b'x'; 10_000]));
-    turn.say(Some(bob), |out| out.extend_from_slice(b"a word"));
-    turn.seal();
-    for (reader, is_kept) in [(ann, false), (bob, true)] {
-        let socket = Socket::new();
-        socket.takes(0);
-        let mut connection = Connection::new(socket.clone(), 0, 4096);
-        let (_, edits) = turn.edits().find(|&(id, _)| id == reader).unwrap();
-        connection.send_edited(&turn, edits).unwrap();
-        assert_eq!(Rc::strong_count(turn.frame()) > 1, is_kept);
-
-        socket.takes(usize::MAX);
-        connection.mark_writable();
-        connection.flush().unwrap();
-        let expected = if is_kept {
-            "x".repeat(10_000)
-        } else {
-            "a word".to_owned()
-        };
-        assert_eq!(socket.received(), expected + "\n");
-    }
 }

@@ -12,25 +12,37 @@ use mio::Token;
 
 use crate::close::CloseReason;
 use crate::connection::Stream;
+use crate::flow;
 use crate::line::Decoded;
 use crate::reactor::event_loop::{Accepted, EventLoop, Status};
-use crate::reactor::{Next, Service};
+use crate::reactor::{Next, Policy, Service};
 use crate::room::{Limits, Room};
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
 
 pub(super) const WELCOME: &str = "Welcome to this chatroom!\n";
 
+pub(super) const POLICY: Policy = Policy {
+    max_line_bytes: 4096,
+    flow: flow::Bounds {
+        max_backlog_bytes: 1024 * 1024,
+        stall_timeout: Duration::from_secs(30),
+    },
+};
+
 /// The far end of a scripted socket.
 pub(super) struct Peer {
     /// What reads will give, and then `WouldBlock`.
     input: VecDeque<io::Result<Vec<u8>>>,
+    /// How much of the first of those has been given.
+    given_bytes: usize,
     /// How much writes take before they would block.
     room_bytes: usize,
     write_error: Option<io::ErrorKind>,
-    received: Vec<u8>,
+    pub(super) received: Vec<u8>,
     pub(super) writes: usize,
     saw_end: bool,
+    pub(super) is_reset: bool,
 }
 
 /// Our end of it.
@@ -41,11 +53,13 @@ impl Socket {
     pub(super) fn new() -> Self {
         Self(Rc::new(RefCell::new(Peer {
             input: VecDeque::new(),
+            given_bytes: 0,
             room_bytes: usize::MAX,
             write_error: None,
             received: Vec::new(),
             writes: 0,
             saw_end: false,
+            is_reset: false,
         })))
     }
 
@@ -70,6 +84,13 @@ impl Socket {
         self.0.borrow_mut().write_error = Some(io::ErrorKind::BrokenPipe);
     }
 
+    /// How much of what it sends has not been read.
+    pub(super) fn unread_bytes(&self) -> usize {
+        let peer = self.0.borrow();
+        let all_bytes: usize = peer.input.iter().flatten().map(Vec::len).sum();
+        all_bytes - peer.given_bytes
+    }
+
     /// What it has received since this was last asked.
     pub(super) fn received(&self) -> String {
         String::from_utf8(std::mem::take(&mut self.0.borrow_mut().received)).unwrap()
@@ -87,14 +108,19 @@ impl Socket {
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let peer = &mut *self.0.borrow_mut();
-        let Some(next) = peer.input.pop_front() else {
+        let Some(next) = peer.input.front() else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
-        let mut bytes = next?;
-        let count = bytes.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&bytes[..count]);
-        if count < bytes.len() {
-            peer.input.push_front(Ok(bytes.split_off(count)));
+        let Ok(bytes) = next else {
+            return Err(peer.input.pop_front().unwrap().unwrap_err());
+        };
+        let rest = &bytes[peer.given_bytes..];
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        peer.given_bytes += count;
+        if peer.given_bytes == bytes.len() {
+            peer.input.pop_front();
+            peer.given_bytes = 0;
         }
         Ok(count)
     }
@@ -131,6 +157,11 @@ impl Stream for Socket {
         self.0.borrow_mut().saw_end = true;
         Ok(())
     }
+
+    fn reset_when_closed(&self) -> io::Result<()> {
+        self.0.borrow_mut().is_reset = true;
+        Ok(())
+    }
 }
 
 /// A room without a console, and one source that asks for a shutdown.
@@ -151,6 +182,10 @@ impl Service for Host {
 
     fn received(&mut self, client: ClientId, line: Decoded<'_>, turn: &mut Turn) {
         self.room.hear(client, line, turn);
+    }
+
+    fn farewell(&self, reason: CloseReason) -> Option<Frame> {
+        self.room.farewell(reason)
     }
 
     fn left(&mut self, client: ClientId, reason: CloseReason, _turn: &mut Turn) {
@@ -186,12 +221,21 @@ impl Loop {
     }
 
     pub(super) fn with_room_for(max_clients: usize) -> Self {
+        Self::with(max_clients, POLICY)
+    }
+
+    pub(super) fn with_policy(policy: Policy) -> Self {
+        Self::with(100_000, policy)
+    }
+
+    fn with(max_clients: usize, policy: Policy) -> Self {
         let limits = Limits {
             max_clients,
-            max_line_bytes: 4096,
+            max_line_bytes: policy.max_line_bytes,
         };
+        let now = Instant::now();
         Self {
-            event_loop: EventLoop::new(limits.max_line_bytes),
+            event_loop: EventLoop::new(policy, now),
             host: Host {
                 room: Room::new(limits),
                 left: Vec::new(),
@@ -199,7 +243,7 @@ impl Loop {
             },
             waiting: VecDeque::new(),
             out_of_descriptors: false,
-            now: Instant::now(),
+            now,
             status: Status::Running,
         }
     }
@@ -241,7 +285,7 @@ impl Loop {
 
     /// Turns until the loop would wait.
     pub(super) fn settle(&mut self) {
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             if self.status == Status::Ended
                 || self.event_loop.poll_timeout(self.now) != Some(Duration::ZERO)
             {
@@ -256,6 +300,13 @@ impl Loop {
     pub(super) fn readable(&mut self, key: usize) {
         self.event_loop.mark_client(key, true, false);
         self.settle();
+    }
+
+    /// `socket`, of client `key`, has so much to say that it is never read to the end.
+    pub(super) fn floods(&mut self, key: usize, socket: &Socket, bytes: usize) {
+        let line = "x".repeat(999) + "\n";
+        socket.sends(&line.repeat(bytes.div_ceil(line.len())));
+        self.event_loop.mark_client(key, true, false);
     }
 
     /// `key` has become writable.

@@ -1,0 +1,52 @@
+//! When a connection has to be looked at though nothing happens to it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+/// A moment at which a connection is looked at again. Ordered by that moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    /// The connection's slab key, and its serial number: it may have gone, and the
+    /// key be another's.
+    pub(super) key: usize,
+    pub(super) serial: u32,
+    pub(super) kind: Kind,
+}
+
+/// What it is looked at for. A connection has at most one deadline of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// It is behind with reading, and had its grace.
+    Grace,
+    /// It has left and should have taken what it is owed; at `last` in any case.
+    Flush { last: Instant },
+    /// Its peer should have ended its side.
+    Linger,
+}
+
+/// The deadlines that are still to come, or are being dealt with.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    heap: BinaryHeap<Reverse<Deadline>>,
+}
+
+impl Deadlines {
+    pub(super) fn push(&mut self, deadline: Deadline) {
+        self.heap.push(Reverse(deadline));
+    }
+
+    /// The moment of the next one.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse(deadline)| deadline.at)
+    }
+
+    /// Takes the next one, if its moment has come.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Deadline> {
+        match self.next_at() {
+            Some(at) if at <= now => self.heap.pop().map(|Reverse(deadline)| deadline),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Flush: how a turn gets to its readers, and what they were owed before it.
+//!
+//! A turn for twenty thousand readers takes a while, during which nobody would be
+//! read or accepted. So it is sent in slices, and the loop goes round between
+//! them; what is said meanwhile is gathered for the next turn. Every reader gets the
+//! turns in the same order, for one is sent to all before the next one begins.
+
+use std::io;
+
+use super::Clients;
+use super::deadlines::Kind;
+use crate::connection::{Phase, Stream, WRITE_BUDGET_BYTES};
+use crate::flow::{GRACE, Total, Verdict};
+use crate::turn::{ClientId, Turn};
+use crate::write_queue::Flushed;
+
+/// How much is written before the loop goes round to read and accept: some
+/// milliseconds' worth.
+pub const SLICE_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a write counts towards the slice besides its bytes: on a fast machine the
+/// kernel takes about as long for a write as for copying so much.
+pub const WRITE_COST_BYTES: usize = 16 * 1024;
+
+/// The turn that is on its way to its readers.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    turn: Turn,
+    /// The key from which on readers have not got it yet. `None` when all have.
+    next_key: Option<usize>,
+    /// The serial number of the first one who came too late for it.
+    first_late: u32,
+}
+
+impl Sending {
+    pub(super) fn is_done(&self) -> bool {
+        self.next_key.is_none()
+    }
+
+    /// Whether the connection with this serial number came after the turn was
+    /// complete. Serial numbers wrap around.
+    fn is_late(&self, serial: u32) -> bool {
+        serial.wrapping_sub(self.first_late) < u32::MAX / 2
+    }
+}
+
+impl<S: Stream> Clients<S> {
+    /// Whether a turn is on its way.
+    pub fn is_sending(&self) -> bool {
+        !self.sending.is_done()
+    }
+
+    /// Takes what `turn` has gathered, to be sent from now on, and leaves an empty
+    /// one. Who is to leave with this turn will be reaped once it has been sent.
+    pub fn begin_sending(&mut self, turn: &mut Turn) {
+        debug_assert!(self.sending.is_done(), "one turn comes after the other");
+        std::mem::swap(&mut self.sending.turn, turn);
+        debug_assert!(turn.is_empty(), "it was cleared when it had been sent");
+        self.sending.turn.seal();
+        self.sending.next_key = Some(0);
+        self.sending.first_late = self.next_serial;
+        self.reap_list.append(&mut self.leaving_list);
+    }
+
+    /// What everybody gets of the turn on its way, but for its edits.
+    pub fn shared_text(&self) -> &[u8] {
+        self.sending.turn.shared()
+    }
+
+    /// Sends one slice of the turn on its way.
+    pub fn send_slice(&mut self) {
+        let mut sending = std::mem::take(&mut self.sending);
+        sending.next_key = match (sending.next_key, sending.turn.shared().is_empty()) {
+            (None, _) => None,
+            (Some(first), false) => self.send_to_all(&sending, first),
+            (Some(first), true) => self.send_to_those_told(&sending, first),
+        };
+        if sending.is_done() {
+            sending.turn.clear();
+            self.backlog.end_turn();
+        }
+        self.sending = sending;
+    }
+
+    /// Sends the turn to the readers from key `first` on, and returns the key of the
+    /// next one if the slice ended before.
+    fn send_to_all(&mut self, sending: &Sending, first: usize) -> Option<usize> {
+        let turn = &sending.turn;
+        let mut edits = turn.edits_from(ClientId(first)).peekable();
+        let mut slice_bytes = SLICE_BYTES;
+        for key in first..self.end_key {
+            let Some(connection) = self.slab.get_mut(key) else {
+                continue;
+            };
+            while edits.next_if(|&(reader, _)| reader.0 < key).is_some() {}
+            let own_edits = edits.next_if(|&(reader, _)| reader.0 == key);
+            if connection.phase != Phase::Open {
+                if !connection.is_flushed() {
+                    self.observe(key, false);
+                }
+                continue;
+            }
+            if sending.is_late(connection.serial) {
+                continue;
+            }
+            if slice_bytes == 0 {
+                return Some(key);
+            }
+            slice_bytes = slice_bytes.saturating_sub(turn.shared().len() + WRITE_COST_BYTES);
+            let (share, sent) = match own_edits {
+                None => (
+                    turn.whole_share(),
+                    connection.send_shared(turn, &mut self.backlog),
+                ),
+                Some((_, edits)) => (
+                    turn.share(edits),
+                    connection.send_edited(turn, edits, &mut self.backlog),
+                ),
+            };
+            self.traffic.sent(share);
+            if !matches!(sent, Ok(Flushed::All)) {
+                self.after_write(key, sent);
+            }
+        }
+        None
+    }
+
+    /// The same for a turn in which nothing was said to everybody.
+    fn send_to_those_told(&mut self, sending: &Sending, first: usize) -> Option<usize> {
+        let turn = &sending.turn;
+        let mut slice_bytes = SLICE_BYTES;
+        for (ClientId(key), edits) in turn.edits_from(ClientId(first)) {
+            let Some(connection) = self.slab.get_mut(key) else {
+                continue;
+            };
+            if connection.phase != Phase::Open || sending.is_late(connection.serial) {
+                continue;
+            }
+            if slice_bytes == 0 {
+                return Some(key);
+            }
+            let share = turn.share(edits);
+            slice_bytes = slice_bytes.saturating_sub(share.bytes + WRITE_COST_BYTES);
+            let sent = connection.send_edited(turn, edits, &mut self.backlog);
+            self.traffic.sent(share);
+            self.after_write(key, sent);
+        }
+        None
+    }
+
+    /// Sends those who lag what their sockets take, until a slice has been written.
+    pub fn flush_slice(&mut self) {
+        let mut slice_bytes = SLICE_BYTES;
+        for _ in 0..self.flush_list.len() {
+            if slice_bytes == 0 {
+                return;
+            }
+            let key = self.flush_list.pop_front().expect("so many are listed");
+            let Some(connection) = self.slab.get_mut(key) else {
+                continue;
+            };
+            connection.in_flush_list = false;
+            slice_bytes = slice_bytes.saturating_sub(WRITE_BUDGET_BYTES);
+            self.flush(key);
+        }
+    }
+
+    /// Sends `key` what its socket takes of what it is owed.
+    pub(super) fn flush(&mut self, key: usize) {
+        let flushed = self.slab[key].flush();
+        self.after_write(key, flushed);
+    }
+
+    /// Handles the result of a write to `key`.
+    pub(super) fn after_write(&mut self, key: usize, written: io::Result<Flushed>) {
+        let connection = &mut self.slab[key];
+        match written {
+            Ok(Flushed::All) if connection.phase == Phase::Open => {}
+            Ok(Flushed::All) => self.reap_list.push(key),
+            Ok(Flushed::Blocked) => {}
+            Ok(Flushed::BudgetSpent) => self.list_for_flushing(key),
+            Err(e) => {
+                // What the peer sent before it went is still to be read, and the
+                // read also tells how it went.
+                log::debug!("client {key}: writing failed: {e}");
+                self.list_for_reading(key);
+                self.reap_list.push(key);
+            }
+        }
+        self.observe(key, true);
+    }
+
+    /// Looks at what `key` is owed, which has changed; `wrote` tells whether that can
+    /// be because it took some of it.
+    pub(super) fn observe(&mut self, key: usize, wrote: bool) {
+        let connection = &mut self.slab[key];
+        let own_cost_bytes = connection.queue().own_cost_bytes();
+        let counted_bytes = std::mem::replace(&mut connection.counted_bytes, own_cost_bytes);
+        self.own_cost_bytes = self.own_cost_bytes + own_cost_bytes - counted_bytes;
+        let held_bytes = connection.queue().held_bytes(&self.backlog);
+        let took = wrote && connection.took_some;
+        let verdict = self.flow.observe(&mut connection.reader, held_bytes, took);
+        self.carry_out(key, verdict);
+    }
+
+    /// The grace of `key`, which was behind, is over.
+    pub(super) fn grace_over(&mut self, key: usize) {
+        // The kernel tells that a socket is writable only once much of its buffer is
+        // free again: a slow reader may have made room and not be told of.
+        self.slab[key].mark_writable();
+        self.flush(key);
+        let connection = &mut self.slab[key];
+        let took = std::mem::take(&mut connection.took_some);
+        let held_bytes = connection.queue().held_bytes(&self.backlog);
+        let verdict = self
+            .flow
+            .grace_over(&mut connection.reader, held_bytes, took);
+        self.carry_out(key, verdict);
+    }
+
+    /// Looks at what all readers together are owed, and reads those again who had to
+    /// wait for that.
+    pub fn relieve(&mut self) {
+        let total = self.flow.observe_total(self.owed_bytes());
+        if total == Total::BecameTooMuch {
+            log::warn!(
+                "more is waiting for slow readers than the {} bytes that may: nobody is \
+                 read until they have taken some of it",
+                self.flow.bounds().max_total_bytes()
+            );
+            for key in 0..self.end_key {
+                if self
+                    .slab
+                    .get(key)
+                    .is_some_and(|reader| !reader.is_flushed())
+                {
+                    self.observe(key, false);
+                }
+            }
+        }
+        if total == Total::Recovered || !self.flow.is_congested() {
+            self.resume_paused();
+        }
+    }
+
+    /// What is kept in memory for readers that lag, in bytes.
+    pub fn owed_bytes(&self) -> usize {
+        self.backlog.held_bytes() + self.own_cost_bytes
+    }
+
+    /// Does what flow control says about `key`.
+    pub(super) fn carry_out(&mut self, key: usize, verdict: Verdict) {
+        match verdict {
+            Verdict::Fine => {}
+            Verdict::Watch => {
+                self.slab[key].took_some = false;
+                self.arm(key, self.now + GRACE, Kind::Grace);
+            }
+            Verdict::Drop(reason) if self.slab[key].phase == Phase::Open => {
+                self.leave(key, reason);
+            }
+            // It has left already, and had its time.
+            Verdict::Drop(_) => self.give_up(key),
+        }
+    }
+
+    pub(super) fn list_for_flushing(&mut self, key: usize) {
+        let connection = &mut self.slab[key];
+        if !connection.in_flush_list {
+            connection.in_flush_list = true;
+            self.flush_list.push_back(key);
+        }
+    }
+}

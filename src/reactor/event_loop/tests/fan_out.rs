@@ -1,0 +1,104 @@
+//! A turn for a big room is sent in slices.
+
+use super::harness::{Loop, POLICY, Socket, WELCOME};
+use crate::reactor::clients::{
+    FAN_OUT_BUDGET_BYTES, READ_BUDGET_BYTES, SLICE_BYTES, WRITE_COST_BYTES,
+};
+
+/// More readers of a short line than two slices reach.
+const READERS: usize = 5 * SLICE_BYTES / WRITE_COST_BYTES / 2;
+
+/// A room of so many, who have read their welcome. The first has said `one`, and the
+/// first slice of that has been sent.
+fn in_the_middle_of_a_line() -> (Loop, Vec<Socket>) {
+    let mut room = Loop::with_policy(POLICY);
+    let sockets: Vec<_> = (0..READERS).map(|_| room.join().1).collect();
+    sockets[0].sends("one\n");
+    room.event_loop.mark_client(0, true, false);
+    room.turn();
+    assert!(room.event_loop.clients.is_sending());
+    (room, sockets)
+}
+
+const ONE: &str = "<10.0.0.0> one\n";
+
+#[test]
+fn while_a_line_is_on_its_way_others_are_read_and_accepted() {
+    let (mut room, sockets) = in_the_middle_of_a_line();
+    let heard = |socket: &Socket| socket.0.borrow().received.len() == ONE.len();
+    let reached = sockets.iter().filter(|socket| heard(socket)).count();
+    assert!((1..=SLICE_BYTES / WRITE_COST_BYTES).contains(&reached));
+
+    sockets[1].sends("two\n");
+    room.event_loop.mark_client(1, true, false);
+    let newcomer = Socket::new();
+    room.waiting.push_back(newcomer.clone());
+    room.event_loop.mark_listener();
+    room.turn();
+    assert_eq!(sockets[1].unread_bytes(), 0);
+    assert!(newcomer.is_open_here());
+
+    room.settle();
+    assert_eq!(newcomer.received(), format!("{WELCOME}<10.0.0.1> two\n"));
+    assert_eq!(sockets[0].received(), "<10.0.0.1> two\n");
+    assert_eq!(sockets[1].received(), ONE);
+    for socket in &sockets[2..] {
+        assert_eq!(socket.received(), format!("{ONE}<10.0.0.1> two\n"));
+    }
+}
+
+#[test]
+fn who_comes_into_a_freed_place_meanwhile_does_not_hear_what_was_said_before() {
+    let mut room = Loop::with_policy(POLICY);
+    let sockets: Vec<_> = (0..READERS).map(|_| room.join().1).collect();
+    let freed = READERS - 10;
+    sockets[freed].ends();
+    room.readable(freed);
+    sockets[0].sends("one\n");
+    room.event_loop.mark_client(0, true, false);
+    room.turn();
+    let (key, newcomer) = (room.event_loop.clients.vacant_key(), Socket::new());
+    assert_eq!(key, freed);
+    room.waiting.push_back(newcomer.clone());
+    room.event_loop.mark_listener();
+    room.settle();
+    assert_eq!(newcomer.received(), WELCOME);
+}
+
+#[test]
+fn who_leaves_meanwhile_still_gets_the_line() {
+    let (mut room, sockets) = in_the_middle_of_a_line();
+    let last = READERS - 1;
+    sockets[last].sends("bye\n");
+    sockets[last].ends();
+    room.event_loop.mark_client(last, true, false);
+    room.settle();
+    assert_eq!(sockets[last].received(), ONE);
+    assert!(!sockets[last].is_open_here());
+    assert!(sockets[0].received().ends_with("> bye\n"));
+}
+
+#[test]
+fn a_shutdown_meanwhile_lets_everybody_have_the_line_and_the_notice() {
+    let (mut room, sockets) = in_the_middle_of_a_line();
+    room.event_loop.mark_source(mio::Token(usize::MAX - 1));
+    room.settle();
+    for socket in &sockets[1..] {
+        let notice = "-- the room is closing\n";
+        assert_eq!(socket.received(), format!("{ONE}{notice}"));
+        assert!(socket.saw_end());
+    }
+}
+
+#[test]
+fn the_more_readers_the_less_is_gathered_for_a_turn() {
+    let mut room = Loop::with_policy(POLICY);
+    let sockets: Vec<_> = (0..READERS).map(|_| room.join().1).collect();
+    for (key, socket) in sockets.iter().enumerate().take(100) {
+        room.floods(key, socket, READ_BUDGET_BYTES);
+    }
+    room.turn();
+    let text_bytes = room.event_loop.clients.shared_text().len();
+    assert!((READ_BUDGET_BYTES..3 * READ_BUDGET_BYTES).contains(&text_bytes));
+    const { assert!(READERS * READ_BUDGET_BYTES > FAN_OUT_BUDGET_BYTES) };
+}
