@@ -8,7 +8,7 @@
 //!   [`text`] makes them safe to show, [`http`] tells a browser from a person,
 //!   [`telnet`] answers telnet, [`room`] knows who is there and says what is said
 //!   to whom, [`turn`] gathers it, [`write_queue`] holds what a reader is still
-//!   owed.
+//!   owed; [`rate`] says how often something may happen.
 //! - One socket: [`connection`], which ends with a [`close`] reason.
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
 //!   it, [`console`] shows it.
@@ -30,6 +30,7 @@ pub mod line;
 pub mod logging;
 pub mod machine;
 pub mod process;
+pub mod rate;
 pub mod reactor;
 pub mod room;
 pub mod server;
