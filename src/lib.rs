@@ -8,7 +8,8 @@
 //!   [`text`] makes them safe to show, [`http`] tells a browser from a person,
 //!   [`telnet`] answers telnet, [`room`] knows who is there and says what is said
 //!   to whom, [`turn`] gathers it, [`write_queue`] holds what a reader is still
-//!   owed; [`rate`] says how often something may happen.
+//!   owed; [`rate`] says how often something may happen, [`log_limit`] how often it
+//!   is logged.
 //! - One socket: [`connection`], which ends with a [`close`] reason.
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
 //!   it, [`console`] shows it.
@@ -27,6 +28,7 @@ pub mod exit;
 pub mod http;
 pub mod interrupt;
 pub mod line;
+pub mod log_limit;
 pub mod logging;
 pub mod machine;
 pub mod process;
