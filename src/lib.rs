@@ -8,8 +8,8 @@
 //!   [`text`] makes them safe to show, [`http`] tells a browser from a person,
 //!   [`telnet`] answers telnet, [`room`] knows who is there and says what is said
 //!   to whom, [`turn`] gathers it, [`write_queue`] holds what a reader is still
-//!   owed; [`rate`] says how often something may happen, [`log_limit`] how often it
-//!   is logged.
+//!   owed; [`admission`] says who gets in, [`rate`] how often something may happen,
+//!   [`log_limit`] how often it is logged.
 //! - One socket: [`connection`], which ends with a [`close`] reason.
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
 //!   it, [`console`] shows it.
@@ -18,6 +18,7 @@
 //! - The program: [`cli`], [`error`], [`exit`], [`interrupt`], [`logging`],
 //!   [`machine`], [`process`], [`socket`], [`standard_io`].
 
+pub mod admission;
 pub mod cli;
 pub mod client;
 pub mod close;
