@@ -8,8 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use log::LevelFilter;
 
-use crate::room::Limits;
-use crate::{client, server};
+use crate::{admission, client, room, server};
 
 /// A chat room over TCP: a server for any box on a LAN, and a client for any shell
 #[derive(Debug, Parser)]
@@ -121,8 +120,12 @@ impl Cli {
         match self.command {
             Command::Server(args) => Task::Server(server::Config {
                 address: SocketAddr::new(args.ip, args.port),
-                limits: Limits {
+                admission: admission::Limits {
                     max_clients: args.max_clients as usize,
+                    max_per_address: None,
+                    rules: Vec::new(),
+                },
+                room: room::Limits {
                     max_line_bytes: args.max_line,
                 },
                 quiet: args.quiet,
