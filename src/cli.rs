@@ -1,5 +1,6 @@
 //! The command line: clap's arguments in, typed configuration out.
 
+mod address_rules;
 #[cfg(feature = "stress")]
 mod stress;
 
@@ -9,8 +10,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use log::LevelFilter;
 
-use crate::room::Limits;
-use crate::{client, flow, server};
+use self::address_rules::AddressRules;
+use crate::{admission, client, flow, room, server};
 
 /// A chat room over TCP: a server for any box on a LAN, and a client for any shell
 #[derive(Debug, Parser)]
@@ -23,6 +24,7 @@ pub struct Cli {
     /// Say more on standard error: -v what happens, -vv each client, -vvv everything
     /// (the variable RUST_LOG chooses more finely)
     #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(display_order = LAST_BUT_HELP)]
     verbose: u8,
 }
 
@@ -40,6 +42,11 @@ enum Command {
   chat server 192.168.1.5 8081    a room for the LAN, at this machine's address
   chat server 0.0.0.0 8081        at every address of this machine
   chat server 127.0.0.1 8081      for this machine alone
+  chat server 0.0.0.0 8081 --allow 192.168.1.0/24 --allow 127.0.0.1
+                                  for the LAN and this machine alone
+
+The first --allow or --deny that matches an address decides. An address that none
+matches is let in, but kept out if there is any --allow.
 
 Ctrl-C or SIGTERM closes the room: everybody is told, and gets what was said.")]
 struct ServerArgs {
@@ -55,6 +62,15 @@ struct ServerArgs {
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_clients: u32,
+
+    /// The most clients from one address; unless set, half of the room, and no limit
+    /// from loopback
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_per_ip: Option<u32>,
+
+    #[command(flatten)]
+    rules: AddressRules,
 
     /// The longest line a client may say, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 4096)]
@@ -98,9 +114,11 @@ struct ClientArgs {
 const MIN_BACKLOG_BYTES: usize = 16 * 1024;
 
 const MAX_BACKLOG_BYTES: usize = 1024 * 1024 * 1024;
+/// Where the help of a command shows what all commands have.
+const LAST_BUT_HELP: usize = 900;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failure, 2 wrong usage, 3 cannot connect,
-4 the server closed the connection or it was lost, 5 the room is full";
+4 the server closed the connection or it was lost, 5 not let in, as when the room is full";
 
 /// What the program is to do.
 #[derive(Clone, Debug)]
@@ -136,8 +154,12 @@ impl Cli {
         match self.command {
             Command::Server(args) => Task::Server(server::Config {
                 address: SocketAddr::new(args.ip, args.port),
-                limits: Limits {
+                admission: admission::Limits {
                     max_clients: args.max_clients as usize,
+                    max_per_address: args.max_per_ip.map(|max| max as usize),
+                    rules: args.rules.into_rules(),
+                },
+                room: room::Limits {
                     max_line_bytes: args.max_line,
                 },
                 flow: flow::Bounds {
@@ -227,7 +249,7 @@ mod tests {
             (Exit::Usage, "wrong usage"),
             (Exit::CannotConnect, "cannot connect"),
             (Exit::ConnectionLost, "the server closed"),
-            (Exit::Refused, "the room is full"),
+            (Exit::Refused, "not let in"),
         ] {
             assert!(EXIT_CODES.contains(&format!("{} {meaning}", exit as u8)));
         }

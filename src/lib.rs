@@ -8,7 +8,8 @@
 //!   [`text`] makes them safe to show, [`http`] tells a browser from a person,
 //!   [`telnet`] answers telnet, [`room`] knows who is there and says what is said
 //!   to whom, [`turn`] gathers it, [`write_queue`] holds what a reader is still
-//!   owed.
+//!   owed; [`admission`] says who gets in, [`rate`] how often something may happen,
+//!   [`log_limit`] how often it is logged.
 //! - One socket: [`connection`], which ends with a [`close`] reason.
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
 //!   it, [`console`] shows it.
@@ -17,6 +18,7 @@
 //! - The program: [`cli`], [`error`], [`exit`], [`interrupt`], [`logging`],
 //!   [`machine`], [`process`], [`socket`], [`standard_io`].
 
+pub mod admission;
 pub mod backlog;
 pub mod cli;
 pub mod client;
@@ -30,9 +32,11 @@ pub mod flow;
 pub mod http;
 pub mod interrupt;
 pub mod line;
+pub mod log_limit;
 pub mod logging;
 pub mod machine;
 pub mod process;
+pub mod rate;
 pub mod reactor;
 pub mod room;
 pub mod server;

@@ -34,8 +34,6 @@ const NO_COMMANDS: &str = "this room has no commands, not even /help; \
 /// What the room allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Clients in the room at once.
-    pub max_clients: usize,
     /// Bytes of a line, its line end not counted.
     pub max_line_bytes: u32,
 }
@@ -45,9 +43,6 @@ pub struct Limits {
 pub struct Room {
     /// Indexed by [`ClientId`], whose numbers are dense.
     members: Vec<Option<Member>>,
-    /// Invariant: how many of `members` are taken.
-    member_count: usize,
-    limits: Limits,
     welcome: Frame,
     no_commands: Frame,
     too_long: Frame,
@@ -64,27 +59,13 @@ impl Room {
     pub fn new(limits: Limits) -> Self {
         Self {
             members: Vec::new(),
-            member_count: 0,
-            limits,
             welcome: notice(format_args!("{WELCOME}")),
-            no_commands: notice(format_args!("{REFUSAL_PREFIX}{NO_COMMANDS}")),
-            too_long: notice(format_args!(
-                "{REFUSAL_PREFIX}that line was not said: it is longer than {} bytes",
+            no_commands: refusal(NO_COMMANDS),
+            too_long: refusal(format_args!(
+                "that line was not said: it is longer than {} bytes",
                 limits.max_line_bytes
             )),
         }
-    }
-
-    /// Whether somebody may come in now; if not, what to tell it instead of the
-    /// welcome.
-    pub fn admit(&self) -> Result<(), Frame> {
-        if self.member_count < self.limits.max_clients {
-            return Ok(());
-        }
-        Err(notice(format_args!(
-            "{REFUSAL_PREFIX}the room is full ({} clients)",
-            self.member_count
-        )))
     }
 
     /// `id`, admitted before, comes in from `address` and is welcomed.
@@ -98,14 +79,12 @@ impl Room {
         };
         let before = self.members[id.0].replace(newcomer);
         debug_assert!(before.is_none(), "{id:?} is in the room already");
-        self.member_count += 1;
         turn.tell(id, Frame::clone(&self.welcome));
     }
 
     /// `id` goes, for whatever reason. Its address, if it was in the room.
     pub fn leave(&mut self, id: ClientId) -> Option<IpAddr> {
         let member = self.members.get_mut(id.0)?.take()?;
-        self.member_count -= 1;
         Some(member.address)
     }
 
@@ -170,6 +149,11 @@ impl Room {
     }
 }
 
+/// The line by which one reader is told what was not done, and why.
+pub fn refusal(words: impl fmt::Display) -> Frame {
+    notice(format_args!("{REFUSAL_PREFIX}{words}"))
+}
+
 /// Whether what was heard first is a browser's doing.
 fn is_another_protocol(heard: Decoded<'_>) -> bool {
     match heard {
@@ -202,7 +186,6 @@ mod tests {
     /// A room of two, past the welcome, and an empty turn.
     fn room_of_two() -> (Room, Turn) {
         let mut room = Room::new(Limits {
-            max_clients: 2,
             max_line_bytes: 4096,
         });
         let mut turn = Turn::new();
@@ -317,13 +300,15 @@ mod tests {
     }
 
     #[test]
-    fn a_full_room_admits_again_once_somebody_has_left() {
+    fn who_leaves_has_its_address_told_once() {
         let (mut room, _) = room_of_two();
-        let refusal = room.admit().unwrap_err();
-        assert_eq!(refusal[..], b"!! the room is full (2 clients)\n"[..]);
         assert_eq!(room.leave(ALICE), Some("10.0.0.1".parse().unwrap()));
         assert_eq!(room.leave(ALICE), None, "nobody leaves twice");
-        assert!(room.admit().is_ok());
+    }
+
+    #[test]
+    fn a_refusal_is_marked_as_one() {
+        assert_eq!(refusal("no")[..], b"!! no\n"[..]);
     }
 
     #[test]

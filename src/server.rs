@@ -3,21 +3,24 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use log::{debug, info, warn};
 use mio::Token;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
+use crate::admission::{self, Admission, RefusalCounts};
 use crate::close::CloseReason;
 use crate::console::Console;
 use crate::error::Error;
 use crate::flow;
 use crate::line::Decoded;
+use crate::log_limit::{AndMore, LogLimit};
 use crate::machine::raise_descriptor_limit;
 use crate::reactor::listener::Listener;
 use crate::reactor::{Next, Policy, Reactor, Service, source_token};
-use crate::room::{Limits, Room};
+use crate::room::{self, Room};
 use crate::standard_io::StandardOutput;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
@@ -30,8 +33,10 @@ const CONSOLE: Token = source_token(1);
 pub struct Config {
     /// Where to listen.
     pub address: SocketAddr,
+    /// Who gets in.
+    pub admission: admission::Limits,
     /// What the room allows.
-    pub limits: Limits,
+    pub room: room::Limits,
     /// What may wait for readers, and how long.
     pub flow: flow::Bounds,
     /// Whether nothing is shown on standard output.
@@ -54,20 +59,26 @@ pub fn run(config: &Config) -> Result<(), Error> {
     })?;
     let address = listener.address();
     let policy = Policy {
-        max_line_bytes: config.limits.max_line_bytes,
+        max_line_bytes: config.room.max_line_bytes,
         flow: config.flow,
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let mut server = Server::new(config, &reactor).map_err(Error::Poll)?;
     info!("listening on {address}");
-    info!("room for {} clients", config.limits.max_clients);
+    info!("room for {} clients", config.admission.max_clients);
     server.show(&banner(address, &addresses_to_join(address.ip())));
     reactor.run(&mut server).map_err(Error::Poll)
 }
 
 /// The service that the reactor serves: a room, shown on a console.
 struct Server {
+    admission: Admission,
+    refusals: RefusalCounts,
     room: Room,
+    /// Messages that newcomers can cause, as often as they like.
+    refusal_log: LogLimit,
+    /// Messages of clients that are dropped.
+    drop_log: LogLimit,
     /// `None` when it is to be quiet.
     console: Option<Console<StandardOutput>>,
     signals: Signals,
@@ -89,7 +100,11 @@ impl Server {
             }
         };
         Ok(Self {
-            room: Room::new(config.limits),
+            admission: Admission::new(config.admission.clone()),
+            refusals: RefusalCounts::default(),
+            room: Room::new(config.room),
+            refusal_log: LogLimit::new(),
+            drop_log: LogLimit::new(),
             console,
             signals,
             closing: false,
@@ -119,14 +134,18 @@ impl Server {
 
 impl Service for Server {
     fn admit(&mut self, address: IpAddr) -> Result<(), Frame> {
-        self.room.admit().inspect_err(|refusal| {
-            let refusal = String::from_utf8_lossy(refusal);
-            info!("{address} is refused: {}", refusal.trim_end());
+        self.admission.admit(address).map_err(|refusal| {
+            self.refusals.count(refusal);
+            if let Some(suppressed) = self.refusal_log.allow(Instant::now()) {
+                info!("{address} is refused: {refusal}{}", AndMore(suppressed));
+            }
+            room::refusal(refusal)
         })
     }
 
     fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn) {
         debug!("{address} comes in");
+        self.admission.entered(address);
         self.room.join(client, address, turn);
         if let Some(console) = &mut self.console {
             console.line(format_args!("{address} connected"));
@@ -145,8 +164,13 @@ impl Service for Server {
         let Some(address) = self.room.leave(client) else {
             return;
         };
+        self.admission.left(address);
         match reason {
-            CloseReason::Stuck | CloseReason::TooSlow => warn!("{address} is dropped: {reason}"),
+            CloseReason::Stuck | CloseReason::TooSlow => {
+                if let Some(suppressed) = self.drop_log.allow(Instant::now()) {
+                    warn!("{address} is dropped: {reason}{}", AndMore(suppressed));
+                }
+            }
             CloseReason::WrongProtocol => info!("{address} is sent away: {reason}"),
             _ => debug!("{address} leaves: {reason}"),
         }

@@ -86,7 +86,7 @@ fn people_get_a_table() {
     let words = [
         "10 made, 0 refused, 0 failed",
         "5 of 64 bytes, 1 talking",
-        "deliveries   45\n",
+        "deliveries   45",
         "each line reached each reader once, in order",
         "p50 ",
         "p99.9 ",

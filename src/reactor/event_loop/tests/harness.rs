@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
+use crate::admission::{self, Admission};
 use crate::close::CloseReason;
 use crate::connection::Stream;
 use crate::flow;
 use crate::line::Decoded;
 use crate::reactor::event_loop::{Accepted, EventLoop, Status};
 use crate::reactor::{Next, Policy, Service};
-use crate::room::{Limits, Room};
+use crate::room::{self, Room};
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
 
@@ -166,17 +167,19 @@ impl Stream for Socket {
 
 /// A room without a console, and one source that asks for a shutdown.
 pub(super) struct Host {
+    admission: Admission,
     pub(super) room: Room,
     pub(super) left: Vec<(ClientId, CloseReason)>,
     pub(super) turns: usize,
 }
 
 impl Service for Host {
-    fn admit(&mut self, _address: IpAddr) -> Result<(), Frame> {
-        self.room.admit()
+    fn admit(&mut self, address: IpAddr) -> Result<(), Frame> {
+        self.admission.admit(address).map_err(room::refusal)
     }
 
     fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn) {
+        self.admission.entered(address);
         self.room.join(client, address, turn);
     }
 
@@ -189,7 +192,8 @@ impl Service for Host {
     }
 
     fn left(&mut self, client: ClientId, reason: CloseReason, _turn: &mut Turn) {
-        assert!(self.room.leave(client).is_some(), "nobody leaves twice");
+        let address = self.room.leave(client).expect("nobody leaves twice");
+        self.admission.left(address);
         self.left.push((client, reason));
     }
 
@@ -229,14 +233,18 @@ impl Loop {
     }
 
     fn with(max_clients: usize, policy: Policy) -> Self {
-        let limits = Limits {
-            max_clients,
+        let limits = room::Limits {
             max_line_bytes: policy.max_line_bytes,
         };
         let now = Instant::now();
         Self {
             event_loop: EventLoop::new(policy, now),
             host: Host {
+                admission: Admission::new(admission::Limits {
+                    max_clients,
+                    max_per_address: None,
+                    rules: Vec::new(),
+                }),
                 room: Room::new(limits),
                 left: Vec::new(),
                 turns: 0,

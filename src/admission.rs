@@ -1,0 +1,478 @@
+//! Who gets in: by address, by how many come from there, and by how many are in.
+//!
+//! Decides, and carries nothing out: it knows no socket. It is told who comes in
+//! and who leaves, and keeps count.
+//!
+//! An IPv4 address that is written as IPv6, such as `::ffff:10.1.2.3`, is the IPv4
+//! address, with peers and in rules.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// How many bits come before an IPv4 address that is written as IPv6 (RFC 4291,
+/// 2.5.5.2).
+pub const MAPPED_PREFIX_BITS: u8 = 96;
+
+/// Whether the addresses of a network are let in. Bits of the network beyond its
+/// prefix do not matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// They are.
+    Allow(IpNet),
+    /// They are not.
+    Deny(IpNet),
+}
+
+/// Who may come in, and how many.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Clients in the room at once.
+    pub max_clients: usize,
+    /// Clients of one address at once. `None`: half of the room, but at least one,
+    /// so that nobody can fill it alone; and any number from this machine itself
+    /// (loopback).
+    pub max_per_address: Option<usize>,
+    /// The first rule that matches an address decides. One that none matches is
+    /// refused if there is any `Allow`, else let in: to allow 192.168.1.0/24 and say
+    /// no more means only these.
+    pub rules: Vec<Rule>,
+}
+
+/// Why somebody is not let in. Displayed as the peer is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A rule says so, or none lets it in.
+    Denied,
+    /// Its address has all the clients it may have.
+    AddressFull {
+        /// So many.
+        clients: usize,
+    },
+    /// There are all the clients that there may be.
+    RoomFull {
+        /// So many.
+        clients: usize,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied => f.write_str("nobody is let in from this address"),
+            Self::AddressFull { clients } => {
+                write!(
+                    f,
+                    "no more are let in from this address ({clients} clients)"
+                )
+            }
+            Self::RoomFull { clients } => write!(f, "the room is full ({clients} clients)"),
+        }
+    }
+}
+
+/// How many were refused, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefusalCounts {
+    /// [`Refusal::Denied`].
+    pub denied: u64,
+    /// [`Refusal::AddressFull`].
+    pub address_full: u64,
+    /// [`Refusal::RoomFull`].
+    pub room_full: u64,
+}
+
+impl RefusalCounts {
+    /// One more was refused.
+    pub fn count(&mut self, refusal: Refusal) {
+        let count = match refusal {
+            Refusal::Denied => &mut self.denied,
+            Refusal::AddressFull { .. } => &mut self.address_full,
+            Refusal::RoomFull { .. } => &mut self.room_full,
+        };
+        *count += 1;
+    }
+}
+
+/// Decides who gets in, and knows how many are in.
+#[derive(Debug)]
+pub struct Admission {
+    /// Invariant: the networks of the rules are canonical.
+    limits: Limits,
+    client_count: usize,
+    /// Invariant: no count is 0. So there are never more than `client_count`; and
+    /// addresses without a bound have none.
+    counts: HashMap<IpAddr, usize>,
+}
+
+impl Admission {
+    /// Nobody is in.
+    pub fn new(mut limits: Limits) -> Self {
+        for rule in &mut limits.rules {
+            let (Rule::Allow(network) | Rule::Deny(network)) = rule;
+            *network = canonical(*network);
+        }
+        Self {
+            limits,
+            client_count: 0,
+            counts: HashMap::new(),
+        }
+    }
+
+    /// Whether somebody from `address` may come in now. Of several reasons against
+    /// it, the one that will last longest is told.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it may not.
+    pub fn admit(&self, address: IpAddr) -> Result<(), Refusal> {
+        let address = address.to_canonical();
+        if !self.is_allowed(address) {
+            return Err(Refusal::Denied);
+        }
+        let clients = self.counts.get(&address).copied().unwrap_or(0);
+        if self.max_from(address).is_some_and(|max| clients >= max) {
+            return Err(Refusal::AddressFull { clients });
+        }
+        let clients = self.client_count;
+        if clients >= self.limits.max_clients {
+            return Err(Refusal::RoomFull { clients });
+        }
+        Ok(())
+    }
+
+    /// Somebody from `address`, admitted before, has come in.
+    pub fn entered(&mut self, address: IpAddr) {
+        self.client_count += 1;
+        let address = address.to_canonical();
+        if self.max_from(address).is_some() {
+            *self.counts.entry(address).or_default() += 1;
+        }
+    }
+
+    /// Somebody who had come in from `address` has left.
+    pub fn left(&mut self, address: IpAddr) {
+        debug_assert!(self.client_count > 0, "who leaves has come in");
+        self.client_count -= 1;
+        if let Entry::Occupied(mut count) = self.counts.entry(address.to_canonical()) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    fn is_allowed(&self, address: IpAddr) -> bool {
+        let mut only_allowed = false;
+        for rule in &self.limits.rules {
+            match rule {
+                Rule::Allow(network) if network.contains(&address) => return true,
+                Rule::Deny(network) if network.contains(&address) => return false,
+                Rule::Allow(_) => only_allowed = true,
+                Rule::Deny(_) => {}
+            }
+        }
+        !only_allowed
+    }
+
+    /// The most clients that may come from `address`, if there is a bound.
+    fn max_from(&self, address: IpAddr) -> Option<usize> {
+        match self.limits.max_per_address {
+            None if address.is_loopback() => None,
+            None => Some((self.limits.max_clients / 2).max(1)),
+            max => max,
+        }
+    }
+}
+
+/// `network` as IPv4, if it is an IPv4 network that is written as IPv6.
+fn canonical(network: IpNet) -> IpNet {
+    if let IpNet::V6(mapped) = network
+        && let Some(address) = mapped.addr().to_ipv4_mapped()
+        && let Some(prefix_bits) = mapped.prefix_len().checked_sub(MAPPED_PREFIX_BITS)
+        && let Ok(network) = Ipv4Net::new(address, prefix_bits)
+    {
+        return network.into();
+    }
+    network
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn allow(network: &str) -> Rule {
+        Rule::Allow(network.parse().unwrap())
+    }
+
+    fn deny(network: &str) -> Rule {
+        Rule::Deny(network.parse().unwrap())
+    }
+
+    /// A large room with these rules.
+    fn with_rules(rules: &[Rule]) -> Admission {
+        Admission::new(Limits {
+            max_clients: 1000,
+            max_per_address: None,
+            rules: rules.to_vec(),
+        })
+    }
+
+    fn with_bounds(max_clients: usize, max_per_address: Option<usize>) -> Admission {
+        Admission::new(Limits {
+            max_clients,
+            max_per_address,
+            rules: Vec::new(),
+        })
+    }
+
+    /// Lets in as many from `from` as may come; how many these were, and what the
+    /// next one is told.
+    fn fill(admission: &mut Admission, from: &str) -> (usize, Refusal) {
+        for count in 0.. {
+            match admission.admit(address(from)) {
+                Ok(()) => admission.entered(address(from)),
+                Err(refusal) => return (count, refusal),
+            }
+        }
+        unreachable!("there is a bound")
+    }
+
+    #[test]
+    fn rules_decide_as_they_are_read() {
+        let lan = allow("192.168.1.0/24");
+        let guest = deny("192.168.1.7/32");
+        let table: &[(&[Rule], &[&str], &[&str])] = &[
+            (&[], &["10.0.0.1", "::1"], &[]),
+            (
+                &[lan],
+                &["192.168.1.7"],
+                &["192.168.2.7", "127.0.0.1", "fe80::1"],
+            ),
+            (&[guest], &["192.168.1.8", "fe80::1"], &["192.168.1.7"]),
+            (
+                &[guest, lan],
+                &["192.168.1.8"],
+                &["192.168.1.7", "10.0.0.1"],
+            ),
+            (&[lan, guest], &["192.168.1.7"], &["10.0.0.1"]),
+            (&[deny("0.0.0.0/0")], &["fe80::1"], &["10.0.0.1"]),
+            (&[deny("fe80::/10")], &["10.0.0.1"], &["fe80::1"]),
+            (
+                &[allow("192.168.1.5/24")],
+                &["192.168.1.7"],
+                &["192.168.2.5"],
+            ),
+        ];
+        for (rules, let_in, refused) in table {
+            let admission = with_rules(rules);
+            for from in *let_in {
+                assert_eq!(admission.admit(address(from)), Ok(()), "{from} {rules:?}");
+            }
+            for from in *refused {
+                let refusal = Err(Refusal::Denied);
+                assert_eq!(admission.admit(address(from)), refusal, "{from} {rules:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_is_one_however_it_is_written() {
+        for rule in ["10.1.0.0/16", "::ffff:10.1.0.0/112"] {
+            let admission = with_rules(&[deny(rule)]);
+            for (from, is_denied) in [
+                ("10.1.2.3", true),
+                ("::ffff:10.1.2.3", true),
+                ("10.2.2.3", false),
+                ("::ffff:10.2.2.3", false),
+                ("::10.1.2.3", false),
+            ] {
+                let answer = admission.admit(address(from));
+                assert_eq!(answer.is_err(), is_denied, "{from} by {rule}");
+            }
+        }
+        let mut admission = with_bounds(10, Some(1));
+        admission.entered(address("::ffff:10.1.2.3"));
+        assert!(admission.admit(address("10.1.2.3")).is_err());
+        admission.left(address("10.1.2.3"));
+        assert!(admission.admit(address("::ffff:10.1.2.3")).is_ok());
+    }
+
+    #[test]
+    fn nobody_but_this_machine_can_fill_the_room_alone() {
+        for (max_clients, half) in [(1, 1), (2, 1), (3, 1), (10, 5)] {
+            let mut admission = with_bounds(max_clients, None);
+            let (count, _) = fill(&mut admission, "10.0.0.1");
+            assert_eq!(count, half, "of {max_clients}");
+            for loopback in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+                let full = Refusal::RoomFull {
+                    clients: max_clients,
+                };
+                let mut admission = with_bounds(max_clients, None);
+                assert_eq!(fill(&mut admission, loopback), (max_clients, full));
+                assert!(admission.counts.is_empty(), "it is not even counted");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bound_that_is_set_holds_for_this_machine_too() {
+        let mut admission = with_bounds(10, Some(2));
+        let full = Refusal::AddressFull { clients: 2 };
+        assert_eq!(fill(&mut admission, "127.0.0.1"), (2, full));
+        assert_eq!(fill(&mut admission, "127.0.0.2"), (2, full));
+        admission.left(address("127.0.0.1"));
+        assert_eq!(fill(&mut admission, "127.0.0.1"), (1, full));
+    }
+
+    #[test]
+    fn a_full_room_admits_again_once_somebody_has_left() {
+        let mut admission = with_bounds(2, Some(2));
+        let full = Refusal::RoomFull { clients: 2 };
+        admission.entered(address("10.0.0.1"));
+        assert_eq!(fill(&mut admission, "10.0.0.2"), (1, full));
+        admission.left(address("10.0.0.1"));
+        assert_eq!(admission.admit(address("10.0.0.3")), Ok(()));
+    }
+
+    #[test]
+    fn refusals_are_told_apart_and_counted() {
+        let mut counts = RefusalCounts::default();
+        for (times, refusal, words) in [
+            (1, Refusal::Denied, "nobody is let in from this address"),
+            (
+                2,
+                Refusal::AddressFull { clients: 5 },
+                "no more are let in from this address (5 clients)",
+            ),
+            (
+                3,
+                Refusal::RoomFull { clients: 9 },
+                "the room is full (9 clients)",
+            ),
+        ] {
+            assert_eq!(refusal.to_string(), words);
+            (0..times).for_each(|_| counts.count(refusal));
+        }
+        let expected = RefusalCounts {
+            denied: 1,
+            address_full: 2,
+            room_full: 3,
+        };
+        assert_eq!(counts, expected);
+    }
+
+    /// The 128 bits by which all addresses can be compared.
+    fn bits(address: IpAddr) -> u128 {
+        match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(v6) => v6.to_bits(),
+        }
+    }
+
+    /// What must be decided, said the slow and obvious way.
+    fn model(limits: &Limits, inside: &[IpAddr], from: IpAddr) -> Result<(), Refusal> {
+        let matches = |rule: &&Rule| {
+            let (Rule::Allow(network) | Rule::Deny(network)) = rule;
+            let other_bits = u32::from(network.max_prefix_len() - network.prefix_len());
+            let differing = bits(network.addr()) ^ bits(from);
+            differing.checked_shr(other_bits).unwrap_or(0) == 0
+        };
+        let is_allow = |rule: &Rule| matches!(rule, Rule::Allow(_));
+        let is_allowed = match limits.rules.iter().find(matches) {
+            Some(rule) => is_allow(rule),
+            None => !limits.rules.iter().any(is_allow),
+        };
+        let clients = inside.len();
+        let of_address = inside
+            .iter()
+            .filter(|&&one| bits(one) == bits(from))
+            .count();
+        let default = match from.to_canonical().is_loopback() {
+            true => usize::MAX,
+            false => (limits.max_clients / 2).max(1),
+        };
+        match limits.max_per_address.unwrap_or(default) {
+            _ if !is_allowed => Err(Refusal::Denied),
+            max if of_address >= max => Err(Refusal::AddressFull {
+                clients: of_address,
+            }),
+            _ if clients >= limits.max_clients => Err(Refusal::RoomFull { clients }),
+            _ => Ok(()),
+        }
+    }
+
+    fn any_address() -> impl Strategy<Value = IpAddr> {
+        prop::sample::select(&[
+            "10.0.0.1",
+            "::ffff:10.0.0.1",
+            "10.0.0.2",
+            "10.0.1.1",
+            "127.0.0.1",
+            "::1",
+            "2001:db8::1",
+            "2001:db8:1::1",
+        ])
+        .prop_map(address)
+    }
+
+    fn any_rule() -> impl Strategy<Value = Rule> {
+        let network = prop::sample::select(&[
+            "10.0.0.1/32",
+            "10.0.0.7/24",
+            "::ffff:10.0.0.0/119",
+            "0.0.0.0/0",
+            "::ffff:0.0.0.0/96",
+            "127.0.0.0/8",
+            "2001:db8::/48",
+            "2001:db8::/32",
+            "::1/128",
+        ]);
+        (any::<bool>(), network).prop_map(|(is_allowed, network)| match is_allowed {
+            true => allow(network),
+            false => deny(network),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_coming_and_going_agrees_with_the_model(
+            max_clients in 1_usize..8,
+            max_per_address in prop::option::of(1_usize..5),
+            rules in prop::collection::vec(any_rule(), 0..5),
+            // Who comes; or which of those inside leaves.
+            steps in prop::collection::vec((any_address(), prop::option::of(0_usize..8)), 0..60),
+        ) {
+            let limits = Limits { max_clients, max_per_address, rules };
+            let mut admission = Admission::new(limits.clone());
+            let mut inside = Vec::new();
+            for (from, leaver) in steps {
+                if let Some(index) = leaver {
+                    if index < inside.len() {
+                        admission.left(inside.swap_remove(index));
+                    }
+                    continue;
+                }
+                let answer = admission.admit(from);
+                prop_assert_eq!(answer, model(&limits, &inside, from));
+                if answer.is_ok() {
+                    admission.entered(from);
+                    inside.push(from);
+                }
+                prop_assert_eq!(admission.client_count, inside.len());
+                prop_assert!(admission.counts.values().all(|&count| count > 0));
+            }
+            inside.into_iter().for_each(|address| admission.left(address));
+            prop_assert!(admission.counts.is_empty());
+        }
+    }
+}
