@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use chat::close::CloseReason;
 use chat::connection::Stream;
+use chat::figures::Load;
 use chat::flow;
 use chat::line::{Decoded, LineDecoder};
 use chat::reactor::event_loop::{Accepted, EventLoop};
@@ -32,6 +33,8 @@ const POLICY: Policy = Policy {
         max_backlog_bytes: 1024 * 1024,
         stall_timeout: Duration::from_secs(30),
     },
+    rate: None,
+    idle_timeout: None,
 };
 
 /// A line of the size that the other benches use.
@@ -296,6 +299,8 @@ impl Service for RoomAlone {
     fn source_ready(&mut self, _token: Token, _turn: &mut Turn) -> io::Result<Next> {
         Ok(Next::Continue)
     }
+
+    fn report(&mut self, _load: Load) {}
 
     fn said(&mut self, _text: &[u8]) {}
 

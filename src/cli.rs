@@ -11,6 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use log::LevelFilter;
 
 use self::address_rules::AddressRules;
+use crate::rate::Rate;
 use crate::{admission, client, flow, room, server};
 
 /// A chat room over TCP: a server for any box on a LAN, and a client for any shell
@@ -86,6 +87,23 @@ struct ServerArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=86_400))]
     stall_timeout: u32,
 
+    /// What the kernel may hold for each client, in bytes or with K or M: more is
+    /// faster over long distances, less is gentler on a small box
+    #[arg(long, value_name = "BYTES", default_value = "128K", value_parser = parse_send_buffer)]
+    send_buffer: usize,
+
+    /// The most lines a client may say in a second, 50 or a second's worth at once; what
+    /// is over waits [default: any number]
+    #[arg(long, value_name = "LINES/S")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
+
+    /// How long a client may say nothing before it has to go, in seconds [default: for
+    /// ever]
+    #[arg(long, value_name = "SECONDS")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
+    idle_timeout: Option<u32>,
+
     /// Show nothing on standard output; problems still go to standard error
     #[arg(short, long)]
     quiet: bool,
@@ -113,7 +131,15 @@ struct ClientArgs {
 /// Less than this could not hold a turn's worth of talk.
 const MIN_BACKLOG_BYTES: usize = 16 * 1024;
 
+/// What somebody may paste at once though lines are bounded: a stack trace.
+const LEAST_BURST: u32 = 50;
+
 const MAX_BACKLOG_BYTES: usize = 1024 * 1024 * 1024;
+/// Less than this the kernel does not take (socket(7)).
+const MIN_SEND_BUFFER_BYTES: usize = 4 * 1024;
+
+const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024 * 1024;
+
 /// Where the help of a command shows what all commands have.
 const LAST_BUT_HELP: usize = 900;
 
@@ -166,6 +192,11 @@ impl Cli {
                     max_backlog_bytes: args.max_backlog,
                     stall_timeout: Duration::from_secs(args.stall_timeout.into()),
                 },
+                send_buffer_bytes: args.send_buffer,
+                rate: args.rate.map(|rate| Rate::new(rate, rate.max(LEAST_BURST))),
+                idle_timeout: args
+                    .idle_timeout
+                    .map(|timeout| Duration::from_secs(timeout.into())),
                 quiet: args.quiet,
             }),
             Command::Client(args) => Task::Client(client::Config {
@@ -221,6 +252,15 @@ fn parse_backlog(text: &str) -> Result<usize, &'static str> {
     }
 }
 
+fn parse_send_buffer(text: &str) -> Result<usize, &'static str> {
+    match parse_bytes(text) {
+        Some(bytes) if (MIN_SEND_BUFFER_BYTES..=MAX_SEND_BUFFER_BYTES).contains(&bytes) => {
+            Ok(bytes)
+        }
+        _ => Err("a number of bytes from 4K to 64M, such as 65536, 128K or 1M"),
+    }
+}
+
 fn parse_port(text: &str) -> Result<u16, &'static str> {
     text.parse()
         .map_err(|_| "a port is a number from 0 to 65535")
@@ -262,6 +302,24 @@ mod tests {
         assert!(parse_host("").is_err());
         assert_eq!((parse_port("0"), parse_port("65535")), (Ok(0), Ok(65535)));
         assert!(parse_port("65536").is_err() && parse_port_to_connect("0").is_err());
+        assert_eq!(
+            (parse_bytes("64K"), parse_bytes("1MiB")),
+            (Some(65536), Some(1 << 20))
+        );
+        assert_eq!((parse_bytes("12"), parse_bytes("0b")), (Some(12), Some(0)));
+        for wrong in [
+            "",
+            "K",
+            "1T",
+            "-1",
+            "1.5M",
+            "1 M",
+            "99999999999999999999",
+            "1KK",
+        ] {
+            assert_eq!(parse_bytes(wrong), None, "{wrong}");
+        }
+        assert!(parse_backlog("15K").is_err() && parse_send_buffer("65M").is_err());
         assert!(parse_ip("224.0.0.1").is_err() && parse_ip("localhost").is_err());
     }
 }

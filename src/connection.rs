@@ -8,7 +8,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 
@@ -17,6 +17,7 @@ use crate::close::CloseReason;
 use crate::flow;
 use crate::interrupt::retry_interrupted;
 use crate::line::LineDecoder;
+use crate::rate::Bucket;
 use crate::turn::{Edits, Part, Turn};
 use crate::write_queue::{Flushed, Frame, MAX_SLICES, WriteQueue};
 
@@ -72,6 +73,28 @@ pub enum Phase {
     Lingering,
 }
 
+/// What bounds a talker, where that was asked for.
+#[derive(Debug)]
+pub struct Restraint {
+    /// How many lines it may say.
+    pub bucket: Bucket,
+    /// What was read of it and may not be said yet.
+    pub unheard: Vec<u8>,
+    /// When it last sent something.
+    pub heard_at: Instant,
+}
+
+impl Restraint {
+    /// For a talker that has just come.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            bucket: Bucket::default(),
+            unheard: Vec::new(),
+            heard_at: now,
+        }
+    }
+}
+
 /// One client's socket and what belongs to it.
 #[derive(Debug)]
 pub struct Connection<S> {
@@ -91,7 +114,7 @@ pub struct Connection<S> {
     pub in_flush_list: bool,
     /// Whether it has taken some of its backlog since its last deadline to flush.
     pub progressed: bool,
-    /// The same since its grace began, while it is behind.
+    /// The same since it was last looked at, while it is behind.
     pub took_some: bool,
     /// It is not to get what it was owed: nothing of that may be kept.
     pub is_dropped: bool,
@@ -101,6 +124,8 @@ pub struct Connection<S> {
     pub reader: flow::Reader,
     /// What flow control knows of it as a talker.
     pub talker: flow::Talker,
+    /// What bounds it as a talker besides, if anything does.
+    pub restraint: Option<Box<Restraint>>,
     /// What its queue costs by itself, as it was last added to everybody's.
     pub counted_bytes: usize,
     /// The last write did not block, so the next may be tried.
@@ -130,6 +155,7 @@ impl<S: Stream> Connection<S> {
             is_refused: false,
             reader: flow::Reader::default(),
             talker: flow::Talker::default(),
+            restraint: None,
             counted_bytes: 0,
             writable: true,
             read_ended: false,

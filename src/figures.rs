@@ -1,5 +1,9 @@
-//! What a server has done so far, in figures.
+//! What a server has done so far, and how it stands, in figures.
 
+use std::fmt;
+
+use crate::admission::RefusalCounts;
+use crate::close::CloseReason;
 use crate::turn::Share;
 
 /// What went through the connections.
@@ -23,5 +27,153 @@ impl Traffic {
     pub fn sent(&mut self, share: Share) {
         self.lines_out += share.lines as u64;
         self.bytes_out += share.bytes as u64;
+    }
+}
+
+/// What the event loop carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// What went through it.
+    pub traffic: Traffic,
+    /// What is kept in memory for readers that lag, in bytes.
+    pub backlog_bytes: usize,
+    /// Clients that are not read because readers are behind.
+    pub paused: usize,
+}
+
+/// Clients that did not leave by themselves, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropCounts {
+    /// They did not read.
+    pub stuck: u64,
+    /// They read too slowly.
+    pub slow: u64,
+    /// They said nothing for too long.
+    pub idle: u64,
+    /// They spoke another protocol.
+    pub protocol: u64,
+}
+
+impl DropCounts {
+    /// Counts a client that goes for this reason, if it is one of these.
+    pub fn count(&mut self, reason: CloseReason) {
+        match reason {
+            CloseReason::Stuck => self.stuck += 1,
+            CloseReason::TooSlow => self.slow += 1,
+            CloseReason::Idle => self.idle += 1,
+            CloseReason::WrongProtocol => self.protocol += 1,
+            CloseReason::PeerClosed | CloseReason::Lost(_) | CloseReason::Shutdown => {}
+        }
+    }
+}
+
+/// How many came and went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attendance {
+    /// Are in the room.
+    pub clients: u64,
+    /// Have come in, since the server started.
+    pub joined: u64,
+    /// Were in the room at once, at most.
+    pub most: u64,
+    /// Did not leave by themselves.
+    pub dropped: DropCounts,
+    /// Were not let in.
+    pub refused: RefusalCounts,
+}
+
+impl Attendance {
+    /// Somebody has come in.
+    pub fn joined(&mut self) {
+        self.clients += 1;
+        self.joined += 1;
+        self.most = self.most.max(self.clients);
+    }
+
+    /// Somebody has gone.
+    pub fn left(&mut self, reason: CloseReason) {
+        self.clients -= 1;
+        self.dropped.count(reason);
+    }
+}
+
+/// All of it, as one line of `key=value`, for people and for programs.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// Who came and went.
+    pub attendance: Attendance,
+    /// What was said.
+    pub load: Load,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Attendance {
+            clients,
+            joined,
+            most,
+            dropped,
+            refused,
+        } = self.attendance;
+        let Load {
+            traffic,
+            backlog_bytes,
+            paused,
+        } = self.load;
+        write!(f, "clients={clients} most={most} joined={joined} ")?;
+        write!(
+            f,
+            "lines_in={} bytes_in={} lines_out={} bytes_out={} bytes_lost={} ",
+            traffic.lines_in,
+            traffic.bytes_in,
+            traffic.lines_out,
+            traffic.bytes_out,
+            traffic.bytes_lost
+        )?;
+        write!(f, "backlog_bytes={backlog_bytes} paused={paused} ")?;
+        write!(
+            f,
+            "dropped_stuck={} dropped_slow={} dropped_idle={} dropped_protocol={} ",
+            dropped.stuck, dropped.slow, dropped.idle, dropped.protocol
+        )?;
+        write!(
+            f,
+            "refused_denied={} refused_address={} refused_full={}",
+            refused.denied, refused.address_full, refused.room_full
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_one_line_of_pairs() {
+        let mut attendance = Attendance::default();
+        attendance.joined();
+        attendance.joined();
+        attendance.left(CloseReason::Stuck);
+        attendance.left(CloseReason::PeerClosed);
+        attendance.joined();
+        let mut load = Load::default();
+        load.traffic.sent(Share {
+            lines: 3,
+            bytes: 40,
+        });
+        let figures = Figures { attendance, load }.to_string();
+        assert!(figures.starts_with("clients=1 most=2 joined=3 lines_in=0 "));
+        for pair in [
+            "lines_out=3",
+            "bytes_out=40",
+            "dropped_stuck=1",
+            "dropped_idle=0",
+        ] {
+            assert!(figures.split(' ').any(|found| found == pair), "{pair}");
+        }
+        for pair in figures.split(' ') {
+            let (key, value) = pair.split_once('=').unwrap();
+            assert!(!key.is_empty() && value.parse::<u64>().is_ok(), "{pair}");
+        }
     }
 }

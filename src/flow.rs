@@ -31,8 +31,15 @@ use crate::close::CloseReason;
 pub const PAUSE_BYTES: usize = 256 * 1024;
 
 /// How long a reader that is behind may take nothing before nobody waits for it any
-/// more; and before it is dropped, if it is owed more than its bound.
+/// more; and before it is dropped, if it is owed more than its bound. Give or take
+/// [`LOOK_INTERVAL`].
 pub const GRACE: Duration = Duration::from_secs(1);
+
+/// How often a reader that is behind is looked at, to see whether it takes something.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Looks in vain within a grace.
+const GRACE_LOOKS: u32 = (GRACE.as_millis() / LOOK_INTERVAL.as_millis()) as u32;
 
 /// What each talker may still say, in bytes as others get it, while readers are
 /// behind.
@@ -78,13 +85,12 @@ pub enum ReaderState {
 #[derive(Debug, Default)]
 pub struct Reader {
     state: ReaderState,
-    /// It will be looked at once more, when a grace is over.
+    /// It will be looked at once more.
     is_watched: bool,
-    /// It fell behind again while it was still watched from the time before: its
-    /// grace begins with the next look.
-    is_new: bool,
-    /// How many graces it has been behind.
-    graces: u32,
+    /// How often it has been looked at since it fell behind.
+    looks: u32,
+    /// How often in a row it had taken nothing.
+    looks_in_vain: u32,
 }
 
 impl Reader {
@@ -107,7 +113,7 @@ pub struct Talker {
 pub enum Verdict {
     /// Nothing.
     Fine,
-    /// Look again after [`GRACE`].
+    /// Look again after [`LOOK_INTERVAL`].
     Watch,
     /// It is not worth waiting for, for this reason.
     Drop(CloseReason),
@@ -165,8 +171,7 @@ impl Flow {
             ReaderState::KeepsUp if held_bytes <= self.pause_bytes() => Verdict::Fine,
             ReaderState::KeepsUp => {
                 self.wait_for(reader);
-                reader.graces = 0;
-                reader.is_new = reader.is_watched;
+                reader.looks = 0;
                 match std::mem::replace(&mut reader.is_watched, true) {
                     true => Verdict::Fine,
                     false => Verdict::Watch,
@@ -188,9 +193,9 @@ impl Flow {
         }
     }
 
-    /// [`GRACE`] has passed since it was last said to watch `reader`, in which it
+    /// [`LOOK_INTERVAL`] has passed since it was said to watch `reader`, in which it
     /// `took` something or not.
-    pub fn grace_over(&mut self, reader: &mut Reader, held_bytes: usize, took: bool) -> Verdict {
+    pub fn look(&mut self, reader: &mut Reader, held_bytes: usize, took: bool) -> Verdict {
         reader.is_watched = false;
         match self.observe(reader, held_bytes, took) {
             Verdict::Fine => {}
@@ -199,22 +204,21 @@ impl Flow {
         if reader.state == ReaderState::KeepsUp {
             return Verdict::Fine;
         }
-        if !std::mem::take(&mut reader.is_new) {
-            reader.graces += 1;
-            let is_live = reader.state == ReaderState::Behind && took;
-            if GRACE * reader.graces >= self.bounds.stall_timeout {
-                return Verdict::Drop(match is_live {
-                    true => CloseReason::TooSlow,
-                    false => CloseReason::Stuck,
-                });
-            }
-            if !is_live && held_bytes > self.max_backlog_bytes() {
-                return Verdict::Drop(CloseReason::Stuck);
-            }
-            if !is_live {
-                self.release(reader);
-                reader.state = ReaderState::Stalled;
-            }
+        reader.looks += 1;
+        reader.looks_in_vain = if took { 0 } else { reader.looks_in_vain + 1 };
+        let is_live = reader.looks_in_vain < GRACE_LOOKS;
+        if LOOK_INTERVAL * reader.looks >= self.bounds.stall_timeout {
+            return Verdict::Drop(match is_live {
+                true => CloseReason::TooSlow,
+                false => CloseReason::Stuck,
+            });
+        }
+        if !is_live && held_bytes > self.max_backlog_bytes() {
+            return Verdict::Drop(CloseReason::Stuck);
+        }
+        if !is_live {
+            self.release(reader);
+            reader.state = ReaderState::Stalled;
         }
         reader.is_watched = true;
         Verdict::Watch
@@ -277,6 +281,7 @@ impl Flow {
     fn wait_for(&mut self, reader: &mut Reader) {
         self.begin_congestion();
         reader.state = ReaderState::Behind;
+        reader.looks_in_vain = 0;
         self.readers_behind += 1;
     }
 
@@ -310,12 +315,12 @@ mod tests {
     const MUCH: usize = PAUSE_BYTES + 1;
     const LITTLE: usize = PAUSE_BYTES / 2;
     const TOO_MUCH: usize = MAX_BACKLOG_BYTES + 1;
-    const STALL_GRACES: u32 = 30;
+    const STALL_LOOKS: u32 = 30 * GRACE_LOOKS;
 
     fn flow() -> Flow {
         Flow::new(Bounds {
             max_backlog_bytes: MAX_BACKLOG_BYTES,
-            stall_timeout: STALL_GRACES * GRACE,
+            stall_timeout: STALL_LOOKS * LOOK_INTERVAL,
         })
     }
 
@@ -368,21 +373,32 @@ mod tests {
         assert_eq!(reader.state(), ReaderState::KeepsUp);
     }
 
+    /// Looks so often that a grace is over, and nothing was taken.
+    fn look_in_vain(flow: &mut Flow, reader: &mut Reader, held_bytes: usize) -> Verdict {
+        for _ in 1..GRACE_LOOKS {
+            assert_eq!(flow.look(reader, held_bytes, false), Verdict::Watch);
+            assert!(flow.is_congested(), "the grace is not over");
+        }
+        flow.look(reader, held_bytes, false)
+    }
+
     #[test]
     fn who_takes_something_is_waited_for_until_the_stall_timeout() {
         let (mut flow, mut reader) = one_behind();
-        for _ in 1..STALL_GRACES {
-            let verdict = flow.grace_over(&mut reader, TOO_MUCH, true);
+        for look in 1..STALL_LOOKS {
+            let took = look % GRACE_LOOKS == 0;
+            let verdict = flow.look(&mut reader, TOO_MUCH, took);
             assert_eq!((verdict, flow.is_congested()), (Verdict::Watch, true));
         }
-        let verdict = flow.grace_over(&mut reader, MUCH, true);
+        let verdict = flow.look(&mut reader, MUCH, true);
         assert_eq!(verdict, Verdict::Drop(CloseReason::TooSlow));
     }
 
     #[test]
     fn who_takes_nothing_is_not_waited_for_and_dropped_at_its_bound() {
         let (mut flow, mut reader) = one_behind();
-        assert_eq!(flow.grace_over(&mut reader, MUCH, false), Verdict::Watch);
+        let verdict = look_in_vain(&mut flow, &mut reader, MUCH);
+        assert_eq!(verdict, Verdict::Watch);
         assert_eq!(reader.state(), ReaderState::Stalled);
         assert!(!flow.is_congested());
         let at_bound = flow.observe(&mut reader, MAX_BACKLOG_BYTES, false);
@@ -394,10 +410,10 @@ mod tests {
     #[test]
     fn who_takes_nothing_is_dropped_at_the_stall_timeout_though_it_is_owed_little() {
         let (mut flow, mut reader) = one_behind();
-        for _ in 1..STALL_GRACES {
-            assert_eq!(flow.grace_over(&mut reader, MUCH, false), Verdict::Watch);
+        for _ in 1..STALL_LOOKS {
+            assert_eq!(flow.look(&mut reader, MUCH, false), Verdict::Watch);
         }
-        let verdict = flow.grace_over(&mut reader, MUCH, false);
+        let verdict = flow.look(&mut reader, MUCH, false);
         assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
     }
 
@@ -406,40 +422,39 @@ mod tests {
         let (mut flow, mut reader) = (flow(), Reader::default());
         let verdict = flow.observe(&mut reader, TOO_MUCH, false);
         assert_eq!(verdict, Verdict::Watch);
-        let verdict = flow.grace_over(&mut reader, TOO_MUCH, false);
+        let verdict = look_in_vain(&mut flow, &mut reader, TOO_MUCH);
         assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
     }
 
     #[test]
     fn who_stalled_and_reads_again_is_waited_for_again() {
         let (mut flow, mut reader) = one_behind();
-        flow.grace_over(&mut reader, MUCH, false);
+        look_in_vain(&mut flow, &mut reader, MUCH);
         assert_eq!(flow.observe(&mut reader, TOO_MUCH, true), Verdict::Fine);
         assert!(flow.is_congested());
-        assert_eq!(flow.grace_over(&mut reader, TOO_MUCH, true), Verdict::Watch);
+        let verdict = look_in_vain(&mut flow, &mut reader, TOO_MUCH);
+        assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
     }
 
     #[test]
     fn who_has_caught_up_is_let_be() {
         let (mut flow, mut reader) = one_behind();
-        let verdict = flow.grace_over(&mut reader, LITTLE, false);
+        let verdict = flow.look(&mut reader, LITTLE, false);
         assert_eq!((verdict, flow.is_congested()), (Verdict::Fine, false));
         let verdict = flow.observe(&mut reader, MUCH, false);
         assert_eq!(verdict, Verdict::Watch, "it has to be watched anew");
     }
 
     #[test]
-    fn who_falls_behind_again_has_a_whole_grace_and_a_whole_timeout() {
+    fn who_falls_behind_again_has_the_grace_and_the_timeout_again() {
         let (mut flow, mut reader) = one_behind();
-        for _ in 1..STALL_GRACES {
-            flow.grace_over(&mut reader, MUCH, true);
+        for _ in 1..STALL_LOOKS {
+            flow.look(&mut reader, MUCH, true);
         }
         flow.observe(&mut reader, LITTLE, true);
         let verdict = flow.observe(&mut reader, TOO_MUCH, false);
         assert_eq!(verdict, Verdict::Fine, "it is watched already");
-        let verdict = flow.grace_over(&mut reader, TOO_MUCH, false);
-        assert_eq!(verdict, Verdict::Watch, "its grace began in the middle");
-        let verdict = flow.grace_over(&mut reader, TOO_MUCH, false);
+        let verdict = look_in_vain(&mut flow, &mut reader, TOO_MUCH);
         assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
     }
 
@@ -454,7 +469,7 @@ mod tests {
 
         let verdict = flow.observe(&mut reader, 1, false);
         assert_eq!(verdict, Verdict::Watch);
-        let verdict = flow.grace_over(&mut reader, 1, false);
+        let verdict = look_in_vain(&mut flow, &mut reader, 1);
         assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
         flow.release(&mut reader);
 

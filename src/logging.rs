@@ -7,10 +7,15 @@ use log::LevelFilter;
 
 use crate::standard_io::StandardOutput;
 
+/// The target of the figures that the user has asked for: they are logged at whatever
+/// level.
+pub const FIGURES: &str = "chat::figures";
+
 /// Starts logging what is at least as important as `level`; the environment
 /// variable `RUST_LOG`, when it is set, decides instead.
 pub fn init(level: LevelFilter) {
-    Builder::from_env(Env::default().default_filter_or(level.as_str()))
+    let filter = format!("{level},{FIGURES}={}", level.max(LevelFilter::Info));
+    Builder::from_env(Env::default().default_filter_or(filter))
         .format(|out, record| {
             let level = record.level().as_str().to_lowercase();
             writeln!(out, "chat: {level}: {}", record.args())

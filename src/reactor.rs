@@ -14,7 +14,7 @@ pub mod listener;
 
 use std::io;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -22,9 +22,11 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use self::event_loop::{Accepted, EventLoop, Status};
 use self::listener::Listener;
 use crate::close::CloseReason;
+use crate::figures::Load;
 use crate::flow;
 use crate::interrupt::retry_interrupted;
 use crate::line::Decoded;
+use crate::rate::Rate;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
 
@@ -55,6 +57,10 @@ pub struct Policy {
     pub max_line_bytes: u32,
     /// What may wait for readers, and how long.
     pub flow: flow::Bounds,
+    /// How many lines each may say, if that is bounded. What is over waits.
+    pub rate: Option<Rate>,
+    /// How long each may be silent, if that is bounded.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// What a reactor serves: decides what is said, and to whom.
@@ -83,6 +89,9 @@ pub trait Service {
     /// Only those that leave no way to go on: they end the loop.
     fn source_ready(&mut self, token: Token, turn: &mut Turn) -> io::Result<Next>;
 
+    /// How the loop stands, as the service has asked to be told.
+    fn report(&mut self, load: Load);
+
     /// This is what everybody was sent in this turn.
     fn said(&mut self, text: &[u8]);
 
@@ -95,6 +104,8 @@ pub trait Service {
 pub enum Next {
     /// As before.
     Continue,
+    /// Have the service [report](Service::report).
+    Report,
     /// Take in nobody any more, let everybody have what they are owed, and end.
     Shutdown,
     /// End now.
@@ -133,6 +144,11 @@ impl Reactor {
     /// [`source_token`].
     pub fn registry(&self) -> &Registry {
         self.poll.registry()
+    }
+
+    /// How the loop stands.
+    pub fn load(&self) -> Load {
+        self.event_loop.load()
     }
 
     /// Runs until the service ends it.

@@ -3,21 +3,24 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use mio::Token;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::admission::{self, Admission, RefusalCounts};
+use crate::admission::{self, Admission};
 use crate::close::CloseReason;
 use crate::console::Console;
 use crate::error::Error;
+use crate::figures::{Attendance, Figures, Load};
 use crate::flow;
 use crate::line::Decoded;
 use crate::log_limit::{AndMore, LogLimit};
+use crate::logging::FIGURES;
 use crate::machine::raise_descriptor_limit;
+use crate::rate::Rate;
 use crate::reactor::listener::Listener;
 use crate::reactor::{Next, Policy, Reactor, Service, source_token};
 use crate::room::{self, Room};
@@ -39,6 +42,12 @@ pub struct Config {
     pub room: room::Limits,
     /// What may wait for readers, and how long.
     pub flow: flow::Bounds,
+    /// What the kernel may hold for each client, in bytes.
+    pub send_buffer_bytes: usize,
+    /// How many lines a second each client may say, if that is bounded.
+    pub rate: Option<Rate>,
+    /// How long each client may be silent, if that is bounded.
+    pub idle_timeout: Option<Duration>,
     /// Whether nothing is shown on standard output.
     pub quiet: bool,
 }
@@ -53,27 +62,33 @@ pub fn run(config: &Config) -> Result<(), Error> {
     if let Err(e) = raise_descriptor_limit() {
         warn!("the limit of open files stays as it is: {e}");
     }
-    let listener = Listener::bind(config.address).map_err(|source| Error::Listen {
-        address: config.address,
-        source,
+    let listener = Listener::bind(config.address, config.send_buffer_bytes).map_err(|source| {
+        Error::Listen {
+            address: config.address,
+            source,
+        }
     })?;
     let address = listener.address();
     let policy = Policy {
         max_line_bytes: config.room.max_line_bytes,
         flow: config.flow,
+        rate: config.rate,
+        idle_timeout: config.idle_timeout,
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let mut server = Server::new(config, &reactor).map_err(Error::Poll)?;
     info!("listening on {address}");
     info!("room for {} clients", config.admission.max_clients);
     server.show(&banner(address, &addresses_to_join(address.ip())));
-    reactor.run(&mut server).map_err(Error::Poll)
+    reactor.run(&mut server).map_err(Error::Poll)?;
+    server.report(reactor.load());
+    Ok(())
 }
 
 /// The service that the reactor serves: a room, shown on a console.
 struct Server {
     admission: Admission,
-    refusals: RefusalCounts,
+    attendance: Attendance,
     room: Room,
     /// Messages that newcomers can cause, as often as they like.
     refusal_log: LogLimit,
@@ -87,7 +102,7 @@ struct Server {
 
 impl Server {
     fn new(config: &Config, reactor: &Reactor) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
         reactor
             .registry()
             .register(&mut signals, SIGNALS, mio::Interest::READABLE)?;
@@ -101,7 +116,7 @@ impl Server {
         };
         Ok(Self {
             admission: Admission::new(config.admission.clone()),
-            refusals: RefusalCounts::default(),
+            attendance: Attendance::default(),
             room: Room::new(config.room),
             refusal_log: LogLimit::new(),
             drop_log: LogLimit::new(),
@@ -120,22 +135,31 @@ impl Server {
 
     /// Signals that come together count as one.
     fn signalled(&mut self, turn: &mut Turn) -> Next {
-        if self.signals.pending().count() == 0 {
-            return Next::Continue;
+        let (mut is_asked_for_figures, mut is_told_to_end) = (false, false);
+        for signal in self.signals.pending() {
+            match signal {
+                SIGUSR1 => is_asked_for_figures = true,
+                _ => is_told_to_end = true,
+            }
         }
-        if std::mem::replace(&mut self.closing, true) {
-            return Next::Exit;
+        match (is_told_to_end, is_asked_for_figures) {
+            (true, _) if self.closing => Next::Exit,
+            (true, _) => {
+                info!("closing the room");
+                self.closing = true;
+                self.room.close(turn);
+                Next::Shutdown
+            }
+            (false, true) => Next::Report,
+            (false, false) => Next::Continue,
         }
-        info!("closing the room");
-        self.room.close(turn);
-        Next::Shutdown
     }
 }
 
 impl Service for Server {
     fn admit(&mut self, address: IpAddr) -> Result<(), Frame> {
         self.admission.admit(address).map_err(|refusal| {
-            self.refusals.count(refusal);
+            self.attendance.refused.count(refusal);
             if let Some(suppressed) = self.refusal_log.allow(Instant::now()) {
                 info!("{address} is refused: {refusal}{}", AndMore(suppressed));
             }
@@ -146,6 +170,7 @@ impl Service for Server {
     fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn) {
         debug!("{address} comes in");
         self.admission.entered(address);
+        self.attendance.joined();
         self.room.join(client, address, turn);
         if let Some(console) = &mut self.console {
             console.line(format_args!("{address} connected"));
@@ -165,6 +190,7 @@ impl Service for Server {
             return;
         };
         self.admission.left(address);
+        self.attendance.left(reason);
         match reason {
             CloseReason::Stuck | CloseReason::TooSlow => {
                 if let Some(suppressed) = self.drop_log.allow(Instant::now()) {
@@ -185,6 +211,11 @@ impl Service for Server {
             // The console: it is flushed at the end of every turn.
             _ => Ok(Next::Continue),
         }
+    }
+
+    fn report(&mut self, load: Load) {
+        let attendance = self.attendance;
+        info!(target: FIGURES, "{}", Figures { attendance, load });
     }
 
     fn said(&mut self, text: &[u8]) {

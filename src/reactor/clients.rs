@@ -18,8 +18,8 @@ pub use self::flush::{SLICE_BYTES, WRITE_COST_BYTES};
 use super::{Policy, Service};
 use crate::backlog::Backlog;
 use crate::close::CloseReason;
-use crate::connection::{Connection, Phase, Stream};
-use crate::figures::Traffic;
+use crate::connection::{Connection, Phase, Restraint, Stream};
+use crate::figures::{Load, Traffic};
 use crate::flow::{Flow, GRACE};
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
@@ -109,14 +109,13 @@ impl<S: Stream> Clients<S> {
         self.slab.vacant_key()
     }
 
-    /// What went through the connections.
-    pub fn traffic(&self) -> Traffic {
-        self.traffic
-    }
-
-    /// How many are not read because readers are behind.
-    pub fn paused(&self) -> usize {
-        self.read_lists.paused()
+    /// How they stand.
+    pub fn load(&self) -> Load {
+        Load {
+            traffic: self.traffic,
+            backlog_bytes: self.owed_bytes(),
+            paused: self.read_lists.paused(),
+        }
     }
 
     /// Whether a stage has something to do though no event may come.
@@ -140,11 +139,22 @@ impl<S: Stream> Clients<S> {
 
     /// Takes in a connection that is in the room from now on.
     pub fn insert(&mut self, stream: S) -> ClientId {
+        let key = self.insert_connection(stream);
+        if self.policy.rate.is_some() || self.policy.idle_timeout.is_some() {
+            self.slab[key].restraint = Some(Box::new(Restraint::new(self.now)));
+        }
+        if let Some(timeout) = self.policy.idle_timeout {
+            self.arm(key, self.now + timeout, Kind::Idle);
+        }
+        ClientId(key)
+    }
+
+    fn insert_connection(&mut self, stream: S) -> usize {
         let connection = Connection::new(stream, self.next_serial, self.policy.max_line_bytes);
         self.next_serial = self.next_serial.wrapping_add(1);
         let key = self.slab.insert(connection);
         self.end_key = self.end_key.max(key + 1);
-        ClientId(key)
+        key
     }
 
     /// Takes in a connection only to tell it `refusal` and to close it.
@@ -154,7 +164,7 @@ impl<S: Stream> Clients<S> {
             let _ = stream.write(refusal);
             return;
         }
-        let ClientId(key) = self.insert(stream);
+        let key = self.insert_connection(stream);
         self.refused_count += 1;
         let connection = &mut self.slab[key];
         connection.is_refused = true;
@@ -321,7 +331,12 @@ impl<S: Stream> Clients<S> {
                 continue;
             }
             match deadline.kind {
-                Kind::Grace => self.grace_over(key),
+                Kind::Look => self.look(key),
+                Kind::Speak => {
+                    connection.in_read_list = false;
+                    self.list_for_reading(key);
+                }
+                Kind::Idle => self.idle_timeout_over(key),
                 Kind::Flush { last } if connection.phase == Phase::Flushing => {
                     if std::mem::take(&mut connection.progressed) && self.now < last {
                         let at = last.min(self.now + FLUSH_TIMEOUT);
@@ -337,6 +352,25 @@ impl<S: Stream> Clients<S> {
                 }
                 Kind::Flush { .. } => {}
             }
+        }
+    }
+
+    /// Looks whether `key` has been silent for too long.
+    fn idle_timeout_over(&mut self, key: usize) {
+        let connection = &self.slab[key];
+        let (Some(timeout), Some(restraint)) = (self.policy.idle_timeout, &connection.restraint)
+        else {
+            return;
+        };
+        // Who is not read just now cannot be said to be silent.
+        let heard_at = match connection.in_read_list {
+            true => self.now,
+            false => restraint.heard_at,
+        };
+        match heard_at + timeout {
+            _ if !connection.is_member() => {}
+            at if at > self.now => self.arm(key, at, Kind::Idle),
+            _ => self.leave(key, CloseReason::Idle),
         }
     }
 

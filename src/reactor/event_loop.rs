@@ -28,6 +28,7 @@ use super::listener::is_out_of_descriptors;
 use super::{Next, Policy, Service};
 use crate::close::CloseReason;
 use crate::connection::Stream;
+use crate::figures::Load;
 use crate::turn::Turn;
 
 /// Connections accepted in one turn, so that a rush of newcomers does not silence
@@ -122,6 +123,11 @@ impl<S: Stream> EventLoop<S> {
         self.clients.mark(key, readable, writable);
     }
 
+    /// How it stands.
+    pub fn load(&self) -> Load {
+        self.clients.load()
+    }
+
     /// How long the next poll may wait: not at all while there is work left, else
     /// until the next deadline, and without one for ever.
     pub fn poll_timeout(&self, now: Instant) -> Option<Duration> {
@@ -155,6 +161,7 @@ impl<S: Stream> EventLoop<S> {
         self.clients.fill(service, &mut self.turn);
         match self.serve_sources(service)? {
             Next::Continue => {}
+            Next::Report => service.report(self.load()),
             Next::Shutdown => self.begin_shutdown(now),
             Next::Exit => return Ok(Status::Ended),
         }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,13 +17,35 @@ use crate::socket::tcp_socket;
 /// once. The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// What the kernel may hold for one client that it has not acknowledged yet; the
-/// kernel counts its own overhead against twice this (socket(7)). Left to itself it
-/// goes up to 4 MiB (tcp(7): `tcp_wmem`), and a room that floods fills that for every
-/// client: memory that no cache holds, so that the writes themselves take longer. On a
-/// LAN much less keeps a connection busy: 192 KiB every 5 ms are 39 MB/s. Below what
+/// What the kernel may hold for one client that it has not acknowledged yet, unless
+/// set otherwise; the kernel counts its own overhead against twice this (socket(7)).
+///
+/// Left to itself the kernel goes up to 4 MiB (tcp(7): `tcp_wmem`), and a room that
+/// floods fills that for every client that is slow: memory that a small router does
+/// not have, and that no cache holds, so that the writes themselves take longer. On a
+/// LAN much less keeps a connection busy: 128 KiB every 5 ms are 26 MB/s. For readers
+/// far away it is the bound: 128 KiB every 100 ms are 1.3 MB/s. Below what
 /// `net.core.wmem_max` usually allows.
-const SEND_BUFFER_BYTES: usize = 192 * 1024;
+pub const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// What the kernel may keep of what a client says and we have not read; it counts its
+/// own overhead against twice this. Left to itself it goes up to 6 MiB and more for
+/// each that talks fast (tcp(7): `tcp_rmem`), and keeps all of that for a flooder that
+/// is not read for a while. This is what every connection begins with anyway.
+const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A peer that has been silent for so long is asked whether it is still there,
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// again after so long,
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// and is gone if it has not answered so often.
+const KEEPALIVE_PROBES: u32 = 6;
+
+/// A peer that has not acknowledged what was sent to it for so long is gone: it has
+/// vanished, or has had no room for it all that time (tcp(7): `TCP_USER_TIMEOUT`).
+pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A listening socket.
 #[derive(Debug)]
@@ -32,18 +55,26 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `address`; port 0 is any free one.
+    /// Listens on `address`; port 0 is any free one. The kernel may hold
+    /// `send_buffer_bytes` for each client.
     ///
     /// # Errors
     ///
     /// Those of socket(2), bind(2) and listen(2).
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, send_buffer_bytes: usize) -> io::Result<Self> {
         let socket = tcp_socket(address)?;
         // A restart must not wait until the old connections have timed out.
         sockopt::set_socket_reuseaddr(&socket, true)?;
         // Accepted sockets inherit these on Linux: no call for each of them.
         sockopt::set_tcp_nodelay(&socket, true)?;
-        sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES)?;
+        sockopt::set_socket_send_buffer_size(&socket, send_buffer_bytes)?;
+        sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
+        sockopt::set_socket_keepalive(&socket, true)?;
+        sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
+        let user_timeout_ms = USER_TIMEOUT.as_millis().try_into();
+        sockopt::set_tcp_user_timeout(&socket, user_timeout_ms.expect("some minutes"))?;
         if address.is_ipv6() {
             // `::` is every address, the IPv4 ones too, whatever
             // net.ipv6.bindv6only says.
@@ -114,7 +145,8 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_the_options() {
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(address, SEND_BUFFER_BYTES).unwrap();
         let _peer = std::net::TcpStream::connect(listener.address()).unwrap();
         let Accepted::Client(stream, address) = listener.accept() else {
             panic!("somebody waits");
@@ -122,6 +154,15 @@ mod tests {
         assert!(sockopt::tcp_nodelay(&stream).unwrap());
         let allowed_bytes = sockopt::socket_send_buffer_size(&stream).unwrap();
         assert!((1..=2 * SEND_BUFFER_BYTES).contains(&allowed_bytes));
+        let allowed_bytes = sockopt::socket_recv_buffer_size(&stream).unwrap();
+        assert!((1..=2 * RECEIVE_BUFFER_BYTES).contains(&allowed_bytes));
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        let probing = sockopt::tcp_keepintvl(&stream).unwrap() * KEEPALIVE_PROBES;
+        let vanished_after = sockopt::tcp_keepidle(&stream).unwrap() + probing;
+        assert_eq!(vanished_after, USER_TIMEOUT, "silent or not");
+        assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), KEEPALIVE_PROBES);
+        let user_timeout_ms = sockopt::tcp_user_timeout(&stream).unwrap();
+        assert_eq!(u128::from(user_timeout_ms), USER_TIMEOUT.as_millis());
         assert_eq!(address, listener.address().ip());
         assert!(matches!(listener.accept(), Accepted::Nobody));
     }

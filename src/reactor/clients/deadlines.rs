@@ -18,8 +18,12 @@ pub(super) struct Deadline {
 /// What it is looked at for. A connection has at most one deadline of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// It is behind with reading, and had its grace.
-    Grace,
+    /// It is behind with reading, and may have taken something.
+    Look,
+    /// It said more than its rate allows, and may say more now.
+    Speak,
+    /// It may have been silent for too long.
+    Idle,
     /// It has left and should have taken what it is owed; at `last` in any case.
     Flush { last: Instant },
     /// Its peer should have ended its side.

@@ -6,11 +6,14 @@
 //! caught up.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::Clients;
+use super::deadlines::Kind;
 use crate::close::CloseReason;
 use crate::connection::{Connection, Received, Stream};
 use crate::figures::Traffic;
+use crate::rate::Rate;
 use crate::reactor::Service;
 use crate::turn::{ClientId, Turn};
 
@@ -28,6 +31,10 @@ pub const TURN_BUDGET_BYTES: usize = 256 * 1024;
 /// readers, the less is gathered, so that the time a turn takes stays much the same.
 /// One read budget is always gathered.
 pub const FAN_OUT_BUDGET_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most that is read at once from a client whose rate is bounded: what it may not
+/// say yet is kept in memory, and TCP keeps the rest at its end.
+const RATED_READ_BYTES: usize = 4 * 1024;
 
 /// Those that may have input that was not read yet. A key may be listed after its
 /// connection has gone.
@@ -58,6 +65,10 @@ enum AfterRead {
     /// At the budget: there may be more.
     More,
     WouldBlock,
+    /// At what the client may say for now.
+    Delayed {
+        until: Instant,
+    },
     Ended(CloseReason),
 }
 
@@ -107,20 +118,26 @@ impl<S: Stream> Clients<S> {
         }
         connection.in_read_list = false;
         let said_before = turn.size_bytes();
-        let after_read = read_lines(
-            connection,
-            ClientId(key),
-            &mut self.read_buffer[..budget_bytes],
-            &mut self.traffic,
+        let mut reading = Reading {
+            id: ClientId(key),
+            rate: self.policy.rate,
+            now: self.now,
+            traffic: &mut self.traffic,
             service,
             turn,
-        );
+        };
+        let after_read = reading.read(connection, &mut self.read_buffer[..budget_bytes]);
         let said_bytes = turn.size_bytes() - said_before;
         self.flow.said(&mut connection.talker, said_bytes);
         match after_read {
             AfterRead::More => {
                 connection.in_read_list = true;
                 self.read_lists.left_over.push_back(key);
+            }
+            AfterRead::Delayed { until } => {
+                // Edges that come before are of no use.
+                connection.in_read_list = true;
+                self.arm(key, until, Kind::Speak);
             }
             AfterRead::WouldBlock => {}
             AfterRead::Ended(reason) => self.leave(key, reason),
@@ -146,46 +163,88 @@ impl<S: Stream> Clients<S> {
     }
 }
 
-/// Reads `connection` until it would block, ends, or `buffer` has been filled once.
-/// A client that has left the room is read as well, but not heard.
-fn read_lines<S: Stream>(
-    connection: &mut Connection<S>,
+/// What reading one client needs besides its connection.
+struct Reading<'a, S> {
     id: ClientId,
-    buffer: &mut [u8],
-    traffic: &mut Traffic,
-    service: &mut impl Service,
-    turn: &mut Turn,
-) -> AfterRead {
-    let mut budget_bytes = buffer.len();
-    while budget_bytes > 0 {
-        match connection.receive(&mut buffer[..budget_bytes]) {
-            Received::Bytes(count) => {
-                budget_bytes -= count;
-                if !connection.is_member() {
-                    continue;
-                }
-                traffic.bytes_in += count as u64;
-                let mut input = &buffer[..count];
-                while let Some(line) = connection.decoder.next_line(&mut input) {
-                    traffic.lines_in += 1;
-                    service.received(id, line, turn);
-                    if turn.closes(id) {
-                        return AfterRead::More;
+    rate: Option<Rate>,
+    now: Instant,
+    traffic: &'a mut Traffic,
+    service: &'a mut S,
+    turn: &'a mut Turn,
+}
+
+impl<V: Service> Reading<'_, V> {
+    /// Reads `connection` until it would block, ends, has said what it may, or
+    /// `buffer` has been filled once. A client that has left the room is read as
+    /// well, but not heard.
+    fn read<S: Stream>(&mut self, connection: &mut Connection<S>, buffer: &mut [u8]) -> AfterRead {
+        if connection.is_member()
+            && let Some(restraint) = &mut connection.restraint
+        {
+            let unheard = std::mem::take(&mut restraint.unheard);
+            if let Some(stopped) = self.hear(connection, &unheard) {
+                return stopped;
+            }
+        }
+        let mut budget_bytes = match self.rate {
+            Some(_) => buffer.len().min(RATED_READ_BYTES),
+            None => buffer.len(),
+        };
+        while budget_bytes > 0 {
+            match connection.receive(&mut buffer[..budget_bytes]) {
+                Received::Bytes(count) => {
+                    budget_bytes -= count;
+                    if !connection.is_member() {
+                        continue;
+                    }
+                    self.traffic.bytes_in += count as u64;
+                    if let Some(restraint) = &mut connection.restraint {
+                        restraint.heard_at = self.now;
+                    }
+                    if let Some(stopped) = self.hear(connection, &buffer[..count]) {
+                        return stopped;
                     }
                 }
-            }
-            Received::WouldBlock => return AfterRead::WouldBlock,
-            Received::End => {
-                if connection.is_member()
-                    && let Some(line) = connection.decoder.finish()
-                {
-                    traffic.lines_in += 1;
-                    service.received(id, line, turn);
+                Received::WouldBlock => return AfterRead::WouldBlock,
+                Received::End => {
+                    if connection.is_member()
+                        && let Some(line) = connection.decoder.finish()
+                    {
+                        self.traffic.lines_in += 1;
+                        self.service.received(self.id, line, self.turn);
+                    }
+                    return AfterRead::Ended(CloseReason::PeerClosed);
                 }
-                return AfterRead::Ended(CloseReason::PeerClosed);
+                Received::Failed(kind) => return AfterRead::Ended(CloseReason::Lost(kind)),
             }
-            Received::Failed(kind) => return AfterRead::Ended(CloseReason::Lost(kind)),
+        }
+        AfterRead::More
+    }
+
+    /// Hands the lines in `input` to the service. If not all of it may be heard now,
+    /// the rest is kept for later, and what is returned ends the reading.
+    fn hear<S: Stream>(
+        &mut self,
+        connection: &mut Connection<S>,
+        mut input: &[u8],
+    ) -> Option<AfterRead> {
+        loop {
+            if let (Some(rate), Some(restraint)) = (self.rate, &mut connection.restraint)
+                && !input.is_empty()
+                && let Some(until) = restraint.bucket.ready_at(rate, self.now)
+            {
+                restraint.unheard = input.to_vec();
+                return Some(AfterRead::Delayed { until });
+            }
+            let line = connection.decoder.next_line(&mut input)?;
+            if let (Some(rate), Some(restraint)) = (self.rate, &mut connection.restraint) {
+                restraint.bucket.take(rate, self.now);
+            }
+            self.traffic.lines_in += 1;
+            self.service.received(self.id, line, self.turn);
+            if self.turn.closes(self.id) {
+                return Some(AfterRead::More);
+            }
         }
     }
-    AfterRead::More
 }

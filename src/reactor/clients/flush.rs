@@ -10,7 +10,7 @@ use std::io;
 use super::Clients;
 use super::deadlines::Kind;
 use crate::connection::{Phase, Stream, WRITE_BUDGET_BYTES};
-use crate::flow::{GRACE, Total, Verdict};
+use crate::flow::{LOOK_INTERVAL, Total, Verdict};
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Flushed;
 
@@ -203,8 +203,8 @@ impl<S: Stream> Clients<S> {
         self.carry_out(key, verdict);
     }
 
-    /// The grace of `key`, which was behind, is over.
-    pub(super) fn grace_over(&mut self, key: usize) {
+    /// Looks whether `key`, which was behind, takes something.
+    pub(super) fn look(&mut self, key: usize) {
         // The kernel tells that a socket is writable only once much of its buffer is
         // free again: a slow reader may have made room and not be told of.
         self.slab[key].mark_writable();
@@ -212,9 +212,7 @@ impl<S: Stream> Clients<S> {
         let connection = &mut self.slab[key];
         let took = std::mem::take(&mut connection.took_some);
         let held_bytes = connection.queue().held_bytes(&self.backlog);
-        let verdict = self
-            .flow
-            .grace_over(&mut connection.reader, held_bytes, took);
+        let verdict = self.flow.look(&mut connection.reader, held_bytes, took);
         self.carry_out(key, verdict);
     }
 
@@ -254,7 +252,7 @@ impl<S: Stream> Clients<S> {
             Verdict::Fine => {}
             Verdict::Watch => {
                 self.slab[key].took_some = false;
-                self.arm(key, self.now + GRACE, Kind::Grace);
+                self.arm(key, self.now + LOOK_INTERVAL, Kind::Look);
             }
             Verdict::Drop(reason) if self.slab[key].phase == Phase::Open => {
                 self.leave(key, reason);

@@ -3,6 +3,7 @@
 mod fan_out;
 mod flow_control;
 mod harness;
+mod restraint;
 
 use std::io;
 use std::time::Duration;

@@ -13,6 +13,7 @@ use mio::Token;
 use crate::admission::{self, Admission};
 use crate::close::CloseReason;
 use crate::connection::Stream;
+use crate::figures::Load;
 use crate::flow;
 use crate::line::Decoded;
 use crate::reactor::event_loop::{Accepted, EventLoop, Status};
@@ -29,6 +30,8 @@ pub(super) const POLICY: Policy = Policy {
         max_backlog_bytes: 1024 * 1024,
         stall_timeout: Duration::from_secs(30),
     },
+    rate: None,
+    idle_timeout: None,
 };
 
 /// The far end of a scripted socket.
@@ -201,6 +204,8 @@ impl Service for Host {
         self.room.close(turn);
         Ok(Next::Shutdown)
     }
+
+    fn report(&mut self, _load: Load) {}
 
     fn said(&mut self, _text: &[u8]) {}
 
