@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::flood::{OVER_KERNEL_BUFFERS, flood, long_line};
+use common::flood::{OVER_SEND_BUFFER, flood, long_line};
 use common::server::Server;
 
 #[test]
@@ -39,12 +39,12 @@ fn what_a_client_is_owed_is_sent_after_it_has_closed_its_side() {
     let mut slow = server.join("127.0.0.4");
     slow.limit_receive_buffer();
 
-    flood(&talker, &mut witness, OVER_KERNEL_BUFFERS);
+    flood(&talker, &mut witness, OVER_SEND_BUFFER);
     slow.send("that is all from me");
     slow.close_write();
     witness.expect_line("<127.0.0.4> that is all from me");
 
-    for number in OVER_KERNEL_BUFFERS {
+    for number in OVER_SEND_BUFFER {
         slow.expect_line(&talker.said(&long_line(number)));
     }
     slow.expect_end();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use common::flood::{OVER_KERNEL_BUFFERS, flood, long_line};
+use common::flood::{OVER_SEND_BUFFER, flood, long_line};
 use common::peer::Peer;
 use common::server::Server;
 
@@ -37,14 +37,14 @@ fn closes_in_good_order_on(signal: Signal) {
     let mut witness = server.join("127.0.0.3");
     let mut slow = server.join("127.0.0.4");
     slow.limit_receive_buffer();
-    flood(&talker, &mut witness, OVER_KERNEL_BUFFERS);
+    flood(&talker, &mut witness, OVER_SEND_BUFFER);
 
     server.signal(signal);
     talker.expect_line(NOTICE);
     talker.expect_end();
     assert_eq!(witness.rest(), format!("{NOTICE}\n"));
 
-    for number in OVER_KERNEL_BUFFERS {
+    for number in OVER_SEND_BUFFER {
         slow.expect_line(&talker.said(&long_line(number)));
     }
     slow.expect_line(NOTICE);
@@ -94,7 +94,7 @@ fn a_guest_that_does_not_read_holds_up_the_end_for_some_seconds_only() {
     let mut room = room_with_a_stuck_guest();
     let signalled = Instant::now();
     room.server.signal(Signal::TERM);
-    for number in OVER_KERNEL_BUFFERS {
+    for number in OVER_SEND_BUFFER {
         room.slow.expect_line(&room.talker.said(&long_line(number)));
     }
     assert_eq!(room.slow.rest(), format!("{NOTICE}\n"));
@@ -134,7 +134,7 @@ fn room_with_a_stuck_guest() -> Room {
     let [slow, stuck] = ["127.0.0.4", "127.0.0.5"].map(|ip| server.join(ip));
     slow.limit_receive_buffer();
     stuck.limit_receive_buffer();
-    flood(&talker, &mut witness, OVER_KERNEL_BUFFERS);
+    flood(&talker, &mut witness, OVER_SEND_BUFFER);
     Room {
         server,
         talker,

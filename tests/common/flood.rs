@@ -4,9 +4,13 @@ use std::ops::Range;
 
 use super::peer::Peer;
 
-/// So many long lines are more than the 4 MiB that the kernel may hold for one
-/// connection (`tcp_wmem`), and less than what the server may.
+/// So many long lines are more than the 4 MiB that the kernel may hold for a client's
+/// connection (`tcp_wmem`).
 pub(crate) const OVER_KERNEL_BUFFERS: Range<usize> = 0..1500;
+
+/// So many are more than the kernel holds for a client of the server (with its limited
+/// receive buffer), and less than what the server does besides.
+pub(crate) const OVER_SEND_BUFFER: Range<usize> = 0..250;
 
 /// How long a long line is, at least.
 pub(crate) const LONG_LINE_BYTES: usize = 4000;
