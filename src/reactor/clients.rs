@@ -42,8 +42,23 @@ pub const DEADLINE_BUDGET: usize = 256;
 /// must not use up the descriptors.
 pub const MAX_REFUSED: usize = 256;
 
+/// A connection in a list. It may have gone when it is looked at, and its key be
+/// another's, which is listed by itself if it has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Listed {
+    key: usize,
+    serial: u32,
+}
+
+impl Listed {
+    fn find<S>(self, slab: &mut Slab<Connection<S>>) -> Option<&mut Connection<S>> {
+        let connection = slab.get_mut(self.key)?;
+        (connection.serial == self.serial).then_some(connection)
+    }
+}
+
 /// The connections, and the lists of those that a stage of the turn has to look
-/// at. A key may be listed after its connection has gone, so each stage checks.
+/// at.
 #[derive(Debug)]
 pub struct Clients<S> {
     slab: Slab<Connection<S>>,
@@ -61,7 +76,7 @@ pub struct Clients<S> {
     sending: Sending,
     read_lists: ReadLists,
     /// Have something to write, and the socket is said to take it.
-    flush_list: VecDeque<usize>,
+    flush_list: VecDeque<Listed>,
     /// Are to leave the room with the turn that is being gathered.
     leaving_list: Vec<usize>,
     /// Are to leave the room with the turn on its way, or have left it and may be
@@ -323,13 +338,10 @@ impl<S: Stream> Clients<S> {
             let Some(deadline) = self.deadlines.pop_due(self.now) else {
                 return;
             };
-            let key = deadline.key;
-            let Some(connection) = self.slab.get_mut(key) else {
+            let key = deadline.of.key;
+            let Some(connection) = deadline.of.find(&mut self.slab) else {
                 continue;
             };
-            if connection.serial != deadline.serial {
-                continue;
-            }
             match deadline.kind {
                 Kind::Look => self.look(key),
                 Kind::Speak => {
@@ -376,11 +388,7 @@ impl<S: Stream> Clients<S> {
 
     fn arm(&mut self, key: usize, at: Instant, kind: Kind) {
         let serial = self.slab[key].serial;
-        self.deadlines.push(Deadline {
-            at,
-            key,
-            serial,
-            kind,
-        });
+        let of = Listed { key, serial };
+        self.deadlines.push(Deadline { at, of, kind });
     }
 }

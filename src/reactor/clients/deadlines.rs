@@ -4,14 +4,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
+use super::Listed;
+
 /// A moment at which a connection is looked at again. Ordered by that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Deadline {
     pub(super) at: Instant,
-    /// The connection's slab key, and its serial number: it may have gone, and the
-    /// key be another's.
-    pub(super) key: usize,
-    pub(super) serial: u32,
+    pub(super) of: Listed,
     pub(super) kind: Kind,
 }
 

@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::Clients;
 use super::deadlines::Kind;
+use super::{Clients, Listed};
 use crate::close::CloseReason;
 use crate::connection::{Connection, Received, Stream};
 use crate::figures::Traffic;
@@ -36,16 +36,15 @@ pub const FAN_OUT_BUDGET_BYTES: usize = 16 * 1024 * 1024;
 /// say yet is kept in memory, and TCP keeps the rest at its end.
 const RATED_READ_BYTES: usize = 4 * 1024;
 
-/// Those that may have input that was not read yet. A key may be listed after its
-/// connection has gone.
+/// Those that may have input that was not read yet, each in one of the lists.
 #[derive(Debug, Default)]
 pub(super) struct ReadLists {
     /// Have become readable since they were last read.
-    fresh: VecDeque<usize>,
+    fresh: VecDeque<Listed>,
     /// Were not read to the end.
-    left_over: VecDeque<usize>,
+    left_over: VecDeque<Listed>,
     /// Have used up their allowance, and wait for readers to catch up.
-    paused: Vec<usize>,
+    paused: Vec<Listed>,
 }
 
 impl ReadLists {
@@ -87,16 +86,16 @@ impl<S: Stream> Clients<S> {
             if turn.size_bytes() >= turn_budget_bytes {
                 break;
             }
-            let key = self.read_lists.fresh.pop_front();
-            self.fill_from(key.expect("so many are listed"), service, turn);
+            let listed = self.read_lists.fresh.pop_front();
+            self.fill_from(listed.expect("so many are listed"), service, turn);
         }
         for number in 0..left_over {
             // One of them is read in any case, however many are fresh.
             if number > 0 && turn.size_bytes() >= turn_budget_bytes {
                 break;
             }
-            let key = self.read_lists.left_over.pop_front();
-            self.fill_from(key.expect("so many are listed"), service, turn);
+            let listed = self.read_lists.left_over.pop_front();
+            self.fill_from(listed.expect("so many are listed"), service, turn);
         }
     }
 
@@ -104,15 +103,16 @@ impl<S: Stream> Clients<S> {
         (FAN_OUT_BUDGET_BYTES / self.slab.len().max(1)).clamp(READ_BUDGET_BYTES, TURN_BUDGET_BYTES)
     }
 
-    fn fill_from(&mut self, key: usize, service: &mut impl Service, turn: &mut Turn) {
-        let Some(connection) = self.slab.get_mut(key) else {
+    fn fill_from(&mut self, listed: Listed, service: &mut impl Service, turn: &mut Turn) {
+        let key = listed.key;
+        let Some(connection) = listed.find(&mut self.slab) else {
             return;
         };
         let mut budget_bytes = READ_BUDGET_BYTES;
         if connection.is_member() {
             budget_bytes = budget_bytes.min(self.flow.allowance_bytes(&connection.talker));
             if budget_bytes == 0 {
-                self.read_lists.paused.push(key);
+                self.read_lists.paused.push(listed);
                 return;
             }
         }
@@ -132,7 +132,7 @@ impl<S: Stream> Clients<S> {
         match after_read {
             AfterRead::More => {
                 connection.in_read_list = true;
-                self.read_lists.left_over.push_back(key);
+                self.read_lists.left_over.push_back(listed);
             }
             AfterRead::Delayed { until } => {
                 // Edges that come before are of no use.
@@ -150,7 +150,8 @@ impl<S: Stream> Clients<S> {
         let connection = &mut self.slab[key];
         if !connection.in_read_list {
             connection.in_read_list = true;
-            self.read_lists.fresh.push_back(key);
+            let serial = connection.serial;
+            self.read_lists.fresh.push_back(Listed { key, serial });
         }
     }
 

@@ -7,8 +7,8 @@
 
 use std::io;
 
-use super::Clients;
 use super::deadlines::Kind;
+use super::{Clients, Listed};
 use crate::connection::{Phase, Stream, WRITE_BUDGET_BYTES};
 use crate::flow::{LOOK_INTERVAL, Total, Verdict};
 use crate::turn::{ClientId, Turn};
@@ -155,13 +155,13 @@ impl<S: Stream> Clients<S> {
             if slice_bytes == 0 {
                 return;
             }
-            let key = self.flush_list.pop_front().expect("so many are listed");
-            let Some(connection) = self.slab.get_mut(key) else {
+            let listed = self.flush_list.pop_front().expect("so many are listed");
+            let Some(connection) = listed.find(&mut self.slab) else {
                 continue;
             };
             connection.in_flush_list = false;
             slice_bytes = slice_bytes.saturating_sub(WRITE_BUDGET_BYTES);
-            self.flush(key);
+            self.flush(listed.key);
         }
     }
 
@@ -266,7 +266,8 @@ impl<S: Stream> Clients<S> {
         let connection = &mut self.slab[key];
         if !connection.in_flush_list {
             connection.in_flush_list = true;
-            self.flush_list.push_back(key);
+            let serial = connection.serial;
+            self.flush_list.push_back(Listed { key, serial });
         }
     }
 }

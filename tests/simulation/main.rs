@@ -1,0 +1,39 @@
+//! The real event loop in a world without kernel and clock, where everything that can
+//! happen to sockets does, in an order that a seed decides; beside it, a shadow model
+//! of what each client should hear.
+//!
+//! A failure names its seed. To repeat one: `CHAT_SIMULATION_SEED=7 cargo test --test
+//! simulation`. To run more: `CHAT_SIMULATION_SEEDS=1000000 cargo test --release
+//! --test simulation`.
+
+mod model;
+mod random;
+mod socket;
+mod world;
+
+use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use world::World;
+
+/// Seeds tried unless the environment says otherwise.
+const SEEDS: u64 = 3000;
+
+#[test]
+fn whatever_happens_everybody_hears_the_same_once_and_in_order() {
+    let number = |name| {
+        env::var(name)
+            .ok()
+            .map(|value| value.parse().expect("a number"))
+    };
+    let seeds = match number("CHAT_SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("CHAT_SIMULATION_SEEDS").unwrap_or(SEEDS),
+    };
+    for seed in seeds {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
+            eprintln!("to see this again: CHAT_SIMULATION_SEED={seed}");
+            resume_unwind(panic);
+        }
+    }
+}

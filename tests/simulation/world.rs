@@ -1,0 +1,444 @@
+//! What happens, and what must hold whatever happens.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use chat::close::CloseReason;
+use chat::flow::{ALLOWANCE_BYTES, Bounds};
+use chat::reactor::clients::{CLOSE_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES};
+use chat::reactor::event_loop::{Accepted, EventLoop, Status};
+use chat::reactor::{Policy, source_token};
+
+use crate::model::Model;
+use crate::random::Random;
+use crate::socket::{PeerEnd, ServerEnd, connection};
+
+/// Small, so that it is reached often.
+const BOUNDS: Bounds = Bounds {
+    max_backlog_bytes: 16 * 1024,
+    stall_timeout: Duration::from_secs(3),
+};
+
+const POLICY: Policy = Policy {
+    max_line_bytes: 200,
+    flow: BOUNDS,
+    rate: None,
+    idle_timeout: None,
+};
+
+/// What may be gathered before the loop notices that it is too much: a turn and the
+/// one on its way, either of which may end within a read. The answers to a read full
+/// of the shortest commands are most.
+const SLACK_BYTES: usize = 2 * (TURN_BUDGET_BYTES + 200 * READ_BUDGET_BYTES / 2);
+
+/// Turns within which who has just said something is read, whoever else talks: each
+/// reads some, and a turn on its way may fill two slices.
+const FAIR_TURNS: usize = 10;
+
+const ERROR_OUT_OF_DESCRIPTORS: i32 = 24;
+
+/// How a client reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    /// Whatever comes, at once.
+    All,
+    /// So many bytes each time it gets to it.
+    Some(usize),
+    Nothing,
+}
+
+/// The far end of a connection, and how it behaves.
+struct Peer {
+    address: Ipv4Addr,
+    end: PeerEnd,
+    reads: Reads,
+    /// It has never read less than all at once.
+    is_diligent: bool,
+    /// It has said so little that it is never paused for it.
+    said_bytes: usize,
+    /// Within a line that has not ended.
+    is_within_line: bool,
+    /// It was shut or reset by itself.
+    is_over: bool,
+    /// What it was to hear when the server read its end.
+    least_expected: Option<usize>,
+    /// Turns that it has waited to be read.
+    turns_waited: usize,
+}
+
+pub(crate) struct World {
+    random: Random,
+    event_loop: EventLoop<ServerEnd>,
+    model: Model,
+    peers: Vec<Peer>,
+    /// Those who wait to be accepted.
+    waiting: VecDeque<(Ipv4Addr, ServerEnd)>,
+    /// The index of the peer that has each slab key.
+    keys: Vec<usize>,
+    is_out_of_descriptors: bool,
+    /// Somebody has connected since a poll told so.
+    listener_edge: bool,
+    now: Instant,
+    status: Status,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            random: Random::new(seed),
+            event_loop: EventLoop::new(POLICY, now),
+            model: Model::new(POLICY.max_line_bytes),
+            peers: Vec::new(),
+            waiting: VecDeque::new(),
+            keys: Vec::new(),
+            is_out_of_descriptors: false,
+            listener_edge: false,
+            now,
+            status: Status::Running,
+        }
+    }
+
+    pub(crate) fn run(&mut self) {
+        let steps = self.random.between(20, 200);
+        let most_peers = self.random.between(2, 12);
+        for _ in 0..steps {
+            if self.peers.len() < most_peers && self.random.one_in(3) {
+                self.connect();
+            }
+            if !self.peers.is_empty() {
+                let index = self.random.below(self.peers.len());
+                self.act(index);
+            }
+            if self.random.one_in(30) {
+                self.is_out_of_descriptors ^= true;
+            }
+            if self.random.one_in(4) {
+                self.now += Duration::from_millis(self.random.below(400) as u64);
+            }
+            if !self.random.one_in(4) {
+                self.poll();
+                self.turn();
+            }
+        }
+        match self.random.one_in(3) {
+            true => self.shut_down(),
+            false => self.come_to_rest(),
+        }
+    }
+
+    fn connect(&mut self) {
+        let number = self.peers.len() as u8;
+        let address = Ipv4Addr::new(10, 0, 0, number);
+        let (end, server_end) = connection(self.random.clone());
+        self.random.below(2);
+        let reads = *self.random.pick(&[
+            Reads::All,
+            Reads::All,
+            Reads::Some(1),
+            Reads::Some(500),
+            Reads::Some(10_000),
+            Reads::Nothing,
+        ]);
+        if reads == Reads::All {
+            end.take(usize::MAX);
+        }
+        self.peers.push(Peer {
+            address,
+            end,
+            reads,
+            is_diligent: reads == Reads::All,
+            said_bytes: 0,
+            is_within_line: false,
+            is_over: false,
+            least_expected: None,
+            turns_waited: 0,
+        });
+        self.waiting.push_back((address, server_end));
+        self.listener_edge = true;
+    }
+
+    /// Something that one peer does.
+    fn act(&mut self, index: usize) {
+        let peer = &mut self.peers[index];
+        if let Reads::Some(bytes) = peer.reads {
+            peer.end.take(bytes);
+        }
+        if peer.is_over {
+            return;
+        }
+        match self.random.below(20) {
+            0 => {
+                peer.end.end();
+                peer.is_over = true;
+            }
+            1 if self.random.one_in(3) => {
+                peer.end.reset();
+                peer.is_over = true;
+            }
+            2 if self.random.one_in(2) => {
+                peer.reads = Reads::Nothing;
+                peer.is_diligent = false;
+                peer.end.0.borrow_mut().room_bytes = self.random.below(2000);
+            }
+            3 => {
+                peer.reads = Reads::All;
+                peer.end.take(usize::MAX);
+            }
+            4..=5 => self.flood(index),
+            _ => self.say(index),
+        }
+    }
+
+    /// A line or a part of one, a command, or nothing.
+    fn say(&mut self, index: usize) {
+        let peer = &mut self.peers[index];
+        let mut text = match self.random.below(10) {
+            0 => "\n".to_owned(),
+            1 => "\r\n".to_owned(),
+            2 if !peer.is_within_line => "/command\n".to_owned(),
+            3 => "x".repeat(self.random.between(1, 250)),
+            _ => format!("{} says {}", peer.address, self.random.below(1000)),
+        };
+        if !text.ends_with('\n') && !self.random.one_in(4) {
+            text.push('\n');
+        }
+        peer.is_within_line = !text.ends_with('\n');
+        // What it is answered counts, too.
+        peer.said_bytes += text.len() + 200;
+        peer.end.send(text.as_bytes());
+    }
+
+    fn flood(&mut self, index: usize) {
+        let peer = &mut self.peers[index];
+        let line = match self.random.below(4) {
+            0 => "/command\n".to_owned(),
+            1 => "y\n".to_owned(),
+            _ => "z".repeat(self.random.between(1, 199)) + "\n",
+        };
+        let lines = self.random.between(1, 40_000 / line.len());
+        if peer.is_within_line {
+            peer.end.send(b"\n");
+            peer.is_within_line = false;
+        }
+        peer.said_bytes += ALLOWANCE_BYTES;
+        peer.end.send(line.repeat(lines).as_bytes());
+    }
+
+    /// Marks what a poll would report: some of the edges; the others come later.
+    fn poll(&mut self) {
+        if self.listener_edge && !self.random.one_in(4) {
+            self.listener_edge = false;
+            self.event_loop.mark_listener();
+        }
+        for (key, &index) in self.keys.iter().enumerate() {
+            let Some(peer) = self.peers.get(index) else {
+                continue;
+            };
+            if peer.end.0.borrow().server_closed || self.random.one_in(5) {
+                continue;
+            }
+            let (readable, writable) = peer.end.take_edges();
+            if readable || writable {
+                self.event_loop.mark_client(key, readable, writable);
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        // Once the server has read a peer's end, the peer is owed what had been said by
+        // then; what is said after that it may hear or not.
+        let expected_before: Vec<usize> = self
+            .peers
+            .iter()
+            .map(|peer| self.model.guests.get(&peer.address))
+            .map(|guest| guest.map_or(0, |guest| guest.expected.len()))
+            .collect();
+        let unread_before: Vec<usize> = self.peers.iter().map(Peer::unread_bytes).collect();
+        let (waiting, peers, keys) = (&mut self.waiting, &self.peers, &mut self.keys);
+        let is_out_of_descriptors = self.is_out_of_descriptors;
+        let accept = |key: usize| {
+            if is_out_of_descriptors && !waiting.is_empty() {
+                let error = io::Error::from_raw_os_error(ERROR_OUT_OF_DESCRIPTORS);
+                return Accepted::Exhausted(error);
+            }
+            let Some((address, server_end)) = waiting.pop_front() else {
+                return Accepted::Nobody;
+            };
+            keys.resize(keys.len().max(key + 1), usize::MAX);
+            let same = peers.iter().position(|peer| peer.address == address);
+            keys[key] = same.expect("a peer that connected");
+            Accepted::Client(server_end, address.into())
+        };
+        let turned = self.event_loop.turn(self.now, &mut self.model, accept);
+        self.status = turned.expect("no peer's doing is an error");
+        self.check_bounds(&unread_before);
+        for (peer, &expected) in self.peers.iter_mut().zip(&expected_before) {
+            if peer.end.0.borrow().end_was_read {
+                peer.least_expected.get_or_insert(expected);
+            }
+        }
+    }
+
+    fn check_bounds(&mut self, unread_before: &[usize]) {
+        let load = self.event_loop.load();
+        let most_bytes = BOUNDS.max_total_bytes() + SLACK_BYTES;
+        assert!(load.backlog_bytes <= most_bytes, "{load:?}");
+        let is_too_much = load.backlog_bytes > BOUNDS.max_total_bytes() / 2;
+        for (peer, &before) in self.peers.iter_mut().zip(unread_before) {
+            let unread = peer.unread_bytes();
+            assert!(
+                before.saturating_sub(unread) <= READ_BUDGET_BYTES,
+                "its turn is over"
+            );
+            // One whose readable edge has not been reported is not expected to be read.
+            let waits = unread > 0 && unread == before && !peer.end.0.borrow().readable_edge;
+            let guest = self.model.guests.get(&peer.address);
+            let is_inside = guest.is_some_and(|guest| guest.left.is_none());
+            let is_owed_a_turn = is_inside && peer.said_bytes < ALLOWANCE_BYTES && !is_too_much;
+            peer.turns_waited = match waits && is_owed_a_turn && self.status == Status::Running {
+                true => peer.turns_waited + 1,
+                false => 0,
+            };
+            assert!(peer.turns_waited <= FAIR_TURNS, "{} waits", peer.address);
+        }
+    }
+
+    /// Everybody reads on, and time goes by, until nothing moves.
+    fn come_to_rest(&mut self) {
+        self.is_out_of_descriptors = false;
+        for peer in &mut self.peers {
+            // Who reads nothing goes on reading nothing.
+            if peer.reads != Reads::Nothing {
+                peer.reads = Reads::All;
+                peer.end.take(usize::MAX);
+            }
+        }
+        self.go_on(BOUNDS.stall_timeout + CLOSE_TIMEOUT);
+        assert_eq!(
+            self.event_loop.poll_timeout(self.now),
+            None,
+            "nothing ticks"
+        );
+        self.check_what_was_heard();
+        let load = self.event_loop.load();
+        assert_eq!(load.paused, 0, "everybody was read");
+        let is_owed = |peer: &Peer| !peer.end.0.borrow().server_closed && peer.reads != Reads::All;
+        if !self.peers.iter().any(is_owed) {
+            assert_eq!(load.backlog_bytes, 0, "nobody is owed anything");
+        }
+        for peer in &self.peers {
+            let wire = peer.end.0.borrow();
+            assert!(
+                wire.server_closed || wire.to_server.is_empty(),
+                "{} was not read to the end",
+                peer.address
+            );
+            assert!(
+                !peer.is_over || wire.server_closed,
+                "who has gone is let go"
+            );
+        }
+    }
+
+    /// The server is told to end.
+    fn shut_down(&mut self) {
+        self.event_loop.mark_source(source_token(0));
+        self.turn();
+        let began = self.now;
+        for peer in &mut self.peers {
+            if peer.reads != Reads::Nothing {
+                peer.reads = Reads::All;
+                peer.end.take(usize::MAX);
+            }
+        }
+        self.go_on(Duration::from_secs(4));
+        assert_eq!(self.status, Status::Ended);
+        assert!(self.now - began <= Duration::from_secs(4));
+        self.check_what_was_heard();
+    }
+
+    /// Polls and turns as the reactor does, for so long or until the end.
+    fn go_on(&mut self, time: Duration) {
+        let until = self.now + time;
+        for _ in 0..1_000_000 {
+            self.poll();
+            let edges_left = self.peers.iter().any(|peer| {
+                let wire = peer.end.0.borrow();
+                let is_registered = self.model.guests.contains_key(&peer.address);
+                is_registered && !wire.server_closed && (wire.readable_edge || wire.writable_edge)
+            });
+            let timeout = match edges_left || self.listener_edge {
+                true => Some(Duration::ZERO),
+                false => self.event_loop.poll_timeout(self.now),
+            };
+            match timeout {
+                _ if self.status == Status::Ended => return,
+                Some(timeout) if self.now + timeout <= until => self.now += timeout,
+                _ => return,
+            }
+            self.turn();
+        }
+        panic!("it does not come to rest");
+    }
+
+    /// The promises: one order, nothing lost, nothing twice, nothing torn.
+    fn check_what_was_heard(&self) {
+        assert!(self.model.shown == self.model.said, "the console shows all");
+        for peer in &self.peers {
+            let Some(guest) = self.model.guests.get(&peer.address) else {
+                continue;
+            };
+            let wire = peer.end.0.borrow();
+            let (heard, expected) = (&wire.to_peer, &guest.expected);
+            let common = heard
+                .iter()
+                .zip(expected)
+                .take_while(|(a, b)| a == b)
+                .count();
+            let rest = &heard[common..];
+            let (reason, farewell) = match &guest.left {
+                None => (None, None),
+                Some((reason, farewell)) => (Some(*reason), farewell.as_deref()),
+            };
+            let name = peer.address;
+            if let Some(CloseReason::Stuck | CloseReason::TooSlow) = reason {
+                assert!(!peer.is_diligent, "{name} has read everything at once");
+                let is_whole = common == 0 || heard[common - 1] == b'\n';
+                let farewell = farewell.expect("who is dropped is told");
+                assert!(
+                    rest.is_empty() || is_whole && farewell.starts_with(rest),
+                    "{name} heard {:?} where it was dropped",
+                    String::from_utf8_lossy(rest)
+                );
+                continue;
+            }
+            assert!(
+                rest.is_empty(),
+                "{name} heard {:?}",
+                String::from_utf8_lossy(rest)
+            );
+            if peer.reads == Reads::Nothing || wire.peer_reset {
+                continue;
+            }
+            match (reason, peer.least_expected) {
+                // It may have been given up since, if it read slowly.
+                (Some(CloseReason::PeerClosed), Some(least)) => {
+                    assert!(
+                        !peer.is_diligent || common >= least,
+                        "{name} did not hear what was said before it left"
+                    );
+                }
+                _ => assert_eq!(common, expected.len(), "{name} has not heard all"),
+            }
+        }
+    }
+}
+
+impl Peer {
+    fn unread_bytes(&self) -> usize {
+        self.end.0.borrow().to_server.len()
+    }
+}
