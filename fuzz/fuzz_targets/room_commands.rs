@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use arbitrary::{Arbitrary, Unstructured};
+use chat::http::is_request_line;
 use chat::line::Decoded;
 use chat::room::{Limits, NOTICE_PREFIX, REFUSAL_PREFIX, Room, WELCOME};
 use chat::telnet::WONT_TIMING_MARK;
@@ -22,6 +23,9 @@ const SEATS: usize = 5;
 
 /// What a telnet command begins with.
 const IAC: u8 = 255;
+
+/// The telnet command that is to be answered, once for a line that holds it.
+const DO_TIMING_MARK: &[u8] = &[IAC, 253, 6];
 
 #[derive(Arbitrary, Debug)]
 enum Act<'a> {
@@ -70,7 +74,9 @@ struct Stage {
 
 struct Member {
     address: IpAddr,
-    /// It has said more than blanks: what it sends is not another protocol.
+    /// It has sent nothing but blanks: another protocol would show with what comes.
+    is_silent: bool,
+    /// It has said more than blanks: what comes is not another protocol.
     is_talking: bool,
     /// It came in this turn.
     is_new: bool,
@@ -78,6 +84,8 @@ struct Member {
     hears_from: usize,
     /// Lines that it has sent this turn: as many answers may it get.
     sent_lines: usize,
+    /// Those of them that telnet waits for an answer to.
+    timing_marks: usize,
 }
 
 struct Said {
@@ -96,7 +104,8 @@ impl Stage {
     }
 
     fn join(&mut self, id: ClientId, address: IpAddr) {
-        if self.members.contains_key(&id) {
+        // A number is free once its client is gone, and not while it is sent away.
+        if self.members.contains_key(&id) || self.turn.closes(id) {
             return;
         }
         self.turn.begin_for(id);
@@ -105,10 +114,12 @@ impl Stage {
         self.note_said(before, None);
         let newcomer = Member {
             address,
+            is_silent: true,
             is_talking: false,
             is_new: true,
             hears_from: before,
             sent_lines: 0,
+            timing_marks: 0,
         };
         self.members.insert(id, newcomer);
     }
@@ -136,12 +147,21 @@ impl Stage {
         member.sent_lines += 1;
         match heard {
             Decoded::TooLong(_) => assert_eq!(said, b"", "it is not said in part"),
-            Decoded::Line(line) if member.is_talking && is_ordinary(line) => {
-                assert_eq!(said, message(member.address, line), "nothing is lost");
+            Decoded::Line(line) if is_ordinary(line) => {
+                if member.is_silent && is_request_line(line) {
+                    assert!(self.turn.closes(id), "a browser is let talk");
+                } else if member.is_talking {
+                    assert_eq!(said, message(member.address, line), "nothing is lost");
+                }
             }
-            Decoded::Line(_) => {}
+            Decoded::Line(line) => {
+                let is_mark = |bytes: &[u8]| bytes == DO_TIMING_MARK;
+                let asks = line.windows(DO_TIMING_MARK.len()).any(is_mark);
+                member.timing_marks += usize::from(asks);
+            }
         }
         let is_blank = matches!(heard, Decoded::Line(line) if line.trim_ascii().is_empty());
+        member.is_silent &= is_blank;
         member.is_talking |= !said.is_empty() && !is_blank;
         if self.turn.closes(id) {
             assert_eq!(said, b"", "another protocol is not said");
@@ -202,6 +222,7 @@ impl Stage {
             member.is_new = false;
             member.hears_from = 0;
             member.sent_lines = 0;
+            member.timing_marks = 0;
         }
     }
 }
@@ -238,7 +259,8 @@ fn check_parts<'a>(turn: &Turn, reader: &Member, parts: impl Iterator<Item = Par
         }
     }
     assert!(is_welcomed);
-    assert!(refusals <= reader.sent_lines && telnet_answers <= reader.sent_lines);
+    assert!(refusals <= reader.sent_lines);
+    assert_eq!(telnet_answers, reader.timing_marks);
     heard
 }
 
