@@ -3,16 +3,18 @@
 
 mod common;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Seek};
 use std::net::TcpStream;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use common::flood::{OVER_SEND_BUFFER, flood, long_line};
+use common::crowd::{Crowd, Member, NO_END, numbered_line};
+use common::eventually;
+use common::flood::{KEEPS_ALL, OVER_SEND_BUFFER, flood, long_line};
 use common::peer::Peer;
-use common::server::Server;
+use common::server::{Server, server_command};
 
 const NOTICE: &str = "-- the room is closing";
 
@@ -101,6 +103,59 @@ fn a_guest_that_does_not_read_holds_up_the_end_for_some_seconds_only() {
     assert_eq!(room.server.exit_code(), 0);
     let taken = signalled.elapsed();
     assert!(PATIENCE_WITH_STUCK_GUESTS.contains(&taken), "{taken:?}");
+}
+
+/// What the server has taken is known from its console, which misses nothing in a file.
+#[test]
+fn what_was_taken_of_a_flood_is_heard_before_the_end_though_others_are_stuck() {
+    const STUCK: usize = 10;
+    const LINES_BEFORE: usize = 2000;
+    /// What is said then before the reader reads on: it is owed some of that.
+    const AHEAD_BYTES: u64 = 1 << 20;
+    const LONGEST_END: Duration = Duration::from_secs(10);
+    let mut console = tempfile::tempfile().expect("a temporary file");
+    let mut command = server_command("127.0.0.1", KEEPS_ALL);
+    command.stdout(console.try_clone().expect("a free descriptor"));
+    let mut server = Server::spawn_with_log(command);
+    let flooder = server.join("127.0.0.2");
+    let said = flooder.said("");
+    let mut reader = server.join("127.0.0.3");
+    reader.limit_receive_buffer();
+    let stuck: Vec<Peer> = (0..STUCK).map(|_| server.join("127.0.0.9")).collect();
+    for peer in &stuck {
+        peer.limit_receive_buffer();
+    }
+
+    let _crowd = Crowd::start([Member::flooder(flooder, 0..NO_END)]);
+    for number in 0..LINES_BEFORE {
+        reader.expect_line(&format!("{said}{}", numbered_line(number)));
+    }
+    let shown_bytes = || console.metadata().expect("a regular file").len();
+    let before = shown_bytes();
+    eventually("the reader to lag", || {
+        (shown_bytes() > before + AHEAD_BYTES).then_some(())
+    });
+    let signalled = Instant::now();
+    server.signal(Signal::TERM);
+    let mut heard = LINES_BEFORE;
+    loop {
+        let line = reader.next_line().expect("a notice before the end");
+        if line == NOTICE {
+            break;
+        }
+        assert_eq!(line, format!("{said}{}", numbered_line(heard)));
+        heard += 1;
+    }
+    reader.expect_end();
+    assert_eq!(server.exit_code(), 0);
+    let taken = signalled.elapsed();
+    assert!(taken < LONGEST_END, "{taken:?}");
+
+    let mut shown = String::new();
+    console.rewind().expect("a regular file");
+    console.read_to_string(&mut shown).expect("UTF-8");
+    let shown = shown.lines().filter(|line| line.starts_with(&said));
+    assert_eq!(shown.count(), heard, "what was taken was not heard");
 }
 
 #[test]

@@ -12,6 +12,10 @@ pub(crate) const OVER_KERNEL_BUFFERS: Range<usize> = 0..1500;
 /// receive buffer), and less than what the server does besides.
 pub(crate) const OVER_SEND_BUFFER: Range<usize> = 0..250;
 
+/// The options of a server that keeps whatever a test floods it with for a client that
+/// does not read: nobody is dropped, however late it reads.
+pub(crate) const KEEPS_ALL: &[&str] = &["--max-backlog", "64M"];
+
 /// How long a long line is, at least.
 pub(crate) const LONG_LINE_BYTES: usize = 4000;
 

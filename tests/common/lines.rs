@@ -25,6 +25,10 @@ impl<R: Read + AsFd> LineReader<R> {
         self.source.get_ref()
     }
 
+    pub(crate) fn into_inner(self) -> R {
+        self.source.into_inner()
+    }
+
     /// The next line without its LF, the unfinished last one too; `None` at the end.
     pub(crate) fn read_line(&mut self) -> io::Result<Option<String>> {
         let mut line = Vec::new();

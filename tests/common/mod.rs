@@ -6,6 +6,7 @@
     reason = "every file of tests/ is a crate of its own and takes what it needs"
 )]
 
+pub(crate) mod crowd;
 pub(crate) mod flood;
 pub(crate) mod lines;
 pub(crate) mod peer;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The pause between two looks at what cannot be awaited.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Looks again and again until `look` finds something; for conditions that the
 /// kernel shows but gives no event for.

@@ -17,6 +17,10 @@ use super::process::{Process, chat_client};
 /// The first line of every conversation, without its LF.
 pub(crate) const WELCOME: &str = "Welcome to this chatroom!";
 
+/// A receive buffer that holds next to nothing: what a reader does not read stays
+/// with the server.
+pub(crate) const SMALL_BUFFER_BYTES: usize = 4096;
+
 /// A server played by the test, and a `chat client` that has connected to it.
 #[track_caller]
 pub(crate) fn client_of_the_test(stdin: Stdio) -> (Peer, Process) {
@@ -84,6 +88,11 @@ impl Peer {
         self.lines.get_ref()
     }
 
+    /// The connection itself, less what was read ahead.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.lines.into_inner()
+    }
+
     pub(crate) fn local_address(&self) -> SocketAddr {
         self.stream().local_addr().expect("a connected socket")
     }
@@ -136,9 +145,13 @@ impl Peer {
     /// Keeps the kernel from holding ever more for this peer, so that a sender
     /// feels it when nobody reads.
     pub(crate) fn limit_receive_buffer(&self) {
-        const RECEIVE_BUFFER_BYTES: usize = 128 * 1024;
-        sockopt::set_socket_recv_buffer_size(self.stream(), RECEIVE_BUFFER_BYTES)
-            .expect("a TCP socket");
+        self.limit_receive_buffer_to(128 * 1024);
+    }
+
+    /// [`limit_receive_buffer`](Self::limit_receive_buffer) to so many bytes, or to the
+    /// least that the kernel allows.
+    pub(crate) fn limit_receive_buffer_to(&self, bytes: usize) {
+        sockopt::set_socket_recv_buffer_size(self.stream(), bytes).expect("a TCP socket");
     }
 }
 

@@ -213,9 +213,7 @@ impl Process {
 
     /// The memory the program has for itself alone: heap and stacks, but no file.
     pub(crate) fn anonymous_bytes(&self) -> usize {
-        let memory = chat::process::Process::new(self.pid()).memory();
-        let bytes = memory.expect("a program that runs").anonymous_bytes;
-        usize::try_from(bytes).expect("it fits into memory")
+        anonymous_bytes(self.pid())
     }
 
     /// Waits for a whole second in which the program is not run once. A program
@@ -267,6 +265,13 @@ impl Process {
     fn proc(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.pid())).expect("a program that runs")
     }
+}
+
+/// [`Process::anonymous_bytes`] of the program with this number.
+pub(crate) fn anonymous_bytes(pid: u32) -> usize {
+    let memory = chat::process::Process::new(pid).memory();
+    let bytes = memory.expect("a program that runs").anonymous_bytes;
+    usize::try_from(bytes).expect("it fits into memory")
 }
 
 /// Waits until `measure` is the same at the beginning and at the end of a `span`.
