@@ -8,8 +8,10 @@
 //!
 //! A reader that takes nothing at all holds up the flooder for [`GRACE`] and then
 //! nobody any more: it has [stalled](ReaderState::Stalled). What is said meanwhile
-//! waits for it, until that is more than its bound; then it is dropped. So is a reader
-//! that takes too little to catch up within the stall timeout. And should all that
+//! waits for it, until that is more than its bound; then it is dropped. One that has
+//! shown that it reads has [`GRACE_OF_THE_SLOW`], for the kernel lets a slow reader have
+//! more in steps, which can be a second apart. A reader
+//! that takes too little to catch up within the stall timeout is dropped, too. And should all that
 //! waits come to more than [`Bounds::max_total_bytes`] (many talkers, each within
 //! its allowance; many readers, each within its bound), nobody is read, and
 //! every reader that is owed anything has the grace to take some of it.
@@ -35,11 +37,20 @@ pub const PAUSE_BYTES: usize = 256 * 1024;
 /// [`LOOK_INTERVAL`].
 pub const GRACE: Duration = Duration::from_secs(1);
 
+/// The same for a reader that is known to read.
+pub const GRACE_OF_THE_SLOW: Duration = Duration::from_secs(3);
+
 /// How often a reader that is behind is looked at, to see whether it takes something.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Looks in vain within a grace.
-const GRACE_LOOKS: u32 = (GRACE.as_millis() / LOOK_INTERVAL.as_millis()) as u32;
+/// A reader that takes something after so many looks reads. Before that it may be the
+/// kernel alone, which takes what its buffers still have room for.
+const SETTLED_LOOKS: u32 = 3;
+
+/// So many looks are as long as `time`.
+const fn looks_within(time: Duration) -> u32 {
+    (time.as_millis() / LOOK_INTERVAL.as_millis()) as u32
+}
 
 /// What each talker may still say, in bytes as others get it, while readers are
 /// behind.
@@ -91,6 +102,8 @@ pub struct Reader {
     looks: u32,
     /// How often in a row it had taken nothing.
     looks_in_vain: u32,
+    /// It has taken something when only its reading could be the cause.
+    is_known_to_read: bool,
 }
 
 impl Reader {
@@ -206,7 +219,12 @@ impl Flow {
         }
         reader.looks += 1;
         reader.looks_in_vain = if took { 0 } else { reader.looks_in_vain + 1 };
-        let is_live = reader.looks_in_vain < GRACE_LOOKS;
+        reader.is_known_to_read |= took && reader.looks > SETTLED_LOOKS;
+        let grace = match reader.is_known_to_read {
+            true => GRACE_OF_THE_SLOW,
+            false => GRACE,
+        };
+        let is_live = reader.looks_in_vain < looks_within(grace);
         if LOOK_INTERVAL * reader.looks >= self.bounds.stall_timeout {
             return Verdict::Drop(match is_live {
                 true => CloseReason::TooSlow,
@@ -219,6 +237,7 @@ impl Flow {
         if !is_live {
             self.release(reader);
             reader.state = ReaderState::Stalled;
+            reader.is_known_to_read = false;
         }
         reader.is_watched = true;
         Verdict::Watch
@@ -315,6 +334,7 @@ mod tests {
     const MUCH: usize = PAUSE_BYTES + 1;
     const LITTLE: usize = PAUSE_BYTES / 2;
     const TOO_MUCH: usize = MAX_BACKLOG_BYTES + 1;
+    const GRACE_LOOKS: u32 = looks_within(GRACE);
     const STALL_LOOKS: u32 = 30 * GRACE_LOOKS;
 
     fn flow() -> Flow {
@@ -437,6 +457,36 @@ mod tests {
     }
 
     #[test]
+    fn who_is_known_to_read_has_a_longer_grace_until_it_stalls() {
+        let (mut flow, mut reader) = one_behind();
+        for _ in 0..SETTLED_LOOKS {
+            flow.look(&mut reader, TOO_MUCH, false);
+        }
+        flow.look(&mut reader, TOO_MUCH, true);
+        for _ in 1..looks_within(GRACE_OF_THE_SLOW) {
+            assert_eq!(flow.look(&mut reader, MUCH, false), Verdict::Watch);
+            assert_eq!(reader.state(), ReaderState::Behind);
+        }
+        flow.look(&mut reader, MUCH, false);
+        assert_eq!(reader.state(), ReaderState::Stalled);
+
+        flow.observe(&mut reader, LITTLE, true);
+        flow.observe(&mut reader, MUCH, false);
+        let verdict = look_in_vain(&mut flow, &mut reader, TOO_MUCH);
+        assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
+    }
+
+    #[test]
+    fn what_the_kernel_takes_at_first_is_not_taken_for_reading() {
+        let (mut flow, mut reader) = one_behind();
+        for _ in 0..SETTLED_LOOKS {
+            flow.look(&mut reader, TOO_MUCH, true);
+        }
+        let verdict = look_in_vain(&mut flow, &mut reader, TOO_MUCH);
+        assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
+    }
+
+    #[test]
     fn who_has_caught_up_is_let_be() {
         let (mut flow, mut reader) = one_behind();
         let verdict = flow.look(&mut reader, LITTLE, false);
@@ -446,10 +496,10 @@ mod tests {
     }
 
     #[test]
-    fn who_falls_behind_again_has_the_grace_and_the_timeout_again() {
+    fn who_falls_behind_again_has_the_grace_again() {
         let (mut flow, mut reader) = one_behind();
-        for _ in 1..STALL_LOOKS {
-            flow.look(&mut reader, MUCH, true);
+        for _ in 1..GRACE_LOOKS {
+            flow.look(&mut reader, MUCH, false);
         }
         flow.observe(&mut reader, LITTLE, true);
         let verdict = flow.observe(&mut reader, TOO_MUCH, false);
