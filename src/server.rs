@@ -94,6 +94,8 @@ struct Server {
     refusal_log: LogLimit,
     /// Messages of clients that are dropped.
     drop_log: LogLimit,
+    /// Messages of clients that speak another protocol.
+    protocol_log: LogLimit,
     /// `None` when it is to be quiet.
     console: Option<Console<StandardOutput>>,
     signals: Signals,
@@ -120,6 +122,7 @@ impl Server {
             room: Room::new(config.room),
             refusal_log: LogLimit::new(),
             drop_log: LogLimit::new(),
+            protocol_log: LogLimit::new(),
             console,
             signals,
             closing: false,
@@ -197,7 +200,11 @@ impl Service for Server {
                     warn!("{address} is dropped: {reason}{}", AndMore(suppressed));
                 }
             }
-            CloseReason::WrongProtocol => info!("{address} is sent away: {reason}"),
+            CloseReason::WrongProtocol => {
+                if let Some(suppressed) = self.protocol_log.allow(Instant::now()) {
+                    info!("{address} is sent away: {reason}{}", AndMore(suppressed));
+                }
+            }
             _ => debug!("{address} leaves: {reason}"),
         }
         if let Some(console) = &mut self.console {

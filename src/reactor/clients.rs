@@ -21,6 +21,7 @@ use crate::close::CloseReason;
 use crate::connection::{Connection, Phase, Restraint, Stream};
 use crate::figures::{Load, Traffic};
 use crate::flow::{Flow, GRACE};
+use crate::log_limit::LogLimit;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
 
@@ -88,6 +89,8 @@ pub struct Clients<S> {
     /// Invariant: how many connections of `slab` were refused.
     refused_count: usize,
     traffic: Traffic,
+    /// Messages that all together is too much.
+    total_log: LogLimit,
 }
 
 impl<S: Stream> Clients<S> {
@@ -111,6 +114,7 @@ impl<S: Stream> Clients<S> {
             next_serial: 0,
             refused_count: 0,
             traffic: Traffic::default(),
+            total_log: LogLimit::new(),
         }
     }
 

@@ -97,37 +97,41 @@ impl Listener {
         &mut self.inner
     }
 
-    /// Accepts one connection. Which errors belong to that connection alone, and
-    /// which to this machine, is said by accept(2).
+    /// Accepts one connection.
     pub fn accept(&self) -> Accepted<TcpStream> {
-        let error = match self.inner.accept() {
-            Ok((stream, peer)) => return Accepted::Client(stream, peer.ip().to_canonical()),
-            Err(e) => e,
-        };
-        match Errno::from_io_error(&error) {
-            Some(Errno::WOULDBLOCK) => Accepted::Nobody,
-            Some(
-                Errno::INTR
-                | Errno::CONNABORTED
-                | Errno::PERM
-                | Errno::PROTO
-                | Errno::NOPROTOOPT
-                | Errno::OPNOTSUPP
-                | Errno::NETDOWN
-                | Errno::NETUNREACH
-                | Errno::NONET
-                | Errno::HOSTDOWN
-                | Errno::HOSTUNREACH,
-            ) => Accepted::Skip,
-            // A free descriptor is looked for before a waiting connection is.
-            _ if !self.somebody_waits() => Accepted::Nobody,
-            _ => Accepted::Exhausted(error),
+        match self.inner.accept() {
+            Ok((stream, peer)) => Accepted::Client(stream, peer.ip().to_canonical()),
+            Err(e) => not_accepted(e, || self.somebody_waits()),
         }
     }
 
     fn somebody_waits(&self) -> bool {
         let mut fds = [PollFd::new(&self.inner, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+}
+
+/// What an error of accept(2) means: whether it belongs to that connection alone, or to
+/// this machine, is said by its manual page.
+fn not_accepted<S>(error: io::Error, somebody_waits: impl FnOnce() -> bool) -> Accepted<S> {
+    match Errno::from_io_error(&error) {
+        Some(Errno::WOULDBLOCK) => Accepted::Nobody,
+        Some(
+            Errno::INTR
+            | Errno::CONNABORTED
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::NONET
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH,
+        ) => Accepted::Skip,
+        // A free descriptor is looked for before a waiting connection is.
+        _ if !somebody_waits() => Accepted::Nobody,
+        _ => Accepted::Exhausted(error),
     }
 }
 
@@ -142,6 +146,27 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shortage_is_told_from_a_connection_that_came_to_nothing() {
+        let meaning = |errno: Errno, somebody_waits| {
+            let error = io::Error::from_raw_os_error(errno.raw_os_error());
+            not_accepted::<TcpStream>(error, || somebody_waits)
+        };
+        for shortage in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(matches!(meaning(shortage, true), Accepted::Exhausted(_)));
+            assert!(matches!(meaning(shortage, false), Accepted::Nobody));
+        }
+        for passing in [
+            Errno::CONNABORTED,
+            Errno::PROTO,
+            Errno::NETDOWN,
+            Errno::INTR,
+        ] {
+            assert!(matches!(meaning(passing, true), Accepted::Skip));
+        }
+        assert!(matches!(meaning(Errno::AGAIN, true), Accepted::Nobody));
+    }
 
     #[test]
     fn accepted_sockets_inherit_the_options() {

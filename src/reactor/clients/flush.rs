@@ -7,10 +7,14 @@
 
 use std::io;
 
+use log::{debug, warn};
+
 use super::deadlines::Kind;
 use super::{Clients, Listed};
+use crate::close::CloseReason;
 use crate::connection::{Phase, Stream, WRITE_BUDGET_BYTES};
 use crate::flow::{LOOK_INTERVAL, Total, Verdict};
+use crate::log_limit::AndMore;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Flushed;
 
@@ -179,10 +183,12 @@ impl<S: Stream> Clients<S> {
             Ok(Flushed::All) => self.reap_list.push(key),
             Ok(Flushed::Blocked) => {}
             Ok(Flushed::BudgetSpent) => self.list_for_flushing(key),
+            // To say the rest could take it hours, though there is nobody any more.
+            Err(e) if connection.is_delayed() => self.leave(key, CloseReason::Lost(e.kind())),
             Err(e) => {
                 // What the peer sent before it went is still to be read, and the
                 // read also tells how it went.
-                log::debug!("client {key}: writing failed: {e}");
+                debug!("client {key}: writing failed: {e}");
                 self.list_for_reading(key);
                 self.reap_list.push(key);
             }
@@ -221,11 +227,14 @@ impl<S: Stream> Clients<S> {
     pub fn relieve(&mut self) {
         let total = self.flow.observe_total(self.owed_bytes());
         if total == Total::BecameTooMuch {
-            log::warn!(
-                "more is waiting for slow readers than the {} bytes that may: nobody is \
-                 read until they have taken some of it",
-                self.flow.bounds().max_total_bytes()
-            );
+            if let Some(suppressed) = self.total_log.allow(self.now) {
+                warn!(
+                    "more is waiting for slow readers than the {} bytes that may: nobody is \
+                     read until they have taken some of it{}",
+                    self.flow.bounds().max_total_bytes(),
+                    AndMore(suppressed)
+                );
+            }
             for key in 0..self.end_key {
                 if self
                     .slab

@@ -90,6 +90,24 @@ fn one_who_has_to_wait_can_be_sent_away() {
 }
 
 #[test]
+fn one_who_has_to_wait_and_is_gone_is_not_said_for_hours() {
+    let mut room = rated();
+    let (ann, ann_socket) = room.join();
+    let (bob, bob_socket) = room.join();
+    ann_socket.sends(&"much\n".repeat(1000));
+    room.readable(ann);
+    ann_socket.refuses_writes();
+    bob_socket.sends("are you there?\n");
+    room.readable(bob);
+    let lost = CloseReason::Lost(std::io::ErrorKind::BrokenPipe);
+    assert_eq!(room.host.left, [(ClientId(ann), lost)]);
+    bob_socket.received();
+    room.wait(10 * A_SECOND);
+    assert_eq!(bob_socket.received(), "");
+    assert!(!ann_socket.is_open_here());
+}
+
+#[test]
 fn who_says_nothing_for_too_long_is_told_and_sent_away() {
     let mut room = timed(60 * A_SECOND);
     let (ann, ann_socket) = room.join();
