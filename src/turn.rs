@@ -131,6 +131,23 @@ impl Turn {
         });
     }
 
+    /// Takes back what `newcomer` has just been told, to be sent to it at once: it has
+    /// nothing to wait for.
+    pub fn take_greeting(&mut self, newcomer: ClientId) -> Vec<Frame> {
+        let is_greeting =
+            |edit: &Edit| edit.reader == newcomer && matches!(edit.change, Change::Insert(_));
+        let others = self.edits.iter().rposition(|edit| !is_greeting(edit));
+        let greeting = self.edits.drain(others.map_or(0, |last| last + 1)..);
+        let frames: Vec<Frame> = greeting
+            .filter_map(|edit| match edit.change {
+                Change::Insert(frame) => Some(frame),
+                Change::Omit { .. } => None,
+            })
+            .collect();
+        self.private_bytes -= frames.iter().map(|frame| frame.len()).sum::<usize>();
+        frames
+    }
+
     /// Asks for `client` to be sent away once it has got what this turn holds for
     /// it. Nothing more is heard from it.
     pub fn close(&mut self, client: ClientId, reason: CloseReason) {
@@ -349,6 +366,26 @@ mod tests {
         turn.seal();
         assert_eq!(heard(&turn, B), "welcome\nafter\n");
         assert_eq!(heard(&turn, C), "before\nafter\n");
+    }
+
+    #[test]
+    fn a_greeting_is_taken_back_and_nothing_else() {
+        let mut turn = Turn::new();
+        turn.tell(A, frame("for a\n"));
+        say(&mut turn, Some(A), "before");
+        let size_before = turn.size_bytes();
+        turn.begin_for(B);
+        let size_of_omission = turn.size_bytes() - size_before;
+        turn.tell(B, frame("welcome\n"));
+        turn.tell(B, frame("this was said\n"));
+        let greeting = turn.take_greeting(B);
+        assert_eq!(greeting, [frame("welcome\n"), frame("this was said\n")]);
+        assert_eq!(turn.size_bytes(), size_before + size_of_omission);
+        assert_eq!(turn.take_greeting(B), []);
+        say(&mut turn, Some(A), "after");
+        turn.seal();
+        assert_eq!(heard(&turn, B), "after\n");
+        assert_eq!(heard(&turn, A), "for a\n");
     }
 
     #[test]

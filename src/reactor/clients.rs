@@ -192,6 +192,14 @@ impl<S: Stream> Clients<S> {
         self.after_write(key, sent);
     }
 
+    /// Sends `frame` to one client, before whatever the next turn holds for it.
+    pub fn send_frame(&mut self, ClientId(key): ClientId, frame: &Frame) {
+        let connection = &mut self.slab[key];
+        self.traffic.bytes_out += frame.len() as u64;
+        let sent = connection.send_frame(frame);
+        self.after_write(key, sent);
+    }
+
     /// Mark: `key` is said to be ready. Nothing is read or written here.
     pub fn mark(&mut self, key: usize, readable: bool, writable: bool) {
         let Some(connection) = self.slab.get_mut(key) else {

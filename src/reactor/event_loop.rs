@@ -193,6 +193,9 @@ impl<S: Stream> EventLoop<S> {
                         debug_assert_eq!(client.0, key, "it was registered by that key");
                         self.turn.begin_for(client);
                         service.joined(client, address, &mut self.turn);
+                        for frame in self.turn.take_greeting(client) {
+                            self.clients.send_frame(client, &frame);
+                        }
                     }
                     Err(refusal) => self.clients.insert_refused(stream, &refusal),
                 },
