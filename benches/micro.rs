@@ -15,6 +15,7 @@ use chat::connection::Stream;
 use chat::figures::Load;
 use chat::flow;
 use chat::line::{Decoded, LineDecoder};
+use chat::reactor::clients::SLICE_BYTES;
 use chat::reactor::event_loop::{Accepted, EventLoop};
 use chat::reactor::{Next, Policy, Service};
 use chat::room::{Limits, Room};
@@ -35,6 +36,7 @@ const POLICY: Policy = Policy {
     },
     rate: None,
     idle_timeout: None,
+    slice_bytes: SLICE_BYTES,
 };
 
 /// A line of the size that the other benches use.

@@ -73,6 +73,19 @@ pub enum Phase {
     Lingering,
 }
 
+/// Whether a connection is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadState {
+    /// Not before an event says so.
+    Idle,
+    /// It may have input, and is listed.
+    Listed,
+    /// It has used up its allowance, and waits for readers to catch up.
+    Paused,
+    /// It has said more than its rate allows, and waits until it may say more.
+    Delayed,
+}
+
 /// What bounds a talker, where that was asked for.
 #[derive(Debug)]
 pub struct Restraint {
@@ -103,19 +116,21 @@ pub struct Connection<S> {
     pub decoder: LineDecoder,
     queue: WriteQueue,
     /// Tells this connection from an earlier one that had the same slab key.
-    pub serial: u32,
+    pub serial: u64,
     /// How far it is on its way out.
     pub phase: Phase,
     /// Why it is to leave at the end of the turn, if it is.
     pub leaving: Option<CloseReason>,
-    /// Whether it stands in the list of those to be read.
-    pub in_read_list: bool,
+    /// Whether it is to be read.
+    pub reading: ReadState,
     /// Whether it stands in the list of those to be flushed.
     pub in_flush_list: bool,
     /// Whether it has taken some of its backlog since its last deadline to flush.
     pub progressed: bool,
-    /// The same since it was last looked at, while it is behind.
+    /// The same since flow control was last told.
     pub took_some: bool,
+    /// It is behind, and to be judged once it has been flushed.
+    pub is_to_be_looked_at: bool,
     /// It is not to get what it was owed: nothing of that may be kept.
     pub is_dropped: bool,
     /// It was never in the room.
@@ -139,7 +154,7 @@ pub struct Connection<S> {
 impl<S: Stream> Connection<S> {
     /// A connection on a fresh `stream`. `serial` tells it from others that had
     /// its key before.
-    pub fn new(stream: S, serial: u32, max_line_bytes: u32) -> Self {
+    pub fn new(stream: S, serial: u64, max_line_bytes: u32) -> Self {
         Self {
             stream,
             decoder: LineDecoder::new(max_line_bytes),
@@ -147,10 +162,11 @@ impl<S: Stream> Connection<S> {
             serial,
             phase: Phase::Open,
             leaving: None,
-            in_read_list: false,
+            reading: ReadState::Idle,
             in_flush_list: false,
             progressed: false,
             took_some: false,
+            is_to_be_looked_at: false,
             is_dropped: false,
             is_refused: false,
             reader: flow::Reader::default(),

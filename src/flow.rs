@@ -21,10 +21,10 @@
 //! and it is many times what a slow one takes between two polls, so that it never runs
 //! dry. [`ALLOWANCE_BYTES`] is an hour of fast typing, or a pasted stack trace.
 //!
-//! Pure: it knows neither sockets nor connections. Those who carry it out tell it
-//! what each reader keeps in memory, and when a time has passed.
+//! Pure: it knows neither sockets nor connections, and no clock. Those who carry it out
+//! tell it what each reader keeps in memory, and what time it is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::close::CloseReason;
 
@@ -33,7 +33,7 @@ use crate::close::CloseReason;
 pub const PAUSE_BYTES: usize = 256 * 1024;
 
 /// How long a reader that is behind may take nothing before nobody waits for it any
-/// more; and before it is dropped, if it is owed more than its bound. Give or take
+/// more; and before it is dropped, if more than its bound is kept for it. Give or take
 /// [`LOOK_INTERVAL`].
 pub const GRACE: Duration = Duration::from_secs(1);
 
@@ -43,17 +43,12 @@ pub const GRACE_OF_THE_SLOW: Duration = Duration::from_secs(3);
 /// How often a reader that is behind is looked at, to see whether it takes something.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A reader that takes something after so many looks reads. Before that it may be the
-/// kernel alone, which takes what its buffers still have room for.
-const SETTLED_LOOKS: u32 = 3;
+/// A reader that takes something so long after it fell behind reads. Before that it may
+/// be the kernel alone, which takes what its buffers still have room for.
+const SETTLING_TIME: Duration = Duration::from_millis(300);
 
-/// So many looks are as long as `time`.
-const fn looks_within(time: Duration) -> u32 {
-    (time.as_millis() / LOOK_INTERVAL.as_millis()) as u32
-}
-
-/// What each talker may still say, in bytes as others get it, while readers are
-/// behind.
+/// How much each talker may still say while readers are behind, in bytes: as it sends it
+/// or as others get it, whichever is more. Give or take one read.
 pub const ALLOWANCE_BYTES: usize = 16 * 1024;
 
 /// So many times what one reader may be owed is what all together may.
@@ -81,35 +76,46 @@ impl Bounds {
 }
 
 /// How a reader keeps up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReaderState {
     /// It is owed little or nothing.
-    #[default]
     KeepsUp,
     /// It is owed much, and takes some of it: it is waited for.
     Behind,
-    /// It is owed much, and has taken nothing for [`GRACE`]: nobody waits for it.
+    /// It is owed much, and has taken nothing for its grace: nobody waits for it.
     Stalled,
 }
 
-/// What is known of one reader.
+/// What is known of one reader. Small for those who keep up, which most do.
 #[derive(Debug, Default)]
 pub struct Reader {
-    state: ReaderState,
+    /// Invariant: it has one unless it keeps up.
+    lag: Option<Box<Lag>>,
     /// It will be looked at once more.
     is_watched: bool,
-    /// How often it has been looked at since it fell behind.
-    looks: u32,
-    /// How often in a row it had taken nothing.
-    looks_in_vain: u32,
-    /// It has taken something when only its reading could be the cause.
+    /// It has taken something when only its reading could be the cause, and has not
+    /// stalled since.
     is_known_to_read: bool,
+}
+
+/// What is known of a reader that does not keep up.
+#[derive(Debug)]
+struct Lag {
+    /// When it fell behind.
+    since: Instant,
+    /// When it last took something, or fell behind.
+    took_at: Instant,
+    has_stalled: bool,
 }
 
 impl Reader {
     /// How it keeps up.
     pub fn state(&self) -> ReaderState {
-        self.state
+        match &self.lag {
+            None => ReaderState::KeepsUp,
+            Some(lag) if lag.has_stalled => ReaderState::Stalled,
+            Some(_) => ReaderState::Behind,
+        }
     }
 }
 
@@ -179,76 +185,83 @@ impl Flow {
 
     /// `held_bytes` are kept in memory for `reader`, and `took` tells whether it has
     /// just taken some of what it was owed.
-    pub fn observe(&mut self, reader: &mut Reader, held_bytes: usize, took: bool) -> Verdict {
-        match reader.state {
-            ReaderState::KeepsUp if held_bytes <= self.pause_bytes() => Verdict::Fine,
-            ReaderState::KeepsUp => {
-                self.wait_for(reader);
-                reader.looks = 0;
+    pub fn observe(
+        &mut self,
+        reader: &mut Reader,
+        held_bytes: usize,
+        took: bool,
+        now: Instant,
+    ) -> Verdict {
+        let (pause_bytes, max_backlog_bytes) = (self.pause_bytes(), self.max_backlog_bytes());
+        match &mut reader.lag {
+            None if held_bytes <= pause_bytes => Verdict::Fine,
+            None => {
+                reader.lag = Some(Box::new(Lag {
+                    since: now,
+                    took_at: now,
+                    has_stalled: false,
+                }));
+                self.wait_for_one_more();
                 match std::mem::replace(&mut reader.is_watched, true) {
                     true => Verdict::Fine,
                     false => Verdict::Watch,
                 }
             }
-            _ if held_bytes <= self.pause_bytes() / 2 => {
+            Some(_) if held_bytes <= pause_bytes / 2 => {
                 self.release(reader);
                 Verdict::Fine
             }
-            ReaderState::Behind => Verdict::Fine,
-            ReaderState::Stalled if took => {
-                self.wait_for(reader);
+            Some(lag) if took => {
+                lag.took_at = now;
+                reader.is_known_to_read |= now > lag.since + SETTLING_TIME;
+                if std::mem::replace(&mut lag.has_stalled, false) {
+                    self.wait_for_one_more();
+                }
                 Verdict::Fine
             }
-            ReaderState::Stalled if held_bytes > self.max_backlog_bytes() => {
+            Some(lag) if lag.has_stalled && held_bytes > max_backlog_bytes => {
                 Verdict::Drop(CloseReason::Stuck)
             }
-            ReaderState::Stalled => Verdict::Fine,
+            Some(_) => Verdict::Fine,
         }
     }
 
-    /// [`LOOK_INTERVAL`] has passed since it was said to watch `reader`, in which it
-    /// `took` something or not.
-    pub fn look(&mut self, reader: &mut Reader, held_bytes: usize, took: bool) -> Verdict {
+    /// [`LOOK_INTERVAL`] has passed since it was said to watch `reader`, and it has just
+    /// been observed.
+    pub fn look(&mut self, reader: &mut Reader, held_bytes: usize, now: Instant) -> Verdict {
         reader.is_watched = false;
-        match self.observe(reader, held_bytes, took) {
-            Verdict::Fine => {}
-            verdict => return verdict,
-        }
-        if reader.state == ReaderState::KeepsUp {
+        let max_backlog_bytes = self.max_backlog_bytes();
+        let Some(lag) = &mut reader.lag else {
             return Verdict::Fine;
-        }
-        reader.looks += 1;
-        reader.looks_in_vain = if took { 0 } else { reader.looks_in_vain + 1 };
-        reader.is_known_to_read |= took && reader.looks > SETTLED_LOOKS;
+        };
         let grace = match reader.is_known_to_read {
             true => GRACE_OF_THE_SLOW,
             false => GRACE,
         };
-        let is_live = reader.looks_in_vain < looks_within(grace);
-        if LOOK_INTERVAL * reader.looks >= self.bounds.stall_timeout {
+        let is_live = now < lag.took_at + grace;
+        if now >= lag.since + self.bounds.stall_timeout {
             return Verdict::Drop(match is_live {
                 true => CloseReason::TooSlow,
                 false => CloseReason::Stuck,
             });
         }
-        if !is_live && held_bytes > self.max_backlog_bytes() {
+        if !is_live && held_bytes > max_backlog_bytes {
             return Verdict::Drop(CloseReason::Stuck);
         }
-        if !is_live {
-            self.release(reader);
-            reader.state = ReaderState::Stalled;
+        if !is_live && !std::mem::replace(&mut lag.has_stalled, true) {
             reader.is_known_to_read = false;
+            self.readers_behind -= 1;
         }
         reader.is_watched = true;
         Verdict::Watch
     }
 
-    /// `reader` is not waited for any more, whatever it does: it goes.
+    /// `reader` is not waited for any more: it has caught up, or goes.
     pub fn release(&mut self, reader: &mut Reader) {
-        if reader.state == ReaderState::Behind {
+        if reader.state() == ReaderState::Behind {
             self.readers_behind -= 1;
         }
-        reader.state = ReaderState::KeepsUp;
+        reader.lag = None;
     }
 
     /// All readers together keep `total_bytes` in memory.
@@ -268,18 +281,13 @@ impl Flow {
         }
     }
 
-    /// How much `talker` may say now, in bytes.
-    pub fn allowance_bytes(&self, talker: &Talker) -> usize {
+    /// Whether `talker` may say something now.
+    pub fn may_say_more(&self, talker: &Talker) -> bool {
         if self.is_over_total {
-            return 0;
+            return false;
         }
-        if self.readers_behind == 0 {
-            return usize::MAX;
-        }
-        match talker.congestion == self.congestion {
-            true => ALLOWANCE_BYTES.saturating_sub(talker.said_bytes as usize),
-            false => ALLOWANCE_BYTES,
-        }
+        let is_new = talker.congestion != self.congestion;
+        self.readers_behind == 0 || is_new || (talker.said_bytes as usize) < ALLOWANCE_BYTES
     }
 
     /// `talker` has said `bytes`.
@@ -297,10 +305,8 @@ impl Flow {
         talker.said_bytes = talker.said_bytes.saturating_add(bytes);
     }
 
-    fn wait_for(&mut self, reader: &mut Reader) {
+    fn wait_for_one_more(&mut self) {
         self.begin_congestion();
-        reader.state = ReaderState::Behind;
-        reader.looks_in_vain = 0;
         self.readers_behind += 1;
     }
 
@@ -331,212 +337,237 @@ mod tests {
     use super::*;
 
     const MAX_BACKLOG_BYTES: usize = 4 * PAUSE_BYTES;
+    const STALL_TIMEOUT: Duration = Duration::from_secs(30);
     const MUCH: usize = PAUSE_BYTES + 1;
     const LITTLE: usize = PAUSE_BYTES / 2;
     const TOO_MUCH: usize = MAX_BACKLOG_BYTES + 1;
-    const GRACE_LOOKS: u32 = looks_within(GRACE);
-    const STALL_LOOKS: u32 = 30 * GRACE_LOOKS;
 
-    fn flow() -> Flow {
-        Flow::new(Bounds {
-            max_backlog_bytes: MAX_BACKLOG_BYTES,
-            stall_timeout: STALL_LOOKS * LOOK_INTERVAL,
-        })
+    /// A room with one reader, and a clock.
+    struct Room {
+        flow: Flow,
+        reader: Reader,
+        now: Instant,
     }
 
-    /// A flow with a reader that has just fallen behind.
-    fn one_behind() -> (Flow, Reader) {
-        let (mut flow, mut reader) = (flow(), Reader::default());
-        let verdict = flow.observe(&mut reader, MUCH, false);
-        assert_eq!(verdict, Verdict::Watch);
-        (flow, reader)
+    impl Room {
+        fn new(max_backlog_bytes: usize) -> Self {
+            Self {
+                flow: Flow::new(Bounds {
+                    max_backlog_bytes,
+                    stall_timeout: STALL_TIMEOUT,
+                }),
+                reader: Reader::default(),
+                now: Instant::now(),
+            }
+        }
+
+        /// Its reader has just fallen behind.
+        fn behind() -> Self {
+            let mut room = Self::new(MAX_BACKLOG_BYTES);
+            assert_eq!(room.owes(MUCH), Verdict::Watch);
+            room
+        }
+
+        fn owes(&mut self, held_bytes: usize) -> Verdict {
+            let now = self.now;
+            self.flow.observe(&mut self.reader, held_bytes, false, now)
+        }
+
+        /// The reader takes something, and is still owed so much.
+        fn takes(&mut self, held_bytes: usize) -> Verdict {
+            let now = self.now;
+            self.flow.observe(&mut self.reader, held_bytes, true, now)
+        }
+
+        /// Time goes by until the reader is looked at again.
+        fn look(&mut self, held_bytes: usize) -> Verdict {
+            self.now += LOOK_INTERVAL;
+            self.flow.look(&mut self.reader, held_bytes, self.now)
+        }
+
+        /// Looks until there is another verdict, or another state; how long that took.
+        fn watch(&mut self, held_bytes: usize) -> (Duration, Verdict) {
+            let (began, state) = (self.now, self.reader.state());
+            loop {
+                let verdict = self.look(held_bytes);
+                if verdict != Verdict::Watch || self.reader.state() != state {
+                    return (self.now - began, verdict);
+                }
+            }
+        }
+
+        fn state(&self) -> ReaderState {
+            self.reader.state()
+        }
     }
 
     #[test]
     fn a_talker_is_paused_once_it_has_said_its_allowance_and_not_for_what_it_said_before() {
-        let (mut flow, mut flooder, mut person) = (flow(), Talker::default(), Talker::default());
-        flow.said(&mut flooder, 1 << 30);
-        assert_eq!(flow.allowance_bytes(&flooder), usize::MAX);
+        let mut room = Room::new(MAX_BACKLOG_BYTES);
+        let (mut flooder, mut person) = (Talker::default(), Talker::default());
+        room.flow.said(&mut flooder, 1 << 30);
+        assert!(room.flow.may_say_more(&flooder));
 
-        let mut reader = Reader::default();
-        flow.observe(&mut reader, MUCH, false);
-        flow.said(&mut flooder, ALLOWANCE_BYTES);
-        flow.said(&mut person, 100);
-        assert_eq!(flow.allowance_bytes(&flooder), 0);
-        assert_eq!(flow.allowance_bytes(&person), ALLOWANCE_BYTES - 100);
+        room.owes(MUCH);
+        assert!(room.flow.may_say_more(&flooder));
+        room.flow.said(&mut flooder, ALLOWANCE_BYTES - 1);
+        room.flow.said(&mut person, 100);
+        assert!(room.flow.may_say_more(&flooder));
+        room.flow.said(&mut flooder, 1);
+        assert!(!room.flow.may_say_more(&flooder));
+        assert!(room.flow.may_say_more(&person));
 
-        flow.observe(&mut reader, LITTLE, true);
-        assert_eq!(flow.allowance_bytes(&flooder), usize::MAX);
-        flow.observe(&mut reader, MUCH, false);
-        assert_eq!(flow.allowance_bytes(&flooder), ALLOWANCE_BYTES, "a new one");
+        room.takes(LITTLE);
+        assert!(room.flow.may_say_more(&flooder));
+        room.owes(MUCH);
+        assert!(room.flow.may_say_more(&flooder), "a new congestion");
     }
 
     #[test]
     fn a_second_reader_that_falls_behind_does_not_renew_the_allowance() {
-        let (mut flow, mut first) = one_behind();
+        let mut room = Room::behind();
         let (mut flooder, mut second) = (Talker::default(), Reader::default());
-        flow.said(&mut flooder, ALLOWANCE_BYTES);
-        flow.observe(&mut second, MUCH, false);
-        assert_eq!(flow.allowance_bytes(&flooder), 0);
-        flow.observe(&mut first, LITTLE, true);
-        assert!(flow.is_congested(), "the second is still behind");
-        flow.release(&mut second);
-        assert!(!flow.is_congested());
+        room.flow.said(&mut flooder, ALLOWANCE_BYTES);
+        room.flow.observe(&mut second, MUCH, false, room.now);
+        assert!(!room.flow.may_say_more(&flooder));
+        room.takes(LITTLE);
+        assert!(room.flow.is_congested(), "the second is still behind");
+        room.flow.release(&mut second);
+        assert!(!room.flow.is_congested());
     }
 
     #[test]
     fn a_reader_has_caught_up_well_below_where_it_fell_behind() {
-        let (mut flow, mut reader) = one_behind();
-        flow.observe(&mut reader, LITTLE + 1, true);
-        assert_eq!(reader.state(), ReaderState::Behind);
-        flow.observe(&mut reader, LITTLE, true);
-        assert_eq!(reader.state(), ReaderState::KeepsUp);
-    }
-
-    /// Looks so often that a grace is over, and nothing was taken.
-    fn look_in_vain(flow: &mut Flow, reader: &mut Reader, held_bytes: usize) -> Verdict {
-        for _ in 1..GRACE_LOOKS {
-            assert_eq!(flow.look(reader, held_bytes, false), Verdict::Watch);
-            assert!(flow.is_congested(), "the grace is not over");
-        }
-        flow.look(reader, held_bytes, false)
+        let mut room = Room::behind();
+        room.takes(LITTLE + 1);
+        assert_eq!(room.state(), ReaderState::Behind);
+        room.takes(LITTLE);
+        assert_eq!(room.state(), ReaderState::KeepsUp);
     }
 
     #[test]
     fn who_takes_something_is_waited_for_until_the_stall_timeout() {
-        let (mut flow, mut reader) = one_behind();
-        for look in 1..STALL_LOOKS {
-            let took = look % GRACE_LOOKS == 0;
-            let verdict = flow.look(&mut reader, TOO_MUCH, took);
-            assert_eq!((verdict, flow.is_congested()), (Verdict::Watch, true));
-        }
-        let verdict = flow.look(&mut reader, MUCH, true);
+        let mut room = Room::behind();
+        let began = room.now;
+        let verdict = loop {
+            room.takes(TOO_MUCH);
+            match room.look(TOO_MUCH) {
+                Verdict::Watch => assert_eq!(room.state(), ReaderState::Behind),
+                verdict => break verdict,
+            }
+        };
         assert_eq!(verdict, Verdict::Drop(CloseReason::TooSlow));
+        assert_eq!(room.now - began, STALL_TIMEOUT);
     }
 
     #[test]
     fn who_takes_nothing_is_not_waited_for_and_dropped_at_its_bound() {
-        let (mut flow, mut reader) = one_behind();
-        let verdict = look_in_vain(&mut flow, &mut reader, MUCH);
-        assert_eq!(verdict, Verdict::Watch);
-        assert_eq!(reader.state(), ReaderState::Stalled);
-        assert!(!flow.is_congested());
-        let at_bound = flow.observe(&mut reader, MAX_BACKLOG_BYTES, false);
-        assert_eq!(at_bound, Verdict::Fine);
-        let past_it = flow.observe(&mut reader, TOO_MUCH, false);
-        assert_eq!(past_it, Verdict::Drop(CloseReason::Stuck));
+        let mut room = Room::behind();
+        assert_eq!(room.watch(MUCH), (GRACE, Verdict::Watch));
+        assert_eq!(room.state(), ReaderState::Stalled);
+        assert!(!room.flow.is_congested());
+        assert_eq!(room.owes(MAX_BACKLOG_BYTES), Verdict::Fine);
+        assert_eq!(room.owes(TOO_MUCH), Verdict::Drop(CloseReason::Stuck));
     }
 
     #[test]
     fn who_takes_nothing_is_dropped_at_the_stall_timeout_though_it_is_owed_little() {
-        let (mut flow, mut reader) = one_behind();
-        for _ in 1..STALL_LOOKS {
-            assert_eq!(flow.look(&mut reader, MUCH, false), Verdict::Watch);
-        }
-        let verdict = flow.look(&mut reader, MUCH, false);
+        let mut room = Room::behind();
+        room.watch(MUCH);
+        let (time, verdict) = room.watch(MUCH);
         assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
+        assert_eq!(time, STALL_TIMEOUT - GRACE);
     }
 
     #[test]
     fn who_is_past_its_bound_at_once_still_has_the_grace() {
-        let (mut flow, mut reader) = (flow(), Reader::default());
-        let verdict = flow.observe(&mut reader, TOO_MUCH, false);
-        assert_eq!(verdict, Verdict::Watch);
-        let verdict = look_in_vain(&mut flow, &mut reader, TOO_MUCH);
-        assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
+        let mut room = Room::new(MAX_BACKLOG_BYTES);
+        assert_eq!(room.owes(TOO_MUCH), Verdict::Watch);
+        let dropped = Verdict::Drop(CloseReason::Stuck);
+        assert_eq!(room.watch(TOO_MUCH), (GRACE, dropped));
     }
 
     #[test]
     fn who_stalled_and_reads_again_is_waited_for_again() {
-        let (mut flow, mut reader) = one_behind();
-        look_in_vain(&mut flow, &mut reader, MUCH);
-        assert_eq!(flow.observe(&mut reader, TOO_MUCH, true), Verdict::Fine);
-        assert!(flow.is_congested());
-        let verdict = look_in_vain(&mut flow, &mut reader, TOO_MUCH);
-        assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
+        let mut room = Room::behind();
+        room.watch(MUCH);
+        assert_eq!(room.takes(TOO_MUCH), Verdict::Fine);
+        assert_eq!(room.state(), ReaderState::Behind);
+        assert!(room.flow.is_congested());
+        room.takes(LITTLE);
+        assert!(!room.flow.is_congested());
     }
 
     #[test]
     fn who_is_known_to_read_has_a_longer_grace_until_it_stalls() {
-        let (mut flow, mut reader) = one_behind();
-        for _ in 0..SETTLED_LOOKS {
-            flow.look(&mut reader, TOO_MUCH, false);
-        }
-        flow.look(&mut reader, TOO_MUCH, true);
-        for _ in 1..looks_within(GRACE_OF_THE_SLOW) {
-            assert_eq!(flow.look(&mut reader, MUCH, false), Verdict::Watch);
-            assert_eq!(reader.state(), ReaderState::Behind);
-        }
-        flow.look(&mut reader, MUCH, false);
-        assert_eq!(reader.state(), ReaderState::Stalled);
+        let mut room = Room::behind();
+        room.now += SETTLING_TIME + LOOK_INTERVAL;
+        room.takes(MUCH);
+        assert_eq!(room.watch(MUCH), (GRACE_OF_THE_SLOW, Verdict::Watch));
+        assert_eq!(room.state(), ReaderState::Stalled);
 
-        flow.observe(&mut reader, LITTLE, true);
-        flow.observe(&mut reader, MUCH, false);
-        let verdict = look_in_vain(&mut flow, &mut reader, TOO_MUCH);
-        assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
+        room.takes(LITTLE);
+        room.owes(MUCH);
+        assert_eq!(room.watch(MUCH), (GRACE, Verdict::Watch));
     }
 
     #[test]
     fn what_the_kernel_takes_at_first_is_not_taken_for_reading() {
-        let (mut flow, mut reader) = one_behind();
-        for _ in 0..SETTLED_LOOKS {
-            flow.look(&mut reader, TOO_MUCH, true);
-        }
-        let verdict = look_in_vain(&mut flow, &mut reader, TOO_MUCH);
-        assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
+        let mut room = Room::behind();
+        room.now += SETTLING_TIME;
+        room.takes(TOO_MUCH);
+        let dropped = Verdict::Drop(CloseReason::Stuck);
+        assert_eq!(room.watch(TOO_MUCH), (GRACE, dropped));
     }
 
     #[test]
     fn who_has_caught_up_is_let_be() {
-        let (mut flow, mut reader) = one_behind();
-        let verdict = flow.look(&mut reader, LITTLE, false);
-        assert_eq!((verdict, flow.is_congested()), (Verdict::Fine, false));
-        let verdict = flow.observe(&mut reader, MUCH, false);
-        assert_eq!(verdict, Verdict::Watch, "it has to be watched anew");
+        let mut room = Room::behind();
+        room.takes(LITTLE);
+        assert_eq!(room.look(LITTLE), Verdict::Fine);
+        assert_eq!(room.owes(MUCH), Verdict::Watch, "it has to be watched anew");
     }
 
     #[test]
-    fn who_falls_behind_again_has_the_grace_again() {
-        let (mut flow, mut reader) = one_behind();
-        for _ in 1..GRACE_LOOKS {
-            flow.look(&mut reader, MUCH, false);
-        }
-        flow.observe(&mut reader, LITTLE, true);
-        let verdict = flow.observe(&mut reader, TOO_MUCH, false);
-        assert_eq!(verdict, Verdict::Fine, "it is watched already");
-        let verdict = look_in_vain(&mut flow, &mut reader, TOO_MUCH);
-        assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
+    fn who_falls_behind_again_has_the_grace_again_and_is_watched_once() {
+        let mut room = Room::behind();
+        room.now += GRACE - LOOK_INTERVAL;
+        room.takes(LITTLE);
+        assert_eq!(room.owes(TOO_MUCH), Verdict::Fine, "it is watched already");
+        let dropped = Verdict::Drop(CloseReason::Stuck);
+        assert_eq!(room.watch(TOO_MUCH), (GRACE, dropped));
     }
 
     #[test]
     fn when_all_together_is_too_much_nobody_is_read_and_everybody_must_take() {
-        let (mut flow, talker, mut reader) = (flow(), Talker::default(), Reader::default());
-        let most_bytes = flow.bounds().max_total_bytes();
-        assert_eq!(flow.observe_total(most_bytes), Total::Unchanged);
-        assert_eq!(flow.observe_total(most_bytes + 1), Total::BecameTooMuch);
-        assert_eq!(flow.observe_total(most_bytes + 1), Total::Unchanged);
-        assert_eq!(flow.allowance_bytes(&talker), 0);
+        let mut room = Room::new(MAX_BACKLOG_BYTES);
+        let talker = Talker::default();
+        let most_bytes = room.flow.bounds().max_total_bytes();
+        assert_eq!(room.flow.observe_total(most_bytes), Total::Unchanged);
+        assert_eq!(
+            room.flow.observe_total(most_bytes + 1),
+            Total::BecameTooMuch
+        );
+        assert_eq!(room.flow.observe_total(most_bytes + 1), Total::Unchanged);
+        assert!(!room.flow.may_say_more(&talker) && room.flow.is_congested());
 
-        let verdict = flow.observe(&mut reader, 1, false);
-        assert_eq!(verdict, Verdict::Watch);
-        let verdict = look_in_vain(&mut flow, &mut reader, 1);
-        assert_eq!(verdict, Verdict::Drop(CloseReason::Stuck));
-        flow.release(&mut reader);
+        assert_eq!(room.owes(0), Verdict::Fine);
+        assert_eq!(room.owes(1), Verdict::Watch);
+        let dropped = Verdict::Drop(CloseReason::Stuck);
+        assert_eq!(room.watch(1), (GRACE, dropped));
+        room.flow.release(&mut room.reader);
 
-        assert_eq!(flow.observe_total(most_bytes / 2 + 1), Total::Unchanged);
-        assert_eq!(flow.observe_total(most_bytes / 2), Total::Recovered);
-        assert!(!flow.is_congested());
-        assert_eq!(flow.observe(&mut reader, 1, false), Verdict::Fine);
+        let half = most_bytes / 2;
+        assert_eq!(room.flow.observe_total(half + 1), Total::Unchanged);
+        assert_eq!(room.flow.observe_total(half), Total::Recovered);
+        assert!(room.flow.may_say_more(&talker) && !room.flow.is_congested());
+        assert_eq!(room.owes(1), Verdict::Fine);
     }
 
     #[test]
     fn a_small_bound_is_a_bound_for_the_pause_as_well() {
-        let mut flow = Flow::new(Bounds {
-            max_backlog_bytes: 1000,
-            stall_timeout: Duration::from_secs(30),
-        });
-        let mut reader = Reader::default();
-        assert_eq!(flow.observe(&mut reader, 500, false), Verdict::Fine);
-        assert_eq!(flow.observe(&mut reader, 501, false), Verdict::Watch);
+        let mut room = Room::new(1000);
+        assert_eq!(room.owes(500), Verdict::Fine);
+        assert_eq!(room.owes(501), Verdict::Watch);
     }
 }

@@ -61,6 +61,9 @@ pub struct Policy {
     pub rate: Option<Rate>,
     /// How long each may be silent, if that is bounded.
     pub idle_timeout: Option<Duration>,
+    /// How much of a turn is sent before others are read and accepted:
+    /// [`clients::SLICE_BYTES`], but in tests.
+    pub slice_bytes: usize,
 }
 
 /// What a reactor serves: decides what is said, and to whom.

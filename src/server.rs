@@ -21,6 +21,7 @@ use crate::log_limit::{AndMore, LogLimit};
 use crate::logging::FIGURES;
 use crate::machine::raise_descriptor_limit;
 use crate::rate::Rate;
+use crate::reactor::clients::SLICE_BYTES;
 use crate::reactor::listener::Listener;
 use crate::reactor::{Next, Policy, Reactor, Service, source_token};
 use crate::room::{self, Room};
@@ -74,6 +75,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         flow: config.flow,
         rate: config.rate,
         idle_timeout: config.idle_timeout,
+        slice_bytes: SLICE_BYTES,
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let mut server = Server::new(config, &reactor).map_err(Error::Poll)?;

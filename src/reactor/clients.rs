@@ -18,7 +18,7 @@ pub use self::flush::{SLICE_BYTES, WRITE_COST_BYTES};
 use super::{Policy, Service};
 use crate::backlog::Backlog;
 use crate::close::CloseReason;
-use crate::connection::{Connection, Phase, Restraint, Stream};
+use crate::connection::{Connection, Phase, ReadState, Restraint, Stream};
 use crate::figures::{Load, Traffic};
 use crate::flow::{Flow, GRACE};
 use crate::log_limit::LogLimit;
@@ -26,7 +26,7 @@ use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
 
 /// How long a client that has left may go without taking any of what it is still
-/// owed; and how long one that was dropped has to read that it was.
+/// owed.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a client that has left may take altogether for what it is owed.
@@ -34,6 +34,9 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a peer has to end its side after we have ended ours.
 pub const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The same for one that was dropped, and reads slowly at best. After that it is reset.
+pub const LINGER_TIMEOUT_OF_THE_DROPPED: Duration = Duration::from_secs(5);
 
 /// Deadlines dealt with in one turn.
 pub const DEADLINE_BUDGET: usize = 256;
@@ -48,7 +51,7 @@ pub const MAX_REFUSED: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Listed {
     key: usize,
-    serial: u32,
+    serial: u64,
 }
 
 impl Listed {
@@ -73,19 +76,22 @@ pub struct Clients<S> {
     backlog: Backlog,
     /// Invariant: what the write queues cost by themselves, as last observed.
     own_cost_bytes: usize,
+    /// What the turn being gathered has got from those who were read, in bytes.
+    gathered_bytes: usize,
     /// The turn on its way.
     sending: Sending,
     read_lists: ReadLists,
     /// Have something to write, and the socket is said to take it.
     flush_list: VecDeque<Listed>,
     /// Are to leave the room with the turn that is being gathered.
-    leaving_list: Vec<usize>,
-    /// Are to leave the room with the turn on its way, or have left it and may be
-    /// done.
-    reap_list: Vec<usize>,
+    leaving_next: Vec<Listed>,
+    /// Are to leave the room with the turn on its way.
+    leaving_now: Vec<Listed>,
+    /// Have left the room, and may be done.
+    reap_list: Vec<Listed>,
     deadlines: Deadlines,
     read_buffer: Box<[u8]>,
-    next_serial: u32,
+    next_serial: u64,
     /// Invariant: how many connections of `slab` were refused.
     refused_count: usize,
     traffic: Traffic,
@@ -104,10 +110,12 @@ impl<S: Stream> Clients<S> {
             flow: Flow::new(policy.flow),
             backlog: Backlog::new(),
             own_cost_bytes: 0,
+            gathered_bytes: 0,
             sending: Sending::default(),
             read_lists: ReadLists::default(),
             flush_list: VecDeque::new(),
-            leaving_list: Vec::new(),
+            leaving_next: Vec::new(),
+            leaving_now: Vec::new(),
             reap_list: Vec::new(),
             deadlines: Deadlines::default(),
             read_buffer: vec![0; READ_BUDGET_BYTES].into_boxed_slice(),
@@ -133,7 +141,7 @@ impl<S: Stream> Clients<S> {
         Load {
             traffic: self.traffic,
             backlog_bytes: self.owed_bytes(),
-            paused: self.read_lists.paused(),
+            paused: self.paused(),
         }
     }
 
@@ -148,7 +156,7 @@ impl<S: Stream> Clients<S> {
 
     /// Whether somebody is to leave with the turn that is being gathered.
     pub fn has_leavers(&self) -> bool {
-        !self.leaving_list.is_empty()
+        !self.leaving_next.is_empty()
     }
 
     /// From now on it is `now`.
@@ -170,7 +178,7 @@ impl<S: Stream> Clients<S> {
 
     fn insert_connection(&mut self, stream: S) -> usize {
         let connection = Connection::new(stream, self.next_serial, self.policy.max_line_bytes);
-        self.next_serial = self.next_serial.wrapping_add(1);
+        self.next_serial += 1;
         let key = self.slab.insert(connection);
         self.end_key = self.end_key.max(key + 1);
         key
@@ -188,7 +196,7 @@ impl<S: Stream> Clients<S> {
         let connection = &mut self.slab[key];
         connection.is_refused = true;
         let sent = connection.send_frame(refusal);
-        self.begin_close(key, FLUSH_TIMEOUT, CLOSE_TIMEOUT);
+        self.begin_close(key, CLOSE_TIMEOUT);
         self.after_write(key, sent);
     }
 
@@ -226,22 +234,25 @@ impl<S: Stream> Clients<S> {
 
     /// Everybody in the room is to leave with the turn that is being gathered.
     pub fn close_all(&mut self, reason: CloseReason) {
-        for (key, connection) in &mut self.slab {
-            if connection.phase == Phase::Open {
-                connection.leaving.get_or_insert(reason);
-                self.leaving_list.push(key);
+        for key in 0..self.end_key {
+            if self.slab.contains(key) {
+                self.leave(key, reason);
             }
         }
     }
 
+    /// `key` is to leave with the turn that is being gathered; or, if it has left
+    /// already, nothing more is expected of it.
     fn leave(&mut self, key: usize, reason: CloseReason) {
         let connection = &mut self.slab[key];
+        let serial = connection.serial;
         match connection.phase {
+            Phase::Open if connection.leaving.is_some() => {}
             Phase::Open => {
-                connection.leaving.get_or_insert(reason);
-                self.leaving_list.push(key);
+                connection.leaving = Some(reason);
+                self.leaving_next.push(Listed { key, serial });
             }
-            Phase::Flushing | Phase::Lingering => self.reap_list.push(key),
+            Phase::Flushing | Phase::Lingering => self.list_for_reaping(key),
         }
     }
 
@@ -250,21 +261,31 @@ impl<S: Stream> Clients<S> {
     /// `turn`, which is the next one. Returns how many were removed.
     pub fn reap(&mut self, service: &mut impl Service, turn: &mut Turn) -> usize {
         debug_assert!(!self.is_sending(), "who is to leave may be owed the turn");
-        let before = self.slab.len();
-        for key in std::mem::take(&mut self.reap_list) {
-            let Some(connection) = self.slab.get_mut(key) else {
+        for listed in std::mem::take(&mut self.leaving_now) {
+            let Some(connection) = listed.find(&mut self.slab) else {
                 continue;
             };
-            if connection.phase == Phase::Open {
-                let Some(reason) = connection.leaving else {
-                    continue;
-                };
-                self.say_farewell(key, reason, service.farewell(reason));
-                service.left(ClientId(key), reason, turn);
+            let reason = connection.leaving.expect("it is to leave");
+            debug_assert_eq!(connection.phase, Phase::Open, "nobody leaves twice");
+            self.say_farewell(listed.key, reason, service.farewell(reason));
+            service.left(ClientId(listed.key), reason, turn);
+            self.list_for_reaping(listed.key);
+        }
+        let before = self.slab.len();
+        for listed in std::mem::take(&mut self.reap_list) {
+            if listed.find(&mut self.slab).is_some() {
+                self.advance_close(listed.key);
             }
-            self.advance_close(key);
         }
         before - self.slab.len()
+    }
+
+    /// Puts `key`, which has left the room, down to be closed if it is done.
+    fn list_for_reaping(&mut self, key: usize) {
+        let connection = &self.slab[key];
+        debug_assert_ne!(connection.phase, Phase::Open, "it has to leave first");
+        let serial = connection.serial;
+        self.reap_list.push(Listed { key, serial });
     }
 
     /// `key` leaves the room. It still gets `farewell` and, unless it is dropped, what
@@ -279,11 +300,11 @@ impl<S: Stream> Clients<S> {
             // It was not writable. It gets a last chance.
             connection.mark_writable();
             let flushed = connection.flush();
-            self.begin_close(key, GRACE, GRACE);
+            self.begin_close(key, GRACE);
             self.after_write(key, flushed);
         } else {
             let sent = farewell.map(|farewell| connection.send_frame(&farewell));
-            self.begin_close(key, FLUSH_TIMEOUT, CLOSE_TIMEOUT);
+            self.begin_close(key, CLOSE_TIMEOUT);
             if let Some(sent) = sent {
                 self.after_write(key, sent);
             }
@@ -291,14 +312,22 @@ impl<S: Stream> Clients<S> {
     }
 
     /// From now on the connection is written what it is owed, and no more. It has to
-    /// take some of that within each `timeout`, and all of it within `last`.
-    fn begin_close(&mut self, key: usize, timeout: Duration, last: Duration) {
+    /// take some of that within each [`FLUSH_TIMEOUT`], and all of it within `timeout`.
+    fn begin_close(&mut self, key: usize, timeout: Duration) {
         let connection = &mut self.slab[key];
         connection.phase = Phase::Flushing;
         connection.progressed = false;
         if !connection.is_flushed() {
-            let last = self.now + last;
-            self.arm(key, self.now + timeout, Kind::Flush { last });
+            let at = self.now + timeout.min(FLUSH_TIMEOUT);
+            let last = self.now + timeout;
+            self.arm(key, at, Kind::Flush { last });
+        }
+        if matches!(
+            self.slab[key].reading,
+            ReadState::Paused | ReadState::Delayed
+        ) {
+            // What it still says is read and dropped, or it would be reset.
+            self.list_for_reading(key);
         }
     }
 
@@ -315,7 +344,7 @@ impl<S: Stream> Clients<S> {
             connection.shutdown_write();
             connection.phase = Phase::Lingering;
             let timeout = match connection.is_dropped {
-                true => FLUSH_TIMEOUT,
+                true => LINGER_TIMEOUT_OF_THE_DROPPED,
                 false => LINGER_TIMEOUT,
             };
             self.arm(key, self.now + timeout, Kind::Linger);
@@ -328,7 +357,7 @@ impl<S: Stream> Clients<S> {
         self.traffic.bytes_lost += connection.queue().queued_bytes() as u64;
         connection.reset_when_closed();
         connection.abort();
-        self.reap_list.push(key);
+        self.list_for_reaping(key);
     }
 
     /// Closes the socket, and so takes it out of the poll.
@@ -337,6 +366,9 @@ impl<S: Stream> Clients<S> {
         self.flow.release(&mut connection.reader);
         self.own_cost_bytes -= connection.counted_bytes;
         self.refused_count -= usize::from(connection.is_refused);
+        while self.end_key > 0 && !self.slab.contains(self.end_key - 1) {
+            self.end_key -= 1;
+        }
     }
 
     /// The next moment at which [`Clients::expire`] has something to do.
@@ -355,11 +387,19 @@ impl<S: Stream> Clients<S> {
                 continue;
             };
             match deadline.kind {
-                Kind::Look => self.look(key),
-                Kind::Speak => {
-                    connection.in_read_list = false;
+                Kind::Look => {
+                    // The kernel tells that a socket is writable only once much of its
+                    // buffer is free again: a slow reader may have made room and not
+                    // be told of.
+                    connection.mark_writable();
+                    connection.is_to_be_looked_at = true;
+                    self.list_for_flushing(key);
+                }
+                Kind::Speak if connection.reading == ReadState::Delayed => {
+                    connection.reading = ReadState::Idle;
                     self.list_for_reading(key);
                 }
+                Kind::Speak => {}
                 Kind::Idle => self.idle_timeout_over(key),
                 Kind::Flush { last } if connection.phase == Phase::Flushing => {
                     if std::mem::take(&mut connection.progressed) && self.now < last {
@@ -372,7 +412,7 @@ impl<S: Stream> Clients<S> {
                 Kind::Linger if connection.is_dropped => self.give_up(key),
                 Kind::Linger => {
                     connection.abort();
-                    self.reap_list.push(key);
+                    self.list_for_reaping(key);
                 }
                 Kind::Flush { .. } => {}
             }
@@ -387,9 +427,9 @@ impl<S: Stream> Clients<S> {
             return;
         };
         // Who is not read just now cannot be said to be silent.
-        let heard_at = match connection.in_read_list {
-            true => self.now,
-            false => restraint.heard_at,
+        let heard_at = match connection.reading {
+            ReadState::Idle => restraint.heard_at,
+            _ => self.now,
         };
         match heard_at + timeout {
             _ if !connection.is_member() => {}

@@ -128,6 +128,11 @@ impl<S: Stream> EventLoop<S> {
         self.clients.load()
     }
 
+    /// Whether a turn is on its way to its readers.
+    pub fn is_sending(&self) -> bool {
+        self.clients.is_sending()
+    }
+
     /// How long the next poll may wait: not at all while there is work left, else
     /// until the next deadline, and without one for ever.
     pub fn poll_timeout(&self, now: Instant) -> Option<Duration> {

@@ -14,7 +14,7 @@ mod world;
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use world::World;
+use world::{Happened, World};
 
 /// Seeds tried unless the environment says otherwise: what takes some seconds without
 /// optimisation.
@@ -31,10 +31,35 @@ fn whatever_happens_everybody_hears_the_same_once_and_in_order() {
         Some(seed) => seed..seed + 1,
         None => 0..number("CHAT_SIMULATION_SEEDS").unwrap_or(SEEDS),
     };
+    let is_one = seeds.end - seeds.start == 1;
+    let mut happened = Happened::default();
     for seed in seeds {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
-            eprintln!("to see this again: CHAT_SIMULATION_SEED={seed}");
-            resume_unwind(panic);
+        match catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
+            Ok(in_this_world) => happened += in_this_world,
+            Err(panic) => {
+                eprintln!("to see this again: CHAT_SIMULATION_SEED={seed}");
+                resume_unwind(panic);
+            }
         }
     }
+    println!("{happened:?}");
+    let Happened {
+        sliced_turns,
+        reused_keys,
+        too_much,
+        paused,
+        dropped,
+        idle,
+        refused,
+    } = happened;
+    let all = [
+        sliced_turns,
+        reused_keys,
+        too_much,
+        paused,
+        dropped,
+        idle,
+        refused,
+    ];
+    assert!(is_one || all.iter().all(|&times| times > 0), "{happened:?}");
 }

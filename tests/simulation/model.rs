@@ -1,6 +1,6 @@
 //! The shadow model: a room, and beside it what every client should hear of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,6 +12,11 @@ use chat::room::{self, Room};
 use chat::turn::{ClientId, Part, Turn};
 use chat::write_queue::Frame;
 use mio::Token;
+
+use crate::random::Random;
+
+/// What those hear who are not let in.
+pub(crate) const REFUSAL: &[u8] = b"!! not you\n";
 
 /// A client, as the room saw it.
 #[derive(Debug)]
@@ -36,6 +41,9 @@ pub(crate) struct Model {
     pub(crate) shown: Vec<u8>,
     /// What everybody was to hear, all of it.
     pub(crate) said: Vec<u8>,
+    /// Who was not let in.
+    pub(crate) refused: BTreeSet<Ipv4Addr>,
+    random: Random,
     /// What a command is answered.
     to_command: Vec<u8>,
     /// What a line over the limit is answered.
@@ -60,7 +68,7 @@ fn answer(mut room: Room, line: Decoded<'_>) -> Vec<u8> {
 }
 
 impl Model {
-    pub(crate) fn new(max_line_bytes: u32) -> Self {
+    pub(crate) fn new(max_line_bytes: u32, random: Random) -> Self {
         let room = || Room::new(room::Limits { max_line_bytes });
         Self {
             room: room(),
@@ -68,6 +76,8 @@ impl Model {
             inside: BTreeMap::new(),
             shown: Vec::new(),
             said: Vec::new(),
+            refused: BTreeSet::new(),
+            random,
             to_command: answer(room(), Decoded::Line(b"/command")),
             to_long_line: answer(room(), Decoded::TooLong(b"long")),
         }
@@ -93,8 +103,17 @@ impl Model {
 }
 
 impl Service for Model {
-    fn admit(&mut self, _address: IpAddr) -> Result<(), Frame> {
-        Ok(())
+    fn admit(&mut self, address: IpAddr) -> Result<(), Frame> {
+        let IpAddr::V4(address) = address else {
+            panic!("all come from IPv4 addresses");
+        };
+        match self.random.one_in(10) {
+            true => {
+                self.refused.insert(address);
+                Err(Frame::from(REFUSAL))
+            }
+            false => Ok(()),
+        }
     }
 
     fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn) {
@@ -145,6 +164,11 @@ impl Service for Model {
     fn left(&mut self, client: ClientId, reason: CloseReason, _turn: &mut Turn) {
         let farewell = self.farewell(reason);
         let guest = self.guest(client);
+        if let Some(farewell) = &farewell
+            && !reason.drops_backlog()
+        {
+            guest.expected.extend_from_slice(farewell);
+        }
         assert!(guest.left.is_none(), "nobody leaves twice");
         guest.left = Some((reason, farewell));
         self.inside.remove(&client);

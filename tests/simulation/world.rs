@@ -3,15 +3,19 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::Ipv4Addr;
+use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 use chat::close::CloseReason;
 use chat::flow::{ALLOWANCE_BYTES, Bounds};
-use chat::reactor::clients::{CLOSE_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES};
+use chat::rate::Rate;
+use chat::reactor::clients::{
+    CLOSE_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES, WRITE_COST_BYTES,
+};
 use chat::reactor::event_loop::{Accepted, EventLoop, Status};
 use chat::reactor::{Policy, source_token};
 
-use crate::model::Model;
+use crate::model::{self, Model};
 use crate::random::Random;
 use crate::socket::{PeerEnd, ServerEnd, connection};
 
@@ -21,21 +25,55 @@ const BOUNDS: Bounds = Bounds {
     stall_timeout: Duration::from_secs(3),
 };
 
-const POLICY: Policy = Policy {
-    max_line_bytes: 200,
-    flow: BOUNDS,
-    rate: None,
-    idle_timeout: None,
-};
+const MAX_LINE_BYTES: u32 = 200;
+
+/// What the room allows, which the seed decides as well.
+fn policy(random: &mut Random) -> Policy {
+    Policy {
+        max_line_bytes: MAX_LINE_BYTES,
+        flow: BOUNDS,
+        rate: random.one_in(4).then(|| Rate::new(20_000, 50)),
+        idle_timeout: random.one_in(4).then(|| Duration::from_secs(5)),
+        // From a write at a time to all at once.
+        slice_bytes: random.between(1, 20 * WRITE_COST_BYTES),
+    }
+}
+
+/// What has happened in a world, so that somebody can see that it happens at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Happened {
+    pub(crate) sliced_turns: usize,
+    pub(crate) reused_keys: usize,
+    pub(crate) too_much: usize,
+    pub(crate) paused: usize,
+    pub(crate) dropped: usize,
+    pub(crate) idle: usize,
+    pub(crate) refused: usize,
+}
+
+impl AddAssign for Happened {
+    fn add_assign(&mut self, other: Self) {
+        self.sliced_turns += other.sliced_turns;
+        self.reused_keys += other.reused_keys;
+        self.too_much += other.too_much;
+        self.paused += other.paused;
+        self.dropped += other.dropped;
+        self.idle += other.idle;
+        self.refused += other.refused;
+    }
+}
 
 /// What may be gathered before the loop notices that it is too much: a turn and the
 /// one on its way, either of which may end within a read. The answers to a read full
 /// of the shortest commands are most.
 const SLACK_BYTES: usize = 2 * (TURN_BUDGET_BYTES + 200 * READ_BUDGET_BYTES / 2);
 
-/// Turns within which who has just said something is read, whoever else talks: each
-/// reads some, and a turn on its way may fill two slices.
-const FAIR_TURNS: usize = 10;
+/// Turns within which who has just said something is read, whoever else talks: so many
+/// slices may a turn on its way still have, at most one for each reader, and what is
+/// gathered meanwhile leaves no room for more.
+const FAIR_TURNS: usize = 2 * MAX_PEERS + 2;
+
+const MAX_PEERS: usize = 12;
 
 const ERROR_OUT_OF_DESCRIPTORS: i32 = 24;
 
@@ -70,6 +108,8 @@ struct Peer {
 
 pub(crate) struct World {
     random: Random,
+    policy: Policy,
+    happened: Happened,
     event_loop: EventLoop<ServerEnd>,
     model: Model,
     peers: Vec<Peer>,
@@ -87,10 +127,14 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let now = Instant::now();
+        let mut random = Random::new(seed);
+        let policy = policy(&mut random);
         Self {
-            random: Random::new(seed),
-            event_loop: EventLoop::new(POLICY, now),
-            model: Model::new(POLICY.max_line_bytes),
+            policy,
+            happened: Happened::default(),
+            event_loop: EventLoop::new(policy, now),
+            model: Model::new(MAX_LINE_BYTES, random.fork()),
+            random,
             peers: Vec::new(),
             waiting: VecDeque::new(),
             keys: Vec::new(),
@@ -101,9 +145,9 @@ impl World {
         }
     }
 
-    pub(crate) fn run(&mut self) {
+    pub(crate) fn run(mut self) -> Happened {
         let steps = self.random.between(20, 200);
-        let most_peers = self.random.between(2, 12);
+        let most_peers = self.random.between(2, MAX_PEERS);
         for _ in 0..steps {
             if self.peers.len() < most_peers && self.random.one_in(3) {
                 self.connect();
@@ -127,13 +171,21 @@ impl World {
             true => self.shut_down(),
             false => self.come_to_rest(),
         }
+        self.happened.refused = self.model.refused.len();
+        for guest in self.model.guests.values() {
+            match guest.left {
+                Some((CloseReason::Stuck | CloseReason::TooSlow, _)) => self.happened.dropped += 1,
+                Some((CloseReason::Idle, _)) => self.happened.idle += 1,
+                _ => {}
+            }
+        }
+        self.happened
     }
 
     fn connect(&mut self) {
         let number = self.peers.len() as u8;
         let address = Ipv4Addr::new(10, 0, 0, number);
-        let (end, server_end) = connection(self.random.clone());
-        self.random.below(2);
+        let (end, server_end) = connection(self.random.fork());
         let reads = *self.random.pick(&[
             Reads::All,
             Reads::All,
@@ -259,6 +311,7 @@ impl World {
         let unread_before: Vec<usize> = self.peers.iter().map(Peer::unread_bytes).collect();
         let (waiting, peers, keys) = (&mut self.waiting, &self.peers, &mut self.keys);
         let is_out_of_descriptors = self.is_out_of_descriptors;
+        let (mut reused_keys, shown_before) = (0, self.model.shown.len());
         let accept = |key: usize| {
             if is_out_of_descriptors && !waiting.is_empty() {
                 let error = io::Error::from_raw_os_error(ERROR_OUT_OF_DESCRIPTORS);
@@ -268,12 +321,17 @@ impl World {
                 return Accepted::Nobody;
             };
             keys.resize(keys.len().max(key + 1), usize::MAX);
+            reused_keys += usize::from(keys[key] != usize::MAX);
             let same = peers.iter().position(|peer| peer.address == address);
             keys[key] = same.expect("a peer that connected");
             Accepted::Client(server_end, address.into())
         };
         let turned = self.event_loop.turn(self.now, &mut self.model, accept);
         self.status = turned.expect("no peer's doing is an error");
+        self.happened.reused_keys += reused_keys;
+        let has_begun = self.model.shown.len() > shown_before;
+        let is_sliced = has_begun && self.event_loop.is_sending();
+        self.happened.sliced_turns += usize::from(is_sliced);
         self.check_bounds(&unread_before);
         for (peer, &expected) in self.peers.iter_mut().zip(&expected_before) {
             if peer.end.0.borrow().end_was_read {
@@ -284,6 +342,8 @@ impl World {
 
     fn check_bounds(&mut self, unread_before: &[usize]) {
         let load = self.event_loop.load();
+        self.happened.paused += load.paused;
+        self.happened.too_much += usize::from(load.backlog_bytes > BOUNDS.max_total_bytes());
         let most_bytes = BOUNDS.max_total_bytes() + SLACK_BYTES;
         assert!(load.backlog_bytes <= most_bytes, "{load:?}");
         let is_too_much = load.backlog_bytes > BOUNDS.max_total_bytes() / 2;
@@ -297,7 +357,8 @@ impl World {
             let waits = unread > 0 && unread == before && !peer.end.0.borrow().readable_edge;
             let guest = self.model.guests.get(&peer.address);
             let is_inside = guest.is_some_and(|guest| guest.left.is_none());
-            let is_owed_a_turn = is_inside && peer.said_bytes < ALLOWANCE_BYTES && !is_too_much;
+            let is_unhindered = self.policy.rate.is_none() && !is_too_much;
+            let is_owed_a_turn = is_inside && is_unhindered && peer.said_bytes < ALLOWANCE_BYTES;
             peer.turns_waited = match waits && is_owed_a_turn && self.status == Status::Running {
                 true => peer.turns_waited + 1,
                 false => 0,
@@ -317,11 +378,10 @@ impl World {
             }
         }
         self.go_on(BOUNDS.stall_timeout + CLOSE_TIMEOUT);
-        assert_eq!(
-            self.event_loop.poll_timeout(self.now),
-            None,
-            "nothing ticks"
-        );
+        if self.policy.idle_timeout.is_none() {
+            let timeout = self.event_loop.poll_timeout(self.now);
+            assert_eq!(timeout, None, "nothing ticks");
+        }
         self.check_what_was_heard();
         let load = self.event_loop.load();
         assert_eq!(load.paused, 0, "everybody was read");
@@ -367,7 +427,8 @@ impl World {
             self.poll();
             let edges_left = self.peers.iter().any(|peer| {
                 let wire = peer.end.0.borrow();
-                let is_registered = self.model.guests.contains_key(&peer.address);
+                let is_registered = self.model.guests.contains_key(&peer.address)
+                    || self.model.refused.contains(&peer.address);
                 is_registered && !wire.server_closed && (wire.readable_edge || wire.writable_edge)
             });
             let timeout = match edges_left || self.listener_edge {
@@ -389,6 +450,9 @@ impl World {
         assert!(self.model.shown == self.model.said, "the console shows all");
         for peer in &self.peers {
             let Some(guest) = self.model.guests.get(&peer.address) else {
+                let heard = &peer.end.0.borrow().to_peer;
+                let is_refusal = model::REFUSAL.starts_with(heard);
+                assert!(is_refusal, "who is refused hears that alone");
                 continue;
             };
             let wire = peer.end.0.borrow();

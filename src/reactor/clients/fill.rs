@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::deadlines::Kind;
 use super::{Clients, Listed};
 use crate::close::CloseReason;
-use crate::connection::{Connection, Received, Stream};
+use crate::connection::{Connection, Phase, ReadState, Received, Stream};
 use crate::figures::Traffic;
 use crate::rate::Rate;
 use crate::reactor::Service;
@@ -52,11 +52,6 @@ impl ReadLists {
     pub(super) fn has_work(&self) -> bool {
         !(self.fresh.is_empty() && self.left_over.is_empty())
     }
-
-    /// How many are paused.
-    pub(super) fn paused(&self) -> usize {
-        self.paused.len()
-    }
 }
 
 /// Where reading stopped.
@@ -83,7 +78,7 @@ impl<S: Stream> Clients<S> {
             false => self.read_lists.left_over.len(),
         };
         for _ in 0..self.read_lists.fresh.len() {
-            if turn.size_bytes() >= turn_budget_bytes {
+            if self.gathered_bytes >= turn_budget_bytes {
                 break;
             }
             let listed = self.read_lists.fresh.pop_front();
@@ -91,7 +86,7 @@ impl<S: Stream> Clients<S> {
         }
         for number in 0..left_over {
             // One of them is read in any case, however many are fresh.
-            if number > 0 && turn.size_bytes() >= turn_budget_bytes {
+            if number > 0 && self.gathered_bytes >= turn_budget_bytes {
                 break;
             }
             let listed = self.read_lists.left_over.pop_front();
@@ -108,16 +103,17 @@ impl<S: Stream> Clients<S> {
         let Some(connection) = listed.find(&mut self.slab) else {
             return;
         };
-        let mut budget_bytes = READ_BUDGET_BYTES;
-        if connection.is_member() {
-            budget_bytes = budget_bytes.min(self.flow.allowance_bytes(&connection.talker));
-            if budget_bytes == 0 {
-                self.read_lists.paused.push(listed);
-                return;
-            }
+        if connection.reading != ReadState::Listed {
+            return;
         }
-        connection.in_read_list = false;
+        if connection.is_member() && !self.flow.may_say_more(&connection.talker) {
+            connection.reading = ReadState::Paused;
+            self.read_lists.paused.push(listed);
+            return;
+        }
+        connection.reading = ReadState::Idle;
         let said_before = turn.size_bytes();
+        let read_before = self.traffic.bytes_in;
         let mut reading = Reading {
             id: ClientId(key),
             rate: self.policy.rate,
@@ -126,17 +122,19 @@ impl<S: Stream> Clients<S> {
             service,
             turn,
         };
-        let after_read = reading.read(connection, &mut self.read_buffer[..budget_bytes]);
+        let after_read = reading.read(connection, &mut self.read_buffer);
         let said_bytes = turn.size_bytes() - said_before;
-        self.flow.said(&mut connection.talker, said_bytes);
+        let read_bytes = self.traffic.bytes_in - read_before;
+        self.gathered_bytes += said_bytes;
+        let weight_bytes = said_bytes.max(read_bytes as usize);
+        self.flow.said(&mut connection.talker, weight_bytes);
         match after_read {
             AfterRead::More => {
-                connection.in_read_list = true;
+                connection.reading = ReadState::Listed;
                 self.read_lists.left_over.push_back(listed);
             }
             AfterRead::Delayed { until } => {
-                // Edges that come before are of no use.
-                connection.in_read_list = true;
+                connection.reading = ReadState::Delayed;
                 self.arm(key, until, Kind::Speak);
             }
             AfterRead::WouldBlock => {}
@@ -145,11 +143,17 @@ impl<S: Stream> Clients<S> {
         self.close_those_asked_for(turn);
     }
 
-    /// Puts `key` down to be read.
+    /// Puts `key` down to be read, unless it is, or has to wait: edges that come
+    /// meanwhile are of no use. Who has left waits for nothing.
     pub(super) fn list_for_reading(&mut self, key: usize) {
         let connection = &mut self.slab[key];
-        if !connection.in_read_list {
-            connection.in_read_list = true;
+        let may_be_listed = match connection.reading {
+            ReadState::Idle => true,
+            ReadState::Listed => false,
+            ReadState::Paused | ReadState::Delayed => connection.phase != Phase::Open,
+        };
+        if may_be_listed {
+            connection.reading = ReadState::Listed;
             let serial = connection.serial;
             self.read_lists.fresh.push_back(Listed { key, serial });
         }
@@ -158,9 +162,22 @@ impl<S: Stream> Clients<S> {
     /// Lets those that are paused be read again; whoever may still not say anything
     /// is paused again when its turn comes.
     pub(super) fn resume_paused(&mut self) {
-        self.read_lists
-            .left_over
-            .extend(self.read_lists.paused.drain(..));
+        for listed in self.read_lists.paused.drain(..) {
+            if let Some(connection) = listed.find(&mut self.slab)
+                && connection.reading == ReadState::Paused
+            {
+                connection.reading = ReadState::Listed;
+                self.read_lists.left_over.push_back(listed);
+            }
+        }
+    }
+
+    /// How many are paused.
+    pub(super) fn paused(&self) -> usize {
+        let connections = self.slab.iter();
+        connections
+            .filter(|(_, connection)| connection.reading == ReadState::Paused)
+            .count()
     }
 }
 
@@ -199,9 +216,6 @@ impl<V: Service> Reading<'_, V> {
                         continue;
                     }
                     self.traffic.bytes_in += count as u64;
-                    if let Some(restraint) = &mut connection.restraint {
-                        restraint.heard_at = self.now;
-                    }
                     if let Some(stopped) = self.hear(connection, &buffer[..count]) {
                         return stopped;
                     }
@@ -236,6 +250,11 @@ impl<V: Service> Reading<'_, V> {
             {
                 restraint.unheard = input.to_vec();
                 return Some(AfterRead::Delayed { until });
+            }
+            if let Some(restraint) = &mut connection.restraint
+                && !input.is_empty()
+            {
+                restraint.heard_at = self.now;
             }
             let line = connection.decoder.next_line(&mut input)?;
             if let (Some(rate), Some(restraint)) = (self.rate, &mut connection.restraint) {

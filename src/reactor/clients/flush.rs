@@ -33,7 +33,7 @@ pub(super) struct Sending {
     /// The key from which on readers have not got it yet. `None` when all have.
     next_key: Option<usize>,
     /// The serial number of the first one who came too late for it.
-    first_late: u32,
+    first_late: u64,
 }
 
 impl Sending {
@@ -42,9 +42,9 @@ impl Sending {
     }
 
     /// Whether the connection with this serial number came after the turn was
-    /// complete. Serial numbers wrap around.
-    fn is_late(&self, serial: u32) -> bool {
-        serial.wrapping_sub(self.first_late) < u32::MAX / 2
+    /// complete.
+    fn is_late(&self, serial: u64) -> bool {
+        serial >= self.first_late
     }
 }
 
@@ -63,7 +63,8 @@ impl<S: Stream> Clients<S> {
         self.sending.turn.seal();
         self.sending.next_key = Some(0);
         self.sending.first_late = self.next_serial;
-        self.reap_list.append(&mut self.leaving_list);
+        self.gathered_bytes = 0;
+        self.leaving_now.append(&mut self.leaving_next);
     }
 
     /// What everybody gets of the turn on its way, but for its edits.
@@ -91,7 +92,7 @@ impl<S: Stream> Clients<S> {
     fn send_to_all(&mut self, sending: &Sending, first: usize) -> Option<usize> {
         let turn = &sending.turn;
         let mut edits = turn.edits_from(ClientId(first)).peekable();
-        let mut slice_bytes = SLICE_BYTES;
+        let mut slice_bytes = self.policy.slice_bytes;
         for key in first..self.end_key {
             let Some(connection) = self.slab.get_mut(key) else {
                 continue;
@@ -100,7 +101,7 @@ impl<S: Stream> Clients<S> {
             let own_edits = edits.next_if(|&(reader, _)| reader.0 == key);
             if connection.phase != Phase::Open {
                 if !connection.is_flushed() {
-                    self.observe(key, false);
+                    self.observe(key);
                 }
                 continue;
             }
@@ -132,7 +133,7 @@ impl<S: Stream> Clients<S> {
     /// The same for a turn in which nothing was said to everybody.
     fn send_to_those_told(&mut self, sending: &Sending, first: usize) -> Option<usize> {
         let turn = &sending.turn;
-        let mut slice_bytes = SLICE_BYTES;
+        let mut slice_bytes = self.policy.slice_bytes;
         for (ClientId(key), edits) in turn.edits_from(ClientId(first)) {
             let Some(connection) = self.slab.get_mut(key) else {
                 continue;
@@ -154,7 +155,7 @@ impl<S: Stream> Clients<S> {
 
     /// Sends those who lag what their sockets take, until a slice has been written.
     pub fn flush_slice(&mut self) {
-        let mut slice_bytes = SLICE_BYTES;
+        let mut slice_bytes = self.policy.slice_bytes;
         for _ in 0..self.flush_list.len() {
             if slice_bytes == 0 {
                 return;
@@ -166,6 +167,7 @@ impl<S: Stream> Clients<S> {
             connection.in_flush_list = false;
             slice_bytes = slice_bytes.saturating_sub(WRITE_BUDGET_BYTES);
             self.flush(listed.key);
+            self.look_if_due(listed.key);
         }
     }
 
@@ -180,7 +182,7 @@ impl<S: Stream> Clients<S> {
         let connection = &mut self.slab[key];
         match written {
             Ok(Flushed::All) if connection.phase == Phase::Open => {}
-            Ok(Flushed::All) => self.reap_list.push(key),
+            Ok(Flushed::All) => self.list_for_reaping(key),
             Ok(Flushed::Blocked) => {}
             Ok(Flushed::BudgetSpent) => self.list_for_flushing(key),
             // To say the rest could take it hours, though there is nobody any more.
@@ -190,36 +192,32 @@ impl<S: Stream> Clients<S> {
                 // read also tells how it went.
                 debug!("client {key}: writing failed: {e}");
                 self.list_for_reading(key);
-                self.reap_list.push(key);
             }
         }
-        self.observe(key, true);
+        self.observe(key);
     }
 
-    /// Looks at what `key` is owed, which has changed; `wrote` tells whether that can
-    /// be because it took some of it.
-    pub(super) fn observe(&mut self, key: usize, wrote: bool) {
+    /// Looks at what `key` is owed, which has changed.
+    pub(super) fn observe(&mut self, key: usize) {
         let connection = &mut self.slab[key];
         let own_cost_bytes = connection.queue().own_cost_bytes();
         let counted_bytes = std::mem::replace(&mut connection.counted_bytes, own_cost_bytes);
         self.own_cost_bytes = self.own_cost_bytes + own_cost_bytes - counted_bytes;
         let held_bytes = connection.queue().held_bytes(&self.backlog);
-        let took = wrote && connection.took_some;
-        let verdict = self.flow.observe(&mut connection.reader, held_bytes, took);
+        let took = std::mem::take(&mut connection.took_some);
+        let reader = &mut connection.reader;
+        let verdict = self.flow.observe(reader, held_bytes, took, self.now);
         self.carry_out(key, verdict);
     }
 
-    /// Looks whether `key`, which was behind, takes something.
-    pub(super) fn look(&mut self, key: usize) {
-        // The kernel tells that a socket is writable only once much of its buffer is
-        // free again: a slow reader may have made room and not be told of.
-        self.slab[key].mark_writable();
-        self.flush(key);
+    /// Judges `key`, which was behind, if it is time to.
+    fn look_if_due(&mut self, key: usize) {
         let connection = &mut self.slab[key];
-        let took = std::mem::take(&mut connection.took_some);
-        let held_bytes = connection.queue().held_bytes(&self.backlog);
-        let verdict = self.flow.look(&mut connection.reader, held_bytes, took);
-        self.carry_out(key, verdict);
+        if std::mem::take(&mut connection.is_to_be_looked_at) {
+            let held_bytes = connection.queue().held_bytes(&self.backlog);
+            let verdict = self.flow.look(&mut connection.reader, held_bytes, self.now);
+            self.carry_out(key, verdict);
+        }
     }
 
     /// Looks at what all readers together are owed, and reads those again who had to
@@ -241,7 +239,7 @@ impl<S: Stream> Clients<S> {
                     .get(key)
                     .is_some_and(|reader| !reader.is_flushed())
                 {
-                    self.observe(key, false);
+                    self.observe(key);
                 }
             }
         }
@@ -260,7 +258,6 @@ impl<S: Stream> Clients<S> {
         match verdict {
             Verdict::Fine => {}
             Verdict::Watch => {
-                self.slab[key].took_some = false;
                 self.arm(key, self.now + LOOK_INTERVAL, Kind::Look);
             }
             Verdict::Drop(reason) if self.slab[key].phase == Phase::Open => {

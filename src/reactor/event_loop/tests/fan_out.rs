@@ -102,3 +102,44 @@ fn the_more_readers_the_less_is_gathered_for_a_turn() {
     assert!((READ_BUDGET_BYTES..3 * READ_BUDGET_BYTES).contains(&text_bytes));
     const { assert!(READERS * READ_BUDGET_BYTES > FAN_OUT_BUDGET_BYTES) };
 }
+
+#[test]
+fn a_key_that_is_another_s_by_the_end_of_the_turn_does_not_cost_that_one_its_answer() {
+    let (mut room, sockets) = in_the_middle_of_a_line();
+    // Its write fails with this turn, and it is read to its end during it.
+    let gone = READERS - 1;
+    sockets[gone].refuses_writes();
+    sockets[gone].sends("last words\n");
+    sockets[gone].ends();
+    room.turn();
+    room.event_loop.mark_client(gone, true, false);
+    room.settle();
+    assert!(!sockets[gone].is_open_here());
+    assert!(sockets[0].received().contains("> last words\n"));
+
+    let (key, newcomer) = room.join();
+    assert_eq!(key, gone);
+    sockets[0].sends("two\n");
+    room.event_loop.mark_client(0, true, false);
+    room.turn();
+    newcomer.sends("/help\n");
+    newcomer.ends();
+    room.readable(key);
+    let heard = newcomer.received();
+    assert!(heard.starts_with("<10.0.0.0> two\n!! "), "{heard}");
+}
+
+#[test]
+fn a_rush_of_newcomers_does_not_silence_those_inside() {
+    let mut room = Loop::with_policy(POLICY);
+    let sockets: Vec<_> = (0..READERS).map(|_| room.join().1).collect();
+    let rush: Vec<_> = (0..10_000).map(|_| Socket::new()).collect();
+    room.waiting.extend(rush.iter().cloned());
+    room.event_loop.mark_listener();
+    room.turn();
+    sockets[1].sends("is it always so full here?\n");
+    room.event_loop.mark_client(1, true, false);
+    room.turn();
+    assert_eq!(sockets[1].unread_bytes(), 0);
+    assert!(!room.waiting.is_empty(), "the rush goes on");
+}

@@ -16,6 +16,7 @@ use crate::connection::Stream;
 use crate::figures::Load;
 use crate::flow;
 use crate::line::Decoded;
+use crate::reactor::clients::SLICE_BYTES;
 use crate::reactor::event_loop::{Accepted, EventLoop, Status};
 use crate::reactor::{Next, Policy, Service};
 use crate::room::{self, Room};
@@ -32,6 +33,7 @@ pub(super) const POLICY: Policy = Policy {
     },
     rate: None,
     idle_timeout: None,
+    slice_bytes: SLICE_BYTES,
 };
 
 /// The far end of a scripted socket.

@@ -136,7 +136,7 @@ fn who_says_nothing_for_too_long_is_told_and_sent_away() {
 fn who_is_not_read_is_not_silent() {
     let mut room = Loop::with_policy(Policy {
         rate: Some(Rate::new(1, 50)),
-        idle_timeout: Some(5 * A_SECOND),
+        idle_timeout: Some(5 * A_SECOND + A_SECOND / 2),
         ..POLICY
     });
     let (ann, ann_socket) = room.join();
