@@ -4,6 +4,7 @@ mod address_rules;
 #[cfg(feature = "stress")]
 mod stress;
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use log::LevelFilter;
 
 use self::address_rules::AddressRules;
 use crate::rate::Rate;
+use crate::reactor::listener::SEND_BUFFER_BYTES;
 use crate::{admission, client, flow, room, server};
 
 /// A chat room over TCP: a server for any box on a LAN, and a client for any shell
@@ -79,8 +81,9 @@ struct ServerArgs {
     max_line: u32,
 
     /// The most that may wait for a client that does not read, in bytes or with K or M
-    #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = parse_backlog)]
-    max_backlog: usize,
+    #[arg(long, value_name = "BYTES", value_parser = parse_backlog)]
+    #[arg(default_value_t = Bytes(DEFAULT_BACKLOG_BYTES))]
+    max_backlog: Bytes,
 
     /// How long a client that reads too slowly has to catch up, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
@@ -89,8 +92,9 @@ struct ServerArgs {
 
     /// What the kernel may hold for each client, in bytes or with K or M: more is
     /// faster over long distances, less is gentler on a small box
-    #[arg(long, value_name = "BYTES", default_value = "128K", value_parser = parse_send_buffer)]
-    send_buffer: usize,
+    #[arg(long, value_name = "BYTES", value_parser = parse_send_buffer)]
+    #[arg(default_value_t = Bytes(SEND_BUFFER_BYTES))]
+    send_buffer: Bytes,
 
     /// The most lines a client may say in a second, 50 or a second's worth at once; what
     /// is over waits [default: any number]
@@ -128,14 +132,18 @@ struct ClientArgs {
     port: u16,
 }
 
-/// Less than this could not hold a turn's worth of talk.
+/// Less than this is one read, and would have everybody wait for everybody.
 const MIN_BACKLOG_BYTES: usize = 16 * 1024;
 
+/// A reader of 1 MB/s that hangs for a second has it all waiting.
+const DEFAULT_BACKLOG_BYTES: usize = 1024 * 1024;
+
+/// More could be no bound for any machine that this is meant for.
+const MAX_BACKLOG_BYTES: usize = 1024 * 1024 * 1024;
 /// What somebody may paste at once though lines are bounded: a stack trace.
 const LEAST_BURST: u32 = 50;
 
-const MAX_BACKLOG_BYTES: usize = 1024 * 1024 * 1024;
-/// Less than this the kernel does not take (socket(7)).
+/// The kernel's own least is about this (socket(7): twice the value, at least 2,048).
 const MIN_SEND_BUFFER_BYTES: usize = 4 * 1024;
 
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024 * 1024;
@@ -189,10 +197,10 @@ impl Cli {
                     max_line_bytes: args.max_line,
                 },
                 flow: flow::Bounds {
-                    max_backlog_bytes: args.max_backlog,
+                    max_backlog_bytes: args.max_backlog.0,
                     stall_timeout: Duration::from_secs(args.stall_timeout.into()),
                 },
-                send_buffer_bytes: args.send_buffer,
+                send_buffer_bytes: args.send_buffer.0,
                 rate: args.rate.map(|rate| Rate::new(rate, rate.max(LEAST_BURST))),
                 idle_timeout: args
                     .idle_timeout
@@ -233,7 +241,21 @@ fn parse_host(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A number of bytes: `65536`, `64K` or `1M`, K being 1,024.
+/// A number of bytes, written with K (1,024) or M where that comes out even.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bytes(usize);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => write!(f, "{}M", bytes >> 20),
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 10) => write!(f, "{}K", bytes >> 10),
+            bytes => write!(f, "{bytes}"),
+        }
+    }
+}
+
+/// A number of bytes: `65536`, `64K` or `1M`.
 fn parse_bytes(text: &str) -> Option<usize> {
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let unit_bytes = match text[digits.len()..].to_ascii_lowercase().as_str() {
@@ -245,17 +267,17 @@ fn parse_bytes(text: &str) -> Option<usize> {
     digits.parse::<usize>().ok()?.checked_mul(unit_bytes)
 }
 
-fn parse_backlog(text: &str) -> Result<usize, &'static str> {
+fn parse_backlog(text: &str) -> Result<Bytes, &'static str> {
     match parse_bytes(text) {
-        Some(bytes) if (MIN_BACKLOG_BYTES..=MAX_BACKLOG_BYTES).contains(&bytes) => Ok(bytes),
+        Some(bytes) if (MIN_BACKLOG_BYTES..=MAX_BACKLOG_BYTES).contains(&bytes) => Ok(Bytes(bytes)),
         _ => Err("a number of bytes from 16K to 1024M, such as 65536, 256K or 8M"),
     }
 }
 
-fn parse_send_buffer(text: &str) -> Result<usize, &'static str> {
+fn parse_send_buffer(text: &str) -> Result<Bytes, &'static str> {
     match parse_bytes(text) {
         Some(bytes) if (MIN_SEND_BUFFER_BYTES..=MAX_SEND_BUFFER_BYTES).contains(&bytes) => {
-            Ok(bytes)
+            Ok(Bytes(bytes))
         }
         _ => Err("a number of bytes from 4K to 64M, such as 65536, 128K or 1M"),
     }
@@ -318,6 +340,9 @@ mod tests {
             "1KK",
         ] {
             assert_eq!(parse_bytes(wrong), None, "{wrong}");
+        }
+        for text in ["1M", "128K", "1025", "0"] {
+            assert_eq!(Bytes(parse_bytes(text).unwrap()).to_string(), text);
         }
         assert!(parse_backlog("15K").is_err() && parse_send_buffer("65M").is_err());
         assert!(parse_ip("224.0.0.1").is_err() && parse_ip("localhost").is_err());

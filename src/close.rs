@@ -12,7 +12,7 @@ pub enum CloseReason {
     /// Reading or writing failed: the peer has reset the connection, vanished,
     /// or cannot be reached any more.
     Lost(io::ErrorKind),
-    /// The peer did not read at all, and is owed more than may wait for it.
+    /// The peer did not read for too long.
     Stuck,
     /// The peer read too slowly to catch up in time.
     TooSlow,
@@ -36,7 +36,7 @@ impl fmt::Display for CloseReason {
         match self {
             Self::PeerClosed => f.write_str("it closed the connection"),
             Self::Lost(kind) => write!(f, "the connection was lost: {kind}"),
-            Self::Stuck => f.write_str("it did not read, and too much was waiting for it"),
+            Self::Stuck => f.write_str("it did not read for too long"),
             Self::TooSlow => f.write_str("it read too slowly to catch up"),
             Self::Idle => f.write_str("it said nothing for too long"),
             Self::WrongProtocol => f.write_str("it speaks HTTP or TLS, not chat"),

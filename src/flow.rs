@@ -9,7 +9,7 @@
 //! A reader that takes nothing at all holds up the flooder for [`GRACE`] and then
 //! nobody any more: it has [stalled](ReaderState::Stalled). What is said meanwhile
 //! waits for it, until that is more than its bound; then it is dropped. One that has
-//! shown that it reads has [`GRACE_OF_THE_SLOW`], for the kernel lets a slow reader have
+//! shown that it reads, and has not stalled since, has [`GRACE_OF_THE_SLOW`], for the kernel lets a slow reader have
 //! more in steps, which can be a second apart. A reader
 //! that takes too little to catch up within the stall timeout is dropped, too. And should all that
 //! waits come to more than [`Bounds::max_total_bytes`] (many talkers, each within

@@ -7,8 +7,8 @@ use log::LevelFilter;
 
 use crate::standard_io::StandardOutput;
 
-/// The target of the figures that the user has asked for: they are logged at whatever
-/// level.
+/// The target of the figures that the user has asked for: they are logged whatever level
+/// the command line asks for.
 pub const FIGURES: &str = "chat::figures";
 
 /// Starts logging what is at least as important as `level`; the environment

@@ -129,7 +129,7 @@ impl Room {
     /// What a member is told that has to leave for this reason, if anything.
     pub fn farewell(&self, reason: CloseReason) -> Option<Frame> {
         let why = match reason {
-            CloseReason::Stuck => "you did not read what was said, and too much was waiting",
+            CloseReason::Stuck => "you did not read for too long what was said",
             CloseReason::TooSlow => "you read too slowly to catch up with what was said",
             CloseReason::Idle => "you have said nothing for too long",
             CloseReason::PeerClosed

@@ -1,7 +1,7 @@
 //! A room for some minutes in which everybody does as they like: at the end no
 //! descriptor, no memory and no line is missing.
 //!
-//! `cargo test --release --test soak -- --ignored`; `CHAT_SOAK_SECONDS` says how long.
+//! `cargo test --release -- --ignored soak`; `CHAT_SOAK_SECONDS` says how long.
 
 mod common;
 
@@ -106,7 +106,7 @@ impl Guest {
 
 #[test]
 #[ignore = "takes some minutes"]
-fn after_minutes_of_everything_nothing_is_missing() {
+fn soak_for_minutes_and_nothing_is_missing() {
     let seconds =
         env::var("CHAT_SOAK_SECONDS").map_or(SECONDS, |seconds| seconds.parse().expect("a number"));
     let until = Instant::now() + Duration::from_secs(seconds);
@@ -121,6 +121,7 @@ fn after_minutes_of_everything_nothing_is_missing() {
         .collect();
 
     let (mut said, mut heard, mut came) = (0_u64, 0_u64, GUESTS);
+    let bytes_at_first = server.anonymous_bytes();
     let mut most_bytes = 0;
     while Instant::now() < until {
         talker.say(&format!("number {said}"));
@@ -162,6 +163,8 @@ fn after_minutes_of_everything_nothing_is_missing() {
     });
     eprintln!("{said} lines, {came} guests, at most {most_bytes} bytes; {figures}");
     assert!(most_bytes < 16 << 20, "{most_bytes} bytes");
+    let kept_bytes = server.anonymous_bytes().saturating_sub(bytes_at_first);
+    assert!(kept_bytes < 4 << 20, "{kept_bytes} bytes are kept");
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), 0);
 }

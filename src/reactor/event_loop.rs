@@ -3,7 +3,7 @@
 //!
 //! One turn goes through these stages, in this order:
 //!
-//! 1. *expire*: connections whose deadline has passed are given up.
+//! 1. *expire*: connections whose deadline has passed are looked at.
 //! 2. *accept*: newcomers are taken in, within a budget.
 //! 3. *fill* and *act*: clients with input are read, and their lines go to the
 //!    service, which gathers what is to be said in the [`Turn`]. Then the

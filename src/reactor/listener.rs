@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use log::warn;
 use mio::net::{TcpListener, TcpStream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -67,7 +69,7 @@ impl Listener {
         sockopt::set_socket_reuseaddr(&socket, true)?;
         // Accepted sockets inherit these on Linux: no call for each of them.
         sockopt::set_tcp_nodelay(&socket, true)?;
-        sockopt::set_socket_send_buffer_size(&socket, send_buffer_bytes)?;
+        set_send_buffer(&socket, send_buffer_bytes)?;
         sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
         sockopt::set_socket_keepalive(&socket, true)?;
         sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
@@ -109,6 +111,20 @@ impl Listener {
         let mut fds = [PollFd::new(&self.inner, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
+}
+
+/// Bounds what the kernel may hold for each client. It takes no more than it was set up
+/// to, and does not say so.
+fn set_send_buffer(socket: &OwnedFd, bytes: usize) -> io::Result<()> {
+    sockopt::set_socket_send_buffer_size(socket, bytes)?;
+    let got_bytes = sockopt::socket_send_buffer_size(socket)? / 2;
+    if got_bytes < bytes {
+        warn!(
+            "the kernel allows a send buffer of {got_bytes} bytes, not {bytes}; \
+             `sysctl net.core.wmem_max={bytes}` would let it"
+        );
+    }
+    Ok(())
 }
 
 /// What an error of accept(2) means: whether it belongs to that connection alone, or to
