@@ -6,6 +6,7 @@ mod stress;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -48,10 +49,11 @@ enum Command {
   chat server 0.0.0.0 8081 --allow 192.168.1.0/24 --allow 127.0.0.1
                                   for the LAN and this machine alone
 
-The first --allow or --deny that matches an address decides. An address that none
-matches is let in, but kept out if there is any --allow.
+The first --allow or --deny that matches an address decides. An address that
+none matches is let in, but kept out if there is any --allow.
 
-Ctrl-C or SIGTERM closes the room: everybody is told, and gets what was said.")]
+Ctrl-C or SIGTERM closes the room: everybody is told, and gets what was said.
+SIGUSR1 has it write a line of figures to standard error; so does its end.")]
 struct ServerArgs {
     /// The IP address to listen on: one that this machine has, or 0.0.0.0 or :: for all
     #[arg(value_name = "IP", value_parser = parse_ip)]
@@ -63,13 +65,13 @@ struct ServerArgs {
 
     /// The most clients in the room at once
     #[arg(long, value_name = "N", default_value_t = 20_000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(allow_negative_numbers = true, value_parser = parse_clients)]
     max_clients: u32,
 
     /// The most clients from one address; unless set, half of the room, and no limit
     /// from loopback
     #[arg(long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(allow_negative_numbers = true, value_parser = parse_clients)]
     max_per_ip: Option<u32>,
 
     #[command(flatten)]
@@ -77,7 +79,7 @@ struct ServerArgs {
 
     /// The longest line a client may say, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 4096)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    #[arg(allow_negative_numbers = true, value_parser = parse_line_bytes)]
     max_line: u32,
 
     /// The most that may wait for a client that does not read, in bytes or with K or M
@@ -87,7 +89,7 @@ struct ServerArgs {
 
     /// How long a client that reads too slowly has to catch up, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(allow_negative_numbers = true, value_parser = parse_seconds)]
     stall_timeout: u32,
 
     /// What the kernel may hold for each client, in bytes or with K or M: more is
@@ -96,19 +98,19 @@ struct ServerArgs {
     #[arg(default_value_t = Bytes(SEND_BUFFER_BYTES))]
     send_buffer: Bytes,
 
-    /// The most lines a client may say in a second, 50 or a second's worth at once; what
-    /// is over waits [default: any number]
+    /// The most lines a client may say in a second, after a burst of 50 (or a second's
+    /// worth, if that is more); what is over waits [default: any number]
     #[arg(long, value_name = "LINES/S")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(allow_negative_numbers = true, value_parser = parse_rate)]
     rate: Option<u32>,
 
-    /// How long a client may say nothing before it has to go, in seconds [default: for
+    /// How long a client may send nothing before it has to go, in seconds [default: for
     /// ever]
     #[arg(long, value_name = "SECONDS")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
+    #[arg(allow_negative_numbers = true, value_parser = parse_seconds)]
     idle_timeout: Option<u32>,
 
-    /// Show nothing on standard output; problems still go to standard error
+    /// Show nothing on standard output; problems and figures still go to standard error
     #[arg(short, long)]
     quiet: bool,
 }
@@ -131,6 +133,9 @@ struct ClientArgs {
     #[arg(value_name = "PORT", value_parser = parse_port_to_connect)]
     port: u16,
 }
+
+/// A year.
+const MAX_SECONDS: u32 = 31_536_000;
 
 /// Less than this is one read, and would have everybody wait for everybody.
 const MIN_BACKLOG_BYTES: usize = 16 * 1024;
@@ -241,6 +246,35 @@ fn parse_host(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// A whole number within `range`. An option that is left out is no limit, so 0 is none.
+fn parse_number(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        format!(
+            "expected is a whole number from {} to {}",
+            range.start(),
+            range.end()
+        )
+    })
+}
+
+fn parse_clients(text: &str) -> Result<u32, String> {
+    parse_number(text, 1..=1_000_000)
+}
+
+fn parse_line_bytes(text: &str) -> Result<u32, String> {
+    parse_number(text, 1..=1_048_576).map_err(|expected| format!("{expected}, in bytes"))
+}
+
+fn parse_rate(text: &str) -> Result<u32, String> {
+    parse_number(text, 1..=1_000_000)
+        .map_err(|expected| format!("{expected}; without this option there is no limit"))
+}
+
+fn parse_seconds(text: &str) -> Result<u32, String> {
+    parse_number(text, 1..=MAX_SECONDS).map_err(|expected| format!("{expected}, in seconds"))
+}
+
 /// A number of bytes, written with K (1,024) or M where that comes out even.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bytes(usize);
@@ -270,7 +304,7 @@ fn parse_bytes(text: &str) -> Option<usize> {
 fn parse_backlog(text: &str) -> Result<Bytes, &'static str> {
     match parse_bytes(text) {
         Some(bytes) if (MIN_BACKLOG_BYTES..=MAX_BACKLOG_BYTES).contains(&bytes) => Ok(Bytes(bytes)),
-        _ => Err("a number of bytes from 16K to 1024M, such as 65536, 256K or 8M"),
+        _ => Err("expected is a number of bytes from 16K to 1024M, such as 65536, 256K or 8M"),
     }
 }
 
@@ -279,7 +313,7 @@ fn parse_send_buffer(text: &str) -> Result<Bytes, &'static str> {
         Some(bytes) if (MIN_SEND_BUFFER_BYTES..=MAX_SEND_BUFFER_BYTES).contains(&bytes) => {
             Ok(Bytes(bytes))
         }
-        _ => Err("a number of bytes from 4K to 64M, such as 65536, 128K or 1M"),
+        _ => Err("expected is a number of bytes from 4K to 64M, such as 65536, 128K or 1M"),
     }
 }
 

@@ -25,6 +25,14 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Whether it is the server that ends the connection, because of what the peer does.
+    pub fn is_of_our_making(self) -> bool {
+        match self {
+            Self::Stuck | Self::TooSlow | Self::Idle | Self::WrongProtocol => true,
+            Self::PeerClosed | Self::Lost(_) | Self::Shutdown => false,
+        }
+    }
+
     /// Whether the peer is to lose what it is still owed.
     pub fn drops_backlog(self) -> bool {
         matches!(self, Self::Stuck | Self::TooSlow)

@@ -141,6 +141,8 @@ pub struct Connection<S> {
     pub talker: flow::Talker,
     /// What bounds it as a talker besides, if anything does.
     pub restraint: Option<Box<Restraint>>,
+    /// What waited for it and was dropped, in bytes, and is not in the figures yet.
+    pub lost_bytes: usize,
     /// What its queue costs by itself, as it was last added to everybody's.
     pub counted_bytes: usize,
     /// The last write did not block, so the next may be tried.
@@ -172,6 +174,7 @@ impl<S: Stream> Connection<S> {
             reader: flow::Reader::default(),
             talker: flow::Talker::default(),
             restraint: None,
+            lost_bytes: 0,
             counted_bytes: 0,
             writable: true,
             read_ended: false,
@@ -214,7 +217,10 @@ impl<S: Stream> Connection<S> {
     /// `last_words` take its place.
     pub fn cut_short(&mut self, last_words: &[u8]) {
         if !self.write_ended {
+            let waited_bytes = self.queue.queued_bytes();
             self.queue.cut_short(last_words);
+            let kept_bytes = self.queue.queued_bytes() - last_words.len();
+            self.lost_bytes += waited_bytes - kept_bytes;
         }
     }
 
@@ -398,6 +404,7 @@ impl<S: Stream> Connection<S> {
 
     fn end_writing(&mut self) {
         self.write_ended = true;
+        self.lost_bytes += self.queue.queued_bytes();
         self.queue.clear();
     }
 }

@@ -15,10 +15,10 @@ pub struct Traffic {
     pub bytes_in: u64,
     /// Lines for everybody, counted once for each reader they were sent to.
     pub lines_out: u64,
-    /// Bytes sent to readers: what the kernel has taken, what still waits for it, and
+    /// Bytes meant for readers: what the kernel has taken, what still waits for it, and
     /// what is lost.
     pub bytes_out: u64,
-    /// Bytes that were waiting for readers when these were given up.
+    /// Bytes that were waiting for readers when these were dropped, or went.
     pub bytes_lost: u64,
 }
 

@@ -171,7 +171,10 @@ impl Reactor {
             match self.event_loop.turn(Instant::now(), service, accept)? {
                 Status::Running => {}
                 Status::ShuttingDown => self.listener = None,
-                Status::Ended => return Ok(()),
+                Status::Ended => {
+                    self.event_loop.abandon_all();
+                    return Ok(());
+                }
             }
         }
     }

@@ -210,7 +210,10 @@ impl Service for Server {
             _ => debug!("{address} leaves: {reason}"),
         }
         if let Some(console) = &mut self.console {
-            console.line(format_args!("{address} disconnected"));
+            match reason.is_of_our_making() {
+                true => console.line(format_args!("{address} disconnected: {reason}")),
+                false => console.line(format_args!("{address} disconnected")),
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use crate::backlog::Backlog;
 use crate::close::CloseReason;
 use crate::connection::{Connection, Phase, ReadState, Restraint, Stream};
 use crate::figures::{Load, Traffic};
-use crate::flow::{Flow, GRACE};
+use crate::flow::Flow;
 use crate::log_limit::LogLimit;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
@@ -35,8 +35,10 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a peer has to end its side after we have ended ours.
 pub const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The same for one that was dropped, and reads slowly at best. After that it is reset.
-pub const LINGER_TIMEOUT_OF_THE_DROPPED: Duration = Duration::from_secs(5);
+/// How long a client that was dropped has to take the line that it was dropped in and
+/// what it is told; and then to end its side. After that it is reset, so that the kernel
+/// keeps nothing for it.
+pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Deadlines dealt with in one turn.
 pub const DEADLINE_BUDGET: usize = 256;
@@ -195,6 +197,7 @@ impl<S: Stream> Clients<S> {
         self.refused_count += 1;
         let connection = &mut self.slab[key];
         connection.is_refused = true;
+        self.traffic.bytes_out += refusal.len() as u64;
         let sent = connection.send_frame(refusal);
         self.begin_close(key, CLOSE_TIMEOUT);
         self.after_write(key, sent);
@@ -293,14 +296,14 @@ impl<S: Stream> Clients<S> {
     fn say_farewell(&mut self, key: usize, reason: CloseReason, farewell: Option<Frame>) {
         let connection = &mut self.slab[key];
         let last_words = farewell.as_deref().unwrap_or_default();
+        self.traffic.bytes_out += last_words.len() as u64;
         if reason.drops_backlog() {
             connection.is_dropped = true;
-            self.traffic.bytes_lost += connection.queue().queued_bytes() as u64;
             connection.cut_short(last_words);
             // It was not writable. It gets a last chance.
             connection.mark_writable();
             let flushed = connection.flush();
-            self.begin_close(key, GRACE);
+            self.begin_close(key, LAST_WORDS_TIMEOUT);
             self.after_write(key, flushed);
         } else {
             let sent = farewell.map(|farewell| connection.send_frame(&farewell));
@@ -344,7 +347,7 @@ impl<S: Stream> Clients<S> {
             connection.shutdown_write();
             connection.phase = Phase::Lingering;
             let timeout = match connection.is_dropped {
-                true => LINGER_TIMEOUT_OF_THE_DROPPED,
+                true => LAST_WORDS_TIMEOUT,
                 false => LINGER_TIMEOUT,
             };
             self.arm(key, self.now + timeout, Kind::Linger);
@@ -354,16 +357,27 @@ impl<S: Stream> Clients<S> {
     /// Gives up on a connection that has left: what it was owed is lost to it.
     fn give_up(&mut self, key: usize) {
         let connection = &mut self.slab[key];
-        self.traffic.bytes_lost += connection.queue().queued_bytes() as u64;
         connection.reset_when_closed();
         connection.abort();
         self.list_for_reaping(key);
+    }
+
+    /// Gives up everybody: the loop ends.
+    pub fn abandon_all(&mut self) {
+        for key in 0..self.end_key {
+            if let Some(connection) = self.slab.get_mut(key) {
+                connection.abort();
+                self.observe(key);
+                self.remove(key);
+            }
+        }
     }
 
     /// Closes the socket, and so takes it out of the poll.
     fn remove(&mut self, key: usize) {
         let mut connection = self.slab.remove(key);
         self.flow.release(&mut connection.reader);
+        self.traffic.bytes_lost += connection.lost_bytes as u64;
         self.own_cost_bytes -= connection.counted_bytes;
         self.refused_count -= usize::from(connection.is_refused);
         while self.end_key > 0 && !self.slab.contains(self.end_key - 1) {

@@ -128,6 +128,11 @@ impl<S: Stream> EventLoop<S> {
         self.clients.load()
     }
 
+    /// Gives up the connections that are left: the loop has ended.
+    pub fn abandon_all(&mut self) {
+        self.clients.abandon_all();
+    }
+
     /// Whether a turn is on its way to its readers.
     pub fn is_sending(&self) -> bool {
         self.clients.is_sending()

@@ -200,6 +200,7 @@ impl<S: Stream> Clients<S> {
     /// Looks at what `key` is owed, which has changed.
     pub(super) fn observe(&mut self, key: usize) {
         let connection = &mut self.slab[key];
+        self.traffic.bytes_lost += std::mem::take(&mut connection.lost_bytes) as u64;
         let own_cost_bytes = connection.queue().own_cost_bytes();
         let counted_bytes = std::mem::replace(&mut connection.counted_bytes, own_cost_bytes);
         self.own_cost_bytes = self.own_cost_bytes + own_cost_bytes - counted_bytes;
@@ -227,9 +228,9 @@ impl<S: Stream> Clients<S> {
         if total == Total::BecameTooMuch {
             if let Some(suppressed) = self.total_log.allow(self.now) {
                 warn!(
-                    "more is waiting for slow readers than the {} bytes that may: nobody is \
-                     read until they have taken some of it{}",
-                    self.flow.bounds().max_total_bytes(),
+                    "{} bytes wait for readers, more than may (eight times --max-backlog): \
+                     nobody is heard until some of that has been taken{}",
+                    self.owed_bytes(),
                     AndMore(suppressed)
                 );
             }

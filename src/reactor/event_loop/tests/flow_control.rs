@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::harness::{Loop, POLICY, Socket};
+use super::harness::{Loop, POLICY, Socket, WELCOME};
 use crate::close::CloseReason;
 use crate::flow::{ALLOWANCE_BYTES, Bounds, GRACE, PAUSE_BYTES};
 use crate::reactor::Policy;
-use crate::reactor::clients::{FLUSH_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES};
+use crate::reactor::clients::{LAST_WORDS_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES};
 use crate::turn::ClientId;
 
 const MAX_BACKLOG_BYTES: usize = POLICY.flow.max_backlog_bytes;
@@ -140,9 +140,15 @@ fn a_dropped_reader_leaves_nothing_in_the_kernel() {
     assert_eq!(trio.room.host.left.len(), 1);
     assert!(stuck.is_open_here(), "it might still take its last words");
     assert!(trio.room.event_loop.clients.owed_bytes() < 10_000);
-    trio.room.wait(GRACE);
+    trio.room.wait(LAST_WORDS_TIMEOUT);
     assert!(!stuck.is_open_here() && stuck.0.borrow().is_reset);
     assert_eq!(trio.room.event_loop.clients.owed_bytes(), 0);
+    let traffic = trio.room.event_loop.load().traffic;
+    let heard = |socket: &Socket| socket.received().len() as u64;
+    let heard_bytes: u64 = [&trio.flooder.1, &trio.person.1].map(heard).iter().sum();
+    // All were welcomed, too.
+    let out_bytes = heard_bytes + traffic.bytes_lost + 3 * WELCOME.len() as u64;
+    assert_eq!(traffic.bytes_out, out_bytes);
 }
 
 #[test]
@@ -164,7 +170,7 @@ fn a_dropped_reader_is_told_if_it_takes_that() {
     );
     assert_eq!(notice.lines().count(), 1);
     assert!(socket.saw_end() && socket.is_open_here());
-    trio.room.wait(FLUSH_TIMEOUT);
+    trio.room.wait(LAST_WORDS_TIMEOUT);
     assert!(!socket.is_open_here() && socket.0.borrow().is_reset);
 }
 
