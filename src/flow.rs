@@ -463,7 +463,8 @@ mod tests {
     #[test]
     fn who_takes_nothing_is_not_waited_for_and_dropped_at_its_bound() {
         let mut room = Room::behind();
-        assert_eq!(room.watch(MUCH), (GRACE, Verdict::Watch));
+        let stalls = (GRACE, Verdict::Watch);
+        assert_eq!(room.watch(MAX_BACKLOG_BYTES), stalls);
         assert_eq!(room.state(), ReaderState::Stalled);
         assert!(!room.flow.is_congested());
         assert_eq!(room.owes(MAX_BACKLOG_BYTES), Verdict::Fine);
@@ -542,7 +543,8 @@ mod tests {
     fn when_all_together_is_too_much_nobody_is_read_and_everybody_must_take() {
         let mut room = Room::new(MAX_BACKLOG_BYTES);
         let talker = Talker::default();
-        let most_bytes = room.flow.bounds().max_total_bytes();
+        let most_bytes = READERS_AT_BOUND * MAX_BACKLOG_BYTES;
+        assert_eq!(room.flow.bounds().max_total_bytes(), most_bytes);
         assert_eq!(room.flow.observe_total(most_bytes), Total::Unchanged);
         assert_eq!(
             room.flow.observe_total(most_bytes + 1),
