@@ -393,8 +393,10 @@ mod tests {
     #[test]
     fn many_frames_leave_in_one_write() {
         let mut queue = queue(&["one ", "two ", "three"]);
+        assert!(!queue.is_empty());
         let mut sink = Script::default();
         assert_eq!(queue.flush(&mut sink, usize::MAX).unwrap(), Flushed::All);
+        assert!(queue.is_empty());
         assert_eq!(
             (sink.taken.as_slice(), sink.writes),
             (&b"one two three"[..], 1)
