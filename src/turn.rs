@@ -321,10 +321,15 @@ mod tests {
         };
         let mut text = Vec::new();
         for part in turn.parts(edits) {
-            match part {
-                Part::Shared(range) => text.extend_from_slice(&turn.shared()[range]),
-                Part::Private(frame) => text.extend_from_slice(frame),
-            }
+            let bytes = match &part {
+                Part::Shared(range) => &turn.shared()[range.clone()],
+                Part::Private(frame) => frame,
+            };
+            assert_eq!(
+                (part.len(), part.is_empty()),
+                (bytes.len(), bytes.is_empty())
+            );
+            text.extend_from_slice(bytes);
         }
         String::from_utf8(text).unwrap()
     }
@@ -419,6 +424,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_turn_has_gathered_is_its_text_and_its_exceptions() {
+        let mut turn = Turn::new();
+        assert_eq!(turn.size_bytes(), 0);
+        say(&mut turn, None, "notice");
+        assert_eq!(turn.size_bytes(), 7);
+        turn.tell(A, frame("for a\n"));
+        turn.tell(B, frame("b\n"));
+        assert_eq!(turn.size_bytes(), 7 + 6 + 2 + 2 * size_of::<Edit>());
+    }
+
+    #[test]
+    fn a_turn_with_anything_at_all_in_it_is_not_empty() {
+        let acts: [fn(&mut Turn); 3] = [
+            |turn| say(turn, None, "notice"),
+            |turn| turn.tell(A, frame("for a\n")),
+            |turn| turn.close(A, CloseReason::Shutdown),
+        ];
+        for act in acts {
+            let mut turn = Turn::new();
+            assert!(turn.is_empty());
+            act(&mut turn);
+            assert!(!turn.is_empty());
+        }
+    }
+
+    #[test]
     fn a_cleared_turn_is_empty() {
         let mut turn = Turn::new();
         say(&mut turn, None, "notice");
@@ -431,6 +462,39 @@ mod tests {
         assert!(turn.is_empty() && !turn.closes(A));
         say(&mut turn, None, "next");
         assert_eq!(turn.shared(), b"next\n");
+    }
+
+    #[test]
+    fn who_is_to_be_sent_away_is_taken_once_with_every_reason() {
+        let mut turn = Turn::new();
+        let asked = [
+            (A, CloseReason::Idle),
+            (B, CloseReason::Stuck),
+            (A, CloseReason::Shutdown),
+        ];
+        for (client, reason) in asked {
+            turn.close(client, reason);
+        }
+        assert!(turn.closes(A) && turn.closes(B) && !turn.closes(C));
+        assert_eq!(turn.take_closes(), asked);
+        assert!(!turn.closes(A) && turn.take_closes().is_empty());
+    }
+
+    #[test]
+    fn what_an_ordinary_turn_needs_is_kept_and_what_a_flood_needs_is_not() {
+        let ordinary = (32 * 1024, 512);
+        let flood = (1024 * 1024, 16 * 1024);
+        let mut turn = Turn::new();
+        let mut kept_of = |(text_bytes, edits)| {
+            say(&mut turn, None, &"x".repeat(text_bytes));
+            (0..edits).for_each(|_| turn.tell(A, frame("for a\n")));
+            turn.clear();
+            (turn.shared.capacity(), turn.edits.capacity())
+        };
+        let (text_bytes, edits) = kept_of(ordinary);
+        assert!(text_bytes >= ordinary.0 && edits >= ordinary.1);
+        let (text_bytes, edits) = kept_of(flood);
+        assert!(text_bytes < flood.0 && edits < flood.1);
     }
 
     proptest! {
