@@ -264,6 +264,21 @@ mod tests {
         assert_eq!(decoder.partial.capacity(), 0);
     }
 
+    #[test]
+    fn an_unfinished_line_grows_in_few_steps_and_never_beyond_the_limit_and_one_byte() {
+        for limit in [1, 63, 100, 4096] {
+            let mut decoder = LineDecoder::new(limit);
+            let mut capacities = vec![0];
+            for _ in 0..=limit {
+                decoder.next_line(&mut &b"x"[..]);
+                capacities.push(decoder.partial.capacity());
+            }
+            assert_eq!(capacities.last(), Some(&(limit as usize + 1)));
+            capacities.dedup();
+            assert!(capacities.len() < 10, "{capacities:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_cut_agrees_with_the_model(
