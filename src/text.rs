@@ -104,6 +104,7 @@ mod tests {
         for text in [
             "",
             "plain ASCII, tabs\ttoo ~",
+            "ß, tabs\ttoo",
             "Grüße, 世界, привет, שלום, مرحبا",
             "👩\u{200d}👩\u{200d}👧 🏴\u{e0067}\u{e0062}\u{e007f} e\u{301}",
         ] {
@@ -120,6 +121,10 @@ mod tests {
             safe("\u{202e}evil\u{2066}\u{2028}"),
             "\u{fffd}evil\u{fffd}\u{fffd}"
         );
+        assert_eq!(
+            safe("\u{fff9}one\u{fffa}two\u{fffb}"),
+            "\u{fffd}one\u{fffd}two\u{fffd}"
+        );
     }
 
     #[test]
@@ -132,6 +137,24 @@ mod tests {
                 assert_eq!(safe(&text), expected);
             }
         }
+    }
+
+    #[test]
+    fn two_bad_bytes_do_not_make_up_for_each_other() {
+        for first in 0..PLAIN_BLOCK_BYTES {
+            for second in first + 1..PLAIN_BLOCK_BYTES {
+                let mut text = [b'x'; PLAIN_BLOCK_BYTES];
+                (text[first], text[second]) = (0x1b, 0x1b);
+                assert_eq!(safe(text).matches('␛').count(), 2);
+            }
+        }
+    }
+
+    #[test]
+    fn what_most_people_say_takes_the_short_way() {
+        let line = "a line of plain ASCII, longer than a block, with tabs\ttoo ~";
+        assert!(line.len() > PLAIN_BLOCK_BYTES);
+        assert!(is_plain(line.as_bytes()) && !is_plain("é".as_bytes()));
     }
 
     #[test]
