@@ -307,6 +307,36 @@ mod tests {
     }
 
     #[test]
+    fn who_is_sent_away_is_told_why_if_it_is_there_to_be_told() {
+        let (room, _) = room_of_two();
+        for (reason, why) in [
+            (CloseReason::Stuck, "you did not read"),
+            (CloseReason::TooSlow, "you read too slowly"),
+            (CloseReason::Idle, "you have said nothing"),
+        ] {
+            let farewell = room.farewell(reason).unwrap();
+            let text = std::str::from_utf8(&farewell).unwrap();
+            assert!(text.starts_with("-- ") && text.contains(why), "{text}");
+            assert!(text.ends_with(": goodbye\n"), "{text}");
+        }
+        for reason in [
+            CloseReason::PeerClosed,
+            CloseReason::Lost(std::io::ErrorKind::ConnectionReset),
+            CloseReason::WrongProtocol,
+            CloseReason::Shutdown,
+        ] {
+            assert_eq!(room.farewell(reason), None, "{reason}");
+        }
+    }
+
+    #[test]
+    fn everybody_is_told_that_the_room_is_closing() {
+        let (room, mut turn) = room_of_two();
+        room.close(&mut turn);
+        assert_eq!(shared(&turn), "-- the room is closing\n");
+    }
+
+    #[test]
     fn a_refusal_is_marked_as_one() {
         assert_eq!(refusal("no")[..], b"!! no\n"[..]);
     }
