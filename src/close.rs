@@ -52,3 +52,28 @@ impl fmt::Display for CloseReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_those_who_do_not_read_lose_what_they_are_owed() {
+        for (reason, drops_backlog, words) in [
+            (CloseReason::PeerClosed, false, "it closed"),
+            (
+                CloseReason::Lost(io::ErrorKind::TimedOut),
+                false,
+                "timed out",
+            ),
+            (CloseReason::Stuck, true, "it did not read"),
+            (CloseReason::TooSlow, true, "too slowly"),
+            (CloseReason::Idle, false, "it said nothing"),
+            (CloseReason::WrongProtocol, false, "HTTP"),
+            (CloseReason::Shutdown, false, "the server"),
+        ] {
+            assert_eq!(reason.drops_backlog(), drops_backlog, "{reason}");
+            assert!(reason.to_string().contains(words), "{reason}");
+        }
+    }
+}

@@ -149,6 +149,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_does_not_leave_by_itself_is_counted_by_reason() {
+        let mut dropped = DropCounts::default();
+        for (times, reason) in [
+            (1, CloseReason::Stuck),
+            (2, CloseReason::TooSlow),
+            (3, CloseReason::Idle),
+            (4, CloseReason::WrongProtocol),
+            (5, CloseReason::PeerClosed),
+            (6, CloseReason::Shutdown),
+        ] {
+            (0..times).for_each(|_| dropped.count(reason));
+        }
+        let expected = DropCounts {
+            stuck: 1,
+            slow: 2,
+            idle: 3,
+            protocol: 4,
+        };
+        assert_eq!(dropped, expected);
+    }
+
+    #[test]
     fn figures_are_one_line_of_pairs() {
         let mut attendance = Attendance::default();
         attendance.joined();
