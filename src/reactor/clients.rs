@@ -1,5 +1,5 @@
 //! The connections, in a slab keyed by token: how they come, and how they go. The
-//! stages of a turn that read and write are in [`fill`] and [`flush`].
+//! stages of a turn that read and write are in `fill` and `flush`.
 
 mod deadlines;
 mod fill;
