@@ -58,20 +58,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_those_who_do_not_read_lose_what_they_are_owed() {
-        for (reason, drops_backlog, words) in [
-            (CloseReason::PeerClosed, false, "it closed"),
+    fn each_reason_says_whose_doing_it_is_and_what_becomes_of_the_backlog() {
+        for (reason, is_of_our_making, drops_backlog, words) in [
+            (CloseReason::PeerClosed, false, false, "it closed"),
             (
                 CloseReason::Lost(io::ErrorKind::TimedOut),
                 false,
+                false,
                 "timed out",
             ),
-            (CloseReason::Stuck, true, "it did not read"),
-            (CloseReason::TooSlow, true, "too slowly"),
-            (CloseReason::Idle, false, "it said nothing"),
-            (CloseReason::WrongProtocol, false, "HTTP"),
-            (CloseReason::Shutdown, false, "the server"),
+            (CloseReason::Stuck, true, true, "it did not read"),
+            (CloseReason::TooSlow, true, true, "too slowly"),
+            (CloseReason::Idle, true, false, "it said nothing"),
+            (CloseReason::WrongProtocol, true, false, "HTTP"),
+            (CloseReason::Shutdown, false, false, "the server is ending"),
         ] {
+            assert_eq!(reason.is_of_our_making(), is_of_our_making, "{reason}");
             assert_eq!(reason.drops_backlog(), drops_backlog, "{reason}");
             assert!(reason.to_string().contains(words), "{reason}");
         }
