@@ -61,6 +61,11 @@ impl Listed {
         let connection = slab.get_mut(self.key)?;
         (connection.serial == self.serial).then_some(connection)
     }
+
+    fn is_in<S>(self, slab: &Slab<Connection<S>>) -> bool {
+        let connection = slab.get(self.key);
+        connection.is_some_and(|connection| connection.serial == self.serial)
+    }
 }
 
 /// The connections, and the lists of those that a stage of the turn has to look
@@ -456,5 +461,8 @@ impl<S: Stream> Clients<S> {
         let serial = self.slab[key].serial;
         let of = Listed { key, serial };
         self.deadlines.push(Deadline { at, of, kind });
+        if self.deadlines.is_to_be_swept() {
+            self.deadlines.sweep(|of| of.is_in(&self.slab));
+        }
     }
 }

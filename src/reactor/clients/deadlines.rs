@@ -6,6 +6,10 @@ use std::time::Instant;
 
 use super::Listed;
 
+/// Once there are so many deadlines more than twice those that were left the last time,
+/// those of connections that are gone are looked for.
+const SWEEP_AFTER: usize = 1024;
+
 /// A moment at which a connection is looked at again. Ordered by that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Deadline {
@@ -33,11 +37,25 @@ pub(super) enum Kind {
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     heap: BinaryHeap<Reverse<Deadline>>,
+    /// How many were left at the last sweep.
+    left_by_sweep: usize,
 }
 
 impl Deadlines {
     pub(super) fn push(&mut self, deadline: Deadline) {
         self.heap.push(Reverse(deadline));
+    }
+
+    /// Whether so many have come since the last sweep that another one costs little for
+    /// each. Without it, a long idle timeout of everybody who came and went adds up.
+    pub(super) fn is_to_be_swept(&self) -> bool {
+        self.heap.len() > 2 * self.left_by_sweep + SWEEP_AFTER
+    }
+
+    /// Forgets those of connections that are gone.
+    pub(super) fn sweep(&mut self, is_there: impl Fn(Listed) -> bool) {
+        self.heap.retain(|Reverse(deadline)| is_there(deadline.of));
+        self.left_by_sweep = self.heap.len();
     }
 
     /// The moment of the next one.

@@ -133,6 +133,25 @@ fn who_says_nothing_for_too_long_is_told_and_sent_away() {
 }
 
 #[test]
+fn those_who_come_and_go_leave_no_deadlines_behind() {
+    const GUESTS: usize = 20_000;
+    let mut room = timed(3600 * A_SECOND);
+    let (ann, _ann_socket) = room.join();
+    for _ in 0..GUESTS {
+        let (guest, socket) = room.join();
+        socket.resets();
+        room.readable(guest);
+        room.now += Duration::from_millis(1);
+    }
+    let turns_before = room.host.turns;
+    room.wait(3600 * A_SECOND);
+    let woken = room.host.turns - turns_before;
+    assert!(woken < GUESTS / 10, "{woken} deadlines were kept");
+    let (last, reason) = *room.host.left.last().unwrap();
+    assert_eq!((last, reason), (ClientId(ann), CloseReason::Idle));
+}
+
+#[test]
 fn who_is_not_read_is_not_silent() {
     let mut room = Loop::with_policy(Policy {
         rate: Some(Rate::new(1, 50)),
