@@ -84,6 +84,8 @@ pub enum ReadState {
     Paused,
     /// It has said more than its rate allows, and waits until it may say more.
     Delayed,
+    /// It has been answered so much that it is to take some of that first.
+    Answered,
 }
 
 /// What bounds a talker, where that was asked for.

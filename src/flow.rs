@@ -4,7 +4,11 @@
 //! Nobody's text is dropped to save memory. Instead, while a reader that still reads
 //! is [behind](ReaderState::Behind), those who talk most are not read: TCP then
 //! slows them down, at the far end. Who has said little since the congestion began is
-//! read as ever, so people go on talking while a flooder is paced.
+//! read as ever, so people go on talking while a flooder is paced; and in a long
+//! congestion everybody has another allowance every [`ALLOWANCE_PERIOD`].
+//!
+//! What is for one client alone, the answers to its commands, holds up nobody else: who
+//! does not read them is not read ([`MAX_ANSWERS_BYTES`]).
 //!
 //! A reader that takes nothing at all holds up the flooder for [`GRACE`] and then
 //! nobody any more: it has [stalled](ReaderState::Stalled). What is said meanwhile
@@ -50,6 +54,13 @@ const SETTLING_TIME: Duration = Duration::from_millis(300);
 /// How much each talker may still say while readers are behind, in bytes: as it sends it
 /// or as others get it, whichever is more. Give or take one read.
 pub const ALLOWANCE_BYTES: usize = 16 * 1024;
+
+/// After so long, talkers have their allowance anew, though readers are still behind.
+pub const ALLOWANCE_PERIOD: Duration = Duration::from_secs(5);
+
+/// The most that is kept of answers to one client, with the bookkeeping, before it is
+/// read again: who asks and does not read waits for itself, and nobody for it.
+pub const MAX_ANSWERS_BYTES: usize = 64 * 1024;
 
 /// So many times what one reader may be owed is what all together may.
 const READERS_AT_BOUND: usize = 8;
@@ -158,8 +169,11 @@ pub struct Flow {
     readers_behind: usize,
     /// All that waits is more than may.
     is_over_total: bool,
-    /// Counts the congestions: what a talker said in an earlier one is forgotten.
+    /// Counts the congestions, and the periods of a long one: what a talker said in an
+    /// earlier one is forgotten.
     congestion: u32,
+    /// When the last of those began.
+    began_at: Option<Instant>,
 }
 
 impl Flow {
@@ -170,12 +184,23 @@ impl Flow {
             readers_behind: 0,
             is_over_total: false,
             congestion: 0,
+            began_at: None,
         }
     }
 
     /// The bounds it keeps.
     pub fn bounds(&self) -> Bounds {
         self.bounds
+    }
+
+    /// The number of the last congestion, or period of it. Once it changes, those who had
+    /// to wait may say something again.
+    pub fn congestion(&mut self, now: Instant) -> u32 {
+        let is_over = |began: Instant| now >= began + ALLOWANCE_PERIOD;
+        if self.is_congested() && self.began_at.is_some_and(is_over) {
+            self.begin_period(now);
+        }
+        self.congestion
     }
 
     /// Whether somebody is waited for.
@@ -201,7 +226,7 @@ impl Flow {
                     took_at: now,
                     has_stalled: false,
                 }));
-                self.wait_for_one_more();
+                self.wait_for_one_more(now);
                 match std::mem::replace(&mut reader.is_watched, true) {
                     true => Verdict::Fine,
                     false => Verdict::Watch,
@@ -215,7 +240,7 @@ impl Flow {
                 lag.took_at = now;
                 reader.is_known_to_read |= now > lag.since + SETTLING_TIME;
                 if std::mem::replace(&mut lag.has_stalled, false) {
-                    self.wait_for_one_more();
+                    self.wait_for_one_more(now);
                 }
                 Verdict::Fine
             }
@@ -265,7 +290,7 @@ impl Flow {
     }
 
     /// All readers together keep `total_bytes` in memory.
-    pub fn observe_total(&mut self, total_bytes: usize) -> Total {
+    pub fn observe_total(&mut self, total_bytes: usize, now: Instant) -> Total {
         let most_bytes = self.bounds.max_total_bytes();
         match self.is_over_total {
             true if total_bytes <= most_bytes / 2 => {
@@ -273,7 +298,7 @@ impl Flow {
                 Total::Recovered
             }
             false if total_bytes > most_bytes => {
-                self.begin_congestion();
+                self.begin_congestion(now);
                 self.is_over_total = true;
                 Total::BecameTooMuch
             }
@@ -305,15 +330,20 @@ impl Flow {
         talker.said_bytes = talker.said_bytes.saturating_add(bytes);
     }
 
-    fn wait_for_one_more(&mut self) {
-        self.begin_congestion();
+    fn wait_for_one_more(&mut self, now: Instant) {
+        self.begin_congestion(now);
         self.readers_behind += 1;
     }
 
-    fn begin_congestion(&mut self) {
+    fn begin_congestion(&mut self, now: Instant) {
         if !self.is_congested() {
-            self.congestion = self.congestion.wrapping_add(1);
+            self.begin_period(now);
         }
+    }
+
+    fn begin_period(&mut self, now: Instant) {
+        self.congestion = self.congestion.wrapping_add(1);
+        self.began_at = Some(now);
     }
 
     /// Where everything together is too much, each one's bound is nothing.
@@ -421,6 +451,25 @@ mod tests {
         assert!(room.flow.may_say_more(&flooder));
         room.owes(MUCH);
         assert!(room.flow.may_say_more(&flooder), "a new congestion");
+    }
+
+    #[test]
+    fn a_long_congestion_renews_the_allowance_now_and_then() {
+        let mut room = Room::behind();
+        let mut talker = Talker::default();
+        let first = room.flow.congestion(room.now);
+        room.flow.said(&mut talker, ALLOWANCE_BYTES);
+        room.now += ALLOWANCE_PERIOD - LOOK_INTERVAL;
+        assert_eq!(room.flow.congestion(room.now), first);
+        assert!(!room.flow.may_say_more(&talker));
+        room.now += LOOK_INTERVAL;
+        assert_ne!(room.flow.congestion(room.now), first);
+        assert!(room.flow.may_say_more(&talker));
+
+        room.takes(LITTLE);
+        let last = room.flow.congestion(room.now);
+        room.now += ALLOWANCE_PERIOD;
+        assert_eq!(room.flow.congestion(room.now), last, "nobody has to wait");
     }
 
     #[test]
@@ -545,12 +594,18 @@ mod tests {
         let talker = Talker::default();
         let most_bytes = READERS_AT_BOUND * MAX_BACKLOG_BYTES;
         assert_eq!(room.flow.bounds().max_total_bytes(), most_bytes);
-        assert_eq!(room.flow.observe_total(most_bytes), Total::Unchanged);
         assert_eq!(
-            room.flow.observe_total(most_bytes + 1),
+            room.flow.observe_total(most_bytes, room.now),
+            Total::Unchanged
+        );
+        assert_eq!(
+            room.flow.observe_total(most_bytes + 1, room.now),
             Total::BecameTooMuch
         );
-        assert_eq!(room.flow.observe_total(most_bytes + 1), Total::Unchanged);
+        assert_eq!(
+            room.flow.observe_total(most_bytes + 1, room.now),
+            Total::Unchanged
+        );
         assert!(!room.flow.may_say_more(&talker) && room.flow.is_congested());
 
         assert_eq!(room.owes(0), Verdict::Fine);
@@ -560,8 +615,11 @@ mod tests {
         room.flow.release(&mut room.reader);
 
         let half = most_bytes / 2;
-        assert_eq!(room.flow.observe_total(half + 1), Total::Unchanged);
-        assert_eq!(room.flow.observe_total(half), Total::Recovered);
+        assert_eq!(
+            room.flow.observe_total(half + 1, room.now),
+            Total::Unchanged
+        );
+        assert_eq!(room.flow.observe_total(half, room.now), Total::Recovered);
         assert!(room.flow.may_say_more(&talker) && !room.flow.is_congested());
         assert_eq!(room.owes(1), Verdict::Fine);
     }

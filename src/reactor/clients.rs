@@ -83,6 +83,8 @@ pub struct Clients<S> {
     backlog: Backlog,
     /// Invariant: what the write queues cost by themselves, as last observed.
     own_cost_bytes: usize,
+    /// The congestion, or period of one, in which those who are paused were paused.
+    last_congestion: u32,
     /// What the turn being gathered has got from those who were read, in bytes.
     gathered_bytes: usize,
     /// The turn on its way.
@@ -117,6 +119,7 @@ impl<S: Stream> Clients<S> {
             flow: Flow::new(policy.flow),
             backlog: Backlog::new(),
             own_cost_bytes: 0,
+            last_congestion: 0,
             gathered_bytes: 0,
             sending: Sending::default(),
             read_lists: ReadLists::default(),
@@ -330,10 +333,7 @@ impl<S: Stream> Clients<S> {
             let last = self.now + timeout;
             self.arm(key, at, Kind::Flush { last });
         }
-        if matches!(
-            self.slab[key].reading,
-            ReadState::Paused | ReadState::Delayed
-        ) {
+        if !matches!(self.slab[key].reading, ReadState::Idle | ReadState::Listed) {
             // What it still says is read and dropped, or it would be reset.
             self.list_for_reading(key);
         }

@@ -191,7 +191,11 @@ impl<S: Stream> EventLoop<S> {
         if self.acceptor.paused_until.is_some_and(|until| until <= now) {
             self.acceptor.resume();
         }
-        for _ in 0..ACCEPT_BUDGET {
+        let budget = match self.clients.is_crowd_unread() {
+            true => 1,
+            false => ACCEPT_BUDGET,
+        };
+        for _ in 0..budget {
             if !self.acceptor.ready {
                 return;
             }

@@ -13,6 +13,7 @@ use super::{Clients, Listed};
 use crate::close::CloseReason;
 use crate::connection::{Connection, Phase, ReadState, Received, Stream};
 use crate::figures::Traffic;
+use crate::flow::MAX_ANSWERS_BYTES;
 use crate::rate::Rate;
 use crate::reactor::Service;
 use crate::turn::{ClientId, Turn};
@@ -35,6 +36,10 @@ pub const FAN_OUT_BUDGET_BYTES: usize = 16 * 1024 * 1024;
 /// The most that is read at once from a client whose rate is bounded: what it may not
 /// say yet is kept in memory, and TCP keeps the rest at its end.
 const RATED_READ_BYTES: usize = 4 * 1024;
+
+/// So many clients that wait to be read are a crowd: newcomers wait for it in the kernel.
+/// Who comes, says something and goes is found to have gone only when it is read.
+const UNREAD_CROWD: usize = 512;
 
 /// Those that may have input that was not read yet, each in one of the lists.
 #[derive(Debug, Default)]
@@ -111,6 +116,10 @@ impl<S: Stream> Clients<S> {
             self.read_lists.paused.push(listed);
             return;
         }
+        if connection.is_member() && connection.queue().own_cost_bytes() > MAX_ANSWERS_BYTES {
+            connection.reading = ReadState::Answered;
+            return;
+        }
         connection.reading = ReadState::Idle;
         let said_before = turn.size_bytes();
         let read_before = self.traffic.bytes_in;
@@ -150,7 +159,9 @@ impl<S: Stream> Clients<S> {
         let may_be_listed = match connection.reading {
             ReadState::Idle => true,
             ReadState::Listed => false,
-            ReadState::Paused | ReadState::Delayed => connection.phase != Phase::Open,
+            ReadState::Paused | ReadState::Delayed | ReadState::Answered => {
+                connection.phase != Phase::Open
+            }
         };
         if may_be_listed {
             connection.reading = ReadState::Listed;
@@ -170,6 +181,12 @@ impl<S: Stream> Clients<S> {
                 self.read_lists.left_over.push_back(listed);
             }
         }
+    }
+
+    /// Whether so many have sent something that they are to be heard, or found to have
+    /// gone, before many others are let in.
+    pub fn is_crowd_unread(&self) -> bool {
+        self.read_lists.fresh.len() + self.read_lists.left_over.len() >= UNREAD_CROWD
     }
 
     /// How many are paused.

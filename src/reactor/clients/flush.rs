@@ -12,8 +12,8 @@ use log::{debug, warn};
 use super::deadlines::Kind;
 use super::{Clients, Listed};
 use crate::close::CloseReason;
-use crate::connection::{Phase, Stream, WRITE_BUDGET_BYTES};
-use crate::flow::{LOOK_INTERVAL, Total, Verdict};
+use crate::connection::{Connection, Phase, ReadState, Stream, WRITE_BUDGET_BYTES};
+use crate::flow::{LOOK_INTERVAL, MAX_ANSWERS_BYTES, Total, Verdict};
 use crate::log_limit::AndMore;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Flushed;
@@ -205,6 +205,11 @@ impl<S: Stream> Clients<S> {
         let counted_bytes = std::mem::replace(&mut connection.counted_bytes, own_cost_bytes);
         self.own_cost_bytes = self.own_cost_bytes + own_cost_bytes - counted_bytes;
         let held_bytes = connection.queue().held_bytes(&self.backlog);
+        if connection.reading == ReadState::Answered && own_cost_bytes <= MAX_ANSWERS_BYTES / 2 {
+            connection.reading = ReadState::Idle;
+            self.list_for_reading(key);
+        }
+        let connection = &mut self.slab[key];
         let took = std::mem::take(&mut connection.took_some);
         let reader = &mut connection.reader;
         let verdict = self.flow.observe(reader, held_bytes, took, self.now);
@@ -224,7 +229,10 @@ impl<S: Stream> Clients<S> {
     /// Looks at what all readers together are owed, and reads those again who had to
     /// wait for that.
     pub fn relieve(&mut self) {
-        let total = self.flow.observe_total(self.owed_bytes());
+        if self.own_cost_bytes > self.flow.bounds().max_total_bytes() {
+            self.drop_the_most_answered();
+        }
+        let total = self.flow.observe_total(self.backlog.held_bytes(), self.now);
         if total == Total::BecameTooMuch {
             if let Some(suppressed) = self.total_log.allow(self.now) {
                 warn!(
@@ -244,8 +252,25 @@ impl<S: Stream> Clients<S> {
                 }
             }
         }
-        if total == Total::Recovered || !self.flow.is_congested() {
+        let congestion = self.flow.congestion(self.now);
+        let is_new = std::mem::replace(&mut self.last_congestion, congestion) != congestion;
+        if total == Total::Recovered || is_new || !self.flow.is_congested() {
             self.resume_paused();
+        }
+    }
+
+    /// All answers that wait come to more than may: those have to go for whom more than
+    /// their share of that waits.
+    fn drop_the_most_answered(&mut self) {
+        let answered = |(_, connection): &(usize, &Connection<S>)| connection.counted_bytes > 0;
+        let count = self.slab.iter().filter(answered).count();
+        let share_bytes = self.flow.bounds().max_total_bytes() / count.max(1);
+        for key in 0..self.end_key {
+            if let Some(connection) = self.slab.get(key)
+                && connection.counted_bytes > share_bytes
+            {
+                self.carry_out(key, Verdict::Drop(CloseReason::Stuck));
+            }
         }
     }
 

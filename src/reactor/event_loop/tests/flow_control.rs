@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::harness::{Loop, POLICY, Socket, WELCOME};
 use crate::close::CloseReason;
-use crate::flow::{ALLOWANCE_BYTES, Bounds, GRACE, PAUSE_BYTES};
+use crate::flow::{ALLOWANCE_BYTES, ALLOWANCE_PERIOD, Bounds, GRACE, PAUSE_BYTES};
 use crate::reactor::Policy;
 use crate::reactor::clients::{LAST_WORDS_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES};
 use crate::turn::ClientId;
@@ -348,4 +348,67 @@ fn a_talker_is_read_a_budget_at_a_time_however_little_it_may_still_say() {
         1,
         "a line without an end counts, too"
     );
+}
+
+#[test]
+fn answers_that_are_not_read_hold_up_nobody_but_who_asked() {
+    let mut trio = Trio::new();
+    let (asking, socket) = &trio.stuck.clone();
+    socket.sends(&"/\n".repeat(20 * READ_BUDGET_BYTES));
+    trio.room.readable(*asking);
+    assert!(
+        socket.unread_bytes() > READ_BUDGET_BYTES,
+        "it is not read on"
+    );
+    assert!(!trio.room.event_loop.clients.has_work());
+    trio.flood();
+    assert!(trio.room.event_loop.load().paused <= 1);
+    for _ in 0..100 {
+        trio.person.1.sends("and I say this\n");
+        trio.room.readable(trio.person.0);
+    }
+    assert_eq!(trio.person.1.unread_bytes(), 0);
+
+    socket.takes(usize::MAX);
+    trio.room.writable(*asking);
+    assert_eq!(socket.unread_bytes(), 0, "it is read on once it reads");
+    assert_eq!(trio.flooder.1.unread_bytes(), 0);
+}
+
+#[test]
+fn all_answers_together_are_bounded_and_nobody_else_waits_for_that() {
+    let mut room = Loop::new();
+    let (person, person_socket) = room.join();
+    let (_, reader) = room.join();
+    let asking: Vec<_> = (0..30).map(|_| room.join()).collect();
+    for (key, socket) in &asking {
+        socket.takes(0);
+        socket.sends(&"/\n".repeat(READ_BUDGET_BYTES / 2));
+        room.event_loop.mark_client(*key, true, false);
+    }
+    room.settle();
+    let most_bytes = POLICY.flow.max_total_bytes() + SLACK_BYTES + 4 * MAX_BACKLOG_BYTES;
+    assert!(room.event_loop.clients.owed_bytes() <= most_bytes);
+    assert!(room.host.left.len() > 10, "those with most have to go");
+    person_socket.sends("I go on\n");
+    room.readable(person);
+    assert!(reader.received().ends_with("> I go on\n"));
+}
+
+#[test]
+fn a_long_congestion_does_not_silence_anybody_for_ever() {
+    let mut trio = Trio::new();
+    trio.flood();
+    let (person, socket) = &trio.person;
+    socket.sends(&("y".repeat(999) + "\n").repeat(10 * ALLOWANCE_BYTES / 1000));
+    trio.room.readable(*person);
+    let unread_bytes = socket.unread_bytes();
+    assert!(unread_bytes > 0);
+    let (stuck, slow_socket) = &trio.stuck;
+    for _ in 0..2 * ALLOWANCE_PERIOD.as_secs() {
+        slow_socket.takes(1);
+        trio.room.writable(*stuck);
+        trio.room.wait(GRACE / 2);
+    }
+    assert!(socket.unread_bytes() < unread_bytes);
 }
