@@ -141,7 +141,7 @@ impl<S: Stream> EventLoop<S> {
     /// How long the next poll may wait: not at all while there is work left, else
     /// until the next deadline, and without one for ever.
     pub fn poll_timeout(&self, now: Instant) -> Option<Duration> {
-        if self.acceptor.ready || self.clients.has_work() || !self.turn.is_empty() {
+        if self.may_accept() || self.clients.has_work() || !self.turn.is_empty() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
@@ -191,12 +191,8 @@ impl<S: Stream> EventLoop<S> {
         if self.acceptor.paused_until.is_some_and(|until| until <= now) {
             self.acceptor.resume();
         }
-        let budget = match self.clients.is_crowd_unread() {
-            true => 1,
-            false => ACCEPT_BUDGET,
-        };
-        for _ in 0..budget {
-            if !self.acceptor.ready {
+        for _ in 0..ACCEPT_BUDGET {
+            if !self.may_accept() {
                 return;
             }
             let key = self.clients.vacant_key();
@@ -218,6 +214,10 @@ impl<S: Stream> EventLoop<S> {
                 Accepted::Exhausted(e) => self.acceptor.pause(&e, now),
             }
         }
+    }
+
+    fn may_accept(&self) -> bool {
+        self.acceptor.ready && !self.clients.is_crowd_unread()
     }
 
     fn serve_sources(&mut self, service: &mut impl Service) -> io::Result<Next> {

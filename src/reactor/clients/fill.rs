@@ -184,9 +184,14 @@ impl<S: Stream> Clients<S> {
     }
 
     /// Whether so many have sent something that they are to be heard, or found to have
-    /// gone, before many others are let in.
+    /// gone, before others are let in.
     pub fn is_crowd_unread(&self) -> bool {
-        self.read_lists.fresh.len() + self.read_lists.left_over.len() >= UNREAD_CROWD
+        let ReadLists {
+            fresh,
+            left_over,
+            paused,
+        } = &self.read_lists;
+        fresh.len() + left_over.len() + paused.len() >= UNREAD_CROWD
     }
 
     /// How many are paused.

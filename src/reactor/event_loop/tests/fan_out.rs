@@ -130,6 +130,21 @@ fn a_key_that_is_another_s_by_the_end_of_the_turn_does_not_cost_that_one_its_ans
 }
 
 #[test]
+fn newcomers_wait_while_a_crowd_has_not_been_read() {
+    let mut room = Loop::with_policy(POLICY);
+    let talkers: Vec<_> = (0..600).map(|_| room.join().1).collect();
+    for (key, socket) in talkers.iter().enumerate() {
+        room.floods(key, socket, READ_BUDGET_BYTES / 2);
+    }
+    room.waiting.extend((0..1000).map(|_| Socket::new()));
+    room.event_loop.mark_listener();
+    room.turn();
+    assert_eq!(room.waiting.len(), 1000);
+    room.settle();
+    assert!(room.waiting.is_empty(), "its turn comes");
+}
+
+#[test]
 fn a_rush_of_newcomers_does_not_silence_those_inside() {
     let mut room = Loop::with_policy(POLICY);
     let sockets: Vec<_> = (0..READERS).map(|_| room.join().1).collect();
