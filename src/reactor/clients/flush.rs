@@ -259,14 +259,19 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// All answers that wait come to more than may: those have to go for whom more than
-    /// their share of that waits.
+    /// All answers that wait come to more than may: of those whose sockets take no more
+    /// now, they have to go for whom more than their share of that waits.
     fn drop_the_most_answered(&mut self) {
-        let answered = |(_, connection): &(usize, &Connection<S>)| connection.counted_bytes > 0;
-        let count = self.slab.iter().filter(answered).count();
-        let share_bytes = self.flow.bounds().max_total_bytes() / count.max(1);
+        let is_blocked =
+            |connection: &Connection<S>| connection.counted_bytes > 0 && !connection.in_flush_list;
+        let blocked = self
+            .slab
+            .iter()
+            .filter(|(_, connection)| is_blocked(connection));
+        let share_bytes = self.flow.bounds().max_total_bytes() / blocked.count().max(1);
         for key in 0..self.end_key {
             if let Some(connection) = self.slab.get(key)
+                && is_blocked(connection)
                 && connection.counted_bytes > share_bytes
             {
                 self.carry_out(key, Verdict::Drop(CloseReason::Stuck));
