@@ -13,12 +13,13 @@
 //! A reader that takes nothing at all holds up the flooder for [`GRACE`] and then
 //! nobody any more: it has [stalled](ReaderState::Stalled). What is said meanwhile
 //! waits for it, until that is more than its bound; then it is dropped. One that has
-//! shown that it reads, and has not stalled since, has [`GRACE_OF_THE_SLOW`], for the kernel lets a slow reader have
-//! more in steps, which can be a second apart. A reader
-//! that takes too little to catch up within the stall timeout is dropped, too. And should all that
-//! waits come to more than [`Bounds::max_total_bytes`] (many talkers, each within
-//! its allowance; many readers, each within its bound), nobody is read, and
-//! every reader that is owed anything has the grace to take some of it.
+//! shown that it reads, and has not stalled since, has [`GRACE_OF_THE_SLOW`]: the kernel
+//! lets a slow reader have more in steps, which can be a second apart. A reader that
+//! takes too little to catch up within the stall timeout is dropped, too.
+//!
+//! And should all that is kept for readers come to more than
+//! [`Bounds::max_total_bytes`] (many talkers, each within its allowance), nobody is read,
+//! and every reader that is owed anything has the grace to take some of it.
 //!
 //! How the bounds were chosen: [`PAUSE_BYTES`] is what a reader on a LAN takes in some
 //! milliseconds, so that behind a flood other people's lines wait no longer than that;
