@@ -1,21 +1,25 @@
 //! Who gets in: by address, by how many come from there, and by how many are in.
 //!
-//! Decides, and carries nothing out: it knows no socket. It is told who comes in
-//! and who leaves, and keeps count.
+//! Decides, and carries nothing out: it knows no socket and no clock. It is told who
+//! comes in and who leaves, and keeps count; and who is banned, and until when.
 //!
 //! An IPv4 address that is written as IPv6, such as `::ffff:10.1.2.3`, is the IPv4
 //! address, with peers and in rules.
+
+mod bans;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Instant;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
-/// How many bits come before an IPv4 address that is written as IPv6 (RFC 4291,
-/// 2.5.5.2).
-pub const MAPPED_PREFIX_BITS: u8 = 96;
+use crate::network;
+
+use self::bans::Bans;
+pub use self::bans::{Ban, MAX_BANS, TooManyBans};
 
 /// Whether the addresses of a network are let in. Bits of the network beyond its
 /// prefix do not matter.
@@ -45,6 +49,8 @@ pub struct Limits {
 /// Why somebody is not let in. Displayed as the peer is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// It has been banned.
+    Banned,
     /// A rule says so, or none lets it in.
     Denied,
     /// Its address has all the clients it may have.
@@ -62,6 +68,7 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Banned => f.write_str("this address is banned from the room"),
             Self::Denied => f.write_str("nobody is let in from this address"),
             Self::AddressFull { clients } => {
                 write!(
@@ -77,6 +84,8 @@ impl fmt::Display for Refusal {
 /// How many were refused, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RefusalCounts {
+    /// [`Refusal::Banned`].
+    pub banned: u64,
     /// [`Refusal::Denied`].
     pub denied: u64,
     /// [`Refusal::AddressFull`].
@@ -89,6 +98,7 @@ impl RefusalCounts {
     /// One more was refused.
     pub fn count(&mut self, refusal: Refusal) {
         let count = match refusal {
+            Refusal::Banned => &mut self.banned,
             Refusal::Denied => &mut self.denied,
             Refusal::AddressFull { .. } => &mut self.address_full,
             Refusal::RoomFull { .. } => &mut self.room_full,
@@ -102,6 +112,7 @@ impl RefusalCounts {
 pub struct Admission {
     /// Invariant: the networks of the rules are canonical.
     limits: Limits,
+    bans: Bans,
     client_count: usize,
     /// Invariant: no count is 0. So there are never more than `client_count`; and
     /// addresses without a bound have none.
@@ -113,23 +124,28 @@ impl Admission {
     pub fn new(mut limits: Limits) -> Self {
         for rule in &mut limits.rules {
             let (Rule::Allow(network) | Rule::Deny(network)) = rule;
-            *network = canonical(*network);
+            *network = network::canonical(*network);
         }
         Self {
             limits,
+            bans: Bans::default(),
             client_count: 0,
             counts: HashMap::new(),
         }
     }
 
-    /// Whether somebody from `address` may come in now. Of several reasons against
-    /// it, the one that will last longest is told.
+    /// Whether somebody from `address` may come in at `now`. Of several reasons
+    /// against it a ban is told first, for that is what was meant for this one; else
+    /// the one that will last longest.
     ///
     /// # Errors
     ///
     /// The reason why it may not.
-    pub fn admit(&self, address: IpAddr) -> Result<(), Refusal> {
+    pub fn admit(&self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
         let address = address.to_canonical();
+        if self.bans.is_banned(address, now) {
+            return Err(Refusal::Banned);
+        }
         if !self.is_allowed(address) {
             return Err(Refusal::Denied);
         }
@@ -165,6 +181,35 @@ impl Admission {
         }
     }
 
+    /// Nobody is let in from `network` any more, this machine's own addresses
+    /// (loopback) being no exception: up to `until`, or until the ban is lifted. A ban
+    /// of the same network is replaced. Who is in stays in; [`network::contains`] tells
+    /// who would not come in again.
+    ///
+    /// # Errors
+    ///
+    /// When there are [`MAX_BANS`] others that are not over at `now`.
+    pub fn ban(
+        &mut self,
+        network: IpNet,
+        until: Option<Instant>,
+        now: Instant,
+    ) -> Result<(), TooManyBans> {
+        self.bans.ban(network, until, now)
+    }
+
+    /// Lifts the ban of exactly this network, which may be written in another way:
+    /// 10.0.0.7/24 is 10.0.0.0/24, see [`network::canonical`]. Returns whether there was
+    /// one at `now`.
+    pub fn unban(&mut self, network: IpNet, now: Instant) -> bool {
+        self.bans.unban(network, now)
+    }
+
+    /// The bans that are in force at `now`, in order of network: IPv4 first.
+    pub fn bans(&self, now: Instant) -> impl Iterator<Item = Ban> {
+        self.bans.in_force(now)
+    }
+
     fn is_allowed(&self, address: IpAddr) -> bool {
         let mut only_allowed = false;
         for rule in &self.limits.rules {
@@ -188,20 +233,10 @@ impl Admission {
     }
 }
 
-/// `network` as IPv4, if it is an IPv4 network that is written as IPv6.
-fn canonical(network: IpNet) -> IpNet {
-    if let IpNet::V6(mapped) = network
-        && let Some(address) = mapped.addr().to_ipv4_mapped()
-        && let Some(prefix_bits) = mapped.prefix_len().checked_sub(MAPPED_PREFIX_BITS)
-        && let Ok(network) = Ipv4Net::new(address, prefix_bits)
-    {
-        return network.into();
-    }
-    network
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -239,7 +274,7 @@ mod tests {
     /// next one is told.
     fn fill(admission: &mut Admission, from: &str) -> (usize, Refusal) {
         for count in 0.. {
-            match admission.admit(address(from)) {
+            match admission.admit(address(from), Instant::now()) {
                 Ok(()) => admission.entered(address(from)),
                 Err(refusal) => return (count, refusal),
             }
@@ -276,11 +311,19 @@ mod tests {
         for (rules, let_in, refused) in table {
             let admission = with_rules(rules);
             for from in *let_in {
-                assert_eq!(admission.admit(address(from)), Ok(()), "{from} {rules:?}");
+                assert_eq!(
+                    admission.admit(address(from), Instant::now()),
+                    Ok(()),
+                    "{from} {rules:?}"
+                );
             }
             for from in *refused {
                 let refusal = Err(Refusal::Denied);
-                assert_eq!(admission.admit(address(from)), refusal, "{from} {rules:?}");
+                assert_eq!(
+                    admission.admit(address(from), Instant::now()),
+                    refusal,
+                    "{from} {rules:?}"
+                );
             }
         }
     }
@@ -296,15 +339,23 @@ mod tests {
                 ("::ffff:10.2.2.3", false),
                 ("::10.1.2.3", false),
             ] {
-                let answer = admission.admit(address(from));
+                let answer = admission.admit(address(from), Instant::now());
                 assert_eq!(answer.is_err(), is_denied, "{from} by {rule}");
             }
         }
         let mut admission = with_bounds(10, Some(1));
         admission.entered(address("::ffff:10.1.2.3"));
-        assert!(admission.admit(address("10.1.2.3")).is_err());
+        assert!(
+            admission
+                .admit(address("10.1.2.3"), Instant::now())
+                .is_err()
+        );
         admission.left(address("10.1.2.3"));
-        assert!(admission.admit(address("::ffff:10.1.2.3")).is_ok());
+        assert!(
+            admission
+                .admit(address("::ffff:10.1.2.3"), Instant::now())
+                .is_ok()
+        );
     }
 
     #[test]
@@ -341,13 +392,60 @@ mod tests {
         admission.entered(address("10.0.0.1"));
         assert_eq!(fill(&mut admission, "10.0.0.2"), (1, full));
         admission.left(address("10.0.0.1"));
-        assert_eq!(admission.admit(address("10.0.0.3")), Ok(()));
+        assert_eq!(admission.admit(address("10.0.0.3"), Instant::now()), Ok(()));
+    }
+
+    #[test]
+    fn a_ban_is_told_before_all_else_and_lets_in_again_at_its_end() {
+        let now = Instant::now();
+        let end = now + Duration::from_secs(60);
+        let mut admission = Admission::new(Limits {
+            max_clients: 1,
+            max_per_address: Some(1),
+            rules: vec![deny("10.0.0.1/32")],
+        });
+        admission.entered(address("10.0.0.2"));
+        let network = "::ffff:10.0.0.7/120".parse().unwrap();
+        admission.ban(network, Some(end), now).unwrap();
+        for from in ["10.0.0.1", "10.0.0.2", "10.0.0.3", "::ffff:10.0.0.3"] {
+            let answer = admission.admit(address(from), now);
+            assert_eq!(answer, Err(Refusal::Banned), "{from}");
+        }
+        let full = Err(Refusal::RoomFull { clients: 1 });
+        assert_eq!(admission.admit(address("10.0.1.3"), now), full);
+
+        admission.left(address("10.0.0.2"));
+        assert_eq!(admission.admit(address("10.0.0.3"), end), Ok(()));
+        let denied = Err(Refusal::Denied);
+        assert_eq!(admission.admit(address("10.0.0.1"), end), denied);
+    }
+
+    #[test]
+    fn this_machine_too_can_be_banned_and_a_ban_can_be_lifted() {
+        let now = Instant::now();
+        let mut admission = with_bounds(10, None);
+        let loopback = "127.0.0.0/8".parse().unwrap();
+        admission.ban(loopback, None, now).unwrap();
+        let bans: Vec<_> = admission.bans(now).collect();
+        let expected = Ban {
+            network: loopback,
+            left: None,
+        };
+        assert_eq!(bans, [expected]);
+        for from in ["127.0.0.1", "::ffff:127.0.0.1"] {
+            let answer = admission.admit(address(from), now);
+            assert_eq!(answer, Err(Refusal::Banned), "{from}");
+        }
+        assert_eq!(admission.admit(address("::1"), now), Ok(()));
+        assert!(admission.unban("127.0.0.1/8".parse().unwrap(), now));
+        assert_eq!(admission.admit(address("127.0.0.1"), now), Ok(()));
     }
 
     #[test]
     fn refusals_are_told_apart_and_counted() {
         let mut counts = RefusalCounts::default();
         for (times, refusal, words) in [
+            (4, Refusal::Banned, "this address is banned from the room"),
             (1, Refusal::Denied, "nobody is let in from this address"),
             (
                 2,
@@ -364,6 +462,7 @@ mod tests {
             (0..times).for_each(|_| counts.count(refusal));
         }
         let expected = RefusalCounts {
+            banned: 4,
             denied: 1,
             address_full: 2,
             room_full: 3,
@@ -462,7 +561,7 @@ mod tests {
                     }
                     continue;
                 }
-                let answer = admission.admit(from);
+                let answer = admission.admit(from, Instant::now());
                 prop_assert_eq!(answer, model(&limits, &inside, from));
                 if answer.is_ok() {
                     admission.entered(from);

@@ -138,8 +138,8 @@ impl fmt::Display for Figures {
         )?;
         write!(
             f,
-            "refused_denied={} refused_address={} refused_full={}",
-            refused.denied, refused.address_full, refused.room_full
+            "refused_banned={} refused_denied={} refused_address={} refused_full={}",
+            refused.banned, refused.denied, refused.address_full, refused.room_full
         )
     }
 }

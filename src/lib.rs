@@ -8,8 +8,8 @@
 //!   [`text`] makes them safe to show, [`http`] tells a browser from a person,
 //!   [`telnet`] answers telnet, [`room`] knows who is there and says what is said
 //!   to whom, [`turn`] gathers it, [`write_queue`] holds what a reader is still
-//!   owed; [`admission`] says who gets in, [`rate`] how often something may happen,
-//!   [`log_limit`] how often it is logged.
+//!   owed; [`network`] says what lies within one, [`admission`] who gets in, [`rate`]
+//!   how often something may happen, [`log_limit`] how often it is logged.
 //! - One socket: [`connection`], which ends with a [`close`] reason.
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
 //!   it, [`console`] shows it.
@@ -35,6 +35,7 @@ pub mod line;
 pub mod log_limit;
 pub mod logging;
 pub mod machine;
+pub mod network;
 pub mod process;
 pub mod rate;
 pub mod reactor;

@@ -163,9 +163,10 @@ impl Server {
 
 impl Service for Server {
     fn admit(&mut self, address: IpAddr) -> Result<(), Frame> {
-        self.admission.admit(address).map_err(|refusal| {
+        let now = Instant::now();
+        self.admission.admit(address, now).map_err(|refusal| {
             self.attendance.refused.count(refusal);
-            if let Some(suppressed) = self.refusal_log.allow(Instant::now()) {
+            if let Some(suppressed) = self.refusal_log.allow(now) {
                 info!("{address} is refused: {refusal}{}", AndMore(suppressed));
             }
             room::refusal(refusal)

@@ -59,6 +59,7 @@ fn sigusr1_asks_for_one_line_and_the_end_writes_another() {
         ("dropped_stuck", 0),
         ("refused_full", 1),
         ("refused_denied", 1),
+        ("refused_banned", 0),
     ] {
         assert_eq!(figures.get(key), value, "{key} in {}", figures.0);
     }

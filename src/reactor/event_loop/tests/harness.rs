@@ -180,7 +180,9 @@ pub(super) struct Host {
 
 impl Service for Host {
     fn admit(&mut self, address: IpAddr) -> Result<(), Frame> {
-        self.admission.admit(address).map_err(room::refusal)
+        self.admission
+            .admit(address, Instant::now())
+            .map_err(room::refusal)
     }
 
     fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn) {
