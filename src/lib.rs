@@ -12,7 +12,7 @@
 //!   how often something may happen, [`log_limit`] how often it is logged.
 //! - One socket: [`connection`], which ends with a [`close`] reason.
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
-//!   it, [`console`] shows it.
+//!   it, [`console`] shows it, through a [`line_sink`] that waits for nobody.
 //! - The client: [`client`].
 //! - The load harness: `stress`, behind the feature of that name.
 //! - The program: [`cli`], [`error`], [`exit`], [`interrupt`], [`logging`],
@@ -32,6 +32,7 @@ pub mod flow;
 pub mod http;
 pub mod interrupt;
 pub mod line;
+pub mod line_sink;
 pub mod log_limit;
 pub mod logging;
 pub mod machine;
