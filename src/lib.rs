@@ -12,7 +12,8 @@
 //!   how often something may happen, [`log_limit`] how often it is logged.
 //! - One socket: [`connection`], which ends with a [`close`] reason.
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
-//!   it, [`console`] shows it, through a [`line_sink`] that waits for nobody.
+//!   it, [`console`] shows it and [`transcript`] writes it down, through a
+//!   [`line_sink`] that waits for nobody.
 //! - The client: [`client`].
 //! - The load harness: `stress`, behind the feature of that name.
 //! - The program: [`cli`], [`error`], [`exit`], [`interrupt`], [`logging`],
@@ -48,5 +49,6 @@ pub mod standard_io;
 pub mod stress;
 pub mod telnet;
 pub mod text;
+pub mod transcript;
 pub mod turn;
 pub mod write_queue;

@@ -210,7 +210,7 @@ fn ready(fd: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<PollFlags> {
     Ok(fds[0].revents())
 }
 
-fn register(
+pub(crate) fn register(
     fd: BorrowedFd<'_>,
     registry: &Registry,
     token: Token,
