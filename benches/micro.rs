@@ -18,7 +18,7 @@ use chat::line::{Decoded, LineDecoder};
 use chat::reactor::clients::SLICE_BYTES;
 use chat::reactor::event_loop::{Accepted, EventLoop};
 use chat::reactor::{Next, Policy, Service};
-use chat::room::{Limits, Room};
+use chat::room::{Config, Room};
 use chat::text::push_safe;
 use chat::turn::{ClientId, Turn};
 use chat::write_queue::{Flushed, Frame, WriteQueue};
@@ -172,9 +172,7 @@ impl Bench {
     fn with_clients(count: usize) -> Self {
         let mut bench = Self {
             event_loop: EventLoop::new(POLICY, Instant::now()),
-            service: RoomAlone(Room::new(Limits {
-                max_line_bytes: MAX_LINE_BYTES,
-            })),
+            service: RoomAlone(Room::new(Config::plain(MAX_LINE_BYTES))),
             inputs: Vec::new(),
             written: Rc::default(),
             now: Instant::now(),
@@ -282,27 +280,36 @@ impl Stream for Socket {
 struct RoomAlone(Room);
 
 impl Service for RoomAlone {
-    fn admit(&mut self, _address: IpAddr) -> Result<(), Frame> {
+    fn admit(&mut self, _address: IpAddr, _now: Instant) -> Result<(), Frame> {
         Ok(())
     }
 
-    fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn) {
-        self.0.join(client, address, turn);
+    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
+        self.0.join(client, address, now, turn);
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, turn: &mut Turn) {
-        self.0.hear(client, line, turn);
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn) {
+        self.0.hear(client, line, now, turn);
     }
 
     fn farewell(&self, _reason: CloseReason) -> Option<Frame> {
         None
     }
 
-    fn left(&mut self, client: ClientId, _reason: CloseReason, _turn: &mut Turn) {
-        self.0.leave(client);
+    fn left(&mut self, client: ClientId, _reason: CloseReason, now: Instant, turn: &mut Turn) {
+        self.0.leave(client, now, turn);
     }
 
-    fn source_ready(&mut self, _token: Token, _turn: &mut Turn) -> io::Result<Next> {
+    fn deadline(&self) -> Option<Instant> {
+        self.0.deadline()
+    }
+
+    fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next {
+        self.0.expire(now, turn);
+        Next::Continue
+    }
+
+    fn source_ready(&mut self, _token: Token, _now: Instant, _turn: &mut Turn) -> io::Result<Next> {
         Ok(Next::Continue)
     }
 

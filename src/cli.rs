@@ -7,6 +7,7 @@ mod stress;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -51,6 +52,9 @@ enum Command {
 
 The first --allow or --deny that matches an address decides. An address that
 none matches is let in, but kept out if there is any --allow.
+
+What you type at the console is said to everybody as the operator; /help there
+tells what else you can do: who is here, send somebody away, ban an address.
 
 Ctrl-C or SIGTERM closes the room: everybody is told, and gets what was said.
 SIGUSR1 has it write a line of figures to standard error; so does its end.")]
@@ -110,7 +114,29 @@ struct ServerArgs {
     #[arg(allow_negative_numbers = true, value_parser = parse_seconds)]
     idle_timeout: Option<u32>,
 
-    /// Show nothing on standard output; problems and figures still go to standard error
+    /// What newcomers are told after the greeting
+    #[arg(long, value_name = "TEXT", value_parser = parse_welcome)]
+    welcome: Option<String>,
+
+    /// A file of which newcomers are told every line, at most 8 KiB
+    #[arg(long, value_name = "FILE")]
+    motd: Option<PathBuf>,
+
+    /// How many of the last lines newcomers are shown, 0 for none
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_history)]
+    history: u32,
+
+    /// Tell nobody who joins, leaves and takes a new name
+    #[arg(long)]
+    no_presence: bool,
+
+    /// Append all that is said to a file, each line with its time; SIGHUP opens it anew
+    #[arg(long, value_name = "FILE")]
+    transcript: Option<PathBuf>,
+
+    /// Show nothing on standard output but what is asked for at the console; problems
+    /// and figures still go to standard error
     #[arg(short, long)]
     quiet: bool,
 }
@@ -198,9 +224,14 @@ impl Cli {
                     max_per_address: args.max_per_ip.map(|max| max as usize),
                     rules: args.rules.into_rules(),
                 },
-                room: room::Limits {
+                room: room::Config {
                     max_line_bytes: args.max_line,
+                    notices: args.welcome.into_iter().collect(),
+                    history_lines: args.history as usize,
+                    announces_presence: !args.no_presence,
                 },
+                motd: args.motd,
+                transcript: args.transcript,
                 flow: flow::Bounds {
                     max_backlog_bytes: args.max_backlog.0,
                     stall_timeout: Duration::from_secs(args.stall_timeout.into()),
@@ -264,6 +295,19 @@ fn parse_clients(text: &str) -> Result<u32, String> {
 
 fn parse_line_bytes(text: &str) -> Result<u32, String> {
     parse_number(text, 1..=1_048_576).map_err(|expected| format!("{expected}, in bytes"))
+}
+
+fn parse_history(text: &str) -> Result<u32, String> {
+    parse_number(text, 0..=10_000)
+}
+
+/// A welcome is one line; a control character would be shown as such.
+fn parse_welcome(text: &str) -> Result<String, &'static str> {
+    match text {
+        _ if text.trim().is_empty() => Err("a welcome says something"),
+        _ if text.contains(char::is_control) => Err("a welcome is one line; --motd has many"),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn parse_rate(text: &str) -> Result<u32, String> {

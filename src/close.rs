@@ -20,16 +20,27 @@ pub enum CloseReason {
     Idle,
     /// The peer speaks another protocol: it is a browser, say.
     WrongProtocol,
+    /// The peer has asked for it.
+    Quit,
+    /// The operator has sent the peer away.
+    Kicked,
+    /// The operator lets nobody in from the peer's address any more.
+    Banned,
     /// The server is ending.
     Shutdown,
 }
 
 impl CloseReason {
-    /// Whether it is the server that ends the connection, because of what the peer does.
+    /// Whether it is the server that ends the connection, against what the peer wants.
     pub fn is_of_our_making(self) -> bool {
         match self {
-            Self::Stuck | Self::TooSlow | Self::Idle | Self::WrongProtocol => true,
-            Self::PeerClosed | Self::Lost(_) | Self::Shutdown => false,
+            Self::Stuck
+            | Self::TooSlow
+            | Self::Idle
+            | Self::WrongProtocol
+            | Self::Kicked
+            | Self::Banned => true,
+            Self::PeerClosed | Self::Lost(_) | Self::Quit | Self::Shutdown => false,
         }
     }
 
@@ -48,6 +59,9 @@ impl fmt::Display for CloseReason {
             Self::TooSlow => f.write_str("it read too slowly to catch up"),
             Self::Idle => f.write_str("it said nothing for too long"),
             Self::WrongProtocol => f.write_str("it speaks HTTP or TLS, not chat"),
+            Self::Quit => f.write_str("it said goodbye"),
+            Self::Kicked => f.write_str("the operator sent it away"),
+            Self::Banned => f.write_str("the operator banned its address"),
             Self::Shutdown => f.write_str("the server is ending"),
         }
     }
@@ -71,6 +85,9 @@ mod tests {
             (CloseReason::TooSlow, true, true, "too slowly"),
             (CloseReason::Idle, true, false, "it said nothing"),
             (CloseReason::WrongProtocol, true, false, "HTTP"),
+            (CloseReason::Quit, false, false, "goodbye"),
+            (CloseReason::Kicked, true, false, "sent it away"),
+            (CloseReason::Banned, true, false, "banned"),
             (CloseReason::Shutdown, false, false, "the server is ending"),
         ] {
             assert_eq!(reason.is_of_our_making(), is_of_our_making, "{reason}");

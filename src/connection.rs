@@ -88,7 +88,7 @@ pub enum ReadState {
     Answered,
 }
 
-/// What bounds a talker, where that was asked for.
+/// What bounds a talker, where that was asked for or it has asked for much.
 #[derive(Debug)]
 pub struct Restraint {
     /// How many lines it may say.

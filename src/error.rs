@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 
@@ -21,6 +22,20 @@ pub enum Error {
         /// Where it was told to listen.
         address: SocketAddr,
         /// Why it cannot.
+        source: io::Error,
+    },
+    /// The file with what newcomers are told cannot be used.
+    ReadMotd {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file to which all that is said is to be appended cannot be opened.
+    OpenTranscript {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
         source: io::Error,
     },
     /// The poll does not work, or something cannot be registered with it.
@@ -72,9 +87,12 @@ impl Error {
     /// With which code the program ends.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Listen { .. } | Self::Poll(_) | Self::ReadInput(_) | Self::WriteOutput(_) => {
-                Exit::Failure
-            }
+            Self::Listen { .. }
+            | Self::ReadMotd { .. }
+            | Self::OpenTranscript { .. }
+            | Self::Poll(_)
+            | Self::ReadInput(_)
+            | Self::WriteOutput(_) => Exit::Failure,
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
             Self::ConnectionLost { .. } => Exit::ConnectionLost,
             Self::Refused { .. } => Exit::Refused,
@@ -94,6 +112,18 @@ impl fmt::Display for Error {
                     ListenProblem(*address, source)
                 )
             }
+            Self::ReadMotd { path, source } => write!(
+                f,
+                "cannot use {} for --motd: {}",
+                path.display(),
+                plain(source)
+            ),
+            Self::OpenTranscript { path, source } => write!(
+                f,
+                "cannot append to {} for --transcript: {}",
+                path.display(),
+                plain(source)
+            ),
             Self::Poll(source) => write!(f, "cannot wait for events: {source}"),
             Self::Resolve { host, port, source } => write!(
                 f,

@@ -52,6 +52,8 @@ pub struct DropCounts {
     pub idle: u64,
     /// They spoke another protocol.
     pub protocol: u64,
+    /// The operator sent them away, or banned their address.
+    pub kicked: u64,
 }
 
 impl DropCounts {
@@ -62,7 +64,11 @@ impl DropCounts {
             CloseReason::TooSlow => self.slow += 1,
             CloseReason::Idle => self.idle += 1,
             CloseReason::WrongProtocol => self.protocol += 1,
-            CloseReason::PeerClosed | CloseReason::Lost(_) | CloseReason::Shutdown => {}
+            CloseReason::Kicked | CloseReason::Banned => self.kicked += 1,
+            CloseReason::PeerClosed
+            | CloseReason::Lost(_)
+            | CloseReason::Quit
+            | CloseReason::Shutdown => {}
         }
     }
 }
@@ -133,8 +139,9 @@ impl fmt::Display for Figures {
         write!(f, "backlog_bytes={backlog_bytes} paused={paused} ")?;
         write!(
             f,
-            "dropped_stuck={} dropped_slow={} dropped_idle={} dropped_protocol={} ",
-            dropped.stuck, dropped.slow, dropped.idle, dropped.protocol
+            "dropped_stuck={} dropped_slow={} dropped_idle={} dropped_protocol={} \
+             dropped_kicked={} ",
+            dropped.stuck, dropped.slow, dropped.idle, dropped.protocol, dropped.kicked
         )?;
         write!(
             f,
@@ -158,6 +165,9 @@ mod tests {
             (4, CloseReason::WrongProtocol),
             (5, CloseReason::PeerClosed),
             (6, CloseReason::Shutdown),
+            (7, CloseReason::Kicked),
+            (8, CloseReason::Banned),
+            (9, CloseReason::Quit),
         ] {
             (0..times).for_each(|_| dropped.count(reason));
         }
@@ -166,6 +176,7 @@ mod tests {
             slow: 2,
             idle: 3,
             protocol: 4,
+            kicked: 15,
         };
         assert_eq!(dropped, expected);
     }

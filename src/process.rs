@@ -63,6 +63,17 @@ impl Process {
 }
 
 /// The value of the line that begins with `name`.
+/// Whether this process was started with `signal` ignored, and nothing has been made of
+/// it since. False when the kernel does not tell.
+pub fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    // Bit 0 is for signal 1.
+    let bits = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    bits.is_some_and(|bits| bits >> (signal - 1) & 1 == 1)
+}
+
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     first_number(text.lines().find_map(|line| line.strip_prefix(name))?)
 }

@@ -70,19 +70,26 @@ pub struct Policy {
 pub trait Service {
     /// Somebody at `address` wants to come in. An error is what it is told before
     /// it is disconnected.
-    fn admit(&mut self, address: IpAddr) -> Result<(), Frame>;
+    fn admit(&mut self, address: IpAddr, now: Instant) -> Result<(), Frame>;
 
     /// A client that was admitted has come in.
-    fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn);
+    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn);
 
     /// A client has sent a line.
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, turn: &mut Turn);
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn);
 
     /// What a client is told that leaves for this reason, if anything: whole lines.
     fn farewell(&self, reason: CloseReason) -> Option<Frame>;
 
     /// A client has left. Its id may be given to another from now on.
-    fn left(&mut self, client: ClientId, reason: CloseReason, turn: &mut Turn);
+    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn);
+
+    /// When the service wants to [go on](Service::expired) though nothing may have
+    /// happened; `None` for never.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Its deadline has passed.
+    fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next;
 
     /// A source that the service registered itself, with a [`source_token`], is
     /// ready.
@@ -90,7 +97,7 @@ pub trait Service {
     /// # Errors
     ///
     /// Only those that leave no way to go on: they end the loop.
-    fn source_ready(&mut self, token: Token, turn: &mut Turn) -> io::Result<Next>;
+    fn source_ready(&mut self, token: Token, now: Instant, turn: &mut Turn) -> io::Result<Next>;
 
     /// How the loop stands, as the service has asked to be told.
     fn report(&mut self, load: Load);
@@ -162,7 +169,7 @@ impl Reactor {
     /// peer.
     pub fn run(&mut self, service: &mut impl Service) -> io::Result<()> {
         loop {
-            self.poll_and_mark()?;
+            self.poll_and_mark(service)?;
             let (listener, registry) = (&self.listener, self.poll.registry());
             let accept = |key| match listener {
                 Some(listener) => accept(listener, registry, Token(key)),
@@ -180,10 +187,10 @@ impl Reactor {
     }
 
     /// Waits for events, and marks what is ready. No I/O.
-    fn poll_and_mark(&mut self) -> io::Result<()> {
+    fn poll_and_mark(&mut self, service: &impl Service) -> io::Result<()> {
         // A signal that interrupts has a source of its own, and comes as an event.
         retry_interrupted(|| {
-            let timeout = self.event_loop.poll_timeout(Instant::now());
+            let timeout = self.event_loop.poll_timeout(service, Instant::now());
             self.poll.poll(&mut self.events, timeout)
         })?;
         for event in &self.events {

@@ -1,16 +1,35 @@
-//! The room: who is in it, and what is said to whom.
+//! The room: who is in it, what they are called, and what is said to whom.
 //!
 //! Decides, and carries nothing out: it knows no socket and no clock. Whatever
-//! happens is told it by a method, and what is to be sent as a result goes into
-//! the [`Turn`] that the method is given.
+//! happens is told it by a method, with the time where that matters, and what is to be
+//! sent as a result goes into the [`Turn`] that the method is given. What it has to do
+//! later it does when it is asked at its [deadline](Room::deadline).
+
+pub mod command;
+pub mod history;
+pub mod member;
+pub mod name_registry;
+pub mod presence;
+pub mod replies;
+pub mod roster;
 
 use std::fmt;
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
+use self::command::Command;
+use self::history::{Age, History};
+use self::member::{Label, Member};
+use self::name_registry::{Conflict, NameRegistry};
+use self::presence::Presence;
+use self::replies::Replies;
+use self::roster::{Called, Unnamed, roster};
 use crate::close::CloseReason;
 use crate::http;
 use crate::line::Decoded;
+use crate::name::{MAX_NAME_COLUMNS, Name};
 use crate::telnet;
 use crate::text;
 use crate::turn::{ClientId, Turn};
@@ -26,16 +45,48 @@ pub const REFUSAL_PREFIX: &str = "!! ";
 /// How a notice of the server begins.
 pub const NOTICE_PREFIX: &str = "-- ";
 
-/// What a line that begins with a slash is answered. It repeats nothing of the
-/// line: so all who get it can share it.
-const NO_COMMANDS: &str = "this room has no commands, not even /help; \
-                           to say a line that begins with / start it with //";
+/// How long a member may wait for a name that a dead connection from its own address
+/// still bears: until the kernel has found out that nobody is there (the listener's
+/// user timeout), and a little longer.
+pub const CLAIM_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// What the room allows.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
+/// The most members that wait for names so.
+const MAX_CLAIMS: usize = 64;
+
+/// What a room is like.
+#[derive(Clone, Debug)]
+pub struct Config {
     /// Bytes of a line, its line end not counted.
     pub max_line_bytes: u32,
+    /// What newcomers are told after the welcome: a notice for each line.
+    pub notices: Vec<String>,
+    /// How many of the last lines newcomers are shown.
+    pub history_lines: usize,
+    /// Whether it is told who comes, goes and has a new name.
+    pub announces_presence: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_line_bytes: 4096,
+            notices: Vec::new(),
+            history_lines: 20,
+            announces_presence: true,
+        }
+    }
+}
+
+impl Config {
+    /// A room that only passes on what is said.
+    pub fn plain(max_line_bytes: u32) -> Self {
+        Self {
+            max_line_bytes,
+            notices: Vec::new(),
+            history_lines: 0,
+            announces_presence: false,
+        }
+    }
 }
 
 /// A room and its members.
@@ -43,53 +94,90 @@ pub struct Limits {
 pub struct Room {
     /// Indexed by [`ClientId`], whose numbers are dense.
     members: Vec<Option<Member>>,
-    welcome: Frame,
-    no_commands: Frame,
-    too_long: Frame,
+    names: NameRegistry,
+    /// Invariant: the members without a name.
+    unnamed: Unnamed,
+    claims: Vec<Claim>,
+    /// `None` when it is not announced.
+    presence: Option<Presence>,
+    history: History,
+    /// What every newcomer is told first.
+    opening: Vec<u8>,
+    /// The opening with the history, as of when it was last wanted. Invariant: `None`
+    /// when the history has changed since.
+    greeting: Option<(Age, Frame)>,
+    /// The answer to who is here. Invariant: `None` when it has changed.
+    roster: Option<Frame>,
+    replies: Replies,
 }
 
+/// A name that somebody wants which a connection from the same address bears. That may
+/// be its own, and dead.
 #[derive(Debug)]
-struct Member {
-    address: IpAddr,
-    has_spoken: bool,
+struct Claim {
+    claimant: ClientId,
+    bearer: ClientId,
+    name: Name,
+    until: Instant,
 }
 
 impl Room {
     /// An empty room.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(config: Config) -> Self {
+        let mut opening = format!("{WELCOME}\n").into_bytes();
+        for line in &config.notices {
+            push_notice(&mut opening, line.as_bytes());
+            opening.push(b'\n');
+        }
         Self {
             members: Vec::new(),
-            welcome: notice(format_args!("{WELCOME}")),
-            no_commands: refusal(NO_COMMANDS),
-            too_long: refusal(format_args!(
-                "that line was not said: it is longer than {} bytes",
-                limits.max_line_bytes
-            )),
+            names: NameRegistry::new(),
+            unnamed: Unnamed::default(),
+            claims: Vec::new(),
+            presence: config.announces_presence.then(Presence::new),
+            history: History::new(config.history_lines),
+            opening,
+            greeting: None,
+            roster: None,
+            replies: Replies::new(config.max_line_bytes),
         }
     }
 
     /// `id`, admitted before, comes in from `address` and is welcomed.
-    pub fn join(&mut self, id: ClientId, address: IpAddr, turn: &mut Turn) {
+    pub fn join(&mut self, id: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
         if self.members.len() <= id.0 {
             self.members.resize_with(id.0 + 1, || None);
         }
-        let newcomer = Member {
-            address,
-            has_spoken: false,
-        };
-        let before = self.members[id.0].replace(newcomer);
+        let before = self.members[id.0].replace(Member::new(address));
         debug_assert!(before.is_none(), "{id:?} is in the room already");
-        turn.tell(id, Frame::clone(&self.welcome));
+        self.unnamed.add(id, address);
+        self.roster = None;
+        if let Some(presence) = &mut self.presence {
+            presence.joined(id, now);
+        }
+        turn.tell(id, self.greeting(now));
     }
 
-    /// `id` goes, for whatever reason. Its address, if it was in the room.
-    pub fn leave(&mut self, id: ClientId) -> Option<IpAddr> {
+    /// `id` goes, for whatever reason. What it was, if it was in the room.
+    pub fn leave(&mut self, id: ClientId, now: Instant, turn: &mut Turn) -> Option<Member> {
         let member = self.members.get_mut(id.0)?.take()?;
-        Some(member.address)
+        self.roster = None;
+        if let Some(presence) = &mut self.presence {
+            presence.left(id, member.label(), now);
+        }
+        self.claims.retain(|claim| claim.claimant != id);
+        match &member.name {
+            Some(name) => {
+                self.names.release(name, member.address, now);
+                self.satisfy_claims(id, now, turn);
+            }
+            None => self.unnamed.remove(id, member.address),
+        }
+        Some(member)
     }
 
     /// `id` has sent a line. One that is no member is not heard.
-    pub fn hear(&mut self, id: ClientId, heard: Decoded<'_>, turn: &mut Turn) {
+    pub fn hear(&mut self, id: ClientId, heard: Decoded<'_>, now: Instant, turn: &mut Turn) {
         let Some(member) = self.members.get_mut(id.0).and_then(Option::as_mut) else {
             return;
         };
@@ -113,39 +201,306 @@ impl Room {
             _ if is_first && is_another_protocol(heard) => {
                 turn.close(id, CloseReason::WrongProtocol);
             }
-            Decoded::TooLong(_) => turn.tell(id, Frame::clone(&self.too_long)),
-            Decoded::Line([b'/', text @ ..]) if !text.starts_with(b"/") => {
-                turn.tell(id, Frame::clone(&self.no_commands));
+            Decoded::TooLong(_) => turn.tell(id, Frame::clone(&self.replies.too_long)),
+            Decoded::Line(line @ [b'/', text @ ..]) if !text.starts_with(b"/") => {
+                self.obey(id, line, now, turn);
             }
             Decoded::Line(line) => {
                 // A line that is to begin with a slash is sent with two.
                 let text = line.strip_prefix(b"/").unwrap_or(line);
-                let address = member.address;
-                turn.say(Some(id), |out| push_message(out, address, text));
+                let said = turn.say(Some(id), |out| {
+                    push_message(out, format_args!("<{member}> "), text);
+                });
+                self.remember(said, now);
             }
         }
+    }
+
+    /// The operator says `text` to everybody.
+    pub fn hear_operator(&mut self, text: &[u8], now: Instant, turn: &mut Turn) {
+        let before = format_args!("{NOTICE_PREFIX}operator: ");
+        let said = turn.say(None, |out| push_message(out, before, text));
+        self.remember(said, now);
+    }
+
+    /// When the room wants to be asked to [go on](Room::expire), if nothing happens
+    /// before.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.presence.as_ref().and_then(Presence::due_at)
+    }
+
+    /// Does what is due by `now`.
+    pub fn expire(&mut self, now: Instant, turn: &mut Turn) {
+        let here = self.here();
+        let members = &self.members;
+        let label = |ClientId(id): ClientId| {
+            let member = members[id].as_ref();
+            member.expect("who has not left is here").label()
+        };
+        if let Some(presence) = &mut self.presence
+            && presence.due_at().is_some_and(|due_at| due_at <= now)
+            && let Some(words) = presence.notice(here, label)
+        {
+            turn.say(None, |out| push_notice(out, words.as_bytes()));
+        }
+    }
+
+    /// How many are here.
+    pub fn here(&self) -> usize {
+        self.names.len() + self.unnamed.len()
+    }
+
+    /// Who is here, in notices.
+    pub fn roster(&mut self) -> Frame {
+        let (names, unnamed) = (&self.names, &self.unnamed);
+        let roster = self.roster.get_or_insert_with(|| roster(names, unnamed));
+        Frame::clone(roster)
+    }
+
+    /// Everybody who is here.
+    pub fn members(&self) -> impl Iterator<Item = (ClientId, &Member)> {
+        let members = self.members.iter().enumerate();
+        members.filter_map(|(id, member)| Some((ClientId(id), member.as_ref()?)))
+    }
+
+    /// Those who are called `label`; if that is an address, all who come from there.
+    pub fn called(&self, label: &str) -> Vec<(ClientId, &Member)> {
+        if let Ok(address) = label.parse::<IpAddr>() {
+            let address = address.to_canonical();
+            let is_there = |(_, member): &(_, &Member)| member.address == address;
+            return self.members().filter(is_there).collect();
+        }
+        let found = Name::parse(label.as_bytes()).ok();
+        let found = found.and_then(|name| self.names.find(&name));
+        found.map(|id| (id, self.member(id))).into_iter().collect()
     }
 
     /// What a member is told that has to leave for this reason, if anything.
     pub fn farewell(&self, reason: CloseReason) -> Option<Frame> {
         let why = match reason {
-            CloseReason::Stuck => "you did not read for too long what was said",
-            CloseReason::TooSlow => "you read too slowly to catch up with what was said",
-            CloseReason::Idle => "you have said nothing for too long",
+            CloseReason::Stuck => "you did not read for too long what was said: ",
+            CloseReason::TooSlow => "you read too slowly to catch up with what was said: ",
+            CloseReason::Idle => "you have said nothing for too long: ",
+            CloseReason::Kicked => "the operator has sent you away: ",
+            CloseReason::Banned => "the operator has banned your address: ",
+            CloseReason::Quit => "",
             CloseReason::PeerClosed
             | CloseReason::Lost(_)
             | CloseReason::WrongProtocol
             | CloseReason::Shutdown => return None,
         };
-        Some(notice(format_args!("{NOTICE_PREFIX}{why}: goodbye")))
+        Some(notice(format_args!("{NOTICE_PREFIX}{why}goodbye")))
     }
 
     /// The server is about to end.
     pub fn close(&self, turn: &mut Turn) {
-        turn.say(None, |out| {
-            out.extend_from_slice(NOTICE_PREFIX.as_bytes());
-            out.extend_from_slice(b"the room is closing");
+        turn.say(None, |out| push_notice(out, b"the room is closing"));
+    }
+
+    /// Keeps a line that was said to everybody for those who come later.
+    fn remember(&mut self, line: &[u8], now: Instant) {
+        self.history.push(line, now);
+        self.greeting = None;
+    }
+
+    /// Does what `line` of the member `id` asks for.
+    fn obey(&mut self, id: ClientId, line: &[u8], now: Instant, turn: &mut Turn) {
+        match command::parse(line) {
+            Ok(Command::Nick(name)) => self.name(id, name, now, turn),
+            Ok(Command::Me(action)) => {
+                let member = self.member(id);
+                let said = turn.say(Some(id), |out| {
+                    push_message(out, format_args!("* {member} "), action);
+                });
+                self.remember(said, now);
+            }
+            Ok(Command::Message { to, text }) => self.whisper(id, to, text, turn),
+            Ok(Command::Who) => {
+                let roster = self.roster();
+                turn.tell(id, roster);
+            }
+            Ok(Command::Help) => turn.tell(id, Frame::clone(&self.replies.help)),
+            Ok(Command::Quit) => turn.close(id, CloseReason::Quit),
+            Err(bad) => turn.tell(id, self.replies.bad_command(bad)),
+        }
+    }
+
+    /// `id` wants to be called `text`.
+    fn name(&mut self, id: ClientId, text: &[u8], now: Instant, turn: &mut Turn) {
+        self.claims
+            .retain(|claim| claim.claimant != id && claim.until > now);
+        let name = match Name::parse(text) {
+            Ok(name) => name,
+            Err(bad) => return turn.tell(id, self.replies.bad_name(bad)),
+        };
+        let member = self.member(id);
+        if member.name.as_deref() == Some(&name) {
+            turn.tell(id, replies::named(name));
+            return;
+        }
+        let Err(conflict) = self.give_name(id, name.clone(), now, turn) else {
+            return;
+        };
+        let refused = match conflict {
+            Conflict::Taken(bearer) => match self.claim(id, bearer, &name, now, turn) {
+                true => refusal(format_args!(
+                    "{name} is taken, by a connection from your own address; \
+                     should that be dead, the name is yours once it has ended"
+                )),
+                false => refusal(format_args!("{name} is taken")),
+            },
+            Conflict::LooksLike(other) => refusal(format_args!(
+                "{name} looks too much like {other}, who is here"
+            )),
+            Conflict::Held => refusal(format_args!(
+                "{name} is held for who had it a moment ago; try again in a minute"
+            )),
+        };
+        turn.tell(id, refused);
+    }
+
+    /// Gives `id` its `name`, and tells it, if it can have it.
+    fn give_name(
+        &mut self,
+        id: ClientId,
+        name: Name,
+        now: Instant,
+        turn: &mut Turn,
+    ) -> Result<(), Conflict> {
+        let member = self.members[id.0].as_mut().expect("it is here");
+        let old = member.name.take();
+        let taken = self.names.take(id, member.address, old.as_ref(), name, now);
+        let (name, conflict) = match taken {
+            Ok(name) => (Some(name), None),
+            Err(conflict) => (old.clone(), Some(conflict)),
+        };
+        member.name = name;
+        if let Some(conflict) = conflict {
+            return Err(conflict);
+        }
+        let label = match &old {
+            Some(old) => Label::Name(Rc::clone(old)),
+            None => {
+                self.unnamed.remove(id, member.address);
+                Label::Address(member.address)
+            }
+        };
+        turn.tell(id, replies::named(&member));
+        self.roster = None;
+        if let Some(presence) = &mut self.presence {
+            presence.renamed(id, label, now);
+        }
+        self.satisfy_claims(id, now, turn);
+        Ok(())
+    }
+
+    /// Notes that `id` wants the `name` of `bearer`, if these two are at one address:
+    /// the bearer may be a connection of its own that is dead, and not yet known to be.
+    /// It is sent something; whether it is dead shows by that.
+    fn claim(
+        &mut self,
+        id: ClientId,
+        bearer: ClientId,
+        name: &Name,
+        now: Instant,
+        turn: &mut Turn,
+    ) -> bool {
+        let is_same_address = self.member(id).address == self.member(bearer).address;
+        if !is_same_address {
+            return false;
+        }
+        let is_claimed = self.claims.iter().any(|claim| claim.bearer == bearer);
+        if is_claimed || self.claims.len() >= MAX_CLAIMS {
+            return true;
+        }
+        self.claims.push(Claim {
+            claimant: id,
+            bearer,
+            name: name.clone(),
+            until: now + CLAIM_TIMEOUT,
         });
+        let words = "somebody else at your address would be called as you are; you keep the name";
+        turn.tell(bearer, notice(format_args!("{NOTICE_PREFIX}{words}")));
+        true
+    }
+
+    /// `bearer` has let its name go: who waits for it gets it.
+    fn satisfy_claims(&mut self, bearer: ClientId, now: Instant, turn: &mut Turn) {
+        while let Some(index) = self.claims.iter().position(|claim| claim.bearer == bearer) {
+            let claim = self.claims.swap_remove(index);
+            if claim.until > now {
+                // If it cannot have it after all, it has been told that it is taken.
+                let _ = self.give_name(claim.claimant, claim.name, now, turn);
+            }
+        }
+    }
+
+    /// `id` says `text` to the member called `to`, and to nobody else.
+    fn whisper(&mut self, id: ClientId, to: &[u8], text: &[u8], turn: &mut Turn) {
+        let label = String::from_utf8_lossy(to);
+        let called = match label.parse::<IpAddr>() {
+            Ok(address) => self.unnamed.called(address.to_canonical()),
+            Err(_) => match Name::parse(to).ok().and_then(|name| self.names.find(&name)) {
+                Some(reader) => Called::One(reader),
+                None => Called::Nobody,
+            },
+        };
+        match called {
+            Called::One(reader) if reader == id => {
+                turn.tell(id, Frame::clone(&self.replies.to_oneself));
+            }
+            Called::One(reader) => {
+                let mut line = Vec::new();
+                let sender = self.member(id);
+                push_message(&mut line, format_args!("[{sender}] "), text);
+                line.push(b'\n');
+                turn.tell(reader, Frame::from(line));
+                let reader = self.member(reader);
+                turn.tell(id, notice(format_args!("{NOTICE_PREFIX}sent to {reader}")));
+            }
+            Called::Many(count) => turn.tell(
+                id,
+                refusal(format_args!(
+                    "{count} are called {label} here, none by name"
+                )),
+            ),
+            Called::Nobody => {
+                // No longer than a name can be.
+                let label: String = label.chars().take(MAX_NAME_COLUMNS).collect();
+                let mut shown = Vec::new();
+                text::push_safe(&mut shown, label.as_bytes());
+                let shown = String::from_utf8_lossy(&shown);
+                turn.tell(id, refusal(format_args!("no one is called {shown} here")));
+            }
+        }
+    }
+
+    /// A member that is known to be here.
+    fn member(&self, ClientId(id): ClientId) -> &Member {
+        self.members[id].as_ref().expect("it is here")
+    }
+
+    /// What a newcomer is told.
+    fn greeting(&mut self, now: Instant) -> Frame {
+        let age = self.history.age(now);
+        if let Some((as_of, greeting)) = &self.greeting
+            && *as_of == age
+        {
+            return Frame::clone(greeting);
+        }
+        let mut text = self.opening.clone();
+        if !self.history.is_empty() {
+            let intro = match self.history.len() {
+                1 => format!("what was said last, {age} ago:"),
+                count => format!("the last {count} lines, the latest of {age} ago:"),
+            };
+            push_notice(&mut text, intro.as_bytes());
+            text.push(b'\n');
+            self.history.write_to(&mut text);
+        }
+        let greeting = Frame::from(text);
+        self.greeting = Some((age, Frame::clone(&greeting)));
+        greeting
     }
 }
 
@@ -164,201 +519,22 @@ fn is_another_protocol(heard: Decoded<'_>) -> bool {
     }
 }
 
-/// Appends what others see when the member at `address` says `text`.
-fn push_message(out: &mut Vec<u8>, address: IpAddr, text: &[u8]) {
-    write!(out, "<{address}> ").expect("a Vec takes every write");
+/// Appends what somebody says, after what shows who it is.
+fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) {
+    out.write_fmt(before).expect("a Vec takes every write");
     text::push_safe(out, text);
 }
 
-/// One line from the server to one reader.
+/// Appends a notice, without its LF.
+fn push_notice(out: &mut Vec<u8>, words: &[u8]) {
+    out.extend_from_slice(NOTICE_PREFIX.as_bytes());
+    text::push_safe(out, words);
+}
+
+/// One line, or some, from the server to one reader.
 fn notice(line: fmt::Arguments<'_>) -> Frame {
     Frame::from(format!("{line}\n").into_bytes())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::turn::Part;
-
-    const ALICE: ClientId = ClientId(0);
-    const BOB: ClientId = ClientId(1);
-
-    /// A room of two, past the welcome, and an empty turn.
-    fn room_of_two() -> (Room, Turn) {
-        let mut room = Room::new(Limits {
-            max_line_bytes: 4096,
-        });
-        let mut turn = Turn::new();
-        room.join(ALICE, "10.0.0.1".parse().unwrap(), &mut turn);
-        room.join(BOB, "10.0.0.2".parse().unwrap(), &mut turn);
-        turn.clear();
-        (room, turn)
-    }
-
-    fn shared(turn: &Turn) -> &str {
-        std::str::from_utf8(turn.shared()).unwrap()
-    }
-
-    /// What is told to `reader` alone.
-    fn told(turn: &mut Turn, reader: ClientId) -> Vec<u8> {
-        turn.seal();
-        let mut bytes = Vec::new();
-        for (_, edits) in turn.edits().filter(|&(id, _)| id == reader) {
-            for part in turn.parts(edits) {
-                if let Part::Private(frame) = part {
-                    bytes.extend_from_slice(frame);
-                }
-            }
-        }
-        bytes
-    }
-
-    fn told_text(turn: &mut Turn, reader: ClientId) -> String {
-        String::from_utf8(told(turn, reader)).unwrap()
-    }
-
-    #[test]
-    fn a_newcomer_is_welcomed_and_nobody_else_is_told() {
-        let mut room = room_of_two().0;
-        room.leave(BOB);
-        let mut turn = Turn::new();
-        room.join(BOB, "10.0.0.3".parse().unwrap(), &mut turn);
-        assert_eq!(told_text(&mut turn, BOB), "Welcome to this chatroom!\n");
-        assert_eq!(
-            (told_text(&mut turn, ALICE), shared(&turn)),
-            (String::new(), "")
-        );
-    }
-
-    #[test]
-    fn what_each_line_says() {
-        let table: &[(&[u8], &str)] = &[
-            (b"hello", "<10.0.0.1> hello\n"),
-            (b" spaces  stay ", "<10.0.0.1>  spaces  stay \n"),
-            (b"", ""),
-            (b"//away", "<10.0.0.1> /away\n"),
-            (b"/away", ""),
-            (b"<10.0.0.2> forged", "<10.0.0.1> <10.0.0.2> forged\n"),
-            (b"-- forged", "<10.0.0.1> -- forged\n"),
-            (b"\r<10.0.0.2> forged", "<10.0.0.1> ␍<10.0.0.2> forged\n"),
-            (b"\x1b[2J\xff", "<10.0.0.1> ␛[2J\u{fffd}\n"),
-        ];
-        for &(line, said) in table {
-            let (mut room, mut turn) = room_of_two();
-            room.hear(ALICE, Decoded::Line(line), &mut turn);
-            assert_eq!(shared(&turn), said, "{}", line.escape_ascii());
-            assert!(!turn.closes(ALICE));
-        }
-    }
-
-    #[test]
-    fn a_command_is_answered_to_its_sender_alone() {
-        let (mut room, mut turn) = room_of_two();
-        room.hear(ALICE, Decoded::Line(b"/dance with me"), &mut turn);
-        let answer = told_text(&mut turn, ALICE);
-        assert!(
-            answer.starts_with("!! ") && answer.ends_with('\n'),
-            "{answer}"
-        );
-        assert!(answer.contains("/help"), "{answer}");
-        assert_eq!(
-            (told_text(&mut turn, BOB), shared(&turn)),
-            (String::new(), "")
-        );
-    }
-
-    #[test]
-    fn a_line_too_long_is_refused_with_the_limit() {
-        let (mut room, mut turn) = room_of_two();
-        room.hear(ALICE, Decoded::TooLong(b"so long"), &mut turn);
-        let answer = told_text(&mut turn, ALICE);
-        assert!(answer.starts_with("!! ") && answer.contains("4096 bytes"));
-        assert_eq!(shared(&turn), "");
-        assert!(!turn.closes(ALICE));
-    }
-
-    #[test]
-    fn a_browser_is_told_by_its_first_line_and_sent_away() {
-        for first in [
-            Decoded::Line(b"GET / HTTP/1.1"),
-            Decoded::TooLong(b"POST /aaaaaa"),
-            Decoded::Line(b"\x16\x03\x01\x02\x00\x01"),
-            Decoded::TooLong(b"\x16\x03\x01\x02\x00\x01"),
-        ] {
-            let (mut room, mut turn) = room_of_two();
-            room.hear(ALICE, Decoded::Line(b""), &mut turn);
-            room.hear(ALICE, Decoded::Line(b" \t\r"), &mut turn);
-            turn.clear();
-            room.hear(ALICE, first, &mut turn);
-            assert!(turn.closes(ALICE) && shared(&turn).is_empty());
-
-            let (mut room, mut turn) = room_of_two();
-            room.hear(ALICE, Decoded::Line(b"hello"), &mut turn);
-            room.hear(ALICE, first, &mut turn);
-            assert!(!turn.closes(ALICE));
-        }
-    }
-
-    #[test]
-    fn who_leaves_has_its_address_told_once() {
-        let (mut room, _) = room_of_two();
-        assert_eq!(room.leave(ALICE), Some("10.0.0.1".parse().unwrap()));
-        assert_eq!(room.leave(ALICE), None, "nobody leaves twice");
-    }
-
-    #[test]
-    fn who_is_sent_away_is_told_why_if_it_is_there_to_be_told() {
-        let (room, _) = room_of_two();
-        for (reason, why) in [
-            (CloseReason::Stuck, "you did not read"),
-            (CloseReason::TooSlow, "you read too slowly"),
-            (CloseReason::Idle, "you have said nothing"),
-        ] {
-            let farewell = room.farewell(reason).unwrap();
-            let text = std::str::from_utf8(&farewell).unwrap();
-            assert!(text.starts_with("-- ") && text.contains(why), "{text}");
-            assert!(text.ends_with(": goodbye\n"), "{text}");
-        }
-        for reason in [
-            CloseReason::PeerClosed,
-            CloseReason::Lost(std::io::ErrorKind::ConnectionReset),
-            CloseReason::WrongProtocol,
-            CloseReason::Shutdown,
-        ] {
-            assert_eq!(room.farewell(reason), None, "{reason}");
-        }
-    }
-
-    #[test]
-    fn everybody_is_told_that_the_room_is_closing() {
-        let (room, mut turn) = room_of_two();
-        room.close(&mut turn);
-        assert_eq!(shared(&turn), "-- the room is closing\n");
-    }
-
-    #[test]
-    fn a_refusal_is_marked_as_one() {
-        assert_eq!(refusal("no")[..], b"!! no\n"[..]);
-    }
-
-    #[test]
-    fn telnet_is_answered_and_what_was_typed_is_said() {
-        let (mut room, mut turn) = room_of_two();
-        let line = b"\xff\xf4\xff\xfd\x06hi";
-        room.hear(ALICE, Decoded::Line(line), &mut turn);
-        assert_eq!(shared(&turn), "<10.0.0.1> hi\n");
-        assert_eq!(told(&mut turn, ALICE), *telnet::WONT_TIMING_MARK);
-
-        turn.clear();
-        room.hear(ALICE, Decoded::Line(b"\xff\xf4\xff\xfd\x06"), &mut turn);
-        assert_eq!(shared(&turn), "", "what is left is an empty line");
-    }
-
-    #[test]
-    fn a_member_that_has_left_is_not_heard() {
-        let (mut room, mut turn) = room_of_two();
-        room.leave(ALICE);
-        room.hear(ALICE, Decoded::Line(b"still here"), &mut turn);
-        assert!(turn.is_empty());
-    }
-}
+mod tests;

@@ -1,36 +1,50 @@
-//! The chat server: wires the room to the reactor, the console and the signals.
+//! The chat server: wires the room to the reactor, the console, the operator, the
+//! transcript and the signals.
 
-use std::fmt::Write as _;
+pub mod banner;
+pub mod motd;
+pub mod operator_input;
+mod requests;
+
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
-use mio::Token;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use mio::{Registry, Token};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
+use self::banner::{addresses_to_join, banner};
+use self::motd::read_motd;
+use self::operator_input::OperatorInput;
 use crate::admission::{self, Admission};
 use crate::close::CloseReason;
 use crate::console::Console;
-use crate::error::Error;
+use crate::error::{Error, plain};
 use crate::figures::{Attendance, Figures, Load};
 use crate::flow;
 use crate::line::Decoded;
 use crate::log_limit::{AndMore, LogLimit};
 use crate::logging::FIGURES;
 use crate::machine::raise_descriptor_limit;
+use crate::process::is_ignored;
 use crate::rate::Rate;
 use crate::reactor::clients::SLICE_BYTES;
 use crate::reactor::listener::Listener;
 use crate::reactor::{Next, Policy, Reactor, Service, source_token};
 use crate::room::{self, Room};
 use crate::standard_io::StandardOutput;
+use crate::transcript::Transcript;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
 
 const SIGNALS: Token = source_token(0);
 const CONSOLE: Token = source_token(1);
+const OPERATOR: Token = source_token(2);
+const TRANSCRIPT: Token = source_token(3);
 
 /// What a server is told to do.
 #[derive(Clone, Debug)]
@@ -39,8 +53,12 @@ pub struct Config {
     pub address: SocketAddr,
     /// Who gets in.
     pub admission: admission::Limits,
-    /// What the room allows.
-    pub room: room::Limits,
+    /// What the room is like.
+    pub room: room::Config,
+    /// A file of which newcomers are told every line.
+    pub motd: Option<PathBuf>,
+    /// A file to which all that is said is appended.
+    pub transcript: Option<PathBuf>,
     /// What may wait for readers, and how long.
     pub flow: flow::Bounds,
     /// What the kernel may hold for each client, in bytes.
@@ -49,16 +67,24 @@ pub struct Config {
     pub rate: Option<Rate>,
     /// How long each client may be silent, if that is bounded.
     pub idle_timeout: Option<Duration>,
-    /// Whether nothing is shown on standard output.
+    /// Whether nothing is shown on standard output but what the operator asks for.
     pub quiet: bool,
 }
 
-/// Runs a room until it is told to end by SIGINT or SIGTERM.
+/// Runs a room until it is told to end: by SIGINT, SIGTERM, its operator, or SIGHUP if
+/// there is no transcript to be opened anew.
 ///
 /// # Errors
 ///
-/// When it cannot listen where it was told to, or the poll itself fails.
+/// When it cannot listen where it was told to, a file cannot be used, or the poll itself
+/// fails.
 pub fn run(config: &Config) -> Result<(), Error> {
+    let mut room = config.room.clone();
+    if let Some(path) = &config.motd {
+        room.notices.extend(read_motd(path)?);
+    }
+    let transcript = config.transcript.as_deref();
+    let transcript = transcript.map(open_transcript).transpose()?;
     // Each client is one.
     if let Err(e) = raise_descriptor_limit() {
         warn!("the limit of open files stays as it is: {e}");
@@ -78,13 +104,21 @@ pub fn run(config: &Config) -> Result<(), Error> {
         slice_bytes: SLICE_BYTES,
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
-    let mut server = Server::new(config, &reactor).map_err(Error::Poll)?;
+    let mut server =
+        Server::new(config, Room::new(room), transcript, &reactor).map_err(Error::Poll)?;
     info!("listening on {address}");
     info!("room for {} clients", config.admission.max_clients);
     server.show(&banner(address, &addresses_to_join(address.ip())));
     reactor.run(&mut server).map_err(Error::Poll)?;
     server.report(reactor.load());
     Ok(())
+}
+
+fn open_transcript(path: &Path) -> Result<Transcript, Error> {
+    Transcript::open(path).map_err(|source| Error::OpenTranscript {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The service that the reactor serves: a room, shown on a console.
@@ -98,72 +132,120 @@ struct Server {
     drop_log: LogLimit,
     /// Messages of clients that speak another protocol.
     protocol_log: LogLimit,
-    /// `None` when it is to be quiet.
-    console: Option<Console<StandardOutput>>,
+    console: Console<StandardOutput>,
+    /// The console shows only what the operator asks for.
+    is_quiet: bool,
+    transcript: Option<Transcript>,
+    /// `None` when there is nobody to type anything.
+    operator: Option<OperatorInput>,
+    /// The operator waits for the figures.
+    are_figures_wanted: bool,
     signals: Signals,
+    registry: Registry,
     closing: bool,
 }
 
 impl Server {
-    fn new(config: &Config, reactor: &Reactor) -> io::Result<Self> {
+    fn new(
+        config: &Config,
+        room: Room,
+        transcript: Option<Transcript>,
+        reactor: &Reactor,
+    ) -> io::Result<Self> {
+        let registry = reactor.registry();
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
-        reactor
-            .registry()
-            .register(&mut signals, SIGNALS, mio::Interest::READABLE)?;
-        let console = match config.quiet {
-            true => None,
-            false => {
-                let output = StandardOutput::stdout();
-                output.register(reactor.registry(), CONSOLE)?;
-                Some(Console::new(output))
-            }
-        };
+        // Who has it ignored, as nohup(1) does, wants the room to outlive its terminal.
+        if transcript.is_some() || !is_ignored(SIGHUP) {
+            signals.add_signal(SIGHUP)?;
+        }
+        registry.register(&mut signals, SIGNALS, mio::Interest::READABLE)?;
+        let output = StandardOutput::stdout();
+        output.register(registry, CONSOLE)?;
+        if let Some(transcript) = &transcript {
+            transcript.register(registry, TRANSCRIPT)?;
+        }
+        let max_line_bytes = config.room.max_line_bytes;
         Ok(Self {
             admission: Admission::new(config.admission.clone()),
             attendance: Attendance::default(),
-            room: Room::new(config.room),
+            room,
             refusal_log: LogLimit::new(),
             drop_log: LogLimit::new(),
             protocol_log: LogLimit::new(),
-            console,
+            console: Console::new(output),
+            is_quiet: config.quiet,
+            transcript,
+            operator: OperatorInput::open(registry, OPERATOR, max_line_bytes)?,
+            are_figures_wanted: false,
             signals,
+            registry: registry.try_clone()?,
             closing: false,
         })
     }
 
     fn show(&mut self, lines: &str) {
-        if let Some(console) = &mut self.console {
-            console.lines(lines.as_bytes());
-            console.flush();
+        if !self.is_quiet {
+            self.console.lines(lines.as_bytes());
+            self.console.flush();
+        }
+    }
+
+    /// Shows what happens to somebody.
+    fn show_event(&mut self, event: fmt::Arguments<'_>) {
+        if !self.is_quiet {
+            self.console.line(event);
         }
     }
 
     /// Signals that come together count as one.
     fn signalled(&mut self, turn: &mut Turn) -> Next {
-        let (mut is_asked_for_figures, mut is_told_to_end) = (false, false);
-        for signal in self.signals.pending() {
-            match signal {
-                SIGUSR1 => is_asked_for_figures = true,
-                _ => is_told_to_end = true,
-            }
+        let mut next = Next::Continue;
+        let pending: Vec<i32> = self.signals.pending().collect();
+        for signal in pending {
+            next = next.max(match (signal, &mut self.transcript) {
+                (SIGUSR1, _) => Next::Report,
+                (SIGHUP, Some(transcript)) => {
+                    let reopened = transcript.reopen();
+                    match reopened.and_then(|()| transcript.register(&self.registry, TRANSCRIPT)) {
+                        Ok(_) => info!("the transcript has been opened anew"),
+                        Err(e) => warn!(
+                            "the transcript cannot be opened anew ({}); \
+                             the old file goes on being written",
+                            plain(&e)
+                        ),
+                    }
+                    Next::Continue
+                }
+                _ => Next::Shutdown,
+            });
         }
-        match (is_told_to_end, is_asked_for_figures) {
-            (true, _) if self.closing => Next::Exit,
-            (true, _) => {
-                info!("closing the room");
-                self.closing = true;
-                self.room.close(turn);
-                Next::Shutdown
-            }
-            (false, true) => Next::Report,
-            (false, false) => Next::Continue,
+        match next {
+            Next::Shutdown => self.close(turn),
+            next => next,
+        }
+    }
+
+    /// Closes the room; if that was done before, at once.
+    fn close(&mut self, turn: &mut Turn) -> Next {
+        if self.closing {
+            return Next::Exit;
+        }
+        info!("closing the room");
+        self.closing = true;
+        self.room.close(turn);
+        Next::Shutdown
+    }
+
+    fn figures(&self, load: Load) -> Figures {
+        Figures {
+            attendance: self.attendance,
+            load,
         }
     }
 }
 
 impl Service for Server {
-    fn admit(&mut self, address: IpAddr) -> Result<(), Frame> {
-        let now = Instant::now();
+    fn admit(&mut self, address: IpAddr, now: Instant) -> Result<(), Frame> {
         self.admission.admit(address, now).map_err(|refusal| {
             self.attendance.refused.count(refusal);
             if let Some(suppressed) = self.refusal_log.allow(now) {
@@ -173,101 +255,94 @@ impl Service for Server {
         })
     }
 
-    fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn) {
+    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
         debug!("{address} comes in");
         self.admission.entered(address);
         self.attendance.joined();
-        self.room.join(client, address, turn);
-        if let Some(console) = &mut self.console {
-            console.line(format_args!("{address} connected"));
-        }
+        self.room.join(client, address, now, turn);
+        self.show_event(format_args!("{address} connected"));
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, turn: &mut Turn) {
-        self.room.hear(client, line, turn);
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn) {
+        self.room.hear(client, line, now, turn);
     }
 
     fn farewell(&self, reason: CloseReason) -> Option<Frame> {
         self.room.farewell(reason)
     }
 
-    fn left(&mut self, client: ClientId, reason: CloseReason, _turn: &mut Turn) {
-        let Some(address) = self.room.leave(client) else {
+    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn) {
+        let Some(member) = self.room.leave(client, now, turn) else {
             return;
         };
-        self.admission.left(address);
+        self.admission.left(member.address);
         self.attendance.left(reason);
+        let who = member.full_label();
         match reason {
             CloseReason::Stuck | CloseReason::TooSlow => {
-                if let Some(suppressed) = self.drop_log.allow(Instant::now()) {
-                    warn!("{address} is dropped: {reason}{}", AndMore(suppressed));
+                if let Some(suppressed) = self.drop_log.allow(now) {
+                    warn!("{who} is dropped: {reason}{}", AndMore(suppressed));
                 }
             }
             CloseReason::WrongProtocol => {
-                if let Some(suppressed) = self.protocol_log.allow(Instant::now()) {
-                    info!("{address} is sent away: {reason}{}", AndMore(suppressed));
+                if let Some(suppressed) = self.protocol_log.allow(now) {
+                    info!("{who} is sent away: {reason}{}", AndMore(suppressed));
                 }
             }
-            _ => debug!("{address} leaves: {reason}"),
+            _ => debug!("{who} leaves: {reason}"),
         }
-        if let Some(console) = &mut self.console {
-            match reason.is_of_our_making() {
-                true => console.line(format_args!("{address} disconnected: {reason}")),
-                false => console.line(format_args!("{address} disconnected")),
-            }
+        match reason.is_of_our_making() {
+            true => self.show_event(format_args!("{who} disconnected: {reason}")),
+            false => self.show_event(format_args!("{who} disconnected")),
         }
     }
 
-    fn source_ready(&mut self, token: Token, turn: &mut Turn) -> io::Result<Next> {
+    fn deadline(&self) -> Option<Instant> {
+        let operator = self.operator.as_ref().and_then(OperatorInput::deadline);
+        [self.room.deadline(), operator].into_iter().flatten().min()
+    }
+
+    fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next {
+        self.room.expire(now, turn);
+        self.hear_operator(now, turn)
+    }
+
+    fn source_ready(&mut self, token: Token, now: Instant, turn: &mut Turn) -> io::Result<Next> {
         match token {
             SIGNALS => Ok(self.signalled(turn)),
-            // The console: it is flushed at the end of every turn.
+            OPERATOR => {
+                if let Some(operator) = &mut self.operator {
+                    operator.mark_ready();
+                }
+                Ok(self.hear_operator(now, turn))
+            }
+            // The console, or the transcript: they are flushed at the end of every turn.
             _ => Ok(Next::Continue),
         }
     }
 
     fn report(&mut self, load: Load) {
-        let attendance = self.attendance;
-        info!(target: FIGURES, "{}", Figures { attendance, load });
+        let figures = self.figures(load);
+        if std::mem::take(&mut self.are_figures_wanted) {
+            self.console.line(format_args!("{figures}"));
+        } else {
+            info!(target: FIGURES, "{figures}");
+        }
     }
 
     fn said(&mut self, text: &[u8]) {
-        if let Some(console) = &mut self.console {
-            console.lines(text);
+        if !self.is_quiet {
+            self.console.lines(text);
+        }
+        if let Some(transcript) = &mut self.transcript {
+            transcript.said(text);
         }
     }
 
     fn turn_ended(&mut self) {
-        if let Some(console) = &mut self.console {
-            console.flush();
+        self.console.flush();
+        if let Some(transcript) = &mut self.transcript {
+            transcript.flush();
         }
-    }
-}
-
-/// What the console shows first: where the room is, and how to get there.
-fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
-    let port = listening_on.port();
-    let mut text = format!("listening on {listening_on}\njoin with:\n");
-    for program in ["chat client", "nc"] {
-        for address in reachable_at {
-            writeln!(text, "  {program} {address} {port}").expect("a String takes every write");
-        }
-    }
-    text
-}
-
-/// The addresses by which a server that listens on `address` is reached: that
-/// one, or when it is unspecified every address of this machine that it covers.
-fn addresses_to_join(address: IpAddr) -> Vec<IpAddr> {
-    if !address.is_unspecified() {
-        return vec![address];
-    }
-    let mut addresses = crate::machine::addresses();
-    if address.is_ipv4() {
-        addresses.retain(IpAddr::is_ipv4);
-    }
-    match addresses.is_empty() {
-        true => vec![address],
-        false => addresses,
     }
 }

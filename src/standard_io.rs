@@ -18,12 +18,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::process::{getpgrp, getsid};
 use rustix::stdio::{stderr, stdin, stdout};
-use rustix::termios::{QueueSelector, tcflush, tcgetpgrp, tcgetsid};
+use rustix::termios::{QueueSelector, isatty, tcflush, tcgetpgrp, tcgetsid};
 
 /// What a pipe that poll(2) calls writable takes without blocking: `PIPE_BUF`.
 const PIPE_BUF_BYTES: usize = 4096;
@@ -56,6 +56,20 @@ impl StandardInput {
     /// Those of epoll_ctl(2), but for EPERM, which is [`Readiness::Always`].
     pub fn register(&self, registry: &Registry, token: Token) -> io::Result<Readiness> {
         register(self.fd, registry, token, Interest::READABLE)
+    }
+
+    /// Whether it is a terminal or a pipe: somebody, or some program, may have something
+    /// to say there.
+    pub fn is_terminal_or_pipe(&self) -> bool {
+        let is_pipe = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
+        isatty(self.fd) || fstat(self.fd).is_ok_and(is_pipe)
+    }
+
+    /// Whether it is a terminal at which the foreground belongs to others: to read there
+    /// would stop this process (termios(3): SIGTTIN).
+    pub fn is_somebody_elses(&self) -> bool {
+        // An error: it is not the terminal of our session, or none at all.
+        tcgetpgrp(self.fd).is_ok_and(|group| group != getpgrp())
     }
 
     /// Throws away what was typed at the terminal and not read: the shell that

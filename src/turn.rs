@@ -109,8 +109,9 @@ impl Turn {
     }
 
     /// Says one line to everybody but `from`. `compose` appends the line, without
-    /// its LF, to what it is given, and must not touch what stands there.
-    pub fn say(&mut self, from: Option<ClientId>, compose: impl FnOnce(&mut Vec<u8>)) {
+    /// its LF, to what it is given, and must not touch what stands there. Returns the
+    /// line, with its LF.
+    pub fn say(&mut self, from: Option<ClientId>, compose: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
         let start = self.shared.len();
         compose(&mut self.shared);
         self.shared.push(b'\n');
@@ -118,6 +119,7 @@ impl Turn {
         if let Some(reader) = from {
             self.omit(reader, start..self.shared.len(), 1);
         }
+        &self.shared[start..]
     }
 
     /// Tells one reader `frame` (whole lines, or a telnet command) at this point of
@@ -172,7 +174,12 @@ impl Turn {
 
     /// What has been gathered, in bytes: the text, and the exceptions.
     pub fn size_bytes(&self) -> usize {
-        self.shared.len() + self.private_bytes + self.edits.len() * size_of::<Edit>()
+        self.shared.len() + self.exceptions_bytes()
+    }
+
+    /// What is for single readers, or not for them, in bytes.
+    pub fn exceptions_bytes(&self) -> usize {
+        self.private_bytes + self.edits.len() * size_of::<Edit>()
     }
 
     /// Whether there is nothing to send and nobody to send away.

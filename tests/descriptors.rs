@@ -110,7 +110,7 @@ fn start_with_limit(which: &str) -> Server {
         .arg(format!(
             r#"ulimit {which} {DESCRIPTOR_LIMIT} && exec "$0" "$@""#
         ))
-        .args([CHAT, "server", "127.0.0.1", "0"]);
+        .args([CHAT, "server", "127.0.0.1", "0", "--no-presence"]);
     let mut limited = piped(shell);
     limited.stdin(Stdio::null());
     Server::spawn(limited)

@@ -52,6 +52,8 @@ impl Subject {
         Self::announced(Kind::Own, "chat", || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_chat"));
             command.args(["server", "127.0.0.1", "0", "--max-clients", "1000000"]);
+            // None of the others has that.
+            command.args(["--no-presence", "--history", "0"]);
             command
         })
     }

@@ -1,17 +1,18 @@
 //! Any sequence of comings, goings and lines: whatever is shown is one whole line
-//! of a known kind, nobody speaks under another's address or hears itself, and all
-//! hear the same in the same order.
+//! of a known kind, nobody speaks under another's address or name or hears itself, no
+//! two have names that look alike, and all hear the same in the same order.
 
 #![no_main]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use arbitrary::{Arbitrary, Unstructured};
 use chat::http::is_request_line;
 use chat::line::Decoded;
-use chat::room::{Limits, NOTICE_PREFIX, REFUSAL_PREFIX, Room, WELCOME};
+use chat::room::{Config, NOTICE_PREFIX, REFUSAL_PREFIX, Room, WELCOME};
 use chat::telnet::WONT_TIMING_MARK;
 use chat::text::push_safe;
 use chat::turn::{ClientId, Part, Turn};
@@ -33,6 +34,10 @@ enum Act<'a> {
     Leave(Seat),
     Line(Seat, &'a [u8]),
     TooLong(Seat, &'a [u8]),
+    /// The operator says something.
+    Operator(&'a [u8]),
+    /// So many milliseconds go by.
+    Wait(u16),
     Close,
     EndTurn,
 }
@@ -49,6 +54,8 @@ fuzz_target!(|acts: Vec<Act>| {
             Act::Leave(Seat(seat)) => stage.leave(ClientId(seat)),
             Act::Line(Seat(seat), line) => stage.hear(ClientId(seat), Decoded::Line(line)),
             Act::TooLong(Seat(seat), line) => stage.hear(ClientId(seat), Decoded::TooLong(line)),
+            Act::Operator(text) => stage.hear_operator(text),
+            Act::Wait(millis) => stage.wait(Duration::from_millis(millis.into())),
             Act::Close => stage.close(),
             Act::EndTurn => stage.end_turn(),
         }
@@ -57,14 +64,16 @@ fuzz_target!(|acts: Vec<Act>| {
 });
 
 fn new_room() -> Room {
-    Room::new(Limits {
-        max_line_bytes: 4096,
+    Room::new(Config {
+        history_lines: 3,
+        ..Config::default()
     })
 }
 
 /// A room, the turn it speaks into, and what is known of both from outside.
 struct Stage {
     room: Room,
+    now: Instant,
     turn: Turn,
     members: BTreeMap<ClientId, Member>,
     /// What the turn's shared text consists of.
@@ -96,6 +105,7 @@ impl Stage {
     fn new() -> Self {
         Self {
             room: new_room(),
+            now: Instant::now(),
             turn: Turn::new(),
             members: BTreeMap::new(),
             said: Vec::new(),
@@ -109,7 +119,7 @@ impl Stage {
         }
         self.turn.begin_for(id);
         let before = self.turn.shared().len();
-        self.room.join(id, address, &mut self.turn);
+        self.room.join(id, address, self.now, &mut self.turn);
         self.note_said(before, None);
         let newcomer = Member {
             address,
@@ -125,7 +135,8 @@ impl Stage {
 
     fn leave(&mut self, id: ClientId) {
         let address = self.members.remove(&id).map(|member| member.address);
-        assert_eq!(self.room.leave(id), address);
+        let left = self.room.leave(id, self.now, &mut self.turn);
+        assert_eq!(left.map(|member| member.address), address);
     }
 
     fn hear(&mut self, id: ClientId, heard: Decoded) {
@@ -135,8 +146,10 @@ impl Stage {
         }
         let before = self.turn.shared().len();
         let size_before = self.turn.size_bytes();
-        self.room.hear(id, heard, &mut self.turn);
-        self.note_said(before, Some(id));
+        let label = self.label(id);
+        self.room.hear(id, heard, self.now, &mut self.turn);
+        self.note_said(before, label.as_deref().map(|label| (id, label)));
+        self.check_names();
 
         let said = &self.turn.shared()[before..];
         let Some(member) = self.members.get_mut(&id) else {
@@ -150,7 +163,11 @@ impl Stage {
                 if member.is_silent && is_request_line(line) {
                     assert!(self.turn.closes(id), "a browser is let talk");
                 } else if member.is_talking {
-                    assert_eq!(said, message(member.address, line), "nothing is lost");
+                    assert_eq!(
+                        Some(said),
+                        label.map(|label| message(&label, line)).as_deref(),
+                        "nothing is lost"
+                    );
                 }
             }
             Decoded::Line(line) => {
@@ -163,7 +180,45 @@ impl Stage {
         member.is_silent &= is_blank;
         member.is_talking |= !said.is_empty() && !is_blank;
         if self.turn.closes(id) {
-            assert_eq!(said, b"", "another protocol is not said");
+            assert_eq!(said, b"", "who is let go has said nothing");
+        }
+    }
+
+    fn hear_operator(&mut self, text: &[u8]) {
+        let before = self.turn.shared().len();
+        self.room.hear_operator(text, self.now, &mut self.turn);
+        self.note_said(before, None);
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        let before = self.turn.shared().len();
+        self.room.expire(self.now, &mut self.turn);
+        self.note_said(before, None);
+        let is_due = |deadline| deadline <= self.now;
+        assert!(
+            !self.room.deadline().is_some_and(is_due),
+            "all that is due is done"
+        );
+    }
+
+    /// What a member is called.
+    fn label(&self, id: ClientId) -> Option<String> {
+        let mut members = self.room.members();
+        members.find_map(|(member_id, member)| (member_id == id).then(|| member.to_string()))
+    }
+
+    fn check_names(&self) {
+        let names = self
+            .room
+            .members()
+            .filter_map(|(_, member)| member.name.clone());
+        let names: Vec<_> = names.collect();
+        for (nth, name) in names.iter().enumerate() {
+            assert!(
+                !names[..nth].iter().any(|other| other.looks_like(name)),
+                "{name}"
+            );
         }
     }
 
@@ -174,20 +229,21 @@ impl Stage {
     }
 
     /// Checks what has been said since `before`, and takes note of it.
-    fn note_said(&mut self, before: usize, by: Option<ClientId>) {
+    fn note_said(&mut self, before: usize, by: Option<(ClientId, &str)>) {
         let end = self.turn.shared().len();
         if end == before {
             return;
         }
         let line = assert_one_line(&self.turn.shared()[before..]);
-        let member = by.and_then(|id| self.members.get(&id));
-        let is_of_a_kind = line.starts_with(NOTICE_PREFIX)
-            || member.is_some_and(|Member { address, .. }| {
-                line.starts_with(&format!("<{address}> "))
-                    || line.starts_with(&format!("* {address} "))
-            });
+        let is_of_a_kind = match by {
+            None => line.starts_with(NOTICE_PREFIX),
+            Some((_, label)) => {
+                line.starts_with(&format!("<{label}> ")) || line.starts_with(&format!("* {label} "))
+            }
+        };
         assert!(is_of_a_kind, "said by {by:?}: {line:?}");
         let bytes = before..end;
+        let by = by.map(|(id, _)| id);
         self.said.push(Said { by, bytes });
     }
 
@@ -239,7 +295,9 @@ fn check_parts<'a>(turn: &Turn, reader: &Member, parts: impl Iterator<Item = Par
                 heard.extend_from_slice(&turn.shared()[bytes]);
             }
             Part::Private(frame) if !is_welcomed => {
-                assert_eq!(assert_one_line(frame), WELCOME);
+                let text = frame.strip_suffix(b"\n").expect("whole lines");
+                let mut lines = text.split(|&byte| byte == b'\n').map(assert_harmless);
+                assert_eq!(lines.next(), Some(WELCOME));
                 is_welcomed = true;
             }
             Part::Private(frame) if frame[..] == *WONT_TIMING_MARK => telnet_answers += 1,
@@ -272,8 +330,8 @@ fn is_ordinary(line: &[u8]) -> bool {
     !line.is_empty() && !line.starts_with(b"/") && !line.contains(&IAC)
 }
 
-fn message(address: IpAddr, text: &[u8]) -> Vec<u8> {
-    let mut message = format!("<{address}> ").into_bytes();
+fn message(label: &str, text: &[u8]) -> Vec<u8> {
+    let mut message = format!("<{label}> ").into_bytes();
     push_safe(&mut message, text);
     message.push(b'\n');
     message

@@ -279,7 +279,7 @@ impl<S: Stream> Clients<S> {
             let reason = connection.leaving.expect("it is to leave");
             debug_assert_eq!(connection.phase, Phase::Open, "nobody leaves twice");
             self.say_farewell(listed.key, reason, service.farewell(reason));
-            service.left(ClientId(listed.key), reason, turn);
+            service.left(ClientId(listed.key), reason, self.now, turn);
             self.list_for_reaping(listed.key);
         }
         let before = self.slab.len();

@@ -3,7 +3,8 @@
 //!
 //! One turn goes through these stages, in this order:
 //!
-//! 1. *expire*: connections whose deadline has passed are looked at.
+//! 1. *expire*: connections whose deadline has passed are looked at; the service does
+//!    what it has put off until now.
 //! 2. *accept*: newcomers are taken in, within a budget.
 //! 3. *fill* and *act*: clients with input are read, and their lines go to the
 //!    service, which gathers what is to be said in the [`Turn`]. Then the
@@ -140,7 +141,7 @@ impl<S: Stream> EventLoop<S> {
 
     /// How long the next poll may wait: not at all while there is work left, else
     /// until the next deadline, and without one for ever.
-    pub fn poll_timeout(&self, now: Instant) -> Option<Duration> {
+    pub fn poll_timeout(&self, service: &impl Service, now: Instant) -> Option<Duration> {
         if self.may_accept() || self.clients.has_work() || !self.turn.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -148,6 +149,7 @@ impl<S: Stream> EventLoop<S> {
             self.clients.next_deadline(),
             self.acceptor.paused_until,
             self.ends_at,
+            service.deadline(),
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
@@ -167,9 +169,14 @@ impl<S: Stream> EventLoop<S> {
     ) -> io::Result<Status> {
         self.clients.set_time(now);
         self.clients.expire();
+        let is_due = service.deadline().is_some_and(|deadline| deadline <= now);
+        let next = match is_due {
+            true => service.expired(now, &mut self.turn),
+            false => Next::Continue,
+        };
         self.accept(now, service, accept);
         self.clients.fill(service, &mut self.turn);
-        match self.serve_sources(service)? {
+        match next.max(self.serve_sources(service, now)?) {
             Next::Continue => {}
             Next::Report => service.report(self.load()),
             Next::Shutdown => self.begin_shutdown(now),
@@ -197,12 +204,12 @@ impl<S: Stream> EventLoop<S> {
             }
             let key = self.clients.vacant_key();
             match accept(key) {
-                Accepted::Client(stream, address) => match service.admit(address) {
+                Accepted::Client(stream, address) => match service.admit(address, now) {
                     Ok(()) => {
                         let client = self.clients.insert(stream);
                         debug_assert_eq!(client.0, key, "it was registered by that key");
                         self.turn.begin_for(client);
-                        service.joined(client, address, &mut self.turn);
+                        service.joined(client, address, now, &mut self.turn);
                         for frame in self.turn.take_greeting(client) {
                             self.clients.send_frame(client, &frame);
                         }
@@ -220,10 +227,10 @@ impl<S: Stream> EventLoop<S> {
         self.acceptor.ready && !self.clients.is_crowd_unread()
     }
 
-    fn serve_sources(&mut self, service: &mut impl Service) -> io::Result<Next> {
+    fn serve_sources(&mut self, service: &mut impl Service, now: Instant) -> io::Result<Next> {
         let mut next = Next::Continue;
         for token in std::mem::take(&mut self.ready_sources) {
-            next = next.max(service.source_ready(token, &mut self.turn)?);
+            next = next.max(service.source_ready(token, now, &mut self.turn)?);
         }
         Ok(next)
     }

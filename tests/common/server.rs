@@ -18,7 +18,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server at a free port of 127.0.0.1.
+    /// A server at a free port of 127.0.0.1, which only passes on what is said.
     #[track_caller]
     pub(crate) fn start() -> Self {
         Self::with(&[])
@@ -28,6 +28,12 @@ impl Server {
     #[track_caller]
     pub(crate) fn with(options: &[&str]) -> Self {
         Self::spawn(server_command("127.0.0.1", options))
+    }
+
+    /// A server that does all that it does unless it is told not to.
+    #[track_caller]
+    pub(crate) fn sociable(options: &[&str]) -> Self {
+        Self::spawn(sociable_command("127.0.0.1", options))
     }
 
     /// Runs `command`, and waits for the first line on its console: where it listens.
@@ -97,8 +103,15 @@ fn listening_on<R: Read + AsFd>(console: &mut LineReader<R>) -> SocketAddr {
         .unwrap_or_else(|| panic!("{first_line:?} does not say where the server listens"))
 }
 
-/// `chat server` at a free port of `ip`.
+/// `chat server` at a free port of `ip`, which only passes on what is said.
 pub(crate) fn server_command(ip: &str, options: &[&str]) -> Command {
+    let mut command = sociable_command(ip, options);
+    command.args(["--no-presence", "--history=0"]);
+    command
+}
+
+/// `chat server` at a free port of `ip`, as it is.
+fn sociable_command(ip: &str, options: &[&str]) -> Command {
     let mut command = chat(["server", ip, "0"]);
     command.args(options).stdin(Stdio::null());
     command

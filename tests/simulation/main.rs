@@ -51,6 +51,8 @@ fn whatever_happens_everybody_hears_the_same_once_and_in_order() {
         dropped,
         idle,
         refused,
+        expirations,
+        quit,
     } = happened;
     let all = [
         sliced_turns,
@@ -60,6 +62,8 @@ fn whatever_happens_everybody_hears_the_same_once_and_in_order() {
         dropped,
         idle,
         refused,
+        expirations,
+        quit,
     ];
     assert!(is_one || all.iter().all(|&times| times > 0), "{happened:?}");
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
 
 use chat::close::CloseReason;
 use chat::figures::Load;
@@ -21,10 +22,11 @@ pub(crate) const REFUSAL: &[u8] = b"!! not you\n";
 /// A client, as the room saw it.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    address: Ipv4Addr,
     /// All that it is to hear, if it stays and reads.
     pub(crate) expected: Vec<u8>,
-    /// Why it left, and whether it was told.
+    /// What that was when it asked to be let go, in bytes.
+    pub(crate) least_expected: Option<usize>,
+    /// Why it left, and what it was told.
     pub(crate) left: Option<(CloseReason, Option<Frame>)>,
     /// Lines that the room heard of it.
     pub(crate) lines_heard: usize,
@@ -34,6 +36,9 @@ pub(crate) struct Guest {
 /// have the same.
 pub(crate) struct Model {
     room: Room,
+    /// The same room, to which the same happens, and whose words are read at once.
+    shadow: Room,
+    alone: Turn,
     pub(crate) guests: BTreeMap<Ipv4Addr, Guest>,
     /// Who is in the room.
     inside: BTreeMap<ClientId, Ipv4Addr>,
@@ -43,57 +48,56 @@ pub(crate) struct Model {
     pub(crate) said: Vec<u8>,
     /// Who was not let in.
     pub(crate) refused: BTreeSet<Ipv4Addr>,
+    /// How often the room did what it had put off.
+    pub(crate) expirations: usize,
     random: Random,
-    /// What a command is answered.
-    to_command: Vec<u8>,
-    /// What a line over the limit is answered.
-    to_long_line: Vec<u8>,
 }
 
-/// What `room` answers to `line`, to its sender alone.
-fn answer(mut room: Room, line: Decoded<'_>) -> Vec<u8> {
-    let (client, mut turn) = (ClientId(0), Turn::new());
-    room.join(client, Ipv4Addr::LOCALHOST.into(), &mut turn);
-    turn.clear();
-    room.hear(client, line, &mut turn);
-    turn.seal();
-    let (_, edits) = turn.edits().next().expect("an answer");
-    let mut answer = Vec::new();
+/// Appends what `reader` gets of a sealed turn.
+fn push_share(expected: &mut Vec<u8>, turn: &Turn, reader: ClientId) {
+    let Some((_, edits)) = turn.edits().find(|&(edited, _)| edited == reader) else {
+        expected.extend_from_slice(turn.shared());
+        return;
+    };
     for part in turn.parts(edits) {
-        if let Part::Private(frame) = part {
-            answer.extend_from_slice(frame);
+        match part {
+            Part::Shared(range) => expected.extend_from_slice(&turn.shared()[range]),
+            Part::Private(frame) => expected.extend_from_slice(frame),
         }
     }
-    answer
 }
 
 impl Model {
-    pub(crate) fn new(max_line_bytes: u32, random: Random) -> Self {
-        let room = || Room::new(room::Limits { max_line_bytes });
+    pub(crate) fn new(config: &room::Config, random: Random) -> Self {
         Self {
-            room: room(),
+            room: Room::new(config.clone()),
+            shadow: Room::new(config.clone()),
+            alone: Turn::new(),
             guests: BTreeMap::new(),
             inside: BTreeMap::new(),
             shown: Vec::new(),
             said: Vec::new(),
             refused: BTreeSet::new(),
+            expirations: 0,
             random,
-            to_command: answer(room(), Decoded::Line(b"/command")),
-            to_long_line: answer(room(), Decoded::TooLong(b"long")),
         }
     }
 
-    /// Takes down what `turn` has more of since it had `before` bytes: by the rules,
-    /// all inside hear it but `speaker`.
-    fn take_down(&mut self, turn: &Turn, before: usize, speaker: Option<ClientId>) {
-        let said = &turn.shared()[before..];
-        self.said.extend_from_slice(said);
+    /// Has the room `act`, and takes down who is to hear what of that.
+    fn act<R>(&mut self, turn: &mut Turn, act: impl Fn(&mut Room, &mut Turn) -> R) -> R {
+        let before = turn.shared().len();
+        let result = act(&mut self.room, turn);
+        let alone = &mut self.alone;
+        alone.clear();
+        act(&mut self.shadow, alone);
+        alone.seal();
+        assert_eq!(turn.shared()[before..], *alone.shared());
+        self.said.extend_from_slice(alone.shared());
         for (client, address) in &self.inside {
-            if Some(*client) != speaker {
-                let guest = self.guests.get_mut(address).expect("somebody inside");
-                guest.expected.extend_from_slice(said);
-            }
+            let guest = self.guests.get_mut(address).expect("somebody inside");
+            push_share(&mut guest.expected, alone, *client);
         }
+        result
     }
 
     fn guest(&mut self, client: ClientId) -> &mut Guest {
@@ -103,7 +107,7 @@ impl Model {
 }
 
 impl Service for Model {
-    fn admit(&mut self, address: IpAddr) -> Result<(), Frame> {
+    fn admit(&mut self, address: IpAddr, _now: Instant) -> Result<(), Frame> {
         let IpAddr::V4(address) = address else {
             panic!("all come from IPv4 addresses");
         };
@@ -116,69 +120,61 @@ impl Service for Model {
         }
     }
 
-    fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn) {
+    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
         let IpAddr::V4(address) = address else {
             panic!("all come from IPv4 addresses");
         };
         let guest = Guest {
-            address,
-            expected: format!("{}\n", room::WELCOME).into_bytes(),
+            expected: Vec::new(),
+            least_expected: None,
             left: None,
             lines_heard: 0,
         };
         assert!(self.guests.insert(address, guest).is_none(), "comes twice");
         let before = self.inside.insert(client, address);
         assert_eq!(before, None, "{client:?} is taken");
-        self.room.join(client, address.into(), turn);
+        self.act(turn, |room, turn| {
+            room.join(client, address.into(), now, turn);
+        });
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, turn: &mut Turn) {
-        let before = turn.shared().len();
-        self.room.hear(client, line, turn);
-        let is_command =
-            matches!(line, Decoded::Line([b'/', text @ ..]) if !text.starts_with(b"/"));
-        let answer = match line {
-            Decoded::TooLong(_) => self.to_long_line.clone(),
-            Decoded::Line(_) if is_command => self.to_command.clone(),
-            Decoded::Line(_) => Vec::new(),
-        };
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn) {
         let guest = self.guest(client);
         assert!(guest.left.is_none(), "who has left is not heard");
         guest.lines_heard += 1;
-        guest.expected.extend(answer);
-        if let Decoded::Line(line) = line
-            && !line.is_empty()
-            && !is_command
-        {
-            let text = std::str::from_utf8(line).expect("what peers say here is plain");
-            let said = format!("<{}> {text}\n", guest.address);
-            assert_eq!(turn.shared()[before..], *said.as_bytes());
+        self.act(turn, |room, turn| room.hear(client, line, now, turn));
+        let guest = self.guest(client);
+        if turn.closes(client) {
+            guest.least_expected.get_or_insert(guest.expected.len());
         }
-        self.take_down(turn, before, Some(client));
     }
 
     fn farewell(&self, reason: CloseReason) -> Option<Frame> {
         self.room.farewell(reason)
     }
 
-    fn left(&mut self, client: ClientId, reason: CloseReason, _turn: &mut Turn) {
+    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn) {
         let farewell = self.farewell(reason);
         let guest = self.guest(client);
-        if let Some(farewell) = &farewell
-            && !reason.drops_backlog()
-        {
-            guest.expected.extend_from_slice(farewell);
-        }
         assert!(guest.left.is_none(), "nobody leaves twice");
         guest.left = Some((reason, farewell));
         self.inside.remove(&client);
-        assert!(self.room.leave(client).is_some());
+        let member = self.act(turn, |room, turn| room.leave(client, now, turn));
+        assert!(member.is_some());
     }
 
-    fn source_ready(&mut self, _token: Token, turn: &mut Turn) -> io::Result<Next> {
-        let before = turn.shared().len();
-        self.room.close(turn);
-        self.take_down(turn, before, None);
+    fn deadline(&self) -> Option<Instant> {
+        self.room.deadline()
+    }
+
+    fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next {
+        self.expirations += 1;
+        self.act(turn, |room, turn| room.expire(now, turn));
+        Next::Continue
+    }
+
+    fn source_ready(&mut self, _token: Token, _now: Instant, turn: &mut Turn) -> io::Result<Next> {
+        self.act(turn, |room, turn| room.close(turn));
         Ok(Next::Shutdown)
     }
 

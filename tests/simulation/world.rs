@@ -14,6 +14,7 @@ use chat::reactor::clients::{
 };
 use chat::reactor::event_loop::{Accepted, EventLoop, Status};
 use chat::reactor::{Policy, source_token};
+use chat::room;
 
 use crate::model::{self, Model};
 use crate::random::Random;
@@ -39,6 +40,15 @@ fn policy(random: &mut Random) -> Policy {
     }
 }
 
+/// What the room does besides passing on what is said.
+fn room(random: &mut Random) -> room::Config {
+    room::Config {
+        history_lines: random.below(4),
+        announces_presence: random.one_in(2),
+        ..room::Config::plain(MAX_LINE_BYTES)
+    }
+}
+
 /// What has happened in a world, so that somebody can see that it happens at all.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Happened {
@@ -49,6 +59,8 @@ pub(crate) struct Happened {
     pub(crate) dropped: usize,
     pub(crate) idle: usize,
     pub(crate) refused: usize,
+    pub(crate) expirations: usize,
+    pub(crate) quit: usize,
 }
 
 impl AddAssign for Happened {
@@ -60,6 +72,8 @@ impl AddAssign for Happened {
         self.dropped += other.dropped;
         self.idle += other.idle;
         self.refused += other.refused;
+        self.expirations += other.expirations;
+        self.quit += other.quit;
     }
 }
 
@@ -76,6 +90,23 @@ const FAIR_TURNS: usize = 2 * MAX_PEERS + 2;
 const MAX_PEERS: usize = 12;
 
 const ERROR_OUT_OF_DESCRIPTORS: i32 = 24;
+
+/// What clients ask the room for. Some ask for the same name, and write to whoever has
+/// got it.
+const COMMANDS: [&str; 12] = [
+    "/command\n",
+    "/nick alice\n",
+    "/nick Alice\n",
+    "/nick b0b\n",
+    "/nick bob\n",
+    "/me waves\n",
+    "/msg alice psst\n",
+    "/msg bob psst\n",
+    "/msg 10.0.0.1 psst\n",
+    "/who\n",
+    "/help\n",
+    "/quit\n",
+];
 
 /// How a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,11 +160,12 @@ impl World {
         let now = Instant::now();
         let mut random = Random::new(seed);
         let policy = policy(&mut random);
+        let room = room(&mut random);
         Self {
             policy,
             happened: Happened::default(),
             event_loop: EventLoop::new(policy, now),
-            model: Model::new(MAX_LINE_BYTES, random.fork()),
+            model: Model::new(&room, random.fork()),
             random,
             peers: Vec::new(),
             waiting: VecDeque::new(),
@@ -172,10 +204,12 @@ impl World {
             false => self.come_to_rest(),
         }
         self.happened.refused = self.model.refused.len();
+        self.happened.expirations = self.model.expirations;
         for guest in self.model.guests.values() {
             match guest.left {
                 Some((CloseReason::Stuck | CloseReason::TooSlow, _)) => self.happened.dropped += 1,
                 Some((CloseReason::Idle, _)) => self.happened.idle += 1,
+                Some((CloseReason::Quit, _)) => self.happened.quit += 1,
                 _ => {}
             }
         }
@@ -250,7 +284,7 @@ impl World {
         let mut text = match self.random.below(10) {
             0 => "\n".to_owned(),
             1 => "\r\n".to_owned(),
-            2 if !peer.is_within_line => "/command\n".to_owned(),
+            2 if !peer.is_within_line => self.random.pick(&COMMANDS).to_string(),
             3 => "x".repeat(self.random.between(1, 250)),
             _ => format!("{} says {}", peer.address, self.random.below(1000)),
         };
@@ -259,14 +293,14 @@ impl World {
         }
         peer.is_within_line = !text.ends_with('\n');
         // What it is answered counts, too.
-        peer.said_bytes += text.len() + 200;
+        peer.said_bytes += text.len() + 1000;
         peer.end.send(text.as_bytes());
     }
 
     fn flood(&mut self, index: usize) {
         let peer = &mut self.peers[index];
         let line = match self.random.below(4) {
-            0 => "/command\n".to_owned(),
+            0 => self.random.pick(&COMMANDS).to_string(),
             1 => "y\n".to_owned(),
             _ => "z".repeat(self.random.between(1, 199)) + "\n",
         };
@@ -379,7 +413,7 @@ impl World {
         }
         self.go_on(BOUNDS.stall_timeout + CLOSE_TIMEOUT);
         if self.policy.idle_timeout.is_none() {
-            let timeout = self.event_loop.poll_timeout(self.now);
+            let timeout = self.event_loop.poll_timeout(&self.model, self.now);
             assert_eq!(timeout, None, "nothing ticks");
         }
         self.check_what_was_heard();
@@ -437,7 +471,7 @@ impl World {
             });
             let timeout = match edges_left || self.listener_edge {
                 true => Some(Duration::ZERO),
-                false => self.event_loop.poll_timeout(self.now),
+                false => self.event_loop.poll_timeout(&self.model, self.now),
             };
             match timeout {
                 _ if self.status == Status::Ended => return,
@@ -472,17 +506,24 @@ impl World {
                 Some((reason, farewell)) => (Some(*reason), farewell.as_deref()),
             };
             let name = peer.address;
-            if let Some(CloseReason::Stuck | CloseReason::TooSlow) = reason {
-                assert!(!peer.is_diligent, "{name} has read everything at once");
+            if let Some(farewell) = farewell {
                 // What it is told may begin like what it should have heard.
                 let lines = heard[..common].iter().rposition(|&byte| byte == b'\n');
                 let last_line = &heard[lines.map_or(0, |end| end + 1)..];
-                let farewell = farewell.expect("who is dropped is told");
                 assert!(
                     rest.is_empty() || farewell.starts_with(last_line),
-                    "{name} heard {:?} where it was dropped",
+                    "{name} heard {:?} where it was sent away",
                     String::from_utf8_lossy(rest)
                 );
+                if reason.is_some_and(CloseReason::drops_backlog) {
+                    assert!(!peer.is_diligent, "{name} has read everything at once");
+                } else if peer.is_diligent && !wire.peer_reset {
+                    let before = heard.strip_suffix(farewell).map(<[u8]>::len);
+                    assert!(
+                        before.is_some_and(|bytes| bytes >= guest.least_expected.unwrap_or(0)),
+                        "{name} did not hear what was said before it was sent away"
+                    );
+                }
                 continue;
             }
             assert!(

@@ -11,9 +11,10 @@ use log::{debug, warn};
 
 use super::deadlines::Kind;
 use super::{Clients, Listed};
+use crate::backlog::Backlog;
 use crate::close::CloseReason;
 use crate::connection::{Connection, Phase, ReadState, Stream, WRITE_BUDGET_BYTES};
-use crate::flow::{LOOK_INTERVAL, MAX_ANSWERS_BYTES, Total, Verdict};
+use crate::flow::{LOOK_INTERVAL, MAX_ANSWERS_BYTES, MAX_PRIVATE_BYTES, Total, Verdict};
 use crate::log_limit::AndMore;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Flushed;
@@ -204,7 +205,7 @@ impl<S: Stream> Clients<S> {
         let own_cost_bytes = connection.queue().own_cost_bytes();
         let counted_bytes = std::mem::replace(&mut connection.counted_bytes, own_cost_bytes);
         self.own_cost_bytes = self.own_cost_bytes + own_cost_bytes - counted_bytes;
-        let held_bytes = connection.queue().held_bytes(&self.backlog);
+        let held_bytes = lag_bytes(connection, &self.backlog);
         if connection.reading == ReadState::Answered && own_cost_bytes <= MAX_ANSWERS_BYTES / 2 {
             connection.reading = ReadState::Idle;
             self.list_for_reading(key);
@@ -220,7 +221,7 @@ impl<S: Stream> Clients<S> {
     fn look_if_due(&mut self, key: usize) {
         let connection = &mut self.slab[key];
         if std::mem::take(&mut connection.is_to_be_looked_at) {
-            let held_bytes = connection.queue().held_bytes(&self.backlog);
+            let held_bytes = lag_bytes(connection, &self.backlog);
             let verdict = self.flow.look(&mut connection.reader, held_bytes, self.now);
             self.carry_out(key, verdict);
         }
@@ -307,4 +308,11 @@ impl<S: Stream> Clients<S> {
             self.flush_list.push_back(Listed { key, serial });
         }
     }
+}
+
+/// What is kept because `connection` lags, and others may have to wait for it.
+fn lag_bytes<S: Stream>(connection: &Connection<S>, backlog: &Backlog) -> usize {
+    let queue = connection.queue();
+    let private_bytes = queue.own_cost_bytes().saturating_sub(MAX_PRIVATE_BYTES);
+    queue.held_bytes(backlog) + private_bytes
 }

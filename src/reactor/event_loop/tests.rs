@@ -338,7 +338,7 @@ fn out_of_descriptors_accepting_pauses_and_resumes_by_itself() {
     let turns_before = room.host.turns;
     room.event_loop.mark_listener();
     assert_eq!(
-        room.event_loop.poll_timeout(room.now),
+        room.event_loop.poll_timeout(&room.host, room.now),
         Some(ACCEPT_PAUSE),
         "no spin"
     );
@@ -407,5 +407,5 @@ fn when_nobody_is_on_its_way_out_the_loop_waits_for_ever() {
     room.readable(ann);
     ann_socket.ends();
     room.readable(ann);
-    assert_eq!(room.event_loop.poll_timeout(room.now), None);
+    assert_eq!(room.event_loop.poll_timeout(&room.host, room.now), None);
 }

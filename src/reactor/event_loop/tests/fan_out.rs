@@ -126,7 +126,7 @@ fn a_key_that_is_another_s_by_the_end_of_the_turn_does_not_cost_that_one_its_ans
     newcomer.ends();
     room.readable(key);
     let heard = newcomer.received();
-    assert!(heard.starts_with("<10.0.0.0> two\n!! "), "{heard}");
+    assert!(heard.starts_with("<10.0.0.0> two\n-- "), "{heard}");
 }
 
 #[test]

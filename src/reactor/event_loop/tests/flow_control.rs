@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::harness::{Loop, POLICY, Socket, WELCOME};
 use crate::close::CloseReason;
-use crate::flow::{ALLOWANCE_BYTES, ALLOWANCE_PERIOD, Bounds, GRACE, PAUSE_BYTES};
+use crate::flow::{
+    ALLOWANCE_BYTES, ALLOWANCE_PERIOD, Bounds, GRACE, MAX_PRIVATE_BYTES, PAUSE_BYTES,
+};
 use crate::reactor::Policy;
 use crate::reactor::clients::{LAST_WORDS_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES};
 use crate::turn::ClientId;
@@ -314,7 +316,12 @@ fn nothing_ticks_once_readers_have_caught_up() {
         trio.room.writable(*stuck);
     }
     trio.room.wait(GRACE);
-    assert_eq!(trio.room.event_loop.poll_timeout(trio.room.now), None);
+    assert_eq!(
+        trio.room
+            .event_loop
+            .poll_timeout(&trio.room.host, trio.room.now),
+        None
+    );
 }
 
 #[test]
@@ -376,11 +383,49 @@ fn answers_that_are_not_read_hold_up_nobody_but_who_asked() {
 }
 
 #[test]
+fn private_messages_that_are_not_read_hold_up_who_sends_them() {
+    const MESSAGES: usize = A_FLOOD_BYTES / 1000;
+    const TAKEN_BYTES: usize = 100_000;
+    let Trio {
+        mut room,
+        flooder: (flooder, flooder_socket),
+        person,
+        stuck: (slow, slow_socket),
+    } = Trio::new();
+    let message = format!("/msg 10.0.0.{slow} {}\n", "x".repeat(985));
+    flooder_socket.sends(&message.repeat(MESSAGES));
+    room.event_loop.mark_client(flooder, true, false);
+    room.settle();
+    let mut heard = String::new();
+    while flooder_socket.unread_bytes() > 0 {
+        assert!(!room.event_loop.clients.has_work(), "it waits");
+        let owed_bytes = room.event_loop.clients.owed_bytes();
+        assert!(
+            owed_bytes <= 2 * (MAX_PRIVATE_BYTES + PAUSE_BYTES),
+            "{owed_bytes}"
+        );
+        person.1.sends("and I say this\n");
+        room.readable(person.0);
+        assert_eq!(person.1.unread_bytes(), 0);
+        room.wait(GRACE / 2);
+        slow_socket.takes(TAKEN_BYTES);
+        room.writable(slow);
+        heard += &slow_socket.received();
+    }
+    slow_socket.takes(usize::MAX);
+    room.writable(slow);
+    heard += &slow_socket.received();
+    let messages = heard.lines().filter(|line| line.starts_with('['));
+    assert_eq!(messages.count(), MESSAGES, "nothing is lost");
+    assert_eq!(room.host.left, []);
+}
+
+#[test]
 fn all_answers_together_are_bounded_and_nobody_else_waits_for_that() {
     let mut room = Loop::new();
     let (person, person_socket) = room.join();
     let (_, reader) = room.join();
-    let asking: Vec<_> = (0..30).map(|_| room.join()).collect();
+    let asking: Vec<_> = (0..200).map(|_| room.join()).collect();
     for (key, socket) in &asking {
         socket.takes(0);
         socket.sends(&"/\n".repeat(READ_BUDGET_BYTES / 2));

@@ -179,32 +179,40 @@ pub(super) struct Host {
 }
 
 impl Service for Host {
-    fn admit(&mut self, address: IpAddr) -> Result<(), Frame> {
-        self.admission
-            .admit(address, Instant::now())
-            .map_err(room::refusal)
+    fn admit(&mut self, address: IpAddr, now: Instant) -> Result<(), Frame> {
+        self.admission.admit(address, now).map_err(room::refusal)
     }
 
-    fn joined(&mut self, client: ClientId, address: IpAddr, turn: &mut Turn) {
+    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
         self.admission.entered(address);
-        self.room.join(client, address, turn);
+        self.room.join(client, address, now, turn);
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, turn: &mut Turn) {
-        self.room.hear(client, line, turn);
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn) {
+        self.room.hear(client, line, now, turn);
     }
 
     fn farewell(&self, reason: CloseReason) -> Option<Frame> {
         self.room.farewell(reason)
     }
 
-    fn left(&mut self, client: ClientId, reason: CloseReason, _turn: &mut Turn) {
-        let address = self.room.leave(client).expect("nobody leaves twice");
-        self.admission.left(address);
+    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn) {
+        let member = self.room.leave(client, now, turn);
+        self.admission
+            .left(member.expect("nobody leaves twice").address);
         self.left.push((client, reason));
     }
 
-    fn source_ready(&mut self, _token: Token, turn: &mut Turn) -> io::Result<Next> {
+    fn deadline(&self) -> Option<Instant> {
+        self.room.deadline()
+    }
+
+    fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next {
+        self.room.expire(now, turn);
+        Next::Continue
+    }
+
+    fn source_ready(&mut self, _token: Token, _now: Instant, turn: &mut Turn) -> io::Result<Next> {
         self.room.close(turn);
         Ok(Next::Shutdown)
     }
@@ -242,9 +250,6 @@ impl Loop {
     }
 
     fn with(max_clients: usize, policy: Policy) -> Self {
-        let limits = room::Limits {
-            max_line_bytes: policy.max_line_bytes,
-        };
         let now = Instant::now();
         Self {
             event_loop: EventLoop::new(policy, now),
@@ -254,7 +259,7 @@ impl Loop {
                     max_per_address: None,
                     rules: Vec::new(),
                 }),
-                room: Room::new(limits),
+                room: Room::new(room::Config::plain(policy.max_line_bytes)),
                 left: Vec::new(),
                 turns: 0,
             },
@@ -304,7 +309,7 @@ impl Loop {
     pub(super) fn settle(&mut self) {
         for _ in 0..10_000 {
             if self.status == Status::Ended
-                || self.event_loop.poll_timeout(self.now) != Some(Duration::ZERO)
+                || self.event_loop.poll_timeout(&self.host, self.now) != Some(Duration::ZERO)
             {
                 return;
             }
@@ -336,7 +341,7 @@ impl Loop {
     pub(super) fn wait(&mut self, time: Duration) {
         let until = self.now + time;
         while self.status != Status::Ended
-            && let Some(timeout) = self.event_loop.poll_timeout(self.now)
+            && let Some(timeout) = self.event_loop.poll_timeout(&self.host, self.now)
             && self.now + timeout <= until
         {
             self.now += timeout;

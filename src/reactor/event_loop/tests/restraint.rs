@@ -86,7 +86,7 @@ fn one_who_has_to_wait_can_be_sent_away() {
     room.wait(10 * A_SECOND);
     assert!(!ann_socket.is_open_here());
     assert_eq!(bob_socket.received(), "");
-    assert_eq!(room.event_loop.poll_timeout(room.now), None);
+    assert_eq!(room.event_loop.poll_timeout(&room.host, room.now), None);
 }
 
 #[test]

@@ -1,0 +1,364 @@
+//! What is a good name, and which names look alike.
+//!
+//! A name stands before every line that its bearer says, on terminals of every kind.
+//! So it must not be taken for another's, nor for anything that the server itself
+//! says: it is made of letters, digits, `_`, `-` and `.` alone, of those that
+//! Unicode recommends for identifiers (UTS #39, General Security Profile), which are
+//! visible, have one meaning, and do not change the direction of the text.
+//!
+//! Pure: who bears which name is the [registry](crate::room::name_registry)'s.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+use unicode_security::GeneralSecurityProfile;
+use unicode_security::confusable_detection::skeleton;
+use unicode_width::UnicodeWidthStr;
+
+/// The widest name, in columns of a terminal.
+pub const MAX_NAME_COLUMNS: usize = 24;
+
+/// Marks upon one letter. No living script needs more; more reach into other lines.
+const MAX_MARKS_ON_A_LETTER: usize = 3;
+
+/// Of a character in UTF-8.
+const MAX_CHARACTER_BYTES: usize = 4;
+
+/// Names by which the room speaks of others than its members: the client shows
+/// `<You>` before one's own lines, and the operator speaks in notices.
+const RESERVED: [&str; 3] = ["you", "operator", "server"];
+
+static RESERVED_NAMES: LazyLock<[Name; 3]> =
+    LazyLock::new(|| RESERVED.map(|name| Name::of(name.to_owned())));
+
+/// A good name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// In normalisation form C, as it was typed.
+    shown: Box<str>,
+    /// Without regard to case.
+    folded: Box<str>,
+    /// What it looks like, in either case. Invariant: they differ.
+    looks: (Box<str>, Option<Box<str>>),
+}
+
+/// Why a name is none. Displayed as who wanted it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BadName {
+    /// There is nothing.
+    Empty,
+    /// It is too wide.
+    Wide,
+    /// It has a character that no name has.
+    Character,
+    /// It begins with something that is no letter and no digit.
+    Beginning,
+    /// It has too many marks on a letter.
+    Marks,
+    /// It is, or looks like, an IP address.
+    Address,
+    /// It stands for somebody who is no member.
+    Reserved,
+}
+
+impl BadName {
+    /// All there are.
+    pub const ALL: [Self; 7] = [
+        Self::Empty,
+        Self::Wide,
+        Self::Character,
+        Self::Beginning,
+        Self::Marks,
+        Self::Address,
+        Self::Reserved,
+    ];
+}
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("a name is missing: /nick alice"),
+            Self::Wide => write!(f, "a name has at most {MAX_NAME_COLUMNS} columns"),
+            Self::Character => f.write_str("a name is made of letters, digits, _, - and ."),
+            Self::Beginning => f.write_str("a name begins with a letter or a digit"),
+            Self::Marks => f.write_str("that name has too many marks on a letter"),
+            Self::Address => f.write_str("a name must not look like an IP address"),
+            Self::Reserved => f.write_str("that name stands for somebody else in every room"),
+        }
+    }
+}
+
+impl Name {
+    /// The name that `text` gives, bytes as they were typed.
+    ///
+    /// # Errors
+    ///
+    /// Why it is none.
+    ///
+    /// ```
+    /// use chat::name::{BadName, Name};
+    /// assert_eq!(Name::parse(b"Zo\xc3\xab").unwrap().as_str(), "Zoë");
+    /// assert_eq!(Name::parse(b"10.0.0.1"), Err(BadName::Address));
+    /// ```
+    pub fn parse(text: &[u8]) -> Result<Self, BadName> {
+        let text = std::str::from_utf8(text).map_err(|_| BadName::Character)?;
+        // Looking alike is dear to find out: not for what cannot be a name anyway.
+        if text.len() > MAX_NAME_COLUMNS * (1 + MAX_MARKS_ON_A_LETTER) * MAX_CHARACTER_BYTES {
+            return Err(BadName::Wide);
+        }
+        let shown: String = text.nfc().collect();
+        check_characters(&shown)?;
+        if shown.width() > MAX_NAME_COLUMNS {
+            return Err(BadName::Wide);
+        }
+        let name = Self::of(shown);
+        if looks_like_an_address(&name.shown) {
+            return Err(BadName::Address);
+        }
+        match RESERVED_NAMES.iter().any(|one| name.looks_like(one)) {
+            true => Err(BadName::Reserved),
+            false => Ok(name),
+        }
+    }
+
+    fn of(shown: String) -> Self {
+        let folded = fold(&shown);
+        let look = |text: &str| fold(&skeleton(text).collect::<String>());
+        let (as_shown, as_folded) = (look(&shown), look(&folded));
+        let other = (as_folded != as_shown).then(|| as_folded.into_boxed_str());
+        Self {
+            shown: shown.into(),
+            folded: folded.into(),
+            looks: (as_shown.into(), other),
+        }
+    }
+
+    /// As it is shown.
+    pub fn as_str(&self) -> &str {
+        &self.shown
+    }
+
+    /// The same for all names that differ in case alone: for comparing, not for
+    /// showing.
+    pub fn folded(&self) -> &str {
+        &self.folded
+    }
+
+    /// What it looks like: names that have one of these in common can be taken for each
+    /// other. For comparing, not for showing.
+    pub fn looks(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.looks.0).chain(self.looks.1.as_deref())
+    }
+
+    /// Whether one can be taken for the other.
+    pub fn looks_like(&self, other: &Self) -> bool {
+        self.looks()
+            .any(|look| other.looks().any(|its| its == look))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// `text` without regard to case: full case folding of normalised text (the Unicode
+/// Standard, section 3.13, canonical caseless matching).
+pub fn fold(text: &str) -> String {
+    let folded = caseless::default_case_fold_str(&text.nfd().collect::<String>());
+    folded.nfc().collect()
+}
+
+fn check_characters(name: &str) -> Result<(), BadName> {
+    if name.is_empty() {
+        return Err(BadName::Empty);
+    }
+    let mut marks = 0;
+    for (nth, c) in name.chars().enumerate() {
+        let is_mark = is_combining_mark(c);
+        marks = if is_mark { marks + 1 } else { 0 };
+        match c {
+            '_' | '-' | '.' if nth == 0 => return Err(BadName::Beginning),
+            '_' | '-' | '.' => {}
+            _ if !c.identifier_allowed() => return Err(BadName::Character),
+            _ if is_mark && nth == 0 => return Err(BadName::Beginning),
+            _ if marks > MAX_MARKS_ON_A_LETTER => return Err(BadName::Marks),
+            _ if is_mark || c.is_alphanumeric() => {}
+            _ => return Err(BadName::Character),
+        }
+    }
+    Ok(())
+}
+
+/// Whether it has nothing but dots and what can be taken for digits: some programs
+/// take even `10.1` for an address (inet_aton(3)).
+fn looks_like_an_address(name: &str) -> bool {
+    // The skeletons of the digits 1 and 0 are letters.
+    let is_digit_or_dot = |c: char| c.is_ascii_digit() || matches!(c, 'l' | 'O' | '.');
+    name.contains('.') && skeleton(name).all(is_digit_or_dot)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text:?}: {e}"))
+    }
+
+    #[test]
+    fn people_of_all_countries_have_names() {
+        for text in [
+            "alice",
+            "Bob_2",
+            "j.r.r-tolkien",
+            "7of9",
+            "Zoë",
+            "Łukasz",
+            "Ξένια",
+            "Наташа",
+            "יעל",
+            "فاطمة",
+            "प्रिया",
+            "สมชาย",
+            "陳大文",
+            "さくら",
+            "김민수",
+            "abcdefghijklmnopqrstuvwx",
+        ] {
+            assert_eq!(name(text).as_str(), text);
+        }
+        assert_eq!(name("Zoe\u{308}").as_str(), "Zoë", "it is composed");
+    }
+
+    #[test]
+    fn what_is_no_name_is_told_why() {
+        let table: &[(&str, BadName)] = &[
+            ("", BadName::Empty),
+            ("abcdefghijklmnopqrstuvwxy", BadName::Wide),
+            ("陳陳陳陳陳陳陳陳陳陳陳陳陳", BadName::Wide),
+            // Not one of ours.
+            ("al ice", BadName::Character),
+            ("<alice>", BadName::Character),
+            ("alice>", BadName::Character),
+            ("[alice]", BadName::Character),
+            ("*", BadName::Character),
+            ("!!", BadName::Character),
+            ("alice:", BadName::Character),
+            ("ali\rce", BadName::Character),
+            ("ali\tce", BadName::Character),
+            ("\u{1b}[2J", BadName::Character),
+            ("👩", BadName::Character),
+            // Invisible, or changing the direction.
+            ("ali\u{200b}ce", BadName::Character),
+            ("ali\u{200d}ce", BadName::Character),
+            ("ali\u{feff}ce", BadName::Character),
+            ("ali\u{ad}ce", BadName::Character),
+            ("\u{202e}ecila", BadName::Character),
+            ("ali\u{200e}ce", BadName::Character),
+            ("ali\u{2066}ce", BadName::Character),
+            ("ali\u{e0061}ce", BadName::Character),
+            ("\u{3164}", BadName::Character),
+            ("\u{a0}", BadName::Character),
+            // Other shapes of letters.
+            ("ａｌｉｃｅ", BadName::Character),
+            ("𝐚𝐥𝐢𝐜𝐞", BadName::Character),
+            // Looks like a notice, or like nothing.
+            ("--", BadName::Beginning),
+            ("-alice", BadName::Beginning),
+            (".", BadName::Beginning),
+            ("_", BadName::Beginning),
+            ("\u{301}alice", BadName::Beginning),
+            ("a\u{323}\u{331}\u{323}\u{331}\u{323}", BadName::Marks),
+            // An address.
+            ("192.168.1.7", BadName::Address),
+            ("l92.l68.l.7", BadName::Address),
+            ("1O.0.O.1", BadName::Address),
+            ("10.1", BadName::Address),
+            ("999.1.1.1", BadName::Address),
+            ("1.", BadName::Address),
+            ("::1", BadName::Character),
+            ("fe80::1", BadName::Character),
+            // Somebody else.
+            ("You", BadName::Reserved),
+            ("yOU", BadName::Reserved),
+            ("Υоu", BadName::Reserved),
+            ("operator", BadName::Reserved),
+            ("0perator", BadName::Reserved),
+            ("оperatоr", BadName::Reserved),
+            ("Server", BadName::Reserved),
+        ];
+        for &(text, why) in table {
+            assert_eq!(Name::parse(text.as_bytes()), Err(why), "{text:?}");
+        }
+        assert_eq!(Name::parse(b"ali\xffce"), Err(BadName::Character));
+        let long = "a".repeat(100_000);
+        assert_eq!(Name::parse(long.as_bytes()), Err(BadName::Wide));
+        for why in BadName::ALL {
+            let words = why.to_string();
+            assert!(words.len() < 70 && words.contains("name"), "{words}");
+        }
+    }
+
+    #[test]
+    fn names_that_differ_in_case_alone_are_one() {
+        for (a, b) in [
+            ("alice", "ALICE"),
+            ("Straße", "STRASSE"),
+            ("Ξένιας", "ΞΈΝΙΑΣ"),
+            ("zoe\u{308}", "ZOË"),
+            ("Наташа", "НАТАША"),
+        ] {
+            assert_eq!(name(a).folded(), name(b).folded(), "{a} {b}");
+            assert!(name(a).looks_like(&name(b)));
+        }
+        assert_ne!(name("alice").folded(), name("alicia").folded());
+    }
+
+    #[test]
+    fn names_that_look_alike_are_found() {
+        for (a, b) in [
+            ("admin", "аdmin"),
+            ("paypal", "раураl"),
+            ("bob", "b0b"),
+            ("BOB", "b0b"),
+            ("alice", "aIice"),
+            ("ivan", "Ivan"),
+            ("Ivan", "lvan"),
+            ("corn", "com"),
+            ("SCOPE", "ЅСОРЕ"),
+            ("scope", "ЅСОРЕ"),
+        ] {
+            assert!(name(a).looks_like(&name(b)), "{a} {b}");
+            assert!(name(b).looks_like(&name(a)), "{b} {a}");
+        }
+        for (a, b) in [("alice", "alicia"), ("bob", "rob"), ("anna", "hannah")] {
+            assert!(!name(a).looks_like(&name(b)), "{a} {b}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_harmless(text in "\\PC{1,12}|[a-zA-Zа-яא-ת0-9._\u{300}-\u{310}-]{1,30}") {
+            if let Ok(name) = Name::parse(text.as_bytes()) {
+                let shown = name.as_str();
+                prop_assert!((1..=MAX_NAME_COLUMNS).contains(&shown.width()));
+                prop_assert!(shown.parse::<std::net::IpAddr>().is_err());
+                prop_assert!(shown.chars().all(|c| crate::text::replacement(c).is_none()));
+                prop_assert!(!shown.contains(|c: char| c.is_whitespace() || "<>[]*!/:,()".contains(c)));
+                prop_assert!(name.looks_like(&name));
+                prop_assert_eq!(Name::parse(shown.as_bytes()), Ok(name.clone()));
+                for same in [shown.to_uppercase(), shown.to_lowercase()] {
+                    if let Ok(same) = Name::parse(same.as_bytes()) {
+                        prop_assert!(name.folded() != same.folded() || name.looks_like(&same));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Somebody in the room, and what it is called.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use crate::name::Name;
+
+/// Somebody in the room.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// What it asked to be called.
+    pub name: Option<Rc<Name>>,
+    /// It has sent more than blanks.
+    pub has_spoken: bool,
+}
+
+impl Member {
+    /// One that has just come in.
+    pub fn new(address: IpAddr) -> Self {
+        Self {
+            address,
+            name: None,
+            has_spoken: false,
+        }
+    }
+
+    /// Where it comes from, and what it is called, for who has to tell members apart.
+    pub fn full_label(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} ({name})", self.address),
+            None => self.address.to_string(),
+        }
+    }
+
+    /// What it is called.
+    pub fn label(&self) -> Label {
+        match &self.name {
+            Some(name) => Label::Name(Rc::clone(name)),
+            None => Label::Address(self.address),
+        }
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => name.fmt(f),
+            None => self.address.fmt(f),
+        }
+    }
+}
+
+/// What a member is called: its address, until it has a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// Nobody else is called so.
+    Name(Rc<Name>),
+    /// There may be any number of them.
+    Address(IpAddr),
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// A number with its thousands apart, as people write it: `9,204`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count(pub usize);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        for (nth, digit) in digits.char_indices() {
+            if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
+                f.write_str(",")?;
+            }
+            write!(f, "{digit}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_called_by_its_address_until_it_has_a_name() {
+        let mut member = Member::new("10.0.0.1".parse().unwrap());
+        assert_eq!(
+            (member.to_string(), member.label().to_string()),
+            ("10.0.0.1".to_owned(), "10.0.0.1".to_owned())
+        );
+        member.name = Some(Rc::new(Name::parse(b"alice").unwrap()));
+        assert_eq!(
+            (member.to_string(), member.label().to_string()),
+            ("alice".to_owned(), "alice".to_owned())
+        );
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        for (count, shown) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (123_456, "123,456"),
+            (1_000_007, "1,000,007"),
+        ] {
+            assert_eq!(Count(count).to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Who bears which name, and for whom a name is held that was freed.
+//!
+//! No two members' names can be taken for each other. A name that is freed is held
+//! for the address of who had it, so that a connection that drops does not lose it to
+//! somebody else.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::name::Name;
+use crate::turn::ClientId;
+
+/// How long a freed name is held.
+pub const HOLD: Duration = Duration::from_secs(60);
+
+/// The most names that are held for one address: it may be a router, with many
+/// people behind it. Then the oldest are held no longer.
+pub const MAX_HELD_PER_ADDRESS: usize = 64;
+
+/// The most names that are held in all.
+pub const MAX_HELD: usize = 4096;
+
+/// The names.
+#[derive(Debug, Default)]
+pub struct NameRegistry {
+    /// Those of members, by what they are without regard to case.
+    borne: BTreeMap<Box<str>, (Rc<Name>, ClientId)>,
+    /// Whose a name is, by each of the things it looks like.
+    owners: HashMap<Box<str>, (Rc<Name>, Owner)>,
+    /// The freed ones, oldest first. Invariant: all that are held are among them; one
+    /// that is not is somebody's again.
+    holds: VecDeque<Hold>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Member(ClientId),
+    /// Nobody now; it is held for this address.
+    Held(IpAddr),
+}
+
+#[derive(Debug)]
+struct Hold {
+    name: Rc<Name>,
+    address: IpAddr,
+    until: Instant,
+}
+
+/// Why a name is not to be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// A member bears it.
+    Taken(ClientId),
+    /// It looks too much like this one, which a member bears.
+    LooksLike(Rc<Name>),
+    /// It, or one that looks too much like it, is held for somebody else.
+    Held,
+}
+
+impl NameRegistry {
+    /// Nobody has a name.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives `name` to `id`, who is at `address` and lets its `old` one go for it.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot have it; then all stays as it was.
+    pub fn take(
+        &mut self,
+        id: ClientId,
+        address: IpAddr,
+        old: Option<&Rc<Name>>,
+        name: Name,
+        now: Instant,
+    ) -> Result<Rc<Name>, Conflict> {
+        self.forget_holds(now);
+        let mut in_the_way = Vec::new();
+        for look in name.looks() {
+            match self.owners.get(look) {
+                None => {}
+                Some((_, Owner::Member(owner))) if *owner == id => {}
+                Some((held, Owner::Held(for_address))) if *for_address == address => {
+                    in_the_way.push(Rc::clone(held));
+                }
+                Some((_, Owner::Held(_))) => return Err(Conflict::Held),
+                Some((taken, Owner::Member(owner))) => {
+                    return Err(match taken.folded() == name.folded() {
+                        true => Conflict::Taken(*owner),
+                        false => Conflict::LooksLike(Rc::clone(taken)),
+                    });
+                }
+            }
+        }
+        in_the_way.iter().for_each(|held| self.forget(held));
+        match old {
+            Some(old) if old.looks_like(&name) => self.forget(old),
+            Some(old) => self.release(old, address, now),
+            None => {}
+        }
+        let name = Rc::new(name);
+        self.own(&name, Owner::Member(id));
+        self.borne
+            .insert(name.folded().into(), (Rc::clone(&name), id));
+        Ok(name)
+    }
+
+    /// The member that bore `name` does no longer: it is held for its `address`.
+    pub fn release(&mut self, name: &Rc<Name>, address: IpAddr, now: Instant) {
+        self.forget_holds(now);
+        self.borne.remove(name.folded());
+        self.own(name, Owner::Held(address));
+        let of_address = |hold: &Hold| hold.address == address;
+        if self.holds.iter().filter(|hold| of_address(hold)).count() >= MAX_HELD_PER_ADDRESS {
+            let oldest = self
+                .holds
+                .iter()
+                .position(of_address)
+                .expect("there are some");
+            self.forget_hold(oldest);
+        } else if self.holds.len() >= MAX_HELD {
+            self.forget_hold(0);
+        }
+        self.holds.push_back(Hold {
+            name: Rc::clone(name),
+            address,
+            until: now + HOLD,
+        });
+    }
+
+    /// Who is called `text`, without regard to case.
+    pub fn find(&self, text: &Name) -> Option<ClientId> {
+        self.borne.get(text.folded()).map(|&(_, id)| id)
+    }
+
+    /// How many members bear a name.
+    pub fn len(&self) -> usize {
+        self.borne.len()
+    }
+
+    /// Whether nobody bears one.
+    pub fn is_empty(&self) -> bool {
+        self.borne.is_empty()
+    }
+
+    /// The names of members in order.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.borne.values().map(|(name, _)| &**name)
+    }
+
+    fn own(&mut self, name: &Rc<Name>, owner: Owner) {
+        for look in name.looks() {
+            self.owners.insert(look.into(), (Rc::clone(name), owner));
+        }
+    }
+
+    /// `name` is nobody's, and not held.
+    fn forget(&mut self, name: &Rc<Name>) {
+        self.borne.remove(name.folded());
+        for look in name.looks() {
+            if self
+                .owners
+                .get(look)
+                .is_some_and(|(owned, _)| Rc::ptr_eq(owned, name))
+            {
+                self.owners.remove(look);
+            }
+        }
+    }
+
+    fn forget_holds(&mut self, now: Instant) {
+        while self.holds.front().is_some_and(|hold| hold.until <= now) {
+            self.forget_hold(0);
+        }
+    }
+
+    fn forget_hold(&mut self, index: usize) {
+        let Some(hold) = self.holds.remove(index) else {
+            return;
+        };
+        for look in hold.name.looks() {
+            if let Some((held, Owner::Held(_))) = self.owners.get(look)
+                && Rc::ptr_eq(held, &hold.name)
+            {
+                self.owners.remove(look);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: ClientId = ClientId(0);
+    const BOB: ClientId = ClientId(1);
+
+    struct Scene {
+        registry: NameRegistry,
+        now: Instant,
+    }
+
+    fn address(number: usize) -> IpAddr {
+        IpAddr::from(std::net::Ipv4Addr::from_bits(0x0a00_0000 + number as u32))
+    }
+
+    fn name(text: &str) -> Name {
+        Name::parse(text.as_bytes()).unwrap()
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            Self {
+                registry: NameRegistry::new(),
+                now: Instant::now(),
+            }
+        }
+
+        /// `id`, from the address with its number, takes a name.
+        fn take(
+            &mut self,
+            id: ClientId,
+            old: Option<&Rc<Name>>,
+            text: &str,
+        ) -> Result<Rc<Name>, Conflict> {
+            let from = address(id.0);
+            self.registry.take(id, from, old, name(text), self.now)
+        }
+
+        fn release(&mut self, id: ClientId, name: &Rc<Name>) {
+            self.registry.release(name, address(id.0), self.now);
+        }
+
+        /// Takes a name and lets it go.
+        fn pass(&mut self, id: ClientId, text: &str) {
+            let taken = self.take(id, None, text).unwrap();
+            self.release(id, &taken);
+        }
+    }
+
+    #[test]
+    fn a_name_is_taken_with_all_that_look_like_it() {
+        let mut scene = Scene::new();
+        let alice = scene.take(ALICE, None, "Alice").unwrap();
+        assert_eq!(scene.take(BOB, None, "ALICE"), Err(Conflict::Taken(ALICE)));
+        for like in ["аlice", "AIice"] {
+            let conflict = Err(Conflict::LooksLike(Rc::clone(&alice)));
+            assert_eq!(scene.take(BOB, None, like), conflict);
+        }
+        scene.take(BOB, None, "bob").unwrap();
+        assert_eq!(scene.registry.find(&name("alice")), Some(ALICE));
+        assert_eq!(
+            scene.registry.find(&name("аlice")),
+            None,
+            "it is another name"
+        );
+        let names: Vec<&str> = scene.registry.names().map(Name::as_str).collect();
+        assert_eq!(names, ["Alice", "bob"]);
+    }
+
+    #[test]
+    fn what_cannot_be_had_changes_nothing() {
+        let mut scene = Scene::new();
+        scene.take(ALICE, None, "alice").unwrap();
+        let bob = scene.take(BOB, None, "bob").unwrap();
+        assert!(scene.take(BOB, Some(&bob), "alice").is_err());
+        assert_eq!(scene.registry.find(&name("bob")), Some(BOB));
+        assert_eq!(scene.registry.find(&name("alice")), Some(ALICE));
+        assert!(scene.registry.holds.is_empty());
+    }
+
+    #[test]
+    fn a_freed_name_is_held_for_its_address_alone() {
+        let mut scene = Scene::new();
+        scene.pass(ALICE, "alice");
+        assert!(scene.registry.is_empty());
+        for like in ["alice", "Alice", "аlice"] {
+            assert_eq!(scene.take(BOB, None, like), Err(Conflict::Held));
+        }
+        scene.take(ALICE, None, "Alice").unwrap();
+        // What was held is no more, though its time is not over.
+        scene.now += HOLD;
+        scene.take(BOB, None, "bob").unwrap();
+        assert_eq!(scene.take(BOB, None, "alice"), Err(Conflict::Taken(ALICE)));
+    }
+
+    #[test]
+    fn a_hold_ends() {
+        let mut scene = Scene::new();
+        scene.pass(ALICE, "alice");
+        scene.now += HOLD - Duration::from_nanos(1);
+        assert_eq!(scene.take(BOB, None, "alice"), Err(Conflict::Held));
+        scene.now += Duration::from_nanos(1);
+        scene.take(BOB, None, "alice").unwrap();
+        assert!(scene.registry.holds.is_empty());
+        assert_eq!(scene.registry.owners.len(), 1);
+    }
+
+    #[test]
+    fn no_address_has_more_names_held_than_its_share() {
+        let mut scene = Scene::new();
+        scene.pass(BOB, "bob");
+        for number in 0..=MAX_HELD_PER_ADDRESS {
+            scene.pass(ALICE, &format!("n{number}x"));
+        }
+        let other = ClientId(2);
+        scene.take(other, None, "n0x").expect("the oldest is free");
+        let held = scene.take(other, None, "n1x");
+        assert_eq!(held, Err(Conflict::Held));
+        assert_eq!(scene.take(other, None, "bob"), Err(Conflict::Held));
+    }
+
+    #[test]
+    fn all_that_is_held_is_bounded() {
+        let mut scene = Scene::new();
+        for id in 0..MAX_HELD + 100 {
+            scene.pass(ClientId(id), &format!("n{id}x"));
+        }
+        assert_eq!(scene.registry.holds.len(), MAX_HELD);
+        assert!(scene.registry.owners.len() <= 2 * MAX_HELD);
+        let other = ClientId(MAX_HELD + 100);
+        scene
+            .take(other, None, "n99x")
+            .expect("the oldest are free");
+        assert_eq!(scene.take(other, None, "n100x"), Err(Conflict::Held));
+    }
+
+    #[test]
+    fn a_name_goes_back_and_forth_without_leaving_anything() {
+        let mut scene = Scene::new();
+        let mut old = scene.take(ALICE, None, "alice").unwrap();
+        for text in ["Alice", "bob", "alice", "ALICE", "bob", "carol"].repeat(50) {
+            old = scene.take(ALICE, Some(&old), text).unwrap();
+            assert_eq!(scene.registry.len(), 1);
+        }
+        scene.release(ALICE, &old);
+        scene.now += HOLD;
+        scene.take(BOB, None, "bob").unwrap();
+        assert_eq!(scene.registry.owners.len(), 1);
+        assert_eq!(scene.registry.len(), 1);
+    }
+}

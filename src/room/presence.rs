@@ -1,0 +1,320 @@
+//! Who came, who went and who has a new name, gathered over a short time into one
+//! notice.
+//!
+//! Ten thousand who come at once would otherwise be a hundred million lines. Nothing
+//! is told of those who come and go within that time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::member::{Count, Label};
+use crate::turn::ClientId;
+
+/// How long it is gathered, from the first change on.
+pub const PRESENCE_WINDOW: Duration = Duration::from_secs(1);
+
+/// If no more than this came, went or changed their names they are told by name, else
+/// by number.
+const MAX_TOLD_BY_NAME: usize = 5;
+
+/// What has changed since the last notice.
+#[derive(Debug, Default)]
+pub struct Presence {
+    /// What those in the room have done.
+    changes: BTreeMap<ClientId, Change>,
+    /// What those were called who have left. Bounded: once there are more than can be
+    /// told by name, only those who left last are known.
+    left: Vec<Label>,
+    /// Invariant: how many have left, the known ones included.
+    left_count: usize,
+    /// When the notice is due. Invariant: `None` when nothing has changed.
+    due_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Change {
+    Joined,
+    /// It was called so at the last notice.
+    Renamed {
+        from: Label,
+    },
+}
+
+impl Presence {
+    /// Nothing has changed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// `id` has come in.
+    pub fn joined(&mut self, id: ClientId, now: Instant) {
+        let before = self.changes.insert(id, Change::Joined);
+        debug_assert!(before.is_none(), "whose number it was has left");
+        self.changed(now);
+    }
+
+    /// `id` was called `from`, and is not any more.
+    pub fn renamed(&mut self, id: ClientId, from: Label, now: Instant) {
+        self.changes.entry(id).or_insert(Change::Renamed { from });
+        self.changed(now);
+    }
+
+    /// `id` has left, which was called `label` at last.
+    pub fn left(&mut self, id: ClientId, label: Label, now: Instant) {
+        if !matches!(self.changes.remove(&id), Some(Change::Joined)) {
+            self.left_count += 1;
+            // Some of them may come back before the notice.
+            if self.left.len() > 2 * MAX_TOLD_BY_NAME {
+                self.left.remove(0);
+            }
+            self.left.push(label);
+        }
+        self.changed(now);
+    }
+
+    /// When [`Presence::notice`] has something to tell.
+    pub fn due_at(&self) -> Option<Instant> {
+        self.due_at
+    }
+
+    /// What there is to tell, if anything, to a room that `here` are in now, each of
+    /// whom is called as `label` says; and then nothing has changed.
+    pub fn notice(&mut self, here: usize, label: impl Fn(ClientId) -> Label) -> Option<String> {
+        let Self {
+            changes,
+            mut left,
+            left_count,
+            ..
+        } = std::mem::take(self);
+        let unknown_left = left_count - left.len();
+        let mut joined = Vec::new();
+        let mut renamed = Vec::new();
+        for (id, change) in changes {
+            let label = label(id);
+            match change {
+                Change::Renamed { from } if from != label => renamed.push((from, label)),
+                Change::Renamed { .. } => {}
+                // Who went and came back has only changed its connection.
+                Change::Joined => match left.iter().position(|gone| *gone == label) {
+                    Some(index) => drop(left.remove(index)),
+                    None => joined.push(label),
+                },
+            }
+        }
+        let mut clauses = Vec::new();
+        match joined.len() {
+            0 => {}
+            1..=MAX_TOLD_BY_NAME => clauses.push(format!("{} joined", Labels(&joined))),
+            many => clauses.push(format!("{} joined", Count(many))),
+        }
+        match left.len() + unknown_left {
+            0 => {}
+            1..=MAX_TOLD_BY_NAME if unknown_left == 0 => {
+                clauses.push(format!("{} left", Labels(&left)));
+            }
+            many => clauses.push(format!("{} left", Count(many))),
+        }
+        match renamed.len() {
+            1..=MAX_TOLD_BY_NAME => {
+                let told = |(from, to): &(Label, Label)| format!("{from} is now {to}");
+                clauses.extend(renamed.iter().map(told));
+            }
+            0 => {}
+            many => clauses.push(format!("{} have new names", Count(many))),
+        }
+        match clauses.is_empty() {
+            true => None,
+            false => Some(format!("{} ({} here)", clauses.join(", "), Count(here))),
+        }
+    }
+
+    fn changed(&mut self, now: Instant) {
+        self.due_at.get_or_insert(now + PRESENCE_WINDOW);
+    }
+}
+
+/// Some labels as people list them: `alice, bob and 2 from 10.0.0.1`.
+struct Labels<'a>(&'a [Label]);
+
+impl fmt::Display for Labels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut items: Vec<String> = Vec::new();
+        let mut told: Vec<IpAddr> = Vec::new();
+        for label in self.0 {
+            match label {
+                Label::Address(address) if told.contains(address) => {}
+                Label::Address(address) => {
+                    told.push(*address);
+                    match self.0.iter().filter(|other| *other == label).count() {
+                        1 => items.push(address.to_string()),
+                        count => items.push(format!("{count} from {address}")),
+                    }
+                }
+                Label::Name(name) => items.push(name.to_string()),
+            }
+        }
+        match items.split_last() {
+            Some((last, before @ [_, ..])) => write!(f, "{} and {last}", before.join(", ")),
+            _ => f.write_str(&items.concat()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::name::Name;
+
+    fn name(text: &str) -> Label {
+        Label::Name(Rc::new(Name::parse(text.as_bytes()).unwrap()))
+    }
+
+    fn address(text: &str) -> Label {
+        Label::Address(text.parse().unwrap())
+    }
+
+    /// Presence, and what its members are called.
+    struct Scene {
+        presence: Presence,
+        labels: BTreeMap<ClientId, Label>,
+        now: Instant,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            Self {
+                presence: Presence::new(),
+                labels: BTreeMap::new(),
+                now: Instant::now(),
+            }
+        }
+
+        fn join(&mut self, id: usize, label: Label) -> &mut Self {
+            self.labels.insert(ClientId(id), label);
+            self.presence.joined(ClientId(id), self.now);
+            self
+        }
+
+        fn rename(&mut self, id: usize, to: Label) -> &mut Self {
+            let from = self.labels.insert(ClientId(id), to).unwrap();
+            self.presence.renamed(ClientId(id), from, self.now);
+            self
+        }
+
+        fn leave(&mut self, id: usize) -> &mut Self {
+            let label = self.labels.remove(&ClientId(id)).unwrap();
+            self.presence.left(ClientId(id), label, self.now);
+            self
+        }
+
+        fn notice(&mut self) -> Option<String> {
+            let labels = &self.labels;
+            let notice = self.presence.notice(labels.len(), |id| labels[&id].clone());
+            assert_eq!(self.presence.due_at(), None, "all has been told");
+            notice
+        }
+
+        #[track_caller]
+        fn expect(&mut self, notice: &str) -> &mut Self {
+            assert_eq!(self.notice().as_deref(), Some(notice));
+            self
+        }
+    }
+
+    #[test]
+    fn what_happens_is_told_in_one_notice_by_the_names_at_its_end() {
+        Scene::new()
+            .join(0, address("10.0.0.1"))
+            .expect("10.0.0.1 joined (1 here)")
+            .join(1, address("10.0.0.2"))
+            .rename(1, name("bob"))
+            .rename(0, name("alice"))
+            .expect("bob joined, 10.0.0.1 is now alice (2 here)")
+            .join(2, name("carol"))
+            .join(3, name("dave"))
+            .leave(1)
+            .rename(0, name("alicia"))
+            .rename(0, name("al"))
+            .expect("carol and dave joined, bob left, alice is now al (3 here)")
+            .rename(2, name("cara"))
+            .leave(2)
+            .expect("cara left (2 here)");
+    }
+
+    #[test]
+    fn who_is_gone_before_the_notice_or_back_is_not_mentioned() {
+        let mut scene = Scene::new();
+        scene.join(0, name("alice")).leave(0);
+        assert_eq!(scene.notice(), None);
+        scene.join(0, name("alice")).notice();
+        scene.leave(0).join(0, name("alice"));
+        assert_eq!(scene.notice(), None);
+        scene.leave(0).join(1, address("10.0.0.1"));
+        scene.rename(1, name("alice"));
+        assert_eq!(scene.notice(), None);
+        scene.rename(1, name("al")).rename(1, name("alice"));
+        assert_eq!(scene.notice(), None);
+        // The same number, another guest.
+        scene.leave(1).join(1, name("bob"));
+        scene.expect("bob joined, alice left (1 here)");
+    }
+
+    #[test]
+    fn who_has_no_name_is_told_by_address_and_number() {
+        let mut scene = Scene::new();
+        scene.join(0, address("10.0.0.1")).join(1, name("alice"));
+        scene
+            .join(2, address("10.0.0.1"))
+            .join(3, address("10.0.0.2"));
+        scene.expect("2 from 10.0.0.1, alice and 10.0.0.2 joined (4 here)");
+    }
+
+    #[test]
+    fn many_are_told_by_number() {
+        let mut scene = Scene::new();
+        for id in 0..9224 {
+            scene.join(id, address("10.0.0.1"));
+        }
+        scene.expect("9,224 joined (9,224 here)");
+        for id in 0..20 {
+            scene.leave(id);
+        }
+        for id in 9224..9536 {
+            scene.join(id, name(&format!("n{id}")));
+        }
+        scene.expect("312 joined, 20 left (9,516 here)");
+        for id in 100..106 {
+            scene.rename(id, name(&format!("m{id}")));
+        }
+        scene.expect("6 have new names (9,516 here)");
+    }
+
+    #[test]
+    fn however_many_leave_few_are_remembered() {
+        let mut scene = Scene::new();
+        for id in 0..1000 {
+            scene.join(id, name(&format!("n{id}")));
+        }
+        scene.notice();
+        for id in 0..1000 {
+            scene.leave(id);
+        }
+        assert!(scene.presence.left.len() < 20);
+        scene.expect("1,000 left (0 here)");
+    }
+
+    #[test]
+    fn a_notice_is_due_a_window_after_the_first_change() {
+        let mut scene = Scene::new();
+        let first = scene.now;
+        assert_eq!(scene.presence.due_at(), None);
+        scene.join(0, name("alice"));
+        scene.now += PRESENCE_WINDOW / 2;
+        scene.join(1, name("bob"));
+        assert_eq!(scene.presence.due_at(), Some(first + PRESENCE_WINDOW));
+    }
+}

@@ -1,0 +1,130 @@
+//! What the room answers in the same words each time: composed once, and shared by all
+//! who are answered.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::command::{BadCommand, COMMANDS, USAGES};
+use super::{NOTICE_PREFIX, notice, refusal};
+use crate::name::BadName;
+use crate::write_queue::Frame;
+
+/// What members can do, in lines of less than 80 columns, less than 24 of them.
+const HELP: &str = "\
+-- What you type is said to everybody, unless it begins with a slash:
+--   /nick NAME        be called NAME from now on
+--   /me ACTION        let everybody see that you ACTION
+--   /msg NAME TEXT    say TEXT to NAME alone
+--   /who              see who is here
+--   /help             see this
+--   /quit             leave
+--   //TEXT            say /TEXT";
+
+/// The answers.
+#[derive(Debug)]
+pub struct Replies {
+    bad_commands: BTreeMap<BadCommand, Frame>,
+    bad_names: BTreeMap<BadName, Frame>,
+    /// To `/help`.
+    pub help: Frame,
+    /// To a line that is too long.
+    pub too_long: Frame,
+    /// To who has sent itself something.
+    pub to_oneself: Frame,
+}
+
+impl Replies {
+    /// Those of a room whose lines have at most so many bytes.
+    pub fn new(max_line_bytes: u32) -> Self {
+        let meant = COMMANDS.into_iter().map(Some).chain([None]);
+        let unknown = meant.map(BadCommand::Unknown);
+        let incomplete = USAGES.into_iter().map(BadCommand::Incomplete);
+        Self {
+            bad_commands: unknown
+                .chain(incomplete)
+                .map(|bad| (bad, refusal(bad)))
+                .collect(),
+            bad_names: BadName::ALL
+                .into_iter()
+                .map(|bad| (bad, refusal(bad)))
+                .collect(),
+            help: notice(format_args!("{HELP}")),
+            too_long: refusal(format_args!(
+                "that line was not said: it is longer than {max_line_bytes} bytes"
+            )),
+            to_oneself: refusal("that is you"),
+        }
+    }
+
+    /// To what is no command.
+    pub fn bad_command(&self, bad: BadCommand) -> Frame {
+        Frame::clone(&self.bad_commands[&bad])
+    }
+
+    /// To what is no name.
+    pub fn bad_name(&self, bad: BadName) -> Frame {
+        Frame::clone(&self.bad_names[&bad])
+    }
+}
+
+impl fmt::Display for BadCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(Some(command)) => write!(
+                f,
+                "there is no such command; did you mean {command}? (/help lists them all)"
+            ),
+            Self::Unknown(None) => f.write_str(
+                "there is no such command; /help lists them all, \
+                 and //text says /text",
+            ),
+            Self::Incomplete(usage) => write!(f, "something is missing: {usage}"),
+        }
+    }
+}
+
+/// What somebody reads who has just got a name.
+pub fn named(name: impl fmt::Display) -> Frame {
+    notice(format_args!("{NOTICE_PREFIX}you are {name} now"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::REFUSAL_PREFIX;
+
+    #[test]
+    fn help_fits_a_terminal_and_tells_of_every_command() {
+        let replies = Replies::new(4096);
+        let text = std::str::from_utf8(&replies.help).unwrap();
+        assert!(text.lines().count() < 24);
+        for line in text.lines() {
+            assert!(line.starts_with("-- ") && line.len() < 80, "{line}");
+        }
+        for command in COMMANDS {
+            assert!(text.contains(&format!("--   {command} ")), "{command}");
+        }
+        for usage in USAGES {
+            assert!(text.contains(usage), "{usage}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_answered_in_one_line() {
+        let replies = Replies::new(4096);
+        let frames = (replies.bad_commands.values())
+            .chain(replies.bad_names.values())
+            .chain([&replies.too_long, &replies.to_oneself]);
+        for frame in frames {
+            let text = std::str::from_utf8(frame).unwrap();
+            assert!(text.starts_with(REFUSAL_PREFIX) && text.ends_with('\n'));
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(text.len() < 100, "{text}");
+        }
+        for meant in COMMANDS {
+            let answer = replies.bad_command(BadCommand::Unknown(Some(meant)));
+            let text = std::str::from_utf8(&answer).unwrap();
+            assert!(text.contains(meant) && text.contains("/help"));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Who is here, as a text that is short however many they are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use unicode_width::UnicodeWidthStr;
+
+use super::member::Count;
+use super::name_registry::NameRegistry;
+use super::{NOTICE_PREFIX, notice};
+use crate::turn::ClientId;
+use crate::write_queue::Frame;
+
+/// The most lines of names, and the most of addresses.
+const MAX_LINES: usize = 8;
+
+/// How wide a line is: what fits on a narrow terminal.
+const MAX_COLUMNS: usize = 78;
+
+/// The members without a name, by address.
+#[derive(Debug, Default)]
+pub struct Unnamed {
+    by_address: BTreeMap<IpAddr, Group>,
+    count: usize,
+}
+
+/// Those of one address.
+#[derive(Debug, Default)]
+struct Group {
+    /// Invariant: not 0.
+    count: usize,
+    /// All their numbers, by exclusive or: so, of a group of one, who it is.
+    ids: usize,
+}
+
+/// Who is called by an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// Nobody.
+    Nobody,
+    /// This one alone.
+    One(ClientId),
+    /// So many.
+    Many(usize),
+}
+
+impl Unnamed {
+    /// `id`, without a name, is here from `address`.
+    pub fn add(&mut self, ClientId(id): ClientId, address: IpAddr) {
+        let group = self.by_address.entry(address).or_default();
+        group.count += 1;
+        group.ids ^= id;
+        self.count += 1;
+    }
+
+    /// It is no more, or has a name.
+    pub fn remove(&mut self, ClientId(id): ClientId, address: IpAddr) {
+        let group = self.by_address.get_mut(&address).expect("it was added");
+        group.count -= 1;
+        group.ids ^= id;
+        self.count -= 1;
+        if group.count == 0 {
+            self.by_address.remove(&address);
+        }
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Who is called `address`.
+    pub fn called(&self, address: IpAddr) -> Called {
+        match self.by_address.get(&address) {
+            None => Called::Nobody,
+            Some(Group { count: 1, ids }) => Called::One(ClientId(*ids)),
+            Some(group) => Called::Many(group.count),
+        }
+    }
+}
+
+/// The notices that say who is here.
+pub fn roster(names: &NameRegistry, unnamed: &Unnamed) -> Frame {
+    let here = names.len() + unnamed.len();
+    let mut text = format!(
+        "{NOTICE_PREFIX}{} here: {} by name, {} by address\n",
+        Count(here),
+        Count(names.len()),
+        Count(unnamed.len())
+    );
+    push_list(&mut text, names.names().map(ToString::to_string));
+    let addresses = unnamed
+        .by_address
+        .iter()
+        .map(|(address, group)| match group.count {
+            1 => address.to_string(),
+            count => format!("{address} ({})", Count(count)),
+        });
+    push_list(&mut text, addresses);
+    notice(format_args!("{}", text.trim_end()))
+}
+
+/// Appends notices with as many of `items` as fit, and how many do not.
+fn push_list(text: &mut String, mut items: impl Iterator<Item = String>) {
+    let mut lines = 0;
+    let mut columns = 0;
+    for item in &mut items {
+        let item_columns = item.width();
+        let fits = columns + ", ".len() + item_columns < MAX_COLUMNS;
+        match columns {
+            0 => text.push_str(NOTICE_PREFIX),
+            _ if fits => text.push_str(", "),
+            _ if lines + 1 == MAX_LINES => {
+                let more = Count(1 + items.count());
+                write!(text, "\n{NOTICE_PREFIX}and {more} more\n").expect("a String takes it");
+                return;
+            }
+            _ => {
+                lines += 1;
+                columns = 0;
+                write!(text, ",\n{NOTICE_PREFIX}").expect("a String takes it");
+            }
+        }
+        columns += item_columns + if columns == 0 { NOTICE_PREFIX.len() } else { 2 };
+        text.push_str(&item);
+    }
+    if columns > 0 {
+        text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::name::Name;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// So many with these names, and from these addresses.
+    fn text_of(names: &[&str], addresses: &[&str]) -> String {
+        let mut registry = NameRegistry::new();
+        let from = address("10.0.0.1");
+        for (id, name) in names.iter().enumerate() {
+            let name = Name::parse(name.as_bytes()).unwrap();
+            registry
+                .take(ClientId(id), from, None, name, Instant::now())
+                .unwrap();
+        }
+        let mut unnamed = Unnamed::default();
+        for (id, from) in addresses.iter().enumerate() {
+            unnamed.add(ClientId(id), address(from));
+        }
+        String::from_utf8(roster(&registry, &unnamed).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn names_stand_in_order_and_addresses_with_how_many() {
+        let text = text_of(
+            &["dave", "alice", "Bob"],
+            &["10.0.0.9", "10.0.0.2", "10.0.0.9"],
+        );
+        let expected = "-- 6 here: 3 by name, 3 by address\n\
+                        -- alice, Bob, dave\n\
+                        -- 10.0.0.2, 10.0.0.9 (2)\n";
+        assert_eq!(text, expected);
+        assert_eq!(
+            text_of(&[], &["::1"]),
+            "-- 1 here: 0 by name, 1 by address\n-- ::1\n"
+        );
+        assert_eq!(
+            text_of(&["alice"], &[]),
+            "-- 1 here: 1 by name, 0 by address\n-- alice\n"
+        );
+    }
+
+    #[test]
+    fn a_big_room_is_told_in_few_lines_that_fit_a_terminal() {
+        let names: Vec<String> = (0..3000).map(|n| format!("陳{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let addresses: Vec<String> = (0..3000)
+            .map(|n| format!("10.1.{}.{}", n / 250, n % 250))
+            .collect();
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        let text = text_of(&names, &addresses);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 1 + 2 * (MAX_LINES + 1), "{text}");
+        for line in &lines {
+            assert!(line.starts_with("-- ") && line.width() <= 80, "{line}");
+        }
+        let mut listed = 0;
+        let mut more = 0;
+        for line in &lines[1..] {
+            match line
+                .strip_prefix("-- and ")
+                .and_then(|rest| rest.strip_suffix(" more"))
+            {
+                Some(count) => more += count.replace(',', "").parse::<usize>().unwrap(),
+                None => listed += line.trim_end_matches(',').split(", ").count(),
+            }
+        }
+        assert_eq!(listed + more, 6000);
+    }
+
+    #[test]
+    fn who_is_called_by_an_address_is_known_while_it_is_one() {
+        let mut unnamed = Unnamed::default();
+        let from = address("10.0.0.1");
+        assert_eq!(unnamed.called(from), Called::Nobody);
+        unnamed.add(ClientId(7), from);
+        assert_eq!(unnamed.called(from), Called::One(ClientId(7)));
+        unnamed.add(ClientId(0), from);
+        unnamed.add(ClientId(9), from);
+        assert_eq!(unnamed.called(from), Called::Many(3));
+        unnamed.remove(ClientId(7), from);
+        unnamed.remove(ClientId(0), from);
+        assert_eq!(unnamed.called(from), Called::One(ClientId(9)));
+        unnamed.remove(ClientId(9), from);
+        assert_eq!(unnamed.called(from), Called::Nobody);
+        assert!(unnamed.by_address.is_empty());
+    }
+}

@@ -1,0 +1,805 @@
+//! The room's behaviour, as who says what, when, and what each member hears of it.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::name_registry::HOLD;
+use super::presence::PRESENCE_WINDOW;
+use super::*;
+use crate::turn::Part;
+
+const ALICE: ClientId = ClientId(0);
+const BOB: ClientId = ClientId(1);
+const CAROL: ClientId = ClientId(2);
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A room, and what its members hear.
+struct Stage {
+    room: Room,
+    now: Instant,
+    /// What each has heard since it was last asked.
+    heard: BTreeMap<ClientId, String>,
+    /// What was said to everybody.
+    said: String,
+    closed: Vec<(ClientId, CloseReason)>,
+}
+
+impl Stage {
+    fn new(config: Config) -> Self {
+        Self {
+            room: Room::new(config),
+            now: Instant::now(),
+            heard: BTreeMap::new(),
+            said: String::new(),
+            closed: Vec::new(),
+        }
+    }
+
+    /// A room that only passes on what is said, with two in it from 10.0.0.1 and .2.
+    fn of_two() -> Self {
+        let mut stage = Self::new(Config::plain(4096));
+        stage.join(ALICE, "10.0.0.1");
+        stage.join(BOB, "10.0.0.2");
+        stage.heard.clear();
+        stage
+    }
+
+    /// The same, where these two are called alice and bob.
+    fn of_alice_and_bob() -> Self {
+        let mut stage = Self::of_two();
+        stage.says(ALICE, "/nick alice");
+        stage.says(BOB, "/nick bob");
+        stage.heard.clear();
+        stage
+    }
+
+    /// Has the room `act` in a turn of its own, and takes down who hears what.
+    fn act<R>(&mut self, act: impl FnOnce(&mut Room, Instant, &mut Turn) -> R) -> R {
+        let mut turn = Turn::new();
+        let result = act(&mut self.room, self.now, &mut turn);
+        turn.seal();
+        self.closed.extend(turn.take_closes());
+        self.said += &text(turn.shared());
+        let edits: BTreeMap<ClientId, _> = turn.edits().collect();
+        let members: Vec<ClientId> = self.room.members().map(|(id, _)| id).collect();
+        for id in members {
+            let heard = self.heard.entry(id).or_default();
+            let Some(&edits) = edits.get(&id) else {
+                *heard += &text(turn.shared());
+                continue;
+            };
+            for part in turn.parts(edits) {
+                *heard += &match part {
+                    Part::Shared(range) => text(&turn.shared()[range]),
+                    Part::Private(frame) => String::from_utf8_lossy(frame).into_owned(),
+                };
+            }
+        }
+        result
+    }
+
+    fn join(&mut self, id: ClientId, address: &str) {
+        let address = address.parse().unwrap();
+        self.heard.remove(&id);
+        self.act(|room, now, turn| room.join(id, address, now, turn));
+    }
+
+    fn leave(&mut self, id: ClientId) {
+        let member = self.act(|room, now, turn| room.leave(id, now, turn));
+        assert!(member.is_some());
+        self.heard.remove(&id);
+    }
+
+    fn hears(&mut self, id: ClientId, heard: Decoded<'_>) {
+        self.act(|room, now, turn| room.hear(id, heard, now, turn));
+    }
+
+    fn says(&mut self, id: ClientId, line: impl AsRef<[u8]>) {
+        self.hears(id, Decoded::Line(line.as_ref()));
+    }
+
+    /// Time goes by, and the room does what is due.
+    fn wait(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(deadline) = self.room.deadline()
+            && deadline <= until
+        {
+            self.now = deadline;
+            self.act(Room::expire);
+            assert_ne!(self.room.deadline(), Some(deadline), "it is done");
+        }
+        self.now = until;
+    }
+
+    /// What `id` has heard since this was last asked.
+    fn heard(&mut self, id: ClientId) -> String {
+        self.heard
+            .get_mut(&id)
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    fn said(&mut self) -> String {
+        std::mem::take(&mut self.said)
+    }
+
+    #[track_caller]
+    fn expect(&mut self, id: ClientId, heard: &str) {
+        assert_eq!(self.heard(id), heard);
+    }
+
+    fn label(&self, id: ClientId) -> String {
+        self.room.member(id).to_string()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes)
+        .expect("what is said is UTF-8")
+        .to_owned()
+}
+
+#[test]
+fn a_newcomer_is_welcomed_and_nobody_else_is_told() {
+    let mut stage = Stage::new(Config::plain(4096));
+    stage.join(ALICE, "10.0.0.1");
+    stage.join(BOB, "10.0.0.2");
+    for id in [ALICE, BOB] {
+        stage.expect(id, "Welcome to this chatroom!\n");
+    }
+    assert_eq!(stage.said(), "");
+}
+
+#[test]
+fn what_each_line_says() {
+    let table: &[(&[u8], &str)] = &[
+        (b"hello", "<10.0.0.1> hello\n"),
+        (b" spaces  stay ", "<10.0.0.1>  spaces  stay \n"),
+        (b"", ""),
+        (b"//away", "<10.0.0.1> /away\n"),
+        (b"///away", "<10.0.0.1> //away\n"),
+        (b"/away", ""),
+        (b"/me waves  at you ", "* 10.0.0.1 waves  at you \n"),
+        (b"/ME waves", "* 10.0.0.1 waves\n"),
+        (b"<10.0.0.2> forged", "<10.0.0.1> <10.0.0.2> forged\n"),
+        (b"-- forged", "<10.0.0.1> -- forged\n"),
+        (b"\r<10.0.0.2> forged", "<10.0.0.1> ␍<10.0.0.2> forged\n"),
+        (b"/me \r-- forged", "* 10.0.0.1 -- forged\n"),
+        (b"/me x\r-- forged", "* 10.0.0.1 x␍-- forged\n"),
+        (b"\x1b[2J\xff", "<10.0.0.1> ␛[2J\u{fffd}\n"),
+        ("/me \u{202e}x".as_bytes(), "* 10.0.0.1 \u{fffd}x\n"),
+    ];
+    for &(line, said) in table {
+        let mut stage = Stage::of_two();
+        stage.says(ALICE, line);
+        assert_eq!(stage.said(), said, "{}", line.escape_ascii());
+        stage.expect(BOB, said);
+        assert_eq!(stage.closed, []);
+    }
+}
+
+#[test]
+fn what_is_asked_is_answered_to_who_asks_alone() {
+    let table: &[(&str, &str)] = &[
+        ("/dance with me", "!! there is no such command; /help lists"),
+        ("/", "!! there is no such command; /help lists"),
+        (
+            "/nik alice",
+            "!! there is no such command; did you mean /nick?",
+        ),
+        ("/nick", "!! something is missing: /nick NAME\n"),
+        ("/me ", "!! something is missing: /me ACTION\n"),
+        ("/msg bob", "!! something is missing: /msg NAME TEXT\n"),
+        ("/nick alice", "-- you are alice now\n"),
+        ("/nick al ice", "!! a name is made of letters"),
+        (
+            "/nick 10.0.0.2",
+            "!! a name must not look like an IP address\n",
+        ),
+        ("/nick operator", "!! that name stands for somebody else"),
+        ("/nick ali\u{200b}ce", "!! a name is made of letters"),
+        ("/nick \u{202e}ecila", "!! a name is made of letters"),
+        ("/nick -- alice joined", "!! a name"),
+        ("/msg dave hi", "!! no one is called dave here\n"),
+        ("/msg 10.0.0.9 hi", "!! no one is called 10.0.0.9 here\n"),
+        ("/msg 10.0.0.1 hi", "!! that is you\n"),
+        (
+            "/msg \u{1b}[2J\u{202e} hi",
+            "!! no one is called ␛[2J\u{fffd} here\n",
+        ),
+        (
+            "/who",
+            "-- 2 here: 0 by name, 2 by address\n-- 10.0.0.1, 10.0.0.2\n",
+        ),
+        ("/help", "-- What you type is said"),
+    ];
+    for &(line, answer) in table {
+        let mut stage = Stage::of_two();
+        stage.says(ALICE, line);
+        let heard = stage.heard(ALICE);
+        assert!(
+            heard.starts_with(answer) && heard.ends_with('\n'),
+            "{line}: {heard}"
+        );
+        stage.expect(BOB, "");
+        assert_eq!((stage.said(), &stage.closed[..]), (String::new(), &[][..]));
+    }
+}
+
+#[test]
+fn who_says_goodbye_is_let_go() {
+    let mut stage = Stage::of_two();
+    stage.says(ALICE, "/quit");
+    assert_eq!(stage.closed, [(ALICE, CloseReason::Quit)]);
+    let farewell = stage.room.farewell(CloseReason::Quit).unwrap();
+    assert_eq!(farewell[..], b"-- goodbye\n"[..]);
+}
+
+#[test]
+fn a_name_stands_before_all_that_its_bearer_says() {
+    let mut stage = Stage::of_two();
+    stage.says(ALICE, "/nick Zoe\u{308}");
+    stage.expect(ALICE, "-- you are Zoë now\n");
+    for (line, said) in [
+        ("hi", "<Zoë> hi\n"),
+        ("/me waves", "* Zoë waves\n"),
+        ("//me", "<Zoë> /me\n"),
+    ] {
+        stage.says(ALICE, line);
+        stage.expect(BOB, said);
+    }
+    stage.says(ALICE, "/msg 10.0.0.2 psst");
+    stage.expect(BOB, "[Zoë] psst\n");
+    stage.expect(ALICE, "-- sent to 10.0.0.2\n");
+}
+
+#[test]
+fn a_private_message_is_for_one_alone() {
+    let mut stage = Stage::of_alice_and_bob();
+    stage.join(CAROL, "10.0.0.3");
+    stage.heard.clear();
+    for to in ["bob", "BOB", "10.0.0.3"] {
+        stage.says(ALICE, format!("/msg {to} -- not \r a notice"));
+        let reader = if to == "10.0.0.3" { CAROL } else { BOB };
+        let label = stage.label(reader);
+        stage.expect(reader, "[alice] -- not ␍ a notice\n");
+        stage.expect(ALICE, &format!("-- sent to {label}\n"));
+        for other in [BOB, CAROL] {
+            stage.expect(other, "");
+        }
+    }
+    assert_eq!(stage.said(), "");
+    stage.says(CAROL, "/msg alice hi");
+    stage.expect(ALICE, "[10.0.0.3] hi\n");
+    // Who has a name is not called by its address.
+    stage.says(CAROL, "/msg 10.0.0.2 hi");
+    stage.expect(
+        CAROL,
+        "-- sent to alice\n!! no one is called 10.0.0.2 here\n",
+    );
+    stage.join(ClientId(3), "10.0.0.3");
+    stage.says(ALICE, "/msg 10.0.0.3 hi");
+    stage.expect(ALICE, "!! 2 are called 10.0.0.3 here, none by name\n");
+}
+
+#[test]
+fn a_name_is_one_members_alone_however_it_is_written() {
+    for (taken, wanted, answer) in [
+        ("alice", "alice", "!! alice is taken\n"),
+        ("alice", "ALICE", "!! ALICE is taken\n"),
+        ("Straße", "STRASSE", "!! STRASSE is taken\n"),
+        (
+            "alice",
+            "аlice",
+            "!! аlice looks too much like alice, who is here\n",
+        ),
+        (
+            "alice",
+            "aIice",
+            "!! aIice looks too much like alice, who is here\n",
+        ),
+        (
+            "bob",
+            "b0b",
+            "!! b0b looks too much like bob, who is here\n",
+        ),
+    ] {
+        let mut stage = Stage::of_two();
+        stage.says(ALICE, format!("/nick {taken}"));
+        stage.says(BOB, format!("/nick {wanted}"));
+        stage.expect(BOB, answer);
+        assert_eq!(stage.label(BOB), "10.0.0.2", "it is called as before");
+        stage.says(BOB, "/nick bobby");
+        stage.says(BOB, format!("/nick {wanted}"));
+        assert_eq!(stage.label(BOB), "bobby", "it is called as before");
+        assert_eq!(stage.label(ALICE), taken);
+    }
+}
+
+#[test]
+fn ones_own_name_can_be_written_anew() {
+    let mut stage = Stage::of_alice_and_bob();
+    for name in ["Alice", "ALICE", "аlice", "alice"] {
+        stage.says(ALICE, format!("/nick {name}"));
+        stage.expect(ALICE, &format!("-- you are {name} now\n"));
+        assert_eq!(stage.label(ALICE), name);
+    }
+    stage.says(ALICE, "/nick alice");
+    stage.expect(ALICE, "-- you are alice now\n");
+    assert_eq!(stage.room.names.len(), 2);
+}
+
+#[test]
+fn a_freed_name_is_held_for_its_address_for_a_while() {
+    for is_left in [true, false] {
+        let mut stage = Stage::of_alice_and_bob();
+        match is_left {
+            true => stage.leave(ALICE),
+            false => stage.says(ALICE, "/nick al"),
+        }
+        for wanted in ["alice", "Alice", "аlice"] {
+            stage.says(BOB, format!("/nick {wanted}"));
+            let heard = stage.heard(BOB);
+            assert!(
+                heard.starts_with(&format!("!! {wanted} is held")),
+                "{heard}"
+            );
+        }
+        // Another connection from its address has it.
+        stage.join(CAROL, "10.0.0.1");
+        stage.heard.clear();
+        stage.says(CAROL, "/nick alice");
+        stage.expect(CAROL, "-- you are alice now\n");
+        stage.leave(CAROL);
+        stage.now += HOLD - Duration::from_millis(1);
+        stage.says(BOB, "/nick alice");
+        assert_eq!(stage.label(BOB), "bob");
+        stage.now += Duration::from_millis(1);
+        stage.says(BOB, "/nick alice");
+        assert_eq!(stage.label(BOB), "alice");
+    }
+}
+
+#[test]
+fn a_ghost_gives_its_name_up_to_who_returns() {
+    let mut stage = Stage::of_alice_and_bob();
+    stage.join(CAROL, "10.0.0.1");
+    stage.heard.clear();
+    stage.says(CAROL, "/nick Alice");
+    let answer = "!! Alice is taken, by a connection from your own address; \
+                  should that be dead, the name is yours once it has ended\n";
+    stage.expect(CAROL, answer);
+    let heard = stage.heard(ALICE);
+    assert!(
+        heard.starts_with("-- somebody else at your address"),
+        "{heard}"
+    );
+    // It is asked once, however often its name is wanted.
+    stage.says(CAROL, "/nick alice");
+    stage.says(CAROL, "/nick alice");
+    assert_eq!(stage.heard(CAROL).matches("your own address").count(), 2);
+    stage.heard(ALICE);
+    stage.says(CAROL, "still waiting");
+    stage.leave(ALICE);
+    stage.expect(CAROL, "-- you are alice now\n");
+    assert_eq!(stage.label(CAROL), "alice");
+}
+
+#[test]
+fn who_claims_a_name_and_goes_or_thinks_better_of_it_does_not_get_it() {
+    for thinks_better in [true, false] {
+        let mut stage = Stage::of_alice_and_bob();
+        stage.join(CAROL, "10.0.0.1");
+        stage.says(CAROL, "/nick alice");
+        match thinks_better {
+            true => stage.says(CAROL, "/nick carol"),
+            false => {
+                stage.leave(CAROL);
+                stage.join(CAROL, "10.0.0.3");
+            }
+        }
+        stage.heard.clear();
+        stage.leave(ALICE);
+        stage.expect(CAROL, "");
+    }
+    // Nor who waits for too long.
+    let mut stage = Stage::of_alice_and_bob();
+    stage.join(CAROL, "10.0.0.1");
+    stage.says(CAROL, "/nick alice");
+    stage.now += CLAIM_TIMEOUT;
+    stage.leave(ALICE);
+    assert_eq!(stage.label(CAROL), "10.0.0.1");
+}
+
+#[test]
+fn who_comes_from_elsewhere_claims_nothing() {
+    let mut stage = Stage::of_alice_and_bob();
+    stage.says(BOB, "/nick alice");
+    stage.expect(BOB, "!! alice is taken\n");
+    stage.expect(ALICE, "");
+    stage.leave(ALICE);
+    assert_eq!(stage.label(BOB), "bob");
+}
+
+#[test]
+fn presence_is_told_once_a_window_to_everybody() {
+    let mut stage = Stage::new(Config {
+        announces_presence: true,
+        ..Config::plain(4096)
+    });
+    assert_eq!(stage.room.deadline(), None, "nothing ticks");
+    stage.join(ALICE, "10.0.0.1");
+    stage.join(BOB, "10.0.0.2");
+    stage.says(BOB, "/nick bob");
+    stage.heard.clear();
+    stage.wait(PRESENCE_WINDOW);
+    for id in [ALICE, BOB] {
+        stage.expect(id, "-- 10.0.0.1 and bob joined (2 here)\n");
+    }
+    assert_eq!(stage.room.deadline(), None, "nothing ticks");
+    stage.says(ALICE, "/nick alice");
+    stage.join(CAROL, "10.0.0.3");
+    stage.heard.clear();
+    stage.leave(CAROL);
+    stage.leave(BOB);
+    stage.wait(PRESENCE_WINDOW);
+    stage.expect(ALICE, "-- bob left, 10.0.0.1 is now alice (1 here)\n");
+}
+
+#[test]
+fn ten_thousand_who_come_at_once_are_a_line() {
+    let mut stage = Stage::new(Config {
+        announces_presence: true,
+        ..Config::plain(4096)
+    });
+    let mut turn = Turn::new();
+    let address = "10.0.0.1".parse().unwrap();
+    for id in 0..10_000 {
+        stage.room.join(ClientId(id), address, stage.now, &mut turn);
+    }
+    assert_eq!(turn.shared(), b"");
+    stage.wait(PRESENCE_WINDOW);
+    assert_eq!(stage.said(), "-- 10,000 joined (10,000 here)\n");
+    for id in 0..10_000 {
+        stage.expect(ClientId(id), "-- 10,000 joined (10,000 here)\n");
+    }
+}
+
+#[test]
+fn who_comes_later_is_shown_what_was_said() {
+    let mut stage = Stage::new(Config {
+        history_lines: 3,
+        notices: vec!["Be kind.".to_owned(), String::new()],
+        ..Config::plain(4096)
+    });
+    let opening = "Welcome to this chatroom!\n-- Be kind.\n-- \n";
+    stage.join(ALICE, "10.0.0.1");
+    stage.expect(ALICE, opening);
+    stage.says(ALICE, "one");
+    stage.join(BOB, "10.0.0.2");
+    stage.expect(
+        BOB,
+        &format!("{opening}-- what was said last, moments ago:\n<10.0.0.1> one\n"),
+    );
+    stage.says(ALICE, "/nick alice");
+    stage.says(ALICE, "/msg 10.0.0.2 not this");
+    stage.says(ALICE, "/who");
+    stage.says(ALICE, "two");
+    stage.says(BOB, "/me threes");
+    stage.act(|room, now, turn| room.hear_operator(b"four", now, turn));
+    stage.now += 125 * SECOND;
+    stage.join(CAROL, "10.0.0.3");
+    let history = "-- the last 3 lines, the latest of 2 minutes ago:\n\
+                   <alice> two\n* 10.0.0.2 threes\n-- operator: four\n";
+    stage.expect(CAROL, &format!("{opening}{history}"));
+}
+
+#[test]
+fn newcomers_share_what_they_are_shown() {
+    let mut stage = Stage::new(Config::default());
+    stage.join(ALICE, "10.0.0.1");
+    stage.says(ALICE, "one");
+    let greet = |stage: &mut Stage| stage.room.greeting(stage.now);
+    let first = greet(&mut stage);
+    stage.now += 59 * SECOND;
+    assert!(Frame::ptr_eq(&first, &greet(&mut stage)));
+    stage.now += SECOND;
+    let later = greet(&mut stage);
+    assert!(text(&later).contains("1 minute ago"));
+    stage.says(ALICE, "two");
+    assert!(text(&greet(&mut stage)).ends_with("one\n<10.0.0.1> two\n"));
+}
+
+#[test]
+fn who_is_here_is_composed_once_for_all_who_ask() {
+    let mut stage = Stage::of_two();
+    let first = stage.room.roster();
+    assert!(Frame::ptr_eq(&first, &stage.room.roster()));
+    stage.says(ALICE, "/nick alice");
+    let second = stage.room.roster();
+    assert_eq!(
+        text(&second),
+        "-- 2 here: 1 by name, 1 by address\n-- alice\n-- 10.0.0.2\n"
+    );
+    stage.leave(ALICE);
+    assert_eq!(
+        text(&stage.room.roster()),
+        "-- 1 here: 0 by name, 1 by address\n-- 10.0.0.2\n"
+    );
+}
+
+#[test]
+fn the_operator_speaks_in_notices_that_nobody_can_forge() {
+    let mut stage = Stage::of_two();
+    stage.act(|room, now, turn| room.hear_operator(b"be\rkind", now, turn));
+    for id in [ALICE, BOB] {
+        stage.expect(id, "-- operator: be␍kind\n");
+    }
+}
+
+#[test]
+fn those_are_found_who_are_called_so() {
+    let mut stage = Stage::of_alice_and_bob();
+    stage.join(CAROL, "10.0.0.1");
+    let called = |stage: &Stage, label: &str| -> Vec<ClientId> {
+        let called = stage.room.called(label);
+        called.into_iter().map(|(id, _)| id).collect()
+    };
+    assert_eq!(called(&stage, "BOB"), [BOB]);
+    assert_eq!(called(&stage, "10.0.0.1"), [ALICE, CAROL]);
+    assert_eq!(called(&stage, "::ffff:10.0.0.1"), [ALICE, CAROL]);
+    assert_eq!(called(&stage, "dave"), []);
+    assert_eq!(called(&stage, ""), []);
+}
+
+#[test]
+fn a_line_too_long_is_refused_with_the_limit() {
+    let mut stage = Stage::of_two();
+    stage.hears(ALICE, Decoded::TooLong(b"so long"));
+    stage.expect(
+        ALICE,
+        "!! that line was not said: it is longer than 4096 bytes\n",
+    );
+    assert_eq!((stage.said(), &stage.closed[..]), (String::new(), &[][..]));
+}
+
+#[test]
+fn a_browser_is_told_by_its_first_line_and_sent_away() {
+    for first in [
+        Decoded::Line(b"GET / HTTP/1.1"),
+        Decoded::TooLong(b"POST /aaaaaa"),
+        Decoded::Line(b"\x16\x03\x01\x02\x00\x01"),
+        Decoded::TooLong(b"\x16\x03\x01\x02\x00\x01"),
+    ] {
+        let mut stage = Stage::of_two();
+        stage.says(ALICE, "");
+        stage.says(ALICE, " \t\r");
+        stage.said();
+        stage.hears(ALICE, first);
+        assert_eq!(stage.closed, [(ALICE, CloseReason::WrongProtocol)]);
+        assert_eq!(stage.said(), "");
+
+        let mut stage = Stage::of_two();
+        stage.says(ALICE, "hello");
+        stage.hears(ALICE, first);
+        assert_eq!(stage.closed, []);
+    }
+}
+
+#[test]
+fn nobody_leaves_twice_or_is_heard_after() {
+    let mut stage = Stage::of_two();
+    let leave = |stage: &mut Stage| stage.act(|room, now, turn| room.leave(ALICE, now, turn));
+    let member = leave(&mut stage).unwrap();
+    assert_eq!(member.address, "10.0.0.1".parse::<IpAddr>().unwrap());
+    assert!(leave(&mut stage).is_none());
+    stage.says(ALICE, "still here");
+    stage.expect(BOB, "");
+}
+
+#[test]
+fn who_is_sent_away_is_told_why_if_it_is_there_to_be_told() {
+    let stage = Stage::of_two();
+    for (reason, why) in [
+        (CloseReason::Stuck, "you did not read"),
+        (CloseReason::TooSlow, "you read too slowly"),
+        (CloseReason::Idle, "you have said nothing"),
+        (CloseReason::Kicked, "the operator has sent you away"),
+        (CloseReason::Banned, "the operator has banned your address"),
+    ] {
+        let farewell = text(&stage.room.farewell(reason).unwrap());
+        assert!(
+            farewell.starts_with("-- ") && farewell.contains(why),
+            "{farewell}"
+        );
+        assert!(farewell.ends_with(": goodbye\n"), "{farewell}");
+    }
+    for reason in [
+        CloseReason::PeerClosed,
+        CloseReason::Lost(std::io::ErrorKind::ConnectionReset),
+        CloseReason::WrongProtocol,
+        CloseReason::Shutdown,
+    ] {
+        assert_eq!(stage.room.farewell(reason), None, "{reason}");
+    }
+}
+
+#[test]
+fn everybody_is_told_that_the_room_is_closing() {
+    let mut stage = Stage::of_two();
+    stage.act(|room, _, turn| room.close(turn));
+    stage.expect(ALICE, "-- the room is closing\n");
+}
+
+#[test]
+fn telnet_is_answered_and_what_was_typed_is_said() {
+    let mut stage = Stage::of_two();
+    let mut turn = Turn::new();
+    let line = Decoded::Line(b"\xff\xf4\xff\xfd\x06hi");
+    stage.room.hear(ALICE, line, stage.now, &mut turn);
+    assert_eq!(turn.shared(), b"<10.0.0.1> hi\n");
+    turn.seal();
+    let (_, edits) = turn.edits_from(ALICE).next().unwrap();
+    let is_answer = |part: Part<'_>| matches!(part, Part::Private(frame) if frame[..] == *telnet::WONT_TIMING_MARK);
+    assert!(turn.parts(edits).any(is_answer));
+
+    turn.clear();
+    let line = Decoded::Line(b"\xff\xf4\xff\xfd\x06");
+    stage.room.hear(ALICE, line, stage.now, &mut turn);
+    assert_eq!(turn.shared(), b"", "what is left is an empty line");
+}
+
+/// What can happen in a room, by the number of a seat.
+#[derive(Clone, Debug)]
+enum Act {
+    Join(usize, u8),
+    Leave(usize),
+    Line(usize, String),
+    Wait(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    // Names that are taken for each other, and some that are not.
+    let name = prop::sample::select(&["alice", "ALICE", "аlice", "aIice", "bob", "b0b", "carol"]);
+    let line = prop_oneof![
+        4 => name.clone().prop_map(|name| format!("/nick {name}")),
+        2 => name.prop_map(|name| format!("/msg {name} psst")),
+        1 => (0_u8..3).prop_map(|address| format!("/msg 10.0.0.{address} psst")),
+        2 => Just("hello".to_owned()),
+        1 => Just("/me waves".to_owned()),
+        1 => Just("/who".to_owned()),
+        1 => "[ -~]{0,12}",
+    ];
+    let seat = 0_usize..6;
+    prop_oneof![
+        2 => (seat.clone(), 0_u8..3).prop_map(|(seat, address)| Act::Join(seat, address)),
+        1 => seat.clone().prop_map(Act::Leave),
+        6 => (seat, line).prop_map(|(seat, line)| Act::Line(seat, line)),
+        1 => (0_u64..70_000).prop_map(Act::Wait),
+    ]
+}
+
+/// How many joined less how many left, by a presence notice that names few; and how
+/// many are here.
+fn presence_count(notice: &str) -> Option<(i64, i64)> {
+    let (clauses, here) = notice
+        .strip_prefix("-- ")?
+        .strip_suffix(" here)")?
+        .rsplit_once(" (")?;
+    let mut change = 0;
+    // "a, b and 2 from 10.0.0.1 joined, c left, d is now e"
+    let mut people = 0;
+    for item in clauses.split(", ").flat_map(|items| items.split(" and ")) {
+        let (who, sign) = match item {
+            _ if item.contains(" is now ") => continue,
+            _ if item.ends_with(" joined") => (item.strip_suffix(" joined")?, 1),
+            _ if item.ends_with(" left") => (item.strip_suffix(" left")?, -1),
+            _ => (item, 0),
+        };
+        people += match who.split_once(" from ") {
+            Some((count, _)) => count.parse::<i64>().ok()?,
+            None => who.parse::<i64>().unwrap_or(1),
+        };
+        change += sign * people;
+        if sign != 0 {
+            people = 0;
+        }
+    }
+    Some((change, here.parse().ok()?))
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_names_are_unique_and_nobody_hears_itself(
+        acts in prop::collection::vec(act(), 0..60),
+    ) {
+        let mut stage = Stage::new(Config {
+            announces_presence: true,
+            ..Config::plain(4096)
+        });
+        let mut seats: BTreeMap<ClientId, String> = BTreeMap::new();
+        let mut announced = 0;
+        for act in acts {
+            stage.heard.clear();
+            stage.said();
+            match act {
+                Act::Join(seat, address) if !seats.contains_key(&ClientId(seat)) => {
+                    let address = format!("10.0.0.{address}");
+                    stage.join(ClientId(seat), &address);
+                    seats.insert(ClientId(seat), address);
+                }
+                Act::Leave(seat) if seats.remove(&ClientId(seat)).is_some() => {
+                    stage.leave(ClientId(seat));
+                }
+                Act::Line(seat, line) if seats.contains_key(&ClientId(seat)) => {
+                    let id = ClientId(seat);
+                    let label = stage.label(id);
+                    stage.says(id, &line);
+                    let said = stage.said();
+                    for &other in seats.keys() {
+                        let heard = stage.heard(other);
+                        let others: Vec<&str> = heard.lines().filter(|line| !line.starts_with("-- ") && !line.starts_with("!! ")).collect();
+                        if other == id {
+                            prop_assert!(others.is_empty(), "{} heard itself: {}", label, heard);
+                        } else if line.starts_with("/msg ") {
+                            let psst = format!("[{label}] psst");
+                            prop_assert!(others.iter().all(|line| *line == psst));
+                        } else {
+                            prop_assert_eq!(others.concat(), said.trim_end_matches('\n'), "{}", line);
+                            let own = [format!("<{label}> "), format!("* {label} ")];
+                            let is_own = |said: &str| own.iter().any(|own| said.starts_with(own));
+                            prop_assert!(others.iter().all(|said| is_own(said)));
+                        }
+                    }
+                    let sent = stage.closed.iter().any(|&(closed, _)| closed == id);
+                    prop_assert!(!sent || line.to_lowercase().starts_with("/quit"));
+                    stage.closed.clear();
+                }
+                Act::Wait(millis) => {
+                    stage.wait(Duration::from_millis(millis));
+                    for line in stage.said().lines() {
+                        let Some((change, here)) = presence_count(line) else {
+                            return Err(TestCaseError::fail(line.to_owned()));
+                        };
+                        announced += change;
+                        prop_assert_eq!((announced, here), (here, seats.len() as i64), "{}", line);
+                    }
+                }
+                _ => {}
+            }
+            // Unique, and none can be taken for another.
+            let names: Vec<_> = stage.room.members().filter_map(|(_, member)| member.name.clone()).collect();
+            for (nth, name) in names.iter().enumerate() {
+                prop_assert!(names[..nth].iter().all(|other| !other.looks_like(name)));
+            }
+            prop_assert_eq!(names.len(), stage.room.names.len());
+            prop_assert_eq!(stage.room.here(), seats.len());
+        }
+    }
+
+    #[test]
+    fn a_private_message_reaches_one_alone(
+        names in prop::collection::vec(prop::option::of(0_usize..6), 6),
+        to in 0_usize..6,
+    ) {
+        let mut stage = Stage::new(Config::plain(4096));
+        for (seat, name) in names.iter().enumerate() {
+            stage.join(ClientId(seat), &format!("10.0.0.{}", seat / 2));
+            if let Some(name) = name {
+                stage.says(ClientId(seat), format!("/nick n{name}"));
+            }
+        }
+        stage.heard.clear();
+        stage.says(ClientId(0), format!("/msg n{to} psst"));
+        let readers: Vec<usize> = (0..6)
+            .filter(|&seat| stage.heard(ClientId(seat)).contains("psst"))
+            .collect();
+        let bearers: Vec<usize> = (1..6)
+            .filter(|&seat| stage.label(ClientId(seat)) == format!("n{to}"))
+            .collect();
+        prop_assert!(readers.len() <= 1);
+        prop_assert_eq!(readers, bearers);
+    }
+}

@@ -1,0 +1,152 @@
+//! The operator's lines, from standard input: a terminal or a pipe, read in the same
+//! loop as everything else.
+//!
+//! What a program pours into the pipe must not flood the room: lines are taken at a
+//! bounded rate, and the rest waits in the pipe.
+
+use std::io::{self, Read};
+use std::time::Instant;
+
+use log::warn;
+use mio::{Registry, Token};
+
+use crate::error::plain;
+use crate::interrupt::retry_interrupted;
+use crate::line::{Decoded, LineDecoder};
+use crate::rate::{Bucket, Rate};
+use crate::standard_io::StandardInput;
+
+/// Lines taken in a second, and at once: more than anybody types or pastes.
+const LINES_PER_SECOND: u32 = 20;
+const BURST_LINES: u32 = 200;
+
+/// Read at once.
+const READ_BYTES: usize = 4096;
+
+/// The operator's side of the console.
+#[derive(Debug)]
+pub struct OperatorInput {
+    input: StandardInput,
+    decoder: LineDecoder,
+    rate: Rate,
+    bucket: Bucket,
+    /// There may be something to be read.
+    is_ready: bool,
+    has_ended: bool,
+    /// What was read and not taken yet is that from `taken_bytes` on.
+    buffer: Vec<u8>,
+    taken_bytes: usize,
+    /// When the next line may be taken, if one waits.
+    waits_until: Option<Instant>,
+}
+
+/// What the operator has typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// A line, without its LF.
+    Line(Vec<u8>),
+    /// One that is too long.
+    TooLong,
+}
+
+impl OperatorInput {
+    /// Standard input, registered as `token`, if somebody can type there.
+    ///
+    /// # Errors
+    ///
+    /// Those of epoll_ctl(2).
+    pub fn open(
+        registry: &Registry,
+        token: Token,
+        max_line_bytes: u32,
+    ) -> io::Result<Option<Self>> {
+        let input = StandardInput::new();
+        if !input.is_terminal_or_pipe() {
+            return Ok(None);
+        }
+        input.register(registry, token)?;
+        Ok(Some(Self {
+            input,
+            decoder: LineDecoder::new(max_line_bytes),
+            rate: Rate::new(LINES_PER_SECOND, BURST_LINES),
+            bucket: Bucket::default(),
+            is_ready: false,
+            has_ended: false,
+            buffer: Vec::new(),
+            taken_bytes: 0,
+            waits_until: None,
+        }))
+    }
+
+    /// Something can be read.
+    pub fn mark_ready(&mut self) {
+        self.is_ready = true;
+    }
+
+    /// When [`OperatorInput::next_line`] has a line though nothing happens.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.waits_until
+    }
+
+    /// The next line, if there is one now. To be called until there is none.
+    pub fn next_line(&mut self, now: Instant) -> Option<Typed> {
+        self.waits_until = None;
+        loop {
+            if self.taken_bytes < self.buffer.len() {
+                self.waits_until = self.bucket.ready_at(self.rate, now);
+                if self.waits_until.is_some() {
+                    return None;
+                }
+            }
+            let mut rest = &self.buffer[self.taken_bytes..];
+            let line = self.decoder.next_line(&mut rest).map(typed);
+            self.taken_bytes = self.buffer.len() - rest.len();
+            if line.is_some() {
+                self.bucket.take(self.rate, now);
+                return line;
+            }
+            if !self.read() {
+                return None;
+            }
+            if self.has_ended {
+                return self.decoder.finish().map(typed);
+            }
+        }
+    }
+
+    /// Whether there is more, or the end.
+    fn read(&mut self) -> bool {
+        // When it is ours again, the next line typed will tell.
+        if !self.is_ready || self.has_ended || self.input.is_somebody_elses() {
+            self.is_ready = false;
+            return false;
+        }
+        self.taken_bytes = 0;
+        self.buffer.resize(READ_BYTES, 0);
+        let read = retry_interrupted(|| self.input.read(&mut self.buffer));
+        self.buffer.truncate(*read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => self.has_ended = true,
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.is_ready = false;
+                self.buffer = Vec::new();
+            }
+            Err(e) => {
+                warn!(
+                    "cannot read standard input ({}); the room goes on",
+                    plain(&e)
+                );
+                self.has_ended = true;
+            }
+        }
+        self.is_ready
+    }
+}
+
+fn typed(decoded: Decoded<'_>) -> Typed {
+    match decoded {
+        Decoded::Line(line) => Typed::Line(line.to_vec()),
+        Decoded::TooLong(_) => Typed::TooLong,
+    }
+}

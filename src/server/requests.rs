@@ -1,0 +1,151 @@
+//! How the operator's requests are carried out. The answers go to the console.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use log::info;
+
+use super::Server;
+use super::operator_input::{OperatorInput, Typed};
+use crate::close::CloseReason;
+use crate::network;
+use crate::operator::{HELP, Request, parse};
+use crate::reactor::Next;
+use crate::room::member::{Count, Member};
+use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
+use crate::turn::Turn;
+
+impl Server {
+    /// Does what the operator has typed.
+    pub(super) fn hear_operator(&mut self, now: Instant, turn: &mut Turn) -> Next {
+        let mut next = Next::Continue;
+        while let Some(typed) = self
+            .operator
+            .as_mut()
+            .and_then(|operator| OperatorInput::next_line(operator, now))
+        {
+            let Typed::Line(line) = typed else {
+                self.refuse("that line was not said: it is too long");
+                continue;
+            };
+            match parse(&line) {
+                Ok(None) => {}
+                Ok(Some(request)) => next = next.max(self.carry_out(&request, now, turn)),
+                Err(words) => self.refuse(words),
+            }
+        }
+        next
+    }
+
+    fn carry_out(&mut self, request: &Request<'_>, now: Instant, turn: &mut Turn) -> Next {
+        match *request {
+            Request::Say(text) => self.room.hear_operator(text, now, turn),
+            Request::Who => {
+                let roster = self.room.roster();
+                self.console.lines(&roster);
+            }
+            Request::Kick(label) => self.kick(label, turn),
+            Request::Ban { network, time } => self.ban(network, time, now, turn),
+            Request::Unban(network) => match self.admission.unban(network, now) {
+                true => self.answer(format_args!("{} is let in again", Place(network))),
+                false => self.refuse(format_args!(
+                    "{} is not banned; /bans tells who is",
+                    Place(network)
+                )),
+            },
+            Request::Bans => self.tell_bans(now),
+            Request::Stats => {
+                self.are_figures_wanted = true;
+                return Next::Report;
+            }
+            Request::Help => self.console.lines(HELP.as_bytes()),
+            Request::Quit => return self.close(turn),
+        }
+        Next::Continue
+    }
+
+    fn kick(&mut self, label: &str, turn: &mut Turn) {
+        let called = self.room.called(label);
+        let who: Vec<String> = called
+            .iter()
+            .map(|(_, member)| member.full_label())
+            .collect();
+        let ids: Vec<_> = called.into_iter().map(|(id, _)| id).collect();
+        match &who[..] {
+            [] => self.refuse(format_args!(
+                "no one is called {label} here; /who tells who is"
+            )),
+            [one] => self.answer(format_args!("{one} is sent away")),
+            many => self.answer(format_args!("{} are sent away", Count(many.len()))),
+        }
+        for id in ids {
+            turn.close(id, CloseReason::Kicked);
+        }
+    }
+
+    fn ban(&mut self, network: IpNet, time: Option<Duration>, now: Instant, turn: &mut Turn) {
+        let until = time.map(|time| now + time);
+        if let Err(e) = self.admission.ban(network, until, now) {
+            return self.refuse(format_args!("{e}; /unban ends one"));
+        }
+        let is_within = |member: &Member| network::contains(network, member.address);
+        let mut sent_away = 0;
+        for (id, _) in self.room.members().filter(|(_, member)| is_within(member)) {
+            turn.close(id, CloseReason::Banned);
+            sent_away += 1;
+        }
+        let time = Remaining(time);
+        info!("{} is banned {time}", Place(network));
+        self.answer(format_args!(
+            "{} is banned {time}; {} sent away",
+            Place(network),
+            Count(sent_away)
+        ));
+    }
+
+    fn tell_bans(&mut self, now: Instant) {
+        let bans: Vec<_> = self.admission.bans(now).collect();
+        if bans.is_empty() {
+            self.answer("no one is banned");
+        }
+        for ban in bans {
+            let (place, left) = (Place(ban.network), Remaining(ban.left));
+            self.answer(format_args!("{place} is banned {left}"));
+        }
+    }
+
+    fn answer(&mut self, words: impl fmt::Display) {
+        self.console.line(format_args!("{NOTICE_PREFIX}{words}"));
+    }
+
+    fn refuse(&mut self, words: impl fmt::Display) {
+        self.console.line(format_args!("{REFUSAL_PREFIX}{words}"));
+    }
+}
+
+/// A network, or the one address that it consists of.
+struct Place(IpNet);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = network::canonical(self.0);
+        match network.prefix_len() == network.max_prefix_len() {
+            true => network.addr().fmt(f),
+            false => network.fmt(f),
+        }
+    }
+}
+
+/// How much longer a ban lasts.
+struct Remaining(Option<Duration>);
+
+impl fmt::Display for Remaining {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.map(|left| left.as_secs().div_ceil(60)) {
+            None => f.write_str("until the server ends"),
+            Some(1) => f.write_str("for a minute"),
+            Some(minutes) => write!(f, "for {minutes} minutes"),
+        }
+    }
+}
