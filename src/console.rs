@@ -31,7 +31,7 @@ impl<W: Write> Console<W> {
     /// the rest.
     pub fn flush(&mut self) {
         self.0
-            .flush(|lines| format!("-- {lines} lines could not be shown here\n"));
+            .flush(|lines| format!("-- {lines} could not be shown here\n"));
     }
 }
 

@@ -6,6 +6,7 @@
 //! whoever reads there sees whole lines, in order, and a notice of how many are missing
 //! where they are missing.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use log::warn;
@@ -91,11 +92,11 @@ impl<W: Write> LineSink<W> {
     /// more (`BrokenPipe`), what waits is lost, but for the rest of a torn line. After
     /// any other error it is kept, and the next flush goes on where this one stopped: a
     /// full disk may have room then.
-    pub fn flush(&mut self, notice: impl FnOnce(usize) -> String) {
+    pub fn flush(&mut self, notice: impl FnOnce(LineCount) -> String) {
         if self.write_waiting() && self.dropped_lines > 0 {
             self.noticed_lines = std::mem::take(&mut self.dropped_lines);
             self.waiting
-                .extend_from_slice(notice(self.noticed_lines).as_bytes());
+                .extend_from_slice(notice(LineCount(self.noticed_lines)).as_bytes());
             debug_assert_eq!(count_lines(&self.waiting), 1);
             self.write_waiting();
         }
@@ -186,6 +187,17 @@ impl<W: Write> LineSink<W> {
     }
 }
 
+/// So many lines, as they are spoken of: `1 line`, `2 lines`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineCount(pub usize);
+
+impl fmt::Display for LineCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} line{plural}", self.0)
+    }
+}
+
 fn count_lines(lines: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', lines).count()
 }
@@ -262,7 +274,7 @@ mod tests {
     }
 
     fn flush(sink: &mut LineSink<Output>) {
-        sink.flush(|lines| format!("{lines} missing\n"));
+        sink.flush(|lines| format!("{} missing\n", lines.0));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Transcript {
         let stamp = &mut self.stamp;
         self.sink.flush(|lines| {
             let time = stamp.at(Timestamp::now());
-            format!("{time} -- {lines} lines could not be written here\n")
+            format!("{time} -- {lines} could not be written here\n")
         });
     }
 
