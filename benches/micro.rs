@@ -8,14 +8,12 @@ use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chat::close::CloseReason;
 use chat::connection::Stream;
 use chat::figures::Load;
-use chat::flow;
 use chat::line::{Decoded, LineDecoder};
-use chat::reactor::clients::SLICE_BYTES;
 use chat::reactor::event_loop::{Accepted, EventLoop};
 use chat::reactor::{Next, Policy, Service};
 use chat::room::{Config, Room};
@@ -26,18 +24,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use mio::Token;
 
-const MAX_LINE_BYTES: u32 = 4096;
-
-const POLICY: Policy = Policy {
-    max_line_bytes: MAX_LINE_BYTES,
-    flow: flow::Bounds {
-        max_backlog_bytes: 1024 * 1024,
-        stall_timeout: Duration::from_secs(30),
-    },
-    rate: None,
-    idle_timeout: None,
-    slice_bytes: SLICE_BYTES,
-};
+const MAX_LINE_BYTES: u32 = Policy::DEFAULT.max_line_bytes;
 
 /// A line of the size that the other benches use.
 const LINE: &[u8; 64] = b"the quick brown fox jumps over the lazy dog, and then back home\n";
@@ -171,7 +158,7 @@ type Input = Rc<Cell<Option<&'static [u8]>>>;
 impl Bench {
     fn with_clients(count: usize) -> Self {
         let mut bench = Self {
-            event_loop: EventLoop::new(POLICY, Instant::now()),
+            event_loop: EventLoop::new(Policy::DEFAULT, Instant::now()),
             service: RoomAlone(Room::new(Config::plain(MAX_LINE_BYTES))),
             inputs: Vec::new(),
             written: Rc::default(),

@@ -15,6 +15,7 @@ use log::LevelFilter;
 
 use self::address_rules::AddressRules;
 use crate::rate::Rate;
+use crate::reactor::Policy;
 use crate::reactor::listener::SEND_BUFFER_BYTES;
 use crate::{admission, client, flow, room, server};
 
@@ -82,13 +83,13 @@ struct ServerArgs {
     rules: AddressRules,
 
     /// The longest line a client may say, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+    #[arg(long, value_name = "BYTES", default_value_t = Policy::DEFAULT.max_line_bytes)]
     #[arg(allow_negative_numbers = true, value_parser = parse_line_bytes)]
     max_line: u32,
 
     /// The most that may wait for a client that does not read, in bytes or with K or M
     #[arg(long, value_name = "BYTES", value_parser = parse_backlog)]
-    #[arg(default_value_t = Bytes(DEFAULT_BACKLOG_BYTES))]
+    #[arg(default_value_t = Bytes(flow::Bounds::DEFAULT.max_backlog_bytes))]
     max_backlog: Bytes,
 
     /// How long a client that reads too slowly has to catch up, in seconds
@@ -166,11 +167,9 @@ const MAX_SECONDS: u32 = 31_536_000;
 /// Less than this is one read, and would have everybody wait for everybody.
 const MIN_BACKLOG_BYTES: usize = 16 * 1024;
 
-/// A reader of 1 MB/s that hangs for a second has it all waiting.
-const DEFAULT_BACKLOG_BYTES: usize = 1024 * 1024;
-
 /// More could be no bound for any machine that this is meant for.
 const MAX_BACKLOG_BYTES: usize = 1024 * 1024 * 1024;
+
 /// What somebody may paste at once though lines are bounded: a stack trace.
 const LEAST_BURST: u32 = 50;
 

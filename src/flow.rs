@@ -83,6 +83,13 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// What fits most rooms: a reader of 1 MB/s that hangs for a second has it all waiting,
+    /// and who has not caught up in half a minute will hardly do so.
+    pub const DEFAULT: Self = Self {
+        max_backlog_bytes: 1024 * 1024,
+        stall_timeout: Duration::from_secs(30),
+    };
+
     /// The most that is kept in memory for all readers together, give or take what
     /// one turn adds.
     pub fn max_total_bytes(&self) -> usize {

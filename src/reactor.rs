@@ -66,6 +66,17 @@ pub struct Policy {
     pub slice_bytes: usize,
 }
 
+impl Policy {
+    /// What fits most rooms.
+    pub const DEFAULT: Self = Self {
+        max_line_bytes: 4096,
+        flow: flow::Bounds::DEFAULT,
+        rate: None,
+        idle_timeout: None,
+        slice_bytes: clients::SLICE_BYTES,
+    };
+}
+
 /// What a reactor serves: decides what is said, and to whom.
 pub trait Service {
     /// Somebody at `address` wants to come in. An error is what it is told before

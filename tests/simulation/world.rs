@@ -1,6 +1,6 @@
 //! What happens, and what must hold whatever happens.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::Ipv4Addr;
 use std::ops::AddAssign;
@@ -49,31 +49,53 @@ fn room(random: &mut Random) -> room::Config {
     }
 }
 
-/// What has happened in a world, so that somebody can see that it happens at all.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Happened {
-    pub(crate) sliced_turns: usize,
-    pub(crate) reused_keys: usize,
-    pub(crate) too_much: usize,
-    pub(crate) paused: usize,
-    pub(crate) dropped: usize,
-    pub(crate) idle: usize,
-    pub(crate) refused: usize,
-    pub(crate) expirations: usize,
-    pub(crate) quit: usize,
+/// What can happen in a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Event {
+    SlicedTurn,
+    ReusedKey,
+    TooMuch,
+    Paused,
+    Dropped,
+    Idle,
+    Quit,
+    Refused,
+    Expired,
+}
+
+impl Event {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::SlicedTurn,
+        Self::ReusedKey,
+        Self::TooMuch,
+        Self::Paused,
+        Self::Dropped,
+        Self::Idle,
+        Self::Quit,
+        Self::Refused,
+        Self::Expired,
+    ];
+}
+
+/// How often each has happened, so that somebody can see that it does at all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Happened(BTreeMap<Event, usize>);
+
+impl Happened {
+    pub(crate) fn count(&self, event: Event) -> usize {
+        self.0.get(&event).copied().unwrap_or_default()
+    }
+
+    fn note(&mut self, event: Event, times: usize) {
+        *self.0.entry(event).or_default() += times;
+    }
 }
 
 impl AddAssign for Happened {
     fn add_assign(&mut self, other: Self) {
-        self.sliced_turns += other.sliced_turns;
-        self.reused_keys += other.reused_keys;
-        self.too_much += other.too_much;
-        self.paused += other.paused;
-        self.dropped += other.dropped;
-        self.idle += other.idle;
-        self.refused += other.refused;
-        self.expirations += other.expirations;
-        self.quit += other.quit;
+        for (event, times) in other.0 {
+            self.note(event, times);
+        }
     }
 }
 
@@ -203,15 +225,17 @@ impl World {
             true => self.shut_down(),
             false => self.come_to_rest(),
         }
-        self.happened.refused = self.model.refused.len();
-        self.happened.expirations = self.model.expirations;
+        let refused = self.model.refused.len();
+        self.happened.note(Event::Refused, refused);
+        self.happened.note(Event::Expired, self.model.expirations);
         for guest in self.model.guests.values() {
-            match guest.left {
-                Some((CloseReason::Stuck | CloseReason::TooSlow, _)) => self.happened.dropped += 1,
-                Some((CloseReason::Idle, _)) => self.happened.idle += 1,
-                Some((CloseReason::Quit, _)) => self.happened.quit += 1,
-                _ => {}
-            }
+            let event = match guest.left {
+                Some((CloseReason::Stuck | CloseReason::TooSlow, _)) => Event::Dropped,
+                Some((CloseReason::Idle, _)) => Event::Idle,
+                Some((CloseReason::Quit, _)) => Event::Quit,
+                _ => continue,
+            };
+            self.happened.note(event, 1);
         }
         self.happened
     }
@@ -362,10 +386,11 @@ impl World {
         };
         let turned = self.event_loop.turn(self.now, &mut self.model, accept);
         self.status = turned.expect("no peer's doing is an error");
-        self.happened.reused_keys += reused_keys;
+        self.happened.note(Event::ReusedKey, reused_keys);
         let has_begun = self.model.shown.len() > shown_before;
         let is_sliced = has_begun && self.event_loop.is_sending();
-        self.happened.sliced_turns += usize::from(is_sliced);
+        self.happened
+            .note(Event::SlicedTurn, usize::from(is_sliced));
         self.check_bounds(&unread_before);
         for (peer, &expected) in self.peers.iter_mut().zip(&expected_before) {
             if peer.end.0.borrow().end_was_read {
@@ -376,8 +401,9 @@ impl World {
 
     fn check_bounds(&mut self, unread_before: &[usize]) {
         let load = self.event_loop.load();
-        self.happened.paused += load.paused;
-        self.happened.too_much += usize::from(load.backlog_bytes > BOUNDS.max_total_bytes());
+        self.happened.note(Event::Paused, load.paused);
+        let is_over = load.backlog_bytes > BOUNDS.max_total_bytes();
+        self.happened.note(Event::TooMuch, usize::from(is_over));
         let most_bytes = BOUNDS.max_total_bytes() + SLACK_BYTES;
         assert!(load.backlog_bytes <= most_bytes, "{load:?}");
         let is_too_much = load.backlog_bytes > BOUNDS.max_total_bytes() / 2;

@@ -14,9 +14,7 @@ use crate::admission::{self, Admission};
 use crate::close::CloseReason;
 use crate::connection::Stream;
 use crate::figures::Load;
-use crate::flow;
 use crate::line::Decoded;
-use crate::reactor::clients::SLICE_BYTES;
 use crate::reactor::event_loop::{Accepted, EventLoop, Status};
 use crate::reactor::{Next, Policy, Service};
 use crate::room::{self, Room};
@@ -25,16 +23,7 @@ use crate::write_queue::Frame;
 
 pub(super) const WELCOME: &str = "Welcome to this chatroom!\n";
 
-pub(super) const POLICY: Policy = Policy {
-    max_line_bytes: 4096,
-    flow: flow::Bounds {
-        max_backlog_bytes: 1024 * 1024,
-        stall_timeout: Duration::from_secs(30),
-    },
-    rate: None,
-    idle_timeout: None,
-    slice_bytes: SLICE_BYTES,
-};
+pub(super) const POLICY: Policy = Policy::DEFAULT;
 
 /// The far end of a scripted socket.
 pub(super) struct Peer {
