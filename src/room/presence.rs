@@ -4,7 +4,7 @@
 //! Ten thousand who come at once would otherwise be a hundred million lines. Nothing
 //! is told of those who come and go within that time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -22,8 +22,11 @@ const MAX_TOLD_BY_NAME: usize = 5;
 /// What has changed since the last notice.
 #[derive(Debug, Default)]
 pub struct Presence {
-    /// What those in the room have done.
-    changes: BTreeMap<ClientId, Change>,
+    /// Who has come. Small, for thousands may come at once.
+    joined: BTreeSet<ClientId>,
+    /// Who has a new name, of those who were here, and what they were called at the last
+    /// notice.
+    renamed: BTreeMap<ClientId, Label>,
     /// What those were called who have left. Bounded: once there are more than can be
     /// told by name, only those who left last are known.
     left: Vec<Label>,
@@ -31,15 +34,6 @@ pub struct Presence {
     left_count: usize,
     /// When the notice is due. Invariant: `None` when nothing has changed.
     due_at: Option<Instant>,
-}
-
-#[derive(Debug)]
-enum Change {
-    Joined,
-    /// It was called so at the last notice.
-    Renamed {
-        from: Label,
-    },
 }
 
 impl Presence {
@@ -50,20 +44,23 @@ impl Presence {
 
     /// `id` has come in.
     pub fn joined(&mut self, id: ClientId, now: Instant) {
-        let before = self.changes.insert(id, Change::Joined);
-        debug_assert!(before.is_none(), "whose number it was has left");
+        let is_new = self.joined.insert(id);
+        debug_assert!(is_new, "whose number it was has left");
         self.changed(now);
     }
 
     /// `id` was called `from`, and is not any more.
     pub fn renamed(&mut self, id: ClientId, from: Label, now: Instant) {
-        self.changes.entry(id).or_insert(Change::Renamed { from });
+        if !self.joined.contains(&id) {
+            self.renamed.entry(id).or_insert(from);
+        }
         self.changed(now);
     }
 
     /// `id` has left, which was called `label` at last.
     pub fn left(&mut self, id: ClientId, label: Label, now: Instant) {
-        if !matches!(self.changes.remove(&id), Some(Change::Joined)) {
+        self.renamed.remove(&id);
+        if !self.joined.remove(&id) {
             self.left_count += 1;
             // Some of them may come back before the notice.
             if self.left.len() > 2 * MAX_TOLD_BY_NAME {
@@ -82,29 +79,28 @@ impl Presence {
     /// What there is to tell, if anything, to a room that `here` are in now, each of
     /// whom is called as `label` says; and then nothing has changed.
     pub fn notice(&mut self, here: usize, label: impl Fn(ClientId) -> Label) -> Option<String> {
-        let Self {
-            changes,
-            mut left,
-            left_count,
-            ..
-        } = std::mem::take(self);
-        let unknown_left = left_count - left.len();
+        let mut changes = std::mem::take(self);
+        let left = &mut changes.left;
+        let unknown_left = changes.left_count - left.len();
+        let mut joined_count = changes.joined.len();
         let mut joined = Vec::new();
-        let mut renamed = Vec::new();
-        for (id, change) in changes {
-            let label = label(id);
-            match change {
-                Change::Renamed { from } if from != label => renamed.push((from, label)),
-                Change::Renamed { .. } => {}
-                // Who went and came back has only changed its connection.
-                Change::Joined => match left.iter().position(|gone| *gone == label) {
-                    Some(index) => drop(left.remove(index)),
-                    None => joined.push(label),
-                },
-            }
+        if joined_count <= MAX_TOLD_BY_NAME + left.len() {
+            joined.extend(changes.joined.into_iter().map(&label));
+            // Who went and came back has only changed its connection.
+            left.retain(|gone| match joined.iter().position(|come| come == gone) {
+                Some(index) => {
+                    joined.remove(index);
+                    false
+                }
+                None => true,
+            });
+            joined_count = joined.len();
         }
+        let renamed = changes.renamed.into_iter();
+        let renamed = renamed.map(|(id, from)| (from, label(id)));
+        let renamed: Vec<_> = renamed.filter(|(from, to)| from != to).collect();
         let mut clauses = Vec::new();
-        match joined.len() {
+        match joined_count {
             0 => {}
             1..=MAX_TOLD_BY_NAME => clauses.push(format!("{} joined", Labels(&joined))),
             many => clauses.push(format!("{} joined", Count(many))),
@@ -112,7 +108,7 @@ impl Presence {
         match left.len() + unknown_left {
             0 => {}
             1..=MAX_TOLD_BY_NAME if unknown_left == 0 => {
-                clauses.push(format!("{} left", Labels(&left)));
+                clauses.push(format!("{} left", Labels(left)));
             }
             many => clauses.push(format!("{} left", Count(many))),
         }
