@@ -34,14 +34,15 @@ static RESERVED_NAMES: LazyLock<[Name; 3]> =
     LazyLock::new(|| RESERVED.map(|name| Name::of(name.to_owned())));
 
 /// A good name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Name {
     /// In normalisation form C, as it was typed.
     shown: Box<str>,
     /// Without regard to case.
     folded: Box<str>,
-    /// What it looks like, in either case. Invariant: they differ.
-    looks: (Box<str>, Option<Box<str>>),
+    /// What it looks like: as it is shown and in small letters, both without regard to
+    /// case, and in capitals. Invariant: sorted, and all different.
+    looks: Box<[Box<str>]>,
 }
 
 /// Why a name is none. Displayed as who wanted it is told.
@@ -59,19 +60,22 @@ pub enum BadName {
     Marks,
     /// It is, or looks like, an IP address.
     Address,
+    /// It has no letter: it would be taken for a number of people.
+    Number,
     /// It stands for somebody who is no member.
     Reserved,
 }
 
 impl BadName {
     /// All there are.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Empty,
         Self::Wide,
         Self::Character,
         Self::Beginning,
         Self::Marks,
         Self::Address,
+        Self::Number,
         Self::Reserved,
     ];
 }
@@ -85,6 +89,7 @@ impl fmt::Display for BadName {
             Self::Beginning => f.write_str("a name begins with a letter or a digit"),
             Self::Marks => f.write_str("that name has too many marks on a letter"),
             Self::Address => f.write_str("a name must not look like an IP address"),
+            Self::Number => f.write_str("a name has a letter in it"),
             Self::Reserved => f.write_str("that name stands for somebody else in every room"),
         }
     }
@@ -117,6 +122,9 @@ impl Name {
         if looks_like_an_address(&name.shown) {
             return Err(BadName::Address);
         }
+        if !name.shown.contains(char::is_alphabetic) {
+            return Err(BadName::Number);
+        }
         match RESERVED_NAMES.iter().any(|one| name.looks_like(one)) {
             true => Err(BadName::Reserved),
             false => Ok(name),
@@ -125,13 +133,22 @@ impl Name {
 
     fn of(shown: String) -> Self {
         let folded = fold(&shown);
-        let look = |text: &str| fold(&skeleton(text).collect::<String>());
-        let (as_shown, as_folded) = (look(&shown), look(&folded));
-        let other = (as_folded != as_shown).then(|| as_folded.into_boxed_str());
+        let look = |text: &str| skeleton(text).collect::<String>();
+        let mut looks = [
+            fold(&look(&shown)),
+            fold(&look(&folded)),
+            // Capitals alone are as different as can be: KAI is not KAL, where Kai with a
+            // capital I in it would be Kal.
+            look(&shown.to_uppercase()),
+        ]
+        .map(String::into_boxed_str)
+        .to_vec();
+        looks.sort_unstable();
+        looks.dedup();
         Self {
             shown: shown.into(),
             folded: folded.into(),
-            looks: (as_shown.into(), other),
+            looks: looks.into(),
         }
     }
 
@@ -149,7 +166,7 @@ impl Name {
     /// What it looks like: names that have one of these in common can be taken for each
     /// other. For comparing, not for showing.
     pub fn looks(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&*self.looks.0).chain(self.looks.1.as_deref())
+        self.looks.iter().map(|look| &**look)
     }
 
     /// Whether one can be taken for the other.
@@ -196,9 +213,11 @@ fn check_characters(name: &str) -> Result<(), BadName> {
 /// Whether it has nothing but dots and what can be taken for digits: some programs
 /// take even `10.1` for an address (inet_aton(3)).
 fn looks_like_an_address(name: &str) -> bool {
-    // The skeletons of the digits 1 and 0 are letters.
-    let is_digit_or_dot = |c: char| c.is_ascii_digit() || matches!(c, 'l' | 'O' | '.');
-    name.contains('.') && skeleton(name).all(is_digit_or_dot)
+    // What looks like a digit becomes that, but for 1 and 0, which become letters; and
+    // the zero of Arabic becomes a dot.
+    let look: String = skeleton(name).collect();
+    let is_digit_or_dot = |c: char| c.is_ascii_digit() || matches!(c, 'l' | 'O' | 'o' | '.');
+    look.contains('.') && look.chars().all(is_digit_or_dot)
 }
 
 #[cfg(test)]
@@ -282,6 +301,12 @@ mod tests {
             ("10.1", BadName::Address),
             ("999.1.1.1", BadName::Address),
             ("1.", BadName::Address),
+            ("1o.o.o.1", BadName::Address),
+            ("192۰168۰1۰7", BadName::Address),
+            ("192٠168٠1٠7", BadName::Address),
+            ("312", BadName::Number),
+            ("3-2", BadName::Number),
+            ("٣١٢", BadName::Number),
             ("::1", BadName::Character),
             ("fe80::1", BadName::Character),
             // Somebody else.
@@ -328,16 +353,28 @@ mod tests {
             ("bob", "b0b"),
             ("BOB", "b0b"),
             ("alice", "aIice"),
+            ("alice", "al1ce"),
+            ("ALICE", "aIice"),
             ("ivan", "Ivan"),
             ("Ivan", "lvan"),
             ("corn", "com"),
             ("SCOPE", "ЅСОРЕ"),
             ("scope", "ЅСОРЕ"),
+            ("Tim", "ТIM"),
+            ("tim", "ТIМ"),
+            ("Martin", "МARTIN"),
+            ("Mia", "МІА"),
         ] {
             assert!(name(a).looks_like(&name(b)), "{a} {b}");
             assert!(name(b).looks_like(&name(a)), "{b} {a}");
         }
-        for (a, b) in [("alice", "alicia"), ("bob", "rob"), ("anna", "hannah")] {
+        for (a, b) in [
+            ("alice", "alicia"),
+            ("bob", "rob"),
+            ("anna", "hannah"),
+            ("Kai", "Kal"),
+            ("mia", "mla"),
+        ] {
             assert!(!name(a).looks_like(&name(b)), "{a} {b}");
         }
     }

@@ -16,7 +16,6 @@ pub mod roster;
 use std::fmt;
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::command::Command;
@@ -50,7 +49,7 @@ pub const NOTICE_PREFIX: &str = "-- ";
 /// user timeout), and a little longer.
 pub const CLAIM_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// The most members that wait for names so.
+/// The most members that wait for names so. Then who has waited longest does no more.
 const MAX_CLAIMS: usize = 64;
 
 /// What a room is like.
@@ -115,7 +114,9 @@ pub struct Room {
 /// be its own, and dead.
 #[derive(Debug)]
 struct Claim {
+    /// Invariant: of no other claim.
     claimant: ClientId,
+    /// Invariant: of no other claim.
     bearer: ClientId,
     name: Name,
     until: Instant,
@@ -327,28 +328,27 @@ impl Room {
 
     /// `id` wants to be called `text`.
     fn name(&mut self, id: ClientId, text: &[u8], now: Instant, turn: &mut Turn) {
-        self.claims
-            .retain(|claim| claim.claimant != id && claim.until > now);
         let name = match Name::parse(text) {
             Ok(name) => name,
             Err(bad) => return turn.tell(id, self.replies.bad_name(bad)),
         };
-        let member = self.member(id);
-        if member.name.as_deref() == Some(&name) {
-            turn.tell(id, replies::named(name));
-            return;
+        let is_other = |claim: &Claim| claim.claimant != id || claim.name == name;
+        self.claims.retain(is_other);
+        if self.member(id).name.as_deref() == Some(&name) {
+            return turn.tell(id, replies::named(name));
         }
         let Err(conflict) = self.give_name(id, name.clone(), now, turn) else {
             return;
         };
         let refused = match conflict {
-            Conflict::Taken(bearer) => match self.claim(id, bearer, &name, now, turn) {
-                true => refusal(format_args!(
+            Conflict::Taken(bearer) if self.is_at_the_same_address(id, bearer) => {
+                self.claim(id, bearer, &name, now, turn);
+                refusal(format_args!(
                     "{name} is taken, by a connection from your own address; \
                      should that be dead, the name is yours once it has ended"
-                )),
-                false => refusal(format_args!("{name} is taken")),
-            },
+                ))
+            }
+            Conflict::Taken(_) => refusal(format_args!("{name} is taken")),
             Conflict::LooksLike(other) => refusal(format_args!(
                 "{name} looks too much like {other}, who is here"
             )),
@@ -368,35 +368,31 @@ impl Room {
         turn: &mut Turn,
     ) -> Result<(), Conflict> {
         let member = self.members[id.0].as_mut().expect("it is here");
-        let old = member.name.take();
-        let taken = self.names.take(id, member.address, old.as_ref(), name, now);
-        let (name, conflict) = match taken {
-            Ok(name) => (Some(name), None),
-            Err(conflict) => (old.clone(), Some(conflict)),
-        };
-        member.name = name;
-        if let Some(conflict) = conflict {
-            return Err(conflict);
-        }
-        let label = match &old {
-            Some(old) => Label::Name(Rc::clone(old)),
-            None => {
-                self.unnamed.remove(id, member.address);
-                Label::Address(member.address)
-            }
-        };
+        let old = member.label();
+        let name = self
+            .names
+            .take(id, member.address, member.name.as_ref(), name, now)?;
+        member.name = Some(name);
         turn.tell(id, replies::named(&member));
+        if let Label::Address(address) = old {
+            self.unnamed.remove(id, address);
+        }
         self.roster = None;
         if let Some(presence) = &mut self.presence {
-            presence.renamed(id, label, now);
+            presence.renamed(id, old, now);
         }
+        self.claims.retain(|claim| claim.claimant != id);
         self.satisfy_claims(id, now, turn);
         Ok(())
     }
 
-    /// Notes that `id` wants the `name` of `bearer`, if these two are at one address:
-    /// the bearer may be a connection of its own that is dead, and not yet known to be.
-    /// It is sent something; whether it is dead shows by that.
+    fn is_at_the_same_address(&self, one: ClientId, other: ClientId) -> bool {
+        self.member(one).address == self.member(other).address
+    }
+
+    /// Notes that `id` wants the `name` of `bearer`, which is at the same address: that may
+    /// be a connection of its own that is dead, and not yet known to be. So it is sent
+    /// something, which will show. Who claims last has come last, and gets it.
     fn claim(
         &mut self,
         id: ClientId,
@@ -404,14 +400,12 @@ impl Room {
         name: &Name,
         now: Instant,
         turn: &mut Turn,
-    ) -> bool {
-        let is_same_address = self.member(id).address == self.member(bearer).address;
-        if !is_same_address {
-            return false;
-        }
-        let is_claimed = self.claims.iter().any(|claim| claim.bearer == bearer);
-        if is_claimed || self.claims.len() >= MAX_CLAIMS {
-            return true;
+    ) {
+        let is_same = |claim: &Claim| claim.bearer == bearer;
+        let before = self.claims.iter().position(is_same);
+        let before = before.map(|index| self.claims.remove(index));
+        if self.claims.len() >= MAX_CLAIMS {
+            self.claims.remove(0);
         }
         self.claims.push(Claim {
             claimant: id,
@@ -419,19 +413,29 @@ impl Room {
             name: name.clone(),
             until: now + CLAIM_TIMEOUT,
         });
-        let words = "somebody else at your address would be called as you are; you keep the name";
-        turn.tell(bearer, notice(format_args!("{NOTICE_PREFIX}{words}")));
-        true
+        if before.is_none_or(|claim| claim.claimant != id) {
+            let words =
+                "somebody else at your address would be called as you are; you keep the name";
+            turn.tell(bearer, notice(format_args!("{NOTICE_PREFIX}{words}")));
+        }
     }
 
-    /// `bearer` has let its name go: who waits for it gets it.
+    /// `bearer` has another name, or none any more: who waits for the old one gets it.
     fn satisfy_claims(&mut self, bearer: ClientId, now: Instant, turn: &mut Turn) {
-        while let Some(index) = self.claims.iter().position(|claim| claim.bearer == bearer) {
-            let claim = self.claims.swap_remove(index);
-            if claim.until > now {
-                // If it cannot have it after all, it has been told that it is taken.
-                let _ = self.give_name(claim.claimant, claim.name, now, turn);
-            }
+        let is_for_it = |claim: &Claim| claim.bearer == bearer;
+        let Some(index) = self.claims.iter().position(is_for_it) else {
+            return;
+        };
+        let claim = self.claims.remove(index);
+        if claim.until <= now {
+            return;
+        }
+        let given = self.give_name(claim.claimant, claim.name.clone(), now, turn);
+        if let Err(Conflict::Taken(owner)) = given
+            && owner == bearer
+        {
+            // It only writes it in another way now.
+            self.claims.push(claim);
         }
     }
 
@@ -466,11 +470,8 @@ impl Room {
             ),
             Called::Nobody => {
                 // No longer than a name can be.
-                let label: String = label.chars().take(MAX_NAME_COLUMNS).collect();
-                let mut shown = Vec::new();
-                text::push_safe(&mut shown, label.as_bytes());
-                let shown = String::from_utf8_lossy(&shown);
-                turn.tell(id, refusal(format_args!("no one is called {shown} here")));
+                let label = text::excerpt(to, MAX_NAME_COLUMNS);
+                turn.tell(id, refusal(format_args!("no one is called {label} here")));
             }
         }
     }

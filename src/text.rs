@@ -40,6 +40,16 @@ pub fn push_safe(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
+/// The first `max_chars` characters of `text`, made safe: what is fit to be repeated in
+/// an answer.
+pub fn excerpt(text: &[u8], max_chars: usize) -> String {
+    let text: String = String::from_utf8_lossy(text)
+        .chars()
+        .take(max_chars)
+        .collect();
+    text.chars().map(|c| replacement(c).unwrap_or(c)).collect()
+}
+
 /// True when `text` is printable ASCII and tabs throughout, as most chat is.
 fn is_plain(text: &[u8]) -> bool {
     let plain = |byte: u8| (b' '..0x7f).contains(&byte) | (byte == b'\t');
@@ -137,6 +147,12 @@ mod tests {
                 assert_eq!(safe(&text), expected);
             }
         }
+    }
+
+    #[test]
+    fn an_excerpt_is_short_and_safe() {
+        assert_eq!(excerpt(b"\x1b[2J\xff and so on", 6), "␛[2J\u{fffd} ");
+        assert_eq!(excerpt("é".as_bytes(), 6), "é");
     }
 
     #[test]

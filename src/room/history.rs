@@ -38,13 +38,18 @@ impl History {
         if self.max_lines == 0 {
             return;
         }
+        while self.line_bytes.len() >= self.max_lines
+            || self.text.len() + line.len() > MAX_HISTORY_BYTES
+        {
+            let Some(oldest_bytes) = self.line_bytes.pop_front() else {
+                // It is too much alone, and without it there is nothing to show.
+                return;
+            };
+            self.text.drain(..oldest_bytes);
+        }
         self.text.extend(line);
         self.line_bytes.push_back(line.len());
         self.said_at = Some(now);
-        while self.line_bytes.len() > self.max_lines || self.text.len() > MAX_HISTORY_BYTES {
-            let oldest_bytes = self.line_bytes.pop_front().expect("a line is too much");
-            self.text.drain(..oldest_bytes);
-        }
     }
 
     /// How many lines there are.

@@ -54,7 +54,7 @@ impl fmt::Display for Member {
 }
 
 /// What a member is called: its address, until it has a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Label {
     /// Nobody else is called so.
     Name(Rc<Name>),

@@ -4,6 +4,7 @@
 //! for the address of who had it, so that a connection that drops does not lose it to
 //! somebody else.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -19,7 +20,8 @@ pub const HOLD: Duration = Duration::from_secs(60);
 /// people behind it. Then the oldest are held no longer.
 pub const MAX_HELD_PER_ADDRESS: usize = 64;
 
-/// The most names that are held in all.
+/// The most names that are held in all. Then the oldest of those are held no longer for
+/// whose address most are held.
 pub const MAX_HELD: usize = 4096;
 
 /// The names.
@@ -29,23 +31,21 @@ pub struct NameRegistry {
     borne: BTreeMap<Box<str>, (Rc<Name>, ClientId)>,
     /// Whose a name is, by each of the things it looks like.
     owners: HashMap<Box<str>, (Rc<Name>, Owner)>,
-    /// The freed ones, oldest first. Invariant: all that are held are among them; one
-    /// that is not is somebody's again.
-    holds: VecDeque<Hold>,
+    /// The freed ones of each address, oldest first. Invariants: they are those that are
+    /// held in `owners`, though some may be over; no list is empty.
+    holds: HashMap<IpAddr, VecDeque<Rc<Name>>>,
+    /// Invariant: how many there are in all lists.
+    hold_count: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Member(ClientId),
     /// Nobody now; it is held for this address.
-    Held(IpAddr),
-}
-
-#[derive(Debug)]
-struct Hold {
-    name: Rc<Name>,
-    address: IpAddr,
-    until: Instant,
+    Held {
+        address: IpAddr,
+        until: Instant,
+    },
 }
 
 /// Why a name is not to be had.
@@ -78,25 +78,29 @@ impl NameRegistry {
         name: Name,
         now: Instant,
     ) -> Result<Rc<Name>, Conflict> {
-        self.forget_holds(now);
         let mut in_the_way = Vec::new();
         for look in name.looks() {
-            match self.owners.get(look) {
-                None => {}
-                Some((_, Owner::Member(owner))) if *owner == id => {}
-                Some((held, Owner::Held(for_address))) if *for_address == address => {
-                    in_the_way.push(Rc::clone(held));
+            let Some((other, owner)) = self.owners.get(look) else {
+                continue;
+            };
+            match *owner {
+                Owner::Member(owner) if owner == id => {}
+                Owner::Member(owner) if other.folded() == name.folded() => {
+                    return Err(Conflict::Taken(owner));
                 }
-                Some((_, Owner::Held(_))) => return Err(Conflict::Held),
-                Some((taken, Owner::Member(owner))) => {
-                    return Err(match taken.folded() == name.folded() {
-                        true => Conflict::Taken(*owner),
-                        false => Conflict::LooksLike(Rc::clone(taken)),
-                    });
+                Owner::Member(_) => return Err(Conflict::LooksLike(Rc::clone(other))),
+                Owner::Held {
+                    address: its,
+                    until,
+                } if its == address || until <= now => {
+                    in_the_way.push((Rc::clone(other), its));
                 }
+                Owner::Held { .. } => return Err(Conflict::Held),
             }
         }
-        in_the_way.iter().for_each(|held| self.forget(held));
+        for (held, its_address) in in_the_way {
+            self.let_go(&held, its_address);
+        }
         match old {
             Some(old) if old.looks_like(&name) => self.forget(old),
             Some(old) => self.release(old, address, now),
@@ -111,25 +115,21 @@ impl NameRegistry {
 
     /// The member that bore `name` does no longer: it is held for its `address`.
     pub fn release(&mut self, name: &Rc<Name>, address: IpAddr, now: Instant) {
-        self.forget_holds(now);
         self.borne.remove(name.folded());
-        self.own(name, Owner::Held(address));
-        let of_address = |hold: &Hold| hold.address == address;
-        if self.holds.iter().filter(|hold| of_address(hold)).count() >= MAX_HELD_PER_ADDRESS {
-            let oldest = self
-                .holds
-                .iter()
-                .position(of_address)
-                .expect("there are some");
-            self.forget_hold(oldest);
-        } else if self.holds.len() >= MAX_HELD {
-            self.forget_hold(0);
+        if self.holds.get(&address).map_or(0, VecDeque::len) >= MAX_HELD_PER_ADDRESS {
+            self.let_go_oldest(address);
+        } else if self.hold_count >= MAX_HELD {
+            let most = self.holds.iter().max_by_key(|(_, names)| names.len());
+            let (&most, _) = most.expect("there are many");
+            self.let_go_oldest(most);
         }
-        self.holds.push_back(Hold {
-            name: Rc::clone(name),
-            address,
-            until: now + HOLD,
-        });
+        let until = now + HOLD;
+        self.own(name, Owner::Held { address, until });
+        self.holds
+            .entry(address)
+            .or_default()
+            .push_back(Rc::clone(name));
+        self.hold_count += 1;
     }
 
     /// Who is called `text`, without regard to case.
@@ -158,36 +158,40 @@ impl NameRegistry {
         }
     }
 
-    /// `name` is nobody's, and not held.
+    /// `name` is nobody's any more.
     fn forget(&mut self, name: &Rc<Name>) {
-        self.borne.remove(name.folded());
         for look in name.looks() {
-            if self
-                .owners
-                .get(look)
-                .is_some_and(|(owned, _)| Rc::ptr_eq(owned, name))
-            {
+            let is_own = |(owned, _): &(Rc<Name>, Owner)| Rc::ptr_eq(owned, name);
+            if self.owners.get(look).is_some_and(is_own) {
                 self.owners.remove(look);
             }
         }
-    }
-
-    fn forget_holds(&mut self, now: Instant) {
-        while self.holds.front().is_some_and(|hold| hold.until <= now) {
-            self.forget_hold(0);
+        let is_borne = |(borne, _): &(Rc<Name>, ClientId)| Rc::ptr_eq(borne, name);
+        if self.borne.get(name.folded()).is_some_and(is_borne) {
+            self.borne.remove(name.folded());
         }
     }
 
-    fn forget_hold(&mut self, index: usize) {
-        let Some(hold) = self.holds.remove(index) else {
+    /// `name` is no longer held for `address`.
+    fn let_go(&mut self, name: &Rc<Name>, address: IpAddr) {
+        self.forget(name);
+        let Entry::Occupied(mut names) = self.holds.entry(address) else {
             return;
         };
-        for look in hold.name.looks() {
-            if let Some((held, Owner::Held(_))) = self.owners.get(look)
-                && Rc::ptr_eq(held, &hold.name)
-            {
-                self.owners.remove(look);
-            }
+        let index = names.get().iter().position(|held| Rc::ptr_eq(held, name));
+        if let Some(index) = index {
+            names.get_mut().remove(index);
+            self.hold_count -= 1;
+        }
+        if names.get().is_empty() {
+            names.remove();
+        }
+    }
+
+    fn let_go_oldest(&mut self, address: IpAddr) {
+        let names = self.holds.get(&address);
+        if let Some(oldest) = names.and_then(VecDeque::front).cloned() {
+            self.let_go(&oldest, address);
         }
     }
 }
@@ -297,7 +301,7 @@ mod tests {
         scene.now += Duration::from_nanos(1);
         scene.take(BOB, None, "alice").unwrap();
         assert!(scene.registry.holds.is_empty());
-        assert_eq!(scene.registry.owners.len(), 1);
+        assert_eq!(scene.registry.owners.len(), name("alice").looks().count());
     }
 
     #[test]
@@ -320,13 +324,23 @@ mod tests {
         for id in 0..MAX_HELD + 100 {
             scene.pass(ClientId(id), &format!("n{id}x"));
         }
-        assert_eq!(scene.registry.holds.len(), MAX_HELD);
-        assert!(scene.registry.owners.len() <= 2 * MAX_HELD);
-        let other = ClientId(MAX_HELD + 100);
-        scene
-            .take(other, None, "n99x")
-            .expect("the oldest are free");
-        assert_eq!(scene.take(other, None, "n100x"), Err(Conflict::Held));
+        assert_eq!(scene.registry.hold_count, MAX_HELD);
+        let listed: usize = scene.registry.holds.values().map(VecDeque::len).sum();
+        assert_eq!(listed, MAX_HELD);
+        assert!(scene.registry.owners.len() <= 3 * MAX_HELD);
+    }
+
+    #[test]
+    fn who_has_many_names_held_does_not_cost_others_theirs() {
+        let mut scene = Scene::new();
+        scene.pass(ALICE, "alice");
+        for address in 0..MAX_HELD / MAX_HELD_PER_ADDRESS + 1 {
+            for number in 0..MAX_HELD_PER_ADDRESS {
+                scene.pass(ClientId(100 + address), &format!("n{address}x{number}"));
+            }
+        }
+        assert_eq!(scene.registry.hold_count, MAX_HELD);
+        assert_eq!(scene.take(BOB, None, "alice"), Err(Conflict::Held));
     }
 
     #[test]
@@ -339,8 +353,11 @@ mod tests {
         }
         scene.release(ALICE, &old);
         scene.now += HOLD;
-        scene.take(BOB, None, "bob").unwrap();
-        assert_eq!(scene.registry.owners.len(), 1);
-        assert_eq!(scene.registry.len(), 1);
+        for text in ["alice", "bob"] {
+            scene.pass(BOB, text);
+        }
+        scene.take(BOB, None, "carol").unwrap();
+        assert_eq!((scene.registry.len(), scene.registry.hold_count), (1, 2));
+        assert_eq!(scene.registry.borne.len(), 1);
     }
 }

@@ -4,7 +4,7 @@
 //! Ten thousand who come at once would otherwise be a hundred million lines. Nothing
 //! is told of those who come and go within that time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -27,11 +27,8 @@ pub struct Presence {
     /// Who has a new name, of those who were here, and what they were called at the last
     /// notice.
     renamed: BTreeMap<ClientId, Label>,
-    /// What those were called who have left. Bounded: once there are more than can be
-    /// told by name, only those who left last are known.
+    /// What those were called who have left, of those who were here at the last notice.
     left: Vec<Label>,
-    /// Invariant: how many have left, the known ones included.
-    left_count: usize,
     /// When the notice is due. Invariant: `None` when nothing has changed.
     due_at: Option<Instant>,
 }
@@ -61,11 +58,6 @@ impl Presence {
     pub fn left(&mut self, id: ClientId, label: Label, now: Instant) {
         self.renamed.remove(&id);
         if !self.joined.remove(&id) {
-            self.left_count += 1;
-            // Some of them may come back before the notice.
-            if self.left.len() > 2 * MAX_TOLD_BY_NAME {
-                self.left.remove(0);
-            }
             self.left.push(label);
         }
         self.changed(now);
@@ -80,20 +72,13 @@ impl Presence {
     /// whom is called as `label` says; and then nothing has changed.
     pub fn notice(&mut self, here: usize, label: impl Fn(ClientId) -> Label) -> Option<String> {
         let mut changes = std::mem::take(self);
-        let left = &mut changes.left;
-        let unknown_left = changes.left_count - left.len();
         let mut joined_count = changes.joined.len();
         let mut joined = Vec::new();
-        if joined_count <= MAX_TOLD_BY_NAME + left.len() {
+        let left = &mut changes.left;
+        // Thousands who come and nobody who leaves are only counted.
+        if joined_count <= MAX_TOLD_BY_NAME || !left.is_empty() {
             joined.extend(changes.joined.into_iter().map(&label));
-            // Who went and came back has only changed its connection.
-            left.retain(|gone| match joined.iter().position(|come| come == gone) {
-                Some(index) => {
-                    joined.remove(index);
-                    false
-                }
-                None => true,
-            });
+            cancel_out(&mut joined, left);
             joined_count = joined.len();
         }
         let renamed = changes.renamed.into_iter();
@@ -105,11 +90,9 @@ impl Presence {
             1..=MAX_TOLD_BY_NAME => clauses.push(format!("{} joined", Labels(&joined))),
             many => clauses.push(format!("{} joined", Count(many))),
         }
-        match left.len() + unknown_left {
+        match left.len() {
             0 => {}
-            1..=MAX_TOLD_BY_NAME if unknown_left == 0 => {
-                clauses.push(format!("{} left", Labels(left)));
-            }
+            1..=MAX_TOLD_BY_NAME => clauses.push(format!("{} left", Labels(left))),
             many => clauses.push(format!("{} left", Count(many))),
         }
         match renamed.len() {
@@ -129,6 +112,24 @@ impl Presence {
     fn changed(&mut self, now: Instant) {
         self.due_at.get_or_insert(now + PRESENCE_WINDOW);
     }
+}
+
+/// Takes out who is among both: who went and came back has only changed its connection.
+fn cancel_out(joined: &mut Vec<Label>, left: &mut Vec<Label>) {
+    let mut gone: HashMap<Label, usize> = HashMap::new();
+    for label in left.iter() {
+        *gone.entry(label.clone()).or_default() += 1;
+    }
+    let mut take = |label: &Label| match gone.get_mut(label) {
+        Some(count @ 1..) => {
+            *count -= 1;
+            true
+        }
+        _ => false,
+    };
+    joined.retain(|label| !take(label));
+    // Those are left who have not come back.
+    left.retain(|label| take(label));
 }
 
 /// Some labels as people list them: `alice, bob and 2 from 10.0.0.1`.
@@ -290,17 +291,20 @@ mod tests {
     }
 
     #[test]
-    fn however_many_leave_few_are_remembered() {
+    fn many_who_come_back_have_not_left() {
         let mut scene = Scene::new();
-        for id in 0..1000 {
+        for id in 0..50 {
             scene.join(id, name(&format!("n{id}")));
         }
         scene.notice();
-        for id in 0..1000 {
+        for id in 0..50 {
             scene.leave(id);
         }
-        assert!(scene.presence.left.len() < 20);
-        scene.expect("1,000 left (0 here)");
+        for id in 0..49 {
+            scene.join(id, name(&format!("n{}", 49 - id)));
+        }
+        scene.join(49, address("10.0.0.1"));
+        scene.expect("10.0.0.1 joined, n0 left (50 here)");
     }
 
     #[test]

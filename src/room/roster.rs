@@ -1,7 +1,7 @@
 //! Who is here, as a text that is short however many they are.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use unicode_width::UnicodeWidthStr;
@@ -94,30 +94,43 @@ pub fn roster(names: &NameRegistry, unnamed: &Unnamed) -> Frame {
         Count(names.len()),
         Count(unnamed.len())
     );
-    push_list(&mut text, names.names().map(ToString::to_string));
-    let addresses = unnamed
-        .by_address
-        .iter()
-        .map(|(address, group)| match group.count {
-            1 => address.to_string(),
-            count => format!("{address} ({})", Count(count)),
-        });
-    push_list(&mut text, addresses);
+    push_list(&mut text, names.names(), names.len());
+    let addresses = unnamed.by_address.iter();
+    let addresses = addresses.map(|(address, group)| Unit { address, group });
+    push_list(&mut text, addresses, unnamed.by_address.len());
     notice(format_args!("{}", text.trim_end()))
 }
 
-/// Appends notices with as many of `items` as fit, and how many do not.
-fn push_list(text: &mut String, mut items: impl Iterator<Item = String>) {
+/// Those of one address, as they are told.
+struct Unit<'a> {
+    address: &'a IpAddr,
+    group: &'a Group,
+}
+
+impl fmt::Display for Unit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)?;
+        match self.group.count {
+            1 => Ok(()),
+            count => write!(f, " ({})", Count(count)),
+        }
+    }
+}
+
+/// Appends notices with as many of the `count` items as fit, and how many do not. Those
+/// are not even looked at: the room may be big, and the question be asked all the time.
+fn push_list(text: &mut String, items: impl Iterator<Item: fmt::Display>, count: usize) {
     let mut lines = 0;
     let mut columns = 0;
-    for item in &mut items {
+    for (nth, item) in items.enumerate() {
+        let item = item.to_string();
         let item_columns = item.width();
         let fits = columns + ", ".len() + item_columns < MAX_COLUMNS;
         match columns {
             0 => text.push_str(NOTICE_PREFIX),
             _ if fits => text.push_str(", "),
             _ if lines + 1 == MAX_LINES => {
-                let more = Count(1 + items.count());
+                let more = Count(count - nth);
                 write!(text, "\n{NOTICE_PREFIX}and {more} more\n").expect("a String takes it");
                 return;
             }

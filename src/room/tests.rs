@@ -376,7 +376,7 @@ fn a_ghost_gives_its_name_up_to_who_returns() {
         heard.starts_with("-- somebody else at your address"),
         "{heard}"
     );
-    // It is asked once, however often its name is wanted.
+    // It is told once, however often its name is wanted.
     stage.says(CAROL, "/nick alice");
     stage.says(CAROL, "/nick alice");
     assert_eq!(stage.heard(CAROL).matches("your own address").count(), 2);
@@ -411,6 +411,43 @@ fn who_claims_a_name_and_goes_or_thinks_better_of_it_does_not_get_it() {
     stage.now += CLAIM_TIMEOUT;
     stage.leave(ALICE);
     assert_eq!(stage.label(CAROL), "10.0.0.1");
+}
+
+#[test]
+fn of_those_who_claim_a_name_the_last_gets_it() {
+    let mut stage = Stage::of_alice_and_bob();
+    for id in [2, 3].map(ClientId) {
+        stage.join(id, "10.0.0.1");
+        stage.says(id, "/nick alice");
+    }
+    assert_eq!(
+        stage.heard(ALICE).matches("somebody else at your").count(),
+        2
+    );
+    stage.leave(ALICE);
+    assert_eq!(stage.label(CAROL), "10.0.0.1");
+    assert_eq!(stage.label(ClientId(3)), "alice");
+}
+
+#[test]
+fn a_claim_outlives_a_name_that_is_written_anew_and_a_crowd_of_others_no_longer() {
+    let mut stage = Stage::of_alice_and_bob();
+    stage.join(CAROL, "10.0.0.1");
+    stage.says(CAROL, "/nick alice");
+    stage.says(ALICE, "/nick Alice");
+    assert_eq!(stage.room.claims.len(), 1);
+    for number in 0..MAX_CLAIMS {
+        let [bearer, claimant] = [0, 1].map(|which| ClientId(10 + 2 * number + which));
+        for id in [bearer, claimant] {
+            stage.join(id, "10.0.0.9");
+            stage.says(id, format!("/nick n{number}x"));
+        }
+    }
+    assert_eq!(stage.room.claims.len(), MAX_CLAIMS);
+    stage.leave(ALICE);
+    assert_eq!(stage.label(CAROL), "10.0.0.1", "it has waited longest");
+    stage.leave(ClientId(10));
+    assert_eq!(stage.label(ClientId(11)), "n0x");
 }
 
 #[test]
