@@ -178,6 +178,9 @@ const MIN_SEND_BUFFER_BYTES: usize = 4 * 1024;
 
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024 * 1024;
 
+/// Every newcomer is sent it.
+const MAX_WELCOME_BYTES: usize = 1000;
+
 /// Where the help of a command shows what all commands have.
 const LAST_BUT_HELP: usize = 900;
 
@@ -304,6 +307,7 @@ fn parse_history(text: &str) -> Result<u32, String> {
 fn parse_welcome(text: &str) -> Result<String, &'static str> {
     match text {
         _ if text.trim().is_empty() => Err("a welcome says something"),
+        _ if text.len() > MAX_WELCOME_BYTES => Err("that is too long for a welcome; see --motd"),
         _ if text.contains(char::is_control) => Err("a welcome is one line; --motd has many"),
         _ => Ok(text.to_owned()),
     }

@@ -194,12 +194,6 @@ impl<S: Stream> Connection<S> {
         self.phase == Phase::Open && self.leaving.is_none()
     }
 
-    /// Whether it has said more than it may, and the rest waits.
-    pub fn is_delayed(&self) -> bool {
-        let restraint = self.restraint.as_deref();
-        restraint.is_some_and(|restraint| !restraint.unheard.is_empty())
-    }
-
     /// Whether the end of what the peer sends has been read.
     pub fn read_ended(&self) -> bool {
         self.read_ended

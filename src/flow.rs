@@ -7,8 +7,9 @@
 //! read as ever, so people go on talking while a flooder is paced; and in a long
 //! congestion everybody has another allowance every [`ALLOWANCE_PERIOD`].
 //!
-//! What is for one client alone, the answers to its commands, holds up nobody else: who
-//! does not read them is not read ([`MAX_ANSWERS_BYTES`]).
+//! The answers to a client's commands, which are for it alone, hold up nobody else: who
+//! does not read them is not read ([`MAX_ANSWERS_BYTES`]). Private messages are for one
+//! alone as well, but hold up who sends them ([`MAX_PRIVATE_BYTES`]).
 //!
 //! A reader that takes nothing at all holds up the flooder for [`GRACE`] and then
 //! nobody any more: it has [stalled](ReaderState::Stalled). What is said meanwhile

@@ -99,6 +99,9 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
         b"/stats" => Ok(Request::Stats),
         b"/help" => Ok(Request::Help),
         b"/quit" => Ok(Request::Quit),
+        b"/nick" | b"/me" | b"/msg" => Err(
+            "that is for members; what you type without a slash is said to everybody".to_owned(),
+        ),
         _ => Err(match nearest(&word, &COMMANDS) {
             Some(meant) => format!("there is no such command; did you mean {meant}?"),
             None => "there is no such command; /help lists them all".to_owned(),
@@ -178,6 +181,7 @@ mod tests {
             (b"/unban bob", "192.168.1.0/24"),
             (b"/kcik bob", "did you mean /kick?"),
             (b"/exit", "did you mean /quit?"),
+            (b"/nick bob", "for members"),
             (b"/dance", "/help"),
             (b"/", "/help"),
             (b"/kick \xff", "UTF-8"),

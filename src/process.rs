@@ -1,4 +1,4 @@
-//! What a process of this machine costs, as /proc tells (proc(5)).
+//! What a process of this machine costs and how it was started, as /proc tells (proc(5)).
 
 use std::fs;
 use std::io;
@@ -62,7 +62,6 @@ impl Process {
     }
 }
 
-/// The value of the line that begins with `name`.
 /// Whether this process was started with `signal` ignored, and nothing has been made of
 /// it since. False when the kernel does not tell.
 pub fn is_ignored(signal: i32) -> bool {
@@ -74,6 +73,7 @@ pub fn is_ignored(signal: i32) -> bool {
     bits.is_some_and(|bits| bits >> (signal - 1) & 1 == 1)
 }
 
+/// The value of the line that begins with `name`.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     first_number(text.lines().find_map(|line| line.strip_prefix(name))?)
 }

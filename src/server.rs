@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
-use mio::{Registry, Token};
+use mio::Token;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
@@ -110,7 +110,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
     info!("room for {} clients", config.admission.max_clients);
     server.show(&banner(address, &addresses_to_join(address.ip())));
     reactor.run(&mut server).map_err(Error::Poll)?;
+    server.are_figures_to_log = true;
     server.report(reactor.load());
+    server.turn_ended();
     Ok(())
 }
 
@@ -138,10 +140,11 @@ struct Server {
     transcript: Option<Transcript>,
     /// `None` when there is nobody to type anything.
     operator: Option<OperatorInput>,
-    /// The operator waits for the figures.
-    are_figures_wanted: bool,
+    /// The operator has asked for the figures.
+    are_figures_to_show: bool,
+    /// A signal has asked for them, or the end has come.
+    are_figures_to_log: bool,
     signals: Signals,
-    registry: Registry,
     closing: bool,
 }
 
@@ -149,7 +152,7 @@ impl Server {
     fn new(
         config: &Config,
         room: Room,
-        transcript: Option<Transcript>,
+        mut transcript: Option<Transcript>,
         reactor: &Reactor,
     ) -> io::Result<Self> {
         let registry = reactor.registry();
@@ -161,7 +164,7 @@ impl Server {
         registry.register(&mut signals, SIGNALS, mio::Interest::READABLE)?;
         let output = StandardOutput::stdout();
         output.register(registry, CONSOLE)?;
-        if let Some(transcript) = &transcript {
+        if let Some(transcript) = &mut transcript {
             transcript.register(registry, TRANSCRIPT)?;
         }
         let max_line_bytes = config.room.max_line_bytes;
@@ -176,9 +179,9 @@ impl Server {
             is_quiet: config.quiet,
             transcript,
             operator: OperatorInput::open(registry, OPERATOR, max_line_bytes)?,
-            are_figures_wanted: false,
+            are_figures_to_show: false,
+            are_figures_to_log: false,
             signals,
-            registry: registry.try_clone()?,
             closing: false,
         })
     }
@@ -203,11 +206,13 @@ impl Server {
         let pending: Vec<i32> = self.signals.pending().collect();
         for signal in pending {
             next = next.max(match (signal, &mut self.transcript) {
-                (SIGUSR1, _) => Next::Report,
+                (SIGUSR1, _) => {
+                    self.are_figures_to_log = true;
+                    Next::Report
+                }
                 (SIGHUP, Some(transcript)) => {
-                    let reopened = transcript.reopen();
-                    match reopened.and_then(|()| transcript.register(&self.registry, TRANSCRIPT)) {
-                        Ok(_) => info!("the transcript has been opened anew"),
+                    match transcript.reopen() {
+                        Ok(()) => info!("the transcript has been opened anew"),
                         Err(e) => warn!(
                             "the transcript cannot be opened anew ({}); \
                              the old file goes on being written",
@@ -234,13 +239,6 @@ impl Server {
         self.closing = true;
         self.room.close(turn);
         Next::Shutdown
-    }
-
-    fn figures(&self, load: Load) -> Figures {
-        Figures {
-            attendance: self.attendance,
-            load,
-        }
     }
 }
 
@@ -322,10 +320,12 @@ impl Service for Server {
     }
 
     fn report(&mut self, load: Load) {
-        let figures = self.figures(load);
-        if std::mem::take(&mut self.are_figures_wanted) {
+        let attendance = self.attendance;
+        let figures = Figures { attendance, load };
+        if std::mem::take(&mut self.are_figures_to_show) {
             self.console.line(format_args!("{figures}"));
-        } else {
+        }
+        if std::mem::take(&mut self.are_figures_to_log) {
             info!(target: FIGURES, "{figures}");
         }
     }

@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::process::{getpgrp, getsid};
@@ -58,11 +58,18 @@ impl StandardInput {
         register(self.fd, registry, token, Interest::READABLE)
     }
 
-    /// Whether it is a terminal or a pipe: somebody, or some program, may have something
-    /// to say there.
-    pub fn is_terminal_or_pipe(&self) -> bool {
-        let is_pipe = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
-        isatty(self.fd) || fstat(self.fd).is_ok_and(is_pipe)
+    /// Whether somebody can type there for us: it is a pipe, the terminal of our session,
+    /// or one that we show things on as well. Of a terminal that was only inherited, as by a
+    /// daemon, somebody else would miss what we read.
+    pub fn is_for_us(&self) -> bool {
+        let Ok(stat) = fstat(self.fd) else {
+            return false;
+        };
+        let is_shown_on = || fstat(stdout()).is_ok_and(|shown| shown.st_rdev == stat.st_rdev);
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Fifo => true,
+            _ => isatty(self.fd) && (is_of_our_session(self.fd) || is_shown_on()),
+        }
     }
 
     /// Whether it is a terminal at which the foreground belongs to others: to read there
@@ -204,11 +211,15 @@ fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let by_descriptor = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let opened = open(by_descriptor, flags, Mode::empty());
-    let is_own_terminal = || tcgetsid(fd).is_ok_and(|session| Ok(session) == getsid(None));
     match opened {
-        Err(_) if is_own_terminal() => Ok(open("/dev/tty", flags, Mode::empty())?),
+        Err(_) if is_of_our_session(fd) => Ok(open("/dev/tty", flags, Mode::empty())?),
         opened => Ok(opened?),
     }
+}
+
+/// Whether `fd` is the terminal of our session.
+fn is_of_our_session(fd: BorrowedFd<'_>) -> bool {
+    tcgetsid(fd).is_ok_and(|session| Ok(session) == getsid(None))
 }
 
 /// Whether `fd` is a terminal, or was one before it was hung up.

@@ -23,7 +23,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::line_sink::{LineSink, TornLine};
-use crate::standard_io::{self, Readiness};
+use crate::standard_io;
 
 /// Writes down what is said.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Transcript {
     path: PathBuf,
     sink: LineSink<File>,
     stamp: Stamp,
+    /// Where the file is registered.
+    poll: Option<(Registry, Token)>,
 }
 
 impl Transcript {
@@ -53,19 +55,21 @@ impl Transcript {
             path: path.to_owned(),
             sink: LineSink::new(file, path.display().to_string()),
             stamp: Stamp::new(zone),
+            poll: None,
         })
     }
 
-    /// Registers the file for writing, so that the poll tells when to flush again. A file
-    /// that was reopened has to be registered anew; the one before went with its
-    /// descriptor.
+    /// Registers the file for writing, and those that take its place when it is reopened,
+    /// so that the poll tells when to flush again.
     ///
     /// # Errors
     ///
-    /// Those of epoll_ctl(2), but for EPERM, which is [`Readiness::Always`].
-    pub fn register(&self, registry: &Registry, token: Token) -> io::Result<Readiness> {
-        let file = self.sink.output().as_fd();
-        standard_io::register(file, registry, token, Interest::WRITABLE)
+    /// Those of epoll_ctl(2), but for EPERM, as with a regular file, which need not be
+    /// waited for.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        register(self.sink.output(), registry, token)?;
+        self.poll = Some((registry.try_clone()?, token));
+        Ok(())
     }
 
     /// Puts whole lines down as the room has just said them, each with the time before
@@ -96,10 +100,14 @@ impl Transcript {
     ///
     /// # Errors
     ///
-    /// As with [`Transcript::open`]; the file before goes on being used.
+    /// As with [`Transcript::open`] and [`Transcript::register`]; the file before goes on
+    /// being used.
     pub fn reopen(&mut self) -> io::Result<()> {
         self.flush();
         let file = open(&self.path)?;
+        if let Some((registry, token)) = &self.poll {
+            register(&file, registry, *token)?;
+        }
         let torn_line = match is_same(self.sink.output(), &file)? {
             true => TornLine::GoesOn,
             false => TornLine::BeginsAnew,
@@ -126,6 +134,11 @@ fn open(path: &Path) -> io::Result<File> {
         }
         _ => e,
     })
+}
+
+fn register(file: &File, registry: &Registry, token: Token) -> io::Result<()> {
+    standard_io::register(file.as_fd(), registry, token, Interest::WRITABLE)?;
+    Ok(())
 }
 
 fn is_pipe(path: &Path) -> bool {

@@ -110,7 +110,14 @@ fn start_with_limit(which: &str) -> Server {
         .arg(format!(
             r#"ulimit {which} {DESCRIPTOR_LIMIT} && exec "$0" "$@""#
         ))
-        .args([CHAT, "server", "127.0.0.1", "0", "--no-presence"]);
+        .args([
+            CHAT,
+            "server",
+            "127.0.0.1",
+            "0",
+            "--no-presence",
+            "--history=0",
+        ]);
     let mut limited = piped(shell);
     limited.stdin(Stdio::null());
     Server::spawn(limited)

@@ -3,12 +3,12 @@
 mod common;
 
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
 use common::peer::{Peer, WELCOME};
-use common::process::Process;
+use common::process::{CHAT, Process, piped};
 use common::pty::open_terminal;
 use common::server::{Server, server_command};
 
@@ -135,6 +135,40 @@ fn the_figures_come_to_the_console() {
 }
 
 #[test]
+fn figures_that_were_asked_for_come_though_the_room_closes_and_in_the_log_besides() {
+    let mut server = with_operator(&[]);
+    write!(server.take_stdin(), "/stats\n/quit\n").expect("a pipe");
+    assert_eq!(server.exit_code(), 0);
+    assert!(server.stdout().rest().contains("\nclients=0 "));
+    assert!(server.stderr().rest().contains(" clients=0 "));
+}
+
+#[test]
+fn what_was_typed_is_shown_made_safe() {
+    let mut server = with_operator(&[]);
+    server.type_line("/kick \x1b]0;x\x07");
+    server
+        .stdout()
+        .expect_line("!! no one is called ␛]0;x␇ here; /who tells who is");
+    server.type_line("/ban \x1b[2J");
+    let answer = server.stdout().next_line().expect("an answer");
+    assert!(
+        answer.starts_with("!! ") && !answer.contains('\x1b'),
+        "{answer}"
+    );
+}
+
+#[test]
+fn without_anybody_to_type_there_is_no_operator() {
+    let server = Server::start();
+    let mut alice = server.join("127.0.0.2");
+    let bob = server.join("127.0.0.3");
+    bob.say("hi");
+    alice.expect_line("<127.0.0.3> hi");
+    server.expect_idle();
+}
+
+#[test]
 fn the_operator_closes_the_room() {
     let mut server = with_operator(&[]);
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
@@ -216,4 +250,45 @@ fn a_terminal_is_an_operators() {
     assert_eq!(process.exit_code(), 0);
     drop(terminal);
     assert!(keyboard.rest().contains("-- operator: hello from here\r\n"));
+}
+
+/// To read at a terminal whose foreground is somebody else's would stop the server.
+#[test]
+fn in_the_background_of_a_terminal_the_room_goes_on() {
+    if Command::new("setsid").arg("--version").output().is_err() {
+        println!("skipped: there is no setsid here");
+        return;
+    }
+    let (mut keyboard, terminal) = open_terminal();
+    let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "sh", "-c"]);
+    // With -m each job has a process group of its own.
+    command.args([
+        r#"set -m; "$0" server 127.0.0.1 0 & read line; echo "$line"; kill $!"#,
+        CHAT,
+    ]);
+    let mut command = piped(command);
+    command.stdin(duplicate()).stdout(duplicate());
+    let mut shell = Process::spawn(command);
+    drop(terminal);
+    let address = loop {
+        let line = keyboard.next_line().expect("the server's console");
+        if let Some((_, address)) = line.trim_end().split_once("listening on ") {
+            break address.parse().expect("an address");
+        }
+    };
+    let mut alice = Peer::connect_from("127.0.0.2", address);
+    alice.expect_line(WELCOME);
+    // While there is something to be read, which is the shell's.
+    keyboard.get_ref().type_bytes(b"for the shell");
+    let bob = Peer::connect_from("127.0.0.3", address);
+    bob.say("hi");
+    while alice.next_line().expect("a line") != "<127.0.0.3> hi" {}
+    keyboard.get_ref().type_bytes(b" alone\n");
+    while alice.next_line().expect("a line") != "-- the room is closing" {}
+    assert_eq!(shell.exit_code(), 0);
+    let shown = keyboard.rest();
+    assert!(shown.contains("\r\nfor the shell alone\r\n"), "{shown}");
+    assert!(!shown.contains("operator: for the shell"), "{shown}");
 }

@@ -2,14 +2,18 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use jiff::Timestamp;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use chat::line_sink::LINE_BACKLOG_BYTES;
+
 use common::PATIENCE;
+use common::lines::LineReader;
 use common::peer::Peer;
 use common::server::Server;
 
@@ -105,6 +109,43 @@ fn a_full_disk_does_not_stop_the_room() {
     assert!(warning.contains("/dev/full"), "{warning}");
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_does_not_stop_the_room_and_what_is_lost_is_counted() {
+    const LINE_BYTES: usize = 4000;
+    // More than a pipe takes, and what may wait.
+    const LINES: usize = (LINE_BACKLOG_BYTES + 1024 * 1024) / LINE_BYTES;
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("room.pipe");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    // Without waiting for the server to write.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let pipe = rustix::fs::open(&path, flags, Mode::empty()).expect("a pipe");
+    let server = start(&path);
+    let speaker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    let long = "x".repeat(LINE_BYTES);
+    for _ in 0..LINES {
+        say(&speaker, &mut listener, &long);
+    }
+    let mut pipe = LineReader::new(File::from(pipe));
+    let mut kept = 0;
+    let notice = loop {
+        let line = pipe.next_line().expect("a line");
+        match line.ends_with(&long) {
+            true => kept += 1,
+            false => break line,
+        }
+    };
+    let lost = LINES - kept;
+    assert!(
+        notice.ends_with(&format!(" -- {lost} lines could not be written here")),
+        "{notice}"
+    );
+    say(&speaker, &mut listener, "and on");
+    let line = pipe.next_line().expect("a line");
+    assert!(line.ends_with(" <127.0.0.2> and on"), "{line}");
 }
 
 #[test]

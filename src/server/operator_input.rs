@@ -61,7 +61,7 @@ impl OperatorInput {
         max_line_bytes: u32,
     ) -> io::Result<Option<Self>> {
         let input = StandardInput::new();
-        if !input.is_terminal_or_pipe() {
+        if !input.is_for_us() {
             return Ok(None);
         }
         input.register(registry, token)?;

@@ -14,7 +14,11 @@ use crate::operator::{HELP, Request, parse};
 use crate::reactor::Next;
 use crate::room::member::{Count, Member};
 use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
+use crate::text;
 use crate::turn::Turn;
+
+/// The longest answer in one line.
+const MAX_REPLY_CHARS: usize = 200;
 
 impl Server {
     /// Does what the operator has typed.
@@ -56,7 +60,7 @@ impl Server {
             },
             Request::Bans => self.tell_bans(now),
             Request::Stats => {
-                self.are_figures_wanted = true;
+                self.are_figures_to_show = true;
                 return Next::Report;
             }
             Request::Help => self.console.lines(HELP.as_bytes()),
@@ -116,11 +120,17 @@ impl Server {
     }
 
     fn answer(&mut self, words: impl fmt::Display) {
-        self.console.line(format_args!("{NOTICE_PREFIX}{words}"));
+        self.reply(NOTICE_PREFIX, words);
     }
 
     fn refuse(&mut self, words: impl fmt::Display) {
-        self.console.line(format_args!("{REFUSAL_PREFIX}{words}"));
+        self.reply(REFUSAL_PREFIX, words);
+    }
+
+    /// Shows a line. Some repeat what was typed, which may come from a program.
+    fn reply(&mut self, prefix: &str, words: impl fmt::Display) {
+        let words = text::excerpt(words.to_string().as_bytes(), MAX_REPLY_CHARS);
+        self.console.line(format_args!("{prefix}{words}"));
     }
 }
 
@@ -142,7 +152,7 @@ struct Remaining(Option<Duration>);
 
 impl fmt::Display for Remaining {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.map(|left| left.as_secs().div_ceil(60)) {
+        match self.0.map(|left| left.as_millis().div_ceil(60_000)) {
             None => f.write_str("until the server ends"),
             Some(1) => f.write_str("for a minute"),
             Some(minutes) => write!(f, "for {minutes} minutes"),

@@ -186,8 +186,10 @@ impl<S: Stream> Clients<S> {
             Ok(Flushed::All) => self.list_for_reaping(key),
             Ok(Flushed::Blocked) => {}
             Ok(Flushed::BudgetSpent) => self.list_for_flushing(key),
-            // To say the rest could take it hours, though there is nobody any more.
-            Err(e) if connection.is_delayed() => self.leave(key, CloseReason::Lost(e.kind())),
+            // At its rate, to say the rest could take hours, though nobody is there any more.
+            Err(e) if connection.reading == ReadState::Delayed => {
+                self.leave(key, CloseReason::Lost(e.kind()));
+            }
             Err(e) => {
                 // What the peer sent before it went is still to be read, and the
                 // read also tells how it went.
@@ -260,8 +262,8 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// All answers that wait come to more than may: of those whose sockets take no more
-    /// now, they have to go for whom more than their share of that waits.
+    /// All that waits for one client alone comes to more than may: of those whose sockets
+    /// take no more now, they have to go for whom more than their share of that waits.
     fn drop_the_most_answered(&mut self) {
         let is_blocked =
             |connection: &Connection<S>| connection.counted_bytes > 0 && !connection.in_flush_list;

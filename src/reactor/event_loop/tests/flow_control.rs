@@ -383,6 +383,19 @@ fn answers_that_are_not_read_hold_up_nobody_but_who_asked() {
 }
 
 #[test]
+fn what_was_said_after_many_questions_is_heard_though_nobody_takes_the_answers() {
+    let mut room = Loop::new();
+    let (_, reader) = room.join();
+    let (asking, socket) = room.join();
+    socket.refuses_writes();
+    socket.sends(&("/help\n".repeat(2000) + "bye all\n"));
+    socket.ends();
+    room.readable(asking);
+    assert!(reader.received().ends_with("> bye all\n"));
+    assert!(!socket.is_open_here());
+}
+
+#[test]
 fn private_messages_that_are_not_read_hold_up_who_sends_them() {
     const MESSAGES: usize = A_FLOOD_BYTES / 1000;
     const TAKEN_BYTES: usize = 100_000;
