@@ -19,7 +19,7 @@ use crate::interrupt::retry_interrupted;
 use crate::line::LineDecoder;
 use crate::rate::Bucket;
 use crate::turn::{Edits, Part, Turn};
-use crate::write_queue::{Flushed, Frame, MAX_SLICES, WriteQueue};
+use crate::write_queue::{Doing, Flushed, Frame, MAX_SLICES, WriteQueue};
 
 /// The most that is written to one client that catches up before it is the next
 /// one's turn.
@@ -88,7 +88,7 @@ pub enum ReadState {
     Answered,
 }
 
-/// What bounds a talker, where that was asked for or it has asked for much.
+/// What bounds a talker, where that was asked for.
 #[derive(Debug)]
 pub struct Restraint {
     /// How many lines it may say.
@@ -301,7 +301,7 @@ impl<S: Stream> Connection<S> {
             if let Some(slice) = slices.get_mut(used) {
                 *slice = IoSlice::new(match part {
                     Part::Shared(range) => &turn.shared()[range],
-                    Part::Private(frame) => frame,
+                    Part::Private(frame, _) => frame,
                 });
                 used += 1;
             }
@@ -320,7 +320,9 @@ impl<S: Stream> Connection<S> {
                     let owed = range.start + skipped..range.end;
                     self.queue.push_chunk(backlog.chunk(turn.shared()), owed);
                 }
-                Part::Private(frame) => self.queue.push(frame, skipped..frame.len()),
+                Part::Private(frame, doing) => {
+                    self.queue.push(frame, skipped..frame.len(), doing);
+                }
             }
         }
         self.flush_rest(written)
@@ -332,7 +334,7 @@ impl<S: Stream> Connection<S> {
         if self.write_ended {
             return Ok(Flushed::All);
         }
-        self.queue.push(frame, written..frame.len());
+        self.queue.push(frame, written..frame.len(), Doing::Own);
         self.flush_rest(written)
     }
 

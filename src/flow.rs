@@ -9,7 +9,7 @@
 //!
 //! The answers to a client's commands, which are for it alone, hold up nobody else: who
 //! does not read them is not read ([`MAX_ANSWERS_BYTES`]). Private messages are for one
-//! alone as well, but hold up who sends them ([`MAX_PRIVATE_BYTES`]).
+//! alone as well, but they are another's doing: they count like all that is said.
 //!
 //! A reader that takes nothing at all holds up the flooder for [`GRACE`] and then
 //! nobody any more: it has [stalled](ReaderState::Stalled). What is said meanwhile
@@ -63,13 +63,6 @@ pub const ALLOWANCE_PERIOD: Duration = Duration::from_secs(5);
 /// The most that is kept of answers to one client, with the bookkeeping, before it is
 /// read again: who asks and does not read waits for itself, and nobody for it.
 pub const MAX_ANSWERS_BYTES: usize = 64 * 1024;
-
-/// What is told to one client alone counts as its lag once it is more than this. Its own
-/// answers do not come to that: [`MAX_ANSWERS_BYTES`] may wait when it is read once more,
-/// and no read is answered with more than that, bookkeeping not counted. So what is over
-/// is the doing of others, who send it private messages, and holds them up like all that
-/// they say.
-pub const MAX_PRIVATE_BYTES: usize = 4 * MAX_ANSWERS_BYTES;
 
 /// So many times what one reader may be owed is what all together may.
 const READERS_AT_BOUND: usize = 8;

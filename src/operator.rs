@@ -20,8 +20,8 @@ pub enum Request<'a> {
     Kick(&'a str),
     /// To have nobody let in from there, and those who are here sent away.
     Ban {
-        /// Where.
-        network: IpNet,
+        /// A network, or a member's name.
+        whom: &'a str,
         /// How long; `None` for as long as the server runs.
         time: Option<Duration>,
     },
@@ -50,7 +50,8 @@ What you type is said to everybody, unless it begins with a slash:
   /who                        see who is here
   /kick NAME                  send NAME away; or all from an ADDRESS
   /ban ADDRESS [MINUTES]      let nobody in from there, and send them away;
-                              or from a network, such as 192.168.1.0/24
+                              from a network, such as 192.168.1.0/24, or from
+                              where the member NAME is
   /unban ADDRESS              let them in again
   /bans                       see who is not let in, and how long
   /stats                      see the server's figures
@@ -87,7 +88,12 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
     };
     match &word[..] {
         b"/who" => Ok(Request::Who),
-        b"/kick" => Ok(Request::Kick(needed("/kick NAME, or /kick ADDRESS")?)),
+        b"/kick" => match needed("/kick NAME, or /kick ADDRESS")? {
+            name if name.contains(char::is_whitespace) => {
+                Err("a name has no blanks: /kick NAME".to_owned())
+            }
+            name => Ok(Request::Kick(name)),
+        },
         b"/ban" => parse_ban(needed(
             "/ban ADDRESS [MINUTES], such as /ban 192.168.1.7 60",
         )?),
@@ -110,13 +116,12 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
 }
 
 fn parse_ban(arguments: &str) -> Result<Request<'_>, String> {
-    let (address, minutes) = match arguments.split_once(char::is_whitespace) {
-        Some((address, minutes)) => (address, Some(minutes.trim())),
+    let (whom, minutes) = match arguments.split_once(char::is_whitespace) {
+        Some((whom, minutes)) => (whom, Some(minutes.trim())),
         None => (arguments, None),
     };
-    let network = network::parse(address)?;
     let time = minutes.map(parse_minutes).transpose()?;
-    Ok(Request::Ban { network, time })
+    Ok(Request::Ban { whom, time })
 }
 
 fn parse_minutes(text: &str) -> Result<Duration, String> {
@@ -139,8 +144,8 @@ mod tests {
 
     #[test]
     fn requests_are_understood_as_people_type_them() {
-        let ban = |text, minutes: Option<u64>| Request::Ban {
-            network: network(text),
+        let ban = |whom, minutes: Option<u64>| Request::Ban {
+            whom,
             time: minutes.map(|minutes| Duration::from_secs(60 * minutes)),
         };
         let table: &[(&[u8], Option<Request<'_>>)] = &[
@@ -150,13 +155,14 @@ mod tests {
             (b"//quit", Some(Request::Say(b"/quit"))),
             (b"/who", Some(Request::Who)),
             (b"/KICK  bob ", Some(Request::Kick("bob"))),
-            (b"/ban 10.0.0.7", Some(ban("10.0.0.7/32", None))),
+            (b"/ban 10.0.0.7", Some(ban("10.0.0.7", None))),
             (b"/ban 10.0.0.0/8  60", Some(ban("10.0.0.0/8", Some(60)))),
             (
                 b"/ban fe80::/10 525600",
                 Some(ban("fe80::/10", Some(525_600))),
             ),
             (b"/unban ::1", Some(Request::Unban(network("::1/128")))),
+            (b"/ban bob 5", Some(ban("bob", Some(5)))),
             (b"/bans", Some(Request::Bans)),
             (b"/stats", Some(Request::Stats)),
             (b"/help", Some(Request::Help)),
@@ -172,7 +178,7 @@ mod tests {
         for (line, words) in [
             (&b"/kick"[..], "/kick NAME"),
             (b"/ban", "/ban ADDRESS [MINUTES]"),
-            (b"/ban bob", "192.168.1.0/24"),
+            (b"/kick bob please", "/kick NAME"),
             (b"/ban 10.0.0.1 soon", "minutes"),
             (b"/ban 10.0.0.1 0", "minutes"),
             (b"/ban 10.0.0.1 525601", "minutes"),

@@ -16,6 +16,7 @@ pub mod roster;
 use std::fmt;
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::command::Command;
@@ -254,8 +255,16 @@ impl Room {
     /// Who is here, in notices.
     pub fn roster(&mut self) -> Frame {
         let (names, unnamed) = (&self.names, &self.unnamed);
-        let roster = self.roster.get_or_insert_with(|| roster(names, unnamed));
+        let roster = self
+            .roster
+            .get_or_insert_with(|| roster(names, unnamed, |name, _| Label::Name(Rc::clone(name))));
         Frame::clone(roster)
+    }
+
+    /// The same with everybody's address, for the operator.
+    pub fn full_roster(&self) -> Frame {
+        let full_label = |_: &_, id| self.member(id).full_label();
+        roster(&self.names, &self.unnamed, full_label)
     }
 
     /// Everybody who is here.
@@ -337,6 +346,11 @@ impl Room {
         if self.member(id).name.as_deref() == Some(&name) {
             return turn.tell(id, replies::named(name));
         }
+        // Else it could speak under a name that nobody is told of.
+        let presence = self.presence.as_ref();
+        if presence.is_some_and(|presence| presence.has_renamed(id)) {
+            return turn.tell(id, Frame::clone(&self.replies.too_soon));
+        }
         let Err(conflict) = self.give_name(id, name.clone(), now, turn) else {
             return;
         };
@@ -416,7 +430,7 @@ impl Room {
         if before.is_none_or(|claim| claim.claimant != id) {
             let words =
                 "somebody else at your address would be called as you are; you keep the name";
-            turn.tell(bearer, notice(format_args!("{NOTICE_PREFIX}{words}")));
+            turn.tell_from_another(bearer, notice(format_args!("{NOTICE_PREFIX}{words}")));
         }
     }
 
@@ -458,7 +472,7 @@ impl Room {
                 let sender = self.member(id);
                 push_message(&mut line, format_args!("[{sender}] "), text);
                 line.push(b'\n');
-                turn.tell(reader, Frame::from(line));
+                turn.tell_from_another(reader, Frame::from(line));
                 let reader = self.member(reader);
                 turn.tell(id, notice(format_args!("{NOTICE_PREFIX}sent to {reader}")));
             }
@@ -522,8 +536,15 @@ fn is_another_protocol(heard: Decoded<'_>) -> bool {
 
 /// Appends what somebody says, after what shows who it is.
 fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) {
+    let start = out.len();
     out.write_fmt(before).expect("a Vec takes every write");
+    let end = out.len();
     text::push_safe(out, text);
+    let line = std::str::from_utf8(&out[start..]).expect("what is safe is UTF-8");
+    if text::has_right_to_left(line) {
+        let mark = text::LEFT_TO_RIGHT_MARK.encode_utf8(&mut [0; 4]).to_owned();
+        out.splice(end..end, mark.into_bytes());
+    }
 }
 
 /// Appends a notice, without its LF.

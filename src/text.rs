@@ -11,7 +11,8 @@
 //! change the direction of the text after them ("Trojan Source",
 //! CVE-2021-42574), and the interlinear annotation characters. Everything else is
 //! left as it is, emoji joiners, direction marks and combining marks among it:
-//! several scripts need them, and none can pass for a line of somebody else's.
+//! several scripts need them, and none can pass for a line of somebody else's; but see
+//! [`has_right_to_left`].
 
 /// What stands for that which cannot be shown.
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
@@ -38,6 +39,30 @@ pub fn push_safe(out: &mut Vec<u8>, text: &[u8]) {
             push_char(out, REPLACEMENT);
         }
     }
+}
+
+/// Stands between what shows who speaks and what is said, where that is written from right
+/// to left: so that it is not shown on the other side of it. Left-to-right mark.
+pub const LEFT_TO_RIGHT_MARK: char = '\u{200e}';
+
+/// Whether some of `text` is written from right to left, so that a terminal that knows of
+/// that shows what stands beside it in another order.
+pub fn has_right_to_left(text: &str) -> bool {
+    !text.is_ascii() && text.chars().any(is_right_to_left)
+}
+
+/// The ranges that the Unicode Standard gives to such scripts, present and to come
+/// (DerivedBidiClass.txt, defaults R and AL), and the marks RLM and ALM.
+fn is_right_to_left(c: char) -> bool {
+    matches!(
+        c,
+        '\u{590}'..='\u{8ff}'
+            | '\u{200f}'
+            | '\u{fb1d}'..='\u{fdff}'
+            | '\u{fe70}'..='\u{feff}'
+            | '\u{10800}'..='\u{10fff}'
+            | '\u{1e800}'..='\u{1efff}'
+    )
 }
 
 /// The first `max_chars` characters of `text`, made safe: what is fit to be repeated in
@@ -146,6 +171,24 @@ mod tests {
                 let expected = format!("{}␛{}", "x".repeat(at), "x".repeat(length - at - 1));
                 assert_eq!(safe(&text), expected);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_written_from_right_to_left_is_told_from_all_else() {
+        for text in [
+            "שלום",
+            "مرحبا",
+            "\u{200f}",
+            "\u{61c}",
+            "a א",
+            "\u{fb4f}",
+            "𞤀",
+        ] {
+            assert!(has_right_to_left(text), "{text}");
+        }
+        for text in ["", "plain", "Grüße, 世界, привет", "\u{200e}", "👩"] {
+            assert!(!has_right_to_left(text), "{text}");
         }
     }
 

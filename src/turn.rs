@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use crate::close::CloseReason;
-use crate::write_queue::Frame;
+use crate::write_queue::{Doing, Frame};
 
 /// The most of the text's buffer that is kept from turn to turn: a rare flood does
 /// not cost memory for ever.
@@ -53,7 +53,7 @@ enum Change {
     /// These are the reader's own.
     Omit { bytes: usize, lines: usize },
     /// This is for the reader alone.
-    Insert(Frame),
+    Insert(Frame, Doing),
 }
 
 /// The exceptions of one reader.
@@ -74,8 +74,8 @@ pub struct Share {
 pub enum Part<'a> {
     /// These bytes of the shared text.
     Shared(Range<usize>),
-    /// A frame for this reader alone.
-    Private(&'a Frame),
+    /// A frame for this reader alone, and whose doing it is.
+    Private(&'a Frame, Doing),
 }
 
 impl Part<'_> {
@@ -83,7 +83,7 @@ impl Part<'_> {
     pub fn len(&self) -> usize {
         match self {
             Self::Shared(range) => range.len(),
-            Self::Private(frame) => frame.len(),
+            Self::Private(frame, _) => frame.len(),
         }
     }
 
@@ -123,13 +123,23 @@ impl Turn {
     }
 
     /// Tells one reader `frame` (whole lines, or a telnet command) at this point of
-    /// the turn.
+    /// the turn: an answer to what it has asked, or a notice.
     pub fn tell(&mut self, reader: ClientId, frame: Frame) {
+        self.insert(reader, frame, Doing::Own);
+    }
+
+    /// The same for what another member has caused: it is that one who waits if the reader
+    /// does not take it.
+    pub fn tell_from_another(&mut self, reader: ClientId, frame: Frame) {
+        self.insert(reader, frame, Doing::Anothers);
+    }
+
+    fn insert(&mut self, reader: ClientId, frame: Frame, doing: Doing) {
         self.private_bytes += frame.len();
         self.edits.push(Edit {
             reader,
             at: self.shared.len(),
-            change: Change::Insert(frame),
+            change: Change::Insert(frame, doing),
         });
     }
 
@@ -137,12 +147,12 @@ impl Turn {
     /// nothing to wait for.
     pub fn take_greeting(&mut self, newcomer: ClientId) -> Vec<Frame> {
         let is_greeting =
-            |edit: &Edit| edit.reader == newcomer && matches!(edit.change, Change::Insert(_));
+            |edit: &Edit| edit.reader == newcomer && matches!(edit.change, Change::Insert(..));
         let others = self.edits.iter().rposition(|edit| !is_greeting(edit));
         let greeting = self.edits.drain(others.map_or(0, |last| last + 1)..);
         let frames: Vec<Frame> = greeting
             .filter_map(|edit| match edit.change {
-                Change::Insert(frame) => Some(frame),
+                Change::Insert(frame, _) => Some(frame),
                 Change::Omit { .. } => None,
             })
             .collect();
@@ -174,12 +184,7 @@ impl Turn {
 
     /// What has been gathered, in bytes: the text, and the exceptions.
     pub fn size_bytes(&self) -> usize {
-        self.shared.len() + self.exceptions_bytes()
-    }
-
-    /// What is for single readers, or not for them, in bytes.
-    pub fn exceptions_bytes(&self) -> usize {
-        self.private_bytes + self.edits.len() * size_of::<Edit>()
+        self.shared.len() + self.private_bytes + self.edits.len() * size_of::<Edit>()
     }
 
     /// Whether there is nothing to send and nobody to send away.
@@ -226,7 +231,7 @@ impl Turn {
                     share.bytes -= bytes;
                     share.lines -= lines;
                 }
-                Change::Insert(frame) => share.bytes += frame.len(),
+                Change::Insert(frame, _) => share.bytes += frame.len(),
             }
         }
         share
@@ -245,7 +250,7 @@ impl Turn {
                     done += bytes;
                     None
                 }
-                Change::Insert(frame) => Some(Part::Private(frame)),
+                Change::Insert(frame, doing) => Some(Part::Private(frame, *doing)),
             };
             std::iter::once(shared).chain(private)
         });
@@ -296,7 +301,7 @@ impl Edit {
     fn end(&self) -> usize {
         match self.change {
             Change::Omit { bytes, .. } => self.at + bytes,
-            Change::Insert(_) => self.at,
+            Change::Insert(..) => self.at,
         }
     }
 }
@@ -330,7 +335,7 @@ mod tests {
         for part in turn.parts(edits) {
             let bytes = match &part {
                 Part::Shared(range) => &turn.shared()[range.clone()],
-                Part::Private(frame) => frame,
+                Part::Private(frame, _) => frame,
             };
             assert_eq!(
                 (part.len(), part.is_empty()),

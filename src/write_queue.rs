@@ -24,6 +24,15 @@ pub const MAX_SLICES: usize = 64;
 /// reserves.
 const SEGMENT_COST_BYTES: usize = 2 * size_of::<Segment>();
 
+/// Whose doing it is that a reader is owed a frame: it is they who wait if it takes none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// The reader's own: it has asked.
+    Own,
+    /// Another's, who has sent it a private message.
+    Anothers,
+}
+
 /// How a flush ended that met no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
@@ -44,6 +53,8 @@ pub struct WriteQueue {
     queued_bytes: usize,
     /// Invariant: the part of `queued_bytes` that is in frames.
     frame_bytes: usize,
+    /// Invariant: what those of `segments` cost that are another's doing.
+    anothers_cost_bytes: usize,
     /// Where its first run begins. Invariant: `None` when it has no run.
     place: Option<Place>,
 }
@@ -52,7 +63,11 @@ pub struct WriteQueue {
 #[derive(Debug)]
 enum Segment {
     /// A part of a frame.
-    Frame { frame: Frame, range: Range<u32> },
+    Frame {
+        frame: Frame,
+        range: Range<u32>,
+        doing: Doing,
+    },
     /// A part of the backlog.
     Run(Run),
 }
@@ -116,7 +131,7 @@ impl Segment {
     /// Segments begin where a line begins, so what was written of this one tells.
     fn rest_of_line(&self) -> &[u8] {
         let (text, at) = match self {
-            Self::Frame { frame, range } => (&frame[..], range.start as usize),
+            Self::Frame { frame, range, .. } => (&frame[..], range.start as usize),
             Self::Run(run) => (run.chunk.text(), run.offset as usize),
         };
         if at == 0 || text[at - 1] == b'\n' {
@@ -139,22 +154,26 @@ impl WriteQueue {
     ///
     /// When `range` does not lie within `frame`, or the frame is of 4 GiB or
     /// more: no turn of the loop gathers as much.
-    pub fn push(&mut self, frame: &Frame, range: Range<usize>) {
+    pub fn push(&mut self, frame: &Frame, range: Range<usize>, doing: Doing) {
         assert!(range.end <= frame.len() && range.start <= range.end);
         if range.is_empty() {
             return;
         }
         self.queued_bytes += range.len();
         self.frame_bytes += range.len();
+        if doing == Doing::Anothers {
+            self.anothers_cost_bytes += range.len() + SEGMENT_COST_BYTES;
+        }
         self.segments.push_back(Segment::Frame {
             frame: Frame::clone(frame),
             range: below_4_gib(range.start)..below_4_gib(range.end),
+            doing,
         });
     }
 
     /// Adds the whole of `frame` at the end.
     pub fn push_frame(&mut self, frame: &Frame) {
-        self.push(frame, 0..frame.len());
+        self.push(frame, 0..frame.len(), Doing::Own);
     }
 
     /// Adds the bytes `range` of the text of `chunk` at the end. Chunks that follow
@@ -195,6 +214,16 @@ impl WriteQueue {
     /// its bookkeeping.
     pub fn own_cost_bytes(&self) -> usize {
         self.frame_bytes + self.segments.len() * SEGMENT_COST_BYTES
+    }
+
+    /// The part of [`WriteQueue::own_cost_bytes`] that is another's doing.
+    pub fn anothers_cost_bytes(&self) -> usize {
+        self.anothers_cost_bytes
+    }
+
+    /// The other part: what the reader has asked for.
+    pub fn answers_cost_bytes(&self) -> usize {
+        self.own_cost_bytes() - self.anothers_cost_bytes
     }
 
     /// What `backlog` has to keep for it: everything from its place on.
@@ -246,6 +275,7 @@ impl WriteQueue {
             }
         }
         debug_assert_eq!((self.queued_bytes, self.frame_bytes), (0, 0));
+        debug_assert_eq!(self.anothers_cost_bytes, 0);
         debug_assert_eq!(self.place, None);
         // What grew while the reader lagged is not kept for the next time.
         self.segments = VecDeque::new();
@@ -260,7 +290,7 @@ impl WriteQueue {
         // Of each kind of segment one part is empty.
         let waiting = self.segments.iter().flat_map(|segment| {
             let (frame, run) = match segment {
-                Segment::Frame { frame, range } => {
+                Segment::Frame { frame, range, .. } => {
                     (Some(&frame[range.start as usize..range.end as usize]), None)
                 }
                 Segment::Run(run) => (None, Some(run.slices())),
@@ -294,10 +324,14 @@ impl WriteQueue {
             count -= taken;
             let is_done = taken == front.len();
             match front {
-                Segment::Frame { range, .. } => {
+                Segment::Frame { range, doing, .. } => {
                     // No more than the range's length, which is a u32.
                     range.start += taken as u32;
                     self.frame_bytes -= taken;
+                    if *doing == Doing::Anothers {
+                        self.anothers_cost_bytes -= taken;
+                        self.anothers_cost_bytes -= usize::from(is_done) * SEGMENT_COST_BYTES;
+                    }
                 }
                 Segment::Run(run) => {
                     run.advance(taken);
@@ -549,7 +583,7 @@ mod tests {
         #[test]
         fn whatever_the_sink_does_every_byte_leaves_once_and_in_order(
             pushes in prop::collection::vec(
-                (any::<bool>(), "[a-z]{0,12}", 0_usize..6, 0_usize..6),
+                (prop::option::of(any::<bool>()), "[a-z]{0,12}", 0_usize..6, 0_usize..6),
                 0..30,
             ),
             steps in prop::collection::vec(step(), 0..60),
@@ -559,13 +593,15 @@ mod tests {
             let mut queue = WriteQueue::new();
             let mut sink = Script::new(steps);
             let mut expected = Vec::new();
-            for (is_shared, text, skip_front, skip_back) in pushes {
+            for (is_own, text, skip_front, skip_back) in pushes {
                 let start = skip_front.min(text.len());
                 let end = text.len().saturating_sub(skip_back).max(start);
                 expected.extend_from_slice(&text.as_bytes()[start..end]);
-                match is_shared {
-                    true => queue.push_chunk(backlog.chunk(text.as_bytes()), start..end),
-                    false => queue.push(&Frame::from(text.as_bytes()), start..end),
+                let frame = Frame::from(text.as_bytes());
+                match is_own {
+                    None => queue.push_chunk(backlog.chunk(text.as_bytes()), start..end),
+                    Some(true) => queue.push(&frame, start..end, Doing::Own),
+                    Some(false) => queue.push(&frame, start..end, Doing::Anothers),
                 }
                 backlog.end_turn();
                 queue.flush(&mut sink, budget).unwrap();
@@ -573,6 +609,14 @@ mod tests {
                 let most_written = 11;
                 prop_assert!(queue.held_bytes(&backlog) + most_written >= backlog.held_bytes());
                 prop_assert_eq!(sink.taken.len() + queue.queued_bytes(), expected.len());
+                let anothers = queue.segments.iter().filter_map(|segment| match segment {
+                    Segment::Frame { range, doing: Doing::Anothers, .. } => Some(range.len()),
+                    _ => None,
+                });
+                let anothers_bytes: usize = anothers.map(|len| len + SEGMENT_COST_BYTES).sum();
+                prop_assert_eq!(queue.anothers_cost_bytes(), anothers_bytes);
+                let both_bytes = queue.answers_cost_bytes() + queue.anothers_cost_bytes();
+                prop_assert_eq!(queue.own_cost_bytes(), both_bytes);
             }
             while queue.flush(&mut sink, budget).unwrap() != Flushed::All {}
             prop_assert_eq!(sink.taken, expected);

@@ -47,7 +47,7 @@ fn what_is_typed_is_said_to_everybody() {
     server
         .stdout()
         .expect_line("-- 1 here: 1 by name, 0 by address");
-    server.stdout().expect_line("-- alice");
+    server.stdout().expect_line("-- 127.0.0.2 (alice)");
     server.type_line("/dance");
     server
         .stdout()
@@ -122,6 +122,11 @@ fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
         server.stdout().expect_line(answer);
     }
     let _alice = server.join("127.0.1.2");
+    server.stdout().expect_line("127.0.1.2 connected");
+    server.type_line("/ban nobody");
+    server
+        .stdout()
+        .expect_line("!! no one is called nobody here, and it is no address");
     bob.say("/who");
     bob.expect_line("-- 2 here: 1 by name, 1 by address");
 }

@@ -294,14 +294,14 @@ fn check_parts<'a>(turn: &Turn, reader: &Member, parts: impl Iterator<Item = Par
                 assert!(is_welcomed, "the welcome comes first");
                 heard.extend_from_slice(&turn.shared()[bytes]);
             }
-            Part::Private(frame) if !is_welcomed => {
+            Part::Private(frame, _) if !is_welcomed => {
                 let text = frame.strip_suffix(b"\n").expect("whole lines");
                 let mut lines = text.split(|&byte| byte == b'\n').map(assert_harmless);
                 assert_eq!(lines.next(), Some(WELCOME));
                 is_welcomed = true;
             }
-            Part::Private(frame) if frame[..] == *WONT_TIMING_MARK => telnet_answers += 1,
-            Part::Private(frame) => {
+            Part::Private(frame, _) if frame[..] == *WONT_TIMING_MARK => telnet_answers += 1,
+            Part::Private(frame, _) => {
                 let lines = frame.strip_suffix(b"\n").expect("whole lines");
                 for line in lines.split(|&byte| byte == b'\n').map(assert_harmless) {
                     refusals += usize::from(line.starts_with(REFUSAL_PREFIX));

@@ -36,6 +36,11 @@ use crate::turn::Turn;
 /// the room.
 pub const ACCEPT_BUDGET: usize = 256;
 
+/// While a crowd waits to be read, newcomers come in one by one, so far apart: those who
+/// come, talk and go in thousands are not let in faster than they are found to have gone,
+/// and yet nobody can keep others out for ever.
+pub const CROWD_ACCEPT_INTERVAL: Duration = Duration::from_millis(10);
+
 /// How long accepting pauses when the machine is short of descriptors or memory.
 /// It resumes earlier if a connection goes.
 pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -94,6 +99,8 @@ struct Acceptor {
     /// Until when accepting pauses.
     paused_until: Option<Instant>,
     warned_at: Option<Instant>,
+    /// When somebody was last accepted.
+    accepted_at: Option<Instant>,
 }
 
 impl<S: Stream> EventLoop<S> {
@@ -142,10 +149,11 @@ impl<S: Stream> EventLoop<S> {
     /// How long the next poll may wait: not at all while there is work left, else
     /// until the next deadline, and without one for ever.
     pub fn poll_timeout(&self, service: &impl Service, now: Instant) -> Option<Duration> {
-        if self.may_accept() || self.clients.has_work() || !self.turn.is_empty() {
+        if self.clients.has_work() || !self.turn.is_empty() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
+            self.next_accept_at(now),
             self.clients.next_deadline(),
             self.acceptor.paused_until,
             self.ends_at,
@@ -199,13 +207,14 @@ impl<S: Stream> EventLoop<S> {
             self.acceptor.resume();
         }
         for _ in 0..ACCEPT_BUDGET {
-            if !self.may_accept() {
+            if self.next_accept_at(now).is_none_or(|at| at > now) {
                 return;
             }
             let key = self.clients.vacant_key();
             match accept(key) {
                 Accepted::Client(stream, address) => match service.admit(address, now) {
                     Ok(()) => {
+                        self.acceptor.accepted_at = Some(now);
                         let client = self.clients.insert(stream);
                         debug_assert_eq!(client.0, key, "it was registered by that key");
                         self.turn.begin_for(client);
@@ -223,8 +232,16 @@ impl<S: Stream> EventLoop<S> {
         }
     }
 
-    fn may_accept(&self) -> bool {
-        self.acceptor.ready && !self.clients.is_crowd_unread()
+    /// When somebody may be accepted, if somebody waits.
+    fn next_accept_at(&self, now: Instant) -> Option<Instant> {
+        if !self.acceptor.ready {
+            return None;
+        }
+        let last = self.acceptor.accepted_at;
+        match self.clients.is_crowd_unread() {
+            true => Some(last.map_or(now, |last| last + CROWD_ACCEPT_INTERVAL)),
+            false => Some(now),
+        }
     }
 
     fn serve_sources(&mut self, service: &mut impl Service, now: Instant) -> io::Result<Next> {

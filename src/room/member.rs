@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::name::Name;
+use crate::text::{LEFT_TO_RIGHT_MARK, has_right_to_left};
 
 /// Somebody in the room.
 #[derive(Clone, Debug)]
@@ -53,7 +54,8 @@ impl fmt::Display for Member {
     }
 }
 
-/// What a member is called: its address, until it has a name.
+/// What a member is called: its address, until it has a name. Displayed so that what
+/// follows stays in its place, if the name is written from right to left.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Label {
     /// Nobody else is called so.
@@ -65,6 +67,9 @@ pub enum Label {
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Name(name) if has_right_to_left(name.as_str()) => {
+                write!(f, "{name}{LEFT_TO_RIGHT_MARK}")
+            }
             Self::Name(name) => name.fmt(f),
             Self::Address(address) => address.fmt(f),
         }

@@ -24,8 +24,7 @@ const MAX_TOLD_BY_NAME: usize = 5;
 pub struct Presence {
     /// Who has come. Small, for thousands may come at once.
     joined: BTreeSet<ClientId>,
-    /// Who has a new name, of those who were here, and what they were called at the last
-    /// notice.
+    /// Who has a new name, and what they were called at the last notice or when they came.
     renamed: BTreeMap<ClientId, Label>,
     /// What those were called who have left, of those who were here at the last notice.
     left: Vec<Label>,
@@ -48,10 +47,13 @@ impl Presence {
 
     /// `id` was called `from`, and is not any more.
     pub fn renamed(&mut self, id: ClientId, from: Label, now: Instant) {
-        if !self.joined.contains(&id) {
-            self.renamed.entry(id).or_insert(from);
-        }
+        self.renamed.entry(id).or_insert(from);
         self.changed(now);
+    }
+
+    /// Whether it has yet to be told that `id` has a new name.
+    pub fn has_renamed(&self, id: ClientId) -> bool {
+        self.renamed.contains_key(&id)
     }
 
     /// `id` has left, which was called `label` at last.
@@ -77,11 +79,12 @@ impl Presence {
         let left = &mut changes.left;
         // Thousands who come and nobody who leaves are only counted.
         if joined_count <= MAX_TOLD_BY_NAME || !left.is_empty() {
-            joined.extend(changes.joined.into_iter().map(&label));
+            joined.extend(changes.joined.iter().copied().map(&label));
             cancel_out(&mut joined, left);
             joined_count = joined.len();
         }
-        let renamed = changes.renamed.into_iter();
+        let was_here = |(id, _): &(ClientId, Label)| !changes.joined.contains(id);
+        let renamed = changes.renamed.into_iter().filter(was_here);
         let renamed = renamed.map(|(id, from)| (from, label(id)));
         let renamed: Vec<_> = renamed.filter(|(from, to)| from != to).collect();
         let mut clauses = Vec::new();

@@ -31,6 +31,8 @@ pub struct Replies {
     pub too_long: Frame,
     /// To who has sent itself something.
     pub to_oneself: Frame,
+    /// To who takes a name while its last one has yet to be told.
+    pub too_soon: Frame,
 }
 
 impl Replies {
@@ -53,6 +55,7 @@ impl Replies {
                 "that line was not said: it is longer than {max_line_bytes} bytes"
             )),
             to_oneself: refusal("that is you"),
+            too_soon: refusal("you have just taken a name; wait a second before the next"),
         }
     }
 

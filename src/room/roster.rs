@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use unicode_width::UnicodeWidthStr;
 
 use super::member::Count;
 use super::name_registry::NameRegistry;
 use super::{NOTICE_PREFIX, notice};
+use crate::name::Name;
 use crate::turn::ClientId;
 use crate::write_queue::Frame;
 
@@ -85,8 +87,12 @@ impl Unnamed {
     }
 }
 
-/// The notices that say who is here.
-pub fn roster(names: &NameRegistry, unnamed: &Unnamed) -> Frame {
+/// The notices that say who is here: of those with a name, what `label` makes of it.
+pub fn roster<L: fmt::Display>(
+    names: &NameRegistry,
+    unnamed: &Unnamed,
+    label: impl Fn(&Rc<Name>, ClientId) -> L,
+) -> Frame {
     let here = names.len() + unnamed.len();
     let mut text = format!(
         "{NOTICE_PREFIX}{} here: {} by name, {} by address\n",
@@ -94,7 +100,8 @@ pub fn roster(names: &NameRegistry, unnamed: &Unnamed) -> Frame {
         Count(names.len()),
         Count(unnamed.len())
     );
-    push_list(&mut text, names.names(), names.len());
+    let labels = names.names().map(|(name, id)| label(name, id));
+    push_list(&mut text, labels, names.len());
     let addresses = unnamed.by_address.iter();
     let addresses = addresses.map(|(address, group)| Unit { address, group });
     push_list(&mut text, addresses, unnamed.by_address.len());
@@ -153,7 +160,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::name::Name;
+    use crate::room::member::Label;
 
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -173,7 +180,10 @@ mod tests {
         for (id, from) in addresses.iter().enumerate() {
             unnamed.add(ClientId(id), address(from));
         }
-        String::from_utf8(roster(&registry, &unnamed).to_vec()).unwrap()
+        String::from_utf8(
+            roster(&registry, &unnamed, |name, _| Label::Name(Rc::clone(name))).to_vec(),
+        )
+        .unwrap()
     }
 
     #[test]

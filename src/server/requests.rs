@@ -46,11 +46,14 @@ impl Server {
         match *request {
             Request::Say(text) => self.room.hear_operator(text, now, turn),
             Request::Who => {
-                let roster = self.room.roster();
+                let roster = self.room.full_roster();
                 self.console.lines(&roster);
             }
             Request::Kick(label) => self.kick(label, turn),
-            Request::Ban { network, time } => self.ban(network, time, now, turn),
+            Request::Ban { whom, time } => match self.place_of(whom) {
+                Ok(network) => self.ban(network, time, now, turn),
+                Err(words) => self.refuse(words),
+            },
             Request::Unban(network) => match self.admission.unban(network, now) {
                 true => self.answer(format_args!("{} is let in again", Place(network))),
                 false => self.refuse(format_args!(
@@ -85,6 +88,18 @@ impl Server {
         }
         for id in ids {
             turn.close(id, CloseReason::Kicked);
+        }
+    }
+
+    /// The network that `whom` stands for, or the address of the member called so.
+    fn place_of(&self, whom: &str) -> Result<IpNet, String> {
+        match (network::parse(whom), &self.room.called(whom)[..]) {
+            (Ok(network), _) => Ok(network),
+            (Err(_), [(_, member), ..]) => Ok(member.address.into()),
+            (Err(words), []) if whom.contains(['.', ':', '/']) => Err(words),
+            (Err(_), []) => Err(format!(
+                "no one is called {whom} here, and it is no address"
+            )),
         }
     }
 

@@ -62,7 +62,7 @@ fn push_share(expected: &mut Vec<u8>, turn: &Turn, reader: ClientId) {
     for part in turn.parts(edits) {
         match part {
             Part::Shared(range) => expected.extend_from_slice(&turn.shared()[range]),
-            Part::Private(frame) => expected.extend_from_slice(frame),
+            Part::Private(frame, _) => expected.extend_from_slice(frame),
         }
     }
 }

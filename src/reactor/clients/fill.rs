@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::deadlines::Kind;
 use super::{Clients, Listed};
 use crate::close::CloseReason;
-use crate::connection::{Connection, Phase, ReadState, Received, Restraint, Stream};
+use crate::connection::{Connection, Phase, ReadState, Received, Stream};
 use crate::figures::Traffic;
 use crate::flow::MAX_ANSWERS_BYTES;
 use crate::rate::Rate;
@@ -61,7 +61,7 @@ impl ReadLists {
 
 /// Where reading stopped.
 enum AfterRead {
-    /// At the budget, for what is read or what is answered: there may be more.
+    /// At the budget: there may be more.
     More,
     WouldBlock,
     /// At what the client may say for now.
@@ -116,7 +116,7 @@ impl<S: Stream> Clients<S> {
             self.read_lists.paused.push(listed);
             return;
         }
-        if connection.is_member() && connection.queue().own_cost_bytes() > MAX_ANSWERS_BYTES {
+        if connection.is_member() && connection.queue().answers_cost_bytes() > MAX_ANSWERS_BYTES {
             connection.reading = ReadState::Answered;
             return;
         }
@@ -129,7 +129,6 @@ impl<S: Stream> Clients<S> {
             now: self.now,
             traffic: &mut self.traffic,
             service,
-            max_exceptions_bytes: turn.exceptions_bytes() + MAX_ANSWERS_BYTES,
             turn,
         };
         let after_read = reading.read(connection, &mut self.read_buffer);
@@ -212,8 +211,6 @@ struct Reading<'a, S> {
     traffic: &'a mut Traffic,
     service: &'a mut S,
     turn: &'a mut Turn,
-    /// What is told to single clients may come to this before the rest waits.
-    max_exceptions_bytes: usize,
 }
 
 impl<V: Service> Reading<'_, V> {
@@ -288,13 +285,6 @@ impl<V: Service> Reading<'_, V> {
             self.traffic.lines_in += 1;
             self.service.received(self.id, line, self.now, self.turn);
             if self.turn.closes(self.id) {
-                return Some(AfterRead::More);
-            }
-            if self.turn.exceptions_bytes() > self.max_exceptions_bytes {
-                let restraint = connection
-                    .restraint
-                    .get_or_insert_with(|| Box::new(Restraint::new(self.now)));
-                restraint.unheard = input.to_vec();
                 return Some(AfterRead::More);
             }
         }

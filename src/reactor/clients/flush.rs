@@ -14,7 +14,7 @@ use super::{Clients, Listed};
 use crate::backlog::Backlog;
 use crate::close::CloseReason;
 use crate::connection::{Connection, Phase, ReadState, Stream, WRITE_BUDGET_BYTES};
-use crate::flow::{LOOK_INTERVAL, MAX_ANSWERS_BYTES, MAX_PRIVATE_BYTES, Total, Verdict};
+use crate::flow::{LOOK_INTERVAL, MAX_ANSWERS_BYTES, Total, Verdict};
 use crate::log_limit::AndMore;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Flushed;
@@ -208,7 +208,8 @@ impl<S: Stream> Clients<S> {
         let counted_bytes = std::mem::replace(&mut connection.counted_bytes, own_cost_bytes);
         self.own_cost_bytes = self.own_cost_bytes + own_cost_bytes - counted_bytes;
         let held_bytes = lag_bytes(connection, &self.backlog);
-        if connection.reading == ReadState::Answered && own_cost_bytes <= MAX_ANSWERS_BYTES / 2 {
+        let answers_bytes = connection.queue().answers_cost_bytes();
+        if connection.reading == ReadState::Answered && answers_bytes <= MAX_ANSWERS_BYTES / 2 {
             connection.reading = ReadState::Idle;
             self.list_for_reading(key);
         }
@@ -315,6 +316,5 @@ impl<S: Stream> Clients<S> {
 /// What is kept because `connection` lags, and others may have to wait for it.
 fn lag_bytes<S: Stream>(connection: &Connection<S>, backlog: &Backlog) -> usize {
     let queue = connection.queue();
-    let private_bytes = queue.own_cost_bytes().saturating_sub(MAX_PRIVATE_BYTES);
-    queue.held_bytes(backlog) + private_bytes
+    queue.held_bytes(backlog) + queue.anothers_cost_bytes()
 }
