@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::process::{getpgrp, getsid};
 use rustix::stdio::{stderr, stdin, stdout};
-use rustix::termios::{QueueSelector, isatty, tcflush, tcgetpgrp, tcgetsid};
+use rustix::termios::{LocalModes, QueueSelector, isatty, tcflush, tcgetattr, tcgetpgrp, tcgetsid};
 
 /// What a pipe that poll(2) calls writable takes without blocking: `PIPE_BUF`.
 const PIPE_BUF_BYTES: usize = 4096;
@@ -116,6 +116,7 @@ impl Read for StandardInput {
 pub struct StandardOutput {
     given: BorrowedFd<'static>,
     way: Way,
+    is_terminal: bool,
 }
 
 /// How to write without blocking.
@@ -154,7 +155,11 @@ impl StandardOutput {
                 Err(_) => Way::Asking,
             },
         };
-        Self { given, way }
+        Self {
+            given,
+            way,
+            is_terminal: isatty(given),
+        }
     }
 
     /// Registers it for writing.
@@ -185,6 +190,9 @@ impl Write for StandardOutput {
     /// `BrokenPipe` when nobody reads it any more.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fd = self.fd();
+        if self.is_terminal && would_stop_us(fd) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let written = match &self.way {
             Way::Reopened(_) | Way::File => rustix::io::write(fd, bytes),
             Way::Socket => send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
@@ -215,6 +223,13 @@ fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         Err(_) if is_of_our_session(fd) => Ok(open("/dev/tty", flags, Mode::empty())?),
         opened => Ok(opened?),
     }
+}
+
+/// Whether to write to the terminal `fd` would stop this process, as it does in the
+/// background after `stty tostop` (termios(3): SIGTTOU).
+fn would_stop_us(fd: BorrowedFd<'_>) -> bool {
+    let in_background = tcgetpgrp(fd).is_ok_and(|group| group != getpgrp());
+    in_background && tcgetattr(fd).is_ok_and(|mode| mode.local_modes.contains(LocalModes::TOSTOP))
 }
 
 /// Whether `fd` is the terminal of our session.

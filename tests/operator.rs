@@ -257,43 +257,45 @@ fn a_terminal_is_an_operators() {
     assert!(keyboard.rest().contains("-- operator: hello from here\r\n"));
 }
 
-/// To read at a terminal whose foreground is somebody else's would stop the server.
+/// To read at a terminal whose foreground is somebody else's would stop the server; and so
+/// may writing to it.
 #[test]
 fn in_the_background_of_a_terminal_the_room_goes_on() {
     if Command::new("setsid").arg("--version").output().is_err() {
         println!("skipped: there is no setsid here");
         return;
     }
-    let (mut keyboard, terminal) = open_terminal();
-    let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
-    let mut command = Command::new("setsid");
-    command.args(["--ctty", "sh", "-c"]);
-    // With -m each job has a process group of its own.
-    command.args([
-        r#"set -m; "$0" server 127.0.0.1 0 & read line; echo "$line"; kill $!"#,
-        CHAT,
-    ]);
-    let mut command = piped(command);
-    command.stdin(duplicate()).stdout(duplicate());
-    let mut shell = Process::spawn(command);
-    drop(terminal);
-    let address = loop {
-        let line = keyboard.next_line().expect("the server's console");
-        if let Some((_, address)) = line.trim_end().split_once("listening on ") {
-            break address.parse().expect("an address");
-        }
-    };
-    let mut alice = Peer::connect_from("127.0.0.2", address);
-    alice.expect_line(WELCOME);
-    // While there is something to be read, which is the shell's.
-    keyboard.get_ref().type_bytes(b"for the shell");
-    let bob = Peer::connect_from("127.0.0.3", address);
-    bob.say("hi");
-    while alice.next_line().expect("a line") != "<127.0.0.3> hi" {}
-    keyboard.get_ref().type_bytes(b" alone\n");
-    while alice.next_line().expect("a line") != "-- the room is closing" {}
-    assert_eq!(shell.exit_code(), 0);
-    let shown = keyboard.rest();
-    assert!(shown.contains("\r\nfor the shell alone\r\n"), "{shown}");
-    assert!(!shown.contains("operator: for the shell"), "{shown}");
+    for mode in ["-tostop", "tostop"] {
+        let (mut keyboard, terminal) = open_terminal();
+        let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "sh", "-c"]);
+        // With -m each job has a process group of its own.
+        let script =
+            r#"set -m; stty "$1"; "$0" server 127.0.0.1 0 -v & read line; echo "$line"; kill $!"#;
+        command.args([script, CHAT, mode]);
+        let mut command = piped(command);
+        command.stdin(duplicate()).stdout(duplicate());
+        let mut shell = Process::spawn(command);
+        drop(terminal);
+        let address = loop {
+            let line = shell.stderr().next_line().expect("an address in the log");
+            if let Some((_, address)) = line.split_once("listening on ") {
+                break address.parse().expect("an address");
+            }
+        };
+        let mut alice = Peer::connect_from("127.0.0.2", address);
+        alice.expect_line(WELCOME);
+        // While there is something to be read, which is the shell's.
+        keyboard.get_ref().type_bytes(b"for the shell");
+        let bob = Peer::connect_from("127.0.0.3", address);
+        bob.say("hi");
+        while alice.next_line().expect("a line") != "<127.0.0.3> hi" {}
+        keyboard.get_ref().type_bytes(b" alone\n");
+        while alice.next_line().expect("a line") != "-- the room is closing" {}
+        assert_eq!(shell.exit_code(), 0);
+        let shown = keyboard.rest();
+        assert!(shown.contains("\r\nfor the shell alone\r\n"), "{shown}");
+        assert!(!shown.contains("operator: for the shell"), "{shown}");
+    }
 }

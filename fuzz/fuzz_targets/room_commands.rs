@@ -14,7 +14,7 @@ use chat::http::is_request_line;
 use chat::line::Decoded;
 use chat::room::{Config, NOTICE_PREFIX, REFUSAL_PREFIX, Room, WELCOME};
 use chat::telnet::WONT_TIMING_MARK;
-use chat::text::push_safe;
+use chat::text::{has_right_to_left, push_safe};
 use chat::turn::{ClientId, Part, Turn};
 use chat_fuzz::assert_harmless;
 use libfuzzer_sys::fuzz_target;
@@ -331,8 +331,12 @@ fn is_ordinary(line: &[u8]) -> bool {
 }
 
 fn message(label: &str, text: &[u8]) -> Vec<u8> {
-    let mut message = format!("<{label}> ").into_bytes();
-    push_safe(&mut message, text);
+    let mut said = Vec::new();
+    push_safe(&mut said, text);
+    let said = String::from_utf8(said).expect("what is safe is UTF-8");
+    let is_mixed = has_right_to_left(label) || has_right_to_left(&said);
+    let mark = if is_mixed { "\u{200e}" } else { "" };
+    let mut message = format!("<{label}> {mark}{said}").into_bytes();
     message.push(b'\n');
     message
 }

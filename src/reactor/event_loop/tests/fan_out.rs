@@ -4,6 +4,7 @@ use super::harness::{Loop, POLICY, Socket, WELCOME};
 use crate::reactor::clients::{
     FAN_OUT_BUDGET_BYTES, READ_BUDGET_BYTES, SLICE_BYTES, WRITE_COST_BYTES,
 };
+use crate::reactor::event_loop::CROWD_ACCEPT_INTERVAL;
 
 /// More readers of a short line than two slices reach.
 const READERS: usize = 5 * SLICE_BYTES / WRITE_COST_BYTES / 2;
@@ -134,12 +135,26 @@ fn newcomers_wait_while_a_crowd_has_not_been_read() {
     let mut room = Loop::with_policy(POLICY);
     let talkers: Vec<_> = (0..600).map(|_| room.join().1).collect();
     for (key, socket) in talkers.iter().enumerate() {
-        room.floods(key, socket, READ_BUDGET_BYTES / 2);
+        room.floods(key, socket, READ_BUDGET_BYTES / 4);
     }
     room.waiting.extend((0..1000).map(|_| Socket::new()));
     room.event_loop.mark_listener();
     room.turn();
     assert_eq!(room.waiting.len(), 1000);
+    // A crowd that never stopped would keep nobody out for ever.
+    for turns in 1..=3 {
+        room.now += CROWD_ACCEPT_INTERVAL;
+        room.turn();
+        assert_eq!(room.waiting.len(), 1000 - turns, "they come in one by one");
+        room.turn();
+        assert_eq!(room.waiting.len(), 1000 - turns, "and not all at once");
+    }
+    while room.event_loop.clients.has_work() {
+        room.turn();
+        // It is more than there is room for.
+        talkers.iter().for_each(|socket| drop(socket.received()));
+    }
+    room.now += CROWD_ACCEPT_INTERVAL;
     room.settle();
     assert!(room.waiting.is_empty(), "its turn comes");
 }
