@@ -168,12 +168,12 @@ impl Room {
             presence.left(id, member.label(), now);
         }
         self.claims.retain(|claim| claim.claimant != id);
-        match &member.name {
+        match member.name() {
             Some(name) => {
-                self.names.release(name, member.address, now);
+                self.names.release(name, member.address(), now);
                 self.satisfy_claims(id, now, turn);
             }
-            None => self.unnamed.remove(id, member.address),
+            None => self.unnamed.remove(id, member.address()),
         }
         Some(member)
     }
@@ -197,8 +197,10 @@ impl Room {
         }
         // Blanks before a request line do not hide it.
         let is_blank = matches!(heard, Decoded::Line(line) if line.trim_ascii().is_empty());
-        let is_first = !member.has_spoken;
-        member.has_spoken |= !is_blank;
+        let is_first = !member.has_spoken();
+        if is_first && !is_blank {
+            member.note_that_it_speaks();
+        }
         match heard {
             _ if is_first && is_another_protocol(heard) => {
                 turn.close(id, CloseReason::WrongProtocol);
@@ -277,7 +279,7 @@ impl Room {
     pub fn called(&self, label: &str) -> Vec<(ClientId, &Member)> {
         if let Ok(address) = label.parse::<IpAddr>() {
             let address = address.to_canonical();
-            let is_there = |(_, member): &(_, &Member)| member.address == address;
+            let is_there = |(_, member): &(_, &Member)| member.address() == address;
             return self.members().filter(is_there).collect();
         }
         let found = Name::parse(label.as_bytes()).ok();
@@ -343,7 +345,7 @@ impl Room {
         };
         let is_other = |claim: &Claim| claim.claimant != id || claim.name == name;
         self.claims.retain(is_other);
-        if self.member(id).name.as_deref() == Some(&name) {
+        if self.member(id).name().is_some_and(|own| **own == name) {
             return turn.tell(id, replies::named(name));
         }
         // Else it could speak under a name that nobody is told of.
@@ -385,8 +387,8 @@ impl Room {
         let old = member.label();
         let name = self
             .names
-            .take(id, member.address, member.name.as_ref(), name, now)?;
-        member.name = Some(name);
+            .take(id, member.address(), member.name(), name, now)?;
+        member.take_name(name);
         turn.tell(id, replies::named(&member));
         if let Label::Address(address) = old {
             self.unnamed.remove(id, address);
@@ -401,7 +403,7 @@ impl Room {
     }
 
     fn is_at_the_same_address(&self, one: ClientId, other: ClientId) -> bool {
-        self.member(one).address == self.member(other).address
+        self.member(one).address() == self.member(other).address()
     }
 
     /// Notes that `id` wants the `name` of `bearer`, which is at the same address: that may

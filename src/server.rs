@@ -273,7 +273,7 @@ impl Service for Server {
         let Some(member) = self.room.leave(client, now, turn) else {
             return;
         };
-        self.admission.left(member.address);
+        self.admission.left(member.address());
         self.attendance.left(reason);
         let who = member.full_label();
         match reason {

@@ -36,7 +36,7 @@ const LINES: &[(&[u8], &str)] = &[
         "\u{fffd}\u{fffd}\u{fffd}\u{fffd}",
     ),
     // Right-to-left text needs none of them.
-    ("שלום".as_bytes(), "שלום"),
+    ("שלום".as_bytes(), "\u{200e}שלום"),
     // Not UTF-8: a byte alone, C1 as a byte, a surrogate, an overlong form, a
     // character cut off.
     (b"\xff", "\u{fffd}"),

@@ -136,7 +136,7 @@ impl Stage {
     fn leave(&mut self, id: ClientId) {
         let address = self.members.remove(&id).map(|member| member.address);
         let left = self.room.leave(id, self.now, &mut self.turn);
-        assert_eq!(left.map(|member| member.address), address);
+        assert_eq!(left.map(|member| member.address()), address);
     }
 
     fn hear(&mut self, id: ClientId, heard: Decoded) {
@@ -212,7 +212,7 @@ impl Stage {
         let names = self
             .room
             .members()
-            .filter_map(|(_, member)| member.name.clone());
+            .filter_map(|(_, member)| member.name().cloned());
         let names: Vec<_> = names.collect();
         for (nth, name) in names.iter().enumerate() {
             assert!(

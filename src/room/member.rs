@@ -7,49 +7,91 @@ use std::rc::Rc;
 use crate::name::Name;
 use crate::text::{LEFT_TO_RIGHT_MARK, has_right_to_left};
 
-/// Somebody in the room.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Where it comes from.
-    pub address: IpAddr,
-    /// What it asked to be called.
-    pub name: Option<Rc<Name>>,
-    /// It has sent more than blanks.
-    pub has_spoken: bool,
+/// Somebody in the room. Small, for there may be many, and most take no name.
+#[derive(Debug)]
+pub struct Member(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Unnamed(Person),
+    Named(Box<(Person, Rc<Name>)>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Person {
+    address: IpAddr,
+    has_spoken: bool,
 }
 
 impl Member {
     /// One that has just come in.
     pub fn new(address: IpAddr) -> Self {
-        Self {
+        Self(Kind::Unnamed(Person {
             address,
-            name: None,
             has_spoken: false,
+        }))
+    }
+
+    /// Where it comes from.
+    pub fn address(&self) -> IpAddr {
+        self.person().address
+    }
+
+    /// What it asked to be called.
+    pub fn name(&self) -> Option<&Rc<Name>> {
+        match &self.0 {
+            Kind::Unnamed(_) => None,
+            Kind::Named(named) => Some(&named.1),
+        }
+    }
+
+    /// It is called so from now on.
+    pub fn take_name(&mut self, name: Rc<Name>) {
+        self.0 = Kind::Named(Box::new((*self.person(), name)));
+    }
+
+    /// Whether it has sent more than blanks.
+    pub fn has_spoken(&self) -> bool {
+        self.person().has_spoken
+    }
+
+    /// It has sent more than blanks.
+    pub fn note_that_it_speaks(&mut self) {
+        match &mut self.0 {
+            Kind::Unnamed(person) => person.has_spoken = true,
+            Kind::Named(named) => named.0.has_spoken = true,
         }
     }
 
     /// Where it comes from, and what it is called, for who has to tell members apart.
     pub fn full_label(&self) -> String {
-        match &self.name {
-            Some(name) => format!("{} ({name})", self.address),
-            None => self.address.to_string(),
+        match self.name() {
+            Some(name) => format!("{} ({name})", self.address()),
+            None => self.address().to_string(),
         }
     }
 
     /// What it is called.
     pub fn label(&self) -> Label {
-        match &self.name {
+        match self.name() {
             Some(name) => Label::Name(Rc::clone(name)),
-            None => Label::Address(self.address),
+            None => Label::Address(self.address()),
+        }
+    }
+
+    fn person(&self) -> &Person {
+        match &self.0 {
+            Kind::Unnamed(person) => person,
+            Kind::Named(named) => &named.0,
         }
     }
 }
 
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
+        match self.name() {
             Some(name) => name.fmt(f),
-            None => self.address.fmt(f),
+            None => self.address().fmt(f),
         }
     }
 }
@@ -104,11 +146,19 @@ mod tests {
             (member.to_string(), member.label().to_string()),
             ("10.0.0.1".to_owned(), "10.0.0.1".to_owned())
         );
-        member.name = Some(Rc::new(Name::parse(b"alice").unwrap()));
+        member.note_that_it_speaks();
+        member.take_name(Rc::new(Name::parse(b"alice").unwrap()));
         assert_eq!(
             (member.to_string(), member.label().to_string()),
             ("alice".to_owned(), "alice".to_owned())
         );
+        assert_eq!(member.full_label(), "10.0.0.1 (alice)");
+        assert!(member.has_spoken(), "it is the same person");
+    }
+
+    #[test]
+    fn a_place_in_a_room_is_small() {
+        assert!(size_of::<Option<Member>>() <= 24);
     }
 
     #[test]

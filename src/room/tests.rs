@@ -683,7 +683,7 @@ fn nobody_leaves_twice_or_is_heard_after() {
     let mut stage = Stage::of_two();
     let leave = |stage: &mut Stage| stage.act(|room, now, turn| room.leave(ALICE, now, turn));
     let member = leave(&mut stage).unwrap();
-    assert_eq!(member.address, "10.0.0.1".parse::<IpAddr>().unwrap());
+    assert_eq!(member.address(), "10.0.0.1".parse::<IpAddr>().unwrap());
     assert!(leave(&mut stage).is_none());
     stage.says(ALICE, "still here");
     stage.expect(BOB, "");
@@ -860,7 +860,7 @@ proptest! {
                 _ => {}
             }
             // Unique, and none can be taken for another.
-            let names: Vec<_> = stage.room.members().filter_map(|(_, member)| member.name.clone()).collect();
+            let names: Vec<_> = stage.room.members().filter_map(|(_, member)| member.name().cloned()).collect();
             for (nth, name) in names.iter().enumerate() {
                 prop_assert!(names[..nth].iter().all(|other| !other.looks_like(name)));
             }

@@ -95,7 +95,7 @@ impl Server {
     fn place_of(&self, whom: &str) -> Result<IpNet, String> {
         match (network::parse(whom), &self.room.called(whom)[..]) {
             (Ok(network), _) => Ok(network),
-            (Err(_), [(_, member), ..]) => Ok(member.address.into()),
+            (Err(_), [(_, member), ..]) => Ok(member.address().into()),
             (Err(words), []) if whom.contains(['.', ':', '/']) => Err(words),
             (Err(_), []) => Err(format!(
                 "no one is called {whom} here, and it is no address"
@@ -108,7 +108,7 @@ impl Server {
         if let Err(e) = self.admission.ban(network, until, now) {
             return self.refuse(format_args!("{e}; /unban ends one"));
         }
-        let is_within = |member: &Member| network::contains(network, member.address);
+        let is_within = |member: &Member| network::contains(network, member.address());
         let mut sent_away = 0;
         for (id, _) in self.room.members().filter(|(_, member)| is_within(member)) {
             turn.close(id, CloseReason::Banned);

@@ -188,7 +188,7 @@ impl Service for Host {
     fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn) {
         let member = self.room.leave(client, now, turn);
         self.admission
-            .left(member.expect("nobody leaves twice").address);
+            .left(member.expect("nobody leaves twice").address());
         self.left.push((client, reason));
     }
 
