@@ -191,7 +191,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failure, 2 wrong usage, 3 cannot
 #[derive(Clone, Debug)]
 pub enum Task {
     /// Run a room.
-    Server(server::Config),
+    Server(Box<server::Config>),
     /// Join a room.
     Client(client::Config),
     /// Load a room and see.
@@ -219,7 +219,7 @@ impl Cli {
     /// What the program is to do.
     pub fn into_task(self) -> Task {
         match self.command {
-            Command::Server(args) => Task::Server(server::Config {
+            Command::Server(args) => Task::Server(Box::new(server::Config {
                 address: SocketAddr::new(args.ip, args.port),
                 admission: admission::Limits {
                     max_clients: args.max_clients as usize,
@@ -244,7 +244,7 @@ impl Cli {
                     .idle_timeout
                     .map(|timeout| Duration::from_secs(timeout.into())),
                 quiet: args.quiet,
-            }),
+            })),
             Command::Client(args) => Task::Client(client::Config {
                 host: args.host,
                 port: args.port,
