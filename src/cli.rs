@@ -284,7 +284,7 @@ fn parse_number(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| {
         format!(
-            "expected is a whole number from {} to {}",
+            "expected a whole number from {} to {}",
             range.start(),
             range.end()
         )
@@ -351,7 +351,7 @@ fn parse_bytes(text: &str) -> Option<usize> {
 fn parse_backlog(text: &str) -> Result<Bytes, &'static str> {
     match parse_bytes(text) {
         Some(bytes) if (MIN_BACKLOG_BYTES..=MAX_BACKLOG_BYTES).contains(&bytes) => Ok(Bytes(bytes)),
-        _ => Err("expected is a number of bytes from 16K to 1024M, such as 65536, 256K or 8M"),
+        _ => Err("expected a number of bytes from 16K to 1024M, such as 65536, 256K or 8M"),
     }
 }
 
@@ -360,7 +360,7 @@ fn parse_send_buffer(text: &str) -> Result<Bytes, &'static str> {
         Some(bytes) if (MIN_SEND_BUFFER_BYTES..=MAX_SEND_BUFFER_BYTES).contains(&bytes) => {
             Ok(Bytes(bytes))
         }
-        _ => Err("expected is a number of bytes from 4K to 64M, such as 65536, 128K or 1M"),
+        _ => Err("expected a number of bytes from 4K to 64M, such as 65536, 128K or 1M"),
     }
 }
 

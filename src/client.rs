@@ -351,7 +351,7 @@ impl Client {
         }
         let source = match std::mem::replace(&mut self.server_side, ServerSide::Ended) {
             ServerSide::Lost(e) => Some(self.send_error.take().unwrap_or(e)),
-            _ if self.sending_ended => return Some(Ok(())),
+            _ if self.sending_ended || self.incoming.is_goodbye() => return Some(Ok(())),
             _ => self.send_error.take(),
         };
         Some(Err(Error::ConnectionLost {

@@ -53,15 +53,15 @@ impl CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PeerClosed => f.write_str("it closed the connection"),
+            Self::PeerClosed => f.write_str("closed the connection"),
             Self::Lost(kind) => write!(f, "the connection was lost: {kind}"),
-            Self::Stuck => f.write_str("it did not read for too long"),
-            Self::TooSlow => f.write_str("it read too slowly to catch up"),
-            Self::Idle => f.write_str("it said nothing for too long"),
-            Self::WrongProtocol => f.write_str("it speaks HTTP or TLS, not chat"),
-            Self::Quit => f.write_str("it said goodbye"),
-            Self::Kicked => f.write_str("the operator sent it away"),
-            Self::Banned => f.write_str("the operator banned its address"),
+            Self::Stuck => f.write_str("did not read for too long"),
+            Self::TooSlow => f.write_str("read too slowly to catch up"),
+            Self::Idle => f.write_str("said nothing for too long"),
+            Self::WrongProtocol => f.write_str("speaks HTTP or TLS, not chat"),
+            Self::Quit => f.write_str("said goodbye"),
+            Self::Kicked => f.write_str("sent away by the operator"),
+            Self::Banned => f.write_str("banned by the operator"),
             Self::Shutdown => f.write_str("the server is ending"),
         }
     }
@@ -74,19 +74,19 @@ mod tests {
     #[test]
     fn each_reason_says_whose_doing_it_is_and_what_becomes_of_the_backlog() {
         for (reason, is_of_our_making, drops_backlog, words) in [
-            (CloseReason::PeerClosed, false, false, "it closed"),
+            (CloseReason::PeerClosed, false, false, "closed"),
             (
                 CloseReason::Lost(io::ErrorKind::TimedOut),
                 false,
                 false,
                 "timed out",
             ),
-            (CloseReason::Stuck, true, true, "it did not read"),
+            (CloseReason::Stuck, true, true, "did not read"),
             (CloseReason::TooSlow, true, true, "too slowly"),
-            (CloseReason::Idle, true, false, "it said nothing"),
+            (CloseReason::Idle, true, false, "said nothing"),
             (CloseReason::WrongProtocol, true, false, "HTTP"),
             (CloseReason::Quit, false, false, "goodbye"),
-            (CloseReason::Kicked, true, false, "sent it away"),
+            (CloseReason::Kicked, true, false, "sent away"),
             (CloseReason::Banned, true, false, "banned"),
             (CloseReason::Shutdown, false, false, "the server is ending"),
         ] {

@@ -93,14 +93,16 @@ impl fmt::Display for BadName {
         match self {
             Self::Empty => f.write_str("a name is missing: /nick alice"),
             Self::Wide => write!(f, "a name has at most {MAX_NAME_COLUMNS} columns"),
-            Self::Character => f.write_str("a name is made of letters, digits, _, - and ."),
+            Self::Character => {
+                f.write_str("a name is made of letters, digits, _, - and ., without blanks")
+            }
             Self::Beginning => f.write_str("a name begins with a letter or a digit"),
             Self::End => f.write_str("a name does not end with a dot"),
             Self::Scripts => f.write_str("a name does not mix scripts, such as Latin and Cyrillic"),
             Self::Marks => f.write_str("that name has marks on a letter that few could see"),
             Self::Address => f.write_str("a name must not look like an IP address"),
             Self::Number => f.write_str("a name has a letter in it"),
-            Self::Reserved => f.write_str("that name stands for somebody else in every room"),
+            Self::Reserved => f.write_str("that name is reserved"),
         }
     }
 }

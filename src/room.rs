@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use self::command::Command;
 use self::history::{Age, History};
-use self::member::{Label, Member};
+use self::member::{Count, Label, Member};
 use self::name_registry::{Conflict, NameRegistry};
 use self::presence::Presence;
 use self::replies::Replies;
@@ -368,8 +368,9 @@ impl Room {
             Conflict::LooksLike(other) => refusal(format_args!(
                 "{name} looks too much like {other}, who is here"
             )),
-            Conflict::Held => refusal(format_args!(
-                "{name} is held for who had it a moment ago; try again in a minute"
+            Conflict::Held(left) => refusal(format_args!(
+                "{name} is held for whoever had it; it is free in {} s",
+                left.as_millis().div_ceil(1000)
             )),
         };
         turn.tell(id, refused);
@@ -481,7 +482,8 @@ impl Room {
             Called::Many(count) => turn.tell(
                 id,
                 refusal(format_args!(
-                    "{count} are called {label} here, none by name"
+                    "{} people without a name are at {label}; write to one who has taken one",
+                    Count(count)
                 )),
             ),
             Called::Nobody => {
@@ -508,8 +510,8 @@ impl Room {
         let mut text = self.opening.clone();
         if !self.history.is_empty() {
             let intro = match self.history.len() {
-                1 => format!("what was said last, {age} ago:"),
-                count => format!("the last {count} lines, the latest of {age} ago:"),
+                1 => format!("the last line, {age} ago:"),
+                count => format!("the last {count} lines, the latest {age} ago:"),
             };
             push_notice(&mut text, intro.as_bytes());
             text.push(b'\n');

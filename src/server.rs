@@ -37,6 +37,7 @@ use crate::reactor::listener::Listener;
 use crate::reactor::{Next, Policy, Reactor, Service, source_token};
 use crate::room::{self, Room};
 use crate::standard_io::StandardOutput;
+use crate::text;
 use crate::transcript::Transcript;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
@@ -45,6 +46,9 @@ const SIGNALS: Token = source_token(0);
 const CONSOLE: Token = source_token(1);
 const OPERATOR: Token = source_token(2);
 const TRANSCRIPT: Token = source_token(3);
+
+/// How wide an answer is at the console.
+const CONSOLE_COLUMNS: usize = 78;
 
 /// What a server is told to do.
 #[derive(Clone, Debug)]
@@ -109,6 +113,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
     info!("listening on {address}");
     info!("room for {} clients", config.admission.max_clients);
     server.show(&banner(address, &addresses_to_join(address.ip())));
+    if server.operator.is_some() {
+        server.show("what you type is said to everybody; /help tells what else you can do\n");
+    }
     reactor.run(&mut server).map_err(Error::Poll)?;
     server.are_figures_to_log = true;
     server.report(reactor.load());
@@ -323,7 +330,8 @@ impl Service for Server {
         let attendance = self.attendance;
         let figures = Figures { attendance, load };
         if std::mem::take(&mut self.are_figures_to_show) {
-            self.console.line(format_args!("{figures}"));
+            let lines = text::wrap(&figures.to_string(), CONSOLE_COLUMNS);
+            self.console.line(format_args!("{lines}"));
         }
         if std::mem::take(&mut self.are_figures_to_log) {
             info!(target: FIGURES, "{figures}");

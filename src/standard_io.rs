@@ -72,6 +72,11 @@ impl StandardInput {
         }
     }
 
+    /// Whether it is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        isatty(self.fd)
+    }
+
     /// Whether it is a terminal at which the foreground belongs to others: to read there
     /// would stop this process (termios(3): SIGTTIN).
     pub fn is_somebody_elses(&self) -> bool {

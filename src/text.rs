@@ -41,6 +41,29 @@ pub fn push_safe(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
+/// `words` in lines of at most `max_columns` characters, broken at blanks.
+pub fn wrap(words: &str, max_columns: usize) -> String {
+    let mut lines = String::new();
+    let mut columns = 0;
+    for word in words.split(' ') {
+        let word_columns = word.chars().count();
+        match columns {
+            0 => {}
+            _ if columns + 1 + word_columns > max_columns => {
+                lines.push('\n');
+                columns = 0;
+            }
+            _ => {
+                lines.push(' ');
+                columns += 1;
+            }
+        }
+        lines.push_str(word);
+        columns += word_columns;
+    }
+    lines
+}
+
 /// Stands between what shows who speaks and what is said, where that is written from right
 /// to left: so that it is not shown on the other side of it. Left-to-right mark.
 pub const LEFT_TO_RIGHT_MARK: char = '\u{200e}';
@@ -190,6 +213,14 @@ mod tests {
         for text in ["", "plain", "Grüße, 世界, привет", "\u{200e}", "👩"] {
             assert!(!has_right_to_left(text), "{text}");
         }
+    }
+
+    #[test]
+    fn words_are_wrapped_at_blanks() {
+        assert_eq!(wrap("one two three", 7), "one two\nthree");
+        assert_eq!(wrap("one two three", 6), "one\ntwo\nthree");
+        assert_eq!(wrap("longer than that", 4), "longer\nthan\nthat");
+        assert_eq!(wrap("", 4), "");
     }
 
     #[test]

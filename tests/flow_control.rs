@@ -20,7 +20,7 @@ use common::process::anonymous_bytes;
 use common::server::Server;
 use common::{LOOK_EVERY, eventually};
 
-const STUCK: &str = "127.0.0.9 is dropped: it did not read";
+const STUCK: &str = "127.0.0.9 is dropped: did not read";
 
 #[test]
 fn fifty_stuck_clients_cost_the_others_nothing() {

@@ -5,7 +5,7 @@ mod common;
 use std::process::Command;
 
 use common::peer::Peer;
-use common::process::{Process, piped};
+use common::process::{Process, chat_client, piped};
 use common::server::Server;
 
 /// Asks for a name, and gets it.
@@ -104,6 +104,16 @@ fn a_name_is_kept_for_who_loses_the_connection() {
 }
 
 #[test]
+fn our_client_ends_well_when_it_has_asked_to_go() {
+    let server = Server::start();
+    let mut client = Process::spawn(chat_client(server.address));
+    client.type_line("/quit");
+    assert_eq!(client.exit_code(), 0);
+    assert!(client.stdout().rest().ends_with("\n-- goodbye\n"));
+    assert_eq!(client.stderr().rest(), "");
+}
+
+#[test]
 fn nc_has_all_of_it() {
     let server = Server::sociable(&["--welcome", "Be kind."]);
     let nc = || {
@@ -130,7 +140,7 @@ fn nc_has_all_of_it() {
     for line in [
         "Welcome to this chatroom!",
         "-- Be kind.",
-        "-- what was said last, moments ago:",
+        "-- the last line, moments ago:",
         "<alice> is anybody here?",
     ] {
         bob.stdout().expect_line(line);

@@ -20,6 +20,9 @@ fn with_operator(options: &[&str]) -> Server {
     let mut server = Server::spawn(command);
     server.skip_banner();
     server
+        .stdout()
+        .expect_line("what you type is said to everybody; /help tells what else you can do");
+    server
 }
 
 /// Joins, under a name.
@@ -71,7 +74,7 @@ fn somebody_is_sent_away_and_may_come_back() {
         .expect_line("-- 127.0.0.2 (alice) is sent away");
     server
         .stdout()
-        .expect_line("127.0.0.2 (alice) disconnected: the operator sent it away");
+        .expect_line("127.0.0.2 (alice) disconnected: sent away by the operator");
     let mut again = join_as(&mut server, "127.0.0.2", "alice");
     let mut other = server.join("127.0.0.2");
     server.type_line("/kick 127.0.0.2");
@@ -91,23 +94,23 @@ fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
     server.type_line("/ban 127.0.1.7/24 5");
     server
         .stdout()
-        .expect_line("-- 127.0.1.0/24 is banned for 5 minutes; 1 sent away");
+        .expect_line("-- 127.0.1.0/24 is banned for 5 minutes; 1 is sent away");
     alice.expect_line("-- the operator has banned your address: goodbye");
     alice.expect_end();
     server
         .stdout()
-        .expect_line("127.0.1.2 (alice) disconnected: the operator banned its address");
+        .expect_line("127.0.1.2 (alice) disconnected: banned by the operator");
     let mut refused = Peer::connect_from("127.0.1.99", server.address);
     refused.expect_line("!! this address is banned from the room");
     refused.expect_end();
     server.type_line("/ban 127.0.3.3");
     server
         .stdout()
-        .expect_line("-- 127.0.3.3 is banned until the server ends; 0 sent away");
+        .expect_line("-- 127.0.3.3 is banned until the server ends");
     server.type_line("/bans");
     server
         .stdout()
-        .expect_line("-- 127.0.1.0/24 is banned for 5 minutes");
+        .expect_line("-- 127.0.1.0/24 is banned for another 5 minutes");
     server
         .stdout()
         .expect_line("-- 127.0.3.3 is banned until the server ends");
@@ -250,11 +253,17 @@ fn a_terminal_is_an_operators() {
     alice.expect_line(WELCOME);
     keyboard.get_ref().type_bytes(b"hello from here\n");
     alice.expect_line("-- operator: hello from here");
-    keyboard.get_ref().type_bytes(b"/quit\n");
+    // Ctrl-D
+    keyboard.get_ref().type_bytes(b"\x04");
+    let mut shown = String::new();
+    while !shown.contains("without operator") {
+        shown += &keyboard.next_line().expect("the console");
+    }
+    assert!(shown.contains("-- operator: hello from here\r"), "{shown}");
+    process.signal(Signal::TERM);
     alice.expect_line("-- the room is closing");
     assert_eq!(process.exit_code(), 0);
     drop(terminal);
-    assert!(keyboard.rest().contains("-- operator: hello from here\r\n"));
 }
 
 /// To read at a terminal whose foreground is somebody else's would stop the server; and so

@@ -84,7 +84,7 @@ fn newcomers_are_shown_the_last_lines() {
     }
     let mut carol = server.join("127.0.0.4");
     for line in [
-        "-- the last 2 lines, the latest of moments ago:",
+        "-- the last 2 lines, the latest moments ago:",
         "<127.0.0.3> two",
         "* 127.0.0.3 threes",
     ] {

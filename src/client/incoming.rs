@@ -9,12 +9,17 @@ use crate::room::{REFUSAL_PREFIX, WELCOME};
 /// How long a line that stops in its middle is held back.
 const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// What is said to who has asked to leave; it stands in a line of its own.
+const GOODBYE: &[u8] = b"\n-- goodbye\n";
+
 /// The server's side of the conversation.
 #[derive(Debug)]
 pub struct Incoming {
     lines: LineDisplay,
     has_begun: bool,
     is_refusal: bool,
+    /// The end of what has arrived, as long as a goodbye.
+    last_bytes: Vec<u8>,
     /// Since when the end of a half-line has been waited for, with nothing left to
     /// be read.
     half_line_since: Option<Instant>,
@@ -27,12 +32,17 @@ impl Incoming {
             lines: LineDisplay::new(""),
             has_begun: false,
             is_refusal: false,
+            last_bytes: Vec::new(),
             half_line_since: None,
         }
     }
 
     /// Takes what has arrived, and appends to `out` the lines to show.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.last_bytes
+            .extend_from_slice(&bytes[bytes.len().saturating_sub(GOODBYE.len())..]);
+        let surplus = self.last_bytes.len().saturating_sub(GOODBYE.len());
+        self.last_bytes.drain(..surplus);
         let bytes = match self.has_begun {
             true => bytes,
             false => self.begin(bytes, out),
@@ -71,6 +81,11 @@ impl Incoming {
     /// Whether the server did not let us in.
     pub fn is_refusal(&self) -> bool {
         self.is_refusal
+    }
+
+    /// Whether the last that the server said is that it lets us go, as we have asked.
+    pub fn is_goodbye(&self) -> bool {
+        self.last_bytes == GOODBYE
     }
 
     /// Looks at the very first bytes, and returns what follows the greeting. Both
@@ -165,5 +180,20 @@ mod tests {
         shown(&mut incoming, b"Welcome to this chatroom!\n!! not said\n");
         shown(&mut incoming, b"!! not said\n");
         assert!(!incoming.is_refusal());
+    }
+
+    #[test]
+    fn a_goodbye_is_told_from_what_others_say() {
+        for (text, is_goodbye) in [
+            ("hi\n-- goodbye\n", true),
+            ("<bob> -- goodbye\n", false),
+            ("\n-- goodbye\n<bob> hi\n", false),
+        ] {
+            let mut incoming = Incoming::new();
+            for byte in text.as_bytes() {
+                incoming.push(&[*byte], &mut Vec::new());
+            }
+            assert_eq!(incoming.is_goodbye(), is_goodbye, "{text}");
+        }
     }
 }

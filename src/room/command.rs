@@ -29,6 +29,8 @@ pub enum BadCommand {
     Unknown(Option<&'static str>),
     /// It has to say more: this is how.
     Incomplete(&'static str),
+    /// It is the operator's to ask for.
+    Operators,
 }
 
 /// The commands, as they are typed.
@@ -90,11 +92,17 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
         b"/me" => need(rest, HOW_TO_ME).map(|()| Command::Me(rest)),
         b"/msg" => {
             let (to, text) = split_word(rest);
+            // As people address each other: no name ends so.
+            let to = to
+                .strip_suffix(b":")
+                .or(to.strip_suffix(b","))
+                .unwrap_or(to);
             need(text, HOW_TO_MESSAGE).map(|()| Command::Message { to, text })
         }
         b"/who" => Ok(Command::Who),
         b"/help" => Ok(Command::Help),
         b"/quit" => Ok(Command::Quit),
+        b"/kick" | b"/ban" | b"/unban" | b"/bans" | b"/stats" => Err(BadCommand::Operators),
         _ => Err(BadCommand::Unknown(nearest(&word, &COMMANDS))),
     }
 }
@@ -149,6 +157,13 @@ mod tests {
                     text: b"see  you",
                 },
             ),
+            (
+                b"/msg bob: hi",
+                Command::Message {
+                    to: b"bob",
+                    text: b"hi",
+                },
+            ),
             (b"/who", Command::Who),
             (b"/who is there", Command::Who),
             (b"/Help\t", Command::Help),
@@ -197,6 +212,13 @@ mod tests {
         ] {
             let expected = Err(BadCommand::Unknown(meant));
             assert_eq!(parse(line), expected, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_the_operator_does_is_not_for_members() {
+        for line in [&b"/kick bob"[..], b"/BAN 10.0.0.1", b"/stats"] {
+            assert_eq!(parse(line), Err(BadCommand::Operators));
         }
     }
 

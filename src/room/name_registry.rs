@@ -55,8 +55,8 @@ pub enum Conflict {
     Taken(ClientId),
     /// It looks too much like this one, which a member bears.
     LooksLike(Rc<Name>),
-    /// It, or one that looks too much like it, is held for somebody else.
-    Held,
+    /// It, or one that looks too much like it, is held for somebody else, for so long.
+    Held(Duration),
 }
 
 impl NameRegistry {
@@ -95,7 +95,7 @@ impl NameRegistry {
                 } if its == address || until <= now => {
                     in_the_way.push((Rc::clone(other), its));
                 }
-                Owner::Held { .. } => return Err(Conflict::Held),
+                Owner::Held { until, .. } => return Err(Conflict::Held(until - now)),
             }
         }
         for (held, its_address) in in_the_way {
@@ -287,7 +287,7 @@ mod tests {
         scene.pass(ALICE, "alice");
         assert!(scene.registry.is_empty());
         for like in ["alice", "Alice"] {
-            assert_eq!(scene.take(BOB, None, like), Err(Conflict::Held));
+            assert_eq!(scene.take(BOB, None, like), Err(Conflict::Held(HOLD)));
         }
         scene.take(ALICE, None, "Alice").unwrap();
         // What was held is no more, though its time is not over.
@@ -301,7 +301,8 @@ mod tests {
         let mut scene = Scene::new();
         scene.pass(ALICE, "alice");
         scene.now += HOLD - Duration::from_nanos(1);
-        assert_eq!(scene.take(BOB, None, "alice"), Err(Conflict::Held));
+        let left = Duration::from_nanos(1);
+        assert_eq!(scene.take(BOB, None, "alice"), Err(Conflict::Held(left)));
         scene.now += Duration::from_nanos(1);
         scene.take(BOB, None, "alice").unwrap();
         assert!(scene.registry.holds.is_empty());
@@ -318,8 +319,8 @@ mod tests {
         let other = ClientId(2);
         scene.take(other, None, "n0x").expect("the oldest is free");
         let held = scene.take(other, None, "n1x");
-        assert_eq!(held, Err(Conflict::Held));
-        assert_eq!(scene.take(other, None, "bob"), Err(Conflict::Held));
+        assert_eq!(held, Err(Conflict::Held(HOLD)));
+        assert_eq!(scene.take(other, None, "bob"), Err(Conflict::Held(HOLD)));
     }
 
     #[test]
@@ -344,7 +345,7 @@ mod tests {
             }
         }
         assert_eq!(scene.registry.hold_count, MAX_HELD);
-        assert_eq!(scene.take(BOB, None, "alice"), Err(Conflict::Held));
+        assert_eq!(scene.take(BOB, None, "alice"), Err(Conflict::Held(HOLD)));
     }
 
     #[test]

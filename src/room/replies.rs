@@ -44,6 +44,7 @@ impl Replies {
         Self {
             bad_commands: unknown
                 .chain(incomplete)
+                .chain([BadCommand::Operators])
                 .map(|bad| (bad, refusal(bad)))
                 .collect(),
             bad_names: BadName::ALL
@@ -81,6 +82,7 @@ impl fmt::Display for BadCommand {
                 "there is no such command; /help lists them all, \
                  and //text says /text",
             ),
+            Self::Operators => f.write_str("that is for who runs the room, at its console"),
             Self::Incomplete(usage) => write!(f, "something is missing: {usage}"),
         }
     }

@@ -198,7 +198,7 @@ fn what_is_asked_is_answered_to_who_asks_alone() {
             "/nick 10.0.0.2",
             "!! a name must not look like an IP address\n",
         ),
-        ("/nick operator", "!! that name stands for somebody else"),
+        ("/nick operator", "!! that name is reserved"),
         ("/nick ali\u{200b}ce", "!! a name is made of letters"),
         ("/nick \u{202e}ecila", "!! a name is made of letters"),
         ("/nick -- alice joined", "!! a name"),
@@ -281,7 +281,10 @@ fn a_private_message_is_for_one_alone() {
     );
     stage.join(ClientId(3), "10.0.0.3");
     stage.says(ALICE, "/msg 10.0.0.3 hi");
-    stage.expect(ALICE, "!! 2 are called 10.0.0.3 here, none by name\n");
+    stage.expect(
+        ALICE,
+        "!! 2 people without a name are at 10.0.0.3; write to one who has taken one\n",
+    );
 }
 
 #[test]
@@ -571,7 +574,7 @@ fn who_comes_later_is_shown_what_was_said() {
     stage.join(BOB, "10.0.0.2");
     stage.expect(
         BOB,
-        &format!("{opening}-- what was said last, moments ago:\n<10.0.0.1> one\n"),
+        &format!("{opening}-- the last line, moments ago:\n<10.0.0.1> one\n"),
     );
     stage.says(ALICE, "/nick alice");
     stage.says(ALICE, "/msg 10.0.0.2 not this");
@@ -581,7 +584,7 @@ fn who_comes_later_is_shown_what_was_said() {
     stage.act(|room, now, turn| room.hear_operator(b"four", now, turn));
     stage.now += 125 * SECOND;
     stage.join(CAROL, "10.0.0.3");
-    let history = "-- the last 3 lines, the latest of 2 minutes ago:\n\
+    let history = "-- the last 3 lines, the latest 2 minutes ago:\n\
                    <alice> two\n* 10.0.0.2 threes\n-- operator: four\n";
     stage.expect(CAROL, &format!("{opening}{history}"));
 }

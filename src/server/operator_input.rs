@@ -33,6 +33,8 @@ pub struct OperatorInput {
     /// There may be something to be read.
     is_ready: bool,
     has_ended: bool,
+    /// The end has been told, or need not be.
+    is_end_told: bool,
     /// What was read and not taken yet is that from `taken_bytes` on.
     buffer: Vec<u8>,
     taken_bytes: usize,
@@ -47,6 +49,8 @@ pub enum Typed {
     Line(Vec<u8>),
     /// One that is too long.
     TooLong,
+    /// Nothing more will come, where a person would be surprised by that.
+    End,
 }
 
 impl OperatorInput {
@@ -65,6 +69,7 @@ impl OperatorInput {
             return Ok(None);
         }
         input.register(registry, token)?;
+        let is_end_told = !input.is_terminal();
         Ok(Some(Self {
             input,
             decoder: LineDecoder::new(max_line_bytes),
@@ -72,6 +77,7 @@ impl OperatorInput {
             bucket: Bucket::default(),
             is_ready: false,
             has_ended: false,
+            is_end_told,
             buffer: Vec::new(),
             taken_bytes: 0,
             waits_until: None,
@@ -106,10 +112,13 @@ impl OperatorInput {
                 return line;
             }
             if !self.read() {
-                return None;
+                let is_news = self.has_ended && !std::mem::replace(&mut self.is_end_told, true);
+                return is_news.then_some(Typed::End);
             }
-            if self.has_ended {
-                return self.decoder.finish().map(typed);
+            if self.has_ended
+                && let Some(unfinished) = self.decoder.finish().map(typed)
+            {
+                return Some(unfinished);
             }
         }
     }

@@ -29,9 +29,18 @@ impl Server {
             .as_mut()
             .and_then(|operator| OperatorInput::next_line(operator, now))
         {
-            let Typed::Line(line) = typed else {
-                self.refuse("that line was not said: it is too long");
-                continue;
+            let line = match typed {
+                Typed::Line(line) => line,
+                Typed::TooLong => {
+                    self.refuse("that line was not said: it is too long");
+                    continue;
+                }
+                Typed::End => {
+                    self.answer(
+                        "that was the end of your input: the room goes on, without operator",
+                    );
+                    continue;
+                }
             };
             match parse(&line) {
                 Ok(None) => {}
@@ -114,13 +123,20 @@ impl Server {
             turn.close(id, CloseReason::Banned);
             sent_away += 1;
         }
-        let time = Remaining(time);
-        info!("{} is banned {time}", Place(network));
-        self.answer(format_args!(
-            "{} is banned {time}; {} sent away",
-            Place(network),
-            Count(sent_away)
-        ));
+        let place = Place(network);
+        let time = match time {
+            None => "until the server ends".to_owned(),
+            Some(time) => format!("for {}", Minutes(time)),
+        };
+        info!("{place} is banned {time}");
+        match sent_away {
+            0 => self.answer(format_args!("{place} is banned {time}")),
+            1 => self.answer(format_args!("{place} is banned {time}; 1 is sent away")),
+            many => self.answer(format_args!(
+                "{place} is banned {time}; {} are sent away",
+                Count(many)
+            )),
+        }
     }
 
     fn tell_bans(&mut self, now: Instant) {
@@ -129,8 +145,16 @@ impl Server {
             self.answer("no one is banned");
         }
         for ban in bans {
-            let (place, left) = (Place(ban.network), Remaining(ban.left));
-            self.answer(format_args!("{place} is banned {left}"));
+            let place = Place(ban.network);
+            match ban.left {
+                None => self.answer(format_args!("{place} is banned until the server ends")),
+                Some(left) => {
+                    self.answer(format_args!(
+                        "{place} is banned for another {}",
+                        Minutes(left)
+                    ));
+                }
+            }
         }
     }
 
@@ -162,15 +186,14 @@ impl fmt::Display for Place {
     }
 }
 
-/// How much longer a ban lasts.
-struct Remaining(Option<Duration>);
+/// A time in whole minutes, rounded up.
+struct Minutes(Duration);
 
-impl fmt::Display for Remaining {
+impl fmt::Display for Minutes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.map(|left| left.as_millis().div_ceil(60_000)) {
-            None => f.write_str("until the server ends"),
-            Some(1) => f.write_str("for a minute"),
-            Some(minutes) => write!(f, "for {minutes} minutes"),
+        match self.0.as_millis().div_ceil(60_000) {
+            1 => f.write_str("1 minute"),
+            minutes => write!(f, "{minutes} minutes"),
         }
     }
 }
