@@ -43,6 +43,11 @@ pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Deadlines dealt with in one turn.
 pub const DEADLINE_BUDGET: usize = 256;
 
+/// There is room for so many connections from the start. That costs address space, and no
+/// memory before they come; and what is so large grows by moving pages (mremap(2)) and not
+/// by copying, which would leave a hole of the size that it had before.
+const INITIAL_CAPACITY: usize = 1024;
+
 /// Connections kept a while to tell them that they may not come in. Any further one is
 /// told, if it takes that at once, and closed on the spot: a crowd of the refused
 /// must not use up the descriptors.
@@ -112,7 +117,7 @@ impl<S: Stream> Clients<S> {
     /// No connections yet.
     pub fn new(policy: Policy, now: Instant) -> Self {
         Self {
-            slab: Slab::new(),
+            slab: Slab::with_capacity(INITIAL_CAPACITY),
             end_key: 0,
             policy,
             now,

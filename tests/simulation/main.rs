@@ -18,7 +18,7 @@ use world::{Event, Happened, World};
 
 /// Seeds tried unless the environment says otherwise: what takes some seconds without
 /// optimisation.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 100;
 
 #[test]
 fn whatever_happens_everybody_hears_the_same_once_and_in_order() {
