@@ -216,6 +216,7 @@ impl Room {
                     push_message(out, format_args!("<{member}> "), text);
                 });
                 self.remember(said, now);
+                self.note_speech(id);
             }
         }
     }
@@ -309,6 +310,13 @@ impl Room {
         turn.say(None, |out| push_notice(out, b"the room is closing"));
     }
 
+    /// Notes that `id` says something to others.
+    fn note_speech(&mut self, id: ClientId) {
+        if let Some(presence) = &mut self.presence {
+            presence.spoke(id);
+        }
+    }
+
     /// Keeps a line that was said to everybody for those who come later.
     fn remember(&mut self, line: &[u8], now: Instant) {
         self.history.push(line, now);
@@ -325,6 +333,7 @@ impl Room {
                     push_message(out, format_args!("* {member} "), action);
                 });
                 self.remember(said, now);
+                self.note_speech(id);
             }
             Ok(Command::Message { to, text }) => self.whisper(id, to, text, turn),
             Ok(Command::Who) => {
@@ -348,9 +357,9 @@ impl Room {
         if self.member(id).name().is_some_and(|own| **own == name) {
             return turn.tell(id, replies::named(name));
         }
-        // Else it could speak under a name that nobody is told of.
+        // Else it would have spoken under a name that nobody is ever told of.
         let presence = self.presence.as_ref();
-        if presence.is_some_and(|presence| presence.has_renamed(id)) {
+        if presence.is_some_and(|presence| presence.has_spoken_untold(id)) {
             return turn.tell(id, Frame::clone(&self.replies.too_soon));
         }
         let Err(conflict) = self.give_name(id, name.clone(), now, turn) else {
@@ -476,6 +485,7 @@ impl Room {
                 push_message(&mut line, format_args!("[{sender}] "), text);
                 line.push(b'\n');
                 turn.tell_from_another(reader, Frame::from(line));
+                self.note_speech(id);
                 let reader = self.member(reader);
                 turn.tell(id, notice(format_args!("{NOTICE_PREFIX}sent to {reader}")));
             }

@@ -25,11 +25,18 @@ pub struct Presence {
     /// Who has come. Small, for thousands may come at once.
     joined: BTreeSet<ClientId>,
     /// Who has a new name, and what they were called at the last notice or when they came.
-    renamed: BTreeMap<ClientId, Label>,
+    renamed: BTreeMap<ClientId, Renamed>,
     /// What those were called who have left, of those who were here at the last notice.
     left: Vec<Label>,
     /// When the notice is due. Invariant: `None` when nothing has changed.
     due_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Renamed {
+    from: Label,
+    /// It has said something since.
+    has_spoken: bool,
 }
 
 impl Presence {
@@ -47,13 +54,25 @@ impl Presence {
 
     /// `id` was called `from`, and is not any more.
     pub fn renamed(&mut self, id: ClientId, from: Label, now: Instant) {
-        self.renamed.entry(id).or_insert(from);
+        let has_spoken = false;
+        self.renamed
+            .entry(id)
+            .or_insert(Renamed { from, has_spoken });
         self.changed(now);
     }
 
-    /// Whether it has yet to be told that `id` has a new name.
-    pub fn has_renamed(&self, id: ClientId) -> bool {
-        self.renamed.contains_key(&id)
+    /// `id` has said something.
+    pub fn spoke(&mut self, id: ClientId) {
+        if let Some(renamed) = self.renamed.get_mut(&id) {
+            renamed.has_spoken = true;
+        }
+    }
+
+    /// Whether `id` has spoken under a name of which nobody has been told yet.
+    pub fn has_spoken_untold(&self, id: ClientId) -> bool {
+        self.renamed
+            .get(&id)
+            .is_some_and(|renamed| renamed.has_spoken)
     }
 
     /// `id` has left, which was called `label` at last.
@@ -83,9 +102,9 @@ impl Presence {
             cancel_out(&mut joined, left);
             joined_count = joined.len();
         }
-        let was_here = |(id, _): &(ClientId, Label)| !changes.joined.contains(id);
+        let was_here = |(id, _): &(ClientId, Renamed)| !changes.joined.contains(id);
         let renamed = changes.renamed.into_iter().filter(was_here);
-        let renamed = renamed.map(|(id, from)| (from, label(id)));
+        let renamed = renamed.map(|(id, renamed)| (renamed.from, label(id)));
         let renamed: Vec<_> = renamed.filter(|(from, to)| from != to).collect();
         let mut clauses = Vec::new();
         match joined_count {

@@ -31,7 +31,7 @@ pub struct Replies {
     pub too_long: Frame,
     /// To who has sent itself something.
     pub to_oneself: Frame,
-    /// To who takes a name while its last one has yet to be told.
+    /// To who has spoken by a name that has yet to be told, and wants another.
     pub too_soon: Frame,
 }
 
@@ -56,7 +56,7 @@ impl Replies {
                 "that line was not said: it is longer than {max_line_bytes} bytes"
             )),
             to_oneself: refusal("that is you"),
-            too_soon: refusal("you have just taken a name; wait a second before the next"),
+            too_soon: refusal("you have just spoken by a new name; wait a second before the next"),
         }
     }
 
