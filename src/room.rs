@@ -5,6 +5,7 @@
 //! sent as a result goes into the [`Turn`] that the method is given. What it has to do
 //! later it does when it is asked at its [deadline](Room::deadline).
 
+pub mod claims;
 pub mod command;
 pub mod history;
 pub mod member;
@@ -17,8 +18,9 @@ use std::fmt;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use self::claims::{CLAIM_TIMEOUT, Claim, Claims};
 use self::command::Command;
 use self::history::{Age, History};
 use self::member::{Count, Label, Member};
@@ -44,14 +46,6 @@ pub const REFUSAL_PREFIX: &str = "!! ";
 
 /// How a notice of the server begins.
 pub const NOTICE_PREFIX: &str = "-- ";
-
-/// How long a member may wait for a name that a dead connection from its own address
-/// still bears: until the kernel has found out that nobody is there (the listener's
-/// user timeout), and a little longer.
-pub const CLAIM_TIMEOUT: Duration = Duration::from_secs(150);
-
-/// The most members that wait for names so. Then who has waited longest does no more.
-const MAX_CLAIMS: usize = 64;
 
 /// What a room is like.
 #[derive(Clone, Debug)]
@@ -97,7 +91,7 @@ pub struct Room {
     names: NameRegistry,
     /// Invariant: the members without a name.
     unnamed: Unnamed,
-    claims: Vec<Claim>,
+    claims: Claims,
     /// `None` when it is not announced.
     presence: Option<Presence>,
     history: History,
@@ -109,18 +103,6 @@ pub struct Room {
     /// The answer to who is here. Invariant: `None` when it has changed.
     roster: Option<Frame>,
     replies: Replies,
-}
-
-/// A name that somebody wants which a connection from the same address bears. That may
-/// be its own, and dead.
-#[derive(Debug)]
-struct Claim {
-    /// Invariant: of no other claim.
-    claimant: ClientId,
-    /// Invariant: of no other claim.
-    bearer: ClientId,
-    name: Name,
-    until: Instant,
 }
 
 impl Room {
@@ -135,7 +117,7 @@ impl Room {
             members: Vec::new(),
             names: NameRegistry::new(),
             unnamed: Unnamed::default(),
-            claims: Vec::new(),
+            claims: Claims::default(),
             presence: config.announces_presence.then(Presence::new),
             history: History::new(config.history_lines),
             opening,
@@ -167,7 +149,7 @@ impl Room {
         if let Some(presence) = &mut self.presence {
             presence.left(id, member.label(), now);
         }
-        self.claims.retain(|claim| claim.claimant != id);
+        self.claims.forget(id);
         match member.name() {
             Some(name) => {
                 self.names.release(name, member.address(), now);
@@ -352,8 +334,7 @@ impl Room {
             Ok(name) => name,
             Err(bad) => return turn.tell(id, self.replies.bad_name(bad)),
         };
-        let is_other = |claim: &Claim| claim.claimant != id || claim.name == name;
-        self.claims.retain(is_other);
+        self.claims.forget_others(id, &name);
         if self.member(id).name().is_some_and(|own| **own == name) {
             return turn.tell(id, replies::named(name));
         }
@@ -407,7 +388,7 @@ impl Room {
         if let Some(presence) = &mut self.presence {
             presence.renamed(id, old, now);
         }
-        self.claims.retain(|claim| claim.claimant != id);
+        self.claims.forget(id);
         self.satisfy_claims(id, now, turn);
         Ok(())
     }
@@ -418,7 +399,7 @@ impl Room {
 
     /// Notes that `id` wants the `name` of `bearer`, which is at the same address: that may
     /// be a connection of its own that is dead, and not yet known to be. So it is sent
-    /// something, which will show. Who claims last has come last, and gets it.
+    /// something, which will show.
     fn claim(
         &mut self,
         id: ClientId,
@@ -427,19 +408,13 @@ impl Room {
         now: Instant,
         turn: &mut Turn,
     ) {
-        let is_same = |claim: &Claim| claim.bearer == bearer;
-        let before = self.claims.iter().position(is_same);
-        let before = before.map(|index| self.claims.remove(index));
-        if self.claims.len() >= MAX_CLAIMS {
-            self.claims.remove(0);
-        }
-        self.claims.push(Claim {
+        let is_news = self.claims.add(Claim {
             claimant: id,
             bearer,
             name: name.clone(),
             until: now + CLAIM_TIMEOUT,
         });
-        if before.is_none_or(|claim| claim.claimant != id) {
+        if is_news {
             let words =
                 "somebody else at your address would be called as you are; you keep the name";
             turn.tell_from_another(bearer, notice(format_args!("{NOTICE_PREFIX}{words}")));
@@ -448,11 +423,9 @@ impl Room {
 
     /// `bearer` has another name, or none any more: who waits for the old one gets it.
     fn satisfy_claims(&mut self, bearer: ClientId, now: Instant, turn: &mut Turn) {
-        let is_for_it = |claim: &Claim| claim.bearer == bearer;
-        let Some(index) = self.claims.iter().position(is_for_it) else {
+        let Some(claim) = self.claims.remove_of_bearer(bearer) else {
             return;
         };
-        let claim = self.claims.remove(index);
         if claim.until <= now {
             return;
         }
@@ -461,7 +434,7 @@ impl Room {
             && owner == bearer
         {
             // It only writes it in another way now.
-            self.claims.push(claim);
+            self.claims.add(claim);
         }
     }
 
@@ -556,8 +529,7 @@ fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) {
     text::push_safe(out, text);
     let line = std::str::from_utf8(&out[start..]).expect("what is safe is UTF-8");
     if text::has_right_to_left(line) {
-        let mark = text::LEFT_TO_RIGHT_MARK.encode_utf8(&mut [0; 4]).to_owned();
-        out.splice(end..end, mark.into_bytes());
+        out.splice(end..end, text::LEFT_TO_RIGHT_MARK.bytes());
     }
 }
 

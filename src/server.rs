@@ -32,7 +32,6 @@ use crate::logging::FIGURES;
 use crate::machine::raise_descriptor_limit;
 use crate::process::is_ignored;
 use crate::rate::Rate;
-use crate::reactor::clients::SLICE_BYTES;
 use crate::reactor::listener::Listener;
 use crate::reactor::{Next, Policy, Reactor, Service, source_token};
 use crate::room::{self, Room};
@@ -105,7 +104,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         flow: config.flow,
         rate: config.rate,
         idle_timeout: config.idle_timeout,
-        slice_bytes: SLICE_BYTES,
+        ..Policy::DEFAULT
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let mut server =
@@ -119,6 +118,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     reactor.run(&mut server).map_err(Error::Poll)?;
     server.are_figures_to_log = true;
     server.report(reactor.load());
+    // What the last turn has left for the console and the transcript.
     server.turn_ended();
     Ok(())
 }

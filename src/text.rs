@@ -66,7 +66,7 @@ pub fn wrap(words: &str, max_columns: usize) -> String {
 
 /// Stands between what shows who speaks and what is said, where that is written from right
 /// to left: so that it is not shown on the other side of it. Left-to-right mark.
-pub const LEFT_TO_RIGHT_MARK: char = '\u{200e}';
+pub const LEFT_TO_RIGHT_MARK: &str = "\u{200e}";
 
 /// Whether some of `text` is written from right to left, so that a terminal that knows of
 /// that shows what stands beside it in another order.

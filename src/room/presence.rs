@@ -54,10 +54,10 @@ impl Presence {
 
     /// `id` was called `from`, and is not any more.
     pub fn renamed(&mut self, id: ClientId, from: Label, now: Instant) {
-        let has_spoken = false;
-        self.renamed
-            .entry(id)
-            .or_insert(Renamed { from, has_spoken });
+        self.renamed.entry(id).or_insert(Renamed {
+            from,
+            has_spoken: false,
+        });
         self.changed(now);
     }
 

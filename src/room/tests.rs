@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use std::time::Duration;
+
+use super::claims::{CLAIM_TIMEOUT, MAX_CLAIMS};
 use super::name_registry::HOLD;
 use super::presence::PRESENCE_WINDOW;
 use super::*;
