@@ -217,7 +217,10 @@ fn check_characters(name: &str) -> Result<(), BadName> {
     }
     match (name.chars().next(), name.chars().next_back()) {
         (None, _) => return Err(BadName::Empty),
-        (Some(first), _) if !first.is_alphanumeric() => return Err(BadName::Beginning),
+        // Some vowel signs are letters to Unicode, and marks that need another letter.
+        (Some(first), _) if !first.is_alphanumeric() || is_combining_mark(first) => {
+            return Err(BadName::Beginning);
+        }
         (_, Some('.')) => return Err(BadName::End),
         _ => {}
     }
@@ -331,6 +334,7 @@ mod tests {
             (".", BadName::Beginning),
             ("_", BadName::Beginning),
             ("\u{301}alice", BadName::Beginning),
+            ("\u{bc0}", BadName::Beginning),
             ("a\u{323}\u{308}\u{304}\u{301}", BadName::Marks),
             // An address.
             ("192.168.1.7", BadName::Address),
