@@ -17,7 +17,7 @@
 //! - The client: [`client`].
 //! - The load harness: `stress`, behind the feature of that name.
 //! - The program: [`cli`], [`error`], [`exit`], [`interrupt`], [`logging`],
-//!   [`machine`], [`process`], [`socket`], [`standard_io`].
+//!   [`machine`], [`process`], [`socket`], [`stamp`], [`standard_io`].
 
 pub mod admission;
 pub mod backlog;
@@ -46,6 +46,7 @@ pub mod reactor;
 pub mod room;
 pub mod server;
 pub mod socket;
+pub mod stamp;
 pub mod standard_io;
 #[cfg(feature = "stress")]
 pub mod stress;

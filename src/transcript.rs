@@ -16,13 +16,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use log::warn;
 use mio::{Interest, Registry, Token};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::line_sink::{LineSink, TornLine};
+use crate::stamp::{self, Stamp};
 use crate::standard_io;
 
 /// Writes down what is said.
@@ -47,14 +46,10 @@ impl Transcript {
     /// Those of open(2); `BrokenPipe` for a pipe that nobody reads.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = open(path)?;
-        let zone = TimeZone::try_system().unwrap_or_else(|e| {
-            warn!("the transcript's times are UTC, the time zone is not known: {e}");
-            TimeZone::UTC
-        });
         Ok(Self {
             path: path.to_owned(),
             sink: LineSink::new(file, path.display().to_string()),
-            stamp: Stamp::new(zone),
+            stamp: Stamp::local(stamp::Format::Rfc3339),
             poll: None,
         })
     }
@@ -151,41 +146,6 @@ fn is_same(one: &File, other: &File) -> io::Result<bool> {
     Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
-/// A time as it is written before a line, made once a second.
-#[derive(Debug)]
-struct Stamp {
-    zone: TimeZone,
-    /// What `text` says. Invariant: whole seconds.
-    time: Timestamp,
-    /// As in RFC 3339, local time and how far it is from UTC.
-    text: String,
-}
-
-impl Stamp {
-    fn new(zone: TimeZone) -> Self {
-        let time = Timestamp::UNIX_EPOCH;
-        let text = local_time(&zone, time);
-        Self { zone, time, text }
-    }
-
-    fn at(&mut self, now: Timestamp) -> &str {
-        if now.as_second() != self.time.as_second() {
-            self.time = whole_seconds(now);
-            self.text = local_time(&self.zone, self.time);
-        }
-        &self.text
-    }
-}
-
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).expect("it is no farther from the epoch")
-}
-
-fn local_time(zone: &TimeZone, time: Timestamp) -> String {
-    let offset = zone.to_offset(time);
-    time.display_with_offset(offset).to_string()
-}
-
 /// Adds `lines`, which are whole, to `text`: each with `time` and a space before it.
 fn stamp_lines(text: &mut Vec<u8>, lines: &[u8], time: &str) {
     for line in lines.split_inclusive(|&byte| byte == b'\n') {
@@ -200,72 +160,11 @@ mod tests {
     use std::fs;
     use std::io::Read;
 
-    use jiff::SignedDuration;
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tempfile::TempDir;
 
     use super::*;
     use crate::line_sink::LINE_BACKLOG_BYTES;
-
-    fn time(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn times_are_local_with_their_offset_and_in_whole_seconds() {
-        let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        let kathmandu = TimeZone::posix("<+0545>-5:45").unwrap();
-        let newfoundland = TimeZone::posix("NST3:30NDT,M3.2.0,M11.1.0").unwrap();
-        for (zone, at, expected) in [
-            (&berlin, "2026-11-25T14:54:07Z", "2026-11-25T15:54:07+01:00"),
-            (
-                &berlin,
-                "2026-11-25T14:54:07.999999999Z",
-                "2026-11-25T15:54:07+01:00",
-            ),
-            (&berlin, "2026-07-25T14:54:07Z", "2026-07-25T16:54:07+02:00"),
-            // The night in which an hour comes twice.
-            (&berlin, "2026-10-25T00:59:59Z", "2026-10-25T02:59:59+02:00"),
-            (&berlin, "2026-10-25T01:00:00Z", "2026-10-25T02:00:00+01:00"),
-            (
-                &kathmandu,
-                "2026-12-31T23:59:59Z",
-                "2027-01-01T05:44:59+05:45",
-            ),
-            (
-                &newfoundland,
-                "2027-01-01T00:00:00.5Z",
-                "2026-12-31T20:30:00-03:30",
-            ),
-            (
-                &TimeZone::UTC,
-                "2026-11-25T14:54:07Z",
-                "2026-11-25T14:54:07+00:00",
-            ),
-        ] {
-            let mut stamp = Stamp::new(zone.clone());
-            assert_eq!(stamp.at(time(at)), expected);
-        }
-    }
-
-    #[test]
-    fn the_time_is_made_anew_each_second_even_when_the_clock_is_set_back() {
-        let mut stamp = Stamp::new(TimeZone::UTC);
-        assert_eq!(stamp.at(Timestamp::UNIX_EPOCH), "1970-01-01T00:00:00+00:00");
-        let noon = time("2026-11-25T12:00:00Z");
-        for (seconds, expected) in [
-            (0.0, "12:00:00"),
-            (0.9, "12:00:00"),
-            (1.0, "12:00:01"),
-            (1.1, "12:00:01"),
-            (-60.0, "11:59:00"),
-            (-60.5, "11:58:59"),
-        ] {
-            let now = noon + SignedDuration::from_secs_f64(seconds);
-            let expected = format!("2026-11-25T{expected}+00:00");
-            assert_eq!(stamp.at(now), expected);
-        }
-    }
 
     #[test]
     fn each_line_of_a_turn_gets_the_time() {
@@ -310,7 +209,7 @@ mod tests {
         let lines = text.lines().map(|line| {
             let (time, line) = line.split_once(' ').unwrap();
             assert_eq!(time.len(), "2026-11-25T15:54:07+01:00".len(), "{time}");
-            let age = Timestamp::now().duration_since(self::time(time));
+            let age = Timestamp::now().duration_since(time.parse().unwrap());
             assert!(age.as_secs().abs() < 600, "{time}");
             line
         });
