@@ -2,9 +2,23 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, sockopt};
+
+/// A peer that has been silent for so long is asked whether it is still there,
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// again after so long,
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// and is gone if it has not answered so often.
+pub const KEEPALIVE_PROBES: u32 = 6;
+
+/// A peer that has not acknowledged what was sent to it for so long is gone: it has
+/// vanished, or has had no room for it all that time (tcp(7): `TCP_USER_TIMEOUT`).
+pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A TCP socket for an address of the same family as `address`, which does not block
 /// and is not handed down to other programs.
@@ -20,4 +34,30 @@ pub fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     Ok(socket)
+}
+
+/// Has the kernel find out whether a silent peer of `socket` is still there.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn keep_alive(socket: impl AsFd) -> io::Result<()> {
+    let socket = socket.as_fd();
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+    Ok(())
+}
+
+/// Has the kernel give a peer of `socket` up that does not take what it is sent for
+/// [`USER_TIMEOUT`], which takes a quarter of an hour otherwise.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn give_up_on_the_unreachable(socket: impl AsFd) -> io::Result<()> {
+    let timeout_ms = USER_TIMEOUT.as_millis().try_into();
+    sockopt::set_tcp_user_timeout(socket, timeout_ms.expect("some minutes"))?;
+    Ok(())
 }

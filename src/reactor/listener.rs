@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use log::warn;
 use mio::net::{TcpListener, TcpStream};
@@ -12,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{self, sockopt};
 
 use super::event_loop::Accepted;
-use crate::socket::tcp_socket;
+use crate::socket::{give_up_on_the_unreachable, keep_alive, tcp_socket};
 
 /// Connections that the kernel completes and keeps until they are accepted. mio
 /// and the standard library fix it at 128, too few when a whole room comes at
@@ -36,19 +35,6 @@ pub const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// is not read for a while. This is what every connection begins with anyway.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
-/// A peer that has been silent for so long is asked whether it is still there,
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-
-/// again after so long,
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// and is gone if it has not answered so often.
-const KEEPALIVE_PROBES: u32 = 6;
-
-/// A peer that has not acknowledged what was sent to it for so long is gone: it has
-/// vanished, or has had no room for it all that time (tcp(7): `TCP_USER_TIMEOUT`).
-pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
-
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
@@ -71,12 +57,8 @@ impl Listener {
         sockopt::set_tcp_nodelay(&socket, true)?;
         set_send_buffer(&socket, send_buffer_bytes)?;
         sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
-        sockopt::set_socket_keepalive(&socket, true)?;
-        sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
-        sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
-        let user_timeout_ms = USER_TIMEOUT.as_millis().try_into();
-        sockopt::set_tcp_user_timeout(&socket, user_timeout_ms.expect("some minutes"))?;
+        keep_alive(&socket)?;
+        give_up_on_the_unreachable(&socket)?;
         if address.is_ipv6() {
             // `::` is every address, the IPv4 ones too, whatever
             // net.ipv6.bindv6only says.
@@ -162,6 +144,7 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::socket::{KEEPALIVE_PROBES, USER_TIMEOUT};
 
     #[test]
     fn a_shortage_is_told_from_a_connection_that_came_to_nothing() {
