@@ -272,19 +272,7 @@ impl Room {
 
     /// What a member is told that has to leave for this reason, if anything.
     pub fn farewell(&self, reason: CloseReason) -> Option<Frame> {
-        let why = match reason {
-            CloseReason::Stuck => "you did not read for too long what was said: ",
-            CloseReason::TooSlow => "you read too slowly to catch up with what was said: ",
-            CloseReason::Idle => "you have said nothing for too long: ",
-            CloseReason::Kicked => "the operator has sent you away: ",
-            CloseReason::Banned => "the operator has banned your address: ",
-            CloseReason::Quit => "",
-            CloseReason::PeerClosed
-            | CloseReason::Lost(_)
-            | CloseReason::WrongProtocol
-            | CloseReason::Shutdown => return None,
-        };
-        Some(notice(format_args!("{NOTICE_PREFIX}{why}goodbye")))
+        farewell(reason).map(|words| notice(format_args!("{NOTICE_PREFIX}{words}")))
     }
 
     /// The server is about to end.
@@ -492,17 +480,29 @@ impl Room {
         }
         let mut text = self.opening.clone();
         if !self.history.is_empty() {
-            let intro = match self.history.len() {
-                1 => format!("the last line, {age} ago:"),
-                count => format!("the last {count} lines, the latest {age} ago:"),
-            };
-            push_notice(&mut text, intro.as_bytes());
+            push_notice(&mut text, self.history.heading(age).as_bytes());
             text.push(b'\n');
             self.history.write_to(&mut text);
         }
         let greeting = Frame::from(text);
         self.greeting = Some((age, Frame::clone(&greeting)));
         greeting
+    }
+}
+
+/// The words by which a member is told that it has to leave for this reason, if any.
+pub fn farewell(reason: CloseReason) -> Option<&'static str> {
+    match reason {
+        CloseReason::Stuck => Some("you did not read for too long what was said: goodbye"),
+        CloseReason::TooSlow => Some("you read too slowly to catch up with what was said: goodbye"),
+        CloseReason::Idle => Some("you have said nothing for too long: goodbye"),
+        CloseReason::Kicked => Some("the operator has sent you away: goodbye"),
+        CloseReason::Banned => Some("the operator has banned your address: goodbye"),
+        CloseReason::Quit => Some("goodbye"),
+        CloseReason::PeerClosed
+        | CloseReason::Lost(_)
+        | CloseReason::WrongProtocol
+        | CloseReason::Shutdown => None,
     }
 }
 

@@ -68,11 +68,28 @@ impl History {
         Age::of(now.saturating_duration_since(said_at))
     }
 
+    /// What stands before them for a newcomer, the last one of whom is of that `age`.
+    pub fn heading(&self, age: Age) -> String {
+        match self.len() {
+            1 => format!("the last line, {age} ago:"),
+            count => format!("the last {count} lines, the latest {age} ago:"),
+        }
+    }
+
     /// Appends all of them to `out`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         let (first, second) = self.text.as_slices();
         out.extend_from_slice(first);
         out.extend_from_slice(second);
+    }
+}
+
+/// How many lines follow after `words`, if that is a [heading](History::heading).
+pub fn count_in_heading(words: &str) -> Option<usize> {
+    let rest = words.strip_prefix("the last ")?.strip_suffix(" ago:")?;
+    match rest.starts_with("line, ") {
+        true => Some(1),
+        false => rest.split_once(" lines, the latest ")?.0.parse().ok(),
     }
 }
 
@@ -135,6 +152,22 @@ mod tests {
             history.push(line.as_bytes(), now);
         }
         assert_eq!((text(&history), history.len()), (b"2\n3\n4\n".to_vec(), 3));
+    }
+
+    #[test]
+    fn a_heading_tells_how_many_lines_follow() {
+        let now = Instant::now();
+        let mut history = History::new(3);
+        for count in 1..=3 {
+            history.push(b"line\n", now);
+            for age in [Age::Moments, Age::Hours(1), Age::Days(2)] {
+                let heading = history.heading(age);
+                assert_eq!(count_in_heading(&heading), Some(count), "{heading}");
+            }
+        }
+        for words in ["the last bus left", "the last -1 lines, the latest a ago:"] {
+            assert_eq!(count_in_heading(words), None);
+        }
     }
 
     #[test]

@@ -93,10 +93,24 @@ pub fn named(name: impl fmt::Display) -> Frame {
     notice(format_args!("{NOTICE_PREFIX}you are {name} now"))
 }
 
+/// The name that somebody has got who is told `words`, if that is what they tell.
+pub fn name_given(words: &str) -> Option<&str> {
+    words.strip_prefix("you are ")?.strip_suffix(" now")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::room::REFUSAL_PREFIX;
+
+    #[test]
+    fn who_has_got_a_name_can_tell_from_the_answer() {
+        let answer = named("Zoë");
+        let text = std::str::from_utf8(&answer).unwrap().trim_end();
+        let words = text.strip_prefix(NOTICE_PREFIX).unwrap();
+        assert_eq!(name_given(words), Some("Zoë"));
+        assert_eq!(name_given("you are late"), None);
+    }
 
     #[test]
     fn help_fits_a_terminal_and_tells_of_every_command() {
