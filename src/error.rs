@@ -74,6 +74,24 @@ pub enum Error {
         /// Why, in the server's words, unless they were shown already.
         words: Option<String>,
     },
+    /// The room did not take all that it was sent.
+    NotTaken {
+        /// Where the server is.
+        server: SocketAddr,
+        /// Why not, in the room's words, of the first that it did not take.
+        words: String,
+        /// How many more there were.
+        more: usize,
+    },
+    /// What was typed could not be sent before the user gave up.
+    NotSaid {
+        /// Where the server was.
+        server: SocketAddr,
+        /// How many lines.
+        lines: usize,
+    },
+    /// The terminal does not obey.
+    Terminal(io::Error),
     /// Standard input cannot be read.
     ReadInput(io::Error),
     /// Standard output cannot be written.
@@ -91,11 +109,12 @@ impl Error {
             | Self::ReadMotd { .. }
             | Self::OpenTranscript { .. }
             | Self::Poll(_)
+            | Self::Terminal(_)
             | Self::ReadInput(_)
             | Self::WriteOutput(_) => Exit::Failure,
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
-            Self::ConnectionLost { .. } => Exit::ConnectionLost,
-            Self::Refused { .. } => Exit::Refused,
+            Self::ConnectionLost { .. } | Self::NotSaid { .. } => Exit::ConnectionLost,
+            Self::Refused { .. } | Self::NotTaken { .. } => Exit::Refused,
             #[cfg(feature = "stress")]
             Self::Stress(error) => error.exit(),
         }
@@ -156,6 +175,26 @@ impl fmt::Display for Error {
                     None => Ok(()),
                 }
             }
+            Self::NotTaken {
+                server,
+                words,
+                more,
+            } => {
+                write!(f, "the room at {server} did not take it: {words}")?;
+                match more {
+                    0 => Ok(()),
+                    more => write!(f, " (and {more} more)"),
+                }
+            }
+            Self::NotSaid { server, lines } => {
+                let plural = if *lines == 1 { "" } else { "s" };
+                write!(f, "{lines} line{plural} could not be sent to {server}")
+            }
+            Self::Terminal(source) => write!(
+                f,
+                "cannot set the mode of the terminal: {}; TERM=dumb does without",
+                plain(source)
+            ),
             Self::ReadInput(source) => write!(f, "cannot read standard input: {}", plain(source)),
             Self::WriteOutput(source) => {
                 write!(f, "cannot write to standard output: {}", plain(source))

@@ -1,15 +1,49 @@
 //! Diagnostics for who runs the program, on standard error.
 
 use std::io::{self, Write};
+use std::sync::Mutex;
 
 use env_logger::{Builder, Env, Target};
 use log::LevelFilter;
+use rustix::stdio::stderr;
+use rustix::termios::isatty;
 
 use crate::standard_io::StandardOutput;
 
 /// The target of the figures that the user has asked for: they are logged whatever level
 /// the command line asks for.
 pub const FIGURES: &str = "chat::figures";
+
+/// The most messages that wait to be taken; what is over is lost.
+const MAX_DIVERTED: usize = 1000;
+
+/// Messages on their way to whoever has the terminal, while somebody has.
+static DIVERTED: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+/// Has messages wait to be [taken](take_diverted), if they would be shown on a terminal;
+/// for somebody who draws there. Or has them go to standard error again.
+pub fn set_diverted(is_diverted: bool) {
+    let mut diverted = DIVERTED.lock().unwrap_or_else(|e| e.into_inner());
+    *diverted = (is_diverted && isatty(stderr())).then(Vec::new);
+}
+
+/// The messages since this was last asked, in lines.
+pub fn take_diverted() -> Vec<String> {
+    let mut diverted = DIVERTED.lock().unwrap_or_else(|e| e.into_inner());
+    diverted.as_mut().map(std::mem::take).unwrap_or_default()
+}
+
+/// Whether `message` will be taken by somebody.
+fn divert(message: &[u8]) -> bool {
+    let mut diverted = DIVERTED.lock().unwrap_or_else(|e| e.into_inner());
+    let Some(messages) = &mut *diverted else {
+        return false;
+    };
+    if messages.len() < MAX_DIVERTED {
+        messages.push(String::from_utf8_lossy(message).trim_end().to_owned());
+    }
+    true
+}
 
 /// Starts logging what is at least as important as `level`; the environment
 /// variable `RUST_LOG`, when it is set, decides instead.
@@ -50,6 +84,9 @@ impl<W: Write> Write for LogOutput<W> {
     /// Takes one message whole, as the logger hands it over. Never fails: there is
     /// nobody left to tell.
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        if divert(message) {
+            return Ok(message.len());
+        }
         let mut text = Vec::new();
         if self.torn {
             text.push(b'\n');

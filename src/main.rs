@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use chat::cli::{Cli, Task};
+use chat::error::Error;
 use chat::exit::Exit;
 use chat::{client, server};
 
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
         Task::Client(config) => client::run(&config),
         #[cfg(feature = "stress")]
         Task::Stress(config) => chat::stress::run(&config),
+        Task::Print(text) => print(&text),
     };
     match result {
         Ok(()) => Exit::Success.into(),
@@ -23,5 +25,12 @@ fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "chat: {error}");
             error.exit().into()
         }
+    }
+}
+
+fn print(text: &[u8]) -> Result<(), Error> {
+    match io::stdout().write_all(text) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::WriteOutput(e)),
+        _ => Ok(()),
     }
 }

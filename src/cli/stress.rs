@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{parse_host, parse_port_to_connect};
+use super::values::{parse_host, parse_port_to_connect};
 use crate::stress::Config;
 use crate::stress::load::{End, MAX_PER_SECOND, Pace};
 use crate::stress::payload::MIN_SIZE_BYTES;

@@ -1,52 +1,218 @@
-//! From a host name and a port to a connection.
+//! The connection to the server: made, lost, and made again.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
 
 use log::debug;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::socket::{give_up_on_the_unreachable, keep_alive};
 
 /// How long one address has to answer before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connects to `host`, a name or an IP address, trying all its addresses in the
-/// order the resolver gives them; also returns the one that answered. Blocks
-/// meanwhile: there is nothing else to do yet.
+/// The addresses of `host`, a name or an IP address, in the order the resolver gives
+/// them. Blocks meanwhile: there is nothing else to do yet.
 ///
 /// # Errors
 ///
-/// When the name is not known, or none of its addresses takes the connection.
-pub fn connect(host: &str, port: u16) -> Result<(TcpStream, SocketAddr), Error> {
-    let addresses = (host, port)
-        .to_socket_addrs()
-        .map_err(|source| Error::Resolve {
-            host: host.to_owned(),
-            port,
-            source,
-        })?;
-    let mut attempts = Vec::new();
-    for address in addresses {
-        match connect_to(address) {
-            Ok(stream) => return Ok((stream, address)),
-            Err(e) => {
-                debug!("{address}: {e}");
-                attempts.push((address, e));
-            }
-        }
-    }
-    Err(Error::Connect {
+/// When the name is not known.
+pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+    let resolved = (host, port).to_socket_addrs();
+    let resolved = resolved.map_err(|source| Error::Resolve {
         host: host.to_owned(),
         port,
-        attempts,
-    })
+        source,
+    })?;
+    Ok(resolved.collect())
 }
 
-fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
-    // A typed line is to leave at once.
-    stream.set_nodelay(true)?;
-    stream.set_nonblocking(true)?;
+/// The connection, as far as there is one.
+#[derive(Debug)]
+pub struct Link {
+    addresses: Vec<SocketAddr>,
+    registry: Registry,
+    token: Token,
+    state: State,
+    /// The address that answered last, or is being tried.
+    server: SocketAddr,
+    /// Whether a server that does not take what it is sent is given up.
+    is_impatient: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed,
+    Connecting {
+        stream: TcpStream,
+        /// The number of the address.
+        nth: usize,
+        until: Instant,
+        /// What came of the addresses before.
+        failures: Vec<Failure>,
+    },
+    Open(TcpStream),
+}
+
+/// An address, and why it did not answer.
+pub type Failure = (SocketAddr, io::Error);
+
+/// How an attempt to connect goes.
+#[derive(Debug)]
+pub enum Progress {
+    /// It goes on.
+    Pending,
+    /// There is a connection.
+    Connected,
+    /// No address has answered.
+    Failed(Vec<Failure>),
+}
+
+impl Link {
+    /// None yet, to a server at one of `addresses`. With `is_impatient`, a server that
+    /// does not take what it is sent for some minutes is given up.
+    pub fn new(
+        addresses: Vec<SocketAddr>,
+        is_impatient: bool,
+        registry: Registry,
+        token: Token,
+    ) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self {
+            server: addresses.first().copied().unwrap_or(nowhere),
+            addresses,
+            registry,
+            token,
+            state: State::Closed,
+            is_impatient,
+        }
+    }
+
+    /// Where the server is.
+    pub fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// The connection, if there is one.
+    pub fn stream(&mut self) -> Option<&mut TcpStream> {
+        match &mut self.state {
+            State::Open(stream) => Some(stream),
+            State::Closed | State::Connecting { .. } => None,
+        }
+    }
+
+    /// Begins to connect, to one address after the other until one answers.
+    pub fn connect(&mut self, now: Instant) -> Progress {
+        self.try_from(0, now, Vec::new())
+    }
+
+    /// Goes on with that; to be called when something happened at the socket, and at the
+    /// [deadline](Self::deadline).
+    pub fn advance(&mut self, now: Instant) -> Progress {
+        let State::Connecting {
+            stream,
+            nth,
+            until,
+            failures,
+        } = &mut self.state
+        else {
+            return Progress::Pending;
+        };
+        let failure = match outcome(stream) {
+            Ok(true) => {
+                let State::Connecting { stream, .. } =
+                    std::mem::replace(&mut self.state, State::Closed)
+                else {
+                    unreachable!("it was just that");
+                };
+                return self.opened(stream);
+            }
+            Ok(false) if now < *until => return Progress::Pending,
+            Ok(false) => Errno::TIMEDOUT.into(),
+            Err(e) => e,
+        };
+        let (nth, mut failures) = (*nth, std::mem::take(failures));
+        failures.push((self.server, failure));
+        self.try_from(nth + 1, now, failures)
+    }
+
+    /// When the address that is tried has had its time.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Connecting { until, .. } => Some(*until),
+            State::Closed | State::Open(_) => None,
+        }
+    }
+
+    /// Ends the connection.
+    pub fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    fn opened(&mut self, stream: TcpStream) -> Progress {
+        let made_ready = || -> io::Result<()> {
+            // A typed line is to leave at once.
+            stream.set_nodelay(true)?;
+            keep_alive(&stream)?;
+            match self.is_impatient {
+                true => give_up_on_the_unreachable(&stream),
+                false => Ok(()),
+            }
+        };
+        match made_ready() {
+            Ok(()) => {
+                self.state = State::Open(stream);
+                Progress::Connected
+            }
+            // It has been reset already.
+            Err(e) => Progress::Failed(vec![(self.server, e)]),
+        }
+    }
+
+    fn try_from(&mut self, first: usize, now: Instant, mut failures: Vec<Failure>) -> Progress {
+        self.state = State::Closed;
+        for (nth, address) in self.addresses.iter().copied().enumerate().skip(first) {
+            self.server = address;
+            match begin(address, &self.registry, self.token) {
+                Ok(stream) => {
+                    self.state = State::Connecting {
+                        stream,
+                        nth,
+                        until: now + CONNECT_TIMEOUT,
+                        failures,
+                    };
+                    return Progress::Pending;
+                }
+                Err(e) => {
+                    debug!("{address}: {e}");
+                    failures.push((address, e));
+                }
+            }
+        }
+        Progress::Failed(failures)
+    }
+}
+
+fn begin(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
     Ok(stream)
+}
+
+/// Whether `stream` is connected, which is neither so nor an error while it is not known
+/// (the documentation of mio's `TcpStream::connect` has these steps).
+fn outcome(stream: &TcpStream) -> io::Result<bool> {
+    if let Some(e) = stream.take_error()? {
+        return Err(e);
+    }
+    match stream.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(e) if Errno::from_io_error(&e) == Some(Errno::INPROGRESS) => Ok(false),
+        Err(e) => Err(e),
+    }
 }

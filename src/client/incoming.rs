@@ -1,56 +1,89 @@
-//! What the server says, made fit to show: knows the greeting, the refusal and the
-//! half-line, and no socket.
+//! What the server says on one connection: knows the greeting, the refusal, the room's
+//! memory, the goodbye and the half-line, and no socket.
 
 use std::time::{Duration, Instant};
 
-use super::line_display::LineDisplay;
-use crate::room::{REFUSAL_PREFIX, WELCOME};
+use super::line_splitter::{Line, LineSplitter};
+use super::message::{Age, CONTINUATION_MARK, Kind, Message};
+use crate::close::CloseReason;
+use crate::room::history;
+use crate::room::{REFUSAL_PREFIX, WELCOME, farewell};
 
 /// How long a line that stops in its middle is held back.
-const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
+pub const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What is said to who has asked to leave; it stands in a line of its own.
-const GOODBYE: &[u8] = b"\n-- goodbye\n";
+/// What the server has shown itself to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// It has said nothing yet, or no more than the greeting's words.
+    Awaited,
+    /// It has let us in, and ends its lines: it is of our kind.
+    Ours,
+    /// It is of another kind: that of the Python original, or none that is known.
+    Foreign,
+    /// It has not let us in.
+    Refused,
+}
+
+/// How the server has taken its leave, if it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// It has not.
+    None,
+    /// It lets us go, as we have asked.
+    Goodbye,
+    /// It has sent us away, and does not want us back at once.
+    SentAway,
+}
 
 /// The server's side of the conversation.
 #[derive(Debug)]
 pub struct Incoming {
-    lines: LineDisplay,
-    has_begun: bool,
-    is_refusal: bool,
-    /// The end of what has arrived, as long as a goodbye.
-    last_bytes: Vec<u8>,
+    lines: LineSplitter,
+    stage: Stage,
     /// Since when the end of a half-line has been waited for, with nothing left to
     /// be read.
     half_line_since: Option<Instant>,
+}
+
+/// What lines mean depends on those before.
+#[derive(Debug)]
+struct Stage {
+    greeting: Greeting,
+    /// So many lines that the room remembers are still to come; `None` before that is
+    /// known.
+    past: Option<usize>,
+    farewell: Farewell,
 }
 
 impl Incoming {
     /// Nothing has been said yet.
     pub fn new() -> Self {
         Self {
-            lines: LineDisplay::new(""),
-            has_begun: false,
-            is_refusal: false,
-            last_bytes: Vec::new(),
+            lines: LineSplitter::new(),
+            stage: Stage {
+                greeting: Greeting::Awaited,
+                past: None,
+                farewell: Farewell::None,
+            },
             half_line_since: None,
         }
     }
 
-    /// Takes what has arrived, and appends to `out` the lines to show.
-    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        self.last_bytes
-            .extend_from_slice(&bytes[bytes.len().saturating_sub(GOODBYE.len())..]);
-        let surplus = self.last_bytes.len().saturating_sub(GOODBYE.len());
-        self.last_bytes.drain(..surplus);
-        let bytes = match self.has_begun {
+    /// Takes what has arrived, and passes the messages in it on to `hear`.
+    pub fn push(&mut self, bytes: &[u8], hear: &mut dyn FnMut(&Message<'_>)) {
+        if bytes.is_empty() {
+            return;
+        }
+        let bytes = match self.has_begun() {
             true => bytes,
-            false => self.begin(bytes, out),
+            false => self.begin(bytes, hear),
         };
         if bytes.contains(&b'\n') {
             self.half_line_since = None;
         }
-        self.lines.push(bytes, out);
+        let Self { lines, stage, .. } = self;
+        lines.push(bytes, &mut |line| stage.pass(line, hear));
     }
 
     /// Nothing is left to be read for now.
@@ -60,49 +93,62 @@ impl Incoming {
         }
     }
 
-    /// When [`Incoming::expire`] has something to show, if nothing more arrives.
+    /// When [`Incoming::expire`] has something to pass on, if nothing more arrives.
     pub fn deadline(&self) -> Option<Instant> {
         self.half_line_since.map(|since| since + HALF_LINE_TIMEOUT)
     }
 
-    /// Shows a half-line whose end has been waited for long enough.
-    pub fn expire(&mut self, now: Instant, out: &mut Vec<u8>) {
+    /// Passes on a half-line whose end has been waited for long enough.
+    pub fn expire(&mut self, now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
         if self.deadline().is_some_and(|at| at <= now) {
-            self.end(out);
+            self.end(hear);
         }
     }
 
-    /// Nothing more will arrive: shows what was held back.
-    pub fn end(&mut self, out: &mut Vec<u8>) {
+    /// Nothing more will arrive: passes on what was held back.
+    pub fn end(&mut self, hear: &mut dyn FnMut(&Message<'_>)) {
         self.half_line_since = None;
-        self.lines.show_half_line(out);
+        let Self { lines, stage, .. } = self;
+        lines.pass_half_line(&mut |line| stage.pass(line, hear));
     }
 
-    /// Whether the server did not let us in.
-    pub fn is_refusal(&self) -> bool {
-        self.is_refusal
+    /// What the server has shown itself to be.
+    pub fn greeting(&self) -> Greeting {
+        self.stage.greeting
     }
 
-    /// Whether the last that the server said is that it lets us go, as we have asked.
-    pub fn is_goodbye(&self) -> bool {
-        self.last_bytes == GOODBYE
+    /// How the server has taken its leave.
+    pub fn farewell(&self) -> Farewell {
+        self.stage.farewell
+    }
+
+    fn has_begun(&self) -> bool {
+        self.stage.greeting != Greeting::Awaited
     }
 
     /// Looks at the very first bytes, and returns what follows the greeting. Both
     /// are short and sent at once, so they arrive in one piece.
-    fn begin<'a>(&mut self, bytes: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
-        self.has_begun = true;
-        self.is_refusal = bytes.starts_with(REFUSAL_PREFIX.as_bytes());
+    fn begin<'a>(&mut self, bytes: &'a [u8], hear: &mut dyn FnMut(&Message<'_>)) -> &'a [u8] {
         let Some(rest) = bytes.strip_prefix(WELCOME.as_bytes()) else {
+            self.stage.greeting = match bytes.starts_with(REFUSAL_PREFIX.as_bytes()) {
+                true => Greeting::Refused,
+                false => Greeting::Foreign,
+            };
             return bytes;
         };
-        // The Python original does not end its greeting; what comes next may be
-        // glued to it.
-        self.lines.push(WELCOME.as_bytes(), out);
-        self.lines.show_half_line(out);
-        if rest.starts_with(b"\n") || rest.starts_with(b"\r\n") {
-            self.lines.mark_continuations();
-        }
+        self.stage.greeting = match rest.starts_with(b"\n") || rest.starts_with(b"\r\n") {
+            true => Greeting::Ours,
+            // The Python original does not end its greeting; what comes next may be
+            // glued to it.
+            false => Greeting::Foreign,
+        };
+        hear(&Message {
+            kind: Kind::Welcome,
+            ..Message::parse(WELCOME)
+        });
+        // So its end, late or not, is no empty line.
+        self.lines.push(WELCOME.as_bytes(), &mut |_| {});
+        self.lines.pass_half_line(&mut |_| {});
         rest
     }
 }
@@ -113,43 +159,104 @@ impl Default for Incoming {
     }
 }
 
+impl Stage {
+    fn pass(&mut self, line: Line<'_>, hear: &mut dyn FnMut(&Message<'_>)) {
+        // Of a server that does not end its lines nobody can tell what belongs together.
+        // Of another, the rest of a line must not pass for a line of its own, which the
+        // server did not say.
+        if line.continues && self.greeting == Greeting::Ours {
+            let marked = format!("{CONTINUATION_MARK}{}", line.text);
+            return hear(&Message {
+                kind: Kind::Continuation,
+                name: None,
+                text: line.text,
+                line: &marked,
+                age: Age::Now,
+            });
+        }
+        let mut message = Message::parse(line.text);
+        self.farewell = match farewell_in(&message) {
+            Some(CloseReason::Quit) => Farewell::Goodbye,
+            Some(CloseReason::Kicked | CloseReason::Banned | CloseReason::Idle) => {
+                Farewell::SentAway
+            }
+            _ => Farewell::None,
+        };
+        match &mut self.past {
+            Some(following @ 1..) => {
+                *following -= 1;
+                message.age = Age::Past {
+                    following: *following,
+                };
+            }
+            Some(0) => {}
+            past @ None if message.kind == Kind::Notice && self.greeting == Greeting::Ours => {
+                *past = history::count_in_heading(message.text);
+            }
+            None => {}
+        }
+        hear(&message);
+    }
+}
+
+/// For which reason `message` says goodbye, if it does.
+fn farewell_in(message: &Message<'_>) -> Option<CloseReason> {
+    let reasons = [
+        CloseReason::Quit,
+        CloseReason::Kicked,
+        CloseReason::Banned,
+        CloseReason::Idle,
+    ];
+    match message.kind {
+        Kind::Notice => (reasons.into_iter()).find(|&why| farewell(why) == Some(message.text)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shown(incoming: &mut Incoming, bytes: &[u8]) -> String {
-        let mut out = Vec::new();
-        incoming.push(bytes, &mut out);
-        String::from_utf8(out).unwrap()
+    /// The lines that `act` passes on, each ended by a LF.
+    fn heard(act: impl FnOnce(&mut dyn FnMut(&Message<'_>))) -> String {
+        let mut all = String::new();
+        act(&mut |message| all += &format!("{}\n", message.line));
+        all
+    }
+
+    fn pushed(incoming: &mut Incoming, bytes: &[u8]) -> String {
+        heard(|hear| incoming.push(bytes, hear))
     }
 
     fn expired(incoming: &mut Incoming, now: Instant) -> String {
-        let mut out = Vec::new();
-        incoming.expire(now, &mut out);
-        String::from_utf8(out).unwrap()
+        heard(|hear| incoming.expire(now, hear))
     }
 
     #[test]
     fn a_greeting_is_a_line_of_its_own_however_it_ends() {
-        for end in ["", "\n", "\r\n"] {
+        for (end, greeting) in [
+            ("", Greeting::Foreign),
+            ("\n", Greeting::Ours),
+            ("\r\n", Greeting::Ours),
+        ] {
             let mut incoming = Incoming::new();
             let bytes = format!("Welcome to this chatroom!{end}<10.0.0.1> hi\n");
             assert_eq!(
-                shown(&mut incoming, bytes.as_bytes()),
+                pushed(&mut incoming, bytes.as_bytes()),
                 "Welcome to this chatroom!\n<10.0.0.1> hi\n"
             );
-            assert!(!incoming.is_refusal());
+            assert_eq!(incoming.greeting(), greeting);
         }
     }
 
     #[test]
-    fn a_half_line_is_shown_after_a_while_that_more_of_it_does_not_lengthen() {
+    fn a_half_line_is_passed_on_after_a_while_that_more_of_it_does_not_lengthen() {
         let mut incoming = Incoming::new();
         let start = Instant::now();
-        assert_eq!(shown(&mut incoming, b"<10.0.0.1> so"), "");
+        assert_eq!(pushed(&mut incoming, b"<10.0.0.1> so"), "");
         assert_eq!(incoming.deadline(), None, "more may be there to be read");
         incoming.drained(start);
-        assert_eq!(shown(&mut incoming, b" slow"), "");
+        assert_eq!(pushed(&mut incoming, b" slow"), "");
         incoming.drained(start + HALF_LINE_TIMEOUT / 2);
         assert_eq!(incoming.deadline(), Some(start + HALF_LINE_TIMEOUT));
         assert_eq!(expired(&mut incoming, start + HALF_LINE_TIMEOUT / 2), "");
@@ -162,9 +269,9 @@ mod tests {
     fn a_line_that_is_ended_in_time_is_not_torn() {
         let mut incoming = Incoming::new();
         let start = Instant::now();
-        assert_eq!(shown(&mut incoming, b"<10.0.0.1> a"), "");
+        assert_eq!(pushed(&mut incoming, b"<10.0.0.1> a"), "");
         incoming.drained(start);
-        assert_eq!(shown(&mut incoming, b"b\n<10.0.0.1> c"), "<10.0.0.1> ab\n");
+        assert_eq!(pushed(&mut incoming, b"b\n<10.0.0.1> c"), "<10.0.0.1> ab\n");
         let later = start + HALF_LINE_TIMEOUT;
         assert_eq!(expired(&mut incoming, later), "", "c has its own time");
         incoming.drained(later);
@@ -172,28 +279,62 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_one_only_in_place_of_the_greeting() {
-        let mut incoming = Incoming::new();
-        shown(&mut incoming, b"!! the room is full (2 clients)\n");
-        assert!(incoming.is_refusal());
-        let mut incoming = Incoming::new();
-        shown(&mut incoming, b"Welcome to this chatroom!\n!! not said\n");
-        shown(&mut incoming, b"!! not said\n");
-        assert!(!incoming.is_refusal());
+    fn the_rest_of_a_torn_line_is_marked_if_the_server_ends_its_lines() {
+        for (end, shown) in [("\n", "… !! forged\n"), ("", "!! forged\n")] {
+            let mut incoming = Incoming::new();
+            pushed(
+                &mut incoming,
+                format!("{WELCOME}{end}<10.0.0.1> sl").as_bytes(),
+            );
+            heard(|hear| incoming.end(hear));
+            assert_eq!(pushed(&mut incoming, b"!! forged\n"), shown);
+        }
     }
 
     #[test]
-    fn a_goodbye_is_told_from_what_others_say() {
-        for (text, is_goodbye) in [
-            ("hi\n-- goodbye\n", true),
-            ("<bob> -- goodbye\n", false),
-            ("\n-- goodbye\n<bob> hi\n", false),
+    fn a_refusal_is_one_only_in_place_of_the_greeting() {
+        let mut incoming = Incoming::new();
+        pushed(&mut incoming, b"!! the room is full (2 clients)\n");
+        assert_eq!(incoming.greeting(), Greeting::Refused);
+        let mut incoming = Incoming::new();
+        pushed(&mut incoming, b"Welcome to this chatroom!\n!! not said\n");
+        pushed(&mut incoming, b"!! not said\n");
+        assert_eq!(incoming.greeting(), Greeting::Ours);
+    }
+
+    #[test]
+    fn a_farewell_is_told_from_what_others_say() {
+        for (text, farewell) in [
+            ("hi\n-- goodbye\n", Farewell::Goodbye),
+            ("<bob> -- goodbye\n", Farewell::None),
+            ("-- operator: goodbye\n", Farewell::None),
+            ("-- goodbye\n<bob> hi\n", Farewell::None),
+            (
+                "-- the operator has sent you away: goodbye\n",
+                Farewell::SentAway,
+            ),
+            (
+                "-- you read too slowly to catch up with what was said: goodbye\n",
+                Farewell::None,
+            ),
         ] {
             let mut incoming = Incoming::new();
             for byte in text.as_bytes() {
-                incoming.push(&[*byte], &mut Vec::new());
+                incoming.push(&[*byte], &mut |_| {});
             }
-            assert_eq!(incoming.is_goodbye(), is_goodbye, "{text}");
+            assert_eq!(incoming.farewell(), farewell, "{text}");
         }
+    }
+
+    #[test]
+    fn what_the_room_remembers_is_told_from_what_is_said_now() {
+        let mut ages = Vec::new();
+        let greeting = "Welcome to this chatroom!\n-- be nice\n\
+            -- the last 2 lines, the latest 3 minutes ago:\n<a> 1\n<b> 2\n<c> 3\n\
+            -- the last 2 lines, the latest 3 minutes ago:\n<d> 4\n";
+        Incoming::new().push(greeting.as_bytes(), &mut |message| ages.push(message.age));
+        let past = |following| Age::Past { following };
+        let now = Age::Now;
+        assert_eq!(ages, [now, now, now, past(1), past(0), now, now, now]);
     }
 }

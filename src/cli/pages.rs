@@ -1,0 +1,43 @@
+//! Completions for shells, and manual pages: made from the command line's own definition.
+
+use clap::CommandFactory;
+use clap::builder::PossibleValuesParser;
+use clap_complete::{Shell, generate};
+use clap_mangen::Man;
+
+use super::Cli;
+
+const PROGRAM: &str = "chat";
+
+/// The script that has `shell` complete commands, options and their values.
+pub(super) fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    generate(shell, &mut Cli::command(), PROGRAM, &mut script);
+    script
+}
+
+/// The manual page of `command`, or of the program, as troff(1) takes it.
+pub(super) fn manual(command: Option<&str>) -> Vec<u8> {
+    let mut program = Cli::command();
+    program.build();
+    let page = match command {
+        None => program,
+        Some(name) => {
+            let command = program.find_subcommand(name);
+            command.cloned().unwrap_or(program)
+        }
+    };
+    let mut text = Vec::new();
+    let written = Man::new(page).render(&mut text);
+    written.expect("a Vec takes every write");
+    text
+}
+
+/// The names of the commands that have a page.
+pub(super) fn commands() -> PossibleValuesParser {
+    let mut names = vec!["server", "client", "send", "tail"];
+    if cfg!(feature = "stress") {
+        names.push("stress");
+    }
+    names.into()
+}

@@ -1,0 +1,114 @@
+//! What more than one command takes, as people write it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+
+pub(super) fn parse_ip(text: &str) -> Result<IpAddr, &'static str> {
+    match text.parse::<IpAddr>() {
+        Ok(ip) if ip.is_multicast() || ip == Ipv4Addr::BROADCAST => {
+            Err("no machine has this address: it stands for many at once")
+        }
+        Ok(ip) => Ok(ip),
+        Err(_) => Err(
+            "not an IP address, such as 192.168.1.5, or 0.0.0.0 for every address of this machine",
+        ),
+    }
+}
+
+/// A host as it is given; an IPv6 address may stand in brackets, as it does
+/// where a port follows it.
+pub(super) fn parse_host(text: &str) -> Result<String, &'static str> {
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    match bracketed.unwrap_or(text) {
+        "" => Err("a name or an IP address is needed"),
+        host => Ok(host.to_owned()),
+    }
+}
+
+/// A whole number within `range`. An option that is left out is no limit, so 0 is none.
+pub(super) fn parse_number(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        format!(
+            "expected a whole number from {} to {}",
+            range.start(),
+            range.end()
+        )
+    })
+}
+
+/// A number of bytes, written with K (1,024) or M where that comes out even.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bytes(pub(super) usize);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => write!(f, "{}M", bytes >> 20),
+            bytes if bytes > 0 && bytes.is_multiple_of(1 << 10) => write!(f, "{}K", bytes >> 10),
+            bytes => write!(f, "{bytes}"),
+        }
+    }
+}
+
+/// A number of bytes: `65536`, `64K` or `1M`.
+pub(super) fn parse_bytes(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let unit_bytes = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1024,
+        "m" | "mb" | "mib" => 1024 * 1024,
+        _ => return None,
+    };
+    digits.parse::<usize>().ok()?.checked_mul(unit_bytes)
+}
+
+pub(super) fn parse_port(text: &str) -> Result<u16, &'static str> {
+    text.parse()
+        .map_err(|_| "a port is a number from 0 to 65535")
+}
+
+pub(super) fn parse_port_to_connect(text: &str) -> Result<u16, &'static str> {
+    match parse_port(text) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err("a port to connect to is a number from 1 to 65535"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports_are_taken_as_people_write_them() {
+        assert_eq!(parse_host("[::1]").as_deref(), Ok("::1"));
+        assert_eq!(parse_host("room.lan").as_deref(), Ok("room.lan"));
+        assert!(parse_host("").is_err());
+        assert_eq!((parse_port("0"), parse_port("65535")), (Ok(0), Ok(65535)));
+        assert!(parse_port("65536").is_err() && parse_port_to_connect("0").is_err());
+        assert_eq!(
+            (parse_bytes("64K"), parse_bytes("1MiB")),
+            (Some(65536), Some(1 << 20))
+        );
+        assert_eq!((parse_bytes("12"), parse_bytes("0b")), (Some(12), Some(0)));
+        for wrong in [
+            "",
+            "K",
+            "1T",
+            "-1",
+            "1.5M",
+            "1 M",
+            "99999999999999999999",
+            "1KK",
+        ] {
+            assert_eq!(parse_bytes(wrong), None, "{wrong}");
+        }
+        for text in ["1M", "128K", "1025", "0"] {
+            assert_eq!(Bytes(parse_bytes(text).unwrap()).to_string(), text);
+        }
+        assert!(parse_ip("224.0.0.1").is_err() && parse_ip("localhost").is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! Where a text speaks of somebody by name.
+
+use std::ops::Range;
+
+use crate::name;
+
+/// A name to be found, however it is written.
+#[derive(Clone, Debug)]
+pub struct Mention {
+    folded: String,
+}
+
+impl Mention {
+    /// Of `name`.
+    pub fn of(name: &str) -> Self {
+        Self {
+            folded: name::fold(name),
+        }
+    }
+
+    /// Where `text` has the name as a word of its own, as ranges of bytes.
+    pub fn find(&self, text: &str) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        let mut rest = 0;
+        while let Some(start) = text[rest..].find(may_be_in_a_name).map(|at| rest + at) {
+            let end = text[start..]
+                .find(|c| !may_be_in_a_name(c))
+                .map_or(text.len(), |at| start + at);
+            rest = end;
+            // No name begins with one of these, or ends with a dot; the other two may be
+            // its own end as well as something around it.
+            let word = text[start..end].trim_start_matches(is_punctuation);
+            let start = end - word.len();
+            let shorter = [
+                word.trim_end_matches('.'),
+                word.trim_end_matches(is_punctuation),
+            ];
+            let is_meant = |word: &&str| name::fold(word) == self.folded;
+            if let Some(word) = shorter.into_iter().find(is_meant) {
+                found.push(start..start + word.len());
+            }
+        }
+        found
+    }
+}
+
+fn is_punctuation(c: char) -> bool {
+    matches!(c, '.' | '-' | '_')
+}
+
+fn may_be_in_a_name(c: char) -> bool {
+    c.is_alphanumeric() || is_punctuation(c) || unicode_normalization::char::is_combining_mark(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_as_a_word_of_its_own() {
+        let mention = Mention::of("Zoë");
+        for (text, found) in [
+            ("Zoë", &["Zoë"][..]),
+            ("zoë: and @ZOË, then", &["zoë", "ZOË"]),
+            ("ask zoe\u{308}.", &["zoe\u{308}"]),
+            ("zoë's, (zoë)", &["zoë", "zoë"]),
+            ("--zoë-- ...zoë...", &["zoë", "zoë"]),
+            ("zoë-b, zoë.com, a_zoë, zoës, zoe", &[]),
+            ("", &[]),
+        ] {
+            let words: Vec<_> = mention.find(text).into_iter().map(|at| &text[at]).collect();
+            assert_eq!(words, found, "{text}");
+        }
+        assert_eq!(Mention::of("b_").find("b_, b_. b"), [0..2, 4..6]);
+    }
+}

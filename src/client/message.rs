@@ -1,0 +1,159 @@
+//! What a line from the server says, and who says it.
+//!
+//! The first characters of a line tell its kind. A server in our manner lets no client
+//! forge another kind; of any other server's lines this is what they look like.
+
+use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
+use crate::text::LEFT_TO_RIGHT_MARK;
+
+/// What stands before the rest of a line whose beginning was shown before.
+pub const CONTINUATION_MARK: &str = "… ";
+
+/// What kind of line it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The greeting.
+    Welcome,
+    /// Somebody said it, to everybody.
+    Message,
+    /// Somebody did it: `/me`.
+    Action,
+    /// Somebody said it to us alone: `/msg`.
+    Private,
+    /// The server tells it.
+    Notice,
+    /// The server tells what was not done, and why.
+    Refusal,
+    /// The rest of a line that was shown before it had ended.
+    Continuation,
+    /// None of these: the server is not of our kind.
+    Other,
+}
+
+impl Kind {
+    /// What programs call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::Message => "message",
+            Self::Action => "action",
+            Self::Private => "private",
+            Self::Notice => "notice",
+            Self::Refusal => "refusal",
+            Self::Continuation => "continuation",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// When it was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// Before we came: the room remembers it, and so many lines that were said after it.
+    Past {
+        /// So many.
+        following: usize,
+    },
+    /// Now.
+    Now,
+}
+
+/// A line from the server. All of it is safe to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// What kind of line it is.
+    pub kind: Kind,
+    /// Who says it, if it is somebody: a name or an address.
+    pub name: Option<&'a str>,
+    /// What is said: the line less what tells its kind and who says it.
+    pub text: &'a str,
+    /// The line as it came.
+    pub line: &'a str,
+    /// When it was said.
+    pub age: Age,
+}
+
+impl<'a> Message<'a> {
+    /// What `line` says, which is safe to show and has no line end.
+    pub fn parse(line: &'a str) -> Self {
+        let (kind, name, text) = parse(line);
+        Self {
+            kind,
+            name,
+            text,
+            line,
+            age: Age::Now,
+        }
+    }
+}
+
+fn parse(line: &str) -> (Kind, Option<&str>, &str) {
+    if let Some(text) = line.strip_prefix(NOTICE_PREFIX) {
+        return (Kind::Notice, None, text);
+    }
+    if let Some(text) = line.strip_prefix(REFUSAL_PREFIX) {
+        return (Kind::Refusal, None, text);
+    }
+    for (kind, opening, closing) in [
+        (Kind::Message, "<", "> "),
+        (Kind::Private, "[", "] "),
+        (Kind::Action, "* ", " "),
+    ] {
+        if let Some((name, text)) = parse_speech(line, opening, closing) {
+            return (kind, Some(name), text);
+        }
+    }
+    (Kind::Other, None, line)
+}
+
+/// The name between `opening` and `closing`, and what follows.
+fn parse_speech<'a>(line: &'a str, opening: &str, closing: &str) -> Option<(&'a str, &'a str)> {
+    let (name, text) = line.strip_prefix(opening)?.split_once(closing)?;
+    let is_name = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
+    // The mark keeps a text that is written from right to left on its side.
+    let text = text.strip_prefix(LEFT_TO_RIGHT_MARK).unwrap_or(text);
+    is_name(name).then_some((name, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_characters_tell_the_kind() {
+        for (line, kind, name, text) in [
+            (
+                "<alice> hi > there",
+                Kind::Message,
+                Some("alice"),
+                "hi > there",
+            ),
+            ("<10.0.0.1> ", Kind::Message, Some("10.0.0.1"), ""),
+            (
+                "* bob waves * twice",
+                Kind::Action,
+                Some("bob"),
+                "waves * twice",
+            ),
+            ("[bob] psst] !", Kind::Private, Some("bob"), "psst] !"),
+            (
+                "-- bob left (1 here)",
+                Kind::Notice,
+                None,
+                "bob left (1 here)",
+            ),
+            ("!! bob is taken", Kind::Refusal, None, "bob is taken"),
+            ("<אב> \u{200e}שלום", Kind::Message, Some("אב"), "שלום"),
+            ("<no name here", Kind::Other, None, "<no name here"),
+            ("<> nobody", Kind::Other, None, "<> nobody"),
+            ("<two words> x", Kind::Other, None, "<two words> x"),
+            ("* bob", Kind::Other, None, "* bob"),
+            ("--", Kind::Other, None, "--"),
+            ("", Kind::Other, None, ""),
+        ] {
+            let message = Message::parse(line);
+            assert_eq!((message.kind, message.name), (kind, name), "{line}");
+            assert_eq!((message.text, message.line), (text, line));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Who is in the room, as far as can be told from what is heard: for the completion of
+//! names.
+
+use super::message::{Kind, Message};
+use crate::name;
+
+/// So many are remembered; those who have been silent longest are forgotten first.
+const MAX_PEOPLE: usize = 1000;
+
+/// With this begins what the operator says, which is none of the server's own news.
+const OPERATOR: &str = "operator: ";
+
+/// Those heard of, who was heard last first.
+#[derive(Debug, Default)]
+pub struct People {
+    names: Vec<String>,
+    /// So many names of the answer to `/who` are still to come.
+    listed: usize,
+}
+
+impl People {
+    /// Nobody was heard of.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes note of those whom `message` tells of.
+    pub fn heard(&mut self, message: &Message<'_>) {
+        if let Some(name) = message.name {
+            self.listed = 0;
+            return self.spoke(name);
+        }
+        if message.kind != Kind::Notice {
+            return;
+        }
+        if self.listed > 0 {
+            return self.list(message.text);
+        }
+        if let Some(count) = count_by_name(message.text) {
+            self.listed = count;
+        } else if message.text.ends_with(" here)")
+            && !message.text.starts_with(OPERATOR)
+            && let Some((changes, _)) = message.text.rsplit_once(" (")
+        {
+            self.change(changes);
+        }
+    }
+
+    /// Those whose names begin with `beginning`, however it is written; who was heard
+    /// last comes first.
+    pub fn beginning_with<'a>(&'a self, beginning: &str) -> impl Iterator<Item = &'a str> {
+        let beginning = name::fold(beginning);
+        let is_meant = move |name: &&String| name::fold(name).starts_with(&beginning);
+        self.names.iter().filter(is_meant).map(String::as_str)
+    }
+
+    fn spoke(&mut self, name: &str) {
+        match self.names.iter().position(|known| known == name) {
+            // Who speaks twice is the common case.
+            Some(0) => {}
+            Some(at) => {
+                self.names[..=at].rotate_right(1);
+            }
+            None => {
+                self.names.truncate(MAX_PEOPLE - 1);
+                self.names.insert(0, name.to_owned());
+            }
+        }
+    }
+
+    /// Somebody is here who has said nothing yet.
+    fn is_here(&mut self, name: &str) {
+        let is_new = !self.names.iter().any(|known| known == name);
+        if is_new && self.names.len() < MAX_PEOPLE {
+            self.names.push(name.to_owned());
+        }
+    }
+
+    /// `alice, bob,`: a line of the answer to `/who`.
+    fn list(&mut self, names: &str) {
+        for name in names.split(',').map(str::trim) {
+            if self.listed > 0 && is_name(name) {
+                self.is_here(name);
+                self.listed -= 1;
+            }
+        }
+        if !names.ends_with(',') {
+            self.listed = 0;
+        }
+    }
+
+    /// `alice and bob joined, carol left, dave is now eve`: what a notice of presence says.
+    fn change(&mut self, changes: &str) {
+        let mut named: Vec<&str> = Vec::new();
+        let mut words = changes
+            .split_whitespace()
+            .map(|word| word.trim_end_matches(','));
+        while let Some(word) = words.next() {
+            match word {
+                "joined" => named.drain(..).for_each(|name| self.is_here(name)),
+                "left" => named
+                    .drain(..)
+                    .for_each(|name| self.names.retain(|known| known != name)),
+                "is" => {
+                    let after = words.nth(1).filter(|name| is_name(name));
+                    let before = named.pop();
+                    match self
+                        .names
+                        .iter()
+                        .position(|known| Some(known.as_str()) == before)
+                    {
+                        Some(at) => {
+                            self.names.remove(at);
+                            if let Some(after) = after {
+                                self.names.retain(|known| known != after);
+                                self.names
+                                    .insert(at.min(self.names.len()), after.to_owned());
+                            }
+                        }
+                        None => after.into_iter().for_each(|after| self.is_here(after)),
+                    }
+                }
+                "and" | "from" => {}
+                _ => named.extend(Some(word).filter(|word| is_name(word))),
+            }
+        }
+    }
+}
+
+/// How many names follow the first line of the answer to `/who`.
+fn count_by_name(text: &str) -> Option<usize> {
+    let (_, rest) = text.split_once(" here: ")?;
+    let (count, _) = rest.split_once(" by name, ")?;
+    count.replace(',', "").parse().ok()
+}
+
+fn is_name(text: &str) -> bool {
+    name::Name::parse(text.as_bytes()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn people(lines: &[&str]) -> People {
+        let mut people = People::new();
+        for line in lines {
+            people.heard(&Message::parse(line));
+        }
+        people
+    }
+
+    #[track_caller]
+    fn assert_known(people: &People, beginning: &str, expected: &[&str]) {
+        assert_eq!(
+            people.beginning_with(beginning).collect::<Vec<_>>(),
+            expected
+        );
+    }
+
+    #[test]
+    fn who_was_heard_last_comes_first() {
+        let people = people(&["<al> 1", "* alice 2", "[ALF] 3", "<bob> 4", "<al> 5"]);
+        assert_known(&people, "al", &["al", "ALF", "alice"]);
+        assert_known(&people, "AL", &["al", "ALF", "alice"]);
+        assert_known(&people, "", &["al", "bob", "ALF", "alice"]);
+    }
+
+    #[test]
+    fn who_comes_goes_and_takes_another_name_is_known() {
+        let mut people = people(&["-- alice and 10.0.0.7 joined, 2 from 10.0.0.1 left (5 here)"]);
+        assert_known(&people, "", &["alice"]);
+        let mut notice = |text| people.heard(&Message::parse(text));
+        notice("-- bob, carol and dave joined, alice is now alicia (6 here)");
+        notice("-- carol left, 10.0.0.7 is now eve, dave is now bob (1,005 here)");
+        notice("-- operator: bob left (or so it seems, 3 here)");
+        assert_known(&people, "", &["alicia", "eve", "bob"]);
+    }
+
+    #[test]
+    fn the_answer_to_who_is_here_tells_of_the_silent() {
+        let people = people(&[
+            "-- 1,005 here: 3 by name, 1,002 by address",
+            "-- alice, bob,",
+            "-- carol",
+            "-- 10.0.0.1 (1,002)",
+            "-- dave, and so on",
+        ]);
+        assert_known(&people, "", &["alice", "bob", "carol"]);
+    }
+
+    #[test]
+    fn so_many_are_remembered() {
+        let mut people = People::new();
+        for number in 0..2 * MAX_PEOPLE {
+            people.heard(&Message::parse(&format!("<n{number}> hi")));
+        }
+        assert_eq!(people.names.len(), MAX_PEOPLE);
+        people.heard(&Message::parse("-- late joined (3 here)"));
+        assert_known(&people, "late", &[]);
+    }
+}

@@ -1,0 +1,307 @@
+//! The face for a person at a terminal: a line at the bottom that is edited, and what
+//! happens above it.
+//!
+//! Pure: bytes typed and messages in, bytes for the terminal out. The terminal's own
+//! scrolling, selection and history stay what they are, for nothing is drawn but the rows
+//! of the prompt; these are taken away, what has arrived is written in their place, and
+//! they are drawn again below it, all in one write.
+
+pub mod completion;
+pub mod editor;
+pub mod input_history;
+pub mod keyboard;
+pub mod layout;
+pub mod screen;
+
+use std::time::Instant;
+
+use signal_hook::consts::{SIGINT, SIGQUIT};
+use termina::Event;
+use unicode_width::UnicodeWidthStr;
+
+use self::editor::{Editor, MAX_INPUT_BYTES, Pressed, TooMuch};
+use self::keyboard::Keyboard;
+use self::layout::{Size, lay_out};
+use self::screen::Screen;
+use super::face::{Face, LinkStatus, Moment, Status, Wish};
+use super::mention::Mention;
+use super::message::{Age, Message};
+use super::own_words::OwnWords;
+use super::people::People;
+use super::style::{Palette, styled};
+use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
+use crate::stamp::Stamp;
+
+/// What stands at the end of the prompt.
+const PROMPT_END: &str = "> ";
+
+/// No more than this waits to be said, whether there is a connection or not.
+pub const MAX_WAITING_BYTES: usize = 256 * 1024;
+
+/// When the terminal's bell is rung.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bell {
+    /// Not at all.
+    Never,
+    /// When somebody speaks of us by name, or to us alone.
+    #[default]
+    Mention,
+    /// When somebody says anything.
+    All,
+}
+
+/// A person's taste.
+#[derive(Debug)]
+pub struct Look {
+    /// Whether there are colours.
+    pub palette: Palette,
+    /// How the time is written in the margin, if it is.
+    pub stamp: Option<Stamp>,
+    /// When the bell is rung.
+    pub bell: Bell,
+}
+
+/// The line that is edited, and what is to be written above it.
+#[derive(Debug)]
+pub struct Prompt {
+    look: Look,
+    size: Size,
+    keyboard: Keyboard,
+    editor: Editor,
+    people: People,
+    status: Status,
+    mention: Option<Mention>,
+    screen: Screen,
+    /// What is to be written above.
+    above: String,
+    rings: bool,
+    /// The screen is to be cleared first.
+    clears: bool,
+    /// What is drawn is not what it should be.
+    is_stale: bool,
+    is_hidden: bool,
+    wishes: Vec<Wish>,
+}
+
+impl Prompt {
+    /// Nothing is typed, nothing heard, and nothing drawn. `own_name` is the one that is
+    /// wanted.
+    pub fn new(look: Look, size: Size, own_name: Option<&str>) -> Self {
+        Self {
+            look,
+            size,
+            keyboard: Keyboard::new(),
+            editor: Editor::new(),
+            people: People::new(),
+            status: Status {
+                link: LinkStatus::In { is_ours: false },
+                waiting_lines: 0,
+                waiting_bytes: 0,
+                name: own_name.map(str::to_owned),
+            },
+            mention: own_name.map(Mention::of),
+            screen: Screen::new(),
+            above: String::new(),
+            rings: false,
+            clears: false,
+            is_stale: true,
+            is_hidden: false,
+            wishes: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, event: Event, now: Moment) {
+        let pressed = match event {
+            Event::Key(key) => {
+                let own_name = self.status.name.as_deref();
+                self.editor.press(key, &self.people, own_name)
+            }
+            Event::Paste(text) => match self.editor.paste(&text) {
+                Ok(()) => Pressed::Changed,
+                Err(TooMuch) => {
+                    let words = format!(
+                        "that is too much to paste: {MAX_INPUT_BYTES} bytes are the most; \
+                         chat send takes any amount"
+                    );
+                    return self.tell(&words, true, now);
+                }
+            },
+            // What else a terminal may report is nothing that was typed.
+            _ => return,
+        };
+        match pressed {
+            Pressed::Changed => self.is_stale = true,
+            Pressed::Nothing => {}
+            Pressed::Entered(text) => self.entered(text, now),
+            Pressed::EndOfInput => self.wishes.push(Wish::Leave),
+            Pressed::Interrupt => self.wishes.push(Wish::EndBy(SIGINT)),
+            Pressed::Quit => self.wishes.push(Wish::EndBy(SIGQUIT)),
+            Pressed::Suspend => self.wishes.push(Wish::Suspend),
+            Pressed::ClearScreen => self.clears = true,
+        }
+    }
+
+    fn entered(&mut self, text: String, now: Moment) {
+        self.is_stale = true;
+        if text.trim().is_empty() {
+            return;
+        }
+        let is_away = self.status.link == LinkStatus::Away;
+        if self.status.waiting_bytes + text.len() > MAX_WAITING_BYTES {
+            self.editor.put_back(text);
+            return self.tell("too much waits already to be said", true, now);
+        }
+        // A room that is not of our kind knows no commands: all is said to everybody.
+        let knows_commands = self.status.link != LinkStatus::In { is_ours: false };
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let words = OwnWords::of(line, knows_commands);
+            if words.is_quit() && is_away {
+                self.wishes.push(Wish::Leave);
+                return;
+            }
+            if let Some(shown) = words.shown(self.look.palette) {
+                self.push_above(&shown, now);
+            }
+            self.status.waiting_bytes += line.len() + 1;
+            self.wishes
+                .push(Wish::Say(format!("{line}\n").into_bytes()));
+        }
+    }
+
+    /// Has `line`, which may be styled, written above, with the time if that is wanted.
+    fn push_above(&mut self, line: &str, now: Moment) {
+        if let Some(stamp) = &mut self.look.stamp {
+            let style = self.look.palette.dim();
+            self.above += &format!("{style}{}{style:#} ", stamp.at(now.time));
+        }
+        self.above += line;
+        self.above += "\r\n";
+    }
+
+    /// The prompt, as plain text: the state and the name, as far as they find room.
+    fn prompt(&self) -> String {
+        if let Some((query, is_found)) = self.editor.search() {
+            let fails = if is_found { "" } else { "nothing has " };
+            return format!("({fails}\"{query}\") {PROMPT_END}");
+        }
+        let name = self.status.name.as_deref().unwrap_or_default();
+        let state = match (self.status.link, self.status.waiting_lines) {
+            (LinkStatus::In { .. }, _) => String::new(),
+            (LinkStatus::Leaving, _) => "[leaving] ".to_owned(),
+            (LinkStatus::Away, 0) => "[offline] ".to_owned(),
+            (LinkStatus::Away, 1) => "[offline, 1 line waits] ".to_owned(),
+            (LinkStatus::Away, lines) => format!("[offline, {lines} lines wait] "),
+        };
+        let prompts = [
+            format!("{state}{name}{PROMPT_END}"),
+            format!("{state}{PROMPT_END}"),
+        ];
+        let fits = |prompt: &String| prompt.width() * 2 <= self.size.columns;
+        let prompt = prompts.into_iter().find(fits);
+        prompt.unwrap_or_else(|| PROMPT_END.to_owned())
+    }
+}
+
+impl Face for Prompt {
+    fn typed(&mut self, bytes: &[u8], now: Moment) {
+        for event in self.keyboard.push(bytes, now.instant) {
+            self.take(event, now);
+        }
+    }
+
+    fn input_ended(&mut self, _now: Moment) {
+        self.wishes.push(Wish::Leave);
+    }
+
+    fn wishes(&mut self) -> Vec<Wish> {
+        std::mem::take(&mut self.wishes)
+    }
+
+    fn heard(&mut self, message: &Message<'_>, now: Moment) {
+        self.people.heard(message);
+        let styled = styled(message, self.mention.as_ref(), self.look.palette);
+        self.push_above(&styled.line, now);
+        let is_wanted = match self.look.bell {
+            Bell::Never => false,
+            Bell::Mention => styled.is_for_us,
+            Bell::All => message.name.is_some(),
+        };
+        self.rings |= is_wanted && message.age == Age::Now;
+    }
+
+    fn tell(&mut self, words: &str, is_trouble: bool, now: Moment) {
+        let (prefix, style) = match is_trouble {
+            true => (REFUSAL_PREFIX, self.look.palette.error()),
+            false => (NOTICE_PREFIX, self.look.palette.dim()),
+        };
+        self.push_above(&format!("{style}{prefix}{words}{style:#}"), now);
+    }
+
+    fn set_status(&mut self, status: Status) {
+        if self.status.name != status.name {
+            self.mention = status.name.as_deref().map(Mention::of);
+        }
+        let before = self.prompt();
+        self.status = status;
+        self.is_stale |= self.prompt() != before;
+    }
+
+    fn compose(&mut self, out: &mut Vec<u8>) {
+        let mut text = String::new();
+        let is_news = !self.above.is_empty() || self.clears || self.is_stale;
+        if is_news {
+            self.screen.erase(&mut text, self.size);
+        }
+        if std::mem::take(&mut self.clears) {
+            // All of it (ED), and the cursor to its beginning (CUP).
+            text += "\x1b[2J\x1b[H";
+        }
+        text += &std::mem::take(&mut self.above);
+        self.is_stale = false;
+        if !self.is_hidden && !self.screen.is_drawn() {
+            let prompt = self.prompt();
+            let layout = lay_out(&prompt, self.editor.text(), self.editor.cursor(), self.size);
+            let style = match self.status.link {
+                LinkStatus::In { .. } => self.look.palette.bold(),
+                LinkStatus::Away | LinkStatus::Leaving => self.look.palette.error(),
+            };
+            self.screen.draw(&mut text, &layout, style, self.size);
+        }
+        if std::mem::take(&mut self.rings) {
+            text.push('\x07');
+        }
+        out.extend_from_slice(text.as_bytes());
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.above.len()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.keyboard.deadline()
+    }
+
+    fn expire(&mut self, now: Moment) {
+        if let Some(event) = self.keyboard.expire(now.instant) {
+            self.take(event, now);
+        }
+    }
+
+    fn resized(&mut self, columns: usize, rows: usize) {
+        let size = Size { columns, rows };
+        if size != self.size {
+            self.size = size;
+            self.is_stale = true;
+        }
+    }
+
+    fn set_hidden(&mut self, is_hidden: bool) {
+        self.is_hidden = is_hidden;
+        self.is_stale = true;
+        if !is_hidden {
+            // Others have written there meanwhile; the row of the cursor is free.
+            self.screen.forget();
+            self.above.insert_str(0, screen::CLEAR_ROW);
+        }
+    }
+}
