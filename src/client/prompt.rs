@@ -11,6 +11,7 @@ pub mod editor;
 pub mod input_history;
 pub mod keyboard;
 pub mod layout;
+pub mod missed;
 pub mod screen;
 
 use std::time::Instant;
@@ -22,6 +23,7 @@ use unicode_width::UnicodeWidthStr;
 use self::editor::{Editor, MAX_INPUT_BYTES, Pressed, TooMuch};
 use self::keyboard::Keyboard;
 use self::layout::{Size, lay_out};
+use self::missed::Missed;
 use self::screen::Screen;
 use super::face::{Face, LinkStatus, Moment, Status, Wish};
 use super::mention::Mention;
@@ -69,6 +71,7 @@ pub struct Prompt {
     keyboard: Keyboard,
     editor: Editor,
     people: People,
+    missed: Missed,
     status: Status,
     mention: Option<Mention>,
     screen: Screen,
@@ -93,6 +96,7 @@ impl Prompt {
             keyboard: Keyboard::new(),
             editor: Editor::new(),
             people: People::new(),
+            missed: Missed::new(),
             status: Status {
                 link: LinkStatus::In { is_ours: false },
                 waiting_lines: 0,
@@ -146,18 +150,22 @@ impl Prompt {
         if text.trim().is_empty() {
             return;
         }
+        // A room that is not of our kind knows no commands: all is said to everybody.
+        let knows_commands = self.status.link != LinkStatus::In { is_ours: false };
         let is_away = self.status.link == LinkStatus::Away;
+        if is_away && OwnWords::of(&text, knows_commands).is_quit() {
+            return self.wishes.push(Wish::Leave);
+        }
         if self.status.waiting_bytes + text.len() > MAX_WAITING_BYTES {
             self.editor.put_back(text);
             return self.tell("too much waits already to be said", true, now);
         }
-        // A room that is not of our kind knows no commands: all is said to everybody.
-        let knows_commands = self.status.link != LinkStatus::In { is_ours: false };
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let words = OwnWords::of(line, knows_commands);
-            if words.is_quit() && is_away {
-                self.wishes.push(Wish::Leave);
-                return;
+            if let Some(name) = &self.status.name
+                && let Some(line) = words.as_heard_from(name)
+            {
+                self.missed.note(&line);
             }
             if let Some(shown) = words.shown(self.look.palette) {
                 self.push_above(&shown, now);
@@ -166,6 +174,17 @@ impl Prompt {
             self.wishes
                 .push(Wish::Say(format!("{line}\n").into_bytes()));
         }
+    }
+
+    fn show(&mut self, message: &Message<'_>, now: Moment) {
+        let styled = styled(message, self.mention.as_ref(), self.look.palette);
+        self.push_above(&styled.line, now);
+        let is_wanted = match self.look.bell {
+            Bell::Never => false,
+            Bell::Mention => styled.is_for_us,
+            Bell::All => message.name.is_some(),
+        };
+        self.rings |= is_wanted && message.age == Age::Now;
     }
 
     /// Has `line`, which may be styled, written above, with the time if that is wanted.
@@ -219,14 +238,9 @@ impl Face for Prompt {
 
     fn heard(&mut self, message: &Message<'_>, now: Moment) {
         self.people.heard(message);
-        let styled = styled(message, self.mention.as_ref(), self.look.palette);
-        self.push_above(&styled.line, now);
-        let is_wanted = match self.look.bell {
-            Bell::Never => false,
-            Bell::Mention => styled.is_for_us,
-            Bell::All => message.name.is_some(),
-        };
-        self.rings |= is_wanted && message.age == Age::Now;
+        let mut missed = std::mem::take(&mut self.missed);
+        missed.pass(message, &mut |message| self.show(message, now));
+        self.missed = missed;
     }
 
     fn tell(&mut self, words: &str, is_trouble: bool, now: Moment) {
@@ -305,3 +319,6 @@ impl Face for Prompt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

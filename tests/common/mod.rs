@@ -12,6 +12,7 @@ pub(crate) mod lines;
 pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod pty;
+pub(crate) mod screen;
 pub(crate) mod server;
 
 use std::thread;

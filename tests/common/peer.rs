@@ -33,11 +33,11 @@ pub(crate) fn client_of_the_test_with_output(
     stdin: impl Into<Stdio>,
     stdout: impl Into<Stdio>,
 ) -> (Peer, Process) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mut command = chat_client(listener.local_addr().expect("a bound socket"));
-    command.stdin(stdin).stdout(stdout);
-    let client = Process::spawn(command);
-    (Peer::accept(&listener), client)
+    Peer::serve(|address| {
+        let mut command = chat_client(address);
+        command.stdin(stdin).stdout(stdout);
+        Process::spawn(command)
+    })
 }
 
 /// A TCP connection that is read by lines: everything a [`LineReader`] can is
@@ -61,6 +61,15 @@ impl Peer {
         rustix::net::bind(&socket, &SocketAddr::new(ip, 0)).expect("an address of this machine");
         rustix::net::connect(&socket, &to).expect("a server that listens");
         Self::new(TcpStream::from(socket))
+    }
+
+    /// The end of a server played by the test, and the client that `start` has
+    /// connect to it.
+    #[track_caller]
+    pub(crate) fn serve<T>(start: impl FnOnce(SocketAddr) -> T) -> (Self, T) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let client = start(listener.local_addr().expect("a bound socket"));
+        (Self::accept(&listener), client)
     }
 
     /// Waits for somebody to connect to `listener`.

@@ -124,6 +124,12 @@ impl Process {
     pub(crate) fn stop(&self) {
         self.await_sleep();
         self.signal(Signal::STOP);
+        self.await_stop();
+    }
+
+    /// Waits until the program stands still.
+    #[track_caller]
+    pub(crate) fn await_stop(&self) {
         self.await_state("T (stopped)");
     }
 

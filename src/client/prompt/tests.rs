@@ -1,0 +1,417 @@
+//! The prompt as it is seen: what it writes is played to an emulated terminal.
+
+use std::num::NonZero;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::stamp;
+
+/// A prompt, and the terminal that it is on.
+struct Scene {
+    prompt: Prompt,
+    terminal: vt100::Parser,
+    size: Size,
+    /// All that was written.
+    written: String,
+    wishes: Vec<Wish>,
+}
+
+impl Scene {
+    fn new(columns: usize, rows: usize) -> Self {
+        let look = Look {
+            palette: Palette { is_colored: true },
+            stamp: None,
+            bell: Bell::Mention,
+        };
+        Self::with(look, columns, rows)
+    }
+
+    fn with(look: Look, columns: usize, rows: usize) -> Self {
+        let size = Size { columns, rows };
+        let mut scene = Self {
+            prompt: Prompt::new(look, size, Some("bob")),
+            terminal: vt100::Parser::new(nonzero(rows), nonzero(columns), 5000),
+            size,
+            written: String::new(),
+            wishes: Vec::new(),
+        };
+        scene.set_link(LinkStatus::In { is_ours: true });
+        scene
+    }
+
+    fn set_link(&mut self, link: LinkStatus) {
+        self.set_status(link, 0);
+    }
+
+    fn set_status(&mut self, link: LinkStatus, waiting_lines: usize) {
+        self.prompt.set_status(Status {
+            link,
+            waiting_lines,
+            waiting_bytes: 0,
+            name: Some("bob".to_owned()),
+        });
+        self.draw();
+    }
+
+    fn draw(&mut self) {
+        let mut out = Vec::new();
+        self.prompt.compose(&mut out);
+        self.terminal.process(&out);
+        self.written += std::str::from_utf8(&out).unwrap();
+        self.wishes.extend(self.prompt.wishes());
+    }
+
+    fn type_keys(&mut self, keys: &str) {
+        self.prompt.typed(keys.as_bytes(), now());
+        self.draw();
+    }
+
+    fn hear(&mut self, line: &str) {
+        self.prompt.heard(&Message::parse(line), now());
+        self.draw();
+    }
+
+    fn resize(&mut self, columns: usize, rows: usize) {
+        self.size = Size { columns, rows };
+        self.terminal
+            .screen_mut()
+            .set_size(nonzero(rows), nonzero(columns));
+        self.prompt.resized(columns, rows);
+        self.draw();
+    }
+
+    /// The rows that are not empty.
+    fn rows(&self) -> Vec<String> {
+        let screen = self.terminal.screen();
+        let rows = screen.rows(0, self.size.columns as u16);
+        let rows = rows.map(|row| row.trim_end().to_owned());
+        rows.filter(|row| !row.is_empty()).collect()
+    }
+
+    fn last_row(&self) -> String {
+        self.rows().pop().unwrap_or_default()
+    }
+
+    fn cursor_column(&self) -> usize {
+        self.terminal.screen().cursor_position().1.into()
+    }
+
+    fn said(&self) -> Vec<String> {
+        let said = self.wishes.iter().filter_map(|wish| match wish {
+            Wish::Say(bytes) => Some(String::from_utf8(bytes.clone()).unwrap()),
+            _ => None,
+        });
+        said.collect()
+    }
+
+    fn rings(&self) -> usize {
+        self.written.matches('\x07').count()
+    }
+}
+
+fn nonzero(count: usize) -> NonZero<u16> {
+    let count = u16::try_from(count).unwrap();
+    NonZero::new(count).unwrap()
+}
+
+fn now() -> Moment {
+    Moment {
+        instant: Instant::now(),
+        time: Timestamp::UNIX_EPOCH,
+    }
+}
+
+#[test]
+fn a_half_typed_line_survives_a_thousand_messages() {
+    let mut scene = Scene::new(40, 10);
+    scene.type_keys("half a li");
+    for number in 0..1000 {
+        scene.hear(&format!("<alice> message {number}"));
+        assert_eq!(scene.last_row(), "bob> half a li");
+    }
+    assert_eq!(scene.rows()[8], "<alice> message 999");
+    scene.type_keys("ne\r");
+    assert_eq!(scene.said(), ["half a line\n"]);
+    assert_eq!(scene.rows()[8..], ["<You> half a line", "bob>"]);
+}
+
+#[test]
+fn what_has_scrolled_away_is_whole() {
+    let mut scene = Scene::new(40, 5);
+    scene.type_keys("half a line that is broken, for it is too long for a row");
+    for number in 0..100 {
+        scene.hear(&format!("<alice> {number}"));
+    }
+    scene.type_keys("\r");
+    let screen = scene.terminal.screen_mut();
+    screen.set_scrollback(usize::MAX);
+    let lines = screen.scrollback();
+    let mut all = Vec::new();
+    for back in (0..=lines).rev() {
+        screen.set_scrollback(back);
+        all.extend(screen.rows(0, 40).next());
+    }
+    let all: Vec<_> = all
+        .into_iter()
+        .filter(|row| row.starts_with("<alice>"))
+        .collect();
+    let expected: Vec<_> = (0..100).map(|number| format!("<alice> {number}")).collect();
+    assert_eq!(all[..97], expected[..97]);
+    assert!(!scene.written.contains("\x1b[2J"), "it was cleared");
+}
+
+#[test]
+fn a_long_line_takes_more_rows_and_gives_them_back() {
+    let mut scene = Scene::new(20, 10);
+    scene.hear("<alice> hi");
+    scene.type_keys(&"x".repeat(40));
+    assert_eq!(
+        scene.rows(),
+        [
+            "<alice> hi",
+            &format!("bob> {}", "x".repeat(14)),
+            &"x".repeat(19),
+            "xxxxxxx"
+        ]
+    );
+    scene.hear("<alice> more");
+    assert_eq!(scene.rows()[..2], ["<alice> hi", "<alice> more"]);
+    assert_eq!(scene.rows().len(), 5);
+    scene.type_keys("\x15short");
+    assert_eq!(scene.rows(), ["<alice> hi", "<alice> more", "bob> short"]);
+}
+
+#[test]
+fn the_cursor_is_where_the_next_character_goes() {
+    let mut scene = Scene::new(40, 10);
+    for (keys, column) in [
+        ("世界", 9),
+        ("e\u{301}", 10),
+        ("👍", 12),
+        ("\x1b[D", 10),
+        ("\x1b[D\x1b[D", 7),
+        ("\x01", 5),
+        ("\x05", 12),
+    ] {
+        scene.type_keys(keys);
+        assert_eq!(scene.cursor_column(), column, "after {keys:?}");
+    }
+    assert_eq!(scene.last_row(), "bob> 世界e\u{301}👍");
+}
+
+#[test]
+fn the_cursor_is_in_its_row_when_that_is_not_the_last() {
+    let mut scene = Scene::new(20, 10);
+    scene.type_keys("one\x1b\rtwo\x1b\rthree");
+    scene.type_keys("\x1b[A\x1b[A\x1b[D");
+    assert_eq!(scene.terminal.screen().cursor_position(), (0, 7));
+    scene.hear("<alice> hi");
+    assert_eq!(scene.terminal.screen().cursor_position(), (1, 7));
+    assert_eq!(scene.rows(), ["<alice> hi", "bob> one", "two", "three"]);
+}
+
+#[test]
+fn a_terminal_may_change_its_size_at_any_time() {
+    let mut scene = Scene::new(60, 10);
+    scene.type_keys("half a line");
+    for (columns, rows) in [(30, 10), (80, 24), (12, 5), (200, 50), (3, 2), (60, 10)] {
+        scene.resize(columns, rows);
+        scene.hear("<a> hi");
+        let expected = if columns < 12 {
+            None
+        } else {
+            Some("half a line")
+        };
+        let whole = scene.rows().concat();
+        assert!(whole.contains(expected.unwrap_or("")), "{columns}: {whole}");
+    }
+    assert_eq!(scene.last_row(), "bob> half a line");
+}
+
+#[test]
+fn a_paste_of_200_lines_is_shown_and_sent_when_entered() {
+    let mut scene = Scene::new(40, 20);
+    let block: String = (0..200).map(|number| format!("line {number}\r")).collect();
+    scene.type_keys(&format!("\x1b[200~{block}\x1b[201~"));
+    assert!(scene.said().is_empty());
+    assert_eq!(scene.rows()[0], "… 191 more rows above");
+    assert_eq!(scene.last_row(), "line 199");
+    scene.hear("<alice> meanwhile");
+    assert_eq!(
+        scene.rows()[..2],
+        ["<alice> meanwhile", "… 191 more rows above"]
+    );
+    scene.type_keys("\r");
+    let said = scene.said();
+    assert_eq!(said.len(), 200);
+    assert_eq!((&said[0][..], &said[199][..]), ("line 0\n", "line 199\n"));
+    assert_eq!(scene.rows()[18..], ["<You> line 199", "bob>"]);
+}
+
+#[test]
+fn the_bell_rings_for_what_one_wants_to_hear() {
+    for (bell, expected) in [(Bell::Never, 0), (Bell::Mention, 2), (Bell::All, 4)] {
+        let look = Look {
+            palette: Palette { is_colored: true },
+            stamp: None,
+            bell,
+        };
+        let mut scene = Scene::with(look, 40, 10);
+        scene.hear("<alice> hi Bob");
+        scene.hear("[alice] psst");
+        scene.hear("<alice> hi all");
+        scene.hear("* alice waves");
+        scene.hear("-- bob is now rob (2 here)");
+        scene.type_keys("bob\x1b[D\r");
+        assert_eq!(scene.rings(), expected, "{bell:?}");
+    }
+}
+
+#[test]
+fn what_was_said_before_one_came_does_not_ring() {
+    let mut scene = Scene::new(40, 10);
+    let past = Message {
+        age: Age::Past { following: 0 },
+        ..Message::parse("<alice> hi bob")
+    };
+    scene.prompt.heard(&past, now());
+    scene.draw();
+    assert_eq!(
+        (scene.rows()[0].as_str(), scene.rings()),
+        ("<alice> hi bob", 0)
+    );
+}
+
+#[test]
+fn the_time_stands_in_the_margin_if_wanted() {
+    let look = Look {
+        palette: Palette { is_colored: false },
+        stamp: Some(Stamp::new(TimeZone::UTC, stamp::Format::HoursMinutes)),
+        bell: Bell::Never,
+    };
+    let mut scene = Scene::with(look, 40, 10);
+    scene.hear("<alice> hi");
+    scene.type_keys("hi\r");
+    assert_eq!(scene.rows(), ["00:00 <alice> hi", "00:00 <You> hi", "bob>"]);
+}
+
+#[test]
+fn without_colors_nothing_is_colored() {
+    let look = Look {
+        palette: Palette { is_colored: false },
+        stamp: None,
+        bell: Bell::Never,
+    };
+    let mut scene = Scene::with(look, 40, 10);
+    for line in ["<alice> hi bob", "-- news", "!! no", "[alice] psst"] {
+        scene.hear(line);
+    }
+    scene.type_keys("/dance\r");
+    scene.set_link(LinkStatus::Away);
+    let mut sequences = scene.written.split("\x1b[").skip(1);
+    assert!(sequences.all(|rest| {
+        !rest
+            .trim_start_matches(|c: char| c.is_ascii_digit())
+            .starts_with('m')
+    }));
+}
+
+#[test]
+fn the_prompt_tells_how_things_stand() {
+    let mut scene = Scene::new(60, 10);
+    for (link, waiting_lines, prompt) in [
+        (LinkStatus::Away, 0, "[offline] bob>"),
+        (LinkStatus::Away, 1, "[offline, 1 line waits] bob>"),
+        (LinkStatus::Away, 12, "[offline, 12 lines wait] bob>"),
+        (LinkStatus::Leaving, 0, "[leaving] bob>"),
+        (LinkStatus::In { is_ours: true }, 0, "bob>"),
+    ] {
+        scene.set_status(link, waiting_lines);
+        assert_eq!(scene.last_row(), prompt);
+    }
+    scene.set_status(LinkStatus::Away, 12);
+    scene.resize(30, 10);
+    assert_eq!(scene.last_row(), ">", "it is for typing, above all");
+}
+
+#[test]
+fn nothing_is_written_while_nothing_changes() {
+    let mut scene = Scene::new(60, 10);
+    let before = scene.written.len();
+    scene.draw();
+    scene.set_link(LinkStatus::In { is_ours: true });
+    scene.type_keys("\x1b[D");
+    scene.resize(60, 10);
+    assert_eq!(scene.written.len(), before);
+}
+
+#[test]
+fn commands_of_our_own_are_shown_as_what_they_do() {
+    let mut scene = Scene::new(60, 10);
+    scene.type_keys("/me waves\r/msg al hi\r/who\r//x\r/dance\r  \r\r");
+    assert_eq!(
+        scene.rows(),
+        [
+            "* You waves",
+            "[You to al] hi",
+            "<You> /x",
+            "/dance",
+            "bob>"
+        ]
+    );
+    let said = ["/me waves\n", "/msg al hi\n", "/who\n", "//x\n", "/dance\n"];
+    assert_eq!(scene.said(), said);
+}
+
+#[test]
+fn whoever_is_offline_can_quit_and_types_in_vain_only_up_to_a_bound() {
+    let mut scene = Scene::new(60, 10);
+    scene.set_link(LinkStatus::Away);
+    let line = "x".repeat(editor::MAX_INPUT_BYTES - 1);
+    for _ in 0..4 {
+        scene
+            .prompt
+            .typed(format!("\x1b[200~{line}\x1b[201~\r").as_bytes(), now());
+    }
+    scene.prompt.typed(b"one more\r", now());
+    let said: usize = scene.prompt.wishes().len();
+    assert_eq!(said, 4);
+    scene.draw();
+    assert_eq!(scene.last_row(), "[offline] bob> one more");
+    scene.type_keys("\x15/quit\r");
+    assert_eq!(scene.wishes, [Wish::Leave]);
+}
+
+#[test]
+fn the_terminal_is_given_back_clean_and_taken_again() {
+    let mut scene = Scene::new(60, 10);
+    scene.hear("<alice> hi");
+    scene.type_keys("half");
+    scene.prompt.set_hidden(true);
+    scene.hear("<alice> bye");
+    assert_eq!(scene.rows(), ["<alice> hi", "<alice> bye"]);
+    assert_eq!(scene.terminal.screen().cursor_position(), (2, 0));
+    scene.terminal.process(b"$ fg\r\n");
+    scene.prompt.set_hidden(false);
+    scene.draw();
+    assert_eq!(scene.rows()[2..], ["$ fg", "bob> half"]);
+}
+
+#[test]
+fn the_screen_is_cleared_when_asked_for() {
+    let mut scene = Scene::new(60, 10);
+    scene.hear("<alice> hi");
+    scene.type_keys("half\x0c");
+    assert_eq!(scene.rows(), ["bob> half"]);
+}
+
+#[test]
+fn too_much_pasted_is_told() {
+    let mut scene = Scene::new(60, 10);
+    let paste = "x".repeat(editor::MAX_INPUT_BYTES + 1);
+    scene.type_keys(&format!("half\x1b[200~{paste}\x1b[201~"));
+    assert!(scene.rows()[0].starts_with("!! that is too much to paste"));
+    assert_eq!(scene.last_row(), "bob> half");
+}

@@ -1,0 +1,153 @@
+//! A terminal with somebody in front of it: types keys, and sees what is shown.
+
+use std::io::Read;
+use std::num::NonZero;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::process::Signal;
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+
+use super::PATIENCE;
+use super::process::Process;
+use super::pty::{Keyboard, open_terminal};
+
+/// A terminal, and what it shows.
+pub(crate) struct Screen {
+    keyboard: Keyboard,
+    terminal: OwnedFd,
+    emulator: vt100::Parser,
+    /// All that was ever written there.
+    written: Vec<u8>,
+}
+
+impl Screen {
+    /// One of this size.
+    pub(crate) fn new(columns: u16, rows: u16) -> Self {
+        let (keyboard, terminal) = open_terminal();
+        let screen = Self {
+            keyboard: keyboard.into_inner(),
+            terminal,
+            emulator: vt100::Parser::new(nonzero(rows), nonzero(columns), 0),
+            written: Vec::new(),
+        };
+        screen.set_size(columns, rows);
+        screen
+    }
+
+    /// Runs `command` there.
+    #[track_caller]
+    pub(crate) fn run(&self, mut command: Command) -> Process {
+        let duplicate = || Stdio::from(self.terminal.try_clone().expect("a free descriptor"));
+        command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        command.stdin(duplicate()).stdout(duplicate());
+        Process::spawn(command)
+    }
+
+    /// Types, or pastes; any amount.
+    pub(crate) fn type_keys(&self, keys: &str) {
+        // More would not be taken while nobody reads.
+        const AT_ONCE: usize = 256;
+        for chunk in keys.as_bytes().chunks(AT_ONCE) {
+            self.keyboard.type_bytes(chunk);
+        }
+    }
+
+    /// Changes the size, as a window manager would, and has `program` know.
+    pub(crate) fn resize(&mut self, columns: u16, rows: u16, program: &Process) {
+        self.set_size(columns, rows);
+        let screen = self.emulator.screen_mut();
+        screen.set_size(nonzero(rows), nonzero(columns));
+        program.signal(Signal::WINCH);
+    }
+
+    /// Waits until what is shown, row by row and without blanks at their ends, is as
+    /// wanted.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, what: &str, is_so: impl Fn(&[String]) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(&self.rows()) {
+            if !self.read_before(deadline) {
+                let shown = self.rows().join("\n");
+                panic!("waited in vain for {what}; shown is:\n{shown}\n");
+            }
+        }
+    }
+
+    /// Waits until the last row that is not empty is `row`.
+    #[track_caller]
+    pub(crate) fn expect_last_row(&mut self, row: &str) {
+        let what = format!("the last row to be {row:?}");
+        self.expect(&what, |rows| rows.last().is_some_and(|last| last == row));
+    }
+
+    /// Waits until there is a `row`.
+    #[track_caller]
+    pub(crate) fn expect_row(&mut self, row: &str) {
+        let what = format!("a row {row:?}");
+        self.expect(&what, |rows| rows.iter().any(|shown| shown == row));
+    }
+
+    /// The rows that are not empty.
+    pub(crate) fn rows(&self) -> Vec<String> {
+        let screen = self.emulator.screen();
+        let (_, columns) = screen.size();
+        let rows = screen.rows(0, columns.into());
+        let rows = rows.map(|row| row.trim_end().to_owned());
+        rows.filter(|row| !row.is_empty()).collect()
+    }
+
+    /// All that was ever written there and has been read.
+    pub(crate) fn written(&self) -> String {
+        String::from_utf8_lossy(&self.written).into_owned()
+    }
+
+    /// How often the bell has rung.
+    pub(crate) fn rings(&self) -> usize {
+        self.written.iter().filter(|&&byte| byte == 0x07).count()
+    }
+
+    /// Reads all that there is without waiting.
+    pub(crate) fn read_rest(&mut self) {
+        while self.read_before(Instant::now()) {}
+    }
+
+    /// What a program can change of a terminal: its modes, and the flags of the open
+    /// file that it shares with the shell (O_NONBLOCK above all).
+    pub(crate) fn state(&self) -> (String, OFlags) {
+        let modes = tcgetattr(&self.terminal).expect("a terminal");
+        let flags = fcntl_getfl(&self.terminal).expect("an open file");
+        (format!("{modes:?}"), flags)
+    }
+
+    fn set_size(&self, columns: u16, rows: u16) {
+        let size = Winsize {
+            ws_col: columns,
+            ws_row: rows,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.terminal, size).expect("a terminal");
+    }
+
+    fn read_before(&mut self, deadline: Instant) -> bool {
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(time_left).expect("a short duration");
+        let mut fds = [PollFd::new(&self.keyboard, PollFlags::IN)];
+        if rustix::event::poll(&mut fds, Some(&timeout)).expect("a working poll") == 0 {
+            return false;
+        }
+        let mut buffer = [0; 4096];
+        let count = self.keyboard.read(&mut buffer).expect("an open terminal");
+        self.emulator.process(&buffer[..count]);
+        self.written.extend_from_slice(&buffer[..count]);
+        count > 0
+    }
+}
+
+fn nonzero(count: u16) -> NonZero<u16> {
+    NonZero::new(count).expect("a terminal has rows and columns")
+}
