@@ -381,11 +381,8 @@ impl Client {
         let pending: Vec<i32> = signals.pending().collect();
         for signal in pending {
             match signal {
-                SIGWINCH => {
-                    if let Some((columns, rows)) = terminal::size() {
-                        self.face.resized(columns, rows);
-                    }
-                }
+                // The size is asked for whenever something is drawn.
+                SIGWINCH => {}
                 SIGCONT => self.come_back_to_terminal(),
                 SIGTSTP => self.leave_terminal(Departure::Suspension, now),
                 signal => self.leave_terminal(Departure::End(signal), now),
@@ -410,9 +407,6 @@ impl Client {
         let _ = terminal.take_again();
         self.departure = None;
         self.to_show.push_frame(&Frame::from(terminal::BEGIN));
-        if let Some((columns, rows)) = terminal::size() {
-            self.face.resized(columns, rows);
-        }
         self.face.set_hidden(false);
     }
 
@@ -666,6 +660,12 @@ impl Client {
         }
         loop {
             if self.to_show.is_empty() && !self.is_output_closed && self.may_show() {
+                // The signal may come later than what is to be drawn.
+                if self.terminal.is_some()
+                    && let Some((columns, rows)) = terminal::size()
+                {
+                    self.face.resized(columns, rows);
+                }
                 let mut bytes = Vec::new();
                 self.face.compose(&mut bytes);
                 self.to_show.push_frame(&Frame::from(bytes));
