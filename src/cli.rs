@@ -15,7 +15,7 @@ use log::LevelFilter;
 /// A chat room over TCP: a server for any box on a LAN, and a client for any shell
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = EXIT_CODES)]
+#[command(max_term_width = 80, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -60,7 +60,8 @@ enum Command {
 const LAST_BUT_HELP: usize = 900;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failure, 2 wrong usage, 3 cannot connect,
-4 the server closed the connection or it was lost, 5 not let in, as when the room is full";
+4 the server closed the connection or it was lost, 5 not let in, as when the
+room is full";
 
 /// What the program is to do.
 #[derive(Clone, Debug)]
@@ -127,6 +128,22 @@ mod tests {
             (Exit::Refused, "not let in"),
         ] {
             assert!(EXIT_CODES.contains(&format!("{} {meaning}", exit as u8)));
+        }
+    }
+
+    #[test]
+    fn every_help_can_be_read_at_80_columns() {
+        let mut program = Cli::command();
+        program.build();
+        let commands = program.get_subcommands().cloned();
+        let commands = commands.filter(|command| command.get_name() != "help");
+        for mut command in commands.chain([program.clone()]) {
+            let help = command.render_long_help().to_string();
+            // This clap would break anywhere.
+            let after = command.get_after_help().cloned().unwrap_or_default();
+            for line in help.lines().chain(after.to_string().lines()) {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
         }
     }
 }

@@ -22,21 +22,22 @@ const MAX_SECONDS: f64 = 86_400.0;
 #[command(after_help = "Examples:
   chat stress 192.168.1.5 8081 --clients 1000
       a thousand clients, one of whom talks; each line waits for the one before
-  chat stress 127.0.0.1 8081 -c 1000 -t 4 --in-flight 50 --pid $(pgrep -of 'chat server')
-      four who talk as fast as they are heard, and what that costs the server here
+  chat stress 127.0.0.1 8081 -t 4 -i 50 --pid $(pgrep -of 'chat server')
+      four who talk as fast as they are heard, and what that costs the server
   chat stress 192.168.1.5 8081 --clients 10000 --ramp --rate 2
       more and more clients, until the box can take no more
   chat stress 192.168.1.5 8081 --rate 10 --duration 60 --plot delays.svg
       ten lines a second for a minute, and a picture of how long they took
 
-Every line that is heard is checked: each client must hear each line of the others
-once and in order. Exit codes: 0 so it was, 1 lines were lost, came twice or out of
-order, 3 connections failed, 4 clients were dropped, 5 clients were refused.
+Every line that is heard is checked: each client must hear each line of the
+others once and in order. Exit codes: 0 so it was, 1 lines were lost, came twice
+or out of order, 3 connections failed, 4 clients were dropped, 5 clients were
+refused.
 
-Ctrl-C ends the talking early; a second one, the waiting for what is still to come.
-The lines are seen by everybody in the room, and on the server's console unless it was
-started with -q. What others say meanwhile does no harm, unless a bot repeats lines:
-they count as having come twice.")]
+Ctrl-C ends the talking early; a second one, the waiting for what is still to
+come. The lines are seen by everybody in the room, and on the server's console
+unless it was started with -q. What others say meanwhile does no harm, unless a
+bot repeats lines: they count as having come twice.")]
 pub(super) struct StressArgs {
     /// The server's IP address or name
     #[arg(value_name = "HOST", value_parser = parse_host)]

@@ -100,6 +100,11 @@ impl Screen {
         rows.filter(|row| !row.is_empty()).collect()
     }
 
+    /// What is shown, cell by cell.
+    pub(crate) fn shown(&self) -> &vt100::Screen {
+        self.emulator.screen()
+    }
+
     /// All that was ever written there and has been read.
     pub(crate) fn written(&self) -> String {
         String::from_utf8_lossy(&self.written).into_owned()
