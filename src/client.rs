@@ -20,17 +20,18 @@ pub mod pauses;
 pub mod people;
 pub mod plain;
 pub mod prompt;
+pub mod session;
 pub mod style;
 pub mod terminal;
+pub mod user;
 
 use std::env;
-use std::io;
 
 use rustix::stdio::stdout;
 use rustix::termios::isatty;
 
 use self::connect::resolve;
-use self::event_loop::{Client, Input};
+use self::event_loop::Client;
 use self::face::Face;
 use self::plain::{Format, Plain};
 use self::prompt::layout::Size;
@@ -142,6 +143,16 @@ fn face(config: &Config) -> (Box<dyn Face>, bool) {
     }
 }
 
+/// Where what is to be said comes from.
+enum Input {
+    /// From standard input.
+    Standard,
+    /// It is this.
+    Text(String),
+    /// From nowhere: nothing is said.
+    None,
+}
+
 fn input(config: &Config) -> Input {
     match &config.purpose {
         Purpose::Chat { .. } | Purpose::Send { text: None } => Input::Standard,
@@ -180,13 +191,20 @@ fn is_terminal_that_obeys() -> bool {
     isatty(stdout()) && !is_dumb
 }
 
-/// What is said of a connection that has ended, for this reason or in order.
-fn loss(server: std::net::SocketAddr, why: Option<&io::Error>) -> String {
-    match why {
-        None => format!("the server at {server} closed the connection"),
-        Some(e) => format!(
-            "the connection to {server} was lost: {}",
-            crate::error::plain(e)
-        ),
+impl Config {
+    /// Whether nothing is heard, but that what is said was taken.
+    fn sends_only(&self) -> bool {
+        matches!(self.purpose, Purpose::Send { .. })
+    }
+
+    /// Whether a connection that a person has lost is made again.
+    fn reconnects(&self) -> bool {
+        matches!(
+            self.purpose,
+            Purpose::Chat {
+                reconnects: true,
+                ..
+            }
+        )
     }
 }

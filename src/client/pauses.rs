@@ -27,7 +27,7 @@ impl Pauses {
     }
 
     /// The pause before the next attempt.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_pause(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(LONGEST);
         pause.mul_f64(0.5 + 0.5 * self.fraction())
@@ -59,18 +59,20 @@ mod tests {
         let mut pauses = Pauses::new(7);
         let mut most = FIRST;
         for _ in 0..20 {
-            let pause = pauses.next();
+            let pause = pauses.next_pause();
             assert!(pause >= most / 2 && pause <= most, "{pause:?}");
             most = (most * 2).min(LONGEST);
         }
         assert_eq!(most, LONGEST);
         pauses.reset();
-        assert!(pauses.next() <= FIRST);
+        assert!(pauses.next_pause() <= FIRST);
     }
 
     #[test]
     fn clients_do_not_come_back_together() {
-        let pauses: Vec<_> = (0..100).map(|seed| Pauses::new(seed).next()).collect();
+        let pauses: Vec<_> = (0..100)
+            .map(|seed| Pauses::new(seed).next_pause())
+            .collect();
         let early = pauses
             .iter()
             .filter(|&&pause| pause < FIRST * 3 / 4)

@@ -10,6 +10,7 @@ pub mod completion;
 pub mod editor;
 pub mod input_history;
 pub mod keyboard;
+pub mod keys;
 pub mod layout;
 pub mod missed;
 pub mod screen;

@@ -1,12 +1,12 @@
-//! The line that is being typed, or the lines: keys in, text out. The keys are those of
-//! Emacs, as in readline(3) and so in most shells.
+//! The line that is being typed, or the lines: keys in, text out.
 
-use termina::event::{KeyCode, KeyEvent, KeyEventKind, Modifiers};
+use termina::event::{KeyEvent, KeyEventKind};
 use tui_input::{Input, InputRequest};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::completion::{Completion, Direction};
 use super::input_history::InputHistory;
+use super::keys::Key;
 use crate::client::people::People;
 use crate::text;
 
@@ -319,89 +319,6 @@ impl Editor {
 /// There would be more than [`MAX_INPUT_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMuch;
-
-/// What a key is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
-    Char(char),
-    Enter,
-    NewLine,
-    Request(InputRequest),
-    Older,
-    Newer,
-    Tab(Direction),
-    Search,
-    Cancel,
-    DeleteOrEnd,
-    Interrupt,
-    Quit,
-    Suspend,
-    ClearScreen,
-    Other,
-}
-
-impl Key {
-    fn of(key: KeyEvent) -> Self {
-        let is_control = key.modifiers.contains(Modifiers::CONTROL);
-        let is_alt = key.modifiers.intersects(Modifiers::ALT | Modifiers::META);
-        match key.code {
-            KeyCode::Char(c) if is_control => Self::of_control(c.to_ascii_lowercase()),
-            KeyCode::Char(c) if is_alt => match c.to_ascii_lowercase() {
-                'b' => Self::Request(InputRequest::GoToPrevWord),
-                'f' => Self::Request(InputRequest::GoToNextWord),
-                'd' => Self::Request(InputRequest::DeleteNextWord),
-                _ => Self::Other,
-            },
-            KeyCode::Char(c) => Self::Char(c),
-            KeyCode::Enter if is_alt => Self::NewLine,
-            KeyCode::Enter => Self::Enter,
-            KeyCode::Tab => Self::Tab(Direction::Next),
-            KeyCode::BackTab => Self::Tab(Direction::Previous),
-            KeyCode::Backspace if is_alt || is_control => {
-                Self::Request(InputRequest::DeletePrevWord)
-            }
-            KeyCode::Backspace => Self::Request(InputRequest::DeletePrevChar),
-            KeyCode::Delete if is_alt || is_control => Self::Request(InputRequest::DeleteNextWord),
-            KeyCode::Delete => Self::Request(InputRequest::DeleteNextChar),
-            KeyCode::Left if is_alt || is_control => Self::Request(InputRequest::GoToPrevWord),
-            KeyCode::Left => Self::Request(InputRequest::GoToPrevChar),
-            KeyCode::Right if is_alt || is_control => Self::Request(InputRequest::GoToNextWord),
-            KeyCode::Right => Self::Request(InputRequest::GoToNextChar),
-            KeyCode::Home => Self::Request(InputRequest::GoToStart),
-            KeyCode::End => Self::Request(InputRequest::GoToEnd),
-            KeyCode::Up => Self::Older,
-            KeyCode::Down => Self::Newer,
-            KeyCode::Escape => Self::Cancel,
-            _ => Self::Other,
-        }
-    }
-
-    fn of_control(c: char) -> Self {
-        match c {
-            'a' => Self::Request(InputRequest::GoToStart),
-            'b' => Self::Request(InputRequest::GoToPrevChar),
-            'c' => Self::Interrupt,
-            'd' => Self::DeleteOrEnd,
-            'e' => Self::Request(InputRequest::GoToEnd),
-            'f' => Self::Request(InputRequest::GoToNextChar),
-            'g' => Self::Cancel,
-            'h' => Self::Request(InputRequest::DeletePrevChar),
-            'j' | 'm' => Self::Enter,
-            'k' => Self::Request(InputRequest::DeleteTillEnd),
-            'l' => Self::ClearScreen,
-            'n' => Self::Newer,
-            'p' => Self::Older,
-            'r' => Self::Search,
-            'u' => Self::Request(InputRequest::DeleteFromStart),
-            'w' => Self::Request(InputRequest::DeletePrevWord),
-            'y' => Self::Request(InputRequest::Yank),
-            'z' => Self::Suspend,
-            // Ctrl-\ has the number of what comes after Ctrl-3.
-            '\\' | '4' => Self::Quit,
-            _ => Self::Other,
-        }
-    }
-}
 
 /// What stands for `c` in a text that is being typed. What the room would not show as it
 /// is, is not shown so here, either.
