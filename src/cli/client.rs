@@ -78,7 +78,7 @@ pub(super) struct SendArgs {
     name: Option<String>,
 
     /// What to say [default: each line of standard input]
-    #[arg(value_name = "TEXT", allow_negative_numbers = true)]
+    #[arg(value_name = "TEXT", allow_negative_numbers = true, value_parser = parse_text)]
     text: Vec<String>,
 }
 
@@ -237,6 +237,13 @@ fn parse_name(text: &str) -> Result<String, String> {
     match Name::parse(text.as_bytes()) {
         Ok(name) => Ok(name.as_str().to_owned()),
         Err(e) => Err(e.to_string()),
+    }
+}
+
+fn parse_text(text: &str) -> Result<String, &'static str> {
+    match text {
+        "" => Err("there is nothing to say in it"),
+        text => Ok(text.to_owned()),
     }
 }
 
