@@ -23,8 +23,8 @@ use crate::machine::unacknowledged_bytes;
 const MAX_WAITING_BYTES: usize = 256 * 1024;
 
 /// How long the server may be silent after we have ended our side, before its
-/// end is not waited for any more. Ours ends at once; the Python original never
-/// does.
+/// end is not waited for any more: the Python original never ends the connection. Ours
+/// does once it has taken everything, which `--rate` can delay, and is waited for.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A server that was there for so long is tried again soon after it has gone; one that
@@ -252,7 +252,7 @@ impl Session {
                 let _ = self.connect(now, face);
             }
             Phase::Open(open) if !open.is_ready => {
-                let silence = silence_deadline(open);
+                let silence = self.silence_deadline(open);
                 self.hear(now, face, |conversation, hear| {
                     conversation.expire(now.instant, hear);
                 });
@@ -272,7 +272,7 @@ impl Session {
             // Never while there is more to be read: the rest of a line may be among it.
             Phase::Open(open) if open.is_ready => None,
             Phase::Open(open) => {
-                let deadlines = [silence_deadline(open), self.conversation.deadline()];
+                let deadlines = [self.silence_deadline(open), self.conversation.deadline()];
                 deadlines.into_iter().flatten().min()
             }
             Phase::Ended(_) => None,
@@ -437,6 +437,13 @@ impl Session {
             && self.conversation.greeting() != Greeting::Refused
     }
 
+    /// When the server is not waited for any more. What we do not listen to is no silence.
+    fn silence_deadline(&self, open: &Open) -> Option<Instant> {
+        let is_silent = open.is_sending_ended && !open.is_ready;
+        let may_never_end = self.conversation.greeting() != Greeting::Ours;
+        (is_silent && may_never_end).then_some(open.silent_since + LAST_WORDS_TIMEOUT)
+    }
+
     fn leave_in_silence(&mut self, now: Moment) {
         let Phase::Open(open) = &mut self.phase else {
             return;
@@ -450,12 +457,6 @@ impl Session {
             }
         }
     }
-}
-
-/// When the server is not waited for any more. What we do not listen to is no silence.
-fn silence_deadline(open: &Open) -> Option<Instant> {
-    let is_silent = open.is_sending_ended && !open.is_ready;
-    is_silent.then_some(open.silent_since + LAST_WORDS_TIMEOUT)
 }
 
 fn log_failures(failures: &[Failure]) {
