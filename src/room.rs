@@ -47,6 +47,9 @@ pub const REFUSAL_PREFIX: &str = "!! ";
 /// How a notice of the server begins.
 pub const NOTICE_PREFIX: &str = "-- ";
 
+/// What everybody is told when the server is about to end.
+pub const CLOSING: &str = "the room is closing";
+
 /// What a room is like.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -277,7 +280,7 @@ impl Room {
 
     /// The server is about to end.
     pub fn close(&self, turn: &mut Turn) {
-        turn.say(None, |out| push_notice(out, b"the room is closing"));
+        turn.say(None, |out| push_notice(out, CLOSING.as_bytes()));
     }
 
     /// Notes that `id` says something to others.

@@ -7,7 +7,7 @@ use super::line_splitter::{Line, LineSplitter};
 use super::message::{Age, CONTINUATION_MARK, Kind, Message};
 use crate::close::CloseReason;
 use crate::room::history;
-use crate::room::{REFUSAL_PREFIX, WELCOME, farewell};
+use crate::room::{CLOSING, REFUSAL_PREFIX, WELCOME, farewell};
 
 /// How long a line that stops in its middle is held back.
 pub const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
@@ -32,6 +32,8 @@ pub enum Farewell {
     None,
     /// It lets us go, as we have asked.
     Goodbye,
+    /// It ends the connection though we have not asked it to, for now.
+    Dropped,
     /// It has sent us away, and does not want us back at once.
     SentAway,
 }
@@ -180,6 +182,9 @@ impl Stage {
             Some(CloseReason::Kicked | CloseReason::Banned | CloseReason::Idle) => {
                 Farewell::SentAway
             }
+            Some(CloseReason::Stuck | CloseReason::TooSlow | CloseReason::Shutdown) => {
+                Farewell::Dropped
+            }
             _ => Farewell::None,
         };
         match &mut self.past {
@@ -206,8 +211,11 @@ fn farewell_in(message: &Message<'_>) -> Option<CloseReason> {
         CloseReason::Kicked,
         CloseReason::Banned,
         CloseReason::Idle,
+        CloseReason::Stuck,
+        CloseReason::TooSlow,
     ];
     match message.kind {
+        Kind::Notice if message.text == CLOSING => Some(CloseReason::Shutdown),
         Kind::Notice => (reasons.into_iter()).find(|&why| farewell(why) == Some(message.text)),
         _ => None,
     }
@@ -315,8 +323,9 @@ mod tests {
             ),
             (
                 "-- you read too slowly to catch up with what was said: goodbye\n",
-                Farewell::None,
+                Farewell::Dropped,
             ),
+            ("-- the room is closing\n", Farewell::Dropped),
         ] {
             let mut incoming = Incoming::new();
             for byte in text.as_bytes() {

@@ -298,8 +298,13 @@ impl Session {
                 words: words.filter(|_| self.config.sends_only()),
             }));
         }
-        let has_said_goodbye = self.conversation.farewell() == Farewell::Goodbye;
-        let is_done = (self.is_leaving || has_said_goodbye) && !has_unsent;
+        let is_let_go = match self.conversation.farewell() {
+            Farewell::Goodbye => true,
+            // Ours says no more to who has ended its side, once it has read to that end.
+            Farewell::None => self.is_leaving,
+            Farewell::Dropped | Farewell::SentAway => false,
+        };
+        let is_done = is_let_go && !has_unsent;
         Some(match ending {
             Ending::GivenUp if has_unsent => Err(Error::NotSaid {
                 server,
@@ -313,7 +318,7 @@ impl Session {
             Ending::InOrder => Err(Error::ConnectionLost {
                 server,
                 source: None,
-                unsent: has_unsent,
+                unsent: has_unsent || self.is_leaving,
             }),
             Ending::Broken(e) => Err(Error::ConnectionLost {
                 server,
@@ -433,7 +438,10 @@ impl Session {
     fn is_to_come_back(&self) -> bool {
         self.comes_back
             && !self.is_leaving
-            && self.conversation.farewell() == Farewell::None
+            && matches!(
+                self.conversation.farewell(),
+                Farewell::None | Farewell::Dropped
+            )
             && self.conversation.greeting() != Greeting::Refused
     }
 
