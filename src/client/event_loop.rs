@@ -58,7 +58,8 @@ impl Client {
         let (face, is_at_a_terminal) = face(config);
         let input = input(config);
         let reads_input = matches!(input, Input::Standard);
-        let user = User::new(face, reads_input, is_at_a_terminal, registry, USER)?;
+        let shows = !config.sends_only();
+        let user = User::new(face, reads_input, shows, is_at_a_terminal, registry, USER)?;
         // A person would rather try again than wait.
         let link = Link::new(addresses, is_at_a_terminal, registry.try_clone()?, SERVER);
         let comes_back = is_at_a_terminal && config.reconnects();

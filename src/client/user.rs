@@ -74,6 +74,7 @@ impl User {
     pub fn new(
         face: Box<dyn Face>,
         reads_input: bool,
+        shows: bool,
         is_at_a_terminal: bool,
         registry: &Registry,
         tokens: Tokens,
@@ -84,7 +85,10 @@ impl User {
             None => Readiness::Polled,
         };
         let output = StandardOutput::stdout();
-        output.register(registry, tokens.output)?;
+        // Where nothing is shown it does not matter who reads it.
+        if shows {
+            output.register(registry, tokens.output)?;
+        }
         let signals = match is_at_a_terminal {
             true => Some(register_signals(registry, tokens.signals)?),
             false => None,
