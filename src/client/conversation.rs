@@ -46,8 +46,8 @@ enum Gate {
     Open,
     /// A name is to be asked for, once the server has greeted us.
     Greeting(Instant),
-    /// The answer is awaited.
-    Answer(Instant),
+    /// The answer is awaited, and for ever where nothing is said without the name.
+    Answer(Option<Instant>),
     /// There will be no name, and without one nothing is said.
     Shut,
 }
@@ -92,7 +92,8 @@ impl Conversation {
     /// When [`Conversation::expire`] has something to do, if nothing more arrives.
     pub fn deadline(&self) -> Option<Instant> {
         let gate = match self.gate {
-            Gate::Greeting(until) | Gate::Answer(until) => Some(until),
+            Gate::Greeting(until) => Some(until),
+            Gate::Answer(until) => until,
             Gate::Open | Gate::Shut => None,
         };
         [gate, self.incoming.deadline()].into_iter().flatten().min()
@@ -102,7 +103,7 @@ impl Conversation {
     pub fn expire(&mut self, now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
         self.listen(now, |incoming, hear| incoming.expire(now, hear), hear);
         match self.gate {
-            Gate::Greeting(until) | Gate::Answer(until) if until <= now => {
+            Gate::Greeting(until) | Gate::Answer(Some(until)) if until <= now => {
                 self.naming = Naming::Impossible;
                 self.gate = Gate::Open;
             }
@@ -211,7 +212,8 @@ impl Conversation {
                 Greeting::Awaited => {}
                 Greeting::Ours => {
                     self.request = format!("/nick {name}\n").into_bytes();
-                    self.gate = Gate::Answer(now + NAME_TIMEOUT);
+                    let until = now + NAME_TIMEOUT;
+                    self.gate = Gate::Answer((!self.insists_on_name).then_some(until));
                 }
                 Greeting::Foreign => {
                     self.naming = Naming::Impossible;
@@ -322,6 +324,20 @@ mod tests {
         assert_eq!(until, now + NAME_TIMEOUT);
         conversation.expire(until, &mut |_| {});
         assert_eq!(write_all(&mut conversation), "hello\n");
+    }
+
+    #[test]
+    fn who_insists_on_a_name_waits_for_the_answer_however_late() {
+        for insists in [false, true] {
+            let (mut conversation, now) = named(insists);
+            hear(&mut conversation, GREETING, now);
+            write_all(&mut conversation);
+            let until = now + NAME_TIMEOUT;
+            assert_eq!(conversation.deadline(), (!insists).then_some(until));
+            conversation.expire(until, &mut |_| {});
+            let said = write_all(&mut conversation);
+            assert_eq!(said, if insists { "" } else { "hello\n" });
+        }
     }
 
     #[test]
