@@ -90,9 +90,10 @@ pub(super) struct SendArgs {
   chat tail 192.168.1.5 8081 --json | jq -r 'select(.kind == \"message\").text'
 
 With --json, each line is an object with four members: kind is welcome, message,
-action (/me), private (/msg), notice, refusal, or other for a server of another
-kind; name is that of who says it, or null; text is what is said; time is when
-it was heard, as in RFC 3339. What was said before has a fifth: \"past\": true.
+action (/me), private (/msg), notice, refusal, continuation (the rest of a line
+that came in parts), or other for a server of another kind; name is that of who
+says it, or null; text is what is said; time is when it was heard, as in RFC
+3339. What was said before has a fifth: \"past\": true.
 chat client --json has a kind more, own, for what it says itself.
 
 It listens until the room ends, or until nobody reads its output any more.
