@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::io;
+
 use common::process::{Process, chat};
 
 #[test]
@@ -29,6 +31,51 @@ fn version_is_the_crate_s() {
         finished.stdout,
         format!("chat {}\n", env!("CARGO_PKG_VERSION"))
     );
+}
+
+/// Those that do something with a room.
+const COMMANDS: [&str; 4] = ["server", "client", "send", "tail"];
+
+#[test]
+fn shells_are_told_of_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let finished = Process::spawn(chat(["completions", shell])).finish();
+        assert_eq!((finished.code, &finished.stderr[..]), (0, ""));
+        for word in COMMANDS
+            .iter()
+            .chain(&["completions", "man", "no-reconnect"])
+        {
+            assert!(finished.stdout.contains(word), "no {word} for {shell}");
+        }
+    }
+}
+
+#[test]
+fn the_manual_tells_of_every_command_and_has_a_page_for_each() {
+    let page = Process::spawn(chat(["man"])).finish();
+    assert_eq!((page.code, &page.stderr[..]), (0, ""));
+    assert!(page.stdout.contains(".TH chat 1"), "{}", page.stdout);
+    for command in COMMANDS {
+        let title = format!("chat\\-{command}");
+        assert!(page.stdout.contains(&format!("{title}(1)")), "{command}");
+        let page = Process::spawn(chat(["man", command])).finish();
+        assert_eq!((page.code, &page.stderr[..]), (0, ""));
+        assert!(page.stdout.contains(&format!("{title} \\- ")), "{command}");
+        assert!(page.stdout.contains(&format!(r"\fBchat {command}\fR")));
+    }
+}
+
+#[test]
+fn what_is_printed_may_be_cut_short() {
+    for arguments in [&["man"][..], &["man", "client"], &["completions", "bash"]] {
+        let (reading, output) = io::pipe().expect("a pipe");
+        drop(reading);
+        let mut command = chat(arguments);
+        command.stdout(output);
+        let mut program = Process::spawn(command);
+        program.stderr().expect_end();
+        assert_eq!(program.exit_code(), 0);
+    }
 }
 
 /// Command lines that make no sense, and what of each the answer must name.
@@ -61,7 +108,43 @@ const USAGE_ERRORS: &[(&str, &str)] = &[
     ("client 127.0.0.1 0", "<PORT>"),
     ("client 127.0.0.1 65536", "65536"),
     ("client 127.0.0.1 8081 more", "more"),
+    ("client 127.0.0.1 8081 --name", "--name"),
+    ("client 127.0.0.1 8081 --name <bob>", "<bob>"),
+    ("client 127.0.0.1 8081 --bell loud", "loud"),
+    ("client 127.0.0.1 8081 --json --time HH:MM", "--time"),
+    ("send", "<HOST>"),
+    ("send 127.0.0.1", "<PORT>"),
+    ("send 127.0.0.1 0", "<PORT>"),
+    ("send 127.0.0.1 8081 --name 127.0.0.2 hi", "127.0.0.2"),
+    ("send 127.0.0.1 8081 --name hi/there hi", "hi/there"),
+    ("send 127.0.0.1 8081 -x", "-x"),
+    ("tail", "<HOST>"),
+    ("tail 127.0.0.1", "<PORT>"),
+    ("tail 127.0.0.1 8081 more", "more"),
+    ("tail 127.0.0.1 8081 --name bob", "--name"),
+    ("tail 127.0.0.1 8081 --bell never", "--bell"),
+    ("tail 127.0.0.1 8081 --lines", "--lines"),
+    ("tail 127.0.0.1 8081 --lines -1", "-1"),
+    ("tail 127.0.0.1 8081 --lines few", "few"),
+    ("tail 127.0.0.1 8081 --lines 1000001", "1000001"),
+    ("tail 127.0.0.1 8081 --time noon", "noon"),
+    ("tail 127.0.0.1 8081 --color maybe", "maybe"),
+    ("tail 127.0.0.1 8081 --json --time HH:MM", "--time"),
+    ("completions", "<SHELL>"),
+    ("completions tcsh", "tcsh"),
+    ("man nothing", "nothing"),
 ];
+
+/// As in a script whose variable is empty.
+#[test]
+fn there_has_to_be_something_to_send() {
+    for words in [&[""][..], &["", ""]] {
+        let arguments = [&["send", "127.0.0.1", "1"], words].concat();
+        let finished = Process::spawn(chat(arguments)).finish();
+        assert_eq!(finished.code, 2, "{}", finished.stderr);
+        assert!(finished.stderr.contains("TEXT"), "{}", finished.stderr);
+    }
+}
 
 #[test]
 fn usage_errors_name_what_is_wrong() {

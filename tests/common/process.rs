@@ -28,7 +28,13 @@ pub(crate) fn chat<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> C
 
 /// `chat client`, bound for `to`.
 pub(crate) fn chat_client(to: SocketAddr) -> Command {
-    chat(["client", &to.ip().to_string(), &to.port().to_string()])
+    chat_to("client", to, &[])
+}
+
+/// One of the commands that join a room, bound for `to`, with more arguments.
+pub(crate) fn chat_to(command: &str, to: SocketAddr, arguments: &[&str]) -> Command {
+    let (ip, port) = (to.ip().to_string(), to.port().to_string());
+    chat([&[command, &ip, &port], arguments].concat())
 }
 
 /// Gives `command` a pipe for each of its standard streams, and hides from it
