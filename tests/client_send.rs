@@ -352,25 +352,26 @@ fn it_ends_no_sooner_than_the_server() {
 #[test]
 fn a_python_server_gets_the_text_and_nothing_else() {
     const TEXT: &str = "grün\t\"and\" \\ \u{202e}odd";
-    let senders = [&[][..], &["--name", "disk"]].map(|options| {
-        let (server, sender) = sender_of_the_test(&[options, &[TEXT]].concat());
-        server.send(WELCOME);
-        (server, sender, options.is_empty())
-    });
-    for (mut server, mut sender, is_nameless) in senders {
-        server.expect_line(TEXT);
-        server.expect_end();
-        let finished = sender.finish();
-        assert_eq!((finished.code, &finished.stdout[..]), (0, ""));
-        match is_nameless {
-            true => assert_eq!(finished.stderr, ""),
-            false => assert!(
-                finished.stderr.contains("gives no names") && finished.stderr.lines().count() == 1,
-                "{}",
-                finished.stderr
-            ),
-        }
-    }
+    let (mut server, mut sender) = sender_of_the_test(&[TEXT]);
+    server.send(WELCOME);
+    server.expect_line(TEXT);
+    server.expect_end();
+    assert_is_silent_and_done(&sender.finish());
+}
+
+#[test]
+fn nothing_is_said_to_a_server_that_gives_no_names_if_one_was_wanted() {
+    let (mut server, mut sender) = sender_of_the_test(&["--name", "disk", "hello"]);
+    server.send(WELCOME);
+    let finished = sender.finish();
+    assert_eq!((finished.code, &finished.stdout[..]), (5, ""));
+    assert!(
+        finished.stderr.contains("gives no names"),
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(finished.stderr.lines().count(), 1);
+    server.expect_end();
 }
 
 #[test]

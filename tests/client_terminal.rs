@@ -193,10 +193,12 @@ fn what_any_server_sends_is_shown_harmless() {
     }
 }
 
+/// What it is called, how it is done, and by which exit code or signal the client ends.
+type WayOut = (&'static str, fn(&Alice), Result<i32, Signal>);
+
 #[test]
 fn every_way_out_leaves_the_terminal_as_it_was() {
-    // How one leaves, and the exit code or signal by which the client ends.
-    let ways: [(&str, fn(&Alice), Result<i32, Signal>); 9] = [
+    let ways: [WayOut; 9] = [
         ("Ctrl-D", |alice| alice.screen.type_keys(CTRL_D), Ok(0)),
         ("/quit", |alice| alice.screen.type_keys("/quit\r"), Ok(0)),
         (

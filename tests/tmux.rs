@@ -248,7 +248,7 @@ impl Tmux {
         self.press(&["echo code $?", "Enter"]);
         let ended = format!("code {code}");
         self.expect(&ended, |rows| {
-            rows.iter().any(|row| *row == ended) && rows.last().is_some_and(|row| row == "$")
+            rows.contains(&ended) && rows.last().is_some_and(|row| row == "$")
         });
     }
 

@@ -104,8 +104,7 @@ impl Conversation {
         self.listen(now, |incoming, hear| incoming.expire(now, hear), hear);
         match self.gate {
             Gate::Greeting(until) | Gate::Answer(Some(until)) if until <= now => {
-                self.naming = Naming::Impossible;
-                self.gate = Gate::Open;
+                self.nobody_gives_a_name();
             }
             _ => {}
         }
@@ -173,6 +172,14 @@ impl Conversation {
         self.incoming.farewell()
     }
 
+    fn nobody_gives_a_name(&mut self) {
+        self.naming = Naming::Impossible;
+        self.gate = match self.insists_on_name {
+            true => Gate::Shut,
+            false => Gate::Open,
+        };
+    }
+
     /// Has `incoming` pass messages on to `hear`, and takes note of them.
     fn listen(
         &mut self,
@@ -215,10 +222,7 @@ impl Conversation {
                     let until = now + NAME_TIMEOUT;
                     self.gate = Gate::Answer((!self.insists_on_name).then_some(until));
                 }
-                Greeting::Foreign => {
-                    self.naming = Naming::Impossible;
-                    self.gate = Gate::Open;
-                }
+                Greeting::Foreign => self.nobody_gives_a_name(),
                 Greeting::Refused => self.gate = Gate::Shut,
             }
         }
@@ -314,10 +318,13 @@ mod tests {
     #[test]
     fn a_server_that_gives_no_names_is_not_asked() {
         for greeting in [&b"Welcome to this chatroom!"[..], b"220 mail\r\n"] {
-            let (mut conversation, now) = named(false);
-            hear(&mut conversation, greeting, now);
-            assert_eq!(conversation.naming(), Naming::Impossible);
-            assert_eq!(write_all(&mut conversation), "hello\n");
+            for insists in [false, true] {
+                let (mut conversation, now) = named(insists);
+                hear(&mut conversation, greeting, now);
+                assert_eq!(conversation.naming(), Naming::Impossible);
+                let said = write_all(&mut conversation);
+                assert_eq!(said, if insists { "" } else { "hello\n" });
+            }
         }
         let (mut conversation, now) = named(false);
         let until = conversation.deadline().unwrap();

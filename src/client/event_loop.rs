@@ -15,7 +15,7 @@ use signal_hook::low_level::emulate_default_handler;
 use super::connect::Link;
 use super::face::Moment;
 use super::session::Session;
-use super::user::{Tokens, User};
+use super::user::{Streams, Tokens, User};
 use super::{Config, Input, face, input};
 use crate::error::Error;
 use crate::interrupt::retry_interrupted;
@@ -57,9 +57,12 @@ impl Client {
         let registry = poll.registry();
         let (face, is_at_a_terminal) = face(config);
         let input = input(config);
-        let reads_input = matches!(input, Input::Standard);
-        let shows = !config.sends_only();
-        let user = User::new(face, reads_input, shows, is_at_a_terminal, registry, USER)?;
+        let streams = Streams {
+            reads_input: matches!(input, Input::Standard),
+            shows: !config.sends_only(),
+            are_a_terminal: is_at_a_terminal,
+        };
+        let user = User::new(face, streams, registry, USER)?;
         // A person would rather try again than wait.
         let link = Link::new(addresses, is_at_a_terminal, registry.try_clone()?, SERVER);
         let comes_back = is_at_a_terminal && config.reconnects();

@@ -31,6 +31,9 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(3);
 /// comes and goes, ever more seldom.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
+/// Told to who wants a name of a server that is not of our kind.
+const NO_NAMES: &str = "this server gives no names";
+
 /// The connection, and what goes on over it.
 pub struct Session {
     config: Config,
@@ -283,8 +286,16 @@ impl Session {
     pub fn end(&mut self) -> Option<Result<(), Error>> {
         let server = self.link.server();
         let has_unsent = !self.conversation.is_all_written();
-        if self.config.sends_only() && self.conversation.naming() == Naming::Refused {
-            return Some(Err(self.refused()));
+        match self.conversation.naming() {
+            Naming::Refused if self.config.sends_only() => return Some(Err(self.refused())),
+            Naming::Impossible if self.config.sends_only() => {
+                return Some(Err(Error::NotTaken {
+                    server,
+                    words: NO_NAMES.to_owned(),
+                    more: 0,
+                }));
+            }
+            _ => {}
         }
         let ending = match &mut self.phase {
             Phase::Ended(ending) => std::mem::replace(ending, Ending::InOrder),
@@ -394,8 +405,10 @@ impl Session {
             }
             face.heard(message, now);
         });
-        if naming != Naming::Impossible && self.conversation.naming() == Naming::Impossible {
-            face.tell("this server gives no names", true, now);
+        let is_news = naming != Naming::Impossible;
+        if is_news && self.conversation.naming() == Naming::Impossible && !self.config.sends_only()
+        {
+            face.tell(NO_NAMES, true, now);
         }
     }
 

@@ -53,6 +53,17 @@ enum Departure {
     End(i32),
 }
 
+/// What a user has of standard input and output.
+#[derive(Clone, Copy, Debug)]
+pub struct Streams {
+    /// Whether the input is read.
+    pub reads_input: bool,
+    /// Whether anything is ever shown.
+    pub shows: bool,
+    /// Whether both are a terminal with somebody before it.
+    pub are_a_terminal: bool,
+}
+
 /// The tokens of what a user is registered by.
 #[derive(Clone, Copy, Debug)]
 pub struct Tokens {
@@ -65,31 +76,28 @@ pub struct Tokens {
 }
 
 impl User {
-    /// One who sees `face`. Standard input is registered if it `reads_input`; a terminal is
-    /// taken later, if there is one.
+    /// One who sees `face`. A terminal is taken later, if there is one.
     ///
     /// # Errors
     ///
     /// When something cannot be registered.
     pub fn new(
         face: Box<dyn Face>,
-        reads_input: bool,
-        shows: bool,
-        is_at_a_terminal: bool,
+        streams: Streams,
         registry: &Registry,
         tokens: Tokens,
     ) -> io::Result<Self> {
-        let input = reads_input.then(StandardInput::new);
+        let input = streams.reads_input.then(StandardInput::new);
         let input_readiness = match &input {
             Some(input) => input.register(registry, tokens.input)?,
             None => Readiness::Polled,
         };
         let output = StandardOutput::stdout();
         // Where nothing is shown it does not matter who reads it.
-        if shows {
+        if streams.shows {
             output.register(registry, tokens.output)?;
         }
-        let signals = match is_at_a_terminal {
+        let signals = match streams.are_a_terminal {
             true => Some(register_signals(registry, tokens.signals)?),
             false => None,
         };
