@@ -81,6 +81,14 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// Whether a refusal in these words will be repeated until the operator, or who runs the
+/// room, changes a mind: trying again is no use.
+pub fn is_lasting_refusal(words: &str) -> bool {
+    [Refusal::Banned, Refusal::Denied]
+        .iter()
+        .any(|refusal| refusal.to_string() == words)
+}
+
 /// How many were refused, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RefusalCounts {

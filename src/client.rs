@@ -2,13 +2,14 @@
 //! poll loop, none of which can hold up the others.
 //!
 //! The [loop](event_loop) moves bytes. What they mean is decided without it: the
-//! [conversation] knows the room's side, a [face] the user's: the [prompt] on a terminal,
+//! [conversation] knows the room's side, a [frontend] the user's: the [prompt] on a terminal,
 //! the [plain] one everywhere else.
 
 pub mod connect;
 pub mod conversation;
+pub mod ending;
 pub mod event_loop;
-pub mod face;
+pub mod frontend;
 pub mod incoming;
 pub mod line_splitter;
 pub mod mention;
@@ -32,7 +33,7 @@ use rustix::termios::isatty;
 
 use self::connect::resolve;
 use self::event_loop::Client;
-use self::face::Face;
+use self::frontend::Frontend;
 use self::plain::{Format, Plain};
 use self::prompt::layout::Size;
 use self::prompt::{Bell, Look, Prompt};
@@ -123,8 +124,8 @@ pub fn run(config: &Config) -> Result<(), Error> {
     client.run()
 }
 
-/// The face for `config`, and whether it is the one for a person at a terminal.
-fn face(config: &Config) -> (Box<dyn Face>, bool) {
+/// The frontend for `config`, and whether it is the one for a person at a terminal.
+fn frontend(config: &Config) -> (Box<dyn Frontend>, bool) {
     match &config.purpose {
         Purpose::Chat { view, bell, .. } if !view.is_json && is_at_a_terminal() => {
             let look = Look {
@@ -134,7 +135,7 @@ fn face(config: &Config) -> (Box<dyn Face>, bool) {
             };
             let size =
                 terminal::size().map_or(USUAL_SIZE, |(columns, rows)| Size { columns, rows });
-            let prompt = Prompt::new(look, size, config.name.as_deref());
+            let prompt = Prompt::new(look, size);
             (Box::new(prompt), true)
         }
         Purpose::Chat { view, .. } => (Box::new(Plain::new(format(*view), None)), false),

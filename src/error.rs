@@ -90,6 +90,11 @@ pub enum Error {
         /// How many lines.
         lines: usize,
     },
+    /// What was said was said to something that has not shown itself to be a chat room.
+    NoRoom {
+        /// Where the server is.
+        server: SocketAddr,
+    },
     /// The terminal does not obey.
     Terminal(io::Error),
     /// Standard input cannot be read.
@@ -113,7 +118,9 @@ impl Error {
             | Self::ReadInput(_)
             | Self::WriteOutput(_) => Exit::Failure,
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
-            Self::ConnectionLost { .. } | Self::NotSaid { .. } => Exit::ConnectionLost,
+            Self::ConnectionLost { .. } | Self::NotSaid { .. } | Self::NoRoom { .. } => {
+                Exit::ConnectionLost
+            }
             Self::Refused { .. } | Self::NotTaken { .. } => Exit::Refused,
             #[cfg(feature = "stress")]
             Self::Stress(error) => error.exit(),
@@ -164,7 +171,7 @@ impl fmt::Display for Error {
                     Some(e) => write!(f, "the connection to {server} was lost: {}", plain(e))?,
                 }
                 match unsent {
-                    true => f.write_str("; what you typed last may not have arrived"),
+                    true => f.write_str("; what you said last may not have arrived"),
                     false => Ok(()),
                 }
             }
@@ -190,6 +197,11 @@ impl fmt::Display for Error {
                 let plural = if *lines == 1 { "" } else { "s" };
                 write!(f, "{lines} line{plural} could not be sent to {server}")
             }
+            Self::NoRoom { server } => write!(
+                f,
+                "what is at {server} does not greet as a chat room does; \
+                 nobody may have heard what you said (is that the right port?)"
+            ),
             Self::Terminal(source) => write!(
                 f,
                 "cannot set the mode of the terminal: {}; TERM=dumb does without",

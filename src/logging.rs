@@ -1,7 +1,7 @@
 //! Diagnostics for who runs the program, on standard error.
 
 use std::io::{self, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use env_logger::{Builder, Env, Target};
 use log::LevelFilter;
@@ -21,21 +21,30 @@ const MAX_DIVERTED: usize = 1000;
 static DIVERTED: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
 /// Has messages wait to be [taken](take_diverted), if they would be shown on a terminal;
-/// for somebody who draws there. Or has them go to standard error again.
+/// for somebody who draws there. Or has them go to standard error again, and before them
+/// what was not taken.
 pub fn set_diverted(is_diverted: bool) {
-    let mut diverted = DIVERTED.lock().unwrap_or_else(|e| e.into_inner());
-    *diverted = (is_diverted && isatty(stderr())).then(Vec::new);
+    let diverted = (is_diverted && isatty(stderr())).then(Vec::new);
+    let left = std::mem::replace(&mut *lock_diverted(), diverted);
+    for message in left.into_iter().flatten() {
+        // Not eprintln: it panics when standard error is gone.
+        let _ = writeln!(io::stderr(), "{message}");
+    }
 }
 
-/// The messages since this was last asked, in lines.
+/// The messages since this was last asked, each a line.
 pub fn take_diverted() -> Vec<String> {
-    let mut diverted = DIVERTED.lock().unwrap_or_else(|e| e.into_inner());
+    let mut diverted = lock_diverted();
     diverted.as_mut().map(std::mem::take).unwrap_or_default()
+}
+
+fn lock_diverted() -> MutexGuard<'static, Option<Vec<String>>> {
+    DIVERTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether `message` will be taken by somebody.
 fn divert(message: &[u8]) -> bool {
-    let mut diverted = DIVERTED.lock().unwrap_or_else(|e| e.into_inner());
+    let mut diverted = lock_diverted();
     let Some(messages) = &mut *diverted else {
         return false;
     };

@@ -47,6 +47,9 @@ pub const REFUSAL_PREFIX: &str = "!! ";
 /// How a notice of the server begins.
 pub const NOTICE_PREFIX: &str = "-- ";
 
+/// How a notice begins, after that, by which the operator speaks.
+pub const OPERATOR_PREFIX: &str = "operator: ";
+
 /// What everybody is told when the server is about to end.
 pub const CLOSING: &str = "the room is closing";
 
@@ -208,7 +211,7 @@ impl Room {
 
     /// The operator says `text` to everybody.
     pub fn hear_operator(&mut self, text: &[u8], now: Instant, turn: &mut Turn) {
-        let before = format_args!("{NOTICE_PREFIX}operator: ");
+        let before = format_args!("{NOTICE_PREFIX}{OPERATOR_PREFIX}");
         let said = turn.say(None, |out| push_message(out, before, text));
         self.remember(said, now);
     }

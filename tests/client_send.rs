@@ -218,7 +218,8 @@ fn nothing_is_said_before_the_name_is_given_however_long_that_takes() {
     assert!(!server.has_more());
     server.say("-- you are disk now");
     server.expect_line("98% full");
-    server.expect_end();
+    server.expect_line("/quit");
+    server.say("-- goodbye");
     drop(server);
     assert_is_silent_and_done(&sender.finish());
 }
@@ -262,7 +263,7 @@ fn a_server_that_vanishes_before_it_has_let_go_is_a_lost_connection() {
     let (mut server, mut sender) = sender_of_the_test(&["all", "of", "it"]);
     server.say(WELCOME);
     server.expect_line("all of it");
-    server.expect_end();
+    server.expect_line("/quit");
     server.reset();
     assert_fails(&sender.finish(), CONNECTION_LOST, &[]);
 }
@@ -284,6 +285,7 @@ fn a_room_that_closes_midway_is_a_lost_connection() {
 #[test]
 fn a_server_that_goes_before_it_has_come_to_the_end_has_not_taken_everything() {
     for farewell in [
+        "<bob> -- goodbye",
         "-- the room is closing",
         "-- the operator has sent you away: goodbye",
         "-- you read too slowly to catch up with what was said: goodbye",
@@ -291,7 +293,7 @@ fn a_server_that_goes_before_it_has_come_to_the_end_has_not_taken_everything() {
         let (mut server, mut sender) = sender_of_the_test(&["hello"]);
         server.say(WELCOME);
         server.expect_line("hello");
-        server.expect_end();
+        server.expect_line("/quit");
         server.say(farewell);
         drop(server);
         let named = ["closed the connection", "may not have arrived"];
@@ -341,10 +343,24 @@ fn it_ends_no_sooner_than_the_server() {
     let (mut server, mut sender) = sender_of_the_test(&["hello"]);
     server.say(WELCOME);
     server.expect_line("hello");
-    server.expect_end();
+    server.expect_line("/quit");
+    server.say("-- goodbye");
     sender.expect_to_run_until(Instant::now() + Duration::from_secs(1));
     drop(server);
     assert_is_silent_and_done(&sender.finish());
+}
+
+#[test]
+fn what_does_not_greet_is_no_room() {
+    for answer in [&b"HTTP/1.0 400 Bad Request\r\n\r\n"[..], b""] {
+        let (mut server, mut sender) = sender_of_the_test(&["hello"]);
+        server.send(answer);
+        server.expect_line("hello");
+        server.expect_end();
+        drop(server);
+        let named = ["does not greet as a chat room does"];
+        assert_fails(&sender.finish(), CONNECTION_LOST, &named);
+    }
 }
 
 /// The Python server does not end its greeting, and never the connection; it knows no

@@ -135,7 +135,9 @@ fn what_was_typed_before_comes_back() {
     alice.screen.expect_last_row("alice> the red fox");
     alice.screen.type_keys("\x15");
     alice.screen.type_keys(&format!("{CTRL_R}sea"));
-    alice.screen.expect_last_row("(\"sea\") > the blue sea");
+    alice
+        .screen
+        .expect_last_row("(find: sea) alice> the blue sea");
     alice.screen.type_keys("\r");
     alice.reader.expect_line("<alice> the blue sea");
 }

@@ -124,12 +124,11 @@ impl Link {
         };
         let failure = match outcome(stream) {
             Ok(true) => {
-                let State::Connecting { stream, .. } =
-                    std::mem::replace(&mut self.state, State::Closed)
-                else {
-                    unreachable!("it was just that");
-                };
-                return self.opened(stream);
+                match prepare(stream, self.is_impatient) {
+                    Ok(()) => return self.opened(),
+                    // It has been reset already.
+                    Err(e) => e,
+                }
             }
             Ok(false) if now < *until => return Progress::Pending,
             Ok(false) => Errno::TIMEDOUT.into(),
@@ -153,24 +152,12 @@ impl Link {
         self.state = State::Closed;
     }
 
-    fn opened(&mut self, stream: TcpStream) -> Progress {
-        let made_ready = || -> io::Result<()> {
-            // A typed line is to leave at once.
-            stream.set_nodelay(true)?;
-            keep_alive(&stream)?;
-            match self.is_impatient {
-                true => give_up_on_the_unreachable(&stream),
-                false => Ok(()),
-            }
-        };
-        match made_ready() {
-            Ok(()) => {
-                self.state = State::Open(stream);
-                Progress::Connected
-            }
-            // It has been reset already.
-            Err(e) => Progress::Failed(vec![(self.server, e)]),
+    fn opened(&mut self) -> Progress {
+        if let State::Connecting { stream, .. } = std::mem::replace(&mut self.state, State::Closed)
+        {
+            self.state = State::Open(stream);
         }
+        Progress::Connected
     }
 
     fn try_from(&mut self, first: usize, now: Instant, mut failures: Vec<Failure>) -> Progress {
@@ -201,6 +188,16 @@ fn begin(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<T
     let mut stream = TcpStream::connect(address)?;
     registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
     Ok(stream)
+}
+
+fn prepare(stream: &TcpStream, is_impatient: bool) -> io::Result<()> {
+    // A typed line is to leave at once.
+    stream.set_nodelay(true)?;
+    keep_alive(stream)?;
+    match is_impatient {
+        true => give_up_on_the_unreachable(stream),
+        false => Ok(()),
+    }
 }
 
 /// Whether `stream` is connected, which is neither so nor an error while it is not known

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::incoming::{Farewell, Greeting, Incoming};
 use super::message::{Kind, Message};
 use super::outbox::Outbox;
+use crate::name::Name;
 use crate::room::replies::name_given;
 
 /// How long what is to be said waits for the greeting, and then for the answer to the
@@ -33,11 +34,15 @@ pub struct Conversation {
     /// What this connection begins with, as far as it is not written.
     request: Vec<u8>,
     gate: Gate,
+    has_finished: bool,
     naming: Naming,
-    /// The name that is wanted, or was given last.
+    /// The name to ask for: that which is wanted, or was given last.
+    wanted: Option<String>,
+    /// The name that others see us by, as far as we know.
     name: Option<String>,
-    /// Nothing is said without it.
-    insists_on_name: bool,
+    /// Nothing is said without it, or to who has not greeted us; and the room has to say that
+    /// it has taken everything.
+    is_strict: bool,
 }
 
 /// Whether what is to be said may be.
@@ -53,17 +58,20 @@ enum Gate {
 }
 
 impl Conversation {
-    /// One that is not connected yet. With `insists_on_name`, nothing is said until the
-    /// room has given the `name`.
-    pub fn new(name: Option<String>, insists_on_name: bool) -> Self {
+    /// One that is not connected yet. One that `is_strict` says nothing until the room has
+    /// greeted us, and given the name that is `wanted`, and ends by asking to be let go: then
+    /// the answer tells that everything was taken.
+    pub fn new(wanted: Option<String>, is_strict: bool) -> Self {
         Self {
             incoming: Incoming::new(),
             outbox: Outbox::new(),
             request: Vec::new(),
             gate: Gate::Open,
+            has_finished: false,
             naming: Naming::Open,
-            name,
-            insists_on_name,
+            wanted,
+            name: None,
+            is_strict,
         }
     }
 
@@ -73,10 +81,24 @@ impl Conversation {
         self.outbox.rewind();
         self.request.clear();
         self.naming = Naming::Open;
-        self.gate = match self.name {
-            Some(_) => Gate::Greeting(now + NAME_TIMEOUT),
-            None => Gate::Open,
+        self.gate = match self.wanted.is_some() || self.is_strict {
+            true => Gate::Greeting(now + NAME_TIMEOUT),
+            false => Gate::Open,
         };
+    }
+
+    /// Nothing more is to be said. Called once all is [written](Self::is_all_written); whether
+    /// there is something to be written now, before our side is ended.
+    pub fn finish(&mut self) -> bool {
+        let asks = self.is_strict && !self.has_finished && self.greeting() == Greeting::Ours;
+        self.has_finished = true;
+        if asks {
+            self.outbox.push(b"/quit\n");
+        } else {
+            // Nobody will say anything by a name.
+            self.gate = Gate::Open;
+        }
+        asks
     }
 
     /// `bytes` have arrived; the messages in it are passed on to `hear`.
@@ -137,9 +159,10 @@ impl Conversation {
         }
     }
 
-    /// Whether all that was to be said is written.
+    /// Whether all that was to be said is written. Who is strict has to be greeted first.
     pub fn is_all_written(&self) -> bool {
-        self.request.is_empty() && self.outbox.is_empty()
+        let waits = self.is_strict && matches!(self.gate, Gate::Greeting(_));
+        !waits && self.request.is_empty() && self.outbox.is_empty()
     }
 
     /// How many bytes wait to be written.
@@ -152,7 +175,7 @@ impl Conversation {
         self.outbox.lines()
     }
 
-    /// The name that is wanted, or was given last.
+    /// The name that others see us by, or saw us by when there was a connection last.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -172,9 +195,15 @@ impl Conversation {
         self.incoming.farewell()
     }
 
+    /// The server is not of our kind, or does not answer.
     fn nobody_gives_a_name(&mut self) {
+        if self.wanted.is_none() {
+            self.gate = Gate::Open;
+            return;
+        }
         self.naming = Naming::Impossible;
-        self.gate = match self.insists_on_name {
+        self.name = None;
+        self.gate = match self.is_strict {
             true => Gate::Shut,
             false => Gate::Open,
         };
@@ -191,38 +220,46 @@ impl Conversation {
             incoming,
             gate,
             naming,
+            wanted,
             name,
-            insists_on_name,
+            is_strict,
             ..
         } = self;
         pass(incoming, &mut |message: &Message<'_>| {
             let answer = match message.kind {
-                Kind::Notice => name_given(message.text).map(str::to_owned),
+                Kind::Notice => name_given(message.text)
+                    .filter(|name| Name::parse(name.as_bytes()).is_ok())
+                    .map(str::to_owned),
                 _ => None,
             };
             let is_refused = message.kind == Kind::Refusal && matches!(gate, Gate::Answer(_));
             if let Some(given) = answer {
+                *wanted = Some(given.clone());
                 *name = Some(given);
                 *naming = Naming::Given;
                 *gate = Gate::Open;
             } else if is_refused {
                 *naming = Naming::Refused;
-                *gate = match insists_on_name {
+                *name = None;
+                *gate = match is_strict {
                     true => Gate::Shut,
                     false => Gate::Open,
                 };
             }
             hear(message);
         });
-        if let (Gate::Greeting(_), Some(name)) = (&self.gate, &self.name) {
+        if matches!(self.gate, Gate::Greeting(_)) {
             match self.incoming.greeting() {
                 Greeting::Awaited => {}
-                Greeting::Ours => {
-                    self.request = format!("/nick {name}\n").into_bytes();
-                    let until = now + NAME_TIMEOUT;
-                    self.gate = Gate::Answer((!self.insists_on_name).then_some(until));
-                }
-                Greeting::Foreign => self.nobody_gives_a_name(),
+                Greeting::Ours => match &self.wanted {
+                    Some(name) => {
+                        self.request = format!("/nick {name}\n").into_bytes();
+                        let until = now + NAME_TIMEOUT;
+                        self.gate = Gate::Answer((!self.is_strict).then_some(until));
+                    }
+                    None => self.gate = Gate::Open,
+                },
+                Greeting::Original | Greeting::Unknown => self.nobody_gives_a_name(),
                 Greeting::Refused => self.gate = Gate::Shut,
             }
         }
@@ -235,12 +272,44 @@ mod tests {
 
     const GREETING: &[u8] = b"Welcome to this chatroom!\n";
 
-    fn named(insists_on_name: bool) -> (Conversation, Instant) {
+    fn named(is_strict: bool) -> (Conversation, Instant) {
         let now = Instant::now();
-        let mut conversation = Conversation::new(Some("bob".to_owned()), insists_on_name);
+        let mut conversation = Conversation::new(Some("bob".to_owned()), is_strict);
         conversation.connected(now);
         conversation.say(b"hello\n");
         (conversation, now)
+    }
+
+    #[test]
+    fn whoever_is_strict_says_nothing_before_it_is_greeted_and_asks_to_be_let_go() {
+        let now = Instant::now();
+        let mut conversation = Conversation::new(None, true);
+        conversation.connected(now);
+        conversation.say(b"hello\n");
+        assert_eq!(write_all(&mut conversation), "");
+        assert!(!conversation.is_all_written());
+        hear(&mut conversation, GREETING, now);
+        assert_eq!(write_all(&mut conversation), "hello\n");
+        assert!(conversation.finish());
+        assert_eq!(write_all(&mut conversation), "/quit\n");
+        assert!(!conversation.finish());
+
+        let mut conversation = Conversation::new(None, true);
+        conversation.connected(now);
+        conversation.say(b"hello\n");
+        conversation.expire(conversation.deadline().unwrap(), &mut |_| {});
+        assert_eq!(write_all(&mut conversation), "hello\n");
+        assert!(!conversation.finish(), "it may know no commands");
+    }
+
+    #[test]
+    fn whoever_has_nothing_to_say_asks_for_no_name() {
+        let now = Instant::now();
+        let mut conversation = Conversation::new(Some("bob".to_owned()), false);
+        conversation.connected(now);
+        assert!(conversation.is_all_written() && !conversation.finish());
+        hear(&mut conversation, GREETING, now);
+        assert!(conversation.is_all_written());
     }
 
     fn hear(conversation: &mut Conversation, bytes: &[u8], now: Instant) {
@@ -300,6 +369,19 @@ mod tests {
     }
 
     #[test]
+    fn others_see_us_by_a_name_only_once_it_was_given() {
+        let (mut conversation, now) = named(false);
+        hear(&mut conversation, GREETING, now);
+        assert_eq!(conversation.name(), None);
+        hear(&mut conversation, b"-- you are bob now\n", now);
+        conversation.connected(now);
+        assert_eq!(conversation.name(), Some("bob"), "it was");
+        hear(&mut conversation, GREETING, now);
+        hear(&mut conversation, b"!! bob is taken\n", now);
+        assert_eq!(conversation.name(), None);
+    }
+
+    #[test]
     fn a_name_that_is_refused_silences_who_insists_on_it() {
         for insists in [false, true] {
             let (mut conversation, now) = named(insists);
@@ -317,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_server_that_gives_no_names_is_not_asked() {
-        for greeting in [&b"Welcome to this chatroom!"[..], b"220 mail\r\n"] {
+        for greeting in [&b"Welcome to this chatroom!<a> hi"[..], b"220 mail\r\n"] {
             for insists in [false, true] {
                 let (mut conversation, now) = named(insists);
                 hear(&mut conversation, greeting, now);

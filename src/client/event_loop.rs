@@ -10,13 +10,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
+use rustix::process::Signal;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::connect::Link;
-use super::face::Moment;
+use super::frontend::Moment;
 use super::session::Session;
-use super::user::{Streams, Tokens, User};
-use super::{Config, Input, face, input};
+use super::user::{Streams, Tokens, User, Whom};
+use super::{Config, Input, frontend, input};
 use crate::error::Error;
 use crate::interrupt::retry_interrupted;
 
@@ -43,7 +44,7 @@ pub struct Client {
 enum End {
     Done,
     /// As this signal has it.
-    BySignal(i32),
+    BySignal(i32, Whom),
 }
 
 impl Client {
@@ -55,16 +56,17 @@ impl Client {
     pub fn new(config: &Config, addresses: Vec<SocketAddr>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let (face, is_at_a_terminal) = face(config);
+        let (frontend, is_at_a_terminal) = frontend(config);
         let input = input(config);
         let streams = Streams {
             reads_input: matches!(input, Input::Standard),
             shows: !config.sends_only(),
             are_a_terminal: is_at_a_terminal,
         };
-        let user = User::new(face, streams, registry, USER)?;
-        // A person would rather try again than wait.
-        let link = Link::new(addresses, is_at_a_terminal, registry.try_clone()?, SERVER);
+        let user = User::new(frontend, streams, registry, USER)?;
+        // A person would rather try again than wait, and whoever waits for chat send hear of it.
+        let is_impatient = is_at_a_terminal || config.sends_only();
+        let link = Link::new(addresses, is_impatient, registry.try_clone()?, SERVER);
         let comes_back = is_at_a_terminal && config.reconnects();
         let mut session = Session::new(config, link, comes_back);
         if let Input::Text(text) = input {
@@ -89,7 +91,11 @@ impl Client {
         let end = self.run_to_end();
         // The terminal, if there is one, is as it was found before anything else is said.
         drop(self);
-        if let End::BySignal(signal) = end? {
+        if let End::BySignal(signal, whom) = end? {
+            // As if it had come from the kernel: a shell script that runs us ends, too.
+            if let Some(signal) = Signal::from_named_raw(signal) {
+                whom.send(signal);
+            }
             // It does not return: all of these end programs.
             let _ = emulate_default_handler(signal);
         }
@@ -97,7 +103,7 @@ impl Client {
     }
 
     fn run_to_end(&mut self) -> Result<End, Error> {
-        self.session.connect(Moment::now(), self.user.face())?;
+        self.session.connect(Moment::now())?;
         loop {
             self.poll_and_mark().map_err(Error::Poll)?;
             let now = Moment::now();
@@ -106,23 +112,23 @@ impl Client {
                 self.user.read_input(&mut self.read_buffer, now)?;
             }
             self.user.expire(now);
-            self.user.grant_wishes(&mut self.session, now);
+            self.user.perform_actions(&mut self.session, now);
 
-            self.session.advance(now, self.user.face())?;
+            self.session.advance(now)?;
             if self.session.has_connected() {
-                self.user.take_terminal().map_err(Error::Terminal)?;
+                self.user.take_terminal(now).map_err(Error::Terminal)?;
             }
             if self.may_read_server() {
                 self.session
-                    .read(&mut self.read_buffer, now, self.user.face());
+                    .read(&mut self.read_buffer, now, self.user.frontend());
             }
-            self.session.expire(now, self.user.face());
+            self.session.expire(now, self.user.frontend());
             self.session.write();
 
-            self.user.grant_wishes(&mut self.session, now);
+            self.user.perform_actions(&mut self.session, now);
             self.user.show()?;
-            if let Some(signal) = self.user.depart(now.instant) {
-                return Ok(End::BySignal(signal));
+            if let Some((signal, whom)) = self.user.depart(now.instant) {
+                return Ok(End::BySignal(signal, whom));
             }
             if let Some(end) = self.end() {
                 return end.map(|()| End::Done);

@@ -12,6 +12,16 @@ use crate::room::{CLOSING, REFUSAL_PREFIX, WELCOME, farewell};
 /// How long a line that stops in its middle is held back.
 pub const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// How a server of our kind begins. Invariant: none begins as another, but for a line end.
+const OPENINGS: [&str; 3] = [
+    "Welcome to this chatroom!\n",
+    "Welcome to this chatroom!\r\n",
+    REFUSAL_PREFIX,
+];
+
+/// The most lines that a room can be told to remember.
+const MAX_PAST: usize = 10_000;
+
 /// What the server has shown itself to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greeting {
@@ -19,8 +29,11 @@ pub enum Greeting {
     Awaited,
     /// It has let us in, and ends its lines: it is of our kind.
     Ours,
-    /// It is of another kind: that of the Python original, or none that is known.
-    Foreign,
+    /// It has let us in, and is of the kind of the Python original: it knows no commands,
+    /// and may never end the connection.
+    Original,
+    /// It is no chat room, or none that is known.
+    Unknown,
     /// It has not let us in.
     Refused,
 }
@@ -41,6 +54,8 @@ pub enum Farewell {
 /// The server's side of the conversation.
 #[derive(Debug)]
 pub struct Incoming {
+    /// What has come while it was not clear yet what the server is.
+    opening: Vec<u8>,
     lines: LineSplitter,
     stage: Stage,
     /// Since when the end of a half-line has been waited for, with nothing left to
@@ -62,6 +77,7 @@ impl Incoming {
     /// Nothing has been said yet.
     pub fn new() -> Self {
         Self {
+            opening: Vec::new(),
             lines: LineSplitter::new(),
             stage: Stage {
                 greeting: Greeting::Awaited,
@@ -74,23 +90,22 @@ impl Incoming {
 
     /// Takes what has arrived, and passes the messages in it on to `hear`.
     pub fn push(&mut self, bytes: &[u8], hear: &mut dyn FnMut(&Message<'_>)) {
-        if bytes.is_empty() {
-            return;
+        if self.stage.greeting != Greeting::Awaited {
+            return self.split(bytes, hear);
         }
-        let bytes = match self.has_begun() {
-            true => bytes,
-            false => self.begin(bytes, hear),
+        self.opening.extend_from_slice(bytes);
+        // The network may have cut it anywhere.
+        let may_become = |opening: &str| {
+            opening.len() > self.opening.len() && opening.as_bytes().starts_with(&self.opening)
         };
-        if bytes.contains(&b'\n') {
-            self.half_line_since = None;
+        if !OPENINGS.into_iter().any(may_become) {
+            self.begin(hear);
         }
-        let Self { lines, stage, .. } = self;
-        lines.push(bytes, &mut |line| stage.pass(line, hear));
     }
 
     /// Nothing is left to be read for now.
     pub fn drained(&mut self, now: Instant) {
-        if self.lines.holds_half_a_line() {
+        if self.lines.holds_half_a_line() || !self.opening.is_empty() {
             self.half_line_since.get_or_insert(now);
         }
     }
@@ -110,6 +125,9 @@ impl Incoming {
     /// Nothing more will arrive: passes on what was held back.
     pub fn end(&mut self, hear: &mut dyn FnMut(&Message<'_>)) {
         self.half_line_since = None;
+        if !self.opening.is_empty() {
+            self.begin(hear);
+        }
         let Self { lines, stage, .. } = self;
         lines.pass_half_line(&mut |line| stage.pass(line, hear));
     }
@@ -124,25 +142,21 @@ impl Incoming {
         self.stage.farewell
     }
 
-    fn has_begun(&self) -> bool {
-        self.stage.greeting != Greeting::Awaited
-    }
-
-    /// Looks at the very first bytes, and returns what follows the greeting. Both
-    /// are short and sent at once, so they arrive in one piece.
-    fn begin<'a>(&mut self, bytes: &'a [u8], hear: &mut dyn FnMut(&Message<'_>)) -> &'a [u8] {
-        let Some(rest) = bytes.strip_prefix(WELCOME.as_bytes()) else {
-            self.stage.greeting = match bytes.starts_with(REFUSAL_PREFIX.as_bytes()) {
+    /// Looks at the very first bytes.
+    fn begin(&mut self, hear: &mut dyn FnMut(&Message<'_>)) {
+        let opening = std::mem::take(&mut self.opening);
+        self.half_line_since = None;
+        let Some(rest) = opening.strip_prefix(WELCOME.as_bytes()) else {
+            self.stage.greeting = match opening.starts_with(REFUSAL_PREFIX.as_bytes()) {
                 true => Greeting::Refused,
-                false => Greeting::Foreign,
+                false => Greeting::Unknown,
             };
-            return bytes;
+            return self.split(&opening, hear);
         };
         self.stage.greeting = match rest.starts_with(b"\n") || rest.starts_with(b"\r\n") {
             true => Greeting::Ours,
-            // The Python original does not end its greeting; what comes next may be
-            // glued to it.
-            false => Greeting::Foreign,
+            // The original does not end its greeting; what comes next may be glued to it.
+            false => Greeting::Original,
         };
         hear(&Message {
             kind: Kind::Welcome,
@@ -151,7 +165,15 @@ impl Incoming {
         // So its end, late or not, is no empty line.
         self.lines.push(WELCOME.as_bytes(), &mut |_| {});
         self.lines.pass_half_line(&mut |_| {});
-        rest
+        self.split(rest, hear);
+    }
+
+    fn split(&mut self, bytes: &[u8], hear: &mut dyn FnMut(&Message<'_>)) {
+        if bytes.contains(&b'\n') {
+            self.half_line_since = None;
+        }
+        let Self { lines, stage, .. } = self;
+        lines.push(bytes, &mut |line| stage.pass(line, hear));
     }
 }
 
@@ -196,7 +218,8 @@ impl Stage {
             }
             Some(0) => {}
             past @ None if message.kind == Kind::Notice && self.greeting == Greeting::Ours => {
-                *past = history::count_in_heading(message.text);
+                let count = history::count_in_heading(message.text);
+                *past = count.filter(|&count| count <= MAX_PAST);
             }
             None => {}
         }
@@ -241,19 +264,44 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_is_a_line_of_its_own_however_it_ends() {
+    fn a_greeting_is_a_line_of_its_own_however_it_ends_and_is_cut() {
         for (end, greeting) in [
-            ("", Greeting::Foreign),
+            ("", Greeting::Original),
             ("\n", Greeting::Ours),
             ("\r\n", Greeting::Ours),
         ] {
+            let text = format!("{WELCOME}{end}<10.0.0.1> hi\n");
+            for at in 0..text.len() {
+                let mut incoming = Incoming::new();
+                let mut all = pushed(&mut incoming, &text.as_bytes()[..at]);
+                all += &pushed(&mut incoming, &text.as_bytes()[at..]);
+                assert_eq!(all, "Welcome to this chatroom!\n<10.0.0.1> hi\n", "at {at}");
+                assert_eq!(incoming.greeting(), greeting, "at {at}");
+            }
+        }
+        assert!(
+            OPENINGS[..2]
+                .iter()
+                .all(|opening| opening.starts_with(WELCOME))
+        );
+    }
+
+    #[test]
+    fn a_greeting_that_does_not_end_is_waited_for_only_so_long() {
+        for (beginning, greeting) in [
+            ("Welcome to this chatroom!", Greeting::Original),
+            ("Welco", Greeting::Unknown),
+            ("!", Greeting::Unknown),
+        ] {
             let mut incoming = Incoming::new();
-            let bytes = format!("Welcome to this chatroom!{end}<10.0.0.1> hi\n");
-            assert_eq!(
-                pushed(&mut incoming, bytes.as_bytes()),
-                "Welcome to this chatroom!\n<10.0.0.1> hi\n"
-            );
+            let start = Instant::now();
+            assert_eq!(pushed(&mut incoming, beginning.as_bytes()), "");
+            assert_eq!(incoming.greeting(), Greeting::Awaited);
+            incoming.drained(start);
+            let late = start + HALF_LINE_TIMEOUT;
+            assert_eq!(expired(&mut incoming, late), format!("{beginning}\n"));
             assert_eq!(incoming.greeting(), greeting);
+            assert_eq!(pushed(&mut incoming, b"\n<a> hi\n"), "<a> hi\n");
         }
     }
 
@@ -345,5 +393,11 @@ mod tests {
         let past = |following| Age::Past { following };
         let now = Age::Now;
         assert_eq!(ages, [now, now, now, past(1), past(0), now, now, now]);
+
+        ages.clear();
+        let greeting = "Welcome to this chatroom!\n\
+            -- the last 99999999 lines, the latest 3 minutes ago:\n<a> 1\n";
+        Incoming::new().push(greeting.as_bytes(), &mut |message| ages.push(message.age));
+        assert_eq!(ages, [now, now, now], "no room remembers so much");
     }
 }

@@ -88,19 +88,21 @@ impl<'a> Message<'a> {
 }
 
 fn parse(line: &str) -> (Kind, Option<&str>, &str) {
-    if let Some(text) = line.strip_prefix(NOTICE_PREFIX) {
-        return (Kind::Notice, None, text);
+    let speech = match line.as_bytes().first() {
+        Some(b'<') => parse_speech(line, "<", "> ").map(|parts| (Kind::Message, parts)),
+        Some(b'*') => parse_speech(line, "* ", " ").map(|parts| (Kind::Action, parts)),
+        Some(b'[') => parse_speech(line, "[", "] ").map(|parts| (Kind::Private, parts)),
+        _ => None,
+    };
+    if let Some((kind, (name, text))) = speech {
+        return (kind, Some(name), text);
     }
-    if let Some(text) = line.strip_prefix(REFUSAL_PREFIX) {
-        return (Kind::Refusal, None, text);
-    }
-    for (kind, opening, closing) in [
-        (Kind::Message, "<", "> "),
-        (Kind::Private, "[", "] "),
-        (Kind::Action, "* ", " "),
+    for (kind, prefix) in [
+        (Kind::Notice, NOTICE_PREFIX),
+        (Kind::Refusal, REFUSAL_PREFIX),
     ] {
-        if let Some((name, text)) = parse_speech(line, opening, closing) {
-            return (kind, Some(name), text);
+        if let Some(text) = line.strip_prefix(prefix) {
+            return (kind, None, text);
         }
     }
     (Kind::Other, None, line)

@@ -9,10 +9,12 @@ const MAX_KEPT_BYTES: usize = 1024 * 1024;
 /// Lines that wait to be written, oldest first.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// Invariant: begins where a line does, unless that line is longer than
-    /// [`MAX_KEPT_BYTES`].
     bytes: Vec<u8>,
-    /// So many of these were written on this connection.
+    /// Where the first line begins that was not written to its end; later, if that is longer
+    /// than [`MAX_KEPT_BYTES`]. What is before is done with.
+    line_start: usize,
+    /// So many of these bytes were written on this connection. Invariant: not before
+    /// `line_start`.
     written: usize,
 }
 
@@ -36,18 +38,23 @@ impl Outbox {
     pub fn wrote(&mut self, count: usize) {
         self.written += count;
         debug_assert!(self.written <= self.bytes.len());
-        let line_start = memrchr(b'\n', &self.bytes[..self.written]).map_or(0, |at| at + 1);
-        let done = match self.written - line_start {
-            begun if begun > MAX_KEPT_BYTES => self.written,
-            _ => line_start,
-        };
-        self.bytes.drain(..done);
-        self.written -= done;
+        if let Some(at) = memrchr(b'\n', &self.bytes[self.line_start..self.written]) {
+            self.line_start += at + 1;
+        }
+        if self.written - self.line_start > MAX_KEPT_BYTES {
+            self.line_start = self.written;
+        }
+        // Seldom, so that what is left is moved seldom.
+        if self.line_start > self.bytes.len() / 2 {
+            self.bytes.drain(..self.line_start);
+            self.written -= self.line_start;
+            self.line_start = 0;
+        }
     }
 
     /// The connection is lost: what was begun is to be said from its beginning.
     pub fn rewind(&mut self) {
-        self.written = 0;
+        self.written = self.line_start;
     }
 
     /// Whether all was written.

@@ -53,15 +53,6 @@ impl<'a> OwnWords<'a> {
         self == Self::Quit
     }
 
-    /// The line that others see, if all see it, whose sender is called `name`.
-    pub fn as_heard_from(self, name: &str) -> Option<String> {
-        match self {
-            Self::Said(text) => Some(format!("<{name}> {text}")),
-            Self::Done(text) => Some(format!("* {name} {text}")),
-            Self::Told { .. } | Self::Quit | Self::Command | Self::NoCommand(_) => None,
-        }
-    }
-
     /// What it looks like; `None` if the answer will tell enough.
     pub fn shown(self, palette: Palette) -> Option<String> {
         let bold = palette.bold();

@@ -1,14 +1,14 @@
 //! Who is in the room, as far as can be told from what is heard: for the completion of
 //! names.
 
+use std::net::IpAddr;
+
 use super::message::{Kind, Message};
 use crate::name;
+use crate::room::OPERATOR_PREFIX;
 
 /// So many are remembered; those who have been silent longest are forgotten first.
 const MAX_PEOPLE: usize = 1000;
-
-/// With this begins what the operator says, which is none of the server's own news.
-const OPERATOR: &str = "operator: ";
 
 /// Those heard of, who was heard last first.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl People {
         if let Some(count) = count_by_name(message.text) {
             self.listed = count;
         } else if message.text.ends_with(" here)")
-            && !message.text.starts_with(OPERATOR)
+            && !message.text.starts_with(OPERATOR_PREFIX)
             && let Some((changes, _)) = message.text.rsplit_once(" (")
         {
             self.change(changes);
@@ -61,6 +61,8 @@ impl People {
             Some(at) => {
                 self.names[..=at].rotate_right(1);
             }
+            // A server of another kind may call people what it likes.
+            None if !is_name(name) && name.parse::<IpAddr>().is_err() => {}
             None => {
                 self.names.truncate(MAX_PEOPLE - 1);
                 self.names.insert(0, name.to_owned());

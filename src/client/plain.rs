@@ -1,17 +1,21 @@
-//! The face for pipes and files: lines as they are, or JSON, and nothing that moves a
+//! The frontend for pipes and files: lines as they are, or JSON, and nothing that moves a
 //! cursor.
+
+use std::time::Instant;
 
 use jiff::Timestamp;
 use log::{info, warn};
-use serde_json::json;
 
-use super::face::{Face, Moment, Status, Wish};
+use super::frontend::{Action, Frontend, Moment, Status};
 use super::line_splitter::LineSplitter;
 use super::mention::Mention;
 use super::message::{Age, Kind, Message};
-use super::style::{OWN_NAME, Palette, styled};
+use super::style::{OWN_NAME, Palette, margin, styled};
 use crate::room::history;
 use crate::stamp::Stamp;
+
+/// Before what one has said oneself.
+const OWN_PREFIX: &[u8] = b"<You>";
 
 /// How lines are written.
 #[derive(Debug)]
@@ -35,11 +39,12 @@ pub struct Plain {
     format: Format,
     /// Of what was said before we came, only so many of the last lines; `None` for all.
     max_past: Option<usize>,
+    name: Option<String>,
     mention: Option<Mention>,
     typed: LineSplitter,
     /// The last byte typed; the last line must be ended before our side is.
     last_typed: u8,
-    wishes: Vec<Wish>,
+    actions: Vec<Action>,
     out: Vec<u8>,
 }
 
@@ -50,16 +55,17 @@ impl Plain {
         Self {
             format,
             max_past,
+            name: None,
             mention: None,
             typed: LineSplitter::new(),
             last_typed: b'\n',
-            wishes: Vec::new(),
+            actions: Vec::new(),
             out: Vec::new(),
         }
     }
 
     fn say(&mut self, bytes: &[u8], now: Moment) {
-        self.wishes.push(Wish::Say(bytes.to_vec()));
+        self.actions.push(Action::Say(bytes.to_vec()));
         let Self {
             typed, format, out, ..
         } = self;
@@ -80,7 +86,7 @@ impl Plain {
     }
 }
 
-impl Face for Plain {
+impl Frontend for Plain {
     fn typed(&mut self, bytes: &[u8], now: Moment) {
         if let Some(&last) = bytes.last() {
             self.last_typed = last;
@@ -92,11 +98,11 @@ impl Face for Plain {
         if self.last_typed != b'\n' {
             self.say(b"\n", now);
         }
-        self.wishes.push(Wish::Leave);
+        self.actions.push(Action::Leave);
     }
 
-    fn wishes(&mut self) -> Vec<Wish> {
-        std::mem::take(&mut self.wishes)
+    fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
     }
 
     fn heard(&mut self, message: &Message<'_>, now: Moment) {
@@ -106,24 +112,40 @@ impl Face for Plain {
         }
     }
 
-    fn tell(&mut self, words: &str, is_trouble: bool, _now: Moment) {
+    fn notify(&mut self, words: &str, is_trouble: bool, _now: Moment) {
         match is_trouble {
             true => warn!("{words}"),
             false => info!("{words}"),
         }
     }
 
-    fn set_status(&mut self, status: Status) {
-        self.mention = status.name.as_deref().map(Mention::of);
+    fn set_status(&mut self, status: &Status<'_>) {
+        if self.name.as_deref() != status.name {
+            self.name = status.name.map(str::to_owned);
+            self.mention = status.name.map(Mention::of);
+        }
     }
 
     fn compose(&mut self, out: &mut Vec<u8>) {
-        out.append(&mut self.out);
+        match out.is_empty() {
+            true => std::mem::swap(out, &mut self.out),
+            false => out.append(&mut self.out),
+        }
     }
 
     fn waiting_bytes(&self) -> usize {
         self.out.len()
     }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn expire(&mut self, _now: Moment) {}
+
+    fn resized(&mut self, _columns: usize, _rows: usize) {}
+
+    fn set_hidden(&mut self, _is_hidden: bool) {}
 }
 
 impl Format {
@@ -134,29 +156,26 @@ impl Format {
         mention: Option<&Mention>,
         now: Timestamp,
     ) {
+        let is_past = message.age != Age::Now;
         match self {
             Self::Nothing => {}
             Self::Text { palette, stamp } => {
-                push_time(out, stamp, *palette, now);
+                let time = (!is_past).then_some(now);
+                out.extend_from_slice(margin(stamp, *palette, time).as_bytes());
                 match palette.is_colored {
                     true => {
-                        out.extend_from_slice(styled(message, mention, *palette).line.as_bytes())
+                        let styled = styled(message, mention, *palette);
+                        out.extend_from_slice(styled.line.as_bytes());
                     }
                     false => out.extend_from_slice(message.line.as_bytes()),
                 }
                 out.push(b'\n');
             }
             Self::Json(stamp) => {
-                let mut object = json!({
-                    "kind": message.kind.as_str(),
-                    "name": message.name,
-                    "text": message.text,
-                    "time": stamp.at(now),
-                });
-                if message.age != Age::Now {
-                    object["past"] = true.into();
-                }
-                push_json(out, &object);
+                let kind = message.kind.as_str();
+                // When it was said is not known.
+                let time = (!is_past).then(|| stamp.at(now));
+                push_json(out, kind, message.name, message.text, time);
             }
         }
     }
@@ -165,37 +184,47 @@ impl Format {
         match self {
             Self::Nothing => {}
             Self::Text { palette, stamp } => {
-                push_time(out, stamp, *palette, now);
-                let style = palette.bold();
+                out.extend_from_slice(margin(stamp, *palette, Some(now)).as_bytes());
                 // As in the Python original no space follows.
-                let line = format!("{style}<{OWN_NAME}>{style:#}{text}\n");
-                out.extend_from_slice(line.as_bytes());
+                match palette.is_colored {
+                    true => {
+                        let style = palette.bold();
+                        let name = format!("{style}<{OWN_NAME}>{style:#}");
+                        out.extend_from_slice(name.as_bytes());
+                    }
+                    false => out.extend_from_slice(OWN_PREFIX),
+                }
+                out.extend_from_slice(text.as_bytes());
+                out.push(b'\n');
             }
-            Self::Json(stamp) => push_json(
-                out,
-                &json!({ "kind": "own", "name": null, "text": text, "time": stamp.at(now) }),
-            ),
+            Self::Json(stamp) => push_json(out, "own", None, text, Some(stamp.at(now))),
         }
     }
 }
 
-fn push_time(out: &mut Vec<u8>, stamp: &mut Option<Stamp>, palette: Palette, now: Timestamp) {
-    if let Some(stamp) = stamp {
-        let style = palette.dim();
-        let time = format!("{style}{}{style:#} ", stamp.at(now));
-        out.extend_from_slice(time.as_bytes());
+/// Appends an object, its members in the order in which they are documented. Without a
+/// `time` it is of what was said before we came.
+fn push_json(out: &mut Vec<u8>, kind: &str, name: Option<&str>, text: &str, time: Option<&str>) {
+    out.extend_from_slice(b"{\"kind\":");
+    push_json_value(out, Some(kind));
+    out.extend_from_slice(b",\"name\":");
+    push_json_value(out, name);
+    out.extend_from_slice(b",\"text\":");
+    push_json_value(out, Some(text));
+    out.extend_from_slice(b",\"time\":");
+    push_json_value(out, time);
+    if time.is_none() {
+        out.extend_from_slice(b",\"past\":true");
     }
+    out.extend_from_slice(b"}\n");
 }
 
-fn push_json(out: &mut Vec<u8>, object: &serde_json::Value) {
-    out.extend_from_slice(object.to_string().as_bytes());
-    out.push(b'\n');
+fn push_json_value(out: &mut Vec<u8>, value: Option<&str>) {
+    serde_json::to_writer(out, &value).expect("a Vec takes every write");
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use jiff::tz::TimeZone;
 
     use super::*;
@@ -253,10 +282,10 @@ mod tests {
         plain.typed(b"o", now());
         plain.input_ended(now());
         assert_eq!(shown(&mut plain), "<You>one\n<You>\n<You>two\n");
-        let say = |bytes: &[u8]| Wish::Say(bytes.to_vec());
+        let say = |bytes: &[u8]| Action::Say(bytes.to_vec());
         assert_eq!(
-            plain.wishes(),
-            [say(b"one\n\ntw"), say(b"o"), say(b"\n"), Wish::Leave]
+            plain.actions(),
+            [say(b"one\n\ntw"), say(b"o"), say(b"\n"), Action::Leave]
         );
     }
 
@@ -272,7 +301,7 @@ mod tests {
             format!(
                 r#"{{"kind":"message","name":"alice","text":"\"hi\"\t\\","time":"{time}"}}
 {{"kind":"notice","name":null,"text":"bob left (1 here)","time":"{time}"}}
-{{"kind":"action","name":"bob","past":true,"text":"waves","time":"{time}"}}
+{{"kind":"action","name":"bob","text":"waves","time":null,"past":true}}
 "#
             )
         );

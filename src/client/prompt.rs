@@ -1,4 +1,4 @@
-//! The face for a person at a terminal: a line at the bottom that is edited, and what
+//! The frontend for a person at a terminal: a line at the bottom that is edited, and what
 //! happens above it.
 //!
 //! Pure: bytes typed and messages in, bytes for the terminal out. The terminal's own
@@ -12,34 +12,33 @@ pub mod input_history;
 pub mod keyboard;
 pub mod keys;
 pub mod layout;
-pub mod missed;
+pub mod replay;
 pub mod screen;
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use signal_hook::consts::{SIGINT, SIGQUIT};
 use termina::Event;
 use unicode_width::UnicodeWidthStr;
 
 use self::editor::{Editor, MAX_INPUT_BYTES, Pressed, TooMuch};
-use self::keyboard::Keyboard;
+use self::keyboard::{Keyboard, Typed};
 use self::layout::{Size, lay_out};
-use self::missed::Missed;
+use self::replay::Replay;
 use self::screen::Screen;
-use super::face::{Face, LinkStatus, Moment, Status, Wish};
+use super::frontend::{Action, Frontend, LinkStatus, Moment, Status};
 use super::mention::Mention;
 use super::message::{Age, Message};
 use super::own_words::OwnWords;
 use super::people::People;
-use super::style::{Palette, styled};
+use super::session::MAX_UNSENT_BYTES;
+use super::style::{Palette, margin, styled};
 use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::stamp::Stamp;
 
 /// What stands at the end of the prompt.
 const PROMPT_END: &str = "> ";
-
-/// No more than this waits to be said, whether there is a connection or not.
-pub const MAX_WAITING_BYTES: usize = 256 * 1024;
 
 /// When the terminal's bell is rung.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,8 +71,13 @@ pub struct Prompt {
     keyboard: Keyboard,
     editor: Editor,
     people: People,
-    missed: Missed,
-    status: Status,
+    replay: Replay,
+    link: LinkStatus,
+    waiting_lines: usize,
+    waiting_bytes: usize,
+    /// Known only if others see us by one.
+    name: Option<String>,
+    address: Option<String>,
     mention: Option<Mention>,
     screen: Screen,
     /// What is to be written above.
@@ -84,52 +88,44 @@ pub struct Prompt {
     /// What is drawn is not what it should be.
     is_stale: bool,
     is_hidden: bool,
-    wishes: Vec<Wish>,
+    actions: Vec<Action>,
 }
 
 impl Prompt {
-    /// Nothing is typed, nothing heard, and nothing drawn. `own_name` is the one that is
-    /// wanted.
-    pub fn new(look: Look, size: Size, own_name: Option<&str>) -> Self {
+    /// Nothing is typed, nothing heard, and nothing drawn.
+    pub fn new(look: Look, size: Size) -> Self {
         Self {
             look,
             size,
             keyboard: Keyboard::new(),
             editor: Editor::new(),
             people: People::new(),
-            missed: Missed::new(),
-            status: Status {
-                link: LinkStatus::In { is_ours: false },
-                waiting_lines: 0,
-                waiting_bytes: 0,
-                name: own_name.map(str::to_owned),
-            },
-            mention: own_name.map(Mention::of),
+            replay: Replay::new(),
+            link: LinkStatus::In { is_ours: false },
+            waiting_lines: 0,
+            waiting_bytes: 0,
+            name: None,
+            address: None,
+            mention: None,
             screen: Screen::new(),
             above: String::new(),
             rings: false,
             clears: false,
             is_stale: true,
             is_hidden: false,
-            wishes: Vec::new(),
+            actions: Vec::new(),
         }
     }
 
     fn take(&mut self, event: Event, now: Moment) {
         let pressed = match event {
             Event::Key(key) => {
-                let own_name = self.status.name.as_deref();
+                let own_name = self.name.as_deref();
                 self.editor.press(key, &self.people, own_name)
             }
             Event::Paste(text) => match self.editor.paste(&text) {
                 Ok(()) => Pressed::Changed,
-                Err(TooMuch) => {
-                    let words = format!(
-                        "that is too much to paste: {MAX_INPUT_BYTES} bytes are the most; \
-                         chat send takes any amount"
-                    );
-                    return self.tell(&words, true, now);
-                }
+                Err(TooMuch) => return self.refuse_paste(now),
             },
             // What else a terminal may report is nothing that was typed.
             _ => return,
@@ -138,48 +134,65 @@ impl Prompt {
             Pressed::Changed => self.is_stale = true,
             Pressed::Nothing => {}
             Pressed::Entered(text) => self.entered(text, now),
-            Pressed::EndOfInput => self.wishes.push(Wish::Leave),
-            Pressed::Interrupt => self.wishes.push(Wish::EndBy(SIGINT)),
-            Pressed::Quit => self.wishes.push(Wish::EndBy(SIGQUIT)),
-            Pressed::Suspend => self.wishes.push(Wish::Suspend),
+            Pressed::EndOfInput => self.actions.push(Action::Leave),
+            Pressed::Interrupt => self.actions.push(Action::EndBy(SIGINT)),
+            Pressed::Quit => self.actions.push(Action::EndBy(SIGQUIT)),
+            Pressed::Suspend => self.actions.push(Action::Suspend),
             Pressed::ClearScreen => self.clears = true,
         }
+    }
+
+    fn refuse_paste(&mut self, now: Moment) {
+        let words = format!(
+            "that is too much to paste: {MAX_INPUT_BYTES} bytes are the most; \
+             chat send takes any amount"
+        );
+        self.notify(&words, true, now);
     }
 
     fn entered(&mut self, text: String, now: Moment) {
         self.is_stale = true;
         if text.trim().is_empty() {
+            if self.link == LinkStatus::Away {
+                self.actions.push(Action::Hurry);
+            }
             return;
         }
         // A room that is not of our kind knows no commands: all is said to everybody.
-        let knows_commands = self.status.link != LinkStatus::In { is_ours: false };
-        let is_away = self.status.link == LinkStatus::Away;
+        let knows_commands = self.link != LinkStatus::In { is_ours: false };
+        let is_away = self.link == LinkStatus::Away;
         if is_away && OwnWords::of(&text, knows_commands).is_quit() {
-            return self.wishes.push(Wish::Leave);
+            return self.actions.push(Action::Leave);
         }
-        if self.status.waiting_bytes + text.len() > MAX_WAITING_BYTES {
+        if knows_commands && is_command_behind_a_blank(&text) {
             self.editor.put_back(text);
-            return self.tell("too much waits already to be said", true, now);
+            let words = "that was not said: there is a blank before the slash; without it, it is \
+                         a command, and with two slashes everybody sees it";
+            return self.notify(words, true, now);
+        }
+        if self.link == LinkStatus::Leaving {
+            self.editor.put_back(text);
+            return self.notify("that was not said: you are leaving", true, now);
+        }
+        if self.waiting_bytes + text.len() > MAX_UNSENT_BYTES {
+            self.editor.put_back(text);
+            return self.notify("too much waits already to be said", true, now);
         }
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let words = OwnWords::of(line, knows_commands);
-            if let Some(name) = &self.status.name
-                && let Some(line) = words.as_heard_from(name)
-            {
-                self.missed.note(&line);
-            }
             if let Some(shown) = words.shown(self.look.palette) {
-                self.push_above(&shown, now);
+                self.push_above(&shown, Some(now.time));
             }
-            self.status.waiting_bytes += line.len() + 1;
-            self.wishes
-                .push(Wish::Say(format!("{line}\n").into_bytes()));
+            self.waiting_bytes += line.len() + 1;
+            self.actions
+                .push(Action::Say(format!("{line}\n").into_bytes()));
         }
     }
 
     fn show(&mut self, message: &Message<'_>, now: Moment) {
         let styled = styled(message, self.mention.as_ref(), self.look.palette);
-        self.push_above(&styled.line, now);
+        let time = (message.age == Age::Now).then_some(now.time);
+        self.push_above(&styled.line, time);
         let is_wanted = match self.look.bell {
             Bell::Never => false,
             Bell::Mention => styled.is_for_us,
@@ -189,28 +202,23 @@ impl Prompt {
     }
 
     /// Has `line`, which may be styled, written above, with the time if that is wanted.
-    fn push_above(&mut self, line: &str, now: Moment) {
-        if let Some(stamp) = &mut self.look.stamp {
-            let style = self.look.palette.dim();
-            self.above += &format!("{style}{}{style:#} ", stamp.at(now.time));
-        }
+    fn push_above(&mut self, line: &str, time: Option<Timestamp>) {
+        self.above += &margin(&mut self.look.stamp, self.look.palette, time);
         self.above += line;
         self.above += "\r\n";
     }
 
     /// The prompt, as plain text: the state and the name, as far as they find room.
     fn prompt(&self) -> String {
-        if let Some((query, is_found)) = self.editor.search() {
-            let fails = if is_found { "" } else { "nothing has " };
-            return format!("({fails}\"{query}\") {PROMPT_END}");
-        }
-        let name = self.status.name.as_deref().unwrap_or_default();
-        let state = match (self.status.link, self.status.waiting_lines) {
-            (LinkStatus::In { .. }, _) => String::new(),
-            (LinkStatus::Leaving, _) => "[leaving] ".to_owned(),
-            (LinkStatus::Away, 0) => "[offline] ".to_owned(),
-            (LinkStatus::Away, 1) => "[offline, 1 line waits] ".to_owned(),
-            (LinkStatus::Away, lines) => format!("[offline, {lines} lines wait] "),
+        let name = self.name.as_deref().unwrap_or_default();
+        let state = match (self.editor.search(), self.link, self.waiting_lines) {
+            (Some((query, true)), _, _) => format!("(find: {query}) "),
+            (Some((query, false)), _, _) => format!("(nothing has: {query}) "),
+            (None, LinkStatus::In { .. }, _) => String::new(),
+            (None, LinkStatus::Leaving, _) => "[leaving] ".to_owned(),
+            (None, LinkStatus::Away, 0) => "[offline] ".to_owned(),
+            (None, LinkStatus::Away, 1) => "[offline, 1 line waits] ".to_owned(),
+            (None, LinkStatus::Away, lines) => format!("[offline, {lines} lines wait] "),
         };
         let prompts = [
             format!("{state}{name}{PROMPT_END}"),
@@ -222,43 +230,66 @@ impl Prompt {
     }
 }
 
-impl Face for Prompt {
+/// Whether everybody would see a command that was not meant for them.
+fn is_command_behind_a_blank(text: &str) -> bool {
+    let trimmed = text.trim_start();
+    let is_command = !matches!(
+        OwnWords::of(trimmed, true),
+        OwnWords::Said(_) | OwnWords::NoCommand(_)
+    );
+    trimmed.len() < text.len() && is_command
+}
+
+impl Frontend for Prompt {
     fn typed(&mut self, bytes: &[u8], now: Moment) {
-        for event in self.keyboard.push(bytes, now.instant) {
-            self.take(event, now);
+        for typed in self.keyboard.push(bytes, now.instant) {
+            match typed {
+                Typed::Event(event) => self.take(event, now),
+                Typed::TooMuch => self.refuse_paste(now),
+            }
         }
     }
 
     fn input_ended(&mut self, _now: Moment) {
-        self.wishes.push(Wish::Leave);
+        self.actions.push(Action::Leave);
     }
 
-    fn wishes(&mut self) -> Vec<Wish> {
-        std::mem::take(&mut self.wishes)
+    fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
     }
 
     fn heard(&mut self, message: &Message<'_>, now: Moment) {
         self.people.heard(message);
-        let mut missed = std::mem::take(&mut self.missed);
-        missed.pass(message, &mut |message| self.show(message, now));
-        self.missed = missed;
+        let mut replay = std::mem::take(&mut self.replay);
+        let own_name = self.name.clone().or_else(|| self.address.clone());
+        replay.pass(message, own_name.as_deref(), &mut |message| {
+            self.show(message, now)
+        });
+        self.replay = replay;
     }
 
-    fn tell(&mut self, words: &str, is_trouble: bool, now: Moment) {
+    fn notify(&mut self, words: &str, is_trouble: bool, now: Moment) {
         let (prefix, style) = match is_trouble {
             true => (REFUSAL_PREFIX, self.look.palette.error()),
             false => (NOTICE_PREFIX, self.look.palette.dim()),
         };
-        self.push_above(&format!("{style}{prefix}{words}{style:#}"), now);
+        self.push_above(&format!("{style}{prefix}{words}{style:#}"), Some(now.time));
     }
 
-    fn set_status(&mut self, status: Status) {
-        if self.status.name != status.name {
-            self.mention = status.name.as_deref().map(Mention::of);
+    fn set_status(&mut self, status: &Status<'_>) {
+        let before = (self.link, self.waiting_lines);
+        self.link = status.link;
+        self.waiting_lines = status.waiting_lines;
+        self.waiting_bytes = status.waiting_bytes;
+        self.is_stale |= before != (self.link, self.waiting_lines);
+        if self.name.as_deref() != status.name {
+            self.name = status.name.map(str::to_owned);
+            self.mention = status.name.map(Mention::of);
+            self.is_stale = true;
         }
-        let before = self.prompt();
-        self.status = status;
-        self.is_stale |= self.prompt() != before;
+        if self.address.as_deref() != status.address {
+            self.address = status.address.map(str::to_owned);
+        }
     }
 
     fn compose(&mut self, out: &mut Vec<u8>) {
@@ -276,7 +307,7 @@ impl Face for Prompt {
         if !self.is_hidden && !self.screen.is_drawn() {
             let prompt = self.prompt();
             let layout = lay_out(&prompt, self.editor.text(), self.editor.cursor(), self.size);
-            let style = match self.status.link {
+            let style = match self.link {
                 LinkStatus::In { .. } => self.look.palette.bold(),
                 LinkStatus::Away | LinkStatus::Leaving => self.look.palette.error(),
             };
@@ -297,7 +328,7 @@ impl Face for Prompt {
     }
 
     fn expire(&mut self, now: Moment) {
-        if let Some(event) = self.keyboard.expire(now.instant) {
+        for event in self.keyboard.expire(now.instant) {
             self.take(event, now);
         }
     }

@@ -11,28 +11,35 @@ use log::info;
 use super::Config;
 use super::connect::{Failure, Link, Progress};
 use super::conversation::{Conversation, Naming};
-use super::face::{Face, LinkStatus, Moment, Status};
+use super::ending::{Ending, Facts, NO_NAMES, Refusals};
+use super::frontend::{Frontend, LinkStatus, Moment, Status};
 use super::incoming::{Farewell, Greeting};
 use super::message::{Kind, Message};
 use super::pauses::Pauses;
+use crate::admission::is_lasting_refusal;
 use crate::error::{Error, plain};
 use crate::interrupt::retry_interrupted;
 use crate::machine::unacknowledged_bytes;
 
-/// The most that waits to be sent before nothing more is read that is to be.
-const MAX_WAITING_BYTES: usize = 256 * 1024;
+/// No more than about this waits to be sent: before that, nothing more is read, or entered,
+/// that is to be.
+pub const MAX_UNSENT_BYTES: usize = 256 * 1024;
 
 /// How long the server may be silent after we have ended our side, before its
 /// end is not waited for any more: the Python original never ends the connection. Ours
 /// does once it has taken everything, which `--rate` can delay, and is waited for.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// What was sent not longer ago than this may not have been read by a server whose
+/// connection breaks, though its kernel has acknowledged it.
+const UNSURE_FOR: Duration = Duration::from_secs(30);
+
 /// A server that was there for so long is tried again soon after it has gone; one that
 /// comes and goes, ever more seldom.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// Told to who wants a name of a server that is not of our kind.
-const NO_NAMES: &str = "this server gives no names";
+/// Told to who comes in without a name.
+const HINT: &str = "/nick NAME gives you a name, /help tells what else there is";
 
 /// The connection, and what goes on over it.
 pub struct Session {
@@ -45,8 +52,18 @@ pub struct Session {
     comes_back: bool,
     /// We are to leave once all is said.
     is_leaving: bool,
-    /// The first of what was not taken, in the room's words; and how many there were.
-    refusals: (Option<String>, usize),
+    /// Whether a server has ever let us in.
+    was_in: bool,
+    /// Whether nothing has been heard on this connection.
+    is_unheard: bool,
+    /// Why we were not let in last.
+    not_let_in: Option<String>,
+    /// What the room did not take.
+    refusals: Refusals,
+    /// Whether some of what was sent on the last connection may not have arrived.
+    is_unsure: bool,
+    /// The address by which others see us.
+    address: Option<String>,
 }
 
 /// How the connection is.
@@ -62,16 +79,6 @@ enum Phase {
     Ended(Ending),
 }
 
-/// How the last connection has ended.
-enum Ending {
-    /// The server has ended it, or is not waited for any more.
-    InOrder,
-    /// It broke.
-    Broken(io::Error),
-    /// The user has given it up.
-    GivenUp,
-}
-
 /// What is known of an open connection.
 struct Open {
     since: Instant,
@@ -82,6 +89,8 @@ struct Open {
     send_error: Option<io::Error>,
     /// Since when the server has been silent: all that it sent has been read.
     silent_since: Instant,
+    /// When something was sent last.
+    written_at: Option<Instant>,
 }
 
 impl Session {
@@ -94,7 +103,12 @@ impl Session {
             conversation: Conversation::new(config.name.clone(), config.sends_only()),
             comes_back,
             is_leaving: false,
-            refusals: (None, 0),
+            was_in: false,
+            is_unheard: true,
+            not_let_in: None,
+            refusals: Refusals::default(),
+            is_unsure: false,
+            address: None,
             config: config.clone(),
         }
     }
@@ -104,9 +118,9 @@ impl Session {
     /// # Errors
     ///
     /// When no address can even be tried.
-    pub fn connect(&mut self, now: Moment, face: &mut dyn Face) -> Result<(), Error> {
+    pub fn connect(&mut self, now: Moment) -> Result<(), Error> {
         let progress = self.link.connect(now.instant);
-        self.take_progress(progress, now, face)
+        self.take_progress(progress, now)
     }
 
     /// Goes on with that.
@@ -114,9 +128,9 @@ impl Session {
     /// # Errors
     ///
     /// When no address has answered, and none has before.
-    pub fn advance(&mut self, now: Moment, face: &mut dyn Face) -> Result<(), Error> {
+    pub fn advance(&mut self, now: Moment) -> Result<(), Error> {
         let progress = self.link.advance(now.instant);
-        self.take_progress(progress, now, face)
+        self.take_progress(progress, now)
     }
 
     /// Whether there is a connection, or was one.
@@ -145,7 +159,7 @@ impl Session {
     pub fn takes_more(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
             && !self.is_leaving
-            && self.conversation.waiting_bytes() < MAX_WAITING_BYTES
+            && self.conversation.waiting_bytes() < MAX_UNSENT_BYTES
     }
 
     /// Whether something that was to be said has a chance to be.
@@ -167,13 +181,21 @@ impl Session {
             Phase::Away(_) | Phase::Ended(_) => false,
         };
         if self.is_leaving || !waits {
+            self.link.close();
             self.phase = Phase::Ended(Ending::GivenUp);
         }
         self.is_leaving = true;
     }
 
+    /// A lost server is tried again now, not later.
+    pub fn hurry(&mut self, now: Moment) {
+        if let Phase::Away(until) = &mut self.phase {
+            *until = now.instant;
+        }
+    }
+
     /// How things stand.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> Status<'_> {
         let link = match &self.phase {
             _ if self.is_leaving => LinkStatus::Leaving,
             Phase::Open(_) => LinkStatus::In {
@@ -188,31 +210,35 @@ impl Session {
                 LinkStatus::In { .. } | LinkStatus::Leaving => 0,
             },
             waiting_bytes: self.conversation.waiting_bytes(),
-            name: self.conversation.name().map(str::to_owned),
+            name: self.conversation.name(),
+            address: self.address.as_deref(),
         }
     }
 
-    /// Reads what the server has sent, as much as `buffer` holds, and has `face` hear it.
-    pub fn read(&mut self, buffer: &mut [u8], now: Moment, face: &mut dyn Face) {
+    /// Reads what the server has sent, as much as `buffer` holds, and has `frontend` hear it.
+    pub fn read(&mut self, buffer: &mut [u8], now: Moment, frontend: &mut dyn Frontend) {
         let (Phase::Open(open), Some(stream)) = (&mut self.phase, self.link.stream()) else {
             return;
         };
         match retry_interrupted(|| stream.read(buffer)) {
-            Ok(0) => self.server_has_gone(None, now, face),
+            Ok(0) => self.server_has_gone(None, now, frontend),
             Ok(count) => {
-                self.hear(now, face, |conversation, hear| {
+                self.hear(now, frontend, |conversation, hear| {
                     conversation.received(&buffer[..count], now.instant, hear);
                 });
             }
             Err(e) => match e.kind() {
                 io::ErrorKind::WouldBlock if open.send_error.is_none() => {
                     open.is_ready = false;
-                    open.silent_since = now.instant;
+                    // To who only sends, what others say is none of the server's last words.
+                    if !self.config.sends_only() || !open.is_sending_ended {
+                        open.silent_since = now.instant;
+                    }
                     self.conversation.drained(now.instant);
                 }
                 _ => {
                     let source = open.send_error.take().unwrap_or(e);
-                    self.server_has_gone(Some(source), now, face);
+                    self.server_has_gone(Some(source), now, frontend);
                 }
             },
         }
@@ -226,9 +252,20 @@ impl Session {
         if open.is_sending_ended || open.send_error.is_some() {
             return;
         }
-        while !self.conversation.unwritten().is_empty() {
+        loop {
+            if self.conversation.unwritten().is_empty() {
+                let asks = self.is_leaving
+                    && self.conversation.is_all_written()
+                    && self.conversation.finish();
+                if !asks {
+                    break;
+                }
+            }
             match retry_interrupted(|| stream.write(self.conversation.unwritten())) {
-                Ok(count) => self.conversation.wrote(count),
+                Ok(count) => {
+                    self.conversation.wrote(count);
+                    open.written_at = Some(Instant::now());
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) => {
                     // It may have said why before it went: read to the end.
@@ -247,16 +284,16 @@ impl Session {
     }
 
     /// Does what is due by now though nothing has happened.
-    pub fn expire(&mut self, now: Moment, face: &mut dyn Face) {
+    pub fn expire(&mut self, now: Moment, frontend: &mut dyn Frontend) {
         match &self.phase {
             Phase::Away(until) if *until <= now.instant => {
                 self.phase = Phase::Connecting { is_first: false };
                 // Not the first: no failure of it is an error.
-                let _ = self.connect(now, face);
+                let _ = self.connect(now);
             }
             Phase::Open(open) if !open.is_ready => {
                 let silence = self.silence_deadline(open);
-                self.hear(now, face, |conversation, hear| {
+                self.hear(now, frontend, |conversation, hear| {
                     conversation.expire(now.instant, hear);
                 });
                 if silence.is_some_and(|at| at <= now.instant) {
@@ -284,91 +321,55 @@ impl Session {
 
     /// Whether all is over, and how; but for what is still to be shown.
     pub fn end(&mut self) -> Option<Result<(), Error>> {
-        let server = self.link.server();
-        let has_unsent = !self.conversation.is_all_written();
-        match self.conversation.naming() {
-            Naming::Refused if self.config.sends_only() => return Some(Err(self.refused())),
-            Naming::Impossible if self.config.sends_only() => {
-                return Some(Err(Error::NotTaken {
-                    server,
-                    words: NO_NAMES.to_owned(),
-                    more: 0,
-                }));
-            }
-            _ => {}
+        if self.config.sends_only()
+            && let Some(error) = self.facts(0).end_early()
+        {
+            return Some(Err(error));
         }
         let ending = match &mut self.phase {
             Phase::Ended(ending) => std::mem::replace(ending, Ending::InOrder),
             _ => return None,
         };
-        if self.conversation.greeting() == Greeting::Refused {
-            let words = self.refusals.0.take();
-            return Some(Err(Error::Refused {
-                server,
-                // Others have shown them.
-                words: words.filter(|_| self.config.sends_only()),
-            }));
-        }
-        let is_let_go = match self.conversation.farewell() {
-            Farewell::Goodbye => true,
-            // Ours says no more to who has ended its side, once it has read to that end.
-            Farewell::None => self.is_leaving,
-            Farewell::Dropped | Farewell::SentAway => false,
+        let unsent_lines = match self.conversation.is_all_written() {
+            true => 0,
+            false => self.conversation.waiting_lines().max(1),
         };
-        let is_done = is_let_go && !has_unsent;
-        Some(match ending {
-            Ending::GivenUp if has_unsent => Err(Error::NotSaid {
-                server,
-                lines: self.conversation.waiting_lines().max(1),
-            }),
-            Ending::GivenUp => Ok(()),
-            Ending::InOrder if is_done && self.config.sends_only() && self.refusals.1 > 0 => {
-                Err(self.refused())
-            }
-            Ending::InOrder if is_done => Ok(()),
-            Ending::InOrder => Err(Error::ConnectionLost {
-                server,
-                source: None,
-                unsent: has_unsent || self.is_leaving,
-            }),
-            Ending::Broken(e) => Err(Error::ConnectionLost {
-                server,
-                source: Some(e),
-                unsent: has_unsent,
-            }),
-        })
+        Some(self.facts(unsent_lines).end(ending))
     }
 
-    fn refused(&mut self) -> Error {
-        Error::NotTaken {
+    fn facts(&self, unsent_lines: usize) -> Facts {
+        Facts {
             server: self.link.server(),
-            words: self.refusals.0.take().unwrap_or_default(),
-            more: self.refusals.1.saturating_sub(1),
+            greeting: self.conversation.greeting(),
+            farewell: self.conversation.farewell(),
+            naming: self.conversation.naming(),
+            was_in: self.was_in,
+            is_leaving: self.is_leaving,
+            sends_only: self.config.sends_only(),
+            unsent_lines,
+            is_unsure: self.is_unsure,
+            refusals: self.refusals.clone(),
         }
     }
 
-    fn take_progress(
-        &mut self,
-        progress: Progress,
-        now: Moment,
-        face: &mut dyn Face,
-    ) -> Result<(), Error> {
+    fn take_progress(&mut self, progress: Progress, now: Moment) -> Result<(), Error> {
         let is_first = matches!(self.phase, Phase::Connecting { is_first: true });
         match progress {
             Progress::Pending => {}
             Progress::Connected => {
                 info!("connected to {}", self.link.server());
                 self.conversation.connected(now.instant);
+                self.is_unheard = true;
+                let local = (self.link.stream()).and_then(|stream| stream.local_addr().ok());
+                self.address = local.map(|local| local.ip().to_canonical().to_string());
                 self.phase = Phase::Open(Open {
                     since: now.instant,
                     is_ready: true,
                     is_sending_ended: false,
                     send_error: None,
                     silent_since: now.instant,
+                    written_at: None,
                 });
-                if !is_first {
-                    face.tell("connected again", false, now);
-                }
             }
             Progress::Failed(attempts) if is_first => {
                 return Err(Error::Connect {
@@ -385,36 +386,61 @@ impl Session {
         Ok(())
     }
 
-    /// Has the conversation do something, and the face hear of it.
+    /// Has the conversation do something, and the frontend hear of it.
     fn hear(
         &mut self,
         now: Moment,
-        face: &mut dyn Face,
+        frontend: &mut dyn Frontend,
         act: impl FnOnce(&mut Conversation, &mut dyn FnMut(&Message<'_>)),
     ) {
         let naming = self.conversation.naming();
+        let had_been_in = self.was_in;
         let Self {
             conversation,
             refusals,
+            was_in,
+            is_unheard,
+            not_let_in,
             ..
         } = self;
         act(conversation, &mut |message| {
-            if message.kind == Kind::Refusal {
-                refusals.0.get_or_insert_with(|| message.text.to_owned());
-                refusals.1 += 1;
+            let is_refusal = message.kind == Kind::Refusal;
+            if is_refusal {
+                refusals.add(message.text);
             }
-            face.heard(message, now);
+            if std::mem::take(is_unheard) {
+                let words = is_refusal.then(|| message.text.to_owned());
+                let is_known = words.is_some() && *not_let_in == words;
+                *not_let_in = words;
+                if is_known {
+                    // It is told once, however often we try.
+                    return;
+                }
+                if message.kind == Kind::Welcome && std::mem::replace(was_in, true) {
+                    frontend.notify("connected again", false, now);
+                }
+            }
+            frontend.heard(message, now);
         });
+        let is_ours = self.conversation.greeting() == Greeting::Ours;
+        if !had_been_in && self.was_in && is_ours && self.config.name.is_none() {
+            frontend.notify(HINT, false, now);
+        }
         let is_news = naming != Naming::Impossible;
         if is_news && self.conversation.naming() == Naming::Impossible && !self.config.sends_only()
         {
-            face.tell(NO_NAMES, true, now);
+            frontend.notify(NO_NAMES, true, now);
         }
     }
 
     /// The server has ended the connection, or it broke.
-    fn server_has_gone(&mut self, why: Option<io::Error>, now: Moment, face: &mut dyn Face) {
-        self.hear(now, face, |conversation, hear| {
+    fn server_has_gone(
+        &mut self,
+        why: Option<io::Error>,
+        now: Moment,
+        frontend: &mut dyn Frontend,
+    ) {
+        self.hear(now, frontend, |conversation, hear| {
             conversation.ended(now.instant, hear)
         });
         let Phase::Open(open) = &mut self.phase else {
@@ -425,11 +451,15 @@ impl Session {
             Farewell::Goodbye => why,
             _ => why.or(open.send_error.take()),
         };
-        let is_unsure = why.is_some()
-            && (self.link.stream()).is_some_and(|stream| unacknowledged_bytes(stream) > Some(0));
+        let unacknowledged = self.link.stream().and_then(unacknowledged_bytes);
+        let was_sent_just_now = open
+            .written_at
+            .is_some_and(|at| at + UNSURE_FOR > now.instant);
+        self.is_unsure = unacknowledged > Some(0) || (why.is_some() && was_sent_just_now);
         if open.since + STABLE_AFTER <= now.instant {
             self.pauses.reset();
         }
+        self.link.close();
         if !self.is_to_come_back() {
             self.phase = Phase::Ended(match why {
                 None => Ending::InOrder,
@@ -438,24 +468,25 @@ impl Session {
             return;
         }
         let mut words = loss(self.link.server(), why.as_ref());
-        words.push_str(match is_unsure {
-            true => "; what you said last may not have arrived; trying again",
-            false => "; trying again",
+        words.push_str(match self.is_unsure {
+            true => "; what you said last may not have arrived; trying again, Enter tries at once",
+            false => "; trying again, Enter tries at once",
         });
-        face.tell(&words, true, now);
-        self.link.close();
+        // A refusal has told enough.
+        if self.not_let_in.is_none() {
+            frontend.notify(&words, true, now);
+        }
         self.phase = Phase::Away(now.instant + self.pauses.next_pause());
     }
 
     /// Whether a connection that was lost is to be made again.
     fn is_to_come_back(&self) -> bool {
-        self.comes_back
-            && !self.is_leaving
-            && matches!(
-                self.conversation.farewell(),
-                Farewell::None | Farewell::Dropped
-            )
-            && self.conversation.greeting() != Greeting::Refused
+        let is_wanted_back = match self.conversation.farewell() {
+            Farewell::None | Farewell::Dropped => true,
+            Farewell::Goodbye | Farewell::SentAway => false,
+        };
+        let is_kept_out = self.not_let_in.as_deref().is_some_and(is_lasting_refusal);
+        self.comes_back && self.was_in && !self.is_leaving && is_wanted_back && !is_kept_out
     }
 
     /// When the server is not waited for any more. What we do not listen to is no silence.
@@ -474,7 +505,7 @@ impl Session {
             Some(1..) => open.silent_since = now.instant,
             _ => {
                 info!("{} does not end the connection", self.link.server());
-                self.phase = Phase::Ended(Ending::InOrder);
+                self.phase = Phase::Ended(Ending::Silent);
             }
         }
     }

@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 
 use anstyle::{Color, Effects, Style};
+use jiff::Timestamp;
 
 use super::mention::Mention;
 use super::message::{Kind, Message};
 use super::palette::{ERROR_COLOR, name_color};
+use crate::room::OPERATOR_PREFIX;
+use crate::stamp::Stamp;
 
 /// Before what one has said oneself.
 pub const OWN_NAME: &str = "You";
@@ -56,6 +59,16 @@ impl Palette {
     }
 }
 
+/// The `time` as it stands in the margin, if that is wanted; blanks where it is not known.
+pub fn margin(stamp: &mut Option<Stamp>, palette: Palette, time: Option<Timestamp>) -> String {
+    let style = palette.dim();
+    match (stamp, time) {
+        (None, _) => String::new(),
+        (Some(stamp), Some(time)) => format!("{style}{}{style:#} ", stamp.at(time)),
+        (Some(stamp), None) => " ".repeat(stamp.at(Timestamp::UNIX_EPOCH).len() + 1),
+    }
+}
+
 /// A message as it looks, without a line end; and whether it mentions who reads it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Styled {
@@ -76,9 +89,11 @@ pub fn styled(message: &Message<'_>, mention: Option<&Mention>, palette: Palette
         (Kind::Refusal, _) => plain(palette.error()),
         _ => message.line.to_owned(),
     };
+    let is_operator = message.kind == Kind::Notice && message.text.starts_with(OPERATOR_PREFIX);
+    let mentions_us = || mention.is_some_and(|mention| !mention.find(message.text).is_empty());
     Styled {
         line,
-        is_for_us: false,
+        is_for_us: is_operator && mentions_us(),
     }
 }
 
@@ -159,6 +174,7 @@ mod tests {
             ("[alice] psst", true),
             ("-- bob is now rob (2 here)", false),
             ("!! bob is taken", false),
+            ("-- operator: bob, are you there?", true),
         ] {
             let styled = styled(&Message::parse(line), Some(&bob), COLORS);
             assert_eq!(styled.is_for_us, is_for_us, "{line}");

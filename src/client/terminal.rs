@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic;
-use std::sync::{Mutex, Once};
+use std::sync::{Mutex, Once, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::stdio::{stdin, stdout};
@@ -11,14 +11,17 @@ use rustix::termios::{
     tcgetwinsize, tcsetattr,
 };
 
-/// The mode that was found, while another is set.
+use crate::standard_io::StandardInput;
+
+/// The mode that was found, while another is set. For all to see, as a panic of the program
+/// that people run ends it (`panic = "abort"`), and drops nothing.
 static FOUND: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// What the terminal is told first: to mark what is pasted (xterm's "bracketed paste").
 pub const BEGIN: &[u8] = b"\x1b[?2004h";
 
 /// And last: to mark it no more, to break rows again, and to forget about colours.
-const END: &[u8] = b"\x1b[?2004l\x1b[?7h\x1b[m";
+pub const END: &[u8] = b"\x1b[?2004l\x1b[?7h\x1b[m";
 
 /// The terminal at standard input, in a mode in which every key comes as it is typed.
 /// Dropped, or in a panic, it is in the mode again in which it was found.
@@ -26,7 +29,8 @@ const END: &[u8] = b"\x1b[?2004l\x1b[?7h\x1b[m";
 pub struct Terminal(());
 
 impl Terminal {
-    /// Sets the mode. What [`BEGIN`] has is the caller's to write.
+    /// Sets the mode. What [`BEGIN`] has is the caller's to write, and [`END`] before the
+    /// terminal is given back.
     ///
     /// # Errors
     ///
@@ -73,7 +77,7 @@ pub fn size() -> Option<(usize, usize)> {
 }
 
 fn set_mode() -> io::Result<()> {
-    let mut found = FOUND.lock().unwrap_or_else(|e| e.into_inner());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
     let before = match &*found {
         Some(before) => before.clone(),
         None => tcgetattr(stdin())?,
@@ -100,14 +104,23 @@ fn set_mode() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the terminal's foreground is somebody else's at the moment. To set its mode would
+/// stop us then (termios(3): SIGTTOU), and undo what others have set.
+pub fn is_somebody_elses() -> bool {
+    StandardInput::new().is_somebody_elses()
+}
+
 /// Nothing is to be done when this fails: the terminal has gone.
 fn give_back() {
-    let Some(before) = FOUND.lock().unwrap_or_else(|e| e.into_inner()).take() else {
+    let Some(before) = FOUND.lock().unwrap_or_else(PoisonError::into_inner).take() else {
         return;
     };
+    if is_somebody_elses() {
+        return;
+    }
     let out = stdout();
     let mut fds = [PollFd::new(&out, PollFlags::OUT)];
-    // A terminal that takes nothing, stopped by Ctrl-S say, must not hold us up.
+    // Once more, in case of a panic. A terminal that takes nothing must not hold us up.
     if poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0) {
         let _ = rustix::io::write(out, END);
     }

@@ -1,15 +1,17 @@
 //! The user's side of the client: standard input and output, and the terminal with its
 //! signals.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
+use rustix::process::{Signal, getpgrp, getpid, getsid, kill_current_process_group, kill_process};
+use rustix::stdio::stdin;
+use rustix::termios::tcgetpgrp;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
-use signal_hook::low_level::emulate_default_handler;
 use signal_hook_mio::v1_0::Signals;
 
-use super::face::{Face, Moment, Wish};
+use super::frontend::{Action, Frontend, Moment};
 use super::session::Session;
 use super::terminal::{self, Terminal};
 use crate::error::Error;
@@ -17,23 +19,24 @@ use crate::interrupt::retry_interrupted;
 use crate::logging;
 use crate::process::is_ignored;
 use crate::standard_io::{Readiness, StandardInput, StandardOutput};
-use crate::write_queue::{Flushed, Frame, WriteQueue};
 
 /// The most that waits to be shown before nothing more is read that would be.
-const MAX_WAITING_BYTES: usize = 256 * 1024;
+const MAX_UNSHOWN_BYTES: usize = 256 * 1024;
 
 /// How long a terminal that takes nothing is waited for at the end.
 const TERMINAL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Where what is typed comes from, and where things are shown.
 pub struct User {
-    face: Box<dyn Face>,
+    frontend: Box<dyn Frontend>,
     /// `None` once nothing more comes from there.
     input: Option<StandardInput>,
     input_readiness: Readiness,
     is_input_ready: bool,
     output: StandardOutput,
-    to_show: WriteQueue,
+    to_show: Vec<u8>,
+    /// So much of that is shown.
+    shown_bytes: usize,
     /// Nobody reads what we show any more.
     is_output_closed: bool,
     /// Taken while a person types there.
@@ -42,15 +45,38 @@ pub struct User {
     signals: Option<Signals>,
     /// What is to be done once all is shown, and when at the latest.
     departure: Option<(Departure, Instant)>,
+    /// Whether the terminal was told what it is told last.
+    has_ended_sequences: bool,
 }
 
 /// In what way the terminal is left.
 #[derive(Clone, Copy)]
 enum Departure {
     /// To be stopped for a while.
-    Suspension,
+    Suspension(Whom),
     /// To end by this signal.
-    End(i32),
+    End(i32, Whom),
+}
+
+/// Whom a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// This process, which has got it.
+    Us,
+    /// All processes that the terminal has in its foreground: it was typed.
+    Foreground,
+}
+
+impl Whom {
+    /// Sends them `signal`, as the kernel would. That a process may not signal itself, or its
+    /// group, is not known.
+    pub fn send(self, signal: Signal) {
+        let is_in_foreground = || tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp());
+        let _ = match self {
+            Self::Foreground if is_in_foreground() => kill_current_process_group(signal),
+            _ => kill_process(getpid(), signal),
+        };
+    }
 }
 
 /// What a user has of standard input and output.
@@ -76,13 +102,13 @@ pub struct Tokens {
 }
 
 impl User {
-    /// One who sees `face`. A terminal is taken later, if there is one.
+    /// One who sees `frontend`. A terminal is taken later, if there is one.
     ///
     /// # Errors
     ///
     /// When something cannot be registered.
     pub fn new(
-        face: Box<dyn Face>,
+        frontend: Box<dyn Frontend>,
         streams: Streams,
         registry: &Registry,
         tokens: Tokens,
@@ -102,22 +128,24 @@ impl User {
             false => None,
         };
         Ok(Self {
-            face,
+            frontend,
             input,
             input_readiness,
             is_input_ready: input_readiness == Readiness::Always,
             output,
-            to_show: WriteQueue::new(),
+            to_show: Vec::new(),
+            shown_bytes: 0,
             is_output_closed: false,
             terminal: None,
             signals,
             departure: None,
+            has_ended_sequences: false,
         })
     }
 
     /// What the user sees.
-    pub fn face(&mut self) -> &mut dyn Face {
-        &mut *self.face
+    pub fn frontend(&mut self) -> &mut dyn Frontend {
+        &mut *self.frontend
     }
 
     /// Whether nothing is typed any more.
@@ -130,17 +158,24 @@ impl User {
         self.is_output_closed
     }
 
-    /// Takes the terminal, if there is one and it is not ours yet.
+    /// Takes the terminal, if there is one and it is not ours yet. In the background it
+    /// stops us instead, as reading from it would, until we are in the foreground.
     ///
     /// # Errors
     ///
     /// Those of tcsetattr(3).
-    pub fn take_terminal(&mut self) -> io::Result<()> {
-        if self.signals.is_some() && self.terminal.is_none() {
-            self.terminal = Some(Terminal::take()?);
-            self.to_show.push_frame(&Frame::from(terminal::BEGIN));
-            logging::set_diverted(true);
+    pub fn take_terminal(&mut self, now: Moment) -> io::Result<()> {
+        if self.signals.is_none() || self.terminal.is_some() || self.departure.is_some() {
+            return Ok(());
         }
+        if terminal::is_somebody_elses() {
+            self.leave_terminal(Departure::Suspension(Whom::Us), now);
+            return Ok(());
+        }
+        self.terminal = Some(Terminal::take()?);
+        self.to_show.extend_from_slice(terminal::BEGIN);
+        self.frontend.set_hidden(false);
+        logging::set_diverted(true);
         Ok(())
     }
 
@@ -157,21 +192,19 @@ impl User {
 
     /// Whether what is shown keeps up with what happens: else nothing more is to.
     pub fn keeps_up(&self) -> bool {
-        self.to_show.queued_bytes() + self.face.waiting_bytes() < MAX_WAITING_BYTES
+        self.departure.is_none()
+            && self.to_show.len() + self.frontend.waiting_bytes() < MAX_UNSHOWN_BYTES
     }
 
     /// Whether what is typed is to be read now; of a pipe or file only if the `session`
     /// takes it, while a person may always type.
     pub fn may_read_input(&self, session: &Session) -> bool {
         let is_wanted = match &self.terminal {
-            Some(_) => self.departure.is_none() && !session.has_ended(),
-            None => session.takes_more(),
+            // Whatever else lags: there has to be a way out.
+            Some(_) => self.departure.is_none(),
+            None => session.takes_more() && self.keeps_up(),
         };
-        is_wanted
-            && self.is_input_ready
-            && self.input.is_some()
-            && !self.is_output_closed
-            && self.keeps_up()
+        is_wanted && self.is_input_ready && self.input.is_some() && !self.is_output_closed
     }
 
     /// Reads what was typed, as much as `buffer` holds.
@@ -186,9 +219,9 @@ impl User {
         match retry_interrupted(|| input.read(buffer)) {
             Ok(0) => {
                 self.input = None;
-                self.face.input_ended(now);
+                self.frontend.input_ended(now);
             }
-            Ok(count) => self.face.typed(&buffer[..count], now),
+            Ok(count) => self.frontend.typed(&buffer[..count], now),
             Err(e) => match e.kind() {
                 io::ErrorKind::WouldBlock => {
                     self.is_input_ready = self.input_readiness == Readiness::Always;
@@ -199,22 +232,27 @@ impl User {
         Ok(())
     }
 
-    /// Has the `session` do what the user wishes, and the user know how that stands.
-    pub fn grant_wishes(&mut self, session: &mut Session, now: Moment) {
-        for wish in self.face.wishes() {
-            match wish {
-                Wish::Say(bytes) => session.say(&bytes),
-                Wish::Leave => session.leave(),
-                Wish::EndBy(signal) => self.leave_terminal(Departure::End(signal), now),
-                Wish::Suspend => self.leave_terminal(Departure::Suspension, now),
+    /// Has the `session` do what the user actions, and the user know how that stands.
+    pub fn perform_actions(&mut self, session: &mut Session, now: Moment) {
+        for action in self.frontend.actions() {
+            match action {
+                Action::Say(bytes) => session.say(&bytes),
+                Action::Leave => session.leave(),
+                Action::Hurry => session.hurry(now),
+                Action::EndBy(signal) => {
+                    self.leave_terminal(Departure::End(signal, Whom::Foreground), now);
+                }
+                Action::Suspend => {
+                    self.leave_terminal(Departure::Suspension(Whom::Foreground), now)
+                }
             }
         }
-        self.face.set_status(session.status());
+        self.frontend.set_status(&session.status());
         if session.has_ended() {
-            self.face.set_hidden(true);
+            self.frontend.set_hidden(true);
         }
         for line in logging::take_diverted() {
-            self.face.tell(&line, false, now);
+            self.frontend.notify(&line, false, now);
         }
     }
 
@@ -224,21 +262,24 @@ impl User {
             return;
         };
         let pending: Vec<i32> = signals.pending().collect();
-        for signal in pending {
+        // Who stops us for good has us go on first (kill(1) of a shell), in any order.
+        for &signal in &pending {
             match signal {
                 // The size is asked for whenever something is drawn.
-                SIGWINCH => {}
-                SIGCONT => self.come_back_to_terminal(),
-                SIGTSTP => self.leave_terminal(Departure::Suspension, now),
-                signal => self.leave_terminal(Departure::End(signal), now),
+                SIGWINCH | SIGCONT => {}
+                SIGTSTP => self.leave_terminal(Departure::Suspension(Whom::Us), now),
+                signal => self.leave_terminal(Departure::End(signal, Whom::Us), now),
             }
+        }
+        if pending.contains(&SIGCONT) && !pending.contains(&SIGTSTP) {
+            self.come_back_to_terminal(now);
         }
     }
 
     /// When [`User::expire`] or [`User::depart`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let departure = self.departure.map(|(_, until)| until);
-        [departure, self.face.deadline()]
+        [departure, self.frontend.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -246,7 +287,7 @@ impl User {
 
     /// Does what is due by now.
     pub fn expire(&mut self, now: Moment) {
-        self.face.expire(now);
+        self.frontend.expire(now);
     }
 
     /// Shows what there is to be shown, as much as is taken.
@@ -258,19 +299,30 @@ impl User {
         loop {
             if self.is_output_closed {
                 self.to_show.clear();
+                self.shown_bytes = 0;
                 return Ok(());
             }
             if self.to_show.is_empty() && self.may_show() {
                 self.compose();
             }
+            if self.departure.is_some() && self.terminal.is_some() && !self.has_ended_sequences {
+                self.to_show.extend_from_slice(terminal::END);
+                self.has_ended_sequences = true;
+            }
             if self.to_show.is_empty() {
                 return Ok(());
             }
-            match self.to_show.flush(&mut self.output, usize::MAX) {
-                Ok(Flushed::All) => {}
-                Ok(Flushed::Blocked | Flushed::BudgetSpent) => return Ok(()),
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => self.is_output_closed = true,
-                Err(e) => return Err(Error::WriteOutput(e)),
+            match retry_interrupted(|| self.output.write(&self.to_show[self.shown_bytes..])) {
+                Ok(count) => self.shown_bytes += count,
+                Err(e) => match e.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(()),
+                    io::ErrorKind::BrokenPipe => self.is_output_closed = true,
+                    _ => return Err(Error::WriteOutput(e)),
+                },
+            }
+            if self.shown_bytes == self.to_show.len() {
+                self.to_show.clear();
+                self.shown_bytes = 0;
             }
         }
     }
@@ -282,20 +334,21 @@ impl User {
 
     /// Leaves the terminal, if that is wanted and all is shown, or has had its time: for a
     /// while, or for good; then by the signal that is returned.
-    pub fn depart(&mut self, now: Instant) -> Option<i32> {
+    pub fn depart(&mut self, now: Instant) -> Option<(i32, Whom)> {
         let (departure, until) = self.departure?;
         if !self.to_show.is_empty() && now < until {
             return None;
         }
-        if let Departure::End(signal) = departure {
-            return Some(signal);
-        }
+        let whom = match departure {
+            Departure::End(signal, whom) => return Some((signal, whom)),
+            Departure::Suspension(whom) => whom,
+        };
         self.departure = None;
         if let Some(terminal) = &self.terminal {
             terminal.give_back();
         }
         // It returns when somebody has us go on, and then SIGCONT has come as well.
-        let _ = emulate_default_handler(SIGTSTP);
+        whom.send(Signal::STOP);
         None
     }
 
@@ -309,33 +362,38 @@ impl User {
         if self.terminal.is_some()
             && let Some((columns, rows)) = terminal::size()
         {
-            self.face.resized(columns, rows);
+            self.frontend.resized(columns, rows);
         }
-        let mut bytes = Vec::new();
-        self.face.compose(&mut bytes);
-        self.to_show.push_frame(&Frame::from(bytes));
+        self.frontend.compose(&mut self.to_show);
     }
 
     fn leave_terminal(&mut self, departure: Departure, now: Moment) {
-        // A shell without job control would not have us go on again.
-        if matches!(departure, Departure::Suspension) && is_ignored(SIGTSTP) {
+        if matches!(self.departure, Some((Departure::End(..), _))) {
             return;
         }
-        self.face.set_hidden(true);
+        if matches!(departure, Departure::Suspension(_)) && !has_job_control() {
+            let words = "nobody is there who could have this program go on again";
+            return self.frontend.notify(words, true, now);
+        }
+        self.frontend.set_hidden(true);
+        self.has_ended_sequences = false;
         self.departure = Some((departure, now.instant + TERMINAL_TIMEOUT));
     }
 
-    /// The terminal may have been somebody else's meanwhile.
-    fn come_back_to_terminal(&mut self) {
-        if matches!(self.departure, Some((Departure::End(_), _))) {
+    /// The terminal may have been somebody else's meanwhile, or still be.
+    fn come_back_to_terminal(&mut self, now: Moment) {
+        if matches!(self.departure, Some((Departure::End(..), _))) {
             return;
         }
         self.departure = None;
-        self.face.set_hidden(false);
+        if self.terminal.is_some() && terminal::is_somebody_elses() {
+            return self.leave_terminal(Departure::Suspension(Whom::Us), now);
+        }
+        self.frontend.set_hidden(false);
         if let Some(terminal) = &self.terminal {
             // If it has gone, reading from it will tell.
             let _ = terminal.take_again();
-            self.to_show.push_frame(&Frame::from(terminal::BEGIN));
+            self.to_show.extend_from_slice(terminal::BEGIN);
         }
     }
 }
@@ -344,12 +402,24 @@ impl Drop for User {
     /// Leaves the terminal as it was found; what was typed there and not read is nobody
     /// else's.
     fn drop(&mut self) {
+        if self.terminal.is_some() && !terminal::is_somebody_elses() {
+            // After an error something may still be drawn. What is not taken at once is lost.
+            self.frontend.set_hidden(true);
+            let _ = self.show();
+        }
         if self.input.is_some() {
             StandardInput::new().discard_typed();
         }
         drop(self.terminal.take());
         logging::set_diverted(false);
     }
+}
+
+/// Whether there is a shell that can have us go on after we were stopped: not if we are the
+/// terminal's first process, or of its group, or if the shell has said so (credentials(7)).
+fn has_job_control() -> bool {
+    let is_first = getsid(None).is_ok_and(|session| session == getpgrp());
+    !is_first && !is_ignored(SIGTSTP)
 }
 
 /// Those that somebody at a terminal may send us: it must be left in order.

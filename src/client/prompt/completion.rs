@@ -38,8 +38,9 @@ impl Completion {
             let meant = COMMANDS.iter().filter(|command| command.starts_with(&word));
             return Self::new(start..cursor, meant.map(|command| format!("{command} ")));
         }
-        // As people address each other elsewhere.
-        let start = start + usize::from(word.starts_with('@'));
+        // As people address each other elsewhere, or between brackets.
+        let name = word.trim_start_matches(|c: char| c.is_ascii_punctuation());
+        let start = cursor - name.len();
         let word = &before[start..];
         let names_somebody = before[..start].trim().eq_ignore_ascii_case("/msg");
         if word.is_empty() && !names_somebody {
@@ -111,6 +112,7 @@ mod tests {
             ("hi al", 3, &["alf ", "alice "]),
             ("hi\u{2003}zo", 5, &["Zoë "]),
             ("hi @zoe\u{308}", 4, &["Zoë "]),
+            ("hi (al", 4, &["alf ", "alice "]),
             ("hi /m", 0, &[]),
             ("/msg ", 5, &["alf ", "Zoë ", "alice "]),
             ("/msg a", 5, &["alf ", "alice "]),

@@ -114,7 +114,16 @@ impl Editor {
                 // Whatever else it is ends the search, and then does what it does.
                 None => self.end_search(),
             }
+            return match self.press_key(key, people, own_name) {
+                // Another prompt is to be seen.
+                Pressed::Nothing => Pressed::Changed,
+                pressed => pressed,
+            };
         }
+        self.press_key(key, people, own_name)
+    }
+
+    fn press_key(&mut self, key: Key, people: &People, own_name: Option<&str>) -> Pressed {
         match key {
             Key::Tab(direction) => return self.complete(direction, people, own_name),
             _ => self.completion = None,
@@ -123,6 +132,7 @@ impl Editor {
             Key::Char(c) => self.insert_char(c),
             Key::Enter => self.enter(),
             Key::NewLine => self.insert_char('\n'),
+            Key::Request(InputRequest::Yank) => self.yank(),
             Key::Request(request) => self.request(request),
             Key::Older => self.up(),
             Key::Newer => self.down(),
@@ -150,6 +160,16 @@ impl Editor {
         }
     }
 
+    fn yank(&mut self) -> Pressed {
+        let before = self.input.clone();
+        let pressed = self.request(InputRequest::Yank);
+        if self.text().len() <= MAX_INPUT_BYTES {
+            return pressed;
+        }
+        self.input = before;
+        Pressed::Nothing
+    }
+
     fn insert_char(&mut self, c: char) -> Pressed {
         match self.insert(safe(c).encode_utf8(&mut [0; 4])) {
             Ok(()) => Pressed::Changed,
@@ -172,7 +192,9 @@ impl Editor {
     /// `cursor`; what was cut out last can still be put in again.
     fn set(&mut self, text: String, cursor: usize) {
         let input = std::mem::take(&mut self.input);
-        self.input = input.with_value(text).with_cursor(cursor);
+        self.input = input.with_value(text);
+        // Also has what is cut next take the place of what was cut before.
+        self.input.handle(InputRequest::SetCursor(cursor));
     }
 
     fn set_text(&mut self, text: String) {
@@ -212,7 +234,7 @@ impl Editor {
             let line_start = self.text()[..cursor].rfind('\n').map_or(0, |at| at + 1);
             return self.move_to_line(line_start, below);
         }
-        match self.history.newer().map(str::to_owned) {
+        match self.history.newer(self.input.value()).map(str::to_owned) {
             Some(newer) => {
                 self.set_text(newer);
                 Pressed::Changed
@@ -283,9 +305,9 @@ impl Editor {
                 let from = search.found;
                 Some(self.find(from))
             }
-            Key::Cancel => {
+            Key::Cancel | Key::Interrupt => {
                 let (text, cursor) = std::mem::take(&mut search.before);
-                self.end_search();
+                self.search = None;
                 self.set(text, cursor);
                 Some(Pressed::Changed)
             }
@@ -311,8 +333,16 @@ impl Editor {
         Pressed::Changed
     }
 
+    /// What was found is kept, and older and newer is what was typed before and after it.
     fn end_search(&mut self) {
-        self.search = None;
+        if let Some(Search {
+            found: Some(found),
+            before: (before, _),
+            ..
+        }) = self.search.take()
+        {
+            self.history.go_to(found, &before);
+        }
     }
 }
 
@@ -345,7 +375,7 @@ mod tests {
 
     use super::*;
     use crate::client::message::Message;
-    use crate::client::prompt::keyboard::Keyboard;
+    use crate::client::prompt::keyboard::{Keyboard, Typed};
 
     const BACKSPACE: &str = "\x7f";
     const LEFT: &str = "\x1b[D";
@@ -361,12 +391,14 @@ mod tests {
         let mut keyboard = Keyboard::new();
         let now = Instant::now();
         let mut events = keyboard.push(keys.as_bytes(), now);
-        events.extend(keyboard.deadline().and_then(|at| keyboard.expire(at)));
+        if let Some(at) = keyboard.deadline() {
+            events.extend(keyboard.expire(at).into_iter().map(Typed::Event));
+        }
         let mut pressed = Pressed::Nothing;
         for event in events {
             match event {
-                Event::Key(key) => pressed = editor.press(key, &people, None),
-                Event::Paste(text) => editor.paste(&text).expect("not too much"),
+                Typed::Event(Event::Key(key)) => pressed = editor.press(key, &people, None),
+                Typed::Event(Event::Paste(text)) => editor.paste(&text).expect("not too much"),
                 other => panic!("{other:?}"),
             }
         }
@@ -405,6 +437,7 @@ mod tests {
             ("one two\x01\x0b", "|"),
             ("one two\x17\x01\x19", "two|one "),
             ("one two three\x17\x17\x01\x19", "two three|one "),
+            ("one two\x17x\x17\x19", "one x|"),
             ("one\x1b\rtwo", "one\ntwo|"),
         ] {
             assert_typed(keys, expected);
@@ -511,6 +544,12 @@ mod tests {
 
         type_keys(&mut editor, "\x12blue\x1b[D!");
         assert_eq!((editor.text(), editor.search()), ("the blue se!a", None));
+        type_keys(&mut editor, &format!("\x15\x12fox{UP}"));
+        assert_eq!(editor.text(), "the red fox", "there is none older");
+        type_keys(&mut editor, DOWN);
+        assert_eq!(editor.text(), "a", "as it was edited");
+        type_keys(&mut editor, "\x12red\x03");
+        assert_eq!((editor.text(), editor.search()), ("a", None));
         let entered = type_keys(&mut editor, "\x15\x12red\r");
         assert_eq!(entered, Pressed::Entered("the red fox".to_owned()));
     }
@@ -537,8 +576,8 @@ mod tests {
             let people = People::new();
             for event in keyboard.push(&keys, Instant::now()) {
                 match event {
-                    Event::Key(key) => drop(editor.press(key, &people, None)),
-                    Event::Paste(text) => drop(editor.paste(&text)),
+                    Typed::Event(Event::Key(key)) => drop(editor.press(key, &people, None)),
+                    Typed::Event(Event::Paste(text)) => drop(editor.paste(&text)),
                     _ => {}
                 }
                 let text = editor.text();

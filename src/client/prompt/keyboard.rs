@@ -4,16 +4,53 @@ use std::time::{Duration, Instant};
 
 use termina::{Event, Parser};
 
+use super::editor::MAX_INPUT_BYTES;
+
 /// How long the rest of what begins with an Escape is waited for; after that it was the
 /// key of that name.
 pub const ESCAPE_TIMEOUT: Duration = Duration::from_millis(30);
+
+/// After so long, what has begun and is no paste will not go on: it is forgotten. Else some
+/// keys, such as Alt-], would make all that follow part of a sequence that never ends.
+pub const SEQUENCE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The most that is held until it ends: of what is pasted no more is taken than this.
+const MAX_HELD_BYTES: usize = 2 * MAX_INPUT_BYTES;
+
+/// A paste that has not gone on for so long may never end. Then a key of [`WAYS_OUT`] alone
+/// is taken for what it is.
+const PASTE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// So a terminal marks what is pasted.
+const PASTE_BEGIN: &[u8] = b"\x1b[200~";
+const PASTE_END: &[u8] = b"\x1b[201~";
+
+/// Ctrl-C, Ctrl-D, Ctrl-Z and Ctrl-\.
+const WAYS_OUT: [&[u8]; 4] = [b"\x03", b"\x04", b"\x1a", b"\x1c"];
+
+/// What was typed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// A key, a paste, or what else a terminal may report.
+    Event(Event),
+    /// More was pasted than is taken.
+    TooMuch,
+}
 
 /// What is typed.
 #[derive(Debug, Default)]
 pub struct Keyboard {
     parser: Parser,
-    /// Since when the rest of something has been waited for.
-    incomplete_since: Option<Instant>,
+    /// How much it holds back.
+    held_bytes: usize,
+    /// The beginning of that, as long as the mark of a paste.
+    beginning: Vec<u8>,
+    /// When the last of that came.
+    last_held_at: Option<Instant>,
+    /// Whether it may be no more than an Escape.
+    is_escape_possible: bool,
+    /// While the rest of a paste is passed over: how much of its end has come.
+    skipped_to: Option<usize>,
 }
 
 impl Keyboard {
@@ -23,34 +60,97 @@ impl Keyboard {
     }
 
     /// What `bytes` complete.
-    pub fn push(&mut self, bytes: &[u8], now: Instant) -> Vec<Event> {
-        let mut events = Vec::new();
+    pub fn push(&mut self, bytes: &[u8], now: Instant) -> Vec<Typed> {
+        let mut typed = Vec::new();
+        let is_stalled = self
+            .last_held_at
+            .is_some_and(|at| at + PASTE_TIMEOUT <= now);
+        if is_stalled && WAYS_OUT.contains(&bytes) {
+            self.forget();
+        }
         for &byte in bytes {
+            if self.skipped_to.is_some() {
+                self.skip(byte, now);
+                continue;
+            }
             // One by one, to learn whether the last of them completes something.
             self.parser.parse(&[byte], true);
-            let before = events.len();
-            events.extend(std::iter::from_fn(|| self.parser.pop()));
-            self.incomplete_since = match events.len() == before {
-                true => Some(now),
-                false => None,
-            };
+            let before = typed.len();
+            typed.extend(std::iter::from_fn(|| self.parser.pop()).map(Typed::Event));
+            if typed.len() > before {
+                self.hold_nothing();
+                continue;
+            }
+            self.held_bytes += 1;
+            if self.beginning.len() < PASTE_BEGIN.len() {
+                self.beginning.push(byte);
+            }
+            self.last_held_at = Some(now);
+            self.is_escape_possible = true;
+            if self.held_bytes > MAX_HELD_BYTES {
+                self.forget();
+                // The rest must not be taken for keys.
+                self.skipped_to = Some(0);
+                typed.push(Typed::TooMuch);
+            }
         }
-        events
+        typed
     }
 
     /// When [`Keyboard::expire`] has something to do, if nothing is typed.
     pub fn deadline(&self) -> Option<Instant> {
-        self.incomplete_since.map(|since| since + ESCAPE_TIMEOUT)
+        let at = self.last_held_at?;
+        match self.is_escape_possible {
+            true => Some(at + ESCAPE_TIMEOUT),
+            false if self.is_in_paste() => None,
+            false => Some(at + SEQUENCE_TIMEOUT),
+        }
     }
 
     /// What was waited for long enough.
-    pub fn expire(&mut self, now: Instant) -> Option<Event> {
+    pub fn expire(&mut self, now: Instant) -> Vec<Event> {
         if self.deadline().is_none_or(|at| at > now) {
-            return None;
+            return Vec::new();
         }
-        self.incomplete_since = None;
+        if !std::mem::take(&mut self.is_escape_possible) {
+            self.forget();
+            return Vec::new();
+        }
         self.parser.parse(b"", false);
-        self.parser.pop()
+        let events: Vec<_> = std::iter::from_fn(|| self.parser.pop()).collect();
+        if !events.is_empty() {
+            self.hold_nothing();
+        }
+        events
+    }
+
+    fn is_in_paste(&self) -> bool {
+        self.skipped_to.is_some() || self.beginning == PASTE_BEGIN
+    }
+
+    fn hold_nothing(&mut self) {
+        self.held_bytes = 0;
+        self.beginning.clear();
+        self.last_held_at = None;
+        self.is_escape_possible = false;
+    }
+
+    fn skip(&mut self, byte: u8, now: Instant) {
+        let matched = self.skipped_to.unwrap_or(0);
+        let matched = match byte {
+            _ if byte == PASTE_END[matched] => matched + 1,
+            _ if byte == PASTE_END[0] => 1,
+            _ => 0,
+        };
+        self.last_held_at = Some(now);
+        self.skipped_to = Some(matched);
+        if matched == PASTE_END.len() {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -60,8 +160,8 @@ mod tests {
 
     use super::*;
 
-    fn key(code: KeyCode) -> Event {
-        Event::Key(code.into())
+    fn key(code: KeyCode) -> Typed {
+        Typed::Event(Event::Key(code.into()))
     }
 
     #[test]
@@ -72,9 +172,15 @@ mod tests {
             key(KeyCode::Char('ö')),
             key(KeyCode::Char('世')),
             key(KeyCode::Up),
-            Event::Key(KeyEvent::new(KeyCode::Right, Modifiers::CONTROL)),
-            Event::Key(KeyEvent::new(KeyCode::Char('b'), Modifiers::ALT)),
-            Event::Paste("one\r\ntwo".to_owned()),
+            Typed::Event(Event::Key(KeyEvent::new(
+                KeyCode::Right,
+                Modifiers::CONTROL,
+            ))),
+            Typed::Event(Event::Key(KeyEvent::new(
+                KeyCode::Char('b'),
+                Modifiers::ALT,
+            ))),
+            Typed::Event(Event::Paste("one\r\ntwo".to_owned())),
             key(KeyCode::Enter),
         ];
         for at in 0..=bytes.len() {
@@ -94,8 +200,9 @@ mod tests {
         assert_eq!(keyboard.push(b"\x1b", now), []);
         let at = keyboard.deadline().unwrap();
         assert_eq!(at, now + ESCAPE_TIMEOUT);
-        assert_eq!(keyboard.expire(now), None);
-        assert_eq!(keyboard.expire(at), Some(key(KeyCode::Escape)));
+        assert_eq!(keyboard.expire(now), []);
+        let events = keyboard.expire(at);
+        assert_eq!(events, [Event::Key(KeyCode::Escape.into())]);
         assert_eq!(keyboard.push(b"a", at), [key(KeyCode::Char('a'))]);
     }
 
@@ -105,8 +212,48 @@ mod tests {
         let now = Instant::now();
         assert_eq!(keyboard.push(b"\x1b[200~one", now), []);
         let at = keyboard.deadline().unwrap();
-        assert_eq!(keyboard.expire(at), None);
+        assert_eq!(keyboard.expire(at), []);
+        assert_eq!(keyboard.deadline(), None);
         let events = keyboard.push(b" two\x1b[201~", at);
-        assert_eq!(events, [Event::Paste("one two".to_owned())]);
+        assert_eq!(events, [Typed::Event(Event::Paste("one two".to_owned()))]);
+    }
+
+    #[test]
+    fn a_paste_that_never_ends_is_given_up() {
+        let mut keyboard = Keyboard::new();
+        let now = Instant::now();
+        keyboard.push(b"\x1b[200~half", now);
+        assert_eq!(keyboard.push(b"\x03", now), [], "it may be part of it");
+        let later = now + PASTE_TIMEOUT;
+        let typed = keyboard.push(b"\x03", later);
+        let ctrl_c = KeyEvent::new(KeyCode::Char('c'), Modifiers::CONTROL);
+        assert_eq!(typed, [Typed::Event(Event::Key(ctrl_c))]);
+    }
+
+    #[test]
+    fn of_too_long_a_paste_nothing_is_taken_for_keys() {
+        let mut keyboard = Keyboard::new();
+        let now = Instant::now();
+        keyboard.push(b"\x1b[200~", now);
+        let typed = keyboard.push("line\r".repeat(MAX_HELD_BYTES).as_bytes(), now);
+        assert_eq!(typed, [Typed::TooMuch]);
+        assert_eq!(keyboard.push(b"\x1b\x1b[201\x1b[20", now), []);
+        assert_eq!(keyboard.push(b"1~a", now), [key(KeyCode::Char('a'))]);
+    }
+
+    #[test]
+    fn keys_that_begin_what_never_ends_do_not_swallow_the_rest() {
+        for keys in ["\x1b]", "\x1bP", "\x1b[<", "\x1b[?", "\x1b[>1", "\x1bO"] {
+            let mut keyboard = Keyboard::new();
+            let mut now = Instant::now();
+            keyboard.push(keys.as_bytes(), now);
+            for _ in 0..2 {
+                now = keyboard.deadline().unwrap_or(now);
+                keyboard.expire(now);
+            }
+            assert_eq!(keyboard.deadline(), None);
+            let typed = keyboard.push(b"a", now);
+            assert_eq!(typed, [key(KeyCode::Char('a'))], "after {keys:?}");
+        }
     }
 }

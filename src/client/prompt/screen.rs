@@ -61,7 +61,8 @@ impl Screen {
         };
         let above: usize = drawn.rows[..drawn.cursor_row].iter().map(height).sum();
         let within = match columns < drawn.columns {
-            true => drawn.cursor_column / columns,
+            // After the last column of a row the cursor waits in that row.
+            true => drawn.cursor_column.saturating_sub(1) / columns,
             false => 0,
         };
         push_up(out, above + within);

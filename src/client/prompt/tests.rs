@@ -15,7 +15,7 @@ struct Scene {
     size: Size,
     /// All that was written.
     written: String,
-    wishes: Vec<Wish>,
+    actions: Vec<Action>,
 }
 
 impl Scene {
@@ -31,11 +31,11 @@ impl Scene {
     fn with(look: Look, columns: usize, rows: usize) -> Self {
         let size = Size { columns, rows };
         let mut scene = Self {
-            prompt: Prompt::new(look, size, Some("bob")),
+            prompt: Prompt::new(look, size),
             terminal: vt100::Parser::new(nonzero(rows), nonzero(columns), 5000),
             size,
             written: String::new(),
-            wishes: Vec::new(),
+            actions: Vec::new(),
         };
         scene.set_link(LinkStatus::In { is_ours: true });
         scene
@@ -46,11 +46,12 @@ impl Scene {
     }
 
     fn set_status(&mut self, link: LinkStatus, waiting_lines: usize) {
-        self.prompt.set_status(Status {
+        self.prompt.set_status(&Status {
             link,
             waiting_lines,
             waiting_bytes: 0,
-            name: Some("bob".to_owned()),
+            name: Some("bob"),
+            address: Some("10.0.0.9"),
         });
         self.draw();
     }
@@ -60,7 +61,7 @@ impl Scene {
         self.prompt.compose(&mut out);
         self.terminal.process(&out);
         self.written += std::str::from_utf8(&out).unwrap();
-        self.wishes.extend(self.prompt.wishes());
+        self.actions.extend(self.prompt.actions());
     }
 
     fn type_keys(&mut self, keys: &str) {
@@ -99,8 +100,8 @@ impl Scene {
     }
 
     fn said(&self) -> Vec<String> {
-        let said = self.wishes.iter().filter_map(|wish| match wish {
-            Wish::Say(bytes) => Some(String::from_utf8(bytes.clone()).unwrap()),
+        let said = self.actions.iter().filter_map(|action| match action {
+            Action::Say(bytes) => Some(String::from_utf8(bytes.clone()).unwrap()),
             _ => None,
         });
         said.collect()
@@ -376,12 +377,12 @@ fn whoever_is_offline_can_quit_and_types_in_vain_only_up_to_a_bound() {
             .typed(format!("\x1b[200~{line}\x1b[201~\r").as_bytes(), now());
     }
     scene.prompt.typed(b"one more\r", now());
-    let said: usize = scene.prompt.wishes().len();
+    let said: usize = scene.prompt.actions().len();
     assert_eq!(said, 4);
     scene.draw();
     assert_eq!(scene.last_row(), "[offline] bob> one more");
     scene.type_keys("\x15/quit\r");
-    assert_eq!(scene.wishes, [Wish::Leave]);
+    assert_eq!(scene.actions, [Action::Leave]);
 }
 
 #[test]

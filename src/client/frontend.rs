@@ -1,5 +1,5 @@
-//! Between a person, or a program, and the conversation: what is typed turns into wishes,
-//! what happens turns into bytes to be shown. No face knows a descriptor or a clock.
+//! Between a person, or a program, and the conversation: what is typed turns into actions,
+//! what happens turns into bytes to be shown. No frontend knows a descriptor or a clock.
 
 use std::time::Instant;
 
@@ -28,11 +28,13 @@ impl Moment {
 
 /// What is wanted from the loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Action {
     /// To say these bytes.
     Say(Vec<u8>),
     /// To leave once all is said.
     Leave,
+    /// To try a lost server again at once.
+    Hurry,
     /// To end at once, as this signal would have it.
     EndBy(i32),
     /// To be stopped, and to go on later: job control.
@@ -40,16 +42,19 @@ pub enum Wish {
 }
 
 /// How things stand.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+#[derive(Clone, Copy, Debug)]
+pub struct Status<'a> {
     /// The connection.
     pub link: LinkStatus,
     /// So many lines wait to be said. Known only while there is no connection.
     pub waiting_lines: usize,
     /// So many bytes wait to be said.
     pub waiting_bytes: usize,
-    /// The name we bear, or want.
-    pub name: Option<String>,
+    /// The name that others see us by, if we have one.
+    pub name: Option<&'a str>,
+    /// The address that others see us by if we have none, as far as can be told: a router
+    /// on the way may show them another.
+    pub address: Option<&'a str>,
 }
 
 /// How the connection stands.
@@ -67,7 +72,7 @@ pub enum LinkStatus {
 }
 
 /// One way to show things.
-pub trait Face {
+pub trait Frontend {
     /// `bytes` were typed, or came from wherever standard input does.
     fn typed(&mut self, bytes: &[u8], now: Moment);
 
@@ -75,17 +80,17 @@ pub trait Face {
     fn input_ended(&mut self, now: Moment);
 
     /// What is wanted since this was last asked.
-    fn wishes(&mut self) -> Vec<Wish>;
+    fn actions(&mut self) -> Vec<Action>;
 
     /// The room said this.
     fn heard(&mut self, message: &Message<'_>, now: Moment);
 
-    /// Something that the client itself has to tell, in one line; `is_trouble` if it did
+    /// The client itself has something to tell, in one line; `is_trouble` if it did
     /// not go as wanted.
-    fn tell(&mut self, words: &str, is_trouble: bool, now: Moment);
+    fn notify(&mut self, words: &str, is_trouble: bool, now: Moment);
 
     /// This is how things stand.
-    fn set_status(&mut self, status: Status);
+    fn set_status(&mut self, status: &Status<'_>);
 
     /// Appends to `out` what is to be shown since this was last asked.
     fn compose(&mut self, out: &mut Vec<u8>);
@@ -93,24 +98,16 @@ pub trait Face {
     /// How many bytes wait to be composed, about.
     fn waiting_bytes(&self) -> usize;
 
-    /// When [`Face::expire`] has something to do, if nothing happens.
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
+    /// When [`Frontend::expire`] has something to do, if nothing happens.
+    fn deadline(&self) -> Option<Instant>;
 
     /// Does what is to be done by now.
-    fn expire(&mut self, now: Moment) {
-        let _ = now;
-    }
+    fn expire(&mut self, now: Moment);
 
     /// The terminal has so many columns and rows.
-    fn resized(&mut self, columns: usize, rows: usize) {
-        let _ = (columns, rows);
-    }
+    fn resized(&mut self, columns: usize, rows: usize);
 
     /// Gives the terminal back, from where the cursor stands to its end, or takes it
     /// again.
-    fn set_hidden(&mut self, is_hidden: bool) {
-        let _ = is_hidden;
-    }
+    fn set_hidden(&mut self, is_hidden: bool);
 }

@@ -1,0 +1,291 @@
+//! How a client ends, and with what error, from what is known when there is no connection
+//! any more.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::conversation::Naming;
+use super::incoming::{Farewell, Greeting};
+use crate::error::Error;
+
+/// Told to who wants a name of a server that is not of our kind.
+pub const NO_NAMES: &str = "this server gives no names";
+
+/// How the last connection has ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// The server has ended it.
+    InOrder,
+    /// It broke.
+    Broken(io::Error),
+    /// The server said nothing more, and was not waited for any more.
+    Silent,
+    /// The user has given it up.
+    GivenUp,
+}
+
+/// What else is known then.
+#[derive(Debug)]
+pub struct Facts {
+    /// Where the server is, or was.
+    pub server: SocketAddr,
+    /// What it has shown itself to be.
+    pub greeting: Greeting,
+    /// How it has taken its leave.
+    pub farewell: Farewell,
+    /// What has become of the wish for a name.
+    pub naming: Naming,
+    /// Whether a server has ever let us in.
+    pub was_in: bool,
+    /// Whether we meant to leave.
+    pub is_leaving: bool,
+    /// Whether nothing is shown, and all has to be taken.
+    pub sends_only: bool,
+    /// So many lines could not even be sent.
+    pub unsent_lines: usize,
+    /// Whether some of what was sent may not have arrived.
+    pub is_unsure: bool,
+    /// What was not taken.
+    pub refusals: Refusals,
+}
+
+/// What the room did not take.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals {
+    /// Why not, of the first.
+    pub first: Option<String>,
+    /// How many there were.
+    pub count: usize,
+}
+
+impl Refusals {
+    /// There was one more.
+    pub fn add(&mut self, words: &str) {
+        self.first.get_or_insert_with(|| words.to_owned());
+        self.count += 1;
+    }
+}
+
+impl Facts {
+    /// Whether it is over although the connection is not: nothing can be said any more, and
+    /// nothing else is wanted.
+    pub fn end_early(&self) -> Option<Error> {
+        let is_refused = self.greeting == Greeting::Refused && self.refusals.count > 0;
+        match self.naming {
+            _ if !self.sends_only => None,
+            _ if is_refused => Some(self.refused()),
+            Naming::Refused => Some(self.not_taken()),
+            Naming::Impossible => Some(Error::NotTaken {
+                server: self.server,
+                words: NO_NAMES.to_owned(),
+                more: 0,
+            }),
+            Naming::Open | Naming::Given => None,
+        }
+    }
+
+    /// How the program ends whose last connection has ended so.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong.
+    pub fn end(self, ending: Ending) -> Result<(), Error> {
+        let server = self.server;
+        let unsent = self.unsent_lines > 0;
+        // Who was in before has more to lose than the place.
+        if self.greeting == Greeting::Refused && !(self.was_in && unsent) {
+            return Err(self.refused());
+        }
+        let is_let_go = match self.farewell {
+            Farewell::Goodbye => true,
+            // Asked to, it would have said goodbye.
+            Farewell::None if self.sends_only && self.greeting == Greeting::Ours => false,
+            // Ours says no more to who has ended its side, once it has read to that end.
+            Farewell::None => self.is_leaving,
+            Farewell::Dropped | Farewell::SentAway => false,
+        };
+        match ending {
+            Ending::GivenUp if unsent => Err(Error::NotSaid {
+                server,
+                lines: self.unsent_lines,
+            }),
+            Ending::GivenUp => Ok(()),
+            Ending::InOrder | Ending::Silent if self.sends_only && !self.is_room() => {
+                Err(Error::NoRoom { server })
+            }
+            Ending::InOrder | Ending::Silent if !is_let_go || unsent || self.is_unsure => {
+                Err(Error::ConnectionLost {
+                    server,
+                    source: None,
+                    unsent: unsent || self.is_unsure || self.is_leaving,
+                })
+            }
+            Ending::InOrder | Ending::Silent if self.sends_only && self.refusals.count > 0 => {
+                Err(self.not_taken())
+            }
+            Ending::InOrder | Ending::Silent => Ok(()),
+            Ending::Broken(e) => Err(Error::ConnectionLost {
+                server,
+                source: Some(e),
+                unsent: unsent || self.is_unsure,
+            }),
+        }
+    }
+
+    /// Whether it is known to be a room where we are.
+    fn is_room(&self) -> bool {
+        match self.greeting {
+            Greeting::Ours | Greeting::Original => true,
+            Greeting::Awaited | Greeting::Unknown | Greeting::Refused => false,
+        }
+    }
+
+    fn refused(&self) -> Error {
+        Error::Refused {
+            server: self.server,
+            // Others have shown them.
+            words: self.refusals.first.clone().filter(|_| self.sends_only),
+        }
+    }
+
+    fn not_taken(&self) -> Error {
+        Error::NotTaken {
+            server: self.server,
+            words: self.refusals.first.clone().unwrap_or_default(),
+            more: self.refusals.count.saturating_sub(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    /// A client that has said everything to a server of our kind, and means to leave.
+    fn facts(sends_only: bool) -> Facts {
+        Facts {
+            server: "127.0.0.1:1".parse().unwrap(),
+            greeting: Greeting::Ours,
+            farewell: Farewell::None,
+            naming: Naming::Open,
+            was_in: true,
+            is_leaving: true,
+            sends_only,
+            unsent_lines: 0,
+            is_unsure: false,
+            refusals: Refusals::default(),
+        }
+    }
+
+    fn refused_once() -> Refusals {
+        Refusals {
+            first: Some("no".to_owned()),
+            count: 1,
+        }
+    }
+
+    /// The exit code of a client about which this is different.
+    fn code(sends_only: bool, ending: Ending, change: impl FnOnce(&mut Facts)) -> Exit {
+        let mut facts = facts(sends_only);
+        change(&mut facts);
+        match facts.end(ending) {
+            Ok(()) => Exit::Success,
+            Err(e) => e.exit(),
+        }
+    }
+
+    fn broken() -> Ending {
+        Ending::Broken(io::ErrorKind::ConnectionReset.into())
+    }
+
+    #[test]
+    fn whoever_has_said_everything_and_is_let_go_ends_well() {
+        for sends_only in [false, true] {
+            let ends_well = |ending, change: fn(&mut Facts)| {
+                assert_eq!(code(sends_only, ending, change), Exit::Success);
+            };
+            ends_well(Ending::InOrder, |facts| facts.farewell = Farewell::Goodbye);
+            ends_well(Ending::InOrder, |facts| {
+                facts.is_leaving = false;
+                facts.farewell = Farewell::Goodbye;
+            });
+            ends_well(Ending::Silent, |facts| facts.greeting = Greeting::Original);
+            ends_well(Ending::GivenUp, |_| {});
+        }
+        assert_eq!(code(false, Ending::InOrder, |_| {}), Exit::Success);
+    }
+
+    #[test]
+    fn whoever_only_sends_has_to_hear_that_it_was_taken() {
+        let exit = code(true, Ending::InOrder, |_| {});
+        assert_eq!(exit, Exit::ConnectionLost);
+        for greeting in [Greeting::Awaited, Greeting::Unknown] {
+            for ending in [Ending::InOrder, Ending::Silent] {
+                let exit = code(true, ending, |facts| facts.greeting = greeting);
+                assert_eq!(exit, Exit::ConnectionLost);
+            }
+            let exit = code(false, Ending::Silent, |facts| facts.greeting = greeting);
+            assert_eq!(exit, Exit::Success);
+        }
+    }
+
+    #[test]
+    fn whatever_may_not_have_arrived_is_a_lost_connection() {
+        for sends_only in [false, true] {
+            let is_lost = |ending, change: fn(&mut Facts)| {
+                assert_eq!(code(sends_only, ending, change), Exit::ConnectionLost);
+            };
+            is_lost(broken(), |_| {});
+            is_lost(Ending::InOrder, |facts| facts.is_leaving = false);
+            is_lost(Ending::InOrder, |facts| facts.unsent_lines = 1);
+            is_lost(Ending::InOrder, |facts| facts.is_unsure = true);
+            is_lost(Ending::InOrder, |facts| facts.farewell = Farewell::Dropped);
+            is_lost(Ending::InOrder, |facts| facts.farewell = Farewell::SentAway);
+            is_lost(Ending::GivenUp, |facts| facts.unsent_lines = 2);
+            is_lost(Ending::InOrder, |facts| {
+                facts.greeting = Greeting::Refused;
+                facts.unsent_lines = 1;
+            });
+        }
+    }
+
+    #[test]
+    fn what_the_room_refuses_is_an_error_of_who_only_sends() {
+        for (sends_only, exit) in [(false, Exit::Success), (true, Exit::Refused)] {
+            let refused = |facts: &mut Facts| {
+                facts.refusals = refused_once();
+                facts.farewell = Farewell::Goodbye;
+            };
+            assert_eq!(code(sends_only, Ending::InOrder, refused), exit);
+        }
+        let not_let_in = |facts: &mut Facts| facts.greeting = Greeting::Refused;
+        assert_eq!(code(false, Ending::InOrder, not_let_in), Exit::Refused);
+        assert_eq!(code(false, broken(), not_let_in), Exit::Refused);
+    }
+
+    #[test]
+    fn whoever_only_sends_ends_as_soon_as_it_cannot() {
+        let ends_early = |sends_only, change: fn(&mut Facts)| {
+            let mut facts = facts(sends_only);
+            change(&mut facts);
+            facts.end_early().map(|error| error.exit())
+        };
+        let refused_name: fn(&mut Facts) = |facts| facts.naming = Naming::Refused;
+        let no_names: fn(&mut Facts) = |facts| facts.naming = Naming::Impossible;
+        let not_let_in: fn(&mut Facts) = |facts| {
+            facts.greeting = Greeting::Refused;
+            facts.refusals = refused_once();
+        };
+        for change in [refused_name, no_names, not_let_in] {
+            assert_eq!(ends_early(true, change), Some(Exit::Refused));
+            assert_eq!(ends_early(false, change), None);
+        }
+        assert_eq!(ends_early(true, |_| {}), None);
+        // The words of a refusal may still be on their way.
+        assert_eq!(
+            ends_early(true, |facts| facts.greeting = Greeting::Refused),
+            None
+        );
+    }
+}

@@ -1,0 +1,215 @@
+//! The room's memory, as somebody is told it who comes back: what of it was missed.
+
+use std::collections::VecDeque;
+
+use crate::client::message::{Age, Kind, Message};
+use crate::room::{OPERATOR_PREFIX, history};
+
+/// So many of the last lines are known again. A room remembers fewer, unless it was told
+/// to.
+const MAX_RECENT: usize = 500;
+
+/// The most that is held back until it is known what of it was missed, in bytes. A room
+/// remembers less.
+const MAX_HELD_BYTES: usize = 1024 * 1024;
+
+/// What was heard last, and what the room says was said before.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// What others said to everybody, oldest first.
+    recent: VecDeque<String>,
+    /// How often we were greeted.
+    greetings: usize,
+    /// What the room remembers that others said, as far as it has told.
+    past: Vec<String>,
+    past_bytes: usize,
+}
+
+impl Replay {
+    /// Nothing was heard.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Passes on to `show` what is news of `message`, and of those before that were held
+    /// back. On the first connection that is every message. `own_name` is what others see
+    /// us by: what we said ourselves is no news.
+    pub fn pass(
+        &mut self,
+        message: &Message<'_>,
+        own_name: Option<&str>,
+        show: &mut dyn FnMut(&Message<'_>),
+    ) {
+        if message.kind == Kind::Welcome {
+            self.greetings += 1;
+            self.past.clear();
+            self.past_bytes = 0;
+        }
+        if self.greetings <= 1 {
+            self.note(message, own_name);
+            return show(message);
+        }
+        match message.age {
+            Age::Past { following } => {
+                if is_remembered(message) && !is_own(message, own_name) {
+                    self.past.push(message.line.to_owned());
+                    self.past_bytes += message.line.len();
+                }
+                if following == 0 || self.past_bytes > MAX_HELD_BYTES {
+                    self.pass_missed(show);
+                }
+            }
+            // Whoever comes back knows where it is.
+            Age::Now if message.kind == Kind::Welcome || is_heading(message) => {}
+            Age::Now => {
+                self.note(message, own_name);
+                show(message);
+            }
+        }
+    }
+
+    fn note(&mut self, message: &Message<'_>, own_name: Option<&str>) {
+        if is_remembered(message) && !is_own(message, own_name) {
+            self.note_line(message.line);
+        }
+    }
+
+    fn note_line(&mut self, line: &str) {
+        if self.recent.len() == MAX_RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(line.to_owned());
+    }
+
+    /// What was missed is what follows the most lines that were the last we heard.
+    fn pass_missed(&mut self, show: &mut dyn FnMut(&Message<'_>)) {
+        let past = std::mem::take(&mut self.past);
+        self.past_bytes = 0;
+        let is_known = |&count: &usize| {
+            let last = self.recent.range(self.recent.len() - count..);
+            last.eq(&past[..count])
+        };
+        let most = past.len().min(self.recent.len());
+        let known = (0..=most).rev().find(is_known).unwrap_or(0);
+        let missed = &past[known..];
+        for (nth, line) in missed.iter().enumerate() {
+            self.note_line(line);
+            let following = missed.len() - 1 - nth;
+            show(&Message {
+                age: Age::Past { following },
+                ..Message::parse(line)
+            });
+        }
+    }
+}
+
+/// Whether a room remembers what it is.
+fn is_remembered(message: &Message<'_>) -> bool {
+    match message.kind {
+        Kind::Message | Kind::Action => true,
+        Kind::Notice => message.text.starts_with(OPERATOR_PREFIX),
+        _ => false,
+    }
+}
+
+fn is_own(message: &Message<'_>, own_name: Option<&str>) -> bool {
+    message.name.is_some() && message.name == own_name
+}
+
+fn is_heading(message: &Message<'_>) -> bool {
+    message.kind == Kind::Notice && history::count_in_heading(message.text).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::incoming::Incoming;
+
+    /// What is shown of a new connection on which the room sends `text`.
+    fn shown(replay: &mut Replay, text: &str) -> Vec<String> {
+        let mut shown = Vec::new();
+        Incoming::new().push(text.as_bytes(), &mut |message| {
+            replay.pass(message, Some("me"), &mut |message| {
+                shown.push(message.line.to_owned());
+            });
+        });
+        shown
+    }
+
+    fn greeting(lines: &[&str]) -> String {
+        let count = lines.len();
+        let heading = format!("-- the last {count} lines, the latest moments ago:");
+        format!(
+            "Welcome to this chatroom!\n{heading}\n{}\n",
+            lines.join("\n")
+        )
+    }
+
+    #[test]
+    fn at_first_everything_is_news() {
+        let greeting = greeting(&["<a> 1", "<me> 2"]);
+        let shown = shown(&mut Replay::new(), &greeting);
+        assert_eq!(shown.join("\n") + "\n", greeting);
+    }
+
+    #[test]
+    fn whoever_comes_back_is_shown_what_was_missed_and_no_more() {
+        for (remembered, missed) in [
+            (
+                &["<a> 2", "<a> 3", "<a> 4", "* b 5"][..],
+                &["<a> 4", "* b 5"][..],
+            ),
+            (&["<a> 2", "<a> 3"], &[]),
+            (&["<a> 8", "-- operator: 9"], &["<a> 8", "-- operator: 9"]),
+            // What is said twice is not taken for what was heard before.
+            (
+                &["<a> 2", "<a> 3", "<c> new", "<a> 3", "<d> 4"],
+                &["<c> new", "<a> 3", "<d> 4"],
+            ),
+            // One's own words are known, wherever they stand.
+            (
+                &["<me> x", "<a> 3", "<me> y", "<a> 4", "<me> z"],
+                &["<a> 4"],
+            ),
+        ] {
+            let mut replay = Replay::new();
+            let before = greeting(&["<a> 1", "<a> 2"]) + "-- b left (2 here)\n<a> 3\n";
+            shown(&mut replay, &before);
+            assert_eq!(shown(&mut replay, &greeting(remembered)), missed);
+            assert!(
+                shown(&mut replay, &greeting(remembered)).is_empty(),
+                "twice"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_said_now_is_news_though_it_was_said_before() {
+        let mut replay = Replay::new();
+        shown(&mut replay, "Welcome to this chatroom!\n<a> 3\n");
+        let greeted = shown(&mut replay, "Welcome to this chatroom!\n<a> 3\n<me> 4\n");
+        assert_eq!(greeted, ["<a> 3", "<me> 4"]);
+    }
+
+    #[test]
+    fn a_greeting_that_was_cut_short_is_forgotten() {
+        let mut replay = Replay::new();
+        shown(&mut replay, "Welcome to this chatroom!\n");
+        let whole = greeting(&["<a> 1", "<a> 2"]);
+        let cut = whole.strip_suffix("<a> 2\n").unwrap();
+        assert!(shown(&mut replay, cut).is_empty());
+        assert_eq!(shown(&mut replay, &whole), ["<a> 1", "<a> 2"]);
+    }
+
+    #[test]
+    fn a_memory_without_end_is_not_waited_for() {
+        let mut replay = Replay::new();
+        shown(&mut replay, "Welcome to this chatroom!\n");
+        let lines = format!("<a> {}\n", "x".repeat(1000)).repeat(1100);
+        let text = format!(
+            "Welcome to this chatroom!\n-- the last 9999 lines, the latest moments ago:\n{lines}"
+        );
+        assert!(shown(&mut replay, &text).len() > 1000);
+        assert!(replay.past_bytes < MAX_HELD_BYTES);
+    }
+}
