@@ -20,8 +20,8 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Say more on standard error: -v what happens, -vv each client, -vvv everything
-    /// (the variable RUST_LOG chooses more finely)
+    /// Say more on standard error; -vv and -vvv even more (the variable RUST_LOG chooses
+    /// more finely)
     #[arg(short, long, global = true, action = ArgAction::Count)]
     #[arg(display_order = LAST_BUT_HELP)]
     verbose: u8,
@@ -35,7 +35,7 @@ enum Command {
     Tail(client::TailArgs),
     #[cfg(feature = "stress")]
     Stress(stress::StressArgs),
-    /// Print what has a shell complete the options of chat
+    /// Print the completion script for a shell
     #[command(after_help = "Examples:
   chat completions bash > ~/.local/share/bash-completion/completions/chat
   chat completions fish > ~/.config/fish/completions/chat.fish
@@ -45,7 +45,7 @@ enum Command {
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
-    /// Print the manual page of chat, or of one of its commands
+    /// Print the manual page, or that of a command
     #[command(after_help = "Examples:
   chat man | man -l -
   chat man client > chat-client.1")]
@@ -61,7 +61,7 @@ const LAST_BUT_HELP: usize = 900;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failure, 2 wrong usage, 3 cannot connect,
 4 the server closed the connection or it was lost, 5 not let in, as when the
-room is full";
+room is full, or what was sent was not taken";
 
 /// What the program is to do.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ pub enum Exit {
     CannotConnect = 3,
     /// The server went away before the client was done.
     ConnectionLost = 4,
-    /// The room did not take the client in.
+    /// The room did not take the client in, or what it was sent.
     Refused = 5,
 }
 

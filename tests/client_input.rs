@@ -152,6 +152,18 @@ fn dev_null_is_an_empty_input() {
     assert_eq!(finished.stderr, "");
 }
 
+/// Whether the room greets the client before it has ended its side, or after.
+#[test]
+fn whoever_has_nothing_to_say_needs_no_name() {
+    let server = Server::start();
+    for _ in 0..20 {
+        let mut command = chat_client(server.address);
+        command.args(["--name", "bob"]).stdin(Stdio::null());
+        let finished = Process::spawn(command).finish();
+        assert_eq!((finished.code, &finished.stderr[..]), (0, ""));
+    }
+}
+
 #[test]
 fn an_input_that_cannot_be_read_is_said_to_be_so() {
     let server = Server::start();

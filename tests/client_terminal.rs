@@ -3,13 +3,16 @@
 
 mod common;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use rustix::fs::OFlags;
 use rustix::process::Signal;
 
+use common::eventually;
 use common::peer::{Peer, WELCOME};
 use common::process::{CHAT, Process, chat, chat_client, piped};
 use common::screen::Screen;
@@ -330,7 +333,7 @@ fn a_lost_connection_is_made_again_and_what_was_typed_is_said() {
     alice.screen.expect_last_row("[offline, 2 lines wait] >");
     alice.screen.type_keys("half");
 
-    let server = restart(address);
+    let server = restart(address, &[]);
     let mut reader = server.join("127.0.0.2");
     reader.expect_line("<alice> are you there?");
     reader.expect_line("* alice waits");
@@ -338,6 +341,146 @@ fn a_lost_connection_is_made_again_and_what_was_typed_is_said() {
     alice.screen.expect_row("-- connected again");
     alice.screen.type_keys(&format!("\x15{CTRL_D}"));
     assert_eq!(alice.client.exit_code(), 0);
+}
+
+#[test]
+fn a_full_room_is_tried_again_by_whoever_was_in() {
+    let mut alice = alice_at_a_terminal(&[]);
+    let address = alice.server.address;
+    alice.server.signal(Signal::KILL);
+    alice.server.wait();
+    alice.screen.type_keys("hello again\rhalf");
+    alice.screen.expect("the loss", |rows| {
+        rows.last() == Some(&"[offline, 1 line waits] > half".to_owned())
+    });
+    let server = restart(address, &["--max-clients", "1"]);
+    let mut guest = server.join("127.0.0.2");
+    alice.screen.expect_row("!! the room is full (1 clients)");
+    alice
+        .screen
+        .expect_last_row("[offline, 1 line waits] > half");
+    let refusals = |screen: &Screen| {
+        screen
+            .rows()
+            .iter()
+            .filter(|row| row.starts_with("!! the room"))
+            .count()
+    };
+    guest.say("/quit");
+    guest.expect_line("-- goodbye");
+    eventually("alice to be in again", || {
+        // To press Enter has it tried at once.
+        alice.screen.type_keys("\x01\x0b\r\x19\x05");
+        alice.screen.read_rest();
+        let is_in = alice.screen.rows().last() == Some(&"alice> half".to_owned());
+        is_in.then_some(())
+    });
+    assert_eq!(refusals(&alice.screen), 1, "told once");
+}
+
+#[test]
+fn what_was_to_be_said_by_a_name_that_is_lost_waits() {
+    let mut alice = alice_at_a_terminal(&[]);
+    let address = alice.server.address;
+    alice.server.signal(Signal::KILL);
+    alice.server.wait();
+    alice.screen.expect_last_row("[offline] alice>");
+    alice.screen.type_keys("it is me\r");
+    let server = restart(address, &[]);
+    let mut thief = server.join("127.0.0.2");
+    thief.say("/nick alice");
+    alice.screen.expect("what became of the name", |rows| {
+        let is_answer = |row: &String| row == "-- you are alice now" || row.contains("is taken");
+        rows.iter().filter(|row| is_answer(row)).count() == 2
+    });
+    // Whoever came first has the name; it was alice if nothing is held.
+    alice.screen.expect("the prompt", |rows| {
+        let last = rows.last().map(String::as_str);
+        last == Some("[1 line waits] >") || last == Some("alice>")
+    });
+    if alice.screen.rows().last().map(String::as_str) == Some("alice>") {
+        println!("skipped: alice was faster");
+        return;
+    }
+    thief.expect_line("-- you are alice now");
+    thief.say("nobody has said anything yet");
+    alice
+        .screen
+        .expect_row("<alice> nobody has said anything yet");
+    alice.screen.type_keys("/nick alicia\r");
+    alice.screen.expect_last_row("alicia>");
+    let mut said = thief.next_line();
+    while said.as_deref().is_some_and(|line| line.starts_with("-- ")) {
+        said = thief.next_line();
+    }
+    assert_eq!(said.as_deref(), Some("<alicia> it is me"));
+}
+
+#[test]
+fn a_name_that_is_not_given_is_not_shown() {
+    let server = Server::start();
+    let mut bob = server.join("127.0.0.2");
+    bob.say("/nick alice");
+    bob.expect_line("-- you are alice now");
+    let mut screen = Screen::new(60, 24);
+    let mut command = chat_client(server.address);
+    command.args(["--name", "alice"]);
+    let _client = screen.run(command);
+    screen.expect("the refusal, and a prompt without a name", |rows| {
+        let is_refused = rows.iter().any(|row| row.starts_with("!! alice is taken"));
+        is_refused && rows.last().is_some_and(|row| row == ">")
+    });
+}
+
+#[test]
+fn what_has_never_let_us_in_is_not_tried_again() {
+    let mut screen = Screen::new(80, 24);
+    let (server, mut client) = client_of_the_test_at(&screen, &[]);
+    drop(server);
+    assert_eq!(client.exit_code(), 4);
+    screen.read_rest();
+    assert!(screen.rows().is_empty(), "{:?}", screen.rows());
+}
+
+#[test]
+fn in_a_flood_too_the_terminal_is_left_in_order() {
+    for (keys, signal) in [(CTRL_C, Signal::INT), ("\x1c", Signal::QUIT)] {
+        let mut screen = Screen::new(80, 24);
+        let found = screen.state();
+        let (server, mut client) = client_of_the_test_at(&screen, &[]);
+        server.say(WELCOME);
+        let stream = server.into_stream();
+        let flood = thread::spawn(move || {
+            let lines = "<a> a line of a flood that does not end\n".repeat(1000);
+            while (&stream).write_all(lines.as_bytes()).is_ok() {}
+        });
+        screen.expect("the flood", |rows| rows.len() > 20);
+        screen.type_keys(keys);
+        while client.is_running() {
+            screen.read_rest();
+        }
+        screen.read_rest();
+        assert_eq!(client.wait().signal(), Some(signal.as_raw()));
+        assert_eq!(screen.state(), found);
+        assert!(screen.written().contains("\x1b[?2004l"));
+        flood.join().expect("a connection that has ended");
+    }
+}
+
+#[test]
+fn keys_that_begin_what_never_ends_do_not_silence_the_rest() {
+    let mut alice = alice_at_a_terminal(&[]);
+    for keys in ["\x1b]", "\x1bP", "\x1b[<"] {
+        alice.screen.type_keys(keys);
+        eventually("keys to count again", || {
+            alice.screen.type_keys("\x15x");
+            alice.screen.read_rest();
+            let is_shown = alice.screen.rows().last() == Some(&"alice> x".to_owned());
+            is_shown.then_some(())
+        });
+        alice.screen.type_keys("\x15");
+        alice.screen.expect_last_row("alice>");
+    }
 }
 
 #[test]
@@ -490,7 +633,7 @@ fn client_of_the_test_at(screen: &Screen, options: &[&str]) -> (Peer, Process) {
 
 /// A server where one was before.
 #[track_caller]
-fn restart(address: SocketAddr) -> Server {
+fn restart(address: SocketAddr, options: &[&str]) -> Server {
     let mut command = chat([
         "server",
         &address.ip().to_string(),
@@ -498,6 +641,7 @@ fn restart(address: SocketAddr) -> Server {
     ]);
     command
         .args(["--no-presence", "--history=0"])
+        .args(options)
         .stdin(Stdio::null());
     Server::spawn(command)
 }

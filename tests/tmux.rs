@@ -22,9 +22,7 @@ fn the_client_is_stopped_and_continued_by_the_shell() {
     at.expect_last_row("alice> half a line");
     for round in 0..2 {
         at.press(&["C-z"]);
-        at.expect("the shell", |rows| {
-            rows.last().is_some_and(|row| row == "$")
-        });
+        at.expect_prompt();
         at.assert_found_again();
         at.reader.say(&format!("round {round}"));
         at.press(&["fg", "Enter"]);
@@ -32,6 +30,50 @@ fn the_client_is_stopped_and_continued_by_the_shell() {
     }
     at.press(&["Enter"]);
     at.reader.expect_line("<alice> half a line");
+}
+
+#[test]
+fn a_client_that_a_script_runs_is_stopped_and_ended_with_it() {
+    let Some(at) = Tmux::with_a_client() else {
+        return;
+    };
+    at.press(&["C-d"]);
+    at.expect_prompt();
+    let port = at.server.address.port();
+    let script = format!("sh -c '{CHAT} client 127.0.0.1 {port} --name alice; echo went on'");
+    at.press(&[&script, "Enter"]);
+    at.expect_last_row("alice>");
+    at.press(&["C-z"]);
+    at.expect_prompt();
+    at.press(&["fg", "Enter"]);
+    at.expect_last_row("alice>");
+    at.press(&["C-c"]);
+    at.expect_prompt();
+    assert!(
+        !at.rows().contains(&"went on".to_owned()),
+        "{:?}",
+        at.rows()
+    );
+}
+
+#[test]
+fn a_client_in_the_background_waits_there_and_can_be_ended() {
+    let Some(at) = Tmux::with_a_client() else {
+        return;
+    };
+    at.press(&["C-z"]);
+    at.expect_prompt();
+    at.press(&["bg", "Enter"]);
+    at.expect_prompt();
+    at.press(&["fg", "Enter"]);
+    at.expect_last_row("alice>");
+    at.press(&["half"]);
+    at.expect_last_row("alice> half");
+    at.press(&["C-z"]);
+    at.expect_prompt();
+    at.press(&["kill %1; wait; echo ended", "Enter"]);
+    at.expect("its end", |rows| rows.iter().any(|row| row == "ended"));
+    at.assert_found_again();
 }
 
 #[test]
@@ -237,6 +279,12 @@ impl Tmux {
     #[track_caller]
     fn expect_last_row(&self, row: &str) {
         self.expect_rows(&[row]);
+    }
+
+    /// Waits for the shell.
+    #[track_caller]
+    fn expect_prompt(&self) {
+        self.expect_last_row("$");
     }
 
     /// Waits until the client has ended with `code`.

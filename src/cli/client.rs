@@ -22,10 +22,15 @@ use crate::stamp;
 In the room, /help tells what else you can do: take a name, say something to one
 person alone, see who is here.
 
-At a terminal you get a line to type in that stays whole whatever arrives, with
-the keys of your shell: arrows, Ctrl-A and Ctrl-E, Ctrl-W, Ctrl-K and Ctrl-Y,
-Ctrl-R to find what you said before, Tab to complete names and commands,
-Alt-Enter for a line more. What you paste is sent when you press Enter.
+At a terminal you get a line to type in that stays whole whatever arrives:
+  Tab             completes a name or a command; again: the next that fits
+  Up, Down        what you said before; Ctrl-R finds it by a part of it
+  Ctrl-A, Ctrl-E  to the beginning, to the end; Alt-B, Alt-F go by words
+  Ctrl-W, Ctrl-U, Ctrl-K, Ctrl-Y
+                  cut a word, all before, all after; put in what was cut
+  Alt-Enter       another line before you send them all
+  Ctrl-D          leaves, if nothing is typed; Ctrl-C leaves at once
+What you paste is sent when you press Enter; Ctrl-U drops it.
 
 In a pipe, each line of standard input is said; what others say goes to standard
 output. When the input ends, the client delivers everything, and ends. See also
@@ -39,14 +44,14 @@ pub(super) struct ClientArgs {
     room: RoomArgs,
 
     /// The name to ask for, each time the client connects
-    #[arg(short, long, value_name = "NAME", value_parser = parse_name)]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
 
     #[command(flatten)]
     view: ViewArgs,
 
-    /// At a terminal: ring its bell when your name is said or something is said to
-    /// you alone, or whatever is said, or never
+    /// When to ring the terminal's bell: mention means when somebody says your name,
+    /// or something to you alone
     #[arg(long, value_name = "WHEN", default_value = "mention")]
     bell: BellArg,
 
@@ -55,7 +60,7 @@ pub(super) struct ClientArgs {
     no_reconnect: bool,
 }
 
-/// Say one thing in a room
+/// Say something in a room, and leave
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   chat send 192.168.1.5 8081 the backup is done
@@ -64,7 +69,8 @@ pub(super) struct ClientArgs {
 
 Nothing is shown. It ends when the room has taken everything, and with --name it
 says nothing unless it gets that name. What begins with a slash is a command, as
-it is for everybody; // stands for a slash. What begins with - comes after --.
+it is for everybody, and // stands for a slash. A word that begins with - needs
+a -- before it: chat send 192.168.1.5 8081 -- -5 degrees outside
 
 Exit codes: 0 all was taken; 1 failure; 2 wrong usage; 3 cannot connect; 4 the
 connection was lost; 5 not let in, or the room did not take what was said, or
@@ -74,7 +80,7 @@ pub(super) struct SendArgs {
     room: RoomArgs,
 
     /// The name to say it by
-    #[arg(short, long, value_name = "NAME", value_parser = parse_name)]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
 
     /// What to say [default: each line of standard input]
@@ -93,7 +99,7 @@ With --json, each line is an object with four members: kind is welcome, message,
 action (/me), private (/msg), notice, refusal, continuation (the rest of a line
 that came in parts), or other for a server of another kind; name is that of who
 says it, or null; text is what is said; time is when it was heard, as in RFC
-3339. What was said before has a fifth: \"past\": true.
+3339. What was said before has no time, null, and a fifth member: \"past\": true.
 chat client --json has a kind more, own, for what it says itself.
 
 It listens until the room ends, or until nobody reads its output any more.
@@ -130,7 +136,7 @@ struct RoomArgs {
 /// How things are shown.
 #[derive(Args, Debug)]
 struct ViewArgs {
-    /// Show the time, your own, before each line
+    /// Show the time, your own, before each line that is heard
     #[arg(long, value_name = "FORMAT", value_parser = TimeFormat::parser())]
     time: Option<TimeFormat>,
 

@@ -18,7 +18,8 @@ pub(super) fn completions(shell: Shell) -> Vec<u8> {
 
 /// The manual page of `command`, or of the program, as troff(1) takes it.
 pub(super) fn manual(command: Option<&str>) -> Vec<u8> {
-    let mut program = Cli::command();
+    // That of help is --help.
+    let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let page = match command {
         None => program,
@@ -27,15 +28,22 @@ pub(super) fn manual(command: Option<&str>) -> Vec<u8> {
             command.cloned().unwrap_or(program)
         }
     };
+    let version = program_version();
     let mut text = Vec::new();
-    let written = Man::new(page).render(&mut text);
+    let written = Man::new(page).source(version).render(&mut text);
     written.expect("a Vec takes every write");
-    text
+    // The crate has no better name for what stands after the options.
+    let text = String::from_utf8_lossy(&text);
+    text.replace(".SH EXTRA", ".SH NOTES").into_bytes()
+}
+
+fn program_version() -> String {
+    format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"))
 }
 
 /// The names of the commands that have a page.
 pub(super) fn commands() -> PossibleValuesParser {
-    let mut names = vec!["server", "client", "send", "tail"];
+    let mut names = vec!["server", "client", "send", "tail", "completions", "man"];
     if cfg!(feature = "stress") {
         names.push("stress");
     }

@@ -24,7 +24,16 @@ pub(super) fn parse_host(text: &str) -> Result<String, &'static str> {
         .and_then(|text| text.strip_suffix(']'));
     match bracketed.unwrap_or(text) {
         "" => Err("a name or an IP address is needed"),
+        host if has_port(host) => Err("write the port after a blank, as in 192.168.1.5 8081"),
         host => Ok(host.to_owned()),
+    }
+}
+
+/// Whether it is `host:port`, which no IPv6 address can be taken for.
+fn has_port(text: &str) -> bool {
+    match text.split_once(':') {
+        Some((_, port)) => !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()),
+        None => false,
     }
 }
 
@@ -86,7 +95,8 @@ mod tests {
     fn hosts_and_ports_are_taken_as_people_write_them() {
         assert_eq!(parse_host("[::1]").as_deref(), Ok("::1"));
         assert_eq!(parse_host("room.lan").as_deref(), Ok("room.lan"));
-        assert!(parse_host("").is_err());
+        assert_eq!(parse_host("::1").as_deref(), Ok("::1"));
+        assert!(parse_host("").is_err() && parse_host("10.0.0.1:8081").is_err());
         assert_eq!((parse_port("0"), parse_port("65535")), (Ok(0), Ok(65535)));
         assert!(parse_port("65536").is_err() && parse_port_to_connect("0").is_err());
         assert_eq!(

@@ -7,6 +7,7 @@ use super::incoming::{Farewell, Greeting, Incoming};
 use super::message::{Kind, Message};
 use super::outbox::Outbox;
 use crate::name::Name;
+use crate::room::command::{self, Command};
 use crate::room::replies::name_given;
 
 /// How long what is to be said waits for the greeting, and then for the answer to the
@@ -53,6 +54,9 @@ enum Gate {
     Greeting(Instant),
     /// The answer is awaited, and for ever where nothing is said without the name.
     Answer(Option<Instant>),
+    /// The name we had before the connection was lost is somebody else's, and something waits
+    /// that was meant to be said by it: the user has to decide.
+    Held,
     /// There will be no name, and without one nothing is said.
     Shut,
 }
@@ -116,7 +120,7 @@ impl Conversation {
         let gate = match self.gate {
             Gate::Greeting(until) => Some(until),
             Gate::Answer(until) => until,
-            Gate::Open | Gate::Shut => None,
+            Gate::Open | Gate::Held | Gate::Shut => None,
         };
         [gate, self.incoming.deadline()].into_iter().flatten().min()
     }
@@ -137,9 +141,28 @@ impl Conversation {
         self.listen(now, |incoming, hear| incoming.end(hear), hear);
     }
 
-    /// `bytes` are to be said.
+    /// `bytes` are to be said. While something is [held](Self::is_holding), another name is
+    /// asked for first; whatever else it is, what is held is said before.
     pub fn say(&mut self, bytes: &[u8]) {
+        if self.is_holding() {
+            if let Ok(Command::Nick(_)) = command::parse(bytes.trim_ascii_end()) {
+                return self.request.extend_from_slice(bytes);
+            }
+            self.release();
+        }
         self.outbox.push(bytes);
+    }
+
+    /// Whether something waits that was meant to be said by a name that we have lost.
+    pub fn is_holding(&self) -> bool {
+        matches!(self.gate, Gate::Held)
+    }
+
+    /// That is to be said after all.
+    pub fn release(&mut self) {
+        if self.is_holding() {
+            self.gate = Gate::Open;
+        }
     }
 
     /// What may be written now.
@@ -147,7 +170,7 @@ impl Conversation {
         match self.gate {
             _ if !self.request.is_empty() => &self.request,
             Gate::Open => self.outbox.unwritten(),
-            Gate::Greeting(_) | Gate::Answer(_) | Gate::Shut => &[],
+            Gate::Greeting(_) | Gate::Answer(_) | Gate::Held | Gate::Shut => &[],
         }
     }
 
@@ -218,6 +241,7 @@ impl Conversation {
     ) {
         let Self {
             incoming,
+            outbox,
             gate,
             naming,
             wanted,
@@ -240,9 +264,10 @@ impl Conversation {
                 *gate = Gate::Open;
             } else if is_refused {
                 *naming = Naming::Refused;
-                *name = None;
+                let had_a_name = name.take().is_some();
                 *gate = match is_strict {
                     true => Gate::Shut,
+                    false if had_a_name && !outbox.is_empty() => Gate::Held,
                     false => Gate::Open,
                 };
             }
@@ -379,6 +404,36 @@ mod tests {
         hear(&mut conversation, GREETING, now);
         hear(&mut conversation, b"!! bob is taken\n", now);
         assert_eq!(conversation.name(), None);
+    }
+
+    #[test]
+    fn what_was_to_be_said_by_a_name_that_is_lost_waits_for_the_user() {
+        let lost = || {
+            let (mut conversation, now) = named(false);
+            hear(&mut conversation, GREETING, now);
+            hear(&mut conversation, b"-- you are bob now\n", now);
+            conversation.connected(now);
+            hear(&mut conversation, GREETING, now);
+            write_all(&mut conversation);
+            hear(&mut conversation, b"!! bob is taken\n", now);
+            assert_eq!(write_all(&mut conversation), "");
+            assert!(conversation.is_holding());
+            (conversation, now)
+        };
+        let (mut conversation, _) = lost();
+        conversation.release();
+        assert_eq!(write_all(&mut conversation), "hello\n");
+
+        let (mut conversation, _) = lost();
+        conversation.say(b"/who\n");
+        assert_eq!(write_all(&mut conversation), "hello\n/who\n");
+
+        let (mut conversation, now) = lost();
+        conversation.say(b"/nick rob\n");
+        assert_eq!(write_all(&mut conversation), "/nick rob\n");
+        assert!(conversation.is_holding());
+        hear(&mut conversation, b"-- you are rob now\n", now);
+        assert_eq!(write_all(&mut conversation), "hello\n");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub enum Action {
     Say(Vec<u8>),
     /// To leave once all is said.
     Leave,
-    /// To try a lost server again at once.
+    /// To wait no longer: to try a lost server at once, to say what is held.
     Hurry,
     /// To end at once, as this signal would have it.
     EndBy(i32),
@@ -46,7 +46,7 @@ pub enum Action {
 pub struct Status<'a> {
     /// The connection.
     pub link: LinkStatus,
-    /// So many lines wait to be said. Known only while there is no connection.
+    /// So many lines wait to be said. Known only while they have to wait.
     pub waiting_lines: usize,
     /// So many bytes wait to be said.
     pub waiting_bytes: usize,
@@ -65,6 +65,8 @@ pub enum LinkStatus {
         /// Whether it is.
         is_ours: bool,
     },
+    /// We are in a room, and what waits is held until the user decides.
+    Holding,
     /// There is none; it is tried again.
     Away,
     /// We are about to leave.

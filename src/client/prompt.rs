@@ -34,11 +34,17 @@ use super::own_words::OwnWords;
 use super::people::People;
 use super::session::MAX_UNSENT_BYTES;
 use super::style::{Palette, margin, styled};
+use crate::rate::{Bucket, Rate};
 use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::stamp::Stamp;
 
 /// What stands at the end of the prompt.
 const PROMPT_END: &str = "> ";
+
+/// Nobody can make a bell ring on and on: once a second, after a burst.
+fn bell_rate() -> Rate {
+    Rate::new(1, 3)
+}
 
 /// When the terminal's bell is rung.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +89,8 @@ pub struct Prompt {
     /// What is to be written above.
     above: String,
     rings: bool,
+    /// How often it may ring.
+    bell: Bucket,
     /// The screen is to be cleared first.
     clears: bool,
     /// What is drawn is not what it should be.
@@ -110,6 +118,7 @@ impl Prompt {
             screen: Screen::new(),
             above: String::new(),
             rings: false,
+            bell: Bucket::default(),
             clears: false,
             is_stale: true,
             is_hidden: false,
@@ -153,7 +162,7 @@ impl Prompt {
     fn entered(&mut self, text: String, now: Moment) {
         self.is_stale = true;
         if text.trim().is_empty() {
-            if self.link == LinkStatus::Away {
+            if matches!(self.link, LinkStatus::Away | LinkStatus::Holding) {
                 self.actions.push(Action::Hurry);
             }
             return;
@@ -198,7 +207,13 @@ impl Prompt {
             Bell::Mention => styled.is_for_us,
             Bell::All => message.name.is_some(),
         };
-        self.rings |= is_wanted && message.age == Age::Now;
+        if is_wanted
+            && message.age == Age::Now
+            && self.bell.ready_at(bell_rate(), now.instant).is_none()
+        {
+            self.bell.take(bell_rate(), now.instant);
+            self.rings = true;
+        }
     }
 
     /// Has `line`, which may be styled, written above, with the time if that is wanted.
@@ -215,6 +230,8 @@ impl Prompt {
             (Some((query, true)), _, _) => format!("(find: {query}) "),
             (Some((query, false)), _, _) => format!("(nothing has: {query}) "),
             (None, LinkStatus::In { .. }, _) => String::new(),
+            (None, LinkStatus::Holding, 1) => "[1 line waits] ".to_owned(),
+            (None, LinkStatus::Holding, lines) => format!("[{lines} lines wait] "),
             (None, LinkStatus::Leaving, _) => "[leaving] ".to_owned(),
             (None, LinkStatus::Away, 0) => "[offline] ".to_owned(),
             (None, LinkStatus::Away, 1) => "[offline, 1 line waits] ".to_owned(),
@@ -309,7 +326,9 @@ impl Frontend for Prompt {
             let layout = lay_out(&prompt, self.editor.text(), self.editor.cursor(), self.size);
             let style = match self.link {
                 LinkStatus::In { .. } => self.look.palette.bold(),
-                LinkStatus::Away | LinkStatus::Leaving => self.look.palette.error(),
+                LinkStatus::Away | LinkStatus::Holding | LinkStatus::Leaving => {
+                    self.look.palette.error()
+                }
             };
             self.screen.draw(&mut text, &layout, style, self.size);
         }

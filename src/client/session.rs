@@ -187,8 +187,9 @@ impl Session {
         self.is_leaving = true;
     }
 
-    /// A lost server is tried again now, not later.
+    /// A lost server is tried again now, not later; what is held is said.
     pub fn hurry(&mut self, now: Moment) {
+        self.conversation.release();
         if let Phase::Away(until) = &mut self.phase {
             *until = now.instant;
         }
@@ -198,6 +199,7 @@ impl Session {
     pub fn status(&self) -> Status<'_> {
         let link = match &self.phase {
             _ if self.is_leaving => LinkStatus::Leaving,
+            Phase::Open(_) if self.conversation.is_holding() => LinkStatus::Holding,
             Phase::Open(_) => LinkStatus::In {
                 is_ours: self.conversation.greeting() == Greeting::Ours,
             },
@@ -206,7 +208,7 @@ impl Session {
         Status {
             link,
             waiting_lines: match link {
-                LinkStatus::Away => self.conversation.waiting_lines(),
+                LinkStatus::Away | LinkStatus::Holding => self.conversation.waiting_lines(),
                 LinkStatus::In { .. } | LinkStatus::Leaving => 0,
             },
             waiting_bytes: self.conversation.waiting_bytes(),
@@ -395,6 +397,7 @@ impl Session {
     ) {
         let naming = self.conversation.naming();
         let had_been_in = self.was_in;
+        let was_holding = self.conversation.is_holding();
         let Self {
             conversation,
             refusals,
@@ -422,6 +425,15 @@ impl Session {
             }
             frontend.heard(message, now);
         });
+        if !was_holding && self.conversation.is_holding() {
+            let lines = self.conversation.waiting_lines();
+            let plural = if lines == 1 { "" } else { "s" };
+            let words = format!(
+                "{lines} line{plural} would be said without your name: press Enter to have it \
+                 so, or take another with /nick NAME"
+            );
+            frontend.notify(&words, true, now);
+        }
         let is_ours = self.conversation.greeting() == Greeting::Ours;
         if !had_been_in && self.was_in && is_ours && self.config.name.is_none() {
             frontend.notify(HINT, false, now);

@@ -151,6 +151,12 @@ impl Process {
         eventually(&line, || self.proc("status").contains(&line).then_some(()));
     }
 
+    /// Whether the program has not ended yet.
+    pub(crate) fn is_running(&mut self) -> bool {
+        let ended = self.child.try_wait().expect("a child of this process");
+        ended.is_none()
+    }
+
     /// Waits for the end of the program.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {

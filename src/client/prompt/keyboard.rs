@@ -45,6 +45,8 @@ pub struct Keyboard {
     held_bytes: usize,
     /// The beginning of that, as long as the mark of a paste.
     beginning: Vec<u8>,
+    /// When the first of that came.
+    held_since: Option<Instant>,
     /// When the last of that came.
     last_held_at: Option<Instant>,
     /// Whether it may be no more than an Escape.
@@ -65,7 +67,8 @@ impl Keyboard {
         let is_stalled = self
             .last_held_at
             .is_some_and(|at| at + PASTE_TIMEOUT <= now);
-        if is_stalled && WAYS_OUT.contains(&bytes) {
+        let has_ended = self.sequence_deadline().is_some_and(|at| at <= now);
+        if has_ended || is_stalled && WAYS_OUT.contains(&bytes) {
             self.forget();
         }
         for &byte in bytes {
@@ -85,6 +88,7 @@ impl Keyboard {
             if self.beginning.len() < PASTE_BEGIN.len() {
                 self.beginning.push(byte);
             }
+            self.held_since.get_or_insert(now);
             self.last_held_at = Some(now);
             self.is_escape_possible = true;
             if self.held_bytes > MAX_HELD_BYTES {
@@ -99,11 +103,17 @@ impl Keyboard {
 
     /// When [`Keyboard::expire`] has something to do, if nothing is typed.
     pub fn deadline(&self) -> Option<Instant> {
-        let at = self.last_held_at?;
         match self.is_escape_possible {
-            true => Some(at + ESCAPE_TIMEOUT),
-            false if self.is_in_paste() => None,
-            false => Some(at + SEQUENCE_TIMEOUT),
+            true => self.last_held_at.map(|at| at + ESCAPE_TIMEOUT),
+            false => self.sequence_deadline(),
+        }
+    }
+
+    /// When what has begun will not go on, however much may come.
+    fn sequence_deadline(&self) -> Option<Instant> {
+        match self.is_in_paste() {
+            true => None,
+            false => self.held_since.map(|since| since + SEQUENCE_TIMEOUT),
         }
     }
 
@@ -131,6 +141,7 @@ impl Keyboard {
     fn hold_nothing(&mut self) {
         self.held_bytes = 0;
         self.beginning.clear();
+        self.held_since = None;
         self.last_held_at = None;
         self.is_escape_possible = false;
     }

@@ -253,7 +253,7 @@ fn a_paste_of_200_lines_is_shown_and_sent_when_entered() {
 
 #[test]
 fn the_bell_rings_for_what_one_wants_to_hear() {
-    for (bell, expected) in [(Bell::Never, 0), (Bell::Mention, 2), (Bell::All, 4)] {
+    for (bell, expected) in [(Bell::Never, 0), (Bell::Mention, 2), (Bell::All, 3)] {
         let look = Look {
             palette: Palette { is_colored: true },
             stamp: None,
@@ -263,6 +263,7 @@ fn the_bell_rings_for_what_one_wants_to_hear() {
         scene.hear("<alice> hi Bob");
         scene.hear("[alice] psst");
         scene.hear("<alice> hi all");
+        // After three at once one has to wait.
         scene.hear("* alice waves");
         scene.hear("-- bob is now rob (2 here)");
         scene.type_keys("bob\x1b[D\r");
@@ -326,6 +327,7 @@ fn the_prompt_tells_how_things_stand() {
         (LinkStatus::Away, 0, "[offline] bob>"),
         (LinkStatus::Away, 1, "[offline, 1 line waits] bob>"),
         (LinkStatus::Away, 12, "[offline, 12 lines wait] bob>"),
+        (LinkStatus::Holding, 2, "[2 lines wait] bob>"),
         (LinkStatus::Leaving, 0, "[leaving] bob>"),
         (LinkStatus::In { is_ours: true }, 0, "bob>"),
     ] {
