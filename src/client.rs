@@ -14,9 +14,9 @@ pub mod incoming;
 pub mod line_splitter;
 pub mod mention;
 pub mod message;
+pub mod name_colors;
 pub mod outbox;
 pub mod own_words;
-pub mod palette;
 pub mod pauses;
 pub mod people;
 pub mod plain;
@@ -110,8 +110,8 @@ pub enum ColorChoice {
     Never,
 }
 
-/// Joins a room, and stays until standard input ends, or the room, or whatever else
-/// `config` has as its purpose.
+/// Joins a room, and stays until standard input or the room ends, or the purpose of
+/// `config` is served.
 ///
 /// # Errors
 ///
@@ -165,10 +165,7 @@ fn input(config: &Config) -> Input {
 fn format(view: View) -> Format {
     match view.is_json {
         true => Format::Json(Stamp::local(stamp::Format::Rfc3339)),
-        false => Format::Text {
-            palette: palette(view.color),
-            stamp: view.time.map(Stamp::local),
-        },
+        false => Format::text(palette(view.color), view.time.map(Stamp::local)),
     }
 }
 

@@ -187,15 +187,14 @@ impl fmt::Display for Error {
                 words,
                 more,
             } => {
-                write!(f, "the room at {server} did not take it: {words}")?;
+                write!(f, "the room at {server} refused: {words}")?;
                 match more {
                     0 => Ok(()),
                     more => write!(f, " (and {more} more)"),
                 }
             }
             Self::NotSaid { server, lines } => {
-                let plural = if *lines == 1 { "" } else { "s" };
-                write!(f, "{lines} line{plural} could not be sent to {server}")
+                write!(f, "{} could not be sent to {server}", Lines(*lines))
             }
             Self::NoRoom { server } => write!(
                 f,
@@ -218,6 +217,19 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// So many lines. Displayed as `1 line`.
+#[derive(Clone, Copy, Debug)]
+pub struct Lines(pub usize);
+
+impl fmt::Display for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 line"),
+            count => write!(f, "{count} lines"),
+        }
+    }
+}
 
 /// Why a server cannot listen somewhere, and what to do.
 struct ListenProblem<'a>(SocketAddr, &'a io::Error);

@@ -59,7 +59,7 @@ impl Stamp {
 }
 
 /// `time`, rounded to whole seconds.
-pub fn whole_seconds(time: Timestamp) -> Timestamp {
+fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).expect("it is no farther from the epoch")
 }
 

@@ -180,7 +180,7 @@ fn with_a_name_all_is_said_by_that_name() {
     assert_is_silent_and_done(&send(&server, &["--name", "disk", "98%", "full"]).finish());
     reader.expect_line("<disk> 98% full");
 
-    let mut sender = send(&server, &["-n", "disk"]);
+    let mut sender = send(&server, &["--name", "disk"]);
     sender.type_line("one");
     sender.type_line("two");
     sender.close_stdin();

@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -330,13 +330,14 @@ fn a_lost_connection_is_made_again_and_what_was_typed_is_said() {
     alice.server.wait();
     alice.screen.expect_last_row("[offline] alice>");
     alice.screen.type_keys("are you there?\r/me waits\r");
-    alice.screen.expect_last_row("[offline, 2 lines wait] >");
+    alice.screen.expect_last_row("[offline, 2 lines waiting] >");
     alice.screen.type_keys("half");
 
-    let server = restart(address, &[]);
-    let mut reader = server.join("127.0.0.2");
-    reader.expect_line("<alice> are you there?");
-    reader.expect_line("* alice waits");
+    let mut server = restart(address);
+    // On its console, for nobody else can be sure to be in before alice.
+    for line in ["<alice> are you there?", "* alice waits"] {
+        while server.stdout().next_line().expect("a console") != line {}
+    }
     alice.screen.expect_last_row("alice> half");
     alice.screen.expect_row("-- connected again");
     alice.screen.type_keys(&format!("\x15{CTRL_D}"));
@@ -346,74 +347,60 @@ fn a_lost_connection_is_made_again_and_what_was_typed_is_said() {
 #[test]
 fn a_full_room_is_tried_again_by_whoever_was_in() {
     let mut alice = alice_at_a_terminal(&[]);
-    let address = alice.server.address;
-    alice.server.signal(Signal::KILL);
-    alice.server.wait();
+    let listener = lose_server(&mut alice);
     alice.screen.type_keys("hello again\rhalf");
-    alice.screen.expect("the loss", |rows| {
-        rows.last() == Some(&"[offline, 1 line waits] > half".to_owned())
-    });
-    let server = restart(address, &["--max-clients", "1"]);
-    let mut guest = server.join("127.0.0.2");
-    alice.screen.expect_row("!! the room is full (1 clients)");
-    alice
-        .screen
-        .expect_last_row("[offline, 1 line waits] > half");
-    let refusals = |screen: &Screen| {
-        screen
-            .rows()
-            .iter()
-            .filter(|row| row.starts_with("!! the room"))
-            .count()
-    };
-    guest.say("/quit");
-    guest.expect_line("-- goodbye");
-    eventually("alice to be in again", || {
-        // To press Enter has it tried at once.
-        alice.screen.type_keys("\x01\x0b\r\x19\x05");
-        alice.screen.read_rest();
-        let is_in = alice.screen.rows().last() == Some(&"alice> half".to_owned());
-        is_in.then_some(())
-    });
-    assert_eq!(refusals(&alice.screen), 1, "told once");
+    for _ in 0..2 {
+        let server = Peer::accept(&listener);
+        server.say("!! the room is full (1 clients)");
+        drop(server);
+        alice.screen.expect_row("!! the room is full (1 clients)");
+        alice
+            .screen
+            .expect_last_row("[offline, 1 line waiting] > half");
+        // An empty Enter has it tried at once; the half line comes back after that.
+        alice.screen.type_keys("\x15\r\x19");
+    }
+    let mut server = Peer::accept(&listener);
+    let_in(&mut server, "alice");
+    server.expect_line("hello again");
+    alice.screen.expect_last_row("alice> half");
+    let rows = alice.screen.rows();
+    let refusals = rows.iter().filter(|row| row.starts_with("!! the room"));
+    assert_eq!(refusals.count(), 1, "it is told once");
 }
 
 #[test]
 fn what_was_to_be_said_by_a_name_that_is_lost_waits() {
-    let mut alice = alice_at_a_terminal(&[]);
-    let address = alice.server.address;
-    alice.server.signal(Signal::KILL);
-    alice.server.wait();
-    alice.screen.expect_last_row("[offline] alice>");
-    alice.screen.type_keys("it is me\r");
-    let server = restart(address, &[]);
-    let mut thief = server.join("127.0.0.2");
-    thief.say("/nick alice");
-    alice.screen.expect("what became of the name", |rows| {
-        let is_answer = |row: &String| row == "-- you are alice now" || row.contains("is taken");
-        rows.iter().filter(|row| is_answer(row)).count() == 2
-    });
-    // Whoever came first has the name; it was alice if nothing is held.
-    alice.screen.expect("the prompt", |rows| {
-        let last = rows.last().map(String::as_str);
-        last == Some("[1 line waits] >") || last == Some("alice>")
-    });
-    if alice.screen.rows().last().map(String::as_str) == Some("alice>") {
-        println!("skipped: alice was faster");
-        return;
-    }
-    thief.expect_line("-- you are alice now");
-    thief.say("nobody has said anything yet");
-    alice
-        .screen
-        .expect_row("<alice> nobody has said anything yet");
+    let held = || {
+        let mut alice = alice_at_a_terminal(&[]);
+        let listener = lose_server(&mut alice);
+        alice.screen.type_keys("it is me\r");
+        alice.screen.expect_last_row("[offline, 1 line waiting] >");
+        let mut server = Peer::accept(&listener);
+        server.say(WELCOME);
+        server.expect_line("/nick alice");
+        server.say("!! alice is taken");
+        alice.screen.expect_last_row("[1 line waiting] >");
+        (alice, server)
+    };
+    let (alice, mut server) = held();
     alice.screen.type_keys("/nick alicia\r");
-    alice.screen.expect_last_row("alicia>");
-    let mut said = thief.next_line();
-    while said.as_deref().is_some_and(|line| line.starts_with("-- ")) {
-        said = thief.next_line();
+    server.expect_line("/nick alicia");
+    server.say("-- you are alicia now");
+    server.expect_line("it is me");
+
+    let (alice, mut server) = held();
+    alice.screen.type_keys("\r");
+    server.expect_line("it is me");
+
+    for leave in [CTRL_D, "/quit\r"] {
+        let (mut alice, mut server) = held();
+        alice.screen.type_keys(leave);
+        assert_eq!(alice.client.exit_code(), 4);
+        let said = alice.client.stderr().rest();
+        assert!(said.contains("1 line could not be sent"), "{said}");
+        server.expect_end();
     }
-    assert_eq!(said.as_deref(), Some("<alicia> it is me"));
 }
 
 #[test]
@@ -633,7 +620,7 @@ fn client_of_the_test_at(screen: &Screen, options: &[&str]) -> (Peer, Process) {
 
 /// A server where one was before.
 #[track_caller]
-fn restart(address: SocketAddr, options: &[&str]) -> Server {
+fn restart(address: SocketAddr) -> Server {
     let mut command = chat([
         "server",
         &address.ip().to_string(),
@@ -641,7 +628,23 @@ fn restart(address: SocketAddr, options: &[&str]) -> Server {
     ]);
     command
         .args(["--no-presence", "--history=0"])
-        .args(options)
         .stdin(Stdio::null());
     Server::spawn(command)
+}
+
+/// Ends alice's server; the test plays one in its place.
+#[track_caller]
+fn lose_server(alice: &mut Alice) -> TcpListener {
+    alice.server.signal(Signal::KILL);
+    alice.server.wait();
+    alice.screen.expect_last_row("[offline] alice>");
+    TcpListener::bind(alice.server.address).expect("a port that is free again")
+}
+
+/// Plays a room that gives its guest the name it wants.
+#[track_caller]
+fn let_in(server: &mut Peer, name: &str) {
+    server.say(WELCOME);
+    server.expect_line(&format!("/nick {name}"));
+    server.say(&format!("-- you are {name} now"));
 }

@@ -63,8 +63,10 @@ fn a_client_in_the_background_waits_there_and_can_be_ended() {
     };
     at.press(&["C-z"]);
     at.expect_prompt();
-    at.press(&["bg", "Enter"]);
-    at.expect_prompt();
+    let jobs = at.folder.path().join("jobs").display().to_string();
+    let await_stop = format!("bg; until jobs > {jobs}; grep -q Stopped {jobs}; do :; done; clear");
+    at.press(&[&await_stop, "Enter"]);
+    at.expect("a clear screen", |rows| rows == ["$"]);
     at.press(&["fg", "Enter"]);
     at.expect_last_row("alice>");
     at.press(&["half"]);

@@ -24,7 +24,16 @@ enum Act {
     Wait(u8),
     Resize(u8, u8),
     Hide(bool),
+    Link(Link),
     Draw,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Link {
+    In(bool),
+    Holding,
+    Away,
+    Leaving,
 }
 
 fuzz_target!(|acts: Vec<Act>| {
@@ -41,6 +50,7 @@ fuzz_target!(|acts: Vec<Act>| {
         rows: 8,
     };
     let mut prompt = Prompt::new(look, size);
+    let mut link = LinkStatus::Away;
     for act in acts {
         let now = Moment {
             instant,
@@ -67,6 +77,10 @@ fuzz_target!(|acts: Vec<Act>| {
                 prompt.resized(usize::from(columns).max(1), usize::from(rows).max(1));
             }
             Act::Hide(is_hidden) => prompt.set_hidden(is_hidden),
+            Act::Link(Link::In(is_ours)) => link = LinkStatus::In { is_ours },
+            Act::Link(Link::Holding) => link = LinkStatus::Holding,
+            Act::Link(Link::Away) => link = LinkStatus::Away,
+            Act::Link(Link::Leaving) => link = LinkStatus::Leaving,
             Act::Draw => draw(&mut prompt),
         }
         for action in prompt.actions() {
@@ -81,8 +95,8 @@ fuzz_target!(|acts: Vec<Act>| {
             }
         }
         prompt.set_status(&Status {
-            link: LinkStatus::In { is_ours: true },
-            waiting_lines: 0,
+            link,
+            waiting_lines: conversation.waiting_lines(),
             waiting_bytes: conversation.waiting_bytes(),
             name: conversation.name(),
             address: None,

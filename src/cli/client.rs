@@ -36,14 +36,15 @@ In a pipe, each line of standard input is said; what others say goes to standard
 output. When the input ends, the client delivers everything, and ends. See also
 chat send and chat tail.
 
-Exit codes: 0 you left, or the input has ended and all was sent; 1 failure;
-2 wrong usage; 3 cannot connect; 4 the server closed the connection or it was
-lost; 5 not let in. Ctrl-C ends the client as that signal does (130 in a shell).")]
+Exit codes: 0 you left, or the input has ended and all was sent, or nobody reads
+the output any more; 1 failure; 2 wrong usage; 3 cannot connect; 4 the server
+closed the connection or it was lost; 5 not let in. Ctrl-C ends the client as
+that signal does (130 in a shell).")]
 pub(super) struct ClientArgs {
     #[command(flatten)]
     room: RoomArgs,
 
-    /// The name to ask for, each time the client connects
+    /// The name to ask for; after a lost connection it is the one you had last
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
 
@@ -69,12 +70,13 @@ pub(super) struct ClientArgs {
 
 Nothing is shown. It ends when the room has taken everything, and with --name it
 says nothing unless it gets that name. What begins with a slash is a command, as
-it is for everybody, and // stands for a slash. A word that begins with - needs
-a -- before it: chat send 192.168.1.5 8081 -- -5 degrees outside
+it is for everybody, and // stands for a slash. A word that begins with - is an
+option unless -- comes before: chat send 192.168.1.5 8081 -- -v is broken
 
 Exit codes: 0 all was taken; 1 failure; 2 wrong usage; 3 cannot connect; 4 the
-connection was lost; 5 not let in, or the room did not take what was said, or
-give the name: why, is told on standard error.")]
+connection was lost, or what answers does not greet as a chat room; 5 not let
+in, or the room did not take what was said, or did not give the name; the reason
+is on standard error.")]
 pub(super) struct SendArgs {
     #[command(flatten)]
     room: RoomArgs,
@@ -100,7 +102,7 @@ action (/me), private (/msg), notice, refusal, continuation (the rest of a line
 that came in parts), or other for a server of another kind; name is that of who
 says it, or null; text is what is said; time is when it was heard, as in RFC
 3339. What was said before has no time, null, and a fifth member: \"past\": true.
-chat client --json has a kind more, own, for what it says itself.
+chat client --json has one more kind, own: what it says itself.
 
 It listens until the room ends, or until nobody reads its output any more.
 
@@ -136,7 +138,7 @@ struct RoomArgs {
 /// How things are shown.
 #[derive(Args, Debug)]
 struct ViewArgs {
-    /// Show the time, your own, before each line that is heard
+    /// Show the local time before each line
     #[arg(long, value_name = "FORMAT", value_parser = TimeFormat::parser())]
     time: Option<TimeFormat>,
 

@@ -25,6 +25,8 @@ pub enum Naming {
     Refused,
     /// This server gives no names.
     Impossible,
+    /// It was not answered in time.
+    Unanswered,
 }
 
 /// A conversation.
@@ -41,8 +43,11 @@ pub struct Conversation {
     wanted: Option<String>,
     /// The name that others see us by, as far as we know.
     name: Option<String>,
-    /// Nothing is said without it, or to who has not greeted us; and the room has to say that
-    /// it has taken everything.
+    /// What waits was meant to be said by a name.
+    is_meant_by_name: bool,
+    /// Nothing is said before the room has greeted us, or has had [`NAME_TIMEOUT`] to, and
+    /// nothing at all without the name that is wanted; and the room has to say that it has
+    /// taken everything.
     is_strict: bool,
 }
 
@@ -62,9 +67,9 @@ enum Gate {
 }
 
 impl Conversation {
-    /// One that is not connected yet. One that `is_strict` says nothing until the room has
-    /// greeted us, and given the name that is `wanted`, and ends by asking to be let go: then
-    /// the answer tells that everything was taken.
+    /// One that is not connected yet. One that `is_strict` says nothing before the room has
+    /// greeted us, or has had [`NAME_TIMEOUT`] to, and nothing at all without the name that is
+    /// `wanted`; and it ends by asking to be let go: the answer tells that all was taken.
     pub fn new(wanted: Option<String>, is_strict: bool) -> Self {
         Self {
             incoming: Incoming::new(),
@@ -75,6 +80,7 @@ impl Conversation {
             naming: Naming::Open,
             wanted,
             name: None,
+            is_meant_by_name: false,
             is_strict,
         }
     }
@@ -130,7 +136,7 @@ impl Conversation {
         self.listen(now, |incoming, hear| incoming.expire(now, hear), hear);
         match self.gate {
             Gate::Greeting(until) | Gate::Answer(Some(until)) if until <= now => {
-                self.nobody_gives_a_name();
+                self.go_on_without_name(Naming::Unanswered);
             }
             _ => {}
         }
@@ -139,13 +145,16 @@ impl Conversation {
     /// The connection has ended: what was held back is passed on.
     pub fn ended(&mut self, now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
         self.listen(now, |incoming, hear| incoming.end(hear), hear);
+        self.is_meant_by_name |= self.name.is_some();
+        self.request.clear();
+        self.gate = Gate::Open;
     }
 
-    /// `bytes` are to be said. While something is [held](Self::is_holding), another name is
-    /// asked for first; whatever else it is, what is held is said before.
+    /// `bytes` are to be said. While something is [held](Self::is_holding), a command that
+    /// tells nobody anything goes before; anything else is said after what is held.
     pub fn say(&mut self, bytes: &[u8]) {
         if self.is_holding() {
-            if let Ok(Command::Nick(_)) = command::parse(bytes.trim_ascii_end()) {
+            if !tells_somebody(bytes.trim_ascii_end()) {
                 return self.request.extend_from_slice(bytes);
             }
             self.release();
@@ -162,6 +171,7 @@ impl Conversation {
     pub fn release(&mut self) {
         if self.is_holding() {
             self.gate = Gate::Open;
+            self.is_meant_by_name = false;
         }
     }
 
@@ -218,18 +228,37 @@ impl Conversation {
         self.incoming.farewell()
     }
 
-    /// The server is not of our kind, or does not answer.
-    fn nobody_gives_a_name(&mut self) {
-        if self.wanted.is_none() {
-            self.gate = Gate::Open;
-            return;
+    /// There is no name, for this reason, or none was wanted.
+    fn go_on_without_name(&mut self, why: Naming) {
+        if self.wanted.is_some() {
+            self.naming = why;
+            self.name = None;
         }
-        self.naming = Naming::Impossible;
-        self.name = None;
-        self.gate = match self.is_strict {
-            true => Gate::Shut,
-            false => Gate::Open,
+        self.gate = match self.wanted {
+            Some(_) if self.is_strict => Gate::Shut,
+            Some(_) if self.is_meant_by_name && !self.outbox.is_empty() => Gate::Held,
+            _ => Gate::Open,
         };
+    }
+
+    /// Takes note of what `message` says of our name.
+    fn note(&mut self, message: &Message<'_>) {
+        let is_awaited = matches!(self.gate, Gate::Answer(_));
+        match message.kind {
+            Kind::Notice => {
+                let given = name_given(message.text);
+                // A server of another kind may say anything.
+                if let Some(name) = given.filter(|name| Name::parse(name.as_bytes()).is_ok()) {
+                    self.wanted = Some(name.to_owned());
+                    self.name = Some(name.to_owned());
+                    self.naming = Naming::Given;
+                    self.gate = Gate::Open;
+                    self.is_meant_by_name = false;
+                }
+            }
+            Kind::Refusal if is_awaited => self.go_on_without_name(Naming::Refused),
+            _ => {}
+        }
     }
 
     /// Has `incoming` pass messages on to `hear`, and takes note of them.
@@ -239,40 +268,12 @@ impl Conversation {
         pass: impl FnOnce(&mut Incoming, &mut dyn FnMut(&Message<'_>)),
         hear: &mut dyn FnMut(&Message<'_>),
     ) {
-        let Self {
-            incoming,
-            outbox,
-            gate,
-            naming,
-            wanted,
-            name,
-            is_strict,
-            ..
-        } = self;
-        pass(incoming, &mut |message: &Message<'_>| {
-            let answer = match message.kind {
-                Kind::Notice => name_given(message.text)
-                    .filter(|name| Name::parse(name.as_bytes()).is_ok())
-                    .map(str::to_owned),
-                _ => None,
-            };
-            let is_refused = message.kind == Kind::Refusal && matches!(gate, Gate::Answer(_));
-            if let Some(given) = answer {
-                *wanted = Some(given.clone());
-                *name = Some(given);
-                *naming = Naming::Given;
-                *gate = Gate::Open;
-            } else if is_refused {
-                *naming = Naming::Refused;
-                let had_a_name = name.take().is_some();
-                *gate = match is_strict {
-                    true => Gate::Shut,
-                    false if had_a_name && !outbox.is_empty() => Gate::Held,
-                    false => Gate::Open,
-                };
-            }
+        let mut incoming = std::mem::take(&mut self.incoming);
+        pass(&mut incoming, &mut |message: &Message<'_>| {
+            self.note(message);
             hear(message);
         });
+        self.incoming = incoming;
         if matches!(self.gate, Gate::Greeting(_)) {
             match self.incoming.greeting() {
                 Greeting::Awaited => {}
@@ -284,11 +285,23 @@ impl Conversation {
                     }
                     None => self.gate = Gate::Open,
                 },
-                Greeting::Original | Greeting::Unknown => self.nobody_gives_a_name(),
+                Greeting::Original | Greeting::Unknown => {
+                    self.go_on_without_name(Naming::Impossible);
+                }
                 Greeting::Refused => self.gate = Gate::Shut,
             }
         }
     }
+}
+
+/// Whether others get to see `line`.
+fn tells_somebody(line: &[u8]) -> bool {
+    let is_speech = !line.starts_with(b"/") || line.starts_with(b"//");
+    is_speech
+        || matches!(
+            command::parse(line),
+            Ok(Command::Me(_) | Command::Message { .. })
+        )
 }
 
 #[cfg(test)]
@@ -412,7 +425,7 @@ mod tests {
             let (mut conversation, now) = named(false);
             hear(&mut conversation, GREETING, now);
             hear(&mut conversation, b"-- you are bob now\n", now);
-            conversation.connected(now);
+            lose(&mut conversation, now);
             hear(&mut conversation, GREETING, now);
             write_all(&mut conversation);
             hear(&mut conversation, b"!! bob is taken\n", now);
@@ -424,9 +437,24 @@ mod tests {
         conversation.release();
         assert_eq!(write_all(&mut conversation), "hello\n");
 
-        let (mut conversation, _) = lost();
-        conversation.say(b"/who\n");
-        assert_eq!(write_all(&mut conversation), "hello\n/who\n");
+        for (said, goes_after) in [
+            ("more\n", true),
+            ("//more\n", true),
+            ("/me waves\n", true),
+            ("/msg al hi\n", true),
+            ("/who\n", false),
+            ("/nik rob\n", false),
+        ] {
+            let (mut conversation, _) = lost();
+            conversation.say(said.as_bytes());
+            let expected = if goes_after {
+                format!("hello\n{said}")
+            } else {
+                said.to_owned()
+            };
+            assert_eq!(write_all(&mut conversation), expected);
+            assert_eq!(conversation.is_holding(), !goes_after);
+        }
 
         let (mut conversation, now) = lost();
         conversation.say(b"/nick rob\n");
@@ -434,6 +462,24 @@ mod tests {
         assert!(conversation.is_holding());
         hear(&mut conversation, b"-- you are rob now\n", now);
         assert_eq!(write_all(&mut conversation), "hello\n");
+
+        // It waits as long as it takes, whatever becomes of the connection.
+        let (mut conversation, now) = lost();
+        for answer in [&b"!! bob is taken\n"[..], b""] {
+            lose(&mut conversation, now);
+            hear(&mut conversation, GREETING, now);
+            assert_eq!(write_all(&mut conversation), "/nick bob\n");
+            hear(&mut conversation, answer, now);
+            conversation.expire(now + NAME_TIMEOUT, &mut |_| {});
+            assert!(conversation.is_holding());
+            assert_eq!(write_all(&mut conversation), "");
+        }
+    }
+
+    /// Loses the connection, and has another.
+    fn lose(conversation: &mut Conversation, now: Instant) {
+        conversation.ended(now, &mut |_| {});
+        conversation.connected(now);
     }
 
     #[test]

@@ -80,6 +80,9 @@ impl Facts {
                 words: NO_NAMES.to_owned(),
                 more: 0,
             }),
+            Naming::Unanswered => Some(Error::NoRoom {
+                server: self.server,
+            }),
             Naming::Open | Naming::Given => None,
         }
     }
@@ -92,8 +95,9 @@ impl Facts {
     pub fn end(self, ending: Ending) -> Result<(), Error> {
         let server = self.server;
         let unsent = self.unsent_lines > 0;
-        // Who was in before has more to lose than the place.
-        if self.greeting == Greeting::Refused && !(self.was_in && unsent) {
+        // Who was in before has more to lose than the place, and may leave as it likes.
+        let has_left = self.was_in && (unsent || matches!(ending, Ending::GivenUp));
+        if self.greeting == Greeting::Refused && !has_left {
             return Err(self.refused());
         }
         let is_let_go = match self.farewell {
@@ -124,6 +128,7 @@ impl Facts {
                 Err(self.not_taken())
             }
             Ending::InOrder | Ending::Silent => Ok(()),
+            Ending::Broken(_) if self.farewell == Farewell::Goodbye && !unsent => Ok(()),
             Ending::Broken(e) => Err(Error::ConnectionLost {
                 server,
                 source: Some(e),
@@ -212,6 +217,8 @@ mod tests {
             });
             ends_well(Ending::Silent, |facts| facts.greeting = Greeting::Original);
             ends_well(Ending::GivenUp, |_| {});
+            ends_well(Ending::GivenUp, |facts| facts.greeting = Greeting::Refused);
+            ends_well(broken(), |facts| facts.farewell = Farewell::Goodbye);
         }
         assert_eq!(code(false, Ending::InOrder, |_| {}), Exit::Success);
     }
@@ -243,6 +250,10 @@ mod tests {
             is_lost(Ending::InOrder, |facts| facts.farewell = Farewell::Dropped);
             is_lost(Ending::InOrder, |facts| facts.farewell = Farewell::SentAway);
             is_lost(Ending::GivenUp, |facts| facts.unsent_lines = 2);
+            is_lost(Ending::Silent, |facts| {
+                facts.greeting = Greeting::Original;
+                facts.unsent_lines = 1;
+            });
             is_lost(Ending::InOrder, |facts| {
                 facts.greeting = Greeting::Refused;
                 facts.unsent_lines = 1;
@@ -262,6 +273,12 @@ mod tests {
         let not_let_in = |facts: &mut Facts| facts.greeting = Greeting::Refused;
         assert_eq!(code(false, Ending::InOrder, not_let_in), Exit::Refused);
         assert_eq!(code(false, broken(), not_let_in), Exit::Refused);
+        let never_in = |facts: &mut Facts| {
+            facts.greeting = Greeting::Refused;
+            facts.was_in = false;
+            facts.unsent_lines = 1;
+        };
+        assert_eq!(code(false, Ending::InOrder, never_in), Exit::Refused);
     }
 
     #[test]
@@ -273,6 +290,8 @@ mod tests {
         };
         let refused_name: fn(&mut Facts) = |facts| facts.naming = Naming::Refused;
         let no_names: fn(&mut Facts) = |facts| facts.naming = Naming::Impossible;
+        let unanswered: fn(&mut Facts) = |facts| facts.naming = Naming::Unanswered;
+        assert_eq!(ends_early(true, unanswered), Some(Exit::ConnectionLost));
         let not_let_in: fn(&mut Facts) = |facts| {
             facts.greeting = Greeting::Refused;
             facts.refusals = refused_once();

@@ -123,7 +123,7 @@ impl Client {
                     .read(&mut self.read_buffer, now, self.user.frontend());
             }
             self.session.expire(now, self.user.frontend());
-            self.session.write();
+            self.session.write(now);
 
             self.user.perform_actions(&mut self.session, now);
             self.user.show()?;

@@ -41,6 +41,13 @@ pub enum Action {
     Suspend,
 }
 
+impl Action {
+    /// Whether somebody else has the terminal after it.
+    pub fn leaves_terminal(&self) -> bool {
+        matches!(self, Self::EndBy(_) | Self::Suspend)
+    }
+}
+
 /// How things stand.
 #[derive(Clone, Copy, Debug)]
 pub struct Status<'a> {

@@ -10,7 +10,7 @@ use crate::room::history;
 use crate::room::{CLOSING, REFUSAL_PREFIX, WELCOME, farewell};
 
 /// How long a line that stops in its middle is held back.
-pub const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
+const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How a server of our kind begins. Invariant: none begins as another, but for a line end.
 const OPENINGS: [&str; 3] = [

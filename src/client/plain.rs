@@ -14,9 +14,6 @@ use super::style::{OWN_NAME, Palette, margin, styled};
 use crate::room::history;
 use crate::stamp::Stamp;
 
-/// Before what one has said oneself.
-const OWN_PREFIX: &[u8] = b"<You>";
-
 /// How lines are written.
 #[derive(Debug)]
 pub enum Format {
@@ -26,6 +23,8 @@ pub enum Format {
         palette: Palette,
         /// How the time is written, if it is.
         stamp: Option<Stamp>,
+        /// What stands before what one has said oneself.
+        own_prefix: String,
     },
     /// One JSON object each.
     Json(Stamp),
@@ -149,6 +148,16 @@ impl Frontend for Plain {
 }
 
 impl Format {
+    /// Text with these colours, each line with the time before it where there is a stamp.
+    pub fn text(palette: Palette, stamp: Option<Stamp>) -> Self {
+        let style = palette.bold();
+        Self::Text {
+            palette,
+            stamp,
+            own_prefix: format!("{style}<{OWN_NAME}>{style:#}"),
+        }
+    }
+
     fn push_heard(
         &mut self,
         out: &mut Vec<u8>,
@@ -159,7 +168,7 @@ impl Format {
         let is_past = message.age != Age::Now;
         match self {
             Self::Nothing => {}
-            Self::Text { palette, stamp } => {
+            Self::Text { palette, stamp, .. } => {
                 let time = (!is_past).then_some(now);
                 out.extend_from_slice(margin(stamp, *palette, time).as_bytes());
                 match palette.is_colored {
@@ -183,17 +192,14 @@ impl Format {
     fn push_own(&mut self, out: &mut Vec<u8>, text: &str, now: Timestamp) {
         match self {
             Self::Nothing => {}
-            Self::Text { palette, stamp } => {
+            Self::Text {
+                palette,
+                stamp,
+                own_prefix,
+            } => {
                 out.extend_from_slice(margin(stamp, *palette, Some(now)).as_bytes());
                 // As in the Python original no space follows.
-                match palette.is_colored {
-                    true => {
-                        let style = palette.bold();
-                        let name = format!("{style}<{OWN_NAME}>{style:#}");
-                        out.extend_from_slice(name.as_bytes());
-                    }
-                    false => out.extend_from_slice(OWN_PREFIX),
-                }
+                out.extend_from_slice(own_prefix.as_bytes());
                 out.extend_from_slice(text.as_bytes());
                 out.push(b'\n');
             }
@@ -238,10 +244,8 @@ mod tests {
     }
 
     fn text(stamp: Option<stamp::Format>) -> Format {
-        Format::Text {
-            palette: Palette { is_colored: false },
-            stamp: stamp.map(|format| Stamp::new(TimeZone::UTC, format)),
-        }
+        let stamp = stamp.map(|format| Stamp::new(TimeZone::UTC, format));
+        Format::text(Palette { is_colored: false }, stamp)
     }
 
     fn json() -> Format {

@@ -34,6 +34,7 @@ use super::own_words::OwnWords;
 use super::people::People;
 use super::session::MAX_UNSENT_BYTES;
 use super::style::{Palette, margin, styled};
+use crate::error::Lines;
 use crate::rate::{Bucket, Rate};
 use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::stamp::Stamp;
@@ -169,23 +170,23 @@ impl Prompt {
         }
         // A room that is not of our kind knows no commands: all is said to everybody.
         let knows_commands = self.link != LinkStatus::In { is_ours: false };
-        let is_away = self.link == LinkStatus::Away;
-        if is_away && OwnWords::of(&text, knows_commands).is_quit() {
+        let is_waiting = matches!(self.link, LinkStatus::Away | LinkStatus::Holding);
+        if is_waiting && OwnWords::of(&text, knows_commands).is_quit() {
             return self.actions.push(Action::Leave);
         }
-        if knows_commands && is_command_behind_a_blank(&text) {
+        if knows_commands && text.lines().any(is_command_behind_a_blank) {
             self.editor.put_back(text);
-            let words = "that was not said: there is a blank before the slash; without it, it is \
-                         a command, and with two slashes everybody sees it";
+            let words = "not sent: a command must not have a blank before its slash; \
+                         to say a slash, begin with //";
             return self.notify(words, true, now);
         }
         if self.link == LinkStatus::Leaving {
             self.editor.put_back(text);
-            return self.notify("that was not said: you are leaving", true, now);
+            return self.notify("not sent: you are leaving", true, now);
         }
         if self.waiting_bytes + text.len() > MAX_UNSENT_BYTES {
             self.editor.put_back(text);
-            return self.notify("too much waits already to be said", true, now);
+            return self.notify("not sent: too much waits already", true, now);
         }
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let words = OwnWords::of(line, knows_commands);
@@ -230,12 +231,10 @@ impl Prompt {
             (Some((query, true)), _, _) => format!("(find: {query}) "),
             (Some((query, false)), _, _) => format!("(nothing has: {query}) "),
             (None, LinkStatus::In { .. }, _) => String::new(),
-            (None, LinkStatus::Holding, 1) => "[1 line waits] ".to_owned(),
-            (None, LinkStatus::Holding, lines) => format!("[{lines} lines wait] "),
+            (None, LinkStatus::Holding, lines) => format!("[{} waiting] ", Lines(lines)),
             (None, LinkStatus::Leaving, _) => "[leaving] ".to_owned(),
             (None, LinkStatus::Away, 0) => "[offline] ".to_owned(),
-            (None, LinkStatus::Away, 1) => "[offline, 1 line waits] ".to_owned(),
-            (None, LinkStatus::Away, lines) => format!("[offline, {lines} lines wait] "),
+            (None, LinkStatus::Away, lines) => format!("[offline, {} waiting] ", Lines(lines)),
         };
         let prompts = [
             format!("{state}{name}{PROMPT_END}"),
@@ -260,6 +259,10 @@ fn is_command_behind_a_blank(text: &str) -> bool {
 impl Frontend for Prompt {
     fn typed(&mut self, bytes: &[u8], now: Moment) {
         for typed in self.keyboard.push(bytes, now.instant) {
+            // What was typed after that is for who comes next.
+            if self.actions.iter().any(Action::leaves_terminal) {
+                return;
+            }
             match typed {
                 Typed::Event(event) => self.take(event, now),
                 Typed::TooMuch => self.refuse_paste(now),

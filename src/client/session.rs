@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use log::info;
@@ -17,7 +17,7 @@ use super::incoming::{Farewell, Greeting};
 use super::message::{Kind, Message};
 use super::pauses::Pauses;
 use crate::admission::is_lasting_refusal;
-use crate::error::{Error, plain};
+use crate::error::{Error, Lines};
 use crate::interrupt::retry_interrupted;
 use crate::machine::unacknowledged_bytes;
 
@@ -37,6 +37,9 @@ const UNSURE_FOR: Duration = Duration::from_secs(30);
 /// A server that was there for so long is tried again soon after it has gone; one that
 /// comes and goes, ever more seldom.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// Told to who wants a name of a server that does not answer.
+const NO_ANSWER: &str = "the server has not answered about your name";
 
 /// Told to who comes in without a name.
 const HINT: &str = "/nick NAME gives you a name, /help tells what else there is";
@@ -81,7 +84,9 @@ enum Phase {
 
 /// What is known of an open connection.
 struct Open {
+    /// Since when it is.
     since: Instant,
+    /// There may be something to be read.
     is_ready: bool,
     /// Our side has been ended.
     is_sending_ended: bool,
@@ -175,21 +180,31 @@ impl Session {
     /// We are to leave once all is said; at once, if that is wanted twice, or if there is
     /// nobody to say it to.
     pub fn leave(&mut self) {
+        if self.has_ended() {
+            return;
+        }
         let waits = match self.phase {
-            Phase::Open(_) => true,
+            // What is held would be for ever.
+            Phase::Open(_) => !self.conversation.is_holding(),
             Phase::Connecting { is_first } => is_first,
             Phase::Away(_) | Phase::Ended(_) => false,
         };
         if self.is_leaving || !waits {
-            self.link.close();
-            self.phase = Phase::Ended(Ending::GivenUp);
+            self.give_up();
         }
         self.is_leaving = true;
     }
 
+    fn give_up(&mut self) {
+        self.link.close();
+        self.phase = Phase::Ended(Ending::GivenUp);
+    }
+
     /// A lost server is tried again now, not later; what is held is said.
     pub fn hurry(&mut self, now: Moment) {
-        self.conversation.release();
+        if matches!(self.phase, Phase::Open(_)) {
+            self.conversation.release();
+        }
         if let Phase::Away(until) = &mut self.phase {
             *until = now.instant;
         }
@@ -247,7 +262,7 @@ impl Session {
     }
 
     /// Writes what may be written, and ends our side once all is, if we are to leave.
-    pub fn write(&mut self) {
+    pub fn write(&mut self, now: Moment) {
         let (Phase::Open(open), Some(stream)) = (&mut self.phase, self.link.stream()) else {
             return;
         };
@@ -266,7 +281,7 @@ impl Session {
             match retry_interrupted(|| stream.write(self.conversation.unwritten())) {
                 Ok(count) => {
                     self.conversation.wrote(count);
-                    open.written_at = Some(Instant::now());
+                    open.written_at = Some(now.instant);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) => {
@@ -281,7 +296,7 @@ impl Session {
             // An error means that the server has gone; reading tells that.
             let _ = stream.shutdown(Shutdown::Write);
             open.is_sending_ended = true;
-            open.silent_since = Instant::now();
+            open.silent_since = now.instant;
         }
     }
 
@@ -323,9 +338,10 @@ impl Session {
 
     /// Whether all is over, and how; but for what is still to be shown.
     pub fn end(&mut self) -> Option<Result<(), Error>> {
-        if self.config.sends_only()
-            && let Some(error) = self.facts(0).end_early()
-        {
+        let is_in_question = self.config.sends_only()
+            && (self.conversation.greeting() == Greeting::Refused
+                || !matches!(self.conversation.naming(), Naming::Open | Naming::Given));
+        if is_in_question && let Some(error) = self.facts(0).end_early() {
             return Some(Err(error));
         }
         let ending = match &mut self.phase {
@@ -426,13 +442,41 @@ impl Session {
             frontend.heard(message, now);
         });
         if !was_holding && self.conversation.is_holding() {
-            let lines = self.conversation.waiting_lines();
-            let plural = if lines == 1 { "" } else { "s" };
-            let words = format!(
-                "{lines} line{plural} would be said without your name: press Enter to have it \
-                 so, or take another with /nick NAME"
-            );
-            frontend.notify(&words, true, now);
+            match self.is_leaving {
+                true => self.give_up(),
+                false => {
+                    let waiting = Lines(self.conversation.waiting_lines());
+                    let words = format!(
+                        "{waiting} would be said without your name: Enter has it so, \
+                         /nick NAME takes another first"
+                    );
+                    frontend.notify(&words, true, now);
+                }
+            }
+        }
+        let is_ours = self.conversation.greeting() == Greeting::Ours;
+        if !had_been_in && self.was_in && is_ours && self.config.name.is_none() {
+            frontend.notify(HINT, false, now);
+        }
+        if naming != self.conversation.naming() && !self.config.sends_only() {
+            match self.conversation.naming() {
+                Naming::Impossible => frontend.notify(NO_NAMES, true, now),
+                Naming::Unanswered => frontend.notify(NO_ANSWER, true, now),
+                Naming::Open | Naming::Given | Naming::Refused => {}
+            }
+        }
+        if !was_holding && self.conversation.is_holding() {
+            match self.is_leaving {
+                true => self.give_up(),
+                false => {
+                    let waiting = Lines(self.conversation.waiting_lines());
+                    let words = format!(
+                        "{waiting} would be said without your name: Enter has it so, \
+                         /nick NAME takes another first"
+                    );
+                    frontend.notify(&words, true, now);
+                }
+            }
         }
         let is_ours = self.conversation.greeting() == Greeting::Ours;
         if !had_been_in && self.was_in && is_ours && self.config.name.is_none() {
@@ -479,11 +523,12 @@ impl Session {
             });
             return;
         }
-        let mut words = loss(self.link.server(), why.as_ref());
-        words.push_str(match self.is_unsure {
-            true => "; what you said last may not have arrived; trying again, Enter tries at once",
-            false => "; trying again, Enter tries at once",
-        });
+        let lost = Error::ConnectionLost {
+            server: self.link.server(),
+            source: why,
+            unsent: self.is_unsure,
+        };
+        let words = format!("{lost}; trying again, Enter tries at once");
         // A refusal has told enough.
         if self.not_let_in.is_none() {
             frontend.notify(&words, true, now);
@@ -526,13 +571,5 @@ impl Session {
 fn log_failures(failures: &[Failure]) {
     for (address, e) in failures {
         info!("{address}: {e}");
-    }
-}
-
-/// What is said of a connection that has ended, for this reason or in order.
-fn loss(server: SocketAddr, why: Option<&io::Error>) -> String {
-    match why {
-        None => format!("the server at {server} closed the connection"),
-        Some(e) => format!("the connection to {server} was lost: {}", plain(e)),
     }
 }

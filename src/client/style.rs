@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::mention::Mention;
 use super::message::{Kind, Message};
-use super::palette::{ERROR_COLOR, name_color};
+use super::name_colors::{ERROR_COLOR, name_color};
 use crate::room::OPERATOR_PREFIX;
 use crate::stamp::Stamp;
 

@@ -45,8 +45,8 @@ pub struct User {
     signals: Option<Signals>,
     /// What is to be done once all is shown, and when at the latest.
     departure: Option<(Departure, Instant)>,
-    /// Whether the terminal was told what it is told last.
-    has_ended_sequences: bool,
+    /// Whether the terminal was told what it is told first, and not yet what it is told last.
+    is_told: bool,
 }
 
 /// In what way the terminal is left.
@@ -139,18 +139,13 @@ impl User {
             terminal: None,
             signals,
             departure: None,
-            has_ended_sequences: false,
+            is_told: false,
         })
     }
 
     /// What the user sees.
     pub fn frontend(&mut self) -> &mut dyn Frontend {
         &mut *self.frontend
-    }
-
-    /// Whether nothing is typed any more.
-    pub fn has_no_input(&self) -> bool {
-        self.input.is_none()
     }
 
     /// Whether nobody sees what is shown any more.
@@ -169,11 +164,15 @@ impl User {
             return Ok(());
         }
         if terminal::is_somebody_elses() {
+            if !has_job_control() {
+                let words = "it belongs to another program, and no shell could give it to this one";
+                return Err(io::Error::other(words));
+            }
             self.leave_terminal(Departure::Suspension(Whom::Us), now);
             return Ok(());
         }
         self.terminal = Some(Terminal::take()?);
-        self.to_show.extend_from_slice(terminal::BEGIN);
+        self.tell_terminal();
         self.frontend.set_hidden(false);
         logging::set_diverted(true);
         Ok(())
@@ -232,7 +231,7 @@ impl User {
         Ok(())
     }
 
-    /// Has the `session` do what the user actions, and the user know how that stands.
+    /// Has the `session` do what the user wants, and tells the user how things stand.
     pub fn perform_actions(&mut self, session: &mut Session, now: Moment) {
         for action in self.frontend.actions() {
             match action {
@@ -305,9 +304,8 @@ impl User {
             if self.to_show.is_empty() && self.may_show() {
                 self.compose();
             }
-            if self.departure.is_some() && self.terminal.is_some() && !self.has_ended_sequences {
+            if self.departure.is_some() && std::mem::take(&mut self.is_told) {
                 self.to_show.extend_from_slice(terminal::END);
-                self.has_ended_sequences = true;
             }
             if self.to_show.is_empty() {
                 return Ok(());
@@ -372,11 +370,10 @@ impl User {
             return;
         }
         if matches!(departure, Departure::Suspension(_)) && !has_job_control() {
-            let words = "nobody is there who could have this program go on again";
+            let words = "no shell is there to resume this program, so it is not stopped";
             return self.frontend.notify(words, true, now);
         }
         self.frontend.set_hidden(true);
-        self.has_ended_sequences = false;
         self.departure = Some((departure, now.instant + TERMINAL_TIMEOUT));
     }
 
@@ -393,8 +390,13 @@ impl User {
         if let Some(terminal) = &self.terminal {
             // If it has gone, reading from it will tell.
             let _ = terminal.take_again();
-            self.to_show.extend_from_slice(terminal::BEGIN);
+            self.tell_terminal();
         }
+    }
+
+    fn tell_terminal(&mut self) {
+        self.to_show.extend_from_slice(terminal::BEGIN);
+        self.is_told = true;
     }
 }
 

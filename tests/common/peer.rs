@@ -74,7 +74,7 @@ impl Peer {
 
     /// Waits for somebody to connect to `listener`.
     #[track_caller]
-    fn accept(listener: &TcpListener) -> Self {
+    pub(crate) fn accept(listener: &TcpListener) -> Self {
         let patience = Timespec::try_from(PATIENCE).expect("a short duration");
         let mut fds = [PollFd::new(listener, PollFlags::IN)];
         let ready = rustix::event::poll(&mut fds, Some(&patience)).expect("a working poll");

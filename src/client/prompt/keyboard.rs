@@ -8,11 +8,11 @@ use super::editor::MAX_INPUT_BYTES;
 
 /// How long the rest of what begins with an Escape is waited for; after that it was the
 /// key of that name.
-pub const ESCAPE_TIMEOUT: Duration = Duration::from_millis(30);
+const ESCAPE_TIMEOUT: Duration = Duration::from_millis(30);
 
 /// After so long, what has begun and is no paste will not go on: it is forgotten. Else some
 /// keys, such as Alt-], would make all that follow part of a sequence that never ends.
-pub const SEQUENCE_TIMEOUT: Duration = Duration::from_millis(500);
+const SEQUENCE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The most that is held until it ends: of what is pasted no more is taken than this.
 const MAX_HELD_BYTES: usize = 2 * MAX_INPUT_BYTES;
@@ -43,8 +43,9 @@ pub struct Keyboard {
     parser: Parser,
     /// How much it holds back.
     held_bytes: usize,
-    /// The beginning of that, as long as the mark of a paste.
-    beginning: Vec<u8>,
+    /// The end of that, as long as the mark of a paste; and whether that has come.
+    last_bytes: Vec<u8>,
+    is_in_paste: bool,
     /// When the first of that came.
     held_since: Option<Instant>,
     /// When the last of that came.
@@ -85,9 +86,11 @@ impl Keyboard {
                 continue;
             }
             self.held_bytes += 1;
-            if self.beginning.len() < PASTE_BEGIN.len() {
-                self.beginning.push(byte);
+            self.last_bytes.push(byte);
+            if self.last_bytes.len() > PASTE_BEGIN.len() {
+                self.last_bytes.remove(0);
             }
+            self.is_in_paste |= self.last_bytes == PASTE_BEGIN;
             self.held_since.get_or_insert(now);
             self.last_held_at = Some(now);
             self.is_escape_possible = true;
@@ -111,7 +114,7 @@ impl Keyboard {
 
     /// When what has begun will not go on, however much may come.
     fn sequence_deadline(&self) -> Option<Instant> {
-        match self.is_in_paste() {
+        match self.is_in_paste || self.skipped_to.is_some() {
             true => None,
             false => self.held_since.map(|since| since + SEQUENCE_TIMEOUT),
         }
@@ -134,13 +137,10 @@ impl Keyboard {
         events
     }
 
-    fn is_in_paste(&self) -> bool {
-        self.skipped_to.is_some() || self.beginning == PASTE_BEGIN
-    }
-
     fn hold_nothing(&mut self) {
         self.held_bytes = 0;
-        self.beginning.clear();
+        self.last_bytes.clear();
+        self.is_in_paste = false;
         self.held_since = None;
         self.last_held_at = None;
         self.is_escape_possible = false;
@@ -227,6 +227,18 @@ mod tests {
         assert_eq!(keyboard.deadline(), None);
         let events = keyboard.push(b" two\x1b[201~", at);
         assert_eq!(events, [Typed::Event(Event::Paste("one two".to_owned()))]);
+    }
+
+    #[test]
+    fn a_paste_is_one_after_whatever_was_not_understood() {
+        let mut keyboard = Keyboard::new();
+        let now = Instant::now();
+        keyboard.push(b"\x1b[99;99;99x\x1b[200~one\r", now);
+        let later = now + SEQUENCE_TIMEOUT;
+        keyboard.expire(later);
+        let typed = keyboard.push(b"two\x1b[201~", later);
+        let paste = Typed::Event(Event::Paste("one\rtwo".to_owned()));
+        assert_eq!(typed, [paste]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The room's memory, as somebody is told it who comes back: what of it was missed.
+//! The room's memory as told to somebody who comes back: what of it was missed.
 
 use std::collections::VecDeque;
 
@@ -13,11 +13,16 @@ const MAX_RECENT: usize = 500;
 /// remembers less.
 const MAX_HELD_BYTES: usize = 1024 * 1024;
 
+/// A person has few names.
+const MAX_OWN_NAMES: usize = 100;
+
 /// What was heard last, and what the room says was said before.
 #[derive(Debug, Default)]
 pub struct Replay {
     /// What others said to everybody, oldest first.
     recent: VecDeque<String>,
+    /// All that others have seen us by, as far as we know.
+    own_names: Vec<String>,
     /// How often we were greeted.
     greetings: usize,
     /// What the room remembers that others said, as far as it has told.
@@ -40,18 +45,24 @@ impl Replay {
         own_name: Option<&str>,
         show: &mut dyn FnMut(&Message<'_>),
     ) {
+        if let Some(name) = own_name
+            && !self.own_names.iter().any(|known| known == name)
+            && self.own_names.len() < MAX_OWN_NAMES
+        {
+            self.own_names.push(name.to_owned());
+        }
         if message.kind == Kind::Welcome {
             self.greetings += 1;
             self.past.clear();
             self.past_bytes = 0;
         }
         if self.greetings <= 1 {
-            self.note(message, own_name);
+            self.note(message);
             return show(message);
         }
         match message.age {
             Age::Past { following } => {
-                if is_remembered(message) && !is_own(message, own_name) {
+                if self.is_of_others(message) {
                     self.past.push(message.line.to_owned());
                     self.past_bytes += message.line.len();
                 }
@@ -62,16 +73,22 @@ impl Replay {
             // Whoever comes back knows where it is.
             Age::Now if message.kind == Kind::Welcome || is_heading(message) => {}
             Age::Now => {
-                self.note(message, own_name);
+                self.note(message);
                 show(message);
             }
         }
     }
 
-    fn note(&mut self, message: &Message<'_>, own_name: Option<&str>) {
-        if is_remembered(message) && !is_own(message, own_name) {
+    fn note(&mut self, message: &Message<'_>) {
+        if self.is_of_others(message) {
             self.note_line(message.line);
         }
+    }
+
+    /// Whether others said it, and the room remembers it.
+    fn is_of_others(&self, message: &Message<'_>) -> bool {
+        let is_own = |name| self.own_names.iter().any(|own| own == name);
+        is_remembered(message) && !message.name.is_some_and(is_own)
     }
 
     fn note_line(&mut self, line: &str) {
@@ -112,10 +129,6 @@ fn is_remembered(message: &Message<'_>) -> bool {
     }
 }
 
-fn is_own(message: &Message<'_>, own_name: Option<&str>) -> bool {
-    message.name.is_some() && message.name == own_name
-}
-
 fn is_heading(message: &Message<'_>) -> bool {
     message.kind == Kind::Notice && history::count_in_heading(message.text).is_some()
 }
@@ -134,6 +147,24 @@ mod tests {
             });
         });
         shown
+    }
+
+    #[test]
+    fn ones_own_words_are_known_by_whatever_name() {
+        let mut replay = Replay::new();
+        let mut pass = |text: &str, own_name| {
+            let mut shown = Vec::new();
+            Incoming::new().push(text.as_bytes(), &mut |message| {
+                replay.pass(message, Some(own_name), &mut |message| {
+                    shown.push(message.line.to_owned());
+                });
+            });
+            shown
+        };
+        pass("Welcome to this chatroom!\n<a> 1\n", "10.0.0.1");
+        pass("<a> 2\n", "bob");
+        let back = greeting(&["<a> 1", "<10.0.0.1> x", "<bob> y", "<a> 2", "<a> 3"]);
+        assert_eq!(pass(&back, "bob"), ["<a> 3"]);
     }
 
     fn greeting(lines: &[&str]) -> String {

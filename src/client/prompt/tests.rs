@@ -1,6 +1,7 @@
 //! The prompt as it is seen: what it writes is played to an emulated terminal.
 
 use std::num::NonZero;
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -117,9 +118,11 @@ fn nonzero(count: usize) -> NonZero<u16> {
     NonZero::new(count).unwrap()
 }
 
+/// Always the same: nothing here may depend on how fast the machine is.
 fn now() -> Moment {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     Moment {
-        instant: Instant::now(),
+        instant: *START,
         time: Timestamp::UNIX_EPOCH,
     }
 }
@@ -217,16 +220,12 @@ fn the_cursor_is_in_its_row_when_that_is_not_the_last() {
 fn a_terminal_may_change_its_size_at_any_time() {
     let mut scene = Scene::new(60, 10);
     scene.type_keys("half a line");
-    for (columns, rows) in [(30, 10), (80, 24), (12, 5), (200, 50), (3, 2), (60, 10)] {
+    for (columns, rows) in [(30, 10), (80, 24), (12, 8), (200, 50), (3, 2), (60, 10)] {
         scene.resize(columns, rows);
         scene.hear("<a> hi");
-        let expected = if columns < 12 {
-            None
-        } else {
-            Some("half a line")
-        };
-        let whole = scene.rows().concat();
-        assert!(whole.contains(expected.unwrap_or("")), "{columns}: {whole}");
+        let shown = scene.rows().concat();
+        let is_whole = shown.ends_with("half a line");
+        assert!(is_whole || columns == 3, "{columns}: {shown}");
     }
     assert_eq!(scene.last_row(), "bob> half a line");
 }
@@ -322,12 +321,12 @@ fn without_colors_nothing_is_colored() {
 
 #[test]
 fn the_prompt_tells_how_things_stand() {
-    let mut scene = Scene::new(60, 10);
+    let mut scene = Scene::new(80, 10);
     for (link, waiting_lines, prompt) in [
         (LinkStatus::Away, 0, "[offline] bob>"),
-        (LinkStatus::Away, 1, "[offline, 1 line waits] bob>"),
-        (LinkStatus::Away, 12, "[offline, 12 lines wait] bob>"),
-        (LinkStatus::Holding, 2, "[2 lines wait] bob>"),
+        (LinkStatus::Away, 1, "[offline, 1 line waiting] bob>"),
+        (LinkStatus::Away, 12, "[offline, 12 lines waiting] bob>"),
+        (LinkStatus::Holding, 2, "[2 lines waiting] bob>"),
         (LinkStatus::Leaving, 0, "[leaving] bob>"),
         (LinkStatus::In { is_ours: true }, 0, "bob>"),
     ] {
