@@ -1,6 +1,8 @@
 //! The room's side of the client: a connection that is made, used, lost and made again, and
 //! the conversation that goes on over it.
 
+mod reconnection;
+
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -9,14 +11,13 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use super::Config;
-use super::connect::{Failure, Link, Progress};
+use super::connect::Link;
 use super::conversation::{Conversation, Naming};
 use super::ending::{Ending, Facts, NO_NAMES, Refusals};
 use super::frontend::{Frontend, LinkStatus, Moment, Status};
-use super::incoming::{Farewell, Greeting};
+use super::incoming::Greeting;
 use super::message::{Kind, Message};
 use super::pauses::Pauses;
-use crate::admission::is_lasting_refusal;
 use crate::error::{Error, Lines};
 use crate::interrupt::retry_interrupted;
 use crate::machine::unacknowledged_bytes;
@@ -29,14 +30,6 @@ pub const MAX_UNSENT_BYTES: usize = 256 * 1024;
 /// end is not waited for any more: the Python original never ends the connection. Ours
 /// does once it has taken everything, which `--rate` can delay, and is waited for.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// What was sent not longer ago than this may not have been read by a server whose
-/// connection breaks, though its kernel has acknowledged it.
-const UNSURE_FOR: Duration = Duration::from_secs(30);
-
-/// A server that was there for so long is tried again soon after it has gone; one that
-/// comes and goes, ever more seldom.
-const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// Told to who wants a name of a server that does not answer.
 const NO_ANSWER: &str = "the server has not answered about your name";
@@ -118,26 +111,6 @@ impl Session {
         }
     }
 
-    /// Begins to connect.
-    ///
-    /// # Errors
-    ///
-    /// When no address can even be tried.
-    pub fn connect(&mut self, now: Moment) -> Result<(), Error> {
-        let progress = self.link.connect(now.instant);
-        self.take_progress(progress, now)
-    }
-
-    /// Goes on with that.
-    ///
-    /// # Errors
-    ///
-    /// When no address has answered, and none has before.
-    pub fn advance(&mut self, now: Moment) -> Result<(), Error> {
-        let progress = self.link.advance(now.instant);
-        self.take_progress(progress, now)
-    }
-
     /// Whether there is a connection, or was one.
     pub fn has_connected(&self) -> bool {
         !matches!(self.phase, Phase::Connecting { is_first: true })
@@ -198,16 +171,6 @@ impl Session {
     fn give_up(&mut self) {
         self.link.close();
         self.phase = Phase::Ended(Ending::GivenUp);
-    }
-
-    /// A lost server is tried again now, not later; what is held is said.
-    pub fn hurry(&mut self, now: Moment) {
-        if matches!(self.phase, Phase::Open(_)) {
-            self.conversation.release();
-        }
-        if let Phase::Away(until) = &mut self.phase {
-            *until = now.instant;
-        }
     }
 
     /// How things stand.
@@ -370,40 +333,6 @@ impl Session {
         }
     }
 
-    fn take_progress(&mut self, progress: Progress, now: Moment) -> Result<(), Error> {
-        let is_first = matches!(self.phase, Phase::Connecting { is_first: true });
-        match progress {
-            Progress::Pending => {}
-            Progress::Connected => {
-                info!("connected to {}", self.link.server());
-                self.conversation.connected(now.instant);
-                self.is_unheard = true;
-                let local = (self.link.stream()).and_then(|stream| stream.local_addr().ok());
-                self.address = local.map(|local| local.ip().to_canonical().to_string());
-                self.phase = Phase::Open(Open {
-                    since: now.instant,
-                    is_ready: true,
-                    is_sending_ended: false,
-                    send_error: None,
-                    silent_since: now.instant,
-                    written_at: None,
-                });
-            }
-            Progress::Failed(attempts) if is_first => {
-                return Err(Error::Connect {
-                    host: self.config.host.clone(),
-                    port: self.config.port,
-                    attempts,
-                });
-            }
-            Progress::Failed(attempts) => {
-                log_failures(&attempts);
-                self.phase = Phase::Away(now.instant + self.pauses.next_pause());
-            }
-        }
-        Ok(())
-    }
-
     /// Has the conversation do something, and the frontend hear of it.
     fn hear(
         &mut self,
@@ -489,63 +418,6 @@ impl Session {
         }
     }
 
-    /// The server has ended the connection, or it broke.
-    fn server_has_gone(
-        &mut self,
-        why: Option<io::Error>,
-        now: Moment,
-        frontend: &mut dyn Frontend,
-    ) {
-        self.hear(now, frontend, |conversation, hear| {
-            conversation.ended(now.instant, hear)
-        });
-        let Phase::Open(open) = &mut self.phase else {
-            return;
-        };
-        // What could not be sent did not have to be, if the server has let us go.
-        let why = match self.conversation.farewell() {
-            Farewell::Goodbye => why,
-            _ => why.or(open.send_error.take()),
-        };
-        let unacknowledged = self.link.stream().and_then(unacknowledged_bytes);
-        let was_sent_just_now = open
-            .written_at
-            .is_some_and(|at| at + UNSURE_FOR > now.instant);
-        self.is_unsure = unacknowledged > Some(0) || (why.is_some() && was_sent_just_now);
-        if open.since + STABLE_AFTER <= now.instant {
-            self.pauses.reset();
-        }
-        self.link.close();
-        if !self.is_to_come_back() {
-            self.phase = Phase::Ended(match why {
-                None => Ending::InOrder,
-                Some(e) => Ending::Broken(e),
-            });
-            return;
-        }
-        let lost = Error::ConnectionLost {
-            server: self.link.server(),
-            source: why,
-            unsent: self.is_unsure,
-        };
-        let words = format!("{lost}; trying again, Enter tries at once");
-        // A refusal has told enough.
-        if self.not_let_in.is_none() {
-            frontend.notify(&words, true, now);
-        }
-        self.phase = Phase::Away(now.instant + self.pauses.next_pause());
-    }
-
-    /// Whether a connection that was lost is to be made again.
-    fn is_to_come_back(&self) -> bool {
-        let is_wanted_back = match self.conversation.farewell() {
-            Farewell::None | Farewell::Dropped => true,
-            Farewell::Goodbye | Farewell::SentAway => false,
-        };
-        let is_kept_out = self.not_let_in.as_deref().is_some_and(is_lasting_refusal);
-        self.comes_back && self.was_in && !self.is_leaving && is_wanted_back && !is_kept_out
-    }
-
     /// When the server is not waited for any more. What we do not listen to is no silence.
     fn silence_deadline(&self, open: &Open) -> Option<Instant> {
         let is_silent = open.is_sending_ended && !open.is_ready;
@@ -565,11 +437,5 @@ impl Session {
                 self.phase = Phase::Ended(Ending::Silent);
             }
         }
-    }
-}
-
-fn log_failures(failures: &[Failure]) {
-    for (address, e) in failures {
-        info!("{address}: {e}");
     }
 }
