@@ -68,7 +68,7 @@ enum Gate {
 
 impl Conversation {
     /// One that is not connected yet. One that `is_strict` says nothing before the room has
-    /// greeted us, or has had [`NAME_TIMEOUT`] to, and nothing at all without the name that is
+    /// greeted us, or has had three seconds to, and nothing at all without the name that is
     /// `wanted`; and it ends by asking to be let go: the answer tells that all was taken.
     pub fn new(wanted: Option<String>, is_strict: bool) -> Self {
         Self {
