@@ -364,9 +364,8 @@ fn a_full_room_is_tried_again_by_whoever_was_in() {
     let_in(&mut server, "alice");
     server.expect_line("hello again");
     alice.screen.expect_last_row("alice> half");
-    let rows = alice.screen.rows();
-    let refusals = rows.iter().filter(|row| row.starts_with("!! the room"));
-    assert_eq!(refusals.count(), 1, "it is told once");
+    alice.screen.assert_told_once("!! the room is full");
+    alice.screen.assert_told_once("-- connected again");
 }
 
 #[test]
@@ -381,6 +380,9 @@ fn what_was_to_be_said_by_a_name_that_is_lost_waits() {
         server.expect_line("/nick alice");
         server.say("!! alice is taken");
         alice.screen.expect_last_row("[1 line waiting] >");
+        alice
+            .screen
+            .assert_told_once("!! 1 line would be said without your name");
         (alice, server)
     };
     let (alice, mut server) = held();
@@ -401,6 +403,20 @@ fn what_was_to_be_said_by_a_name_that_is_lost_waits() {
         assert!(said.contains("1 line could not be sent"), "{said}");
         server.expect_end();
     }
+}
+
+#[test]
+fn a_newcomer_without_a_name_is_told_how_to_go_on() {
+    let server = Server::start();
+    let mut screen = Screen::new(80, 24);
+    let mut client = screen.run(chat_client(server.address));
+    screen.expect_last_row(">");
+    screen.expect_row(WELCOME);
+    screen.type_keys("/who\r");
+    screen.expect_row("-- 127.0.0.1");
+    screen.assert_told_once("-- /nick NAME gives you a name, /help tells");
+    screen.type_keys(CTRL_D);
+    assert_eq!(client.exit_code(), 0);
 }
 
 #[test]
@@ -503,6 +519,7 @@ fn a_server_of_another_kind_knows_no_commands() {
     screen.type_keys("/who\r");
     server.expect_line("/who");
     screen.expect_row("<You> /who");
+    screen.assert_told_once("!! this server gives no names");
 }
 
 #[test]

@@ -370,22 +370,8 @@ impl Session {
             }
             frontend.heard(message, now);
         });
-        if !was_holding && self.conversation.is_holding() {
-            match self.is_leaving {
-                true => self.give_up(),
-                false => {
-                    let waiting = Lines(self.conversation.waiting_lines());
-                    let words = format!(
-                        "{waiting} would be said without your name: Enter has it so, \
-                         /nick NAME takes another first"
-                    );
-                    frontend.notify(&words, true, now);
-                }
-            }
-        }
-        let is_ours = self.conversation.greeting() == Greeting::Ours;
-        if !had_been_in && self.was_in && is_ours && self.config.name.is_none() {
-            frontend.notify(HINT, false, now);
+        if !had_been_in && self.was_in && self.config.name.is_none() {
+            self.hint(frontend, now);
         }
         if naming != self.conversation.naming() && !self.config.sends_only() {
             match self.conversation.naming() {
@@ -395,27 +381,28 @@ impl Session {
             }
         }
         if !was_holding && self.conversation.is_holding() {
-            match self.is_leaving {
-                true => self.give_up(),
-                false => {
-                    let waiting = Lines(self.conversation.waiting_lines());
-                    let words = format!(
-                        "{waiting} would be said without your name: Enter has it so, \
-                         /nick NAME takes another first"
-                    );
-                    frontend.notify(&words, true, now);
-                }
-            }
+            self.ask_about_held(frontend, now);
         }
-        let is_ours = self.conversation.greeting() == Greeting::Ours;
-        if !had_been_in && self.was_in && is_ours && self.config.name.is_none() {
+    }
+
+    /// Tells a newcomer how to go on, where that is known.
+    fn hint(&self, frontend: &mut dyn Frontend, now: Moment) {
+        if self.conversation.greeting() == Greeting::Ours {
             frontend.notify(HINT, false, now);
         }
-        let is_news = naming != Naming::Impossible;
-        if is_news && self.conversation.naming() == Naming::Impossible && !self.config.sends_only()
-        {
-            frontend.notify(NO_NAMES, true, now);
+    }
+
+    /// Has the user decide about what is held; whoever is leaving has decided.
+    fn ask_about_held(&mut self, frontend: &mut dyn Frontend, now: Moment) {
+        if self.is_leaving {
+            return self.give_up();
         }
+        let waiting = Lines(self.conversation.waiting_lines());
+        let words = format!(
+            "{waiting} would be said without your name: Enter has it so, \
+             /nick NAME takes another first"
+        );
+        frontend.notify(&words, true, now);
     }
 
     /// When the server is not waited for any more. What we do not listen to is no silence.

@@ -91,6 +91,14 @@ impl Screen {
         self.expect(&what, |rows| rows.iter().any(|shown| shown == row));
     }
 
+    /// Expects that one row, and no more, begins so.
+    #[track_caller]
+    pub(crate) fn assert_told_once(&self, beginning: &str) {
+        let rows = self.rows();
+        let told = rows.iter().filter(|row| row.starts_with(beginning)).count();
+        assert_eq!(told, 1, "{beginning:?} in {rows:#?}");
+    }
+
     /// The rows that are not empty.
     pub(crate) fn rows(&self) -> Vec<String> {
         let screen = self.emulator.screen();
