@@ -533,7 +533,11 @@ fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) {
     out.write_fmt(before).expect("a Vec takes every write");
     let end = out.len();
     text::push_safe(out, text);
-    let line = std::str::from_utf8(&out[start..]).expect("what is safe is UTF-8");
+    let line = &out[start..];
+    if line.is_ascii() {
+        return;
+    }
+    let line = std::str::from_utf8(line).expect("what is safe is UTF-8");
     if text::has_right_to_left(line) {
         out.splice(end..end, text::LEFT_TO_RIGHT_MARK.bytes());
     }

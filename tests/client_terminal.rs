@@ -539,6 +539,21 @@ fn a_terminal_that_does_not_obey_is_not_told_anything() {
 }
 
 #[test]
+fn there_are_no_colors_for_those_who_want_none_anywhere() {
+    for (variable, is_colored) in [("NO_COLOR=", true), ("NO_COLOR=1", false)] {
+        let server = Server::start();
+        let mut screen = Screen::new(80, 24);
+        let mut shell = Command::new("env");
+        shell.arg(variable).arg(CHAT);
+        shell.args(["client", "127.0.0.1", &server.address.port().to_string()]);
+        let _client = screen.run(piped(shell));
+        screen.expect_row(WELCOME);
+        let dim = "\x1b[2m";
+        assert_eq!(screen.written().contains(dim), is_colored, "{variable}");
+    }
+}
+
+#[test]
 fn while_nothing_happens_the_client_does_nothing() {
     let alice = alice_at_a_terminal(&[]);
     alice.client.expect_idle();

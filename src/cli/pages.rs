@@ -18,7 +18,7 @@ pub(super) fn completions(shell: Shell) -> Vec<u8> {
 
 /// The manual page of `command`, or of the program, as troff(1) takes it.
 pub(super) fn manual(command: Option<&str>) -> Vec<u8> {
-    // That of help is --help.
+    // `chat help` is no page of its own: it prints what --help does.
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let page = match command {

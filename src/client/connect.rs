@@ -213,3 +213,27 @@ fn outcome(stream: &TcpStream) -> io::Result<bool> {
         Err(e) => Err(e),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use rustix::net::sockopt;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_has_vanished_is_found_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for is_impatient in [false, true] {
+            let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let stream = TcpStream::from_std(stream);
+            assert!(outcome(&stream).unwrap());
+            prepare(&stream, is_impatient).unwrap();
+            assert!(sockopt::socket_keepalive(&stream).unwrap());
+            assert!(sockopt::tcp_nodelay(&stream).unwrap());
+            let gives_up = sockopt::tcp_user_timeout(&stream).unwrap() > 0;
+            assert_eq!(gives_up, is_impatient);
+        }
+    }
+}

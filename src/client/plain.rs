@@ -68,6 +68,9 @@ impl Plain {
         let Self {
             typed, format, out, ..
         } = self;
+        if matches!(format, Format::Nothing) {
+            return;
+        }
         typed.push(bytes, &mut |line| format.push_own(out, line.text, now.time));
     }
 

@@ -112,12 +112,13 @@ pub fn is_somebody_elses() -> bool {
 
 /// Nothing is to be done when this fails: the terminal has gone.
 fn give_back() {
-    let Some(before) = FOUND.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-        return;
-    };
+    // What was found is still to be set then, when the terminal is ours again.
     if is_somebody_elses() {
         return;
     }
+    let Some(before) = FOUND.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        return;
+    };
     let out = stdout();
     let mut fds = [PollFd::new(&out, PollFlags::OUT)];
     // Once more, in case of a panic. A terminal that takes nothing must not hold us up.

@@ -1,0 +1,231 @@
+//! Who gets which name, and who gets it next.
+
+use super::*;
+
+#[test]
+fn a_name_stands_before_all_that_its_bearer_says() {
+    let mut stage = Stage::of_two();
+    stage.says(ALICE, "/nick Zoe\u{308}");
+    stage.expect(ALICE, "-- you are Zoë now\n");
+    for (line, said) in [
+        ("hi", "<Zoë> hi\n"),
+        ("/me waves", "* Zoë waves\n"),
+        ("//me", "<Zoë> /me\n"),
+    ] {
+        stage.says(ALICE, line);
+        stage.expect(BOB, said);
+    }
+    stage.says(ALICE, "/msg 10.0.0.2 psst");
+    stage.expect(BOB, "[Zoë] psst\n");
+    stage.expect(ALICE, "-- sent to 10.0.0.2\n");
+}
+
+#[test]
+fn a_name_is_one_members_alone_however_it_is_written() {
+    for (taken, wanted, answer) in [
+        ("alice", "alice", "!! alice is taken\n"),
+        ("alice", "ALICE", "!! ALICE is taken\n"),
+        ("Straße", "STRASSE", "!! STRASSE is taken\n"),
+        (
+            "ape",
+            "аре",
+            "!! аре looks too much like ape, who is here
+",
+        ),
+        (
+            "alice",
+            "aIice",
+            "!! aIice looks too much like alice, who is here\n",
+        ),
+        (
+            "bob",
+            "b0b",
+            "!! b0b looks too much like bob, who is here\n",
+        ),
+    ] {
+        let mut stage = Stage::of_two();
+        stage.says(ALICE, format!("/nick {taken}"));
+        stage.says(BOB, format!("/nick {wanted}"));
+        stage.expect(BOB, answer);
+        assert_eq!(stage.label(BOB), "10.0.0.2", "it is called as before");
+        stage.says(BOB, "/nick bobby");
+        stage.says(BOB, format!("/nick {wanted}"));
+        assert_eq!(stage.label(BOB), "bobby", "it is called as before");
+        assert_eq!(stage.label(ALICE), taken);
+    }
+}
+
+#[test]
+fn ones_own_name_can_be_written_anew() {
+    let mut stage = Stage::of_alice_and_bob();
+    for name in ["Alice", "ALICE", "alice"] {
+        stage.says(ALICE, format!("/nick {name}"));
+        stage.expect(ALICE, &format!("-- you are {name} now\n"));
+        assert_eq!(stage.label(ALICE), name);
+    }
+    stage.says(ALICE, "/nick alice");
+    stage.expect(ALICE, "-- you are alice now\n");
+    assert_eq!(stage.room.names.len(), 2);
+}
+
+#[test]
+fn a_freed_name_is_held_for_its_address_for_a_while() {
+    for is_left in [true, false] {
+        let mut stage = Stage::of_alice_and_bob();
+        match is_left {
+            true => stage.leave(ALICE),
+            false => stage.says(ALICE, "/nick al"),
+        }
+        for wanted in ["alice", "Alice"] {
+            stage.says(BOB, format!("/nick {wanted}"));
+            let heard = stage.heard(BOB);
+            assert!(
+                heard.starts_with(&format!("!! {wanted} is held")),
+                "{heard}"
+            );
+        }
+        // Another connection from its address has it.
+        stage.join(CAROL, "10.0.0.1");
+        stage.heard.clear();
+        stage.says(CAROL, "/nick alice");
+        stage.expect(CAROL, "-- you are alice now\n");
+        stage.leave(CAROL);
+        stage.now += HOLD - Duration::from_millis(1);
+        stage.says(BOB, "/nick alice");
+        assert_eq!(stage.label(BOB), "bob");
+        stage.now += Duration::from_millis(1);
+        stage.says(BOB, "/nick alice");
+        assert_eq!(stage.label(BOB), "alice");
+    }
+}
+
+#[test]
+fn a_ghost_gives_its_name_up_to_who_returns() {
+    let mut stage = Stage::of_alice_and_bob();
+    stage.join(CAROL, "10.0.0.1");
+    stage.heard.clear();
+    stage.says(CAROL, "/nick Alice");
+    let answer = "!! Alice is taken, by a connection from your own address; \
+                  should that be dead, the name is yours once it has ended\n";
+    stage.expect(CAROL, answer);
+    let heard = stage.heard(ALICE);
+    assert!(
+        heard.starts_with("-- somebody else at your address"),
+        "{heard}"
+    );
+    // It is told once, however often its name is wanted.
+    stage.says(CAROL, "/nick alice");
+    stage.says(CAROL, "/nick alice");
+    assert_eq!(stage.heard(CAROL).matches("your own address").count(), 2);
+    stage.heard(ALICE);
+    stage.says(CAROL, "still waiting");
+    stage.leave(ALICE);
+    stage.expect(CAROL, "-- you are alice now\n");
+    assert_eq!(stage.label(CAROL), "alice");
+}
+
+#[test]
+fn who_claims_a_name_and_goes_or_thinks_better_of_it_does_not_get_it() {
+    for thinks_better in [true, false] {
+        let mut stage = Stage::of_alice_and_bob();
+        stage.join(CAROL, "10.0.0.1");
+        stage.says(CAROL, "/nick alice");
+        match thinks_better {
+            true => stage.says(CAROL, "/nick carol"),
+            false => {
+                stage.leave(CAROL);
+                stage.join(CAROL, "10.0.0.3");
+            }
+        }
+        stage.heard.clear();
+        stage.leave(ALICE);
+        stage.expect(CAROL, "");
+    }
+    // Nor who waits for too long.
+    let mut stage = Stage::of_alice_and_bob();
+    stage.join(CAROL, "10.0.0.1");
+    stage.says(CAROL, "/nick alice");
+    stage.now += CLAIM_TIMEOUT;
+    stage.leave(ALICE);
+    assert_eq!(stage.label(CAROL), "10.0.0.1");
+}
+
+#[test]
+fn of_those_who_claim_a_name_the_last_gets_it() {
+    let mut stage = Stage::of_alice_and_bob();
+    for id in [2, 3].map(ClientId) {
+        stage.join(id, "10.0.0.1");
+        stage.says(id, "/nick alice");
+    }
+    assert_eq!(
+        stage.heard(ALICE).matches("somebody else at your").count(),
+        2
+    );
+    stage.leave(ALICE);
+    assert_eq!(stage.label(CAROL), "10.0.0.1");
+    assert_eq!(stage.label(ClientId(3)), "alice");
+}
+
+#[test]
+fn a_claim_outlives_a_name_that_is_written_anew_and_a_crowd_of_others_no_longer() {
+    let mut stage = Stage::of_alice_and_bob();
+    stage.join(CAROL, "10.0.0.1");
+    stage.says(CAROL, "/nick alice");
+    stage.says(ALICE, "/nick Alice");
+    assert_eq!(stage.room.claims.len(), 1);
+    for number in 0..MAX_CLAIMS {
+        let [bearer, claimant] = [0, 1].map(|which| ClientId(10 + 2 * number + which));
+        for id in [bearer, claimant] {
+            stage.join(id, "10.0.0.9");
+            stage.says(id, format!("/nick n{number}x"));
+        }
+    }
+    assert_eq!(stage.room.claims.len(), MAX_CLAIMS);
+    stage.leave(ALICE);
+    assert_eq!(stage.label(CAROL), "10.0.0.1", "it has waited longest");
+    stage.leave(ClientId(10));
+    assert_eq!(stage.label(ClientId(11)), "n0x");
+}
+
+#[test]
+fn who_comes_from_elsewhere_claims_nothing() {
+    let mut stage = Stage::of_alice_and_bob();
+    stage.says(BOB, "/nick alice");
+    stage.expect(BOB, "!! alice is taken\n");
+    stage.expect(ALICE, "");
+    stage.leave(ALICE);
+    assert_eq!(stage.label(BOB), "bob");
+}
+
+#[test]
+fn nobody_borrows_a_name_between_two_notices() {
+    let mut stage = Stage::new(Config {
+        announces_presence: true,
+        ..Config::plain(4096)
+    });
+    stage.join(BOB, "10.0.0.2");
+    stage.wait(PRESENCE_WINDOW);
+    for is_new in [true, false] {
+        if is_new {
+            stage.join(ALICE, "10.0.0.1");
+        }
+        stage.heard.clear();
+        // A slip can be corrected.
+        for line in ["/nick crol", "/nick carol", "I resign", "/nick alice"] {
+            stage.says(ALICE, line);
+        }
+        let heard = stage.heard(ALICE);
+        assert!(
+            heard.ends_with(
+                "\n!! you have just spoken by a new name; wait a second before the next\n"
+            )
+        );
+        assert_eq!(stage.label(ALICE), "carol");
+        stage.heard.clear();
+        stage.wait(PRESENCE_WINDOW);
+        assert!(stage.heard(BOB).contains("carol"), "who that was is told");
+        stage.says(ALICE, "/nick alice");
+        assert_eq!(stage.label(ALICE), "alice");
+        stage.wait(PRESENCE_WINDOW);
+    }
+}
