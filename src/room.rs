@@ -13,9 +13,8 @@ pub mod name_registry;
 pub mod presence;
 pub mod replies;
 pub mod roster;
+pub mod wording;
 
-use std::fmt;
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -28,6 +27,10 @@ use self::name_registry::{Conflict, NameRegistry};
 use self::presence::Presence;
 use self::replies::Replies;
 use self::roster::{Called, Unnamed, roster};
+pub use self::wording::{
+    CLOSING, NOTICE_PREFIX, OPERATOR_PREFIX, REFUSAL_PREFIX, WELCOME, farewell, refusal,
+};
+use self::wording::{notice, push_message, push_notice};
 use crate::close::CloseReason;
 use crate::http;
 use crate::line::Decoded;
@@ -36,22 +39,6 @@ use crate::telnet;
 use crate::text;
 use crate::turn::{ClientId, Turn};
 use crate::write_queue::Frame;
-
-/// The first line of every conversation, and the mark by which other programs
-/// know this kind of room.
-pub const WELCOME: &str = "Welcome to this chatroom!";
-
-/// How a line begins by which the server says that it did not do what was asked.
-pub const REFUSAL_PREFIX: &str = "!! ";
-
-/// How a notice of the server begins.
-pub const NOTICE_PREFIX: &str = "-- ";
-
-/// How a notice begins, after that, by which the operator speaks.
-pub const OPERATOR_PREFIX: &str = "operator: ";
-
-/// What everybody is told when the server is about to end.
-pub const CLOSING: &str = "the room is closing";
 
 /// What a room is like.
 #[derive(Clone, Debug)]
@@ -496,27 +483,6 @@ impl Room {
     }
 }
 
-/// The words by which a member is told that it has to leave for this reason, if any.
-pub fn farewell(reason: CloseReason) -> Option<&'static str> {
-    match reason {
-        CloseReason::Stuck => Some("you did not read for too long what was said: goodbye"),
-        CloseReason::TooSlow => Some("you read too slowly to catch up with what was said: goodbye"),
-        CloseReason::Idle => Some("you have said nothing for too long: goodbye"),
-        CloseReason::Kicked => Some("the operator has sent you away: goodbye"),
-        CloseReason::Banned => Some("the operator has banned your address: goodbye"),
-        CloseReason::Quit => Some("goodbye"),
-        CloseReason::PeerClosed
-        | CloseReason::Lost(_)
-        | CloseReason::WrongProtocol
-        | CloseReason::Shutdown => None,
-    }
-}
-
-/// The line by which one reader is told what was not done, and why.
-pub fn refusal(words: impl fmt::Display) -> Frame {
-    notice(format_args!("{REFUSAL_PREFIX}{words}"))
-}
-
 /// Whether what was heard first is a browser's doing.
 fn is_another_protocol(heard: Decoded<'_>) -> bool {
     match heard {
@@ -525,33 +491,6 @@ fn is_another_protocol(heard: Decoded<'_>) -> bool {
             http::may_begin_request_line(beginning) || http::begins_tls_handshake(beginning)
         }
     }
-}
-
-/// Appends what somebody says, after what shows who it is.
-fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) {
-    let start = out.len();
-    out.write_fmt(before).expect("a Vec takes every write");
-    let end = out.len();
-    text::push_safe(out, text);
-    let line = &out[start..];
-    if line.is_ascii() {
-        return;
-    }
-    let line = std::str::from_utf8(line).expect("what is safe is UTF-8");
-    if text::has_right_to_left(line) {
-        out.splice(end..end, text::LEFT_TO_RIGHT_MARK.bytes());
-    }
-}
-
-/// Appends a notice, without its LF.
-fn push_notice(out: &mut Vec<u8>, words: &[u8]) {
-    out.extend_from_slice(NOTICE_PREFIX.as_bytes());
-    text::push_safe(out, words);
-}
-
-/// One line, or some, from the server to one reader.
-fn notice(line: fmt::Arguments<'_>) -> Frame {
-    Frame::from(format!("{line}\n").into_bytes())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::command::{BadCommand, COMMANDS, USAGES};
-use super::{NOTICE_PREFIX, notice, refusal};
+use super::wording::{NOTICE_PREFIX, notice, refusal};
 use crate::name::BadName;
 use crate::write_queue::Frame;
 

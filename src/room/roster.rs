@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::member::Count;
 use super::name_registry::NameRegistry;
-use super::{NOTICE_PREFIX, notice};
+use super::wording::{NOTICE_PREFIX, notice};
 use crate::name::Name;
 use crate::turn::ClientId;
 use crate::write_queue::Frame;
