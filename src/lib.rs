@@ -32,6 +32,7 @@ pub mod figures;
 pub mod flow;
 pub mod http;
 pub mod interrupt;
+pub mod job;
 pub mod line;
 pub mod line_sink;
 pub mod log_limit;

@@ -21,9 +21,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
-use rustix::process::{getpgrp, getsid};
 use rustix::stdio::{stderr, stdin, stdout};
-use rustix::termios::{LocalModes, QueueSelector, isatty, tcflush, tcgetattr, tcgetpgrp, tcgetsid};
+use rustix::termios::{LocalModes, QueueSelector, isatty, tcflush, tcgetattr};
+
+use crate::job;
 
 /// What a pipe that poll(2) calls writable takes without blocking: `PIPE_BUF`.
 const PIPE_BUF_BYTES: usize = 4096;
@@ -80,16 +81,14 @@ impl StandardInput {
     /// Whether it is a terminal at which the foreground belongs to others: to read there
     /// would stop this process (termios(3): SIGTTIN).
     pub fn is_somebody_elses(&self) -> bool {
-        // An error: it is not the terminal of our session, or none at all.
-        tcgetpgrp(self.fd).is_ok_and(|group| group != getpgrp())
+        job::has_foreground(self.fd) == Some(false)
     }
 
     /// Throws away what was typed at the terminal and not read: the shell that
     /// comes next must not take it for a command. Does nothing when standard
     /// input is no terminal, or not ours at the moment.
     pub fn discard_typed(&self) {
-        let in_foreground = tcgetpgrp(self.fd).is_ok_and(|group| group == getpgrp());
-        if in_foreground {
+        if job::has_foreground(self.fd) == Some(true) {
             // It is a courtesy; nothing is to be done when it fails.
             let _ = tcflush(self.fd, QueueSelector::IFlush);
         }
@@ -233,13 +232,13 @@ fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// Whether to write to the terminal `fd` would stop this process, as it does in the
 /// background after `stty tostop` (termios(3): SIGTTOU).
 fn would_stop_us(fd: BorrowedFd<'_>) -> bool {
-    let in_background = tcgetpgrp(fd).is_ok_and(|group| group != getpgrp());
-    in_background && tcgetattr(fd).is_ok_and(|mode| mode.local_modes.contains(LocalModes::TOSTOP))
+    tcgetattr(fd).is_ok_and(|mode| mode.local_modes.contains(LocalModes::TOSTOP))
+        && job::has_foreground(fd) == Some(false)
 }
 
 /// Whether `fd` is the terminal of our session.
 fn is_of_our_session(fd: BorrowedFd<'_>) -> bool {
-    tcgetsid(fd).is_ok_and(|session| Ok(session) == getsid(None))
+    job::has_foreground(fd).is_some()
 }
 
 /// Whether `fd` is a terminal, or was one before it was hung up.

@@ -5,9 +5,8 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
-use rustix::process::{Signal, getpgrp, getpid, getsid, kill_current_process_group, kill_process};
+use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 use rustix::stdio::stdin;
-use rustix::termios::tcgetpgrp;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook_mio::v1_0::Signals;
 
@@ -16,6 +15,7 @@ use super::session::Session;
 use super::terminal::{self, Terminal};
 use crate::error::Error;
 use crate::interrupt::retry_interrupted;
+use crate::job;
 use crate::logging;
 use crate::process::is_ignored;
 use crate::standard_io::{Readiness, StandardInput, StandardOutput};
@@ -71,7 +71,7 @@ impl Whom {
     /// Sends them `signal`, as the kernel would. That a process may not signal itself, or its
     /// group, is not known.
     pub fn send(self, signal: Signal) {
-        let is_in_foreground = || tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp());
+        let is_in_foreground = || job::has_foreground(stdin()) == Some(true);
         let _ = match self {
             Self::Foreground if is_in_foreground() => kill_current_process_group(signal),
             _ => kill_process(getpid(), signal),
@@ -164,7 +164,7 @@ impl User {
             return Ok(());
         }
         if terminal::is_somebody_elses() {
-            if !has_job_control() {
+            if !job::can_be_resumed() {
                 let words = "it belongs to another program, and no shell could give it to this one";
                 return Err(io::Error::other(words));
             }
@@ -369,7 +369,7 @@ impl User {
         if matches!(self.departure, Some((Departure::End(..), _))) {
             return;
         }
-        if matches!(departure, Departure::Suspension(_)) && !has_job_control() {
+        if matches!(departure, Departure::Suspension(_)) && !job::can_be_resumed() {
             let words = "no shell is there to resume this program, so it is not stopped";
             return self.frontend.notify(words, true, now);
         }
@@ -415,13 +415,6 @@ impl Drop for User {
         drop(self.terminal.take());
         logging::set_diverted(false);
     }
-}
-
-/// Whether there is a shell that can have us go on after we were stopped: not if we are the
-/// terminal's first process, or of its group, or if the shell has said so (credentials(7)).
-fn has_job_control() -> bool {
-    let is_first = getsid(None).is_ok_and(|session| session == getpgrp());
-    !is_first && !is_ignored(SIGTSTP)
 }
 
 /// Those that somebody at a terminal may send us: it must be left in order.

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -38,12 +39,14 @@ impl Screen {
         screen
     }
 
-    /// Runs `command` there.
+    /// Runs `command` there, as a job of its own, as a shell does: in whatever group and session
+    /// these tests run, it can be stopped then.
     #[track_caller]
     pub(crate) fn run(&self, mut command: Command) -> Process {
         let duplicate = || Stdio::from(self.terminal.try_clone().expect("a free descriptor"));
         command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
         command.stdin(duplicate()).stdout(duplicate());
+        command.process_group(0);
         Process::spawn(command)
     }
 
