@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::fd::BorrowedFd;
+use std::process;
 
 use rustix::io::Errno;
 use rustix::termios::tcgetpgrp;
@@ -41,12 +42,12 @@ impl Job {
     }
 }
 
-/// Whether this process has the foreground of the terminal `fd`; to read there would stop it
-/// else (termios(3): SIGTTIN), to set its mode as well. `None` when `fd` is not the terminal of
-/// its session.
+/// Whether this process has the foreground of the terminal `fd`. Without that it is stopped when
+/// it reads there (termios(3): SIGTTIN), or sets the mode (SIGTTOU). `None` when `fd` is not the
+/// terminal of its session.
 pub fn has_foreground(fd: BorrowedFd<'_>) -> Option<bool> {
-    // This says of any other descriptor that it is no terminal. OPNOTSUPP is how rustix names
-    // a group that is outside of our PID namespace.
+    // An error: it is another session's terminal, or none at all. But OPNOTSUPP is how rustix
+    // tells of a group that is outside of our PID namespace.
     match tcgetpgrp(fd) {
         Ok(_) | Err(Errno::OPNOTSUPP) => {}
         Err(_) => return None,
@@ -58,7 +59,13 @@ pub fn has_foreground(fd: BorrowedFd<'_>) -> Option<bool> {
 /// its session's first, or of that one's group, or if the shell has said so.
 pub fn can_be_resumed() -> bool {
     let is_first = Job::own().is_some_and(|job| job.session == job.group);
-    !is_first && !is_ignored(SIGTSTP)
+    !is_first && !is_init() && !is_ignored(SIGTSTP)
+}
+
+/// Whether this process is the first of its PID namespace, as of a container: then it is ended
+/// and stopped by no signal of its own that it does not catch (pid_namespaces(7)).
+pub fn is_init() -> bool {
+    process::id() == 1
 }
 
 #[cfg(test)]

@@ -266,6 +266,34 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
     }
 }
 
+/// The kernel spares it the signals that end and stop others, and its session's leader is out
+/// of sight (pid_namespaces(7)).
+#[test]
+fn the_first_process_of_a_container_ends_by_its_keys_all_the_same() {
+    let in_container = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--pid", "--kill-child", program]);
+        command.args(arguments);
+        piped(command)
+    };
+    let possible = in_container("true", &[]).status();
+    if !possible.is_ok_and(|status| status.success()) {
+        println!("skipped: nothing can be the first process of a PID namespace here");
+        return;
+    }
+    let server = Server::start();
+    let port = server.address.port().to_string();
+    let mut screen = Screen::new(80, 24);
+    let found = screen.state();
+    let mut client = screen.run(in_container(CHAT, &["client", "127.0.0.1", &port]));
+    screen.expect_last_row(">");
+    screen.type_keys("\x1a");
+    screen.expect_row("!! no shell is there to resume this program, so it is not stopped");
+    screen.type_keys("\x03");
+    assert_eq!(client.exit_code(), 128 + Signal::INT.as_raw());
+    assert_eq!(screen.state(), found);
+}
+
 #[test]
 fn whoever_is_not_let_in_finds_the_terminal_as_it_was() {
     let server = Server::with(&["--max-clients", "1"]);

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::process;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -20,6 +21,7 @@ use super::user::{Streams, Tokens, User, Whom};
 use super::{Config, Input, frontend, input};
 use crate::error::Error;
 use crate::interrupt::retry_interrupted;
+use crate::job;
 
 const SERVER: Token = Token(0);
 const USER: Tokens = Tokens {
@@ -30,6 +32,9 @@ const USER: Tokens = Tokens {
 
 /// Read at once from either side.
 const READ_BYTES: usize = 64 * 1024;
+
+/// To this a shell adds the number of the signal that has ended a program: its exit code.
+const BY_SIGNAL: i32 = 128;
 
 /// A client that runs.
 pub struct Client {
@@ -64,7 +69,7 @@ impl Client {
             are_a_terminal: is_at_a_terminal,
         };
         let user = User::new(frontend, streams, registry, USER)?;
-        // A person would rather try again than wait, and whoever waits for chat send hear of it.
+        // A person would rather try again than wait; whoever waits for chat send is to be told.
         let is_impatient = is_at_a_terminal || config.sends_only();
         let link = Link::new(addresses, is_impatient, registry.try_clone()?, SERVER);
         let comes_back = is_at_a_terminal && config.reconnects();
@@ -95,6 +100,9 @@ impl Client {
             // As if it had come from the kernel: a shell script that runs us ends, too.
             if let Some(signal) = Signal::from_named_raw(signal) {
                 whom.send(signal);
+            }
+            if job::is_init() {
+                process::exit(BY_SIGNAL + signal);
             }
             // It does not return: all of these end programs.
             let _ = emulate_default_handler(signal);

@@ -2,6 +2,8 @@
 
 use anstyle::Ansi256Color;
 
+use crate::name;
+
 /// Of the 216 colours that practically every terminal shows alike (xterm's colour cube),
 /// some that can be told apart and read on black and on white: the contrast is at least
 /// 3.8 on both, and no colour has 4.6 on both (WCAG 2.2, section 1.4.3, asks for 4.5, or 3
@@ -15,14 +17,10 @@ pub const ERROR_COLOR: Ansi256Color = Ansi256Color(160);
 
 /// The colour of a name, however it is written: the same wherever it is seen.
 pub fn name_color(name: &str) -> Ansi256Color {
-    let folded = name.chars().flat_map(char::to_lowercase);
-    let mut bytes = [0; 4];
     // FNV-1a, which is the same on every machine (www.isthe.com/chongo/tech/comp/fnv).
     let mut hash: u32 = 0x811c_9dc5;
-    for c in folded {
-        for byte in c.encode_utf8(&mut bytes).bytes() {
-            hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-        }
+    for byte in name::fold(name).bytes() {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     }
     // The low bits of this hash are its poorest.
     let index = (hash ^ (hash >> 16)) as usize % NAME_COLORS.len();
@@ -63,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_name_has_one_color_and_names_have_many() {
-        assert_eq!(name_color("Zoë"), name_color("zoË"));
+        assert_eq!(name_color("Zoë"), name_color("zoE\u{308}"));
         let colors: HashSet<u8> = (0..200)
             .map(|n| name_color(&format!("user{n}")).0)
             .collect();

@@ -301,10 +301,9 @@ impl Session {
 
     /// Whether all is over, and how; but for what is still to be shown.
     pub fn end(&mut self) -> Option<Result<(), Error>> {
-        let is_in_question = self.config.sends_only()
-            && (self.conversation.greeting() == Greeting::Refused
-                || !matches!(self.conversation.naming(), Naming::Open | Naming::Given));
-        if is_in_question && let Some(error) = self.facts(0).end_early() {
+        if self.config.sends_only()
+            && let Some(error) = self.facts(0).end_early()
+        {
             return Some(Err(error));
         }
         let ending = match &mut self.phase {
