@@ -397,6 +397,57 @@ fn a_full_room_is_tried_again_by_whoever_was_in() {
 }
 
 #[test]
+fn what_was_in_doubt_on_a_lost_connection_is_not_on_the_next() {
+    let mut screen = Screen::new(80, 24);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let mut client = screen.run(chat_client(address));
+    let mut server = Peer::accept(&listener);
+    // As the Python original greets; like that, it will not end the connection, either.
+    server.send("Welcome to this chatroom!");
+    screen.expect_last_row(">");
+    screen.type_keys("hi\r");
+    server.expect_line("hi");
+    server.reset();
+    screen.expect("the doubt", |rows| {
+        rows.concat().contains("what you said last may not have")
+    });
+    screen.type_keys("\r");
+    let mut server = Peer::accept(&listener);
+    server.send("Welcome to this chatroom!");
+    screen.expect_last_row(">");
+    screen.type_keys(&format!("bye\r{CTRL_D}"));
+    server.expect_line("bye");
+    assert_eq!(client.exit_code(), 0);
+}
+
+/// Who has no name waits for the greeting as well.
+#[test]
+fn what_is_kept_is_told_to_nobody_who_does_not_let_us_in() {
+    let mut screen = Screen::new(80, 24);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let _client = screen.run(chat_client(address));
+    let server = Peer::accept(&listener);
+    server.say(WELCOME);
+    screen.expect_last_row(">");
+    drop(server);
+    screen.expect_last_row("[offline] >");
+    screen.type_keys("hello again\r");
+    screen.expect_last_row("[offline, 1 line waiting] >");
+    screen.type_keys("\r");
+    let mut server = Peer::accept(&listener);
+    server.say("!! the room is full (1 clients)");
+    server.close_write();
+    server.expect_closed();
+    screen.expect_last_row("[offline, 1 line waiting] >");
+    screen.type_keys("\r");
+    let mut server = Peer::accept(&listener);
+    server.say(WELCOME);
+    server.expect_line("hello again");
+}
+
+#[test]
 fn what_was_to_be_said_by_a_name_that_is_lost_waits() {
     let held = || {
         let mut alice = alice_at_a_terminal(&[]);

@@ -55,7 +55,7 @@ pub struct Conversation {
 #[derive(Debug)]
 enum Gate {
     Open,
-    /// A name is to be asked for, once the server has greeted us.
+    /// A name is to be asked for, or what waits is to be said, once the server has greeted us.
     Greeting(Instant),
     /// The answer is awaited, and for ever where nothing is said without the name.
     Answer(Option<Instant>),
@@ -91,7 +91,10 @@ impl Conversation {
         self.outbox.rewind();
         self.request.clear();
         self.naming = Naming::Open;
-        self.gate = match self.wanted.is_some() || self.is_strict {
+        // Who refuses us, or takes connections for a room that is not there, must not be told
+        // what waits to be said to a room.
+        let is_waiting = !self.outbox.is_empty();
+        self.gate = match self.wanted.is_some() || self.is_strict || is_waiting {
             true => Gate::Greeting(now + NAME_TIMEOUT),
             false => Gate::Open,
         };

@@ -69,8 +69,9 @@ impl Client {
             are_a_terminal: is_at_a_terminal,
         };
         let user = User::new(frontend, streams, registry, USER)?;
-        // A person would rather try again than wait; whoever waits for chat send is to be told.
-        let is_impatient = is_at_a_terminal || config.sends_only();
+        // A person would rather try again than wait for a server that may have vanished. A
+        // program has said more than a server with --rate may take for minutes.
+        let is_impatient = is_at_a_terminal;
         let link = Link::new(addresses, is_impatient, registry.try_clone()?, SERVER);
         let comes_back = is_at_a_terminal && config.reconnects();
         let mut session = Session::new(config, link, comes_back);

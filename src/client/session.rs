@@ -56,7 +56,8 @@ pub struct Session {
     not_let_in: Option<String>,
     /// What the room did not take.
     refusals: Refusals,
-    /// Whether some of what was sent on the last connection may not have arrived.
+    /// Whether some of what was sent on the connection that was lost last may not have arrived;
+    /// that is known, and told, before there is another.
     is_unsure: bool,
     /// The address by which others see us.
     address: Option<String>,

@@ -60,6 +60,7 @@ impl Session {
                 info!("connected to {}", self.link.server());
                 self.conversation.connected(now.instant);
                 self.is_unheard = true;
+                self.is_unsure = false;
                 let local = (self.link.stream()).and_then(|stream| stream.local_addr().ok());
                 self.address = local.map(|local| local.ip().to_canonical().to_string());
                 self.phase = Phase::Open(Open {
