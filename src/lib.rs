@@ -6,18 +6,20 @@
 //!
 //! - Decisions, without sockets or clocks: [`mod@line`] cuts bytes into lines,
 //!   [`text`] makes them safe to show, [`http`] tells a browser from a person,
-//!   [`telnet`] answers telnet, [`room`] knows who is there and says what is said
-//!   to whom, [`turn`] gathers it, [`write_queue`] holds what a reader is still
-//!   owed; [`network`] says what lies within one, [`admission`] who gets in, [`rate`]
-//!   how often something may happen, [`log_limit`] how often it is logged.
+//!   [`telnet`] answers telnet, [`name`] says what is one, [`room`] knows who is there
+//!   and says what is said to whom, [`operator`] what its operator asks for, [`turn`]
+//!   gathers it, [`write_queue`] holds what a reader is still owed, [`backlog`] what
+//!   several are, [`flow`] knows who waits for whom; [`network`] says what lies within
+//!   one, [`admission`] who gets in, [`rate`] how often something may happen,
+//!   [`log_limit`] how often it is logged, [`figures`] what there was, [`stamp`] when.
 //! - One socket: [`connection`], which ends with a [`close`] reason.
 //! - The server: [`reactor`] is the event loop, [`server`] puts the room into
 //!   it, [`console`] shows it and [`transcript`] writes it down, through a
 //!   [`line_sink`] that waits for nobody.
 //! - The client: [`client`].
 //! - The load harness: `stress`, behind the feature of that name.
-//! - The program: [`cli`], [`error`], [`exit`], [`interrupt`], [`logging`],
-//!   [`machine`], [`process`], [`socket`], [`stamp`], [`standard_io`].
+//! - The program: [`cli`], [`error`], [`exit`], [`interrupt`], [`job`], [`logging`],
+//!   [`machine`], [`process`], [`socket`], [`standard_io`].
 
 pub mod admission;
 pub mod backlog;

@@ -139,7 +139,7 @@ struct RoomArgs {
 #[derive(Args, Debug)]
 struct ViewArgs {
     /// Show the local time before each line
-    #[arg(long, value_name = "FORMAT", value_parser = TimeFormat::parser())]
+    #[arg(long, value_name = "FORMAT")]
     time: Option<TimeFormat>,
 
     /// Show names in colours: auto means at a terminal, unless NO_COLOR is set
@@ -171,12 +171,6 @@ enum TimeFormat {
     HoursMinutes,
     #[value(name = "HH:MM:SS")]
     HoursMinutesSeconds,
-}
-
-impl TimeFormat {
-    fn parser() -> impl clap::builder::TypedValueParser<Value = Self> {
-        clap::builder::EnumValueParser::<Self>::new()
-    }
 }
 
 impl ClientArgs {

@@ -11,6 +11,7 @@ use super::values::{Bytes, parse_bytes, parse_ip, parse_number, parse_port};
 use crate::rate::Rate;
 use crate::reactor::Policy;
 use crate::reactor::listener::SEND_BUFFER_BYTES;
+use crate::room::history::MAX_HISTORY_LINES;
 use crate::{admission, flow, room, server};
 
 /// A year.
@@ -173,7 +174,7 @@ fn parse_line_bytes(text: &str) -> Result<u32, String> {
 }
 
 fn parse_history(text: &str) -> Result<u32, String> {
-    parse_number(text, 0..=10_000)
+    parse_number(text, 0..=MAX_HISTORY_LINES)
 }
 
 /// A welcome is one line; a control character would be shown as such.

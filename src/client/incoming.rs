@@ -19,9 +19,6 @@ const OPENINGS: [&str; 3] = [
     REFUSAL_PREFIX,
 ];
 
-/// The most lines that a room can be told to remember.
-const MAX_PAST: usize = 10_000;
-
 /// What the server has shown itself to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greeting {
@@ -219,7 +216,7 @@ impl Stage {
             Some(0) => {}
             past @ None if message.kind == Kind::Notice && self.greeting == Greeting::Ours => {
                 let count = history::count_in_heading(message.text);
-                *past = count.filter(|&count| count <= MAX_PAST);
+                *past = count.filter(|&count| count <= history::MAX_HISTORY_LINES as usize);
             }
             None => {}
         }

@@ -53,6 +53,11 @@ impl<'a> OwnWords<'a> {
         self == Self::Quit
     }
 
+    /// Whether everybody gets to see it.
+    pub fn is_for_everybody(self) -> bool {
+        matches!(self, Self::Said(_) | Self::Done(_))
+    }
+
     /// What it looks like; `None` if the answer will tell enough.
     pub fn shown(self, palette: Palette) -> Option<String> {
         let bold = palette.bold();

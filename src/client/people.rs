@@ -142,7 +142,17 @@ fn is_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+    use std::time::Instant;
+
     use super::*;
+    use crate::name::Name;
+    use crate::room::NOTICE_PREFIX;
+    use crate::room::member::Label;
+    use crate::room::name_registry::NameRegistry;
+    use crate::room::presence::Presence;
+    use crate::room::roster::{Unnamed, roster};
+    use crate::turn::ClientId;
 
     fn people(lines: &[&str]) -> People {
         let mut people = People::new();
@@ -189,6 +199,45 @@ mod tests {
             "-- dave, and so on",
         ]);
         assert_known(&people, "", &["alice", "bob", "carol"]);
+    }
+
+    /// In the room's own words, wherever they are written.
+    #[test]
+    fn what_our_room_tells_is_understood() {
+        let now = Instant::now();
+        let name = |name: &str| Rc::new(Name::parse(name.as_bytes()).unwrap());
+        let label = |text: &str| Label::Name(name(text));
+        let mut people = People::new();
+        let mut tell = |presence: &mut Presence, called: &[&str]| {
+            let words = presence.notice(called.len(), |ClientId(id)| label(called[id]));
+            let line = format!("{NOTICE_PREFIX}{}", words.unwrap());
+            people.heard(&Message::parse(&line));
+            people.names.clone()
+        };
+        let mut presence = Presence::new();
+        for id in 0..3 {
+            presence.joined(ClientId(id), now);
+        }
+        let told = tell(&mut presence, &["alice", "bob", "carol"]);
+        assert_eq!(told, ["alice", "bob", "carol"]);
+        presence.left(ClientId(0), label("alice"), now);
+        presence.renamed(ClientId(1), label("bob"), now);
+        let told = tell(&mut presence, &["", "robert", "carol"]);
+        assert_eq!(told, ["robert", "carol"]);
+
+        let mut registry = NameRegistry::new();
+        for (id, text) in ["alice", "bob"].into_iter().enumerate() {
+            let name = Name::clone(&name(text));
+            registry
+                .take(ClientId(id), [10, 0, 0, 1].into(), None, name, now)
+                .unwrap();
+        }
+        let answer = roster(&registry, &Unnamed::default(), |name, _| Rc::clone(name));
+        let mut people = People::new();
+        for line in std::str::from_utf8(&answer).unwrap().lines() {
+            people.heard(&Message::parse(line));
+        }
+        assert_eq!(people.names, ["alice", "bob"]);
     }
 
     #[test]

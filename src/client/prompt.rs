@@ -171,7 +171,8 @@ impl Prompt {
         // A room that is not of our kind knows no commands: all is said to everybody.
         let knows_commands = self.link != LinkStatus::In { is_ours: false };
         let is_waiting = matches!(self.link, LinkStatus::Away | LinkStatus::Holding);
-        if is_waiting && OwnWords::of(&text, knows_commands).is_quit() {
+        let is_one_line = text.lines().count() == 1;
+        if is_waiting && is_one_line && OwnWords::of(&text, knows_commands).is_quit() {
             return self.actions.push(Action::Leave);
         }
         if knows_commands && text.lines().any(is_command_behind_a_blank) {
@@ -192,6 +193,9 @@ impl Prompt {
             let words = OwnWords::of(line, knows_commands);
             if let Some(shown) = words.shown(self.look.palette) {
                 self.push_above(&shown, Some(now.time));
+            }
+            if words.is_for_everybody() {
+                self.note_own_name();
             }
             self.waiting_bytes += line.len() + 1;
             self.actions
@@ -214,6 +218,13 @@ impl Prompt {
         {
             self.bell.take(bell_rate(), now.instant);
             self.rings = true;
+        }
+    }
+
+    /// Something is said by the name that we have now, or from our address.
+    fn note_own_name(&mut self) {
+        if let Some(name) = self.name.as_ref().or(self.address.as_ref()) {
+            self.replay.say_by(name);
         }
     }
 
@@ -281,10 +292,7 @@ impl Frontend for Prompt {
     fn heard(&mut self, message: &Message<'_>, now: Moment) {
         self.people.heard(message);
         let mut replay = std::mem::take(&mut self.replay);
-        let own_name = self.name.clone().or_else(|| self.address.clone());
-        replay.pass(message, own_name.as_deref(), &mut |message| {
-            self.show(message, now)
-        });
+        replay.pass(message, &mut |message| self.show(message, now));
         self.replay = replay;
     }
 
@@ -302,13 +310,20 @@ impl Frontend for Prompt {
         self.waiting_lines = status.waiting_lines;
         self.waiting_bytes = status.waiting_bytes;
         self.is_stale |= before != (self.link, self.waiting_lines);
+        let mut is_another = false;
         if self.name.as_deref() != status.name {
             self.name = status.name.map(str::to_owned);
             self.mention = status.name.map(Mention::of);
             self.is_stale = true;
+            is_another = true;
         }
         if self.address.as_deref() != status.address {
             self.address = status.address.map(str::to_owned);
+            is_another = true;
+        }
+        // What waits will be said by it.
+        if is_another && self.waiting_bytes > 0 {
+            self.note_own_name();
         }
     }
 

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// does not read it has it wait in the kernel.
 pub const MAX_HISTORY_BYTES: usize = 16 * 1024;
 
+/// The most lines that a room can be told to keep.
+pub const MAX_HISTORY_LINES: u32 = 10_000;
+
 /// The last lines that were said. Older ones go first, when there are too many or too
 /// many bytes.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ const MAX_OWN_NAMES: usize = 100;
 pub struct Replay {
     /// What others said to everybody, oldest first.
     recent: VecDeque<String>,
-    /// All that others have seen us by, as far as we know.
+    /// By what we have said something, names and addresses.
     own_names: Vec<String>,
     /// How often we were greeted.
     greetings: usize,
@@ -37,20 +37,8 @@ impl Replay {
     }
 
     /// Passes on to `show` what is news of `message`, and of those before that were held
-    /// back. On the first connection that is every message. `own_name` is what others see
-    /// us by: what we said ourselves is no news.
-    pub fn pass(
-        &mut self,
-        message: &Message<'_>,
-        own_name: Option<&str>,
-        show: &mut dyn FnMut(&Message<'_>),
-    ) {
-        if let Some(name) = own_name
-            && !self.own_names.iter().any(|known| known == name)
-            && self.own_names.len() < MAX_OWN_NAMES
-        {
-            self.own_names.push(name.to_owned());
-        }
+    /// back. On the first connection that is every message.
+    pub fn pass(&mut self, message: &Message<'_>, show: &mut dyn FnMut(&Message<'_>)) {
         if message.kind == Kind::Welcome {
             self.greetings += 1;
             self.past.clear();
@@ -76,6 +64,14 @@ impl Replay {
                 self.note(message);
                 show(message);
             }
+        }
+    }
+
+    /// We say something by `name`, or from that address: what was said so is no news.
+    pub fn say_by(&mut self, name: &str) {
+        let is_known = self.own_names.iter().any(|known| known == name);
+        if !is_known && self.own_names.len() < MAX_OWN_NAMES {
+            self.own_names.push(name.to_owned());
         }
     }
 
@@ -138,11 +134,18 @@ mod tests {
     use super::*;
     use crate::client::incoming::Incoming;
 
+    /// One who says something as `me`.
+    fn replay() -> Replay {
+        let mut replay = Replay::new();
+        replay.say_by("me");
+        replay
+    }
+
     /// What is shown of a new connection on which the room sends `text`.
     fn shown(replay: &mut Replay, text: &str) -> Vec<String> {
         let mut shown = Vec::new();
         Incoming::new().push(text.as_bytes(), &mut |message| {
-            replay.pass(message, Some("me"), &mut |message| {
+            replay.pass(message, &mut |message| {
                 shown.push(message.line.to_owned());
             });
         });
@@ -152,19 +155,12 @@ mod tests {
     #[test]
     fn ones_own_words_are_known_by_whatever_name() {
         let mut replay = Replay::new();
-        let mut pass = |text: &str, own_name| {
-            let mut shown = Vec::new();
-            Incoming::new().push(text.as_bytes(), &mut |message| {
-                replay.pass(message, Some(own_name), &mut |message| {
-                    shown.push(message.line.to_owned());
-                });
-            });
-            shown
-        };
-        pass("Welcome to this chatroom!\n<a> 1\n", "10.0.0.1");
-        pass("<a> 2\n", "bob");
+        replay.say_by("10.0.0.1");
+        shown(&mut replay, "Welcome to this chatroom!\n<a> 1\n");
+        replay.say_by("bob");
+        shown(&mut replay, "<a> 2\n");
         let back = greeting(&["<a> 1", "<10.0.0.1> x", "<bob> y", "<a> 2", "<a> 3"]);
-        assert_eq!(pass(&back, "bob"), ["<a> 3"]);
+        assert_eq!(shown(&mut replay, &back), ["<a> 3"]);
     }
 
     fn greeting(lines: &[&str]) -> String {
@@ -179,7 +175,7 @@ mod tests {
     #[test]
     fn at_first_everything_is_news() {
         let greeting = greeting(&["<a> 1", "<me> 2"]);
-        let shown = shown(&mut Replay::new(), &greeting);
+        let shown = shown(&mut replay(), &greeting);
         assert_eq!(shown.join("\n") + "\n", greeting);
     }
 
@@ -203,7 +199,7 @@ mod tests {
                 &["<a> 4"],
             ),
         ] {
-            let mut replay = Replay::new();
+            let mut replay = replay();
             let before = greeting(&["<a> 1", "<a> 2"]) + "-- b left (2 here)\n<a> 3\n";
             shown(&mut replay, &before);
             assert_eq!(shown(&mut replay, &greeting(remembered)), missed);
@@ -216,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_is_said_now_is_news_though_it_was_said_before() {
-        let mut replay = Replay::new();
+        let mut replay = replay();
         shown(&mut replay, "Welcome to this chatroom!\n<a> 3\n");
         let greeted = shown(&mut replay, "Welcome to this chatroom!\n<a> 3\n<me> 4\n");
         assert_eq!(greeted, ["<a> 3", "<me> 4"]);

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::client::incoming::Incoming;
 use crate::stamp;
 
 /// A prompt, and the terminal that it is on.
@@ -72,6 +73,14 @@ impl Scene {
 
     fn hear(&mut self, line: &str) {
         self.prompt.heard(&Message::parse(line), now());
+        self.draw();
+    }
+
+    /// On a new connection the server sends `text`.
+    fn hear_anew(&mut self, text: &str) {
+        Incoming::new().push(text.as_bytes(), &mut |message| {
+            self.prompt.heard(message, now());
+        });
         self.draw();
     }
 
@@ -285,6 +294,31 @@ fn what_was_said_before_one_came_does_not_ring() {
     );
 }
 
+/// By what we have said something is ours, and not what others might know us by.
+#[test]
+fn what_was_missed_is_shown_but_for_ones_own_words() {
+    let mut scene = Scene::new(40, 12);
+    scene.hear_anew("Welcome to this chatroom!\n<al> 1\n");
+    scene.type_keys("by name\r/who\r");
+    scene.prompt.set_status(&Status {
+        link: LinkStatus::Holding,
+        waiting_lines: 1,
+        waiting_bytes: 6,
+        name: Some("rob"),
+        address: Some("10.0.0.9"),
+    });
+    scene.hear_anew(
+        "Welcome to this chatroom!\n-- the last 5 lines, the latest moments ago:\n\
+         <al> 1\n<bob> by name\n<10.0.0.9> hi from a neighbour\n<rob> it waited\n<al> 2\n",
+    );
+    let rows = scene.rows().join("\n");
+    assert!(
+        rows.contains("<10.0.0.9> hi from a neighbour\n<al> 2"),
+        "{rows}"
+    );
+    assert!(!rows.contains("<bob>") && !rows.contains("<rob>"), "{rows}");
+}
+
 #[test]
 fn the_time_stands_in_the_margin_if_wanted() {
     let look = Look {
@@ -384,6 +418,11 @@ fn whoever_is_offline_can_quit_and_types_in_vain_only_up_to_a_bound() {
     assert_eq!(scene.last_row(), "[offline] bob> one more");
     scene.type_keys("\x15/quit\r");
     assert_eq!(scene.actions, [Action::Leave]);
+    // What else is in a block is kept, and counted.
+    let mut scene = Scene::new(60, 10);
+    scene.set_link(LinkStatus::Away);
+    scene.type_keys("/quit\x1b\rmore\r");
+    assert_eq!(scene.said(), ["/quit\n", "more\n"]);
 }
 
 #[test]
