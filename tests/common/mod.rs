@@ -6,6 +6,7 @@
     reason = "every file of tests/ is a crate of its own and takes what it needs"
 )]
 
+pub(crate) mod alice;
 pub(crate) mod crowd;
 pub(crate) mod flood;
 pub(crate) mod lines;
