@@ -74,17 +74,25 @@ fn a_paste_of_200_lines_is_sent_when_entered() {
         .screen
         .type_keys(&format!("\x1b[200~{lines}\x1b[201~"));
     alice.screen.expect_last_row(&format!("line {}", LINES - 1));
-    // Had any of it been sent, it would come before this.
-    alice.reader.say("nothing yet");
-    alice.screen.expect_row("<127.0.0.2> nothing yet");
+    // Had any of it been said, that would be heard before the answer.
+    alice.reader.say("/who");
+    alice
+        .reader
+        .expect_line("-- 2 here: 1 by name, 1 by address");
+    alice.reader.expect_line("-- alice");
+    alice.reader.expect_line("-- 127.0.0.2");
     alice.screen.type_keys("\r");
     for number in 0..LINES {
         alice.reader.expect_line(&format!("<alice> line {number}"));
     }
+    alice.screen.type_keys("and no more\r");
+    alice.reader.expect_line("<alice> and no more");
     alice
         .screen
         .expect("the last line above an empty prompt", |rows| {
-            rows.ends_with(&[format!("<You> line {}", LINES - 1), "alice>".to_owned()])
+            let said = [&format!("line {}", LINES - 1), "and no more"];
+            let said = said.map(|text| format!("<You> {text}"));
+            rows.ends_with(&[&said[..], &["alice>".to_owned()]].concat())
         });
 }
 

@@ -143,6 +143,7 @@ mod tests {
             "[alice] psst",
             "-- bob left (1 here)",
             "!! bob is taken",
+            "<alice> https://example.org/?q=a:b#bob, (https://[::1]/)",
             "whatever",
         ] {
             assert_eq!(styled(&Message::parse(line), Some(&bob), PLAIN).line, line);
@@ -162,6 +163,9 @@ mod tests {
             )
         );
         assert!(said.is_for_us);
+        let told = styled(&Message::parse("[alice] psst"), Some(&bob), COLORS);
+        let bold = format!("\x1b[1m\x1b[38;5;{color}m[alice] \x1b[0mpsst");
+        assert_eq!(told.line, bold);
     }
 
     #[test]
@@ -186,6 +190,11 @@ mod tests {
     fn notices_are_dim_and_errors_are_marked() {
         let notice = styled(&Message::parse("-- news"), None, COLORS).line;
         assert_eq!(notice, "\x1b[2m-- news\x1b[0m");
+        let rest = Message {
+            kind: Kind::Continuation,
+            ..Message::parse("… of it")
+        };
+        assert_eq!(styled(&rest, None, COLORS).line, "\x1b[2m… of it\x1b[0m");
         let refusal = styled(&Message::parse("!! no"), None, COLORS).line;
         assert_eq!(refusal, "\x1b[1m\x1b[38;5;160m!! no\x1b[0m");
     }

@@ -48,11 +48,15 @@ impl Scene {
     }
 
     fn set_status(&mut self, link: LinkStatus, waiting_lines: usize) {
+        self.set_status_of("bob", link, waiting_lines);
+    }
+
+    fn set_status_of(&mut self, name: &str, link: LinkStatus, waiting_lines: usize) {
         self.prompt.set_status(&Status {
             link,
             waiting_lines,
-            waiting_bytes: 0,
-            name: Some("bob"),
+            waiting_bytes: waiting_lines * "a line\n".len(),
+            name: Some(name),
             address: Some("10.0.0.9"),
         });
         self.draw();
@@ -280,8 +284,13 @@ fn the_bell_rings_for_what_one_wants_to_hear() {
 }
 
 #[test]
-fn what_was_said_before_one_came_does_not_ring() {
-    let mut scene = Scene::new(40, 10);
+fn what_was_said_before_one_came_does_not_ring_and_has_no_time() {
+    let look = Look {
+        palette: Palette { is_colored: false },
+        stamp: Some(Stamp::new(TimeZone::UTC, stamp::Format::HoursMinutes)),
+        bell: Bell::Mention,
+    };
+    let mut scene = Scene::with(look, 40, 10);
     let past = Message {
         age: Age::Past { following: 0 },
         ..Message::parse("<alice> hi bob")
@@ -290,8 +299,18 @@ fn what_was_said_before_one_came_does_not_ring() {
     scene.draw();
     assert_eq!(
         (scene.rows()[0].as_str(), scene.rings()),
-        ("<alice> hi bob", 0)
+        ("      <alice> hi bob", 0)
     );
+}
+
+#[test]
+fn a_mention_is_one_of_the_name_that_one_has_now() {
+    let mut scene = Scene::new(40, 10);
+    scene.set_status_of("rob", LinkStatus::In { is_ours: true }, 0);
+    scene.hear("<alice> hi bob");
+    assert_eq!(scene.rings(), 0);
+    scene.hear("<alice> hi rob");
+    assert_eq!(scene.rings(), 1);
 }
 
 /// By what we have said something is ours, and not what others might know us by.
@@ -300,13 +319,7 @@ fn what_was_missed_is_shown_but_for_ones_own_words() {
     let mut scene = Scene::new(40, 12);
     scene.hear_anew("Welcome to this chatroom!\n<al> 1\n");
     scene.type_keys("by name\r/who\r");
-    scene.prompt.set_status(&Status {
-        link: LinkStatus::Holding,
-        waiting_lines: 1,
-        waiting_bytes: 6,
-        name: Some("rob"),
-        address: Some("10.0.0.9"),
-    });
+    scene.set_status_of("rob", LinkStatus::Holding, 1);
     scene.hear_anew(
         "Welcome to this chatroom!\n-- the last 5 lines, the latest moments ago:\n\
          <al> 1\n<bob> by name\n<10.0.0.9> hi from a neighbour\n<rob> it waited\n<al> 2\n",
@@ -372,6 +385,98 @@ fn the_prompt_tells_how_things_stand() {
     assert_eq!(scene.last_row(), ">", "it is for typing, above all");
 }
 
+/// That is the terminal's, which can then copy it as it was.
+#[test]
+fn no_line_is_broken_by_us() {
+    let mut scene = Scene::new(20, 10);
+    let link = format!("https://example.org/{}", "a_long_path/".repeat(20));
+    scene.hear(&link);
+    assert!(scene.written.contains(&link));
+}
+
+#[test]
+fn the_terminal_breaks_no_row_of_the_prompt() {
+    let mut scene = Scene::new(20, 10);
+    scene.written.clear();
+    scene.type_keys("a");
+    let (off, on) = ("\x1b[?7l", "\x1b[?7h");
+    let prompt = scene.written.split_once(off).expect("no wrapping").1;
+    assert!(
+        prompt.contains("bob>") && prompt.ends_with(on),
+        "{prompt:?}"
+    );
+}
+
+#[test]
+fn what_is_of_little_importance_is_dim_and_what_went_wrong_is_marked() {
+    let palette = Palette { is_colored: true };
+    let mut scene = Scene::new(40, 10);
+    for (is_trouble, style, prefix) in [
+        (false, palette.dim(), NOTICE_PREFIX),
+        (true, palette.error(), REFUSAL_PREFIX),
+    ] {
+        scene.written.clear();
+        scene.prompt.notify("so it is", is_trouble, now());
+        scene.draw();
+        assert!(
+            scene
+                .written
+                .contains(&format!("{style}{prefix}so it is{style:#}"))
+        );
+    }
+    for (link, style) in [
+        (LinkStatus::Away, palette.error()),
+        (LinkStatus::Leaving, palette.error()),
+        (LinkStatus::In { is_ours: true }, palette.bold()),
+    ] {
+        scene.written.clear();
+        scene.set_link(link);
+        let prompt = scene.last_row() + " ";
+        let styled = format!("{style}{prompt}{style:#}");
+        assert!(scene.written.contains(&styled), "{:?}", scene.written);
+    }
+}
+
+#[test]
+fn what_was_not_meant_to_be_said_is_not() {
+    let mut scene = Scene::new(80, 10);
+    scene.type_keys(" /msg al psst\r");
+    assert_eq!(scene.last_row(), "bob>  /msg al psst", "it can be mended");
+    scene.type_keys("\x15\x1b[200~one\r\r  \rtwo\x1b[201~\r");
+    assert_eq!(scene.said(), ["one\n", "two\n"], "no blank lines");
+    scene.set_link(LinkStatus::Leaving);
+    scene.type_keys("too late\r");
+    assert_eq!(scene.last_row(), "[leaving] bob> too late");
+    assert_eq!(scene.said().len(), 2);
+}
+
+#[test]
+fn an_escape_that_nothing_follows_is_a_key() {
+    let mut scene = Scene::new(40, 10);
+    scene.type_keys("half\x12x");
+    assert!(scene.last_row().starts_with("(nothing has: x) "));
+    scene.type_keys("\x1b");
+    let at = scene.prompt.deadline().expect("the rest is waited for");
+    scene.prompt.expire(Moment {
+        instant: at,
+        ..now()
+    });
+    scene.draw();
+    assert_eq!(scene.last_row(), "bob> half");
+    assert_eq!(scene.prompt.deadline(), None);
+}
+
+#[test]
+fn ones_own_name_is_not_completed() {
+    let mut scene = Scene::new(40, 10);
+    scene.hear("<bob> hi");
+    scene.type_keys("b\t");
+    assert_eq!(scene.last_row(), "bob> b");
+    scene.hear("<bill> hi");
+    scene.type_keys("\t");
+    assert_eq!(scene.last_row(), "bob> bill:");
+}
+
 #[test]
 fn nothing_is_written_while_nothing_changes() {
     let mut scene = Scene::new(60, 10);
@@ -399,6 +504,8 @@ fn commands_of_our_own_are_shown_as_what_they_do() {
     );
     let said = ["/me waves\n", "/msg al hi\n", "/who\n", "//x\n", "/dance\n"];
     assert_eq!(scene.said(), said);
+    scene.type_keys("\x1b[A\x1b[A\x1b[A");
+    assert_eq!(scene.last_row(), "bob> /who", "they can be had again");
 }
 
 #[test]
