@@ -1,6 +1,7 @@
 //! The room's behaviour, as who says what, when, and what each member hears of it.
 
 mod names;
+mod newcomers;
 mod properties;
 
 use std::collections::BTreeMap;
@@ -146,17 +147,6 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_newcomer_is_welcomed_and_nobody_else_is_told() {
-    let mut stage = Stage::new(Config::plain(4096));
-    stage.join(ALICE, "10.0.0.1");
-    stage.join(BOB, "10.0.0.2");
-    for id in [ALICE, BOB] {
-        stage.expect(id, "Welcome to this chatroom!\n");
-    }
-    assert_eq!(stage.said(), "");
-}
-
-#[test]
 fn what_each_line_says() {
     let table: &[(&[u8], &str)] = &[
         (b"hello", "<10.0.0.1> hello\n"),
@@ -274,31 +264,6 @@ fn a_private_message_is_for_one_alone() {
 }
 
 #[test]
-fn presence_is_told_once_a_window_to_everybody() {
-    let mut stage = Stage::new(Config {
-        announces_presence: true,
-        ..Config::plain(4096)
-    });
-    assert_eq!(stage.room.deadline(), None, "nothing ticks");
-    stage.join(ALICE, "10.0.0.1");
-    stage.join(BOB, "10.0.0.2");
-    stage.says(BOB, "/nick bob");
-    stage.heard.clear();
-    stage.wait(PRESENCE_WINDOW);
-    for id in [ALICE, BOB] {
-        stage.expect(id, "-- 10.0.0.1 and bob joined (2 here)\n");
-    }
-    assert_eq!(stage.room.deadline(), None, "nothing ticks");
-    stage.says(ALICE, "/nick alice");
-    stage.join(CAROL, "10.0.0.3");
-    stage.heard.clear();
-    stage.leave(CAROL);
-    stage.leave(BOB);
-    stage.wait(PRESENCE_WINDOW);
-    stage.expect(ALICE, "-- bob left, 10.0.0.1 is now alice (1 here)\n");
-}
-
-#[test]
 fn what_is_written_from_right_to_left_does_not_turn_the_line_around() {
     let mut stage = Stage::of_two();
     for (line, said) in [
@@ -318,70 +283,6 @@ fn what_is_written_from_right_to_left_does_not_turn_the_line_around() {
     stage.says(ALICE, "/msg 10.0.0.2 hi");
     stage.expect(BOB, "<יעל> \u{200e}hi\n[יעל] \u{200e}hi\n");
     assert!(text(&stage.room.roster()).contains("\n-- יעל\u{200e}\n"));
-}
-
-#[test]
-fn ten_thousand_who_come_at_once_are_a_line() {
-    let mut stage = Stage::new(Config {
-        announces_presence: true,
-        ..Config::plain(4096)
-    });
-    let mut turn = Turn::new();
-    let address = "10.0.0.1".parse().unwrap();
-    for id in 0..10_000 {
-        stage.room.join(ClientId(id), address, stage.now, &mut turn);
-    }
-    assert_eq!(turn.shared(), b"");
-    stage.wait(PRESENCE_WINDOW);
-    assert_eq!(stage.said(), "-- 10,000 joined (10,000 here)\n");
-    for id in 0..10_000 {
-        stage.expect(ClientId(id), "-- 10,000 joined (10,000 here)\n");
-    }
-}
-
-#[test]
-fn who_comes_later_is_shown_what_was_said() {
-    let mut stage = Stage::new(Config {
-        history_lines: 3,
-        notices: vec!["Be kind.".to_owned(), String::new()],
-        ..Config::plain(4096)
-    });
-    let opening = "Welcome to this chatroom!\n-- Be kind.\n-- \n";
-    stage.join(ALICE, "10.0.0.1");
-    stage.expect(ALICE, opening);
-    stage.says(ALICE, "one");
-    stage.join(BOB, "10.0.0.2");
-    stage.expect(
-        BOB,
-        &format!("{opening}-- the last line, moments ago:\n<10.0.0.1> one\n"),
-    );
-    stage.says(ALICE, "/nick alice");
-    stage.says(ALICE, "/msg 10.0.0.2 not this");
-    stage.says(ALICE, "/who");
-    stage.says(ALICE, "two");
-    stage.says(BOB, "/me threes");
-    stage.act(|room, now, turn| room.hear_operator(b"four", now, turn));
-    stage.now += 125 * SECOND;
-    stage.join(CAROL, "10.0.0.3");
-    let history = "-- the last 3 lines, the latest 2 minutes ago:\n\
-                   <alice> two\n* 10.0.0.2 threes\n-- operator: four\n";
-    stage.expect(CAROL, &format!("{opening}{history}"));
-}
-
-#[test]
-fn newcomers_share_what_they_are_shown() {
-    let mut stage = Stage::new(Config::default());
-    stage.join(ALICE, "10.0.0.1");
-    stage.says(ALICE, "one");
-    let greet = |stage: &mut Stage| stage.room.greeting(stage.now);
-    let first = greet(&mut stage);
-    stage.now += 59 * SECOND;
-    assert!(Frame::ptr_eq(&first, &greet(&mut stage)));
-    stage.now += SECOND;
-    let later = greet(&mut stage);
-    assert!(text(&later).contains("1 minute ago"));
-    stage.says(ALICE, "two");
-    assert!(text(&greet(&mut stage)).ends_with("one\n<10.0.0.1> two\n"));
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The prompt as it is seen: what it writes is played to an emulated terminal.
 
+mod entering;
+mod hearing;
+
 use std::num::NonZero;
 use std::sync::LazyLock;
 
@@ -244,108 +247,6 @@ fn a_terminal_may_change_its_size_at_any_time() {
 }
 
 #[test]
-fn a_paste_of_200_lines_is_shown_and_sent_when_entered() {
-    let mut scene = Scene::new(40, 20);
-    let block: String = (0..200).map(|number| format!("line {number}\r")).collect();
-    scene.type_keys(&format!("\x1b[200~{block}\x1b[201~"));
-    assert!(scene.said().is_empty());
-    assert_eq!(scene.rows()[0], "… 191 more rows above");
-    assert_eq!(scene.last_row(), "line 199");
-    scene.hear("<alice> meanwhile");
-    assert_eq!(
-        scene.rows()[..2],
-        ["<alice> meanwhile", "… 191 more rows above"]
-    );
-    scene.type_keys("\r");
-    let said = scene.said();
-    assert_eq!(said.len(), 200);
-    assert_eq!((&said[0][..], &said[199][..]), ("line 0\n", "line 199\n"));
-    assert_eq!(scene.rows()[18..], ["<You> line 199", "bob>"]);
-}
-
-#[test]
-fn the_bell_rings_for_what_one_wants_to_hear() {
-    for (bell, expected) in [(Bell::Never, 0), (Bell::Mention, 2), (Bell::All, 3)] {
-        let look = Look {
-            palette: Palette { is_colored: true },
-            stamp: None,
-            bell,
-        };
-        let mut scene = Scene::with(look, 40, 10);
-        scene.hear("<alice> hi Bob");
-        scene.hear("[alice] psst");
-        scene.hear("<alice> hi all");
-        // After three at once one has to wait.
-        scene.hear("* alice waves");
-        scene.hear("-- bob is now rob (2 here)");
-        scene.type_keys("bob\x1b[D\r");
-        assert_eq!(scene.rings(), expected, "{bell:?}");
-    }
-}
-
-#[test]
-fn what_was_said_before_one_came_does_not_ring_and_has_no_time() {
-    let look = Look {
-        palette: Palette { is_colored: false },
-        stamp: Some(Stamp::new(TimeZone::UTC, stamp::Format::HoursMinutes)),
-        bell: Bell::Mention,
-    };
-    let mut scene = Scene::with(look, 40, 10);
-    let past = Message {
-        age: Age::Past { following: 0 },
-        ..Message::parse("<alice> hi bob")
-    };
-    scene.prompt.heard(&past, now());
-    scene.draw();
-    assert_eq!(
-        (scene.rows()[0].as_str(), scene.rings()),
-        ("      <alice> hi bob", 0)
-    );
-}
-
-#[test]
-fn a_mention_is_one_of_the_name_that_one_has_now() {
-    let mut scene = Scene::new(40, 10);
-    scene.set_status_of("rob", LinkStatus::In { is_ours: true }, 0);
-    scene.hear("<alice> hi bob");
-    assert_eq!(scene.rings(), 0);
-    scene.hear("<alice> hi rob");
-    assert_eq!(scene.rings(), 1);
-}
-
-/// By what we have said something is ours, and not what others might know us by.
-#[test]
-fn what_was_missed_is_shown_but_for_ones_own_words() {
-    let mut scene = Scene::new(40, 12);
-    scene.hear_anew("Welcome to this chatroom!\n<al> 1\n");
-    scene.type_keys("by name\r/who\r");
-    scene.set_status_of("rob", LinkStatus::Holding, 1);
-    scene.hear_anew(
-        "Welcome to this chatroom!\n-- the last 5 lines, the latest moments ago:\n\
-         <al> 1\n<bob> by name\n<10.0.0.9> hi from a neighbour\n<rob> it waited\n<al> 2\n",
-    );
-    let rows = scene.rows().join("\n");
-    assert!(
-        rows.contains("<10.0.0.9> hi from a neighbour\n<al> 2"),
-        "{rows}"
-    );
-    assert!(!rows.contains("<bob>") && !rows.contains("<rob>"), "{rows}");
-}
-
-#[test]
-fn the_time_stands_in_the_margin_if_wanted() {
-    let look = Look {
-        palette: Palette { is_colored: false },
-        stamp: Some(Stamp::new(TimeZone::UTC, stamp::Format::HoursMinutes)),
-        bell: Bell::Never,
-    };
-    let mut scene = Scene::with(look, 40, 10);
-    scene.hear("<alice> hi");
-    scene.type_keys("hi\r");
-    assert_eq!(scene.rows(), ["00:00 <alice> hi", "00:00 <You> hi", "bob>"]);
-}
-
-#[test]
 fn without_colors_nothing_is_colored() {
     let look = Look {
         palette: Palette { is_colored: false },
@@ -438,46 +339,6 @@ fn what_is_of_little_importance_is_dim_and_what_went_wrong_is_marked() {
 }
 
 #[test]
-fn what_was_not_meant_to_be_said_is_not() {
-    let mut scene = Scene::new(80, 10);
-    scene.type_keys(" /msg al psst\r");
-    assert_eq!(scene.last_row(), "bob>  /msg al psst", "it can be mended");
-    scene.type_keys("\x15\x1b[200~one\r\r  \rtwo\x1b[201~\r");
-    assert_eq!(scene.said(), ["one\n", "two\n"], "no blank lines");
-    scene.set_link(LinkStatus::Leaving);
-    scene.type_keys("too late\r");
-    assert_eq!(scene.last_row(), "[leaving] bob> too late");
-    assert_eq!(scene.said().len(), 2);
-}
-
-#[test]
-fn an_escape_that_nothing_follows_is_a_key() {
-    let mut scene = Scene::new(40, 10);
-    scene.type_keys("half\x12x");
-    assert!(scene.last_row().starts_with("(nothing has: x) "));
-    scene.type_keys("\x1b");
-    let at = scene.prompt.deadline().expect("the rest is waited for");
-    scene.prompt.expire(Moment {
-        instant: at,
-        ..now()
-    });
-    scene.draw();
-    assert_eq!(scene.last_row(), "bob> half");
-    assert_eq!(scene.prompt.deadline(), None);
-}
-
-#[test]
-fn ones_own_name_is_not_completed() {
-    let mut scene = Scene::new(40, 10);
-    scene.hear("<bob> hi");
-    scene.type_keys("b\t");
-    assert_eq!(scene.last_row(), "bob> b");
-    scene.hear("<bill> hi");
-    scene.type_keys("\t");
-    assert_eq!(scene.last_row(), "bob> bill:");
-}
-
-#[test]
 fn nothing_is_written_while_nothing_changes() {
     let mut scene = Scene::new(60, 10);
     let before = scene.written.len();
@@ -486,50 +347,6 @@ fn nothing_is_written_while_nothing_changes() {
     scene.type_keys("\x1b[D");
     scene.resize(60, 10);
     assert_eq!(scene.written.len(), before);
-}
-
-#[test]
-fn commands_of_our_own_are_shown_as_what_they_do() {
-    let mut scene = Scene::new(60, 10);
-    scene.type_keys("/me waves\r/msg al hi\r/who\r//x\r/dance\r  \r\r");
-    assert_eq!(
-        scene.rows(),
-        [
-            "* You waves",
-            "[You to al] hi",
-            "<You> /x",
-            "/dance",
-            "bob>"
-        ]
-    );
-    let said = ["/me waves\n", "/msg al hi\n", "/who\n", "//x\n", "/dance\n"];
-    assert_eq!(scene.said(), said);
-    scene.type_keys("\x1b[A\x1b[A\x1b[A");
-    assert_eq!(scene.last_row(), "bob> /who", "they can be had again");
-}
-
-#[test]
-fn whoever_is_offline_can_quit_and_types_in_vain_only_up_to_a_bound() {
-    let mut scene = Scene::new(60, 10);
-    scene.set_link(LinkStatus::Away);
-    let line = "x".repeat(editor::MAX_INPUT_BYTES - 1);
-    for _ in 0..4 {
-        scene
-            .prompt
-            .typed(format!("\x1b[200~{line}\x1b[201~\r").as_bytes(), now());
-    }
-    scene.prompt.typed(b"one more\r", now());
-    let said: usize = scene.prompt.actions().len();
-    assert_eq!(said, 4);
-    scene.draw();
-    assert_eq!(scene.last_row(), "[offline] bob> one more");
-    scene.type_keys("\x15/quit\r");
-    assert_eq!(scene.actions, [Action::Leave]);
-    // What else is in a block is kept, and counted.
-    let mut scene = Scene::new(60, 10);
-    scene.set_link(LinkStatus::Away);
-    scene.type_keys("/quit\x1b\rmore\r");
-    assert_eq!(scene.said(), ["/quit\n", "more\n"]);
 }
 
 #[test]
@@ -553,13 +370,4 @@ fn the_screen_is_cleared_when_asked_for() {
     scene.hear("<alice> hi");
     scene.type_keys("half\x0c");
     assert_eq!(scene.rows(), ["bob> half"]);
-}
-
-#[test]
-fn too_much_pasted_is_told() {
-    let mut scene = Scene::new(60, 10);
-    let paste = "x".repeat(editor::MAX_INPUT_BYTES + 1);
-    scene.type_keys(&format!("half\x1b[200~{paste}\x1b[201~"));
-    assert!(scene.rows()[0].starts_with("!! that is too much to paste"));
-    assert_eq!(scene.last_row(), "bob> half");
 }

@@ -1,0 +1,116 @@
+//! What comes of keys and pastes.
+
+use super::*;
+
+#[test]
+fn a_paste_of_200_lines_is_shown_and_sent_when_entered() {
+    let mut scene = Scene::new(40, 20);
+    let block: String = (0..200).map(|number| format!("line {number}\r")).collect();
+    scene.type_keys(&format!("\x1b[200~{block}\x1b[201~"));
+    assert!(scene.said().is_empty());
+    assert_eq!(scene.rows()[0], "… 191 more rows above");
+    assert_eq!(scene.last_row(), "line 199");
+    scene.hear("<alice> meanwhile");
+    assert_eq!(
+        scene.rows()[..2],
+        ["<alice> meanwhile", "… 191 more rows above"]
+    );
+    scene.type_keys("\r");
+    let said = scene.said();
+    assert_eq!(said.len(), 200);
+    assert_eq!((&said[0][..], &said[199][..]), ("line 0\n", "line 199\n"));
+    assert_eq!(scene.rows()[18..], ["<You> line 199", "bob>"]);
+}
+
+#[test]
+fn what_was_not_meant_to_be_said_is_not() {
+    let mut scene = Scene::new(80, 10);
+    scene.type_keys(" /msg al psst\r");
+    assert_eq!(scene.last_row(), "bob>  /msg al psst", "it can be mended");
+    scene.type_keys("\x15\x1b[200~one\r\r  \rtwo\x1b[201~\r");
+    assert_eq!(scene.said(), ["one\n", "two\n"], "no blank lines");
+    scene.set_link(LinkStatus::Leaving);
+    scene.type_keys("too late\r");
+    assert_eq!(scene.last_row(), "[leaving] bob> too late");
+    assert_eq!(scene.said().len(), 2);
+}
+
+#[test]
+fn an_escape_that_nothing_follows_is_a_key() {
+    let mut scene = Scene::new(40, 10);
+    scene.type_keys("half\x12x");
+    assert!(scene.last_row().starts_with("(nothing has: x) "));
+    scene.type_keys("\x1b");
+    let at = scene.prompt.deadline().expect("the rest is waited for");
+    scene.prompt.expire(Moment {
+        instant: at,
+        ..now()
+    });
+    scene.draw();
+    assert_eq!(scene.last_row(), "bob> half");
+    assert_eq!(scene.prompt.deadline(), None);
+}
+
+#[test]
+fn ones_own_name_is_not_completed() {
+    let mut scene = Scene::new(40, 10);
+    scene.hear("<bob> hi");
+    scene.type_keys("b\t");
+    assert_eq!(scene.last_row(), "bob> b");
+    scene.hear("<bill> hi");
+    scene.type_keys("\t");
+    assert_eq!(scene.last_row(), "bob> bill:");
+}
+
+#[test]
+fn commands_of_our_own_are_shown_as_what_they_do() {
+    let mut scene = Scene::new(60, 10);
+    scene.type_keys("/me waves\r/msg al hi\r/who\r//x\r/dance\r  \r\r");
+    assert_eq!(
+        scene.rows(),
+        [
+            "* You waves",
+            "[You to al] hi",
+            "<You> /x",
+            "/dance",
+            "bob>"
+        ]
+    );
+    let said = ["/me waves\n", "/msg al hi\n", "/who\n", "//x\n", "/dance\n"];
+    assert_eq!(scene.said(), said);
+    scene.type_keys("\x1b[A\x1b[A\x1b[A");
+    assert_eq!(scene.last_row(), "bob> /who", "they can be had again");
+}
+
+#[test]
+fn whoever_is_offline_can_quit_and_types_in_vain_only_up_to_a_bound() {
+    let mut scene = Scene::new(60, 10);
+    scene.set_link(LinkStatus::Away);
+    let line = "x".repeat(editor::MAX_INPUT_BYTES - 1);
+    for _ in 0..4 {
+        scene
+            .prompt
+            .typed(format!("\x1b[200~{line}\x1b[201~\r").as_bytes(), now());
+    }
+    scene.prompt.typed(b"one more\r", now());
+    let said: usize = scene.prompt.actions().len();
+    assert_eq!(said, 4);
+    scene.draw();
+    assert_eq!(scene.last_row(), "[offline] bob> one more");
+    scene.type_keys("\x15/quit\r");
+    assert_eq!(scene.actions, [Action::Leave]);
+    // What else is in a block is kept, and counted.
+    let mut scene = Scene::new(60, 10);
+    scene.set_link(LinkStatus::Away);
+    scene.type_keys("/quit\x1b\rmore\r");
+    assert_eq!(scene.said(), ["/quit\n", "more\n"]);
+}
+
+#[test]
+fn too_much_pasted_is_told() {
+    let mut scene = Scene::new(60, 10);
+    let paste = "x".repeat(editor::MAX_INPUT_BYTES + 1);
+    scene.type_keys(&format!("half\x1b[200~{paste}\x1b[201~"));
+    assert!(scene.rows()[0].starts_with("!! that is too much to paste"));
+    assert_eq!(scene.last_row(), "bob> half");
+}

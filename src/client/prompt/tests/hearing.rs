@@ -1,0 +1,85 @@
+//! What is shown of what is heard, and when the bell rings.
+
+use super::*;
+
+#[test]
+fn the_bell_rings_for_what_one_wants_to_hear() {
+    for (bell, expected) in [(Bell::Never, 0), (Bell::Mention, 2), (Bell::All, 3)] {
+        let look = Look {
+            palette: Palette { is_colored: true },
+            stamp: None,
+            bell,
+        };
+        let mut scene = Scene::with(look, 40, 10);
+        scene.hear("<alice> hi Bob");
+        scene.hear("[alice] psst");
+        scene.hear("<alice> hi all");
+        // After three at once one has to wait.
+        scene.hear("* alice waves");
+        scene.hear("-- bob is now rob (2 here)");
+        scene.type_keys("bob\x1b[D\r");
+        assert_eq!(scene.rings(), expected, "{bell:?}");
+    }
+}
+
+#[test]
+fn what_was_said_before_one_came_does_not_ring_and_has_no_time() {
+    let look = Look {
+        palette: Palette { is_colored: false },
+        stamp: Some(Stamp::new(TimeZone::UTC, stamp::Format::HoursMinutes)),
+        bell: Bell::Mention,
+    };
+    let mut scene = Scene::with(look, 40, 10);
+    let past = Message {
+        age: Age::Past { following: 0 },
+        ..Message::parse("<alice> hi bob")
+    };
+    scene.prompt.heard(&past, now());
+    scene.draw();
+    assert_eq!(
+        (scene.rows()[0].as_str(), scene.rings()),
+        ("      <alice> hi bob", 0)
+    );
+}
+
+#[test]
+fn a_mention_is_one_of_the_name_that_one_has_now() {
+    let mut scene = Scene::new(40, 10);
+    scene.set_status_of("rob", LinkStatus::In { is_ours: true }, 0);
+    scene.hear("<alice> hi bob");
+    assert_eq!(scene.rings(), 0);
+    scene.hear("<alice> hi rob");
+    assert_eq!(scene.rings(), 1);
+}
+
+/// By what we have said something is ours, and not what others might know us by.
+#[test]
+fn what_was_missed_is_shown_but_for_ones_own_words() {
+    let mut scene = Scene::new(40, 12);
+    scene.hear_anew("Welcome to this chatroom!\n<al> 1\n");
+    scene.type_keys("by name\r/who\r");
+    scene.set_status_of("rob", LinkStatus::Holding, 1);
+    scene.hear_anew(
+        "Welcome to this chatroom!\n-- the last 5 lines, the latest moments ago:\n\
+         <al> 1\n<bob> by name\n<10.0.0.9> hi from a neighbour\n<rob> it waited\n<al> 2\n",
+    );
+    let rows = scene.rows().join("\n");
+    assert!(
+        rows.contains("<10.0.0.9> hi from a neighbour\n<al> 2"),
+        "{rows}"
+    );
+    assert!(!rows.contains("<bob>") && !rows.contains("<rob>"), "{rows}");
+}
+
+#[test]
+fn the_time_stands_in_the_margin_if_wanted() {
+    let look = Look {
+        palette: Palette { is_colored: false },
+        stamp: Some(Stamp::new(TimeZone::UTC, stamp::Format::HoursMinutes)),
+        bell: Bell::Never,
+    };
+    let mut scene = Scene::with(look, 40, 10);
+    scene.hear("<alice> hi");
+    scene.type_keys("hi\r");
+    assert_eq!(scene.rows(), ["00:00 <alice> hi", "00:00 <You> hi", "bob>"]);
+}
