@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
-use jiff::civil::Time;
+use jiff::tz::TimeZone;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -263,13 +263,23 @@ fn json_has_the_time_with_the_offset_of_the_time_zone() {
 /// said is not known: there stand blanks.
 #[test]
 fn the_time_stands_before_each_line_in_the_form_that_was_asked_for() {
+    const ZONE: &str = "XXX-5:30";
+    let zone = TimeZone::posix(ZONE).expect("a time zone");
     let (server, _talker) = room_with_a_past();
     for (option, form) in [("HH:MM", "%H:%M"), ("HH:MM:SS", "%H:%M:%S")] {
-        let mut listener = Process::spawn(tail(&server, &["--time", option, "--lines", "1"]));
+        let before = Timestamp::now().as_second();
+        let mut command = tail(&server, &["--time", option, "--lines", "1"]);
+        command.env("TZ", ZONE);
+        let mut listener = Process::spawn(command);
         let line = listener.stdout().next_line().expect("a line");
         let (time, rest) = line.split_once(' ').expect("a time and a line");
-        assert_eq!((time.len(), rest), (option.len(), WELCOME));
-        Time::strptime(form, time).expect("a time of day");
+        assert_eq!(rest, WELCOME);
+        let is_of = |second| {
+            let heard = Timestamp::from_second(second).expect("a time");
+            heard.to_zoned(zone.clone()).strftime(form).to_string() == time
+        };
+        let mut meanwhile = before..=Timestamp::now().as_second();
+        assert!(meanwhile.any(is_of), "{time} is not local");
         let blanks = " ".repeat(option.len());
         listener
             .stdout()
@@ -306,6 +316,22 @@ fn colors_that_are_always_wanted_are_there_whatever_the_environment_says() {
     let said = listener.stdout().next_line().expect("a line");
     assert!(said.starts_with("\u{1b}[38;5;"), "{said:?}");
     assert!(said.ends_with("m<127.0.0.2> \u{1b}[0mthree"), "{said:?}");
+}
+
+#[test]
+fn ones_name_is_highlighted_where_colors_are_wanted() {
+    let server = Server::start();
+    let talker = server.join("127.0.0.2");
+    let options = ["--name", "alice", "--color", "always"];
+    let mut client = Process::spawn(chat_to("client", server.address, &options));
+    for line in [WELCOME, "-- you are alice now"] {
+        let shown = client.stdout().next_line().expect("a line");
+        assert!(shown.contains(line), "{shown:?}");
+    }
+    talker.say("hi Alice!");
+    let said = client.stdout().next_line().expect("a line");
+    let text = "hi \u{1b}[1m\u{1b}[7mAlice\u{1b}[0m!";
+    assert!(said.ends_with(text), "{said:?}");
 }
 
 #[test]

@@ -10,13 +10,16 @@ use rustix::process::Signal;
 use common::alice::{CTRL_D, alice_at_a_terminal, client_of_the_test_at};
 use common::eventually;
 use common::peer::WELCOME;
-use common::process::{CHAT, chat_client, piped};
+use common::process::{CHAT, chat_client, chat_to, piped};
 use common::screen::Screen;
 use common::server::Server;
 
 const CTRL_R: &str = "\x12";
 const UP: &str = "\x1b[A";
 const LEFT: &str = "\x1b[D";
+
+/// What a terminal is told first when it is taken: to mark what is pasted.
+const BEGIN: &str = "\x1b[?2004h";
 
 #[test]
 fn a_conversation_at_a_terminal() {
@@ -149,8 +152,13 @@ fn what_was_typed_before_comes_back() {
 
 #[test]
 fn the_bell_rings_when_ones_name_is_said() {
-    for (bell, expected) in [("mention", 2), ("never", 0), ("all", 3)] {
-        let mut alice = alice_at_a_terminal(&["--bell", bell]);
+    for (options, expected) in [
+        (&[][..], 2),
+        (&["--bell", "mention"], 2),
+        (&["--bell", "never"], 0),
+        (&["--bell", "all"], 3),
+    ] {
+        let mut alice = alice_at_a_terminal(options);
         // One by one: what comes at once rings once.
         for (said, shown) in [
             ("hi all", "<127.0.0.2> hi all"),
@@ -161,7 +169,7 @@ fn the_bell_rings_when_ones_name_is_said() {
             alice.screen.expect_row(shown);
         }
         alice.screen.read_rest();
-        assert_eq!(alice.screen.rings(), expected, "{bell}");
+        assert_eq!(alice.screen.rings(), expected, "{options:?}");
     }
 }
 
@@ -260,32 +268,103 @@ fn a_server_of_another_kind_knows_no_commands() {
 
 #[test]
 fn a_terminal_that_does_not_obey_is_not_told_anything() {
+    for environment in [&["TERM=dumb"][..], &["TERM="], &["-u", "TERM"]] {
+        assert_is_told_nothing(environment, &[], "<You>hello");
+    }
+}
+
+#[test]
+fn json_is_for_a_program_also_at_a_terminal() {
+    let own = r#"{"kind":"own","name":null,"text":"hello","#;
+    assert_is_told_nothing(&["TERM=xterm"], &["--json"], own);
+}
+
+/// Expects of a client with these `options` that it shows `own` for the line "hello", and
+/// writes nothing that moves a cursor. The `environment` is set by env(1).
+#[track_caller]
+fn assert_is_told_nothing(environment: &[&str], options: &[&str], own: &str) {
     let server = Server::start();
-    let mut screen = Screen::new(80, 24);
-    let mut shell = Command::new("env");
-    shell.arg("TERM=dumb").arg(CHAT);
-    shell.args(["client", "127.0.0.1", &server.address.port().to_string()]);
-    let mut client = screen.run(piped(shell));
-    screen.expect_row(WELCOME);
+    let mut screen = Screen::new(200, 24);
+    let mut client = screen.run(in_environment(environment, "client", &server, options));
+    let is_welcome = |row: &String| row.contains(WELCOME);
+    screen.expect("the welcome", |rows| rows.iter().any(is_welcome));
     screen.type_keys("hello\n");
-    screen.expect_row("<You>hello");
+    screen.expect(own, |rows| rows.iter().any(|row| row.starts_with(own)));
     screen.type_keys(CTRL_D);
+    assert_eq!(client.exit_code(), 0, "{environment:?}");
+    screen.read_rest();
+    assert!(!screen.written().contains('\x1b'), "{:?}", screen.written());
+}
+
+/// As in `echo hi | chat client`.
+#[test]
+fn what_comes_from_a_pipe_is_said_without_a_prompt() {
+    let server = Server::start();
+    let mut reader = server.join("127.0.0.2");
+    let mut screen = Screen::new(60, 24);
+    let mut command = chat_client(server.address);
+    command.stdout(screen.side());
+    let mut client = screen.run_with_own_streams(command);
+    client.type_line("hi");
+    client.close_stdin();
+    reader.expect_line("<127.0.0.1> hi");
+    screen.expect_row("<You>hi");
     assert_eq!(client.exit_code(), 0);
+    client.stderr().expect_end();
+    screen.read_rest();
+    assert_eq!(screen.rows().len(), 2, "{:?}", screen.rows());
+    assert!(!screen.written().contains(BEGIN), "{:?}", screen.written());
+}
+
+/// As in `chat client | tee`.
+#[test]
+fn what_goes_into_a_pipe_has_no_prompt_and_no_colors() {
+    let server = Server::start();
+    let mut screen = Screen::new(60, 24);
+    let mut command = chat_client(server.address);
+    command.stdin(screen.side());
+    let mut client = screen.run_with_own_streams(command);
+    client.stdout().expect_line(WELCOME);
+    screen.type_keys("hello\n");
+    client.stdout().expect_line("<You>hello");
+    screen.type_keys(CTRL_D);
+    client.stdout().expect_end();
+    client.stderr().expect_end();
+    assert_eq!(client.exit_code(), 0);
+    screen.read_rest();
     assert!(!screen.written().contains('\x1b'), "{:?}", screen.written());
 }
 
 #[test]
 fn there_are_no_colors_for_those_who_want_none_anywhere() {
-    for (variable, is_colored) in [("NO_COLOR=", true), ("NO_COLOR=1", false)] {
-        let server = Server::start();
+    let server = Server::start();
+    for command in ["client", "tail"] {
+        for (environment, is_colored) in [
+            (&["NO_COLOR="][..], true),
+            (&["NO_COLOR=1"], false),
+            (&["TERM=dumb"], false),
+        ] {
+            let mut screen = Screen::new(80, 24);
+            let _client = screen.run(in_environment(environment, command, &server, &[]));
+            screen.expect_row(WELCOME);
+            let has_colors = screen.written().contains("\x1b[2m");
+            assert_eq!(has_colors, is_colored, "{command}, {environment:?}");
+        }
+    }
+}
+
+/// As one at the end of a serial line.
+#[test]
+fn a_terminal_that_does_not_tell_its_size_is_taken_for_a_usual_one() {
+    let server = Server::start();
+    for (columns, rows) in [(0, 0), (80, 0), (0, 24)] {
         let mut screen = Screen::new(80, 24);
-        let mut shell = Command::new("env");
-        shell.arg(variable).arg(CHAT);
-        shell.args(["client", "127.0.0.1", &server.address.port().to_string()]);
-        let _client = screen.run(piped(shell));
-        screen.expect_row(WELCOME);
-        let dim = "\x1b[2m";
-        assert_eq!(screen.written().contains(dim), is_colored, "{variable}");
+        screen.set_size(columns, rows);
+        let _client = screen.run(chat_client(server.address));
+        screen.expect_last_row(">");
+        screen.type_keys(&"x".repeat(100));
+        let typed = [format!("> {}", "x".repeat(77)), "x".repeat(23)];
+        screen.expect("two rows", |rows| rows.ends_with(&typed));
     }
 }
 
@@ -293,6 +372,23 @@ fn there_are_no_colors_for_those_who_want_none_anywhere() {
 fn while_nothing_happens_the_client_does_nothing() {
     let alice = alice_at_a_terminal(&[]);
     alice.client.expect_idle();
+}
+
+#[test]
+fn diagnostics_go_where_standard_error_goes() {
+    let server = Server::start();
+    let mut screen = Screen::new(80, 24);
+    let mut command = chat_client(server.address);
+    command.arg("-v");
+    let mut client = screen.run(command);
+    screen.expect_row(WELCOME);
+    server.signal(Signal::KILL);
+    screen.expect_last_row("[offline] >");
+    let is_told = |line: String| line.starts_with("chat: info: ") && line.contains("refused");
+    while !is_told(client.stderr().next_line().expect("the failure")) {}
+    screen.read_rest();
+    let rows = screen.rows().join("\n");
+    assert!(!rows.contains("chat: "), "{rows}");
 }
 
 #[test]
@@ -310,4 +406,19 @@ fn diagnostics_do_not_tear_the_line() {
         let is_told = |row: &String| row.contains("chat: info: ") && row.contains("refused");
         rows.iter().any(is_told) && rows.last().is_some_and(|row| row == "[offline] > half")
     });
+}
+
+/// One of the commands that join a room, in an environment changed by these arguments of
+/// env(1).
+fn in_environment(
+    environment: &[&str],
+    command: &str,
+    server: &Server,
+    options: &[&str],
+) -> Command {
+    let joining = chat_to(command, server.address, options);
+    let mut env = Command::new("env");
+    env.args(environment).arg(joining.get_program());
+    env.args(joining.get_args());
+    piped(env)
 }

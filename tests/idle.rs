@@ -9,6 +9,7 @@ use chat::reactor::clients::FLUSH_TIMEOUT;
 
 use common::peer::{Peer, WELCOME};
 use common::process::{Process, chat_client};
+use common::screen::Screen;
 use common::server::Server;
 
 /// What the tests of this file have open besides thousands of guests, at most.
@@ -44,6 +45,23 @@ fn a_server_has_one_thread() {
     alice.say("is anybody else here?");
     bob.expect_line("<127.0.0.2> is anybody else here?");
     assert_eq!(server.threads(), 1);
+}
+
+#[test]
+fn a_client_has_one_thread_in_a_pipe_and_at_a_terminal() {
+    let server = Server::start();
+    let mut in_a_pipe = Process::spawn(chat_client(server.address));
+    in_a_pipe.stdout().expect_line(WELCOME);
+    in_a_pipe.type_line("hello");
+    in_a_pipe.stdout().expect_line("<You>hello");
+    assert_eq!(in_a_pipe.threads(), 1);
+
+    let mut screen = Screen::new(80, 24);
+    let at_a_terminal = screen.run(chat_client(server.address));
+    screen.expect_last_row(">");
+    screen.type_keys("hello\r");
+    screen.expect_row("<You> hello");
+    assert_eq!(at_a_terminal.threads(), 1);
 }
 
 #[test]

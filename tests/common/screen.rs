@@ -43,11 +43,21 @@ impl Screen {
     /// these tests run, it can be stopped then.
     #[track_caller]
     pub(crate) fn run(&self, mut command: Command) -> Process {
-        let duplicate = || Stdio::from(self.terminal.try_clone().expect("a free descriptor"));
+        command.stdin(self.side()).stdout(self.side());
+        self.run_with_own_streams(command)
+    }
+
+    /// [`run`](Self::run) with the standard streams that `command` has.
+    #[track_caller]
+    pub(crate) fn run_with_own_streams(&self, mut command: Command) -> Process {
         command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
-        command.stdin(duplicate()).stdout(duplicate());
         command.process_group(0);
         Process::spawn(command)
+    }
+
+    /// The side of a program, to be one of its standard streams.
+    pub(crate) fn side(&self) -> Stdio {
+        self.terminal.try_clone().expect("a free descriptor").into()
     }
 
     /// Types, or pastes; any amount.
@@ -139,7 +149,8 @@ impl Screen {
         (format!("{modes:?}"), flags)
     }
 
-    fn set_size(&self, columns: u16, rows: u16) {
+    /// What the terminal tells of its size from now on; 0 is for what it does not know.
+    pub(crate) fn set_size(&self, columns: u16, rows: u16) {
         let size = Winsize {
             ws_col: columns,
             ws_row: rows,
