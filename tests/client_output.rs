@@ -9,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use common::lines::LineReader;
-use common::peer::{WELCOME, client_of_the_test};
-use common::process::{CHAT, Process, chat_client, piped};
+use common::peer::{Peer, WELCOME, client_of_the_test};
+use common::process::{CHAT, Process, chat_client, chat_to, piped};
 use common::server::Server;
 
 #[test]
@@ -65,6 +65,24 @@ fn head_gets_its_line_and_the_pipeline_ends() {
     assert_eq!(finished.stderr, "");
     assert_eq!(finished.code, 0);
     drop(stdin);
+}
+
+/// As `grep -q` may end before the room has given the name by which all is to be said.
+#[test]
+fn what_was_read_is_said_also_when_nobody_looks_any_more() {
+    let (mut server, mut client) =
+        Peer::serve(|address| Process::spawn(chat_to("client", address, &["--name", "disk"])));
+    server.say(WELCOME);
+    server.expect_line("/nick disk");
+    client.stdout().expect_line(WELCOME);
+    client.type_line("98% full");
+    client.stdout().expect_line("<You>98% full");
+    client.close_stdout();
+    // This has waked it: asleep again, it knows.
+    client.await_sleep();
+    server.say("-- you are disk now");
+    server.expect_line("98% full");
+    assert_ends_quietly(&mut client);
 }
 
 #[test]
