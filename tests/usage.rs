@@ -38,15 +38,22 @@ const COMMANDS: [&str; 4] = ["server", "client", "send", "tail"];
 
 #[test]
 fn shells_are_told_of_every_command() {
-    for shell in ["bash", "zsh", "fish"] {
+    for (shell, before, after) in [
+        ("bash", "chat,", ")"),
+        ("zsh", "\n'", ":"),
+        (
+            "fish",
+            r#"complete -c chat -n "__fish_chat_needs_command" -f -a ""#,
+            r#"""#,
+        ),
+    ] {
         let finished = Process::spawn(chat(["completions", shell])).finish();
         assert_eq!((finished.code, &finished.stderr[..]), (0, ""));
-        for word in COMMANDS
-            .iter()
-            .chain(&["completions", "man", "no-reconnect"])
-        {
-            assert!(finished.stdout.contains(word), "no {word} for {shell}");
+        for command in COMMANDS.iter().chain(&["completions", "man"]) {
+            let told = format!("{before}{command}{after}");
+            assert!(finished.stdout.contains(&told), "no {told} for {shell}");
         }
+        assert!(finished.stdout.contains("no-reconnect"), "{shell}");
     }
 }
 
@@ -62,6 +69,12 @@ fn the_manual_tells_of_every_command_and_has_a_page_for_each() {
         assert_eq!((page.code, &page.stderr[..]), (0, ""));
         assert!(page.stdout.contains(&format!("{title} \\- ")), "{command}");
         assert!(page.stdout.contains(&format!(r"\fBchat {command}\fR")));
+        let (_, notes) = page.stdout.split_once("\n.SH NOTES\n").expect("notes");
+        let example = format!("\n  chat {command} ");
+        assert!(notes.starts_with("Examples:"), "{command}: {notes}");
+        assert!(notes.contains(&example), "{command}: {notes}");
+        let has_codes = notes.contains("\nExit codes: 0 ");
+        assert!(has_codes || command == "server", "{command}: {notes}");
     }
 }
 
