@@ -48,6 +48,14 @@ pub(crate) fn piped(mut command: Command) -> Command {
     command
 }
 
+/// `command`, run by another program whose own arguments come first.
+pub(crate) fn run_by(wrapper: &[&str], command: &Command) -> Command {
+    let mut wrapped = Command::new(wrapper[0]);
+    wrapped.args(&wrapper[1..]);
+    wrapped.arg(command.get_program()).args(command.get_args());
+    piped(wrapped)
+}
+
 /// A running program, killed when dropped.
 pub(crate) struct Process {
     child: Child,
@@ -136,7 +144,7 @@ impl Process {
     /// Waits until the program stands still.
     #[track_caller]
     pub(crate) fn await_stop(&self) {
-        self.await_state("T (stopped)");
+        await_stop(self.pid());
     }
 
     /// Waits until the program waits for something.
@@ -147,8 +155,7 @@ impl Process {
 
     #[track_caller]
     fn await_state(&self, state: &str) {
-        let line = format!("State:\t{state}");
-        eventually(&line, || self.proc("status").contains(&line).then_some(()));
+        await_state(self.pid(), state);
     }
 
     /// Whether the program has not ended yet.
@@ -281,8 +288,24 @@ impl Process {
     }
 
     fn proc(&self, file: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{file}", self.pid())).expect("a program that runs")
+        proc(self.pid(), file)
     }
+}
+
+fn proc(pid: u32, file: &str) -> String {
+    fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a program that runs")
+}
+
+/// [`Process::await_stop`] of the program with this number.
+#[track_caller]
+pub(crate) fn await_stop(pid: u32) {
+    await_state(pid, "T (stopped)");
+}
+
+#[track_caller]
+fn await_state(pid: u32, state: &str) {
+    let line = format!("State:\t{state}");
+    eventually(&line, || proc(pid, "status").contains(&line).then_some(()));
 }
 
 /// [`Process::anonymous_bytes`] of the program with this number.

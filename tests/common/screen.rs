@@ -10,11 +10,11 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::Signal;
-use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
-use super::PATIENCE;
 use super::process::Process;
 use super::pty::{Keyboard, open_terminal};
+use super::{LOOK_EVERY, PATIENCE};
 
 /// A terminal, and what it shows.
 pub(crate) struct Screen {
@@ -136,6 +136,19 @@ impl Screen {
         self.written.iter().filter(|&&byte| byte == 0x07).count()
     }
 
+    /// Reads until `program` has ended, however much it shows; as fast as it can, for the
+    /// program may not wait.
+    #[track_caller]
+    pub(crate) fn read_until_end_of(&mut self, program: &mut Process) {
+        let deadline = Instant::now() + PATIENCE;
+        let seen = self.written.len();
+        while program.is_running() {
+            assert!(Instant::now() < deadline, "it goes on and on");
+            self.take_before(Instant::now() + LOOK_EVERY);
+        }
+        self.emulator.process(&self.written[seen..]);
+    }
+
     /// Reads all that there is without waiting.
     pub(crate) fn read_rest(&mut self) {
         while self.read_before(Instant::now()) {}
@@ -147,6 +160,13 @@ impl Screen {
         let modes = tcgetattr(&self.terminal).expect("a terminal");
         let flags = fcntl_getfl(&self.terminal).expect("an open file");
         (format!("{modes:?}"), flags)
+    }
+
+    /// Changes the modes, as stty(1) would.
+    pub(crate) fn change_modes(&self, change: impl FnOnce(&mut Termios)) {
+        let mut modes = tcgetattr(&self.terminal).expect("a terminal");
+        change(&mut modes);
+        tcsetattr(&self.terminal, OptionalActions::Now, &modes).expect("a terminal");
     }
 
     /// What the terminal tells of its size from now on; 0 is for what it does not know.
@@ -161,6 +181,14 @@ impl Screen {
     }
 
     fn read_before(&mut self, deadline: Instant) -> bool {
+        let seen = self.written.len();
+        let is_more = self.take_before(deadline);
+        self.emulator.process(&self.written[seen..]);
+        is_more
+    }
+
+    /// Reads what is shown without a look at it.
+    fn take_before(&mut self, deadline: Instant) -> bool {
         let time_left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(time_left).expect("a short duration");
         let mut fds = [PollFd::new(&self.keyboard, PollFlags::IN)];
@@ -169,7 +197,6 @@ impl Screen {
         }
         let mut buffer = [0; 4096];
         let count = self.keyboard.read(&mut buffer).expect("an open terminal");
-        self.emulator.process(&buffer[..count]);
         self.written.extend_from_slice(&buffer[..count]);
         count > 0
     }
