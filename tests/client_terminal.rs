@@ -6,11 +6,12 @@ mod common;
 use std::process::Command;
 
 use rustix::process::Signal;
+use rustix::termios::InputModes;
 
 use common::alice::{CTRL_D, alice_at_a_terminal, client_of_the_test_at};
 use common::eventually;
 use common::peer::WELCOME;
-use common::process::{CHAT, chat_client, chat_to, piped};
+use common::process::{CHAT, chat_client, chat_to, piped, run_by};
 use common::screen::Screen;
 use common::server::Server;
 
@@ -254,6 +255,27 @@ fn keys_that_begin_what_never_ends_do_not_silence_the_rest() {
     }
 }
 
+/// Ctrl-S, with which some terminals stop showing anything, is a key as any other.
+#[test]
+fn keys_come_as_they_are_typed_in_whatever_mode_the_terminal_was() {
+    let server = Server::start();
+    let mut reader = server.join("127.0.0.2");
+    let mut screen = Screen::new(60, 24);
+    screen.change_modes(|modes| {
+        modes.input_modes |= InputModes::IXON | InputModes::ISTRIP | InputModes::IGNCR;
+    });
+    let found = screen.state();
+    let mut client = screen.run(chat_client(server.address));
+    screen.expect_last_row(">");
+    screen.type_keys("\x13grüße");
+    screen.expect_last_row("> grüße");
+    screen.type_keys("\r");
+    reader.expect_line("<127.0.0.1> grüße");
+    screen.type_keys(CTRL_D);
+    assert_eq!(client.exit_code(), 0);
+    assert_eq!(screen.state(), found);
+}
+
 #[test]
 fn a_server_of_another_kind_knows_no_commands() {
     let mut screen = Screen::new(80, 24);
@@ -417,8 +439,5 @@ fn in_environment(
     options: &[&str],
 ) -> Command {
     let joining = chat_to(command, server.address, options);
-    let mut env = Command::new("env");
-    env.args(environment).arg(joining.get_program());
-    env.args(joining.get_args());
-    piped(env)
+    run_by(&[&["env"], environment].concat(), &joining)
 }

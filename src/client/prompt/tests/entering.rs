@@ -114,3 +114,21 @@ fn too_much_pasted_is_told() {
     assert!(scene.rows()[0].starts_with("!! that is too much to paste"));
     assert_eq!(scene.last_row(), "bob> half");
 }
+
+#[test]
+fn what_is_typed_after_leaving_is_not_said() {
+    for (key, action) in [
+        ("\x1a", Action::Suspend),
+        ("\x03", Action::EndBy(SIGINT)),
+        ("\x1c", Action::EndBy(SIGQUIT)),
+    ] {
+        let mut scene = Scene::new(40, 10);
+        scene.type_keys(&format!("said\r{key}rm -r\r"));
+        assert_eq!(
+            scene.actions,
+            [Action::Say(b"said\n".to_vec()), action],
+            "{key:?}"
+        );
+        assert_eq!(scene.last_row(), "bob>", "{key:?}");
+    }
+}
