@@ -173,10 +173,11 @@ fn what_is_pasted_is_sent_when_entered() {
     at.tmux(&["set-buffer", &block]);
     at.tmux(&["paste-buffer", "-p"]);
     at.expect_last_row(&format!("line {}", LINES - 1));
-    at.reader.say("nothing yet");
-    at.expect("what is said meanwhile", |rows| {
-        rows.iter().any(|row| row == "<127.0.0.2> nothing yet")
-    });
+    // Had any of it been said, that would be heard before the answer.
+    at.reader.say("/who");
+    at.reader.expect_line("-- 2 here: 1 by name, 1 by address");
+    at.reader.expect_line("-- alice");
+    at.reader.expect_line("-- 127.0.0.2");
     at.press(&["Enter"]);
     for number in 0..LINES {
         at.reader.expect_line(&format!("<alice> line {number}"));
