@@ -8,6 +8,10 @@ const FIRST: Duration = Duration::from_millis(500);
 /// Between attempts that go on in vain.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// A server that was there for so long is tried again soon after it has gone; one that
+/// comes and goes, ever more seldom.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
 /// Pauses that grow, each cut short by chance, so that a thousand clients of one server
 /// do not come back all at once ("full jitter" would let some come at once; half of the
 /// pause is always waited).
@@ -26,16 +30,23 @@ impl Pauses {
         }
     }
 
-    /// The pause before the next attempt.
-    pub fn next_pause(&mut self) -> Duration {
+    /// The pause once a server has gone that was there for so long.
+    pub fn after_loss(&mut self, there_for: Duration) -> Duration {
+        if there_for >= STABLE_AFTER {
+            self.next = FIRST;
+        }
+        self.next_pause()
+    }
+
+    /// The pause once an attempt has failed.
+    pub fn after_failure(&mut self) -> Duration {
+        self.next_pause()
+    }
+
+    fn next_pause(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(LONGEST);
         pause.mul_f64(0.5 + 0.5 * self.fraction())
-    }
-
-    /// The server was there again.
-    pub fn reset(&mut self) {
-        self.next = FIRST;
     }
 
     /// From 0 to less than 1. SplitMix64 (Steele, Lea, Flood 2014).
@@ -55,23 +66,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_bound_and_begin_anew() {
-        let mut pauses = Pauses::new(7);
-        let mut most = FIRST;
-        for _ in 0..20 {
-            let pause = pauses.next_pause();
-            assert!(pause >= most / 2 && pause <= most, "{pause:?}");
-            most = (most * 2).min(LONGEST);
+    fn pauses_grow_to_a_bound_and_begin_anew_after_a_server_that_stayed() {
+        let comes_and_goes = STABLE_AFTER - Duration::from_millis(1);
+        let in_vain: [fn(&mut Pauses, Duration) -> Duration; 2] = [
+            |pauses, _| pauses.after_failure(),
+            |pauses, comes_and_goes| pauses.after_loss(comes_and_goes),
+        ];
+        for next in in_vain {
+            let mut pauses = Pauses::new(7);
+            let mut most = FIRST;
+            for _ in 0..20 {
+                let pause = next(&mut pauses, comes_and_goes);
+                assert!(pause >= most / 2 && pause <= most, "{pause:?}");
+                most = (most * 2).min(LONGEST);
+            }
+            assert_eq!(most, LONGEST);
+            assert!(pauses.after_loss(STABLE_AFTER) <= FIRST);
         }
-        assert_eq!(most, LONGEST);
-        pauses.reset();
-        assert!(pauses.next_pause() <= FIRST);
     }
 
     #[test]
     fn clients_do_not_come_back_together() {
         let pauses: Vec<_> = (0..100)
-            .map(|seed| Pauses::new(seed).next_pause())
+            .map(|seed| Pauses::new(seed).after_failure())
             .collect();
         let early = pauses
             .iter()

@@ -17,10 +17,6 @@ use crate::machine::unacknowledged_bytes;
 /// connection breaks, though its kernel has acknowledged it.
 const UNSURE_FOR: Duration = Duration::from_secs(30);
 
-/// A server that was there for so long is tried again soon after it has gone; one that
-/// comes and goes, ever more seldom.
-const STABLE_AFTER: Duration = Duration::from_secs(10);
-
 impl Session {
     /// Begins to connect.
     ///
@@ -81,7 +77,7 @@ impl Session {
             }
             Progress::Failed(attempts) => {
                 log_failures(&attempts);
-                self.phase = Phase::Away(now.instant + self.pauses.next_pause());
+                self.phase = Phase::Away(now.instant + self.pauses.after_failure());
             }
         }
         Ok(())
@@ -110,9 +106,7 @@ impl Session {
             .written_at
             .is_some_and(|at| at + UNSURE_FOR > now.instant);
         self.is_unsure = unacknowledged > Some(0) || (why.is_some() && was_sent_just_now);
-        if open.since + STABLE_AFTER <= now.instant {
-            self.pauses.reset();
-        }
+        let was_there_for = now.instant.duration_since(open.since);
         self.link.close();
         if !self.is_to_come_back() {
             self.phase = Phase::Ended(match why {
@@ -131,7 +125,7 @@ impl Session {
         if self.not_let_in.is_none() {
             frontend.notify(&words, true, now);
         }
-        self.phase = Phase::Away(now.instant + self.pauses.next_pause());
+        self.phase = Phase::Away(now.instant + self.pauses.after_loss(was_there_for));
     }
 
     /// Whether a connection that was lost is to be made again.
