@@ -221,6 +221,21 @@ fn a_newcomer_without_a_name_is_told_how_to_go_on() {
     screen.assert_told_once("-- /nick NAME gives you a name, /help tells");
     screen.type_keys(CTRL_D);
     assert_eq!(client.exit_code(), 0);
+
+    let alice = alice_at_a_terminal(&[]);
+    let rows = alice.screen.rows();
+    assert!(!rows.concat().contains("/nick NAME"), "{rows:#?}");
+}
+
+#[test]
+fn a_server_that_does_not_answer_about_a_name_is_not_waited_for_in_silence() {
+    let mut screen = Screen::new(80, 24);
+    let (mut server, _client) = client_of_the_test_at(&screen, &["--name", "alice"]);
+    server.say(WELCOME);
+    server.expect_line("/nick alice");
+    screen.type_keys("hello\r");
+    screen.expect_row("!! the server has not answered about your name");
+    server.expect_line("hello");
 }
 
 #[test]

@@ -106,6 +106,19 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
     }
 }
 
+#[test]
+fn ctrl_d_once_more_leaves_a_server_that_does_not_let_go() {
+    let mut screen = Screen::new(80, 24);
+    let (mut server, mut client) = client_of_the_test_at(&screen, &[]);
+    server.say(WELCOME);
+    screen.expect_row(WELCOME);
+    screen.type_keys(CTRL_D);
+    server.expect_end();
+    screen.expect_last_row("[leaving] >");
+    screen.type_keys(CTRL_D);
+    assert_eq!(client.exit_code(), 0);
+}
+
 /// The kernel spares it the signals that end and stop others, and its session's leader is out
 /// of sight (pid_namespaces(7)).
 #[test]

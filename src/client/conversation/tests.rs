@@ -101,6 +101,16 @@ fn the_name_taken_last_is_the_one_asked_for_again() {
 }
 
 #[test]
+fn what_could_be_nobodys_name_is_not_taken_for_ours() {
+    let (mut conversation, now) = named(false);
+    hear(&mut conversation, GREETING, now);
+    hear(&mut conversation, b"-- you are two words now\n", now);
+    assert_eq!(conversation.name(), None);
+    assert_eq!(conversation.naming(), Naming::Open);
+    assert_eq!(write_all(&mut conversation), "/nick bob\n");
+}
+
+#[test]
 fn others_see_us_by_a_name_only_once_it_was_given() {
     let (mut conversation, now) = named(false);
     hear(&mut conversation, GREETING, now);
