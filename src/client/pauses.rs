@@ -67,16 +67,14 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound_and_begin_anew_after_a_server_that_stayed() {
-        let comes_and_goes = STABLE_AFTER - Duration::from_millis(1);
-        let in_vain: [fn(&mut Pauses, Duration) -> Duration; 2] = [
-            |pauses, _| pauses.after_failure(),
-            |pauses, comes_and_goes| pauses.after_loss(comes_and_goes),
-        ];
-        for next in in_vain {
+        let nexts: [fn(&mut Pauses) -> Duration; 2] = [Pauses::after_failure, |pauses| {
+            pauses.after_loss(STABLE_AFTER - Duration::from_millis(1))
+        }];
+        for next in nexts {
             let mut pauses = Pauses::new(7);
             let mut most = FIRST;
             for _ in 0..20 {
-                let pause = next(&mut pauses, comes_and_goes);
+                let pause = next(&mut pauses);
                 assert!(pause >= most / 2 && pause <= most, "{pause:?}");
                 most = (most * 2).min(LONGEST);
             }
