@@ -310,19 +310,18 @@ impl Frontend for Prompt {
         self.waiting_lines = status.waiting_lines;
         self.waiting_bytes = status.waiting_bytes;
         self.is_stale |= before != (self.link, self.waiting_lines);
-        let mut is_another = false;
-        if self.name.as_deref() != status.name {
+        let is_renamed = self.name.as_deref() != status.name;
+        let is_elsewhere = self.address.as_deref() != status.address;
+        if is_renamed {
             self.name = status.name.map(str::to_owned);
             self.mention = status.name.map(Mention::of);
             self.is_stale = true;
-            is_another = true;
         }
-        if self.address.as_deref() != status.address {
+        if is_elsewhere {
             self.address = status.address.map(str::to_owned);
-            is_another = true;
         }
         // What waits will be said by it.
-        if is_another && self.waiting_bytes > 0 {
+        if (is_renamed || is_elsewhere) && self.waiting_bytes > 0 {
             self.note_own_name();
         }
     }

@@ -72,6 +72,9 @@ impl Replay {
         let is_known = self.own_names.iter().any(|known| known == name);
         if !is_known && self.own_names.len() < MAX_OWN_NAMES {
             self.own_names.push(name.to_owned());
+            // What others said by it is taken for ours from now on, here as in the room's memory.
+            self.recent
+                .retain(|line| Message::parse(line).name != Some(name));
         }
     }
 
@@ -161,6 +164,18 @@ mod tests {
         shown(&mut replay, "<a> 2\n");
         let back = greeting(&["<a> 1", "<10.0.0.1> x", "<bob> y", "<a> 2", "<a> 3"]);
         assert_eq!(shown(&mut replay, &back), ["<a> 3"]);
+    }
+
+    #[test]
+    fn what_others_said_by_a_name_before_it_was_ours_hides_nothing() {
+        let mut replay = Replay::new();
+        shown(
+            &mut replay,
+            "Welcome to this chatroom!\n<a> 1\n<bob> 2\n<a> 3\n",
+        );
+        replay.say_by("bob");
+        let back = greeting(&["<a> 1", "<bob> 2", "<a> 3", "<bob> mine", "<a> 4"]);
+        assert_eq!(shown(&mut replay, &back), ["<a> 4"]);
     }
 
     fn greeting(lines: &[&str]) -> String {
