@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use mio::net::TcpStream;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, sockopt};
 
 /// A peer that has been silent for so long is asked whether it is still there,
@@ -34,6 +36,24 @@ pub fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     Ok(socket)
+}
+
+/// Whether the connection of `stream`, which was begun, has been made; neither so nor an error
+/// while it is not known. mio's documentation of `TcpStream::connect` has these steps.
+///
+/// # Errors
+///
+/// Those of connect(2).
+pub fn has_connected(stream: &TcpStream) -> io::Result<bool> {
+    if let Some(e) = stream.take_error()? {
+        return Err(e);
+    }
+    match stream.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(e) if Errno::from_io_error(&e) == Some(Errno::INPROGRESS) => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// Has the kernel find out whether a silent peer of `socket` is still there.

@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::socket::{give_up_on_the_unreachable, keep_alive};
+use crate::socket::{give_up_on_the_unreachable, has_connected, keep_alive};
 
 /// How long one address has to answer before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,7 +122,7 @@ impl Link {
         else {
             return Progress::Pending;
         };
-        let failure = match outcome(stream) {
+        let failure = match has_connected(stream) {
             Ok(true) => {
                 match prepare(stream, self.is_impatient) {
                     Ok(()) => return self.opened(),
@@ -200,20 +200,6 @@ fn prepare(stream: &TcpStream, is_impatient: bool) -> io::Result<()> {
     }
 }
 
-/// Whether `stream` is connected, which is neither so nor an error while it is not known
-/// (the documentation of mio's `TcpStream::connect` has these steps).
-fn outcome(stream: &TcpStream) -> io::Result<bool> {
-    if let Some(e) = stream.take_error()? {
-        return Err(e);
-    }
-    match stream.peer_addr() {
-        Ok(_) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(false),
-        Err(e) if Errno::from_io_error(&e) == Some(Errno::INPROGRESS) => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -228,7 +214,7 @@ mod tests {
         for is_impatient in [false, true] {
             let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let stream = TcpStream::from_std(stream);
-            assert!(outcome(&stream).unwrap());
+            assert!(has_connected(&stream).unwrap());
             prepare(&stream, is_impatient).unwrap();
             assert!(sockopt::socket_keepalive(&stream).unwrap());
             assert!(sockopt::tcp_nodelay(&stream).unwrap());

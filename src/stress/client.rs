@@ -11,6 +11,7 @@ use super::words::{MAX_WORDS_BYTES, safe_words};
 use crate::connection::{Connection, Received};
 use crate::line::Decoded;
 use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
+use crate::socket::has_connected;
 use crate::write_queue::{Flushed, Frame};
 
 /// The most that a server may send before what the handshake waits for.
@@ -244,16 +245,4 @@ fn closed_by_server() -> io::Error {
         io::ErrorKind::UnexpectedEof,
         "the server closed the connection",
     )
-}
-
-/// Whether a connection that was begun has been made, connect(2).
-fn has_connected(stream: &TcpStream) -> io::Result<bool> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    match stream.peer_addr() {
-        Ok(_) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(false),
-        Err(e) => Err(e),
-    }
 }

@@ -218,13 +218,8 @@ impl Editor {
                 .map_or(0, |at| at + 1);
             return self.move_to_line(line_start, above);
         }
-        match self.history.older(self.input.value()).map(str::to_owned) {
-            Some(older) => {
-                self.set_text(older);
-                Pressed::Changed
-            }
-            None => Pressed::Nothing,
-        }
+        let older = self.history.older(self.input.value()).map(str::to_owned);
+        self.recall(older)
     }
 
     /// Down within a block of lines, else to what was typed after that.
@@ -234,13 +229,16 @@ impl Editor {
             let line_start = self.text()[..cursor].rfind('\n').map_or(0, |at| at + 1);
             return self.move_to_line(line_start, below);
         }
-        match self.history.newer(self.input.value()).map(str::to_owned) {
-            Some(newer) => {
-                self.set_text(newer);
-                Pressed::Changed
-            }
-            None => Pressed::Nothing,
-        }
+        let newer = self.history.newer(self.input.value()).map(str::to_owned);
+        self.recall(newer)
+    }
+
+    fn recall(&mut self, typed_before: Option<String>) -> Pressed {
+        let Some(text) = typed_before else {
+            return Pressed::Nothing;
+        };
+        self.set_text(text);
+        Pressed::Changed
     }
 
     /// The cursor goes from the line that begins at the byte `from` to the one that begins

@@ -24,12 +24,7 @@ fn the_bell_rings_for_what_one_wants_to_hear() {
 
 #[test]
 fn what_was_said_before_one_came_does_not_ring_and_has_no_time() {
-    let look = Look {
-        palette: Palette { is_colored: false },
-        stamp: Some(Stamp::new(TimeZone::UTC, stamp::Format::HoursMinutes)),
-        bell: Bell::Mention,
-    };
-    let mut scene = Scene::with(look, 40, 10);
+    let mut scene = with_times();
     let past = Message {
         age: Age::Past { following: 0 },
         ..Message::parse("<alice> hi bob")
@@ -73,13 +68,18 @@ fn what_was_missed_is_shown_but_for_ones_own_words() {
 
 #[test]
 fn the_time_stands_in_the_margin_if_wanted() {
-    let look = Look {
-        palette: Palette { is_colored: false },
-        stamp: Some(Stamp::new(TimeZone::UTC, stamp::Format::HoursMinutes)),
-        bell: Bell::Never,
-    };
-    let mut scene = Scene::with(look, 40, 10);
+    let mut scene = with_times();
     scene.hear("<alice> hi");
     scene.type_keys("hi\r");
     assert_eq!(scene.rows(), ["00:00 <alice> hi", "00:00 <You> hi", "bob>"]);
+}
+
+/// One that is told the time.
+fn with_times() -> Scene {
+    let look = Look {
+        palette: Palette { is_colored: false },
+        stamp: Some(Stamp::new(TimeZone::UTC, stamp::Format::HoursMinutes)),
+        bell: Bell::Mention,
+    };
+    Scene::with(look, 40, 10)
 }
