@@ -5,28 +5,53 @@
 //! A failure names its seed. To repeat one: `CHAT_SIMULATION_SEED=7 cargo test --test
 //! simulation`. To run more: `CHAT_SIMULATION_SEEDS=1000000 cargo test --release
 //! --test simulation`.
+//!
+//! `recording.txt` holds a hash of what was heard for each of the first thousand seeds.
+//! A change that is to leave the server's behaviour as it is leaves these as they are.
+//! After one that is not: `CHAT_SIMULATION_RECORD=1 cargo test --release --test simulation`
+//! writes the file again.
 
+mod fnv;
 mod model;
 mod random;
 mod socket;
 mod world;
 
 use std::env;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use world::{Event, Happened, World};
+use world::{Event, Happened, Outcome, World};
 
-/// Seeds tried unless the environment says otherwise: what takes some seconds without
-/// optimisation.
-const SEEDS: u64 = 100;
+/// Seeds that each test runs unless the environment asks for more: some seconds' worth
+/// without optimisation.
+const SEEDS: u64 = if cfg!(debug_assertions) { 100 } else { 1000 };
+
+/// Seeds that `recording.txt` has, one a line.
+const RECORDED_SEEDS: u64 = 1000;
+
+const RECORDING: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/simulation/recording.txt"
+);
+
+fn number(variable: &str) -> Option<u64> {
+    let value = env::var(variable).ok()?;
+    Some(value.parse().expect("a number"))
+}
+
+fn run(seed: u64) -> Outcome {
+    match catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
+        Ok(outcome) => outcome,
+        Err(panic) => {
+            eprintln!("to see this again: CHAT_SIMULATION_SEED={seed}");
+            resume_unwind(panic);
+        }
+    }
+}
 
 #[test]
 fn whatever_happens_everybody_hears_the_same_once_and_in_order() {
-    let number = |name| {
-        env::var(name)
-            .ok()
-            .map(|value| value.parse().expect("a number"))
-    };
     let seeds = match number("CHAT_SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("CHAT_SIMULATION_SEEDS").unwrap_or(SEEDS),
@@ -34,17 +59,31 @@ fn whatever_happens_everybody_hears_the_same_once_and_in_order() {
     let is_one = seeds.end - seeds.start == 1;
     let mut happened = Happened::default();
     for seed in seeds {
-        match catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
-            Ok(in_this_world) => happened += in_this_world,
-            Err(panic) => {
-                eprintln!("to see this again: CHAT_SIMULATION_SEED={seed}");
-                resume_unwind(panic);
-            }
-        }
+        happened += run(seed).happened;
     }
     println!("{happened:?}");
     for event in Event::ALL {
         let has_happened = happened.count(event) > 0;
         assert!(is_one || has_happened, "{event:?} never happens");
     }
+}
+
+#[test]
+fn the_first_thousand_seeds_are_heard_as_recorded() {
+    if number("CHAT_SIMULATION_RECORD").is_some() {
+        let hashes = (0..RECORDED_SEEDS).map(|seed| format!("{}\n", run(seed).heard));
+        fs::write(RECORDING, hashes.collect::<String>()).expect("it can be written");
+        return;
+    }
+    let recording = fs::read_to_string(RECORDING).expect("it is kept beside this");
+    let recorded: Vec<&str> = recording.lines().collect();
+    assert_eq!(recorded.len() as u64, RECORDED_SEEDS);
+    let count = number("CHAT_SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let differing: Vec<u64> = (0..count.min(RECORDED_SEEDS))
+        .filter(|&seed| run(seed).heard.to_string() != recorded[seed as usize])
+        .collect();
+    assert!(
+        differing.is_empty(),
+        "not heard as recorded: seeds {differing:?}"
+    );
 }

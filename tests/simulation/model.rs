@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use chat::close::CloseReason;
@@ -32,22 +32,24 @@ pub(crate) struct Guest {
     pub(crate) lines_heard: usize,
 }
 
-/// A room that takes down what each should hear. Guests are known by address: no two
-/// have the same.
+/// A room that takes down what each should hear. Guests are known by their number: the
+/// first that is let in or refused is 0.
 pub(crate) struct Model {
     room: Room,
     /// The same room, to which the same happens, and whose words are read at once.
     shadow: Room,
     alone: Turn,
-    pub(crate) guests: BTreeMap<Ipv4Addr, Guest>,
+    pub(crate) guests: BTreeMap<usize, Guest>,
     /// Who is in the room.
-    inside: BTreeMap<ClientId, Ipv4Addr>,
+    inside: BTreeMap<ClientId, usize>,
+    /// How many have come, those among them who were refused.
+    arrivals: usize,
     /// What the console was shown.
     pub(crate) shown: Vec<u8>,
     /// What everybody was to hear, all of it.
     pub(crate) said: Vec<u8>,
     /// Who was not let in.
-    pub(crate) refused: BTreeSet<Ipv4Addr>,
+    pub(crate) refused: BTreeSet<usize>,
     /// How often the room did what it had put off.
     pub(crate) expirations: usize,
     random: Random,
@@ -75,6 +77,7 @@ impl Model {
             alone: Turn::new(),
             guests: BTreeMap::new(),
             inside: BTreeMap::new(),
+            arrivals: 0,
             shown: Vec::new(),
             said: Vec::new(),
             refused: BTreeSet::new(),
@@ -93,48 +96,43 @@ impl Model {
         alone.seal();
         assert_eq!(turn.shared()[before..], *alone.shared());
         self.said.extend_from_slice(alone.shared());
-        for (client, address) in &self.inside {
-            let guest = self.guests.get_mut(address).expect("somebody inside");
+        for (client, number) in &self.inside {
+            let guest = self.guests.get_mut(number).expect("somebody inside");
             push_share(&mut guest.expected, alone, *client);
         }
         result
     }
 
     fn guest(&mut self, client: ClientId) -> &mut Guest {
-        let address = self.inside[&client];
-        self.guests.get_mut(&address).expect("somebody inside")
+        let number = self.inside[&client];
+        self.guests.get_mut(&number).expect("somebody inside")
     }
 }
 
 impl Service for Model {
-    fn admit(&mut self, address: IpAddr, _now: Instant) -> Result<(), Frame> {
-        let IpAddr::V4(address) = address else {
-            panic!("all come from IPv4 addresses");
-        };
-        match self.random.one_in(10) {
-            true => {
-                self.refused.insert(address);
-                Err(Frame::from(REFUSAL))
-            }
-            false => Ok(()),
+    fn admit(&mut self, _address: IpAddr, _now: Instant) -> Result<(), Frame> {
+        let number = self.arrivals;
+        self.arrivals += 1;
+        if self.random.one_in(10) {
+            self.refused.insert(number);
+            return Err(Frame::from(REFUSAL));
         }
+        Ok(())
     }
 
     fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
-        let IpAddr::V4(address) = address else {
-            panic!("all come from IPv4 addresses");
-        };
+        let number = self.arrivals - 1;
         let guest = Guest {
             expected: Vec::new(),
             least_expected: None,
             left: None,
             lines_heard: 0,
         };
-        assert!(self.guests.insert(address, guest).is_none(), "comes twice");
-        let before = self.inside.insert(client, address);
+        assert!(self.guests.insert(number, guest).is_none(), "comes twice");
+        let before = self.inside.insert(client, number);
         assert_eq!(before, None, "{client:?} is taken");
         self.act(turn, |room, turn| {
-            room.join(client, address.into(), now, turn);
+            room.join(client, address, now, turn);
         });
     }
 

@@ -16,6 +16,7 @@ use chat::reactor::event_loop::{Accepted, EventLoop, Status};
 use chat::reactor::{Policy, source_token};
 use chat::room;
 
+use crate::fnv::Fnv;
 use crate::model::{self, Model};
 use crate::random::Random;
 use crate::socket::{PeerEnd, ServerEnd, connection};
@@ -99,6 +100,14 @@ impl AddAssign for Happened {
     }
 }
 
+/// What came of a world.
+pub(crate) struct Outcome {
+    pub(crate) happened: Happened,
+    /// A hash over the bytes that each peer got, in the order in which they connected, each
+    /// after their number.
+    pub(crate) heard: Fnv,
+}
+
 /// What may be gathered before the loop notices that it is too much: a turn and the
 /// one on its way, either of which may end within a read. The answers to a read full
 /// of the shortest commands are most.
@@ -115,8 +124,16 @@ const ERROR_OUT_OF_DESCRIPTORS: i32 = 24;
 
 /// What clients ask the room for. Some ask for the same name, and write to whoever has
 /// got it.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 20] = [
     "/command\n",
+    "/nik bob\n",
+    "/kick bob\n",
+    "//nick\n",
+    "GET / HTTP/1.1\n",
+    "\u{1b}[2J\n",
+    "/nick\n",
+    "/nick you\n",
+    "/msg bob\n",
     "/nick alice\n",
     "/nick Alice\n",
     "/nick b0b\n",
@@ -142,6 +159,7 @@ enum Reads {
 
 /// The far end of a connection, and how it behaves.
 struct Peer {
+    number: usize,
     address: Ipv4Addr,
     end: PeerEnd,
     reads: Reads,
@@ -166,9 +184,11 @@ pub(crate) struct World {
     event_loop: EventLoop<ServerEnd>,
     model: Model,
     peers: Vec<Peer>,
-    /// Those who wait to be accepted.
-    waiting: VecDeque<(Ipv4Addr, ServerEnd)>,
-    /// The index of the peer that has each slab key.
+    /// From how many addresses they come.
+    addresses: usize,
+    /// Those who wait to be accepted, by number.
+    waiting: VecDeque<(usize, ServerEnd)>,
+    /// The number of the peer that has each slab key.
     keys: Vec<usize>,
     is_out_of_descriptors: bool,
     /// Somebody has connected since a poll told so.
@@ -188,6 +208,7 @@ impl World {
             happened: Happened::default(),
             event_loop: EventLoop::new(policy, now),
             model: Model::new(&room, random.fork()),
+            addresses: random.between(1, MAX_PEERS),
             random,
             peers: Vec::new(),
             waiting: VecDeque::new(),
@@ -199,7 +220,7 @@ impl World {
         }
     }
 
-    pub(crate) fn run(mut self) -> Happened {
+    pub(crate) fn run(mut self) -> Outcome {
         let steps = self.random.between(20, 200);
         let most_peers = self.random.between(2, MAX_PEERS);
         for _ in 0..steps {
@@ -237,12 +258,21 @@ impl World {
             };
             self.happened.note(event, 1);
         }
-        self.happened
+        let mut heard = Fnv::default();
+        for peer in &self.peers {
+            let bytes = &peer.end.0.borrow().to_peer;
+            heard.add(&(bytes.len() as u64).to_le_bytes());
+            heard.add(bytes);
+        }
+        Outcome {
+            happened: self.happened,
+            heard,
+        }
     }
 
     fn connect(&mut self) {
-        let number = self.peers.len() as u8;
-        let address = Ipv4Addr::new(10, 0, 0, number);
+        let number = self.peers.len();
+        let address = Ipv4Addr::new(10, 0, 0, (number % self.addresses) as u8);
         let (end, server_end) = connection(self.random.fork());
         let reads = *self.random.pick(&[
             Reads::All,
@@ -256,6 +286,7 @@ impl World {
             end.take(usize::MAX);
         }
         self.peers.push(Peer {
+            number,
             address,
             end,
             reads,
@@ -266,7 +297,7 @@ impl World {
             least_expected: None,
             turns_waited: 0,
         });
-        self.waiting.push_back((address, server_end));
+        self.waiting.push_back((number, server_end));
         self.listener_edge = true;
     }
 
@@ -313,7 +344,7 @@ impl World {
             _ => format!("{} says {}", peer.address, self.random.below(1000)),
         };
         if !text.ends_with('\n') && !self.random.one_in(4) {
-            text.push('\n');
+            text.push_str(if self.random.one_in(3) { "\r\n" } else { "\n" });
         }
         peer.is_within_line = !text.ends_with('\n');
         // What it is answered counts, too.
@@ -363,7 +394,7 @@ impl World {
         let expected_before: Vec<usize> = self
             .peers
             .iter()
-            .map(|peer| self.model.guests.get(&peer.address))
+            .map(|peer| self.model.guests.get(&peer.number))
             .map(|guest| guest.map_or(0, |guest| guest.expected.len()))
             .collect();
         let unread_before: Vec<usize> = self.peers.iter().map(Peer::unread_bytes).collect();
@@ -375,14 +406,13 @@ impl World {
                 let error = io::Error::from_raw_os_error(ERROR_OUT_OF_DESCRIPTORS);
                 return Accepted::Exhausted(error);
             }
-            let Some((address, server_end)) = waiting.pop_front() else {
+            let Some((number, server_end)) = waiting.pop_front() else {
                 return Accepted::Nobody;
             };
             keys.resize(keys.len().max(key + 1), usize::MAX);
             reused_keys += usize::from(keys[key] != usize::MAX);
-            let same = peers.iter().position(|peer| peer.address == address);
-            keys[key] = same.expect("a peer that connected");
-            Accepted::Client(server_end, address.into())
+            keys[key] = number;
+            Accepted::Client(server_end, peers[number].address.into())
         };
         let turned = self.event_loop.turn(self.now, &mut self.model, accept);
         self.status = turned.expect("no peer's doing is an error");
@@ -415,7 +445,7 @@ impl World {
             );
             // One whose readable edge has not been reported is not expected to be read.
             let waits = unread > 0 && unread == before && !peer.end.0.borrow().readable_edge;
-            let guest = self.model.guests.get(&peer.address);
+            let guest = self.model.guests.get(&peer.number);
             let is_inside = guest.is_some_and(|guest| guest.left.is_none());
             let is_unhindered = self.policy.rate.is_none() && !is_too_much;
             let is_owed_a_turn = is_inside && is_unhindered && peer.said_bytes < ALLOWANCE_BYTES;
@@ -423,7 +453,7 @@ impl World {
                 true => peer.turns_waited + 1,
                 false => 0,
             };
-            assert!(peer.turns_waited <= FAIR_TURNS, "{} waits", peer.address);
+            assert!(peer.turns_waited <= FAIR_TURNS, "{} waits", peer.number);
         }
     }
 
@@ -458,7 +488,7 @@ impl World {
             assert!(
                 wire.server_closed || wire.to_server.is_empty(),
                 "{} was not read to the end",
-                peer.address
+                peer.number
             );
             assert!(
                 !peer.is_over || wire.server_closed,
@@ -491,8 +521,8 @@ impl World {
             self.poll();
             let edges_left = self.peers.iter().any(|peer| {
                 let wire = peer.end.0.borrow();
-                let is_registered = self.model.guests.contains_key(&peer.address)
-                    || self.model.refused.contains(&peer.address);
+                let is_registered = self.model.guests.contains_key(&peer.number)
+                    || self.model.refused.contains(&peer.number);
                 is_registered && !wire.server_closed && (wire.readable_edge || wire.writable_edge)
             });
             let timeout = match edges_left || self.listener_edge {
@@ -513,7 +543,7 @@ impl World {
     fn check_what_was_heard(&self) {
         assert!(self.model.shown == self.model.said, "the console shows all");
         for peer in &self.peers {
-            let Some(guest) = self.model.guests.get(&peer.address) else {
+            let Some(guest) = self.model.guests.get(&peer.number) else {
                 let heard = &peer.end.0.borrow().to_peer;
                 let is_refusal = model::REFUSAL.starts_with(heard);
                 assert!(is_refusal, "who is refused hears that alone");
@@ -531,7 +561,7 @@ impl World {
                 None => (None, None),
                 Some((reason, farewell)) => (Some(*reason), farewell.as_deref()),
             };
-            let name = peer.address;
+            let name = peer.number;
             if let Some(farewell) = farewell {
                 // What it is told may begin like what it should have heard.
                 let lines = heard[..common].iter().rposition(|&byte| byte == b'\n');
@@ -566,6 +596,13 @@ impl World {
                     assert!(
                         !peer.is_diligent || common >= least,
                         "{name} did not hear what was said before it left"
+                    );
+                }
+                (Some(CloseReason::WrongProtocol), _) => {
+                    let least = guest.least_expected.unwrap_or(0);
+                    assert!(
+                        !peer.is_diligent || common >= least,
+                        "{name} did not hear what was said before it was let go"
                     );
                 }
                 _ => assert_eq!(common, expected.len(), "{name} has not heard all"),
