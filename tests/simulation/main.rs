@@ -1,6 +1,6 @@
 //! The real event loop in a world without kernel and clock, where everything that can
-//! happen to sockets does, in an order that a seed decides; beside it, a shadow model
-//! of what each client should hear.
+//! happen to sockets does, in an order that a seed decides; beside it, an oracle that
+//! knows from what was sent what each client should hear.
 //!
 //! A failure names its seed. To repeat one: `CHAT_SIMULATION_SEED=7 cargo test --test
 //! simulation`. To run more: `CHAT_SIMULATION_SEEDS=1000000 cargo test --release
@@ -11,8 +11,10 @@
 //! After one that is not: `CHAT_SIMULATION_RECORD=1 cargo test --release --test simulation`
 //! writes the file again.
 
+mod cutter;
 mod fnv;
 mod model;
+mod oracle;
 mod random;
 mod socket;
 mod world;

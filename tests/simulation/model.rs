@@ -1,4 +1,5 @@
-//! The shadow model: a room, and beside it what every client should hear of it.
+//! A room on the loop, and beside it the oracle, which is told what the loop decides and
+//! says what every client should hear of that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -10,11 +11,14 @@ use chat::figures::Load;
 use chat::line::Decoded;
 use chat::reactor::{Next, Service};
 use chat::room::{self, Room};
-use chat::turn::{ClientId, Part, Turn};
+use chat::turn::{ClientId, Turn};
 use chat::write_queue::Frame;
 use mio::Token;
 
+use crate::cutter::Cutter;
+use crate::oracle::Oracle;
 use crate::random::Random;
+use crate::socket::PeerEnd;
 
 /// What those hear who are not let in.
 pub(crate) const REFUSAL: &[u8] = b"!! not you\n";
@@ -22,23 +26,22 @@ pub(crate) const REFUSAL: &[u8] = b"!! not you\n";
 /// A client, as the room saw it.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    /// All that it is to hear, if it stays and reads.
-    pub(crate) expected: Vec<u8>,
-    /// What that was when it asked to be let go, in bytes.
+    /// How much it is to hear at least, in bytes, because that was said when it asked to
+    /// be let go.
     pub(crate) least_expected: Option<usize>,
-    /// Why it left, and what it was told.
-    pub(crate) left: Option<(CloseReason, Option<Frame>)>,
-    /// Lines that the room heard of it.
-    pub(crate) lines_heard: usize,
+    /// Why it left.
+    pub(crate) left: Option<CloseReason>,
+    /// The lines of it that have been heard.
+    cutter: Cutter,
 }
 
-/// A room that takes down what each should hear. Guests are known by their number: the
-/// first that is let in or refused is 0.
+/// A room of which is taken down what each should hear. Guests are known by their number:
+/// the first that is let in or refused is 0.
 pub(crate) struct Model {
     room: Room,
-    /// The same room, to which the same happens, and whose words are read at once.
-    shadow: Room,
-    alone: Turn,
+    pub(crate) oracle: Oracle,
+    /// The far end of each that has connected, by number.
+    pub(crate) ends: Vec<PeerEnd>,
     pub(crate) guests: BTreeMap<usize, Guest>,
     /// Who is in the room.
     inside: BTreeMap<ClientId, usize>,
@@ -46,8 +49,6 @@ pub(crate) struct Model {
     arrivals: usize,
     /// What the console was shown.
     pub(crate) shown: Vec<u8>,
-    /// What everybody was to hear, all of it.
-    pub(crate) said: Vec<u8>,
     /// Who was not let in.
     pub(crate) refused: BTreeSet<usize>,
     /// How often the room did what it had put off.
@@ -55,57 +56,27 @@ pub(crate) struct Model {
     random: Random,
 }
 
-/// Appends what `reader` gets of a sealed turn.
-fn push_share(expected: &mut Vec<u8>, turn: &Turn, reader: ClientId) {
-    let Some((_, edits)) = turn.edits().find(|&(edited, _)| edited == reader) else {
-        expected.extend_from_slice(turn.shared());
-        return;
-    };
-    for part in turn.parts(edits) {
-        match part {
-            Part::Shared(range) => expected.extend_from_slice(&turn.shared()[range]),
-            Part::Private(frame, _) => expected.extend_from_slice(frame),
-        }
-    }
-}
-
 impl Model {
     pub(crate) fn new(config: &room::Config, random: Random) -> Self {
         Self {
             room: Room::new(config.clone()),
-            shadow: Room::new(config.clone()),
-            alone: Turn::new(),
+            oracle: Oracle::new(config.history_lines, config.announces_presence),
+            ends: Vec::new(),
             guests: BTreeMap::new(),
             inside: BTreeMap::new(),
             arrivals: 0,
             shown: Vec::new(),
-            said: Vec::new(),
             refused: BTreeSet::new(),
             expirations: 0,
             random,
         }
     }
 
-    /// Has the room `act`, and takes down who is to hear what of that.
-    fn act<R>(&mut self, turn: &mut Turn, act: impl Fn(&mut Room, &mut Turn) -> R) -> R {
-        let before = turn.shared().len();
-        let result = act(&mut self.room, turn);
-        let alone = &mut self.alone;
-        alone.clear();
-        act(&mut self.shadow, alone);
-        alone.seal();
-        assert_eq!(turn.shared()[before..], *alone.shared());
-        self.said.extend_from_slice(alone.shared());
-        for (client, number) in &self.inside {
-            let guest = self.guests.get_mut(number).expect("somebody inside");
-            push_share(&mut guest.expected, alone, *client);
-        }
-        result
-    }
-
-    fn guest(&mut self, client: ClientId) -> &mut Guest {
-        let number = self.inside[&client];
-        self.guests.get_mut(&number).expect("somebody inside")
+    /// Whether `number`, which has come in, has said a line that was not heard.
+    pub(crate) fn is_unheard(&mut self, number: usize) -> bool {
+        let guest = self.guests.get_mut(&number).expect("it came in");
+        let wire = self.ends[number].0.borrow();
+        guest.cutter.next(&wire.sent, wire.peer_ended).is_some()
     }
 }
 
@@ -123,27 +94,34 @@ impl Service for Model {
     fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
         let number = self.arrivals - 1;
         let guest = Guest {
-            expected: Vec::new(),
             least_expected: None,
             left: None,
-            lines_heard: 0,
+            cutter: Cutter::default(),
         };
         assert!(self.guests.insert(number, guest).is_none(), "comes twice");
         let before = self.inside.insert(client, number);
         assert_eq!(before, None, "{client:?} is taken");
-        self.act(turn, |room, turn| {
-            room.join(client, address, now, turn);
-        });
+        self.room.join(client, address, now, turn);
+        self.oracle.joined(number, client.0, address, now);
     }
 
     fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn) {
-        let guest = self.guest(client);
+        self.room.hear(client, line, now, turn);
+        let number = self.inside[&client];
+        let guest = self.guests.get_mut(&number).expect("somebody inside");
         assert!(guest.left.is_none(), "who has left is not heard");
-        guest.lines_heard += 1;
-        self.act(turn, |room, turn| room.hear(client, line, now, turn));
-        let guest = self.guest(client);
-        if turn.closes(client) {
-            guest.least_expected.get_or_insert(guest.expected.len());
+        assert!(
+            guest.least_expected.is_none(),
+            "who is to be let go is not heard"
+        );
+        let wire = self.ends[number].0.borrow();
+        let line = guest.cutter.next(&wire.sent, wire.peer_ended);
+        let line = line.unwrap_or_else(|| panic!("{number} is heard and has said nothing more"));
+        self.oracle.received(number, line, now);
+        let leaves = self.oracle.leaves(number).is_some();
+        assert_eq!(turn.closes(client), leaves, "{number} is let go");
+        if leaves {
+            guest.least_expected = Some(self.oracle.heard(number).len());
         }
     }
 
@@ -152,27 +130,41 @@ impl Service for Model {
     }
 
     fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn) {
-        let farewell = self.farewell(reason);
-        let guest = self.guest(client);
+        let number = self.inside.remove(&client).expect("nobody leaves twice");
+        let guest = self.guests.get_mut(&number).expect("somebody inside");
         assert!(guest.left.is_none(), "nobody leaves twice");
-        guest.left = Some((reason, farewell));
-        self.inside.remove(&client);
-        let member = self.act(turn, |room, turn| room.leave(client, now, turn));
+        guest.left = Some(reason);
+        let wire = self.ends[number].0.borrow();
+        let is_true = match reason {
+            CloseReason::PeerClosed => wire.peer_ended,
+            CloseReason::Lost(_) => wire.peer_reset,
+            _ => true,
+        };
+        assert!(is_true, "{number} has left: {reason}");
+        if let CloseReason::Quit | CloseReason::WrongProtocol = reason {
+            assert_eq!(self.oracle.leaves(number), Some(reason));
+        }
+        let member = self.room.leave(client, now, turn);
         assert!(member.is_some());
+        self.oracle.left(number, now);
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.room.deadline()
+        let deadline = self.room.deadline();
+        assert_eq!(deadline, self.oracle.due_at());
+        deadline
     }
 
     fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next {
         self.expirations += 1;
-        self.act(turn, |room, turn| room.expire(now, turn));
+        self.room.expire(now, turn);
+        self.oracle.expired(now);
         Next::Continue
     }
 
     fn source_ready(&mut self, _token: Token, _now: Instant, turn: &mut Turn) -> io::Result<Next> {
-        self.act(turn, |room, turn| room.close(turn));
+        self.room.close(turn);
+        self.oracle.closing();
         Ok(Next::Shutdown)
     }
 

@@ -13,6 +13,8 @@ use crate::random::Random;
 /// What is between the two ends.
 #[derive(Debug)]
 pub(crate) struct Wire {
+    /// All that the peer has said.
+    pub(crate) sent: Vec<u8>,
     /// Said by the peer, and not read by the server yet.
     pub(crate) to_server: VecDeque<u8>,
     /// The peer says no more.
@@ -47,6 +49,7 @@ pub(crate) struct ServerEnd(Rc<RefCell<Wire>>);
 
 pub(crate) fn connection(random: Random) -> (PeerEnd, ServerEnd) {
     let wire = Rc::new(RefCell::new(Wire {
+        sent: Vec::new(),
         to_server: VecDeque::new(),
         peer_ended: false,
         peer_reset: false,
@@ -68,6 +71,7 @@ impl PeerEnd {
     pub(crate) fn send(&self, bytes: &[u8]) {
         let mut wire = self.0.borrow_mut();
         if !wire.server_closed && !wire.peer_ended && !wire.peer_reset {
+            wire.sent.extend_from_slice(bytes);
             wire.to_server.extend(bytes);
             wire.readable_edge = true;
         }

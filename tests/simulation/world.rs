@@ -18,6 +18,7 @@ use chat::room;
 
 use crate::fnv::Fnv;
 use crate::model::{self, Model};
+use crate::oracle;
 use crate::random::Random;
 use crate::socket::{PeerEnd, ServerEnd, connection};
 
@@ -27,7 +28,7 @@ const BOUNDS: Bounds = Bounds {
     stall_timeout: Duration::from_secs(3),
 };
 
-const MAX_LINE_BYTES: u32 = 200;
+pub(crate) const MAX_LINE_BYTES: u32 = 200;
 
 /// What the room allows, which the seed decides as well.
 fn policy(random: &mut Random) -> Policy {
@@ -251,9 +252,9 @@ impl World {
         self.happened.note(Event::Expired, self.model.expirations);
         for guest in self.model.guests.values() {
             let event = match guest.left {
-                Some((CloseReason::Stuck | CloseReason::TooSlow, _)) => Event::Dropped,
-                Some((CloseReason::Idle, _)) => Event::Idle,
-                Some((CloseReason::Quit, _)) => Event::Quit,
+                Some(CloseReason::Stuck | CloseReason::TooSlow) => Event::Dropped,
+                Some(CloseReason::Idle) => Event::Idle,
+                Some(CloseReason::Quit) => Event::Quit,
                 _ => continue,
             };
             self.happened.note(event, 1);
@@ -285,6 +286,7 @@ impl World {
         if reads == Reads::All {
             end.take(usize::MAX);
         }
+        self.model.ends.push(end.clone());
         self.peers.push(Peer {
             number,
             address,
@@ -394,8 +396,7 @@ impl World {
         let expected_before: Vec<usize> = self
             .peers
             .iter()
-            .map(|peer| self.model.guests.get(&peer.number))
-            .map(|guest| guest.map_or(0, |guest| guest.expected.len()))
+            .map(|peer| self.model.oracle.heard(peer.number).len())
             .collect();
         let unread_before: Vec<usize> = self.peers.iter().map(Peer::unread_bytes).collect();
         let (waiting, peers, keys) = (&mut self.waiting, &self.peers, &mut self.keys);
@@ -480,11 +481,17 @@ impl World {
             assert_eq!(load.backlog_bytes, 0, "nobody is owed anything");
         }
         for peer in &self.peers {
-            let wire = peer.end.0.borrow();
             if peer.reads == Reads::Nothing {
                 // Who asks and does not read the answers is not read, either.
                 continue;
             }
+            let guest = self.model.guests.get(&peer.number);
+            if guest.is_some_and(|guest| matches!(guest.left, None | Some(CloseReason::PeerClosed)))
+            {
+                let is_unheard = self.model.is_unheard(peer.number);
+                assert!(!is_unheard, "{} was not heard to the end", peer.number);
+            }
+            let wire = peer.end.0.borrow();
             assert!(
                 wire.server_closed || wire.to_server.is_empty(),
                 "{} was not read to the end",
@@ -541,7 +548,10 @@ impl World {
 
     /// The promises: one order, nothing lost, nothing twice, nothing torn.
     fn check_what_was_heard(&self) {
-        assert!(self.model.shown == self.model.said, "the console shows all");
+        assert!(
+            self.model.shown == self.model.oracle.said(),
+            "the console shows all"
+        );
         for peer in &self.peers {
             let Some(guest) = self.model.guests.get(&peer.number) else {
                 let heard = &peer.end.0.borrow().to_peer;
@@ -550,17 +560,15 @@ impl World {
                 continue;
             };
             let wire = peer.end.0.borrow();
-            let (heard, expected) = (&wire.to_peer, &guest.expected);
+            let (heard, expected) = (&wire.to_peer, self.model.oracle.heard(peer.number));
             let common = heard
                 .iter()
                 .zip(expected)
                 .take_while(|(a, b)| a == b)
                 .count();
             let rest = &heard[common..];
-            let (reason, farewell) = match &guest.left {
-                None => (None, None),
-                Some((reason, farewell)) => (Some(*reason), farewell.as_deref()),
-            };
+            let reason = guest.left;
+            let farewell = reason.and_then(oracle::farewell).map(str::as_bytes);
             let name = peer.number;
             if let Some(farewell) = farewell {
                 // What it is told may begin like what it should have heard.

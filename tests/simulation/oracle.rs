@@ -1,0 +1,615 @@
+//! What everybody in a room should hear, found again from what was sent: small, slow, and
+//! without a line of the server's code.
+//!
+//! It is told what the event loop alone decides: who came and left when, whose next line was
+//! heard when, and when it was time to tell of that. What these lines mean, and who hears
+//! what of it in which words, it decides by itself. It knows as much of names and text as
+//! the world makes use of.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use chat::close::CloseReason;
+
+use crate::cutter::Line;
+
+const HELP: &str = "\
+-- What you type is said to everybody, unless it begins with a slash:
+--   /nick NAME        be called NAME from now on
+--   /me ACTION        let everybody see that you ACTION
+--   /msg NAME TEXT    say TEXT to NAME alone
+--   /who              see who is here
+--   /help             see this
+--   /quit             leave
+--   //TEXT            say /TEXT";
+
+/// A line of a list of names is no wider.
+const MAX_LIST_COLUMNS: usize = 78;
+
+/// How long a name is held for who had it.
+const HOLD: Duration = Duration::from_secs(60);
+
+/// How long a claim to a name stands.
+const CLAIM: Duration = Duration::from_secs(150);
+
+/// How long comings and goings are gathered.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// More than so many are told by number.
+const MAX_TOLD_BY_NAME: usize = 5;
+
+/// Somebody in the room.
+#[derive(Debug)]
+struct Person {
+    /// The event loop's number for it, which another may get later: it decides the order
+    /// in which people are listed.
+    key: usize,
+    address: IpAddr,
+    name: Option<String>,
+    has_spoken: bool,
+    /// Why it is to be let go, as its own words have it.
+    leaves: Option<CloseReason>,
+}
+
+impl Person {
+    fn label(&self) -> String {
+        self.name
+            .clone()
+            .unwrap_or_else(|| self.address.to_string())
+    }
+}
+
+/// A name that is not to be had by others, nor is any that looks like it.
+#[derive(Debug)]
+struct Owned {
+    name: String,
+    owner: Owner,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    Person(usize),
+    HeldFor(IpAddr, Instant),
+}
+
+#[derive(Clone, Debug)]
+struct Claim {
+    claimant: usize,
+    bearer: usize,
+    name: String,
+    until: Instant,
+}
+
+#[derive(Debug)]
+struct Renamed {
+    person: usize,
+    from: String,
+    has_spoken: bool,
+}
+
+/// Why a name is not to be had.
+enum Conflict {
+    Taken(usize),
+    LooksLike(String),
+    Held(Duration),
+}
+
+/// The room. People are known by their number: no two ever have the same.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    history_lines: usize,
+    announces_presence: bool,
+    people: BTreeMap<usize, Person>,
+    owned: Vec<Owned>,
+    /// Oldest first.
+    claims: Vec<Claim>,
+    history: Vec<String>,
+    said_at: Option<Instant>,
+    joined: Vec<usize>,
+    renamed: Vec<Renamed>,
+    left: Vec<String>,
+    due_at: Option<Instant>,
+    /// What each should have heard, of those who are gone as well.
+    heard: BTreeMap<usize, Vec<u8>>,
+    /// What everybody was to hear, all of it.
+    said: Vec<u8>,
+}
+
+/// Names that have this in common look alike. Of those that the world uses.
+fn look(name: &str) -> String {
+    name.to_lowercase().replace('0', "o")
+}
+
+/// Whether it is the same name.
+fn is_same(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
+/// `line` as it may be shown on a terminal. Of the text that the world uses.
+fn shown(line: &str) -> String {
+    let picture = |c: char| match c {
+        '\t' => c,
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).expect("a control picture"),
+        ' '..='~' => c,
+        _ => panic!("nobody in this world says {c:?}"),
+    };
+    line.chars().map(picture).collect()
+}
+
+/// Some labels as they are told of.
+fn list(labels: &[String]) -> String {
+    let mut items: Vec<String> = Vec::new();
+    for (index, label) in labels.iter().enumerate() {
+        // Only addresses can be there twice.
+        let count = labels.iter().filter(|other| *other == label).count();
+        if labels[..index].contains(label) {
+            continue;
+        }
+        items.push(if count == 1 {
+            label.clone()
+        } else {
+            format!("{count} from {label}")
+        });
+    }
+    match items.as_slice() {
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        items => items.concat(),
+    }
+}
+
+/// Lines of notices that list `items`.
+fn columns(items: &[String]) -> String {
+    let mut text = String::new();
+    let mut line = String::new();
+    for item in items {
+        if line.is_empty() {
+            line = format!("-- {item}");
+        } else if line.len() + ", ".len() + item.len() < MAX_LIST_COLUMNS {
+            line += &format!(", {item}");
+        } else {
+            text += &format!("{line},\n");
+            line = format!("-- {item}");
+        }
+    }
+    if !line.is_empty() {
+        text += &format!("{line}\n");
+    }
+    text
+}
+
+/// What somebody is told who has to leave for this reason.
+pub(crate) fn farewell(reason: CloseReason) -> Option<&'static str> {
+    match reason {
+        CloseReason::Stuck => Some("-- you did not read for too long what was said: goodbye\n"),
+        CloseReason::TooSlow => {
+            Some("-- you read too slowly to catch up with what was said: goodbye\n")
+        }
+        CloseReason::Idle => Some("-- you have said nothing for too long: goodbye\n"),
+        CloseReason::Quit => Some("-- goodbye\n"),
+        _ => None,
+    }
+}
+
+impl Oracle {
+    pub(crate) fn new(history_lines: usize, announces_presence: bool) -> Self {
+        Self {
+            history_lines,
+            announces_presence,
+            people: BTreeMap::new(),
+            owned: Vec::new(),
+            claims: Vec::new(),
+            history: Vec::new(),
+            said_at: None,
+            joined: Vec::new(),
+            renamed: Vec::new(),
+            left: Vec::new(),
+            due_at: None,
+            heard: BTreeMap::new(),
+            said: Vec::new(),
+        }
+    }
+
+    /// What `person` should have heard, if it has stayed and read.
+    pub(crate) fn heard(&self, person: usize) -> &[u8] {
+        self.heard.get(&person).map_or(&[], Vec::as_slice)
+    }
+
+    /// What everybody was to hear, all of it.
+    pub(crate) fn said(&self) -> &[u8] {
+        &self.said
+    }
+
+    /// When there will be something to tell of who came and went.
+    pub(crate) fn due_at(&self) -> Option<Instant> {
+        self.due_at
+    }
+
+    /// Why `person` is to be let go, if it has said something to that effect.
+    pub(crate) fn leaves(&self, person: usize) -> Option<CloseReason> {
+        self.people[&person].leaves
+    }
+
+    pub(crate) fn joined(&mut self, person: usize, key: usize, address: IpAddr, now: Instant) {
+        let newcomer = Person {
+            key,
+            address,
+            name: None,
+            has_spoken: false,
+            leaves: None,
+        };
+        self.people.insert(person, newcomer);
+        self.heard.insert(person, Vec::new());
+        self.joined.push(person);
+        self.presence_changed(now);
+        self.tell(person, "Welcome to this chatroom!");
+        if let Some(said_at) = self.said_at {
+            let age = match (now - said_at).as_secs() / 60 {
+                0 => "moments".to_owned(),
+                1 => "1 minute".to_owned(),
+                minutes => format!("{minutes} minutes"),
+            };
+            match self.history.len() {
+                1 => self.tell(person, &format!("-- the last line, {age} ago:")),
+                count => self.tell(
+                    person,
+                    &format!("-- the last {count} lines, the latest {age} ago:"),
+                ),
+            }
+            for line in self.history.clone() {
+                self.tell(person, &line);
+            }
+        }
+    }
+
+    pub(crate) fn left(&mut self, person: usize, now: Instant) {
+        let gone = self.people.remove(&person).expect("it is here");
+        self.renamed.retain(|renamed| renamed.person != person);
+        if self.joined.contains(&person) {
+            self.joined.retain(|joined| *joined != person);
+        } else {
+            self.left.push(gone.label());
+        }
+        self.presence_changed(now);
+        self.claims.retain(|claim| claim.claimant != person);
+        if let Some(name) = gone.name {
+            self.hold(&name, gone.address, now);
+            self.satisfy_claim(person, now);
+        }
+    }
+
+    /// The next line of `person` is heard.
+    pub(crate) fn received(&mut self, person: usize, line: Line<'_>, now: Instant) {
+        let speaker = self.people.get_mut(&person).expect("it is here");
+        let Line::Whole(line) = line else {
+            speaker.has_spoken = true;
+            let words = "!! that line was not said: it is longer than 200 bytes";
+            return self.tell(person, words);
+        };
+        let line = std::str::from_utf8(line).expect("all speak ASCII");
+        if line.is_empty() {
+            return;
+        }
+        let is_first = !speaker.has_spoken;
+        speaker.has_spoken = true;
+        let label = speaker.label();
+        if is_first && line == "GET / HTTP/1.1" {
+            speaker.leaves = Some(CloseReason::WrongProtocol);
+        } else if let Some(text) = line.strip_prefix("//") {
+            self.say(person, format!("<{label}> /{}", shown(text)), now);
+        } else if line.starts_with('/') {
+            self.obey(person, line, now);
+        } else {
+            self.say(person, format!("<{label}> {}", shown(line)), now);
+        }
+    }
+
+    /// It is time to tell who came and went.
+    pub(crate) fn expired(&mut self, now: Instant) {
+        if self.due_at.is_none_or(|due_at| due_at > now) {
+            return;
+        }
+        self.due_at = None;
+        let mut left = std::mem::take(&mut self.left);
+        let mut renamed = std::mem::take(&mut self.renamed);
+        let mut came = std::mem::take(&mut self.joined);
+        came.sort_by_key(|person| self.people[person].key);
+        renamed.retain(|renamed| !came.contains(&renamed.person));
+        renamed.sort_by_key(|renamed| self.people[&renamed.person].key);
+        let mut joined = Vec::new();
+        for person in came {
+            // Who has gone and come back has done neither.
+            let label = self.people[&person].label();
+            match left.iter().rposition(|gone| *gone == label) {
+                Some(index) => drop(left.remove(index)),
+                None => joined.push(label),
+            }
+        }
+        let mut clauses = Vec::new();
+        for (labels, verb) in [(&joined, "joined"), (&left, "left")] {
+            match labels.len() {
+                0 => {}
+                1..=MAX_TOLD_BY_NAME => clauses.push(format!("{} {verb}", list(labels))),
+                many => clauses.push(format!("{many} {verb}")),
+            }
+        }
+        let renamed: Vec<String> = renamed
+            .iter()
+            .map(|renamed| (&renamed.from, self.people[&renamed.person].label()))
+            .filter(|(from, to)| *from != to)
+            .map(|(from, to)| format!("{from} is now {to}"))
+            .collect();
+        match renamed.len() {
+            0..=MAX_TOLD_BY_NAME => clauses.extend(renamed),
+            many => clauses.push(format!("{many} have new names")),
+        }
+        if !clauses.is_empty() {
+            let here = self.people.len();
+            self.tell_all(&format!("-- {} ({here} here)", clauses.join(", ")));
+        }
+    }
+
+    /// The server is about to end.
+    pub(crate) fn closing(&mut self) {
+        self.tell_all("-- the room is closing");
+    }
+
+    fn obey(&mut self, person: usize, line: &str, now: Instant) {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let label = self.people[&person].label();
+        match word {
+            "/nick" if rest.is_empty() => {
+                self.tell(person, "!! something is missing: /nick NAME");
+            }
+            "/nick" if rest == "you" => self.tell(person, "!! that name is reserved"),
+            "/nick" => self.nick(person, rest, now),
+            "/me" => {
+                self.say(person, format!("* {label} {}", shown(rest)), now);
+            }
+            "/msg" => match rest.split_once(' ') {
+                Some((to, text)) => self.whisper(person, to, text),
+                None => self.tell(person, "!! something is missing: /msg NAME TEXT"),
+            },
+            "/who" => self.tell_who_is_here(person),
+            "/help" => self.tell(person, HELP),
+            "/quit" => {
+                let person = self.people.get_mut(&person).expect("it is here");
+                person.leaves = Some(CloseReason::Quit);
+            }
+            "/kick" => self.tell(person, "!! that is for who runs the room, at its console"),
+            "/nik" => self.tell(
+                person,
+                "!! there is no such command; did you mean /nick? (/help lists them all)",
+            ),
+            "/command" => self.tell(
+                person,
+                "!! there is no such command; /help lists them all, and //text says /text",
+            ),
+            _ => panic!("nobody in this world asks for {word}"),
+        }
+    }
+
+    fn nick(&mut self, person: usize, name: &str, now: Instant) {
+        self.claims
+            .retain(|claim| claim.claimant != person || claim.name == name);
+        if self.people[&person].name.as_deref() == Some(name) {
+            return self.tell(person, &format!("-- you are {name} now"));
+        }
+        let has_spoken_untold = |renamed: &Renamed| renamed.person == person && renamed.has_spoken;
+        if self.announces_presence && self.renamed.iter().any(has_spoken_untold) {
+            let words = "!! you have just spoken by a new name; wait a second before the next";
+            return self.tell(person, words);
+        }
+        let refusal = match self.give_name(person, name, now) {
+            Ok(()) => return,
+            Err(Conflict::Taken(bearer)) => {
+                if self.people[&bearer].address == self.people[&person].address {
+                    self.claim(person, bearer, name, now);
+                    format!(
+                        "!! {name} is taken, by a connection from your own address; \
+                         should that be dead, the name is yours once it has ended"
+                    )
+                } else {
+                    format!("!! {name} is taken")
+                }
+            }
+            Err(Conflict::LooksLike(other)) => {
+                format!("!! {name} looks too much like {other}, who is here")
+            }
+            Err(Conflict::Held(left)) => {
+                let seconds = left.as_secs() + u64::from(left.subsec_millis() > 0);
+                format!("!! {name} is held for whoever had it; it is free in {seconds} s")
+            }
+        };
+        self.tell(person, &refusal);
+    }
+
+    fn give_name(&mut self, person: usize, name: &str, now: Instant) -> Result<(), Conflict> {
+        let bearer = &self.people[&person];
+        let (address, old, label) = (bearer.address, bearer.name.clone(), bearer.label());
+        let looks_alike = |owned: &&Owned| look(&owned.name) == look(name);
+        if let Some(owned) = self.owned.iter().find(looks_alike) {
+            match owned.owner {
+                Owner::Person(owner) if owner == person => {}
+                Owner::Person(owner) if is_same(&owned.name, name) => {
+                    return Err(Conflict::Taken(owner));
+                }
+                Owner::Person(_) => return Err(Conflict::LooksLike(owned.name.clone())),
+                Owner::HeldFor(its, until) if its == address || until <= now => {}
+                Owner::HeldFor(_, until) => return Err(Conflict::Held(until - now)),
+            }
+        }
+        if let Some(old) = old {
+            self.hold(&old, address, now);
+        }
+        self.own(name, Owner::Person(person));
+        let bearer = self.people.get_mut(&person).expect("it is here");
+        bearer.name = Some(name.to_owned());
+        self.tell(person, &format!("-- you are {name} now"));
+        if !self.renamed.iter().any(|renamed| renamed.person == person) {
+            self.renamed.push(Renamed {
+                person,
+                from: label,
+                has_spoken: false,
+            });
+        }
+        self.presence_changed(now);
+        self.claims.retain(|claim| claim.claimant != person);
+        self.satisfy_claim(person, now);
+        Ok(())
+    }
+
+    /// Has `name` belong to `owner`, in place of whatever looks like it.
+    fn own(&mut self, name: &str, owner: Owner) {
+        self.owned.retain(|owned| look(&owned.name) != look(name));
+        self.owned.push(Owned {
+            name: name.to_owned(),
+            owner,
+        });
+    }
+
+    fn hold(&mut self, name: &str, address: IpAddr, now: Instant) {
+        self.own(name, Owner::HeldFor(address, now + HOLD));
+    }
+
+    fn claim(&mut self, claimant: usize, bearer: usize, name: &str, now: Instant) {
+        let claims_before = self.claims.len();
+        let is_other = |claim: &Claim| claim.bearer != bearer;
+        let was_its_own = self
+            .claims
+            .iter()
+            .any(|claim| !is_other(claim) && claim.claimant == claimant);
+        self.claims.retain(is_other);
+        assert!(claims_before - self.claims.len() <= 1, "of one each");
+        self.claims.push(Claim {
+            claimant,
+            bearer,
+            name: name.to_owned(),
+            until: now + CLAIM,
+        });
+        if !was_its_own {
+            self.tell(
+                bearer,
+                "-- somebody else at your address would be called as you are; you keep the name",
+            );
+        }
+    }
+
+    /// `bearer` has another name, or none: who waits for the old one gets it.
+    fn satisfy_claim(&mut self, bearer: usize, now: Instant) {
+        let claimed = self.claims.iter().position(|claim| claim.bearer == bearer);
+        let Some(claim) = claimed.map(|index| self.claims.remove(index)) else {
+            return;
+        };
+        if claim.until <= now {
+            return;
+        }
+        let given = self.give_name(claim.claimant, &claim.name, now);
+        // It may only be written in another way now.
+        if matches!(given, Err(Conflict::Taken(owner)) if owner == bearer) {
+            self.claims.push(claim);
+        }
+    }
+
+    fn whisper(&mut self, person: usize, to: &str, text: &str) {
+        let is_meant = |reader: &Person| match (&reader.name, to.parse::<IpAddr>()) {
+            (None, Ok(address)) => reader.address == address,
+            (Some(name), Err(_)) => is_same(name, to),
+            _ => false,
+        };
+        let readers: Vec<usize> = (self.people.iter())
+            .filter(|(_, reader)| is_meant(reader))
+            .map(|(number, _)| *number)
+            .collect();
+        match readers[..] {
+            [] => self.tell(person, &format!("!! no one is called {to} here")),
+            [reader] if reader == person => self.tell(person, "!! that is you"),
+            [reader] => {
+                let label = self.people[&person].label();
+                self.tell(reader, &format!("[{label}] {}", shown(text)));
+                self.note_speech(person);
+                let reader = self.people[&reader].label();
+                self.tell(person, &format!("-- sent to {reader}"));
+            }
+            _ => {
+                let count = readers.len();
+                let words = format!(
+                    "!! {count} people without a name are at {to}; write to one who has taken one"
+                );
+                self.tell(person, &words);
+            }
+        }
+    }
+
+    fn tell_who_is_here(&mut self, person: usize) {
+        let mut names: Vec<String> = Vec::new();
+        let mut addresses: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for one in self.people.values() {
+            match &one.name {
+                Some(name) => names.push(name.clone()),
+                None => *addresses.entry(one.address).or_default() += 1,
+            }
+        }
+        names.sort_by_key(|name| name.to_lowercase());
+        let unnamed: usize = addresses.values().sum();
+        let count = |(address, count): (&IpAddr, &usize)| match count {
+            1 => address.to_string(),
+            count => format!("{address} ({count})"),
+        };
+        let addresses: Vec<String> = addresses.iter().map(count).collect();
+        let (here, named) = (self.people.len(), names.len());
+        let text = format!(
+            "-- {here} here: {named} by name, {unnamed} by address\n{}{}",
+            columns(&names),
+            columns(&addresses)
+        );
+        self.tell(person, text.trim_end());
+    }
+
+    /// `person` says `line`, which everybody else hears, and newcomers later.
+    fn say(&mut self, person: usize, line: String, now: Instant) {
+        for (&listener, heard) in &mut self.heard {
+            if listener != person && self.people.contains_key(&listener) {
+                push_line(heard, &line);
+            }
+        }
+        push_line(&mut self.said, &line);
+        self.note_speech(person);
+        if self.history_lines > 0 {
+            self.history.push(line);
+            let too_many = self.history.len().saturating_sub(self.history_lines);
+            self.history.drain(..too_many);
+            self.said_at = Some(now);
+        }
+    }
+
+    fn tell_all(&mut self, line: &str) {
+        for (listener, heard) in &mut self.heard {
+            if self.people.contains_key(listener) {
+                push_line(heard, line);
+            }
+        }
+        push_line(&mut self.said, line);
+    }
+
+    fn tell(&mut self, person: usize, line: &str) {
+        push_line(self.heard.get_mut(&person).expect("it came"), line);
+    }
+
+    fn note_speech(&mut self, person: usize) {
+        for renamed in &mut self.renamed {
+            renamed.has_spoken |= renamed.person == person;
+        }
+    }
+
+    fn presence_changed(&mut self, now: Instant) {
+        if self.announces_presence {
+            self.due_at.get_or_insert(now + WINDOW);
+        }
+    }
+}
+
+fn push_line(text: &mut Vec<u8>, line: &str) {
+    text.extend_from_slice(line.as_bytes());
+    text.push(b'\n');
+}
