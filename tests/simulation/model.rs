@@ -45,6 +45,9 @@ pub(crate) struct Model {
     pub(crate) guests: BTreeMap<usize, Guest>,
     /// Who is in the room.
     inside: BTreeMap<ClientId, usize>,
+    /// What each of them should have heard when the first left in this turn of the loop, in
+    /// bytes. Empty if nobody has.
+    owed_bytes: BTreeMap<usize, usize>,
     /// How many have come, those among them who were refused.
     arrivals: usize,
     /// What the console was shown.
@@ -64,6 +67,7 @@ impl Model {
             ends: Vec::new(),
             guests: BTreeMap::new(),
             inside: BTreeMap::new(),
+            owed_bytes: BTreeMap::new(),
             arrivals: 0,
             shown: Vec::new(),
             refused: BTreeSet::new(),
@@ -130,6 +134,11 @@ impl Service for Model {
     }
 
     fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn) {
+        if self.owed_bytes.is_empty() {
+            let inside = self.inside.values();
+            let owed = inside.map(|&number| (number, self.oracle.heard(number).len()));
+            self.owed_bytes = owed.collect();
+        }
         let number = self.inside.remove(&client).expect("nobody leaves twice");
         let guest = self.guests.get_mut(&number).expect("somebody inside");
         assert!(guest.left.is_none(), "nobody leaves twice");
@@ -146,7 +155,7 @@ impl Service for Model {
         }
         let member = self.room.leave(client, now, turn);
         assert!(member.is_some());
-        self.oracle.left(number, now);
+        self.oracle.left(number, self.owed_bytes[&number], now);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -174,5 +183,7 @@ impl Service for Model {
         self.shown.extend_from_slice(text);
     }
 
-    fn turn_ended(&mut self) {}
+    fn turn_ended(&mut self) {
+        self.owed_bytes.clear();
+    }
 }

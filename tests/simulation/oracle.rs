@@ -262,7 +262,11 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn left(&mut self, person: usize, now: Instant) {
+    /// `person` leaves, which is owed no more than the first `owed_bytes` of what it should
+    /// have heard: it does not hear what becomes of those who leave with it.
+    pub(crate) fn left(&mut self, person: usize, owed_bytes: usize, now: Instant) {
+        let heard = self.heard.get_mut(&person).expect("it came");
+        heard.truncate(owed_bytes);
         let gone = self.people.remove(&person).expect("it is here");
         self.renamed.retain(|renamed| renamed.person != person);
         if self.joined.contains(&person) {
