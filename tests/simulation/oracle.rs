@@ -141,15 +141,17 @@ fn shown(line: &str) -> String {
 fn list(labels: &[String]) -> String {
     let mut items: Vec<String> = Vec::new();
     for (index, label) in labels.iter().enumerate() {
-        // Only addresses can be there twice.
-        let count = labels.iter().filter(|other| *other == label).count();
-        if labels[..index].contains(label) {
+        // Several at one address are told together. A name is one person's, though several
+        // may have had it, one after the other.
+        let is_address = label.parse::<IpAddr>().is_ok();
+        if is_address && labels[..index].contains(label) {
             continue;
         }
-        items.push(if count == 1 {
-            label.clone()
-        } else {
+        let count = labels.iter().filter(|other| *other == label).count();
+        items.push(if is_address && count > 1 {
             format!("{count} from {label}")
+        } else {
+            label.clone()
         });
     }
     match items.as_slice() {
