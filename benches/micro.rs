@@ -4,25 +4,29 @@
 //!
 //! `cargo bench --bench micro`; a name after `--` chooses.
 
-use std::cell::Cell;
-use std::io::{self, Read, Write};
+#[allow(dead_code, reason = "each of its users takes what it needs")]
+#[path = "../tests/common/plain_service.rs"]
+mod plain_service;
+#[allow(dead_code, reason = "each of its users takes what it needs")]
+#[path = "../tests/common/scripted_stream.rs"]
+mod scripted_stream;
+
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Instant;
 
-use chat::close::CloseReason;
-use chat::connection::Stream;
-use chat::figures::Load;
 use chat::line::{Decoded, LineDecoder};
+use chat::reactor::Policy;
 use chat::reactor::event_loop::{Accepted, EventLoop};
-use chat::reactor::{Next, Policy, Service};
-use chat::room::{Config, Room};
+use chat::room::Config;
 use chat::text::push_safe;
-use chat::turn::{ClientId, Turn};
 use chat::write_queue::{Flushed, Frame, WriteQueue};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use mio::Token;
+
+use self::plain_service::PlainService;
+use self::scripted_stream::{Input, Output, ScriptedStream};
 
 const MAX_LINE_BYTES: u32 = Policy::DEFAULT.max_line_bytes;
 
@@ -111,17 +115,14 @@ fn queue(bencher: Bencher<'_, '_>, taken_bytes: usize) {
         for _ in 0..FRAMES {
             queue.push_frame(&frame);
         }
-        let written = Rc::new(Cell::new(0));
-        let mut sink = Socket {
-            input: Input::default(),
-            written: Rc::clone(&written),
-            taken_bytes,
-        };
+        let output: Rc<RefCell<Output>> = Rc::default();
+        output.borrow_mut().write_bytes = taken_bytes;
+        let mut sink = ScriptedStream::new(&Rc::default(), &output);
         let flushed = queue
             .flush(&mut sink, usize::MAX)
             .expect("it has no errors");
         assert_eq!(flushed, Flushed::All);
-        assert_eq!(written.get(), FRAMES * LINE.len());
+        assert_eq!(output.borrow().received_bytes, FRAMES * LINE.len());
     });
 }
 
@@ -145,23 +146,21 @@ fn turn_of_everybody(bencher: Bencher<'_, '_>, clients: usize) {
 
 /// A room on the real loop, with sockets that are none.
 struct Bench {
-    event_loop: EventLoop<Socket>,
-    service: RoomAlone,
-    inputs: Vec<Input>,
-    written: Rc<Cell<usize>>,
+    event_loop: EventLoop<ScriptedStream>,
+    service: PlainService,
+    inputs: Vec<Rc<RefCell<Input>>>,
+    /// Of all of them: so counting what was written costs no memory of each.
+    output: Rc<RefCell<Output>>,
     now: Instant,
 }
-
-/// What a socket has to be read, once.
-type Input = Rc<Cell<Option<&'static [u8]>>>;
 
 impl Bench {
     fn with_clients(count: usize) -> Self {
         let mut bench = Self {
             event_loop: EventLoop::new(Policy::DEFAULT, Instant::now()),
-            service: RoomAlone(Room::new(Config::plain(MAX_LINE_BYTES))),
+            service: PlainService::new(Config::plain(MAX_LINE_BYTES), usize::MAX),
             inputs: Vec::new(),
-            written: Rc::default(),
+            output: Rc::default(),
             now: Instant::now(),
         };
         while bench.inputs.len() < count {
@@ -170,20 +169,16 @@ impl Bench {
                 event_loop,
                 service,
                 inputs,
-                written,
+                output,
                 now,
             } = &mut bench;
             let accept = |_| {
                 if inputs.len() == count {
                     return Accepted::Nobody;
                 }
-                let input = Input::default();
-                inputs.push(Rc::clone(&input));
-                let socket = Socket {
-                    input,
-                    written: Rc::clone(written),
-                    taken_bytes: usize::MAX,
-                };
+                let input = Rc::default();
+                let socket = ScriptedStream::new(&input, output);
+                inputs.push(input);
                 Accepted::Client(socket, IpAddr::V4(Ipv4Addr::LOCALHOST))
             };
             let turned = event_loop.turn(*now, service, accept);
@@ -194,9 +189,9 @@ impl Bench {
 
     /// The first so many clients say a line each, and all get what they are due.
     fn turn_with_lines_of(&mut self, talkers: usize) {
-        self.written.set(0);
+        self.output.borrow_mut().received_bytes = 0;
         for (key, input) in self.inputs.iter().enumerate().take(talkers) {
-            input.set(Some(LINE));
+            input.borrow_mut().push(LINE);
             self.event_loop.mark_client(key, true, false);
         }
         let line_bytes = b"<127.0.0.1> ".len() + LINE.len();
@@ -204,11 +199,12 @@ impl Bench {
         // A large turn is written in slices, and each of them writes something.
         for _ in 0..deliveries {
             self.turn();
-            if self.written.get() == deliveries * line_bytes {
+            if self.output.borrow().received_bytes == deliveries * line_bytes {
                 return;
             }
         }
-        panic!("{} bytes of {deliveries} lines", self.written.get());
+        let bytes = self.output.borrow().received_bytes;
+        panic!("{bytes} bytes of {deliveries} lines");
     }
 
     fn turn(&mut self) {
@@ -216,93 +212,4 @@ impl Bench {
         let turned = self.event_loop.turn(self.now, &mut self.service, nobody);
         turned.expect("nothing can fail");
     }
-}
-
-/// A socket that has what it is given to be read, and takes what it is written.
-struct Socket {
-    input: Input,
-    written: Rc<Cell<usize>>,
-    /// In one write.
-    taken_bytes: usize,
-}
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let input = self.input.take().ok_or(io::ErrorKind::WouldBlock)?;
-        buffer[..input.len()].copy_from_slice(input);
-        Ok(input.len())
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(self.taken_bytes);
-        self.written.set(self.written.get() + taken);
-        Ok(taken)
-    }
-
-    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let offered = slices.iter().map(|slice| slice.len()).sum::<usize>();
-        let taken = offered.min(self.taken_bytes);
-        self.written.set(self.written.get() + taken);
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Stream for Socket {
-    fn shutdown_write(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn reset_when_closed(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A room without console and signals.
-struct RoomAlone(Room);
-
-impl Service for RoomAlone {
-    fn admit(&mut self, _address: IpAddr, _now: Instant) -> Result<(), Frame> {
-        Ok(())
-    }
-
-    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
-        self.0.join(client, address, now, turn);
-    }
-
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn) {
-        self.0.hear(client, line, now, turn);
-    }
-
-    fn farewell(&self, _reason: CloseReason) -> Option<Frame> {
-        None
-    }
-
-    fn left(&mut self, client: ClientId, _reason: CloseReason, now: Instant, turn: &mut Turn) {
-        self.0.leave(client, now, turn);
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.0.deadline()
-    }
-
-    fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next {
-        self.0.expire(now, turn);
-        Next::Continue
-    }
-
-    fn source_ready(&mut self, _token: Token, _now: Instant, _turn: &mut Turn) -> io::Result<Next> {
-        Ok(Next::Continue)
-    }
-
-    fn report(&mut self, _load: Load) {}
-
-    fn said(&mut self, _text: &[u8]) {}
-
-    fn turn_ended(&mut self) {}
 }

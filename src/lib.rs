@@ -21,6 +21,10 @@
 //! - The program: [`cli`], [`error`], [`exit`], [`interrupt`], [`job`], [`logging`],
 //!   [`machine`], [`process`], [`socket`], [`standard_io`].
 
+// For what the tests in here share with those in tests/.
+#[cfg(test)]
+extern crate self as chat;
+
 pub mod admission;
 pub mod backlog;
 pub mod cli;

@@ -15,8 +15,13 @@ mod cutter;
 mod fnv;
 mod model;
 mod oracle;
+#[allow(dead_code, reason = "each of its users takes what it needs")]
+#[path = "../common/plain_service.rs"]
+mod plain_service;
 mod random;
-mod socket;
+#[allow(dead_code, reason = "each of its users takes what it needs")]
+#[path = "../common/scripted_stream.rs"]
+mod scripted_stream;
 mod world;
 
 use std::env;

@@ -10,15 +10,16 @@ use chat::close::CloseReason;
 use chat::figures::Load;
 use chat::line::Decoded;
 use chat::reactor::{Next, Service};
-use chat::room::{self, Room};
+use chat::room;
 use chat::turn::{ClientId, Turn};
 use chat::write_queue::Frame;
 use mio::Token;
 
 use crate::cutter::Cutter;
 use crate::oracle::Oracle;
+use crate::plain_service::PlainService;
 use crate::random::Random;
-use crate::socket::PeerEnd;
+use crate::scripted_stream::FarEnd;
 
 /// What those hear who are not let in.
 pub(crate) const REFUSAL: &[u8] = b"!! not you\n";
@@ -38,10 +39,10 @@ pub(crate) struct Guest {
 /// A room of which is taken down what each should hear. Guests are known by their number:
 /// the first that is let in or refused is 0.
 pub(crate) struct Model {
-    room: Room,
+    service: PlainService,
     pub(crate) oracle: Oracle,
     /// The far end of each that has connected, by number.
-    pub(crate) ends: Vec<PeerEnd>,
+    pub(crate) ends: Vec<FarEnd>,
     pub(crate) guests: BTreeMap<usize, Guest>,
     /// Who is in the room.
     inside: BTreeMap<ClientId, usize>,
@@ -62,7 +63,7 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(config: &room::Config, random: Random) -> Self {
         Self {
-            room: Room::new(config.clone()),
+            service: PlainService::new(config.clone(), usize::MAX),
             oracle: Oracle::new(config.history_lines, config.announces_presence),
             ends: Vec::new(),
             guests: BTreeMap::new(),
@@ -79,20 +80,21 @@ impl Model {
     /// Whether `number`, which has come in, has said a line that was not heard.
     pub(crate) fn is_unheard(&mut self, number: usize) -> bool {
         let guest = self.guests.get_mut(&number).expect("it came in");
-        let wire = self.ends[number].0.borrow();
-        guest.cutter.next(&wire.sent, wire.peer_ended).is_some()
+        let input = self.ends[number].input.borrow();
+        let sent = input.sent.as_deref().expect("it is kept");
+        guest.cutter.next(sent, input.is_ended).is_some()
     }
 }
 
 impl Service for Model {
-    fn admit(&mut self, _address: IpAddr, _now: Instant) -> Result<(), Frame> {
+    fn admit(&mut self, address: IpAddr, now: Instant) -> Result<(), Frame> {
         let number = self.arrivals;
         self.arrivals += 1;
         if self.random.one_in(10) {
             self.refused.insert(number);
             return Err(Frame::from(REFUSAL));
         }
-        Ok(())
+        self.service.admit(address, now)
     }
 
     fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
@@ -105,12 +107,12 @@ impl Service for Model {
         assert!(self.guests.insert(number, guest).is_none(), "comes twice");
         let before = self.inside.insert(client, number);
         assert_eq!(before, None, "{client:?} is taken");
-        self.room.join(client, address, now, turn);
+        self.service.joined(client, address, now, turn);
         self.oracle.joined(number, client.0, address, now);
     }
 
     fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn) {
-        self.room.hear(client, line, now, turn);
+        self.service.received(client, line, now, turn);
         let number = self.inside[&client];
         let guest = self.guests.get_mut(&number).expect("somebody inside");
         assert!(guest.left.is_none(), "who has left is not heard");
@@ -118,8 +120,9 @@ impl Service for Model {
             guest.least_expected.is_none(),
             "who is to be let go is not heard"
         );
-        let wire = self.ends[number].0.borrow();
-        let line = guest.cutter.next(&wire.sent, wire.peer_ended);
+        let input = self.ends[number].input.borrow();
+        let sent = input.sent.as_deref().expect("it is kept");
+        let line = guest.cutter.next(sent, input.is_ended);
         let line = line.unwrap_or_else(|| panic!("{number} is heard and has said nothing more"));
         self.oracle.received(number, line, now);
         let leaves = self.oracle.leaves(number).is_some();
@@ -130,7 +133,7 @@ impl Service for Model {
     }
 
     fn farewell(&self, reason: CloseReason) -> Option<Frame> {
-        self.room.farewell(reason)
+        self.service.farewell(reason)
     }
 
     fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn) {
@@ -143,41 +146,40 @@ impl Service for Model {
         let guest = self.guests.get_mut(&number).expect("somebody inside");
         assert!(guest.left.is_none(), "nobody leaves twice");
         guest.left = Some(reason);
-        let wire = self.ends[number].0.borrow();
+        let input = self.ends[number].input.borrow();
         let is_true = match reason {
-            CloseReason::PeerClosed => wire.peer_ended,
-            CloseReason::Lost(_) => wire.peer_reset,
+            CloseReason::PeerClosed => input.is_ended,
+            CloseReason::Lost(_) => input.is_reset,
             _ => true,
         };
         assert!(is_true, "{number} has left: {reason}");
         if let CloseReason::Quit | CloseReason::WrongProtocol = reason {
             assert_eq!(self.oracle.leaves(number), Some(reason));
         }
-        let member = self.room.leave(client, now, turn);
-        assert!(member.is_some());
+        self.service.left(client, reason, now, turn);
         self.oracle.left(number, self.owed_bytes[&number], now);
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let deadline = self.room.deadline();
+        let deadline = self.service.deadline();
         assert_eq!(deadline, self.oracle.due_at());
         deadline
     }
 
     fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next {
         self.expirations += 1;
-        self.room.expire(now, turn);
         self.oracle.expired(now);
-        Next::Continue
+        self.service.expired(now, turn)
     }
 
-    fn source_ready(&mut self, _token: Token, _now: Instant, turn: &mut Turn) -> io::Result<Next> {
-        self.room.close(turn);
+    fn source_ready(&mut self, token: Token, now: Instant, turn: &mut Turn) -> io::Result<Next> {
         self.oracle.closing();
-        Ok(Next::Shutdown)
+        self.service.source_ready(token, now, turn)
     }
 
-    fn report(&mut self, _load: Load) {}
+    fn report(&mut self, load: Load) {
+        self.service.report(load);
+    }
 
     fn said(&mut self, text: &[u8]) {
         self.shown.extend_from_slice(text);
@@ -185,5 +187,6 @@ impl Service for Model {
 
     fn turn_ended(&mut self) {
         self.owed_bytes.clear();
+        self.service.turn_ended();
     }
 }

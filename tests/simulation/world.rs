@@ -1,9 +1,11 @@
 //! What happens, and what must hold whatever happens.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::Ipv4Addr;
 use std::ops::AddAssign;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use chat::close::CloseReason;
@@ -20,7 +22,7 @@ use crate::fnv::Fnv;
 use crate::model::{self, Model};
 use crate::oracle;
 use crate::random::Random;
-use crate::socket::{PeerEnd, ServerEnd, connection};
+use crate::scripted_stream::{Chance, FarEnd, ScriptedStream};
 
 /// Small, so that it is reached often.
 const BOUNDS: Bounds = Bounds {
@@ -162,7 +164,7 @@ enum Reads {
 struct Peer {
     number: usize,
     address: Ipv4Addr,
-    end: PeerEnd,
+    end: FarEnd,
     reads: Reads,
     /// It has never read less than all at once.
     is_diligent: bool,
@@ -182,13 +184,13 @@ pub(crate) struct World {
     random: Random,
     policy: Policy,
     happened: Happened,
-    event_loop: EventLoop<ServerEnd>,
+    event_loop: EventLoop<ScriptedStream>,
     model: Model,
     peers: Vec<Peer>,
     /// From how many addresses they come.
     addresses: usize,
     /// Those who wait to be accepted, by number.
-    waiting: VecDeque<(usize, ServerEnd)>,
+    waiting: VecDeque<(usize, ScriptedStream)>,
     /// The number of the peer that has each slab key.
     keys: Vec<usize>,
     is_out_of_descriptors: bool,
@@ -261,7 +263,8 @@ impl World {
         }
         let mut heard = Fnv::default();
         for peer in &self.peers {
-            let bytes = &peer.end.0.borrow().to_peer;
+            let output = peer.end.output.borrow();
+            let bytes = output.received.as_deref().expect("it is kept");
             heard.add(&(bytes.len() as u64).to_le_bytes());
             heard.add(bytes);
         }
@@ -274,7 +277,11 @@ impl World {
     fn connect(&mut self) {
         let number = self.peers.len();
         let address = Ipv4Addr::new(10, 0, 0, (number % self.addresses) as u8);
-        let (end, server_end) = connection(self.random.fork());
+        let end = FarEnd::new();
+        end.takes(0);
+        let random = RefCell::new(self.random.fork());
+        let chance: Chance = Rc::new(move |limit| random.borrow_mut().below(limit));
+        let server_end = end.cut_stream(chance);
         let reads = *self.random.pick(&[
             Reads::All,
             Reads::All,
@@ -284,7 +291,7 @@ impl World {
             Reads::Nothing,
         ]);
         if reads == Reads::All {
-            end.take(usize::MAX);
+            end.takes_more(usize::MAX);
         }
         self.model.ends.push(end.clone());
         self.peers.push(Peer {
@@ -307,28 +314,28 @@ impl World {
     fn act(&mut self, index: usize) {
         let peer = &mut self.peers[index];
         if let Reads::Some(bytes) = peer.reads {
-            peer.end.take(bytes);
+            peer.end.takes_more(bytes);
         }
         if peer.is_over {
             return;
         }
         match self.random.below(20) {
             0 => {
-                peer.end.end();
+                peer.end.ends();
                 peer.is_over = true;
             }
             1 if self.random.one_in(3) => {
-                peer.end.reset();
+                peer.end.resets();
                 peer.is_over = true;
             }
             2 if self.random.one_in(2) => {
                 peer.reads = Reads::Nothing;
                 peer.is_diligent = false;
-                peer.end.0.borrow_mut().room_bytes = self.random.below(2000);
+                peer.end.takes(self.random.below(2000));
             }
             3 => {
                 peer.reads = Reads::All;
-                peer.end.take(usize::MAX);
+                peer.end.takes_more(usize::MAX);
             }
             4..=5 => self.flood(index),
             _ => self.say(index),
@@ -351,7 +358,7 @@ impl World {
         peer.is_within_line = !text.ends_with('\n');
         // What it is answered counts, too.
         peer.said_bytes += text.len() + 1000;
-        peer.end.send(text.as_bytes());
+        peer.end.sends(text.as_bytes());
     }
 
     fn flood(&mut self, index: usize) {
@@ -363,11 +370,11 @@ impl World {
         };
         let lines = self.random.between(1, 40_000 / line.len());
         if peer.is_within_line {
-            peer.end.send(b"\n");
+            peer.end.sends(b"\n");
             peer.is_within_line = false;
         }
         peer.said_bytes += ALLOWANCE_BYTES;
-        peer.end.send(line.repeat(lines).as_bytes());
+        peer.end.sends(line.repeat(lines).as_bytes());
     }
 
     /// Marks what a poll would report: some of the edges; the others come later.
@@ -380,7 +387,7 @@ impl World {
             let Some(peer) = self.peers.get(index) else {
                 continue;
             };
-            if peer.end.0.borrow().server_closed || self.random.one_in(5) {
+            if !peer.end.is_open_here() || self.random.one_in(5) {
                 continue;
             }
             let (readable, writable) = peer.end.take_edges();
@@ -398,7 +405,11 @@ impl World {
             .iter()
             .map(|peer| self.model.oracle.heard(peer.number).len())
             .collect();
-        let unread_before: Vec<usize> = self.peers.iter().map(Peer::unread_bytes).collect();
+        let unread_before: Vec<usize> = self
+            .peers
+            .iter()
+            .map(|peer| peer.end.unread_bytes())
+            .collect();
         let (waiting, peers, keys) = (&mut self.waiting, &self.peers, &mut self.keys);
         let is_out_of_descriptors = self.is_out_of_descriptors;
         let (mut reused_keys, shown_before) = (0, self.model.shown.len());
@@ -424,7 +435,7 @@ impl World {
             .note(Event::SlicedTurn, usize::from(is_sliced));
         self.check_bounds(&unread_before);
         for (peer, &expected) in self.peers.iter_mut().zip(&expected_before) {
-            if peer.end.0.borrow().end_was_read {
+            if peer.end.input.borrow().end_was_read {
                 peer.least_expected.get_or_insert(expected);
             }
         }
@@ -439,13 +450,13 @@ impl World {
         assert!(load.backlog_bytes <= most_bytes, "{load:?}");
         let is_too_much = load.backlog_bytes > BOUNDS.max_total_bytes() / 2;
         for (peer, &before) in self.peers.iter_mut().zip(unread_before) {
-            let unread = peer.unread_bytes();
+            let unread = peer.end.unread_bytes();
             assert!(
                 before.saturating_sub(unread) <= READ_BUDGET_BYTES,
                 "its turn is over"
             );
             // One whose readable edge has not been reported is not expected to be read.
-            let waits = unread > 0 && unread == before && !peer.end.0.borrow().readable_edge;
+            let waits = unread > 0 && unread == before && !peer.end.input.borrow().edge;
             let guest = self.model.guests.get(&peer.number);
             let is_inside = guest.is_some_and(|guest| guest.left.is_none());
             let is_unhindered = self.policy.rate.is_none() && !is_too_much;
@@ -465,7 +476,7 @@ impl World {
             // Who reads nothing goes on reading nothing.
             if peer.reads != Reads::Nothing {
                 peer.reads = Reads::All;
-                peer.end.take(usize::MAX);
+                peer.end.takes_more(usize::MAX);
             }
         }
         self.go_on(BOUNDS.stall_timeout + CLOSE_TIMEOUT);
@@ -476,7 +487,7 @@ impl World {
         self.check_what_was_heard();
         let load = self.event_loop.load();
         assert_eq!(load.paused, 0, "everybody was read");
-        let is_owed = |peer: &Peer| !peer.end.0.borrow().server_closed && peer.reads != Reads::All;
+        let is_owed = |peer: &Peer| peer.end.is_open_here() && peer.reads != Reads::All;
         if !self.peers.iter().any(is_owed) {
             assert_eq!(load.backlog_bytes, 0, "nobody is owed anything");
         }
@@ -491,16 +502,13 @@ impl World {
                 let is_unheard = self.model.is_unheard(peer.number);
                 assert!(!is_unheard, "{} was not heard to the end", peer.number);
             }
-            let wire = peer.end.0.borrow();
+            let is_closed = !peer.end.is_open_here();
             assert!(
-                wire.server_closed || wire.to_server.is_empty(),
+                is_closed || peer.end.unread_bytes() == 0,
                 "{} was not read to the end",
                 peer.number
             );
-            assert!(
-                !peer.is_over || wire.server_closed,
-                "who has gone is let go"
-            );
+            assert!(!peer.is_over || is_closed, "who has gone is let go");
         }
     }
 
@@ -512,7 +520,7 @@ impl World {
         for peer in &mut self.peers {
             if peer.reads != Reads::Nothing {
                 peer.reads = Reads::All;
-                peer.end.take(usize::MAX);
+                peer.end.takes_more(usize::MAX);
             }
         }
         self.go_on(Duration::from_secs(4));
@@ -527,10 +535,10 @@ impl World {
         for _ in 0..1_000_000 {
             self.poll();
             let edges_left = self.peers.iter().any(|peer| {
-                let wire = peer.end.0.borrow();
                 let is_registered = self.model.guests.contains_key(&peer.number)
                     || self.model.refused.contains(&peer.number);
-                is_registered && !wire.server_closed && (wire.readable_edge || wire.writable_edge)
+                let (input, output) = (peer.end.input.borrow(), peer.end.output.borrow());
+                is_registered && !output.is_closed && (input.edge || output.edge)
             });
             let timeout = match edges_left || self.listener_edge {
                 true => Some(Duration::ZERO),
@@ -553,14 +561,15 @@ impl World {
             "the console shows all"
         );
         for peer in &self.peers {
+            let output = peer.end.output.borrow();
+            let heard = output.received.as_deref().expect("it is kept");
+            let is_reset = peer.end.input.borrow().is_reset;
             let Some(guest) = self.model.guests.get(&peer.number) else {
-                let heard = &peer.end.0.borrow().to_peer;
                 let is_refusal = model::REFUSAL.starts_with(heard);
                 assert!(is_refusal, "who is refused hears that alone");
                 continue;
             };
-            let wire = peer.end.0.borrow();
-            let (heard, expected) = (&wire.to_peer, self.model.oracle.heard(peer.number));
+            let expected = self.model.oracle.heard(peer.number);
             let common = heard
                 .iter()
                 .zip(expected)
@@ -581,10 +590,14 @@ impl World {
                 );
                 if reason.is_some_and(CloseReason::drops_backlog) {
                     assert!(!peer.is_diligent, "{name} has read everything at once");
-                } else if peer.is_diligent && !wire.peer_reset {
+                } else {
                     let before = heard.strip_suffix(farewell).map(<[u8]>::len);
                     assert!(
-                        before.is_some_and(|bytes| bytes >= guest.least_expected.unwrap_or(0)),
+                        before.is_some() || !peer.is_diligent || is_reset,
+                        "{name} was not told why it was sent away"
+                    );
+                    assert!(
+                        before.is_none_or(|bytes| bytes >= guest.least_expected.unwrap_or(0)),
                         "{name} did not hear what was said before it was sent away"
                     );
                 }
@@ -595,7 +608,7 @@ impl World {
                 "{name} heard {:?}",
                 String::from_utf8_lossy(rest)
             );
-            if peer.reads == Reads::Nothing || wire.peer_reset {
+            if peer.reads == Reads::Nothing || is_reset {
                 continue;
             }
             match (reason, peer.least_expected) {
@@ -616,11 +629,5 @@ impl World {
                 _ => assert_eq!(common, expected.len(), "{name} has not heard all"),
             }
         }
-    }
-}
-
-impl Peer {
-    fn unread_bytes(&self) -> usize {
-        self.end.0.borrow().to_server.len()
     }
 }

@@ -141,7 +141,7 @@ fn a_dropped_reader_leaves_nothing_in_the_kernel() {
     assert!(stuck.is_open_here(), "it might still take its last words");
     assert!(trio.room.event_loop.clients.owed_bytes() < 10_000);
     trio.room.wait(LAST_WORDS_TIMEOUT);
-    assert!(!stuck.is_open_here() && stuck.0.borrow().is_reset);
+    assert!(!stuck.is_open_here() && stuck.was_reset());
     assert_eq!(trio.room.event_loop.clients.owed_bytes(), 0);
     let traffic = trio.room.event_loop.load().traffic;
     let heard = |socket: &Socket| socket.received().len() as u64;
@@ -171,7 +171,7 @@ fn a_dropped_reader_is_told_if_it_takes_that() {
     assert_eq!(notice.lines().count(), 1);
     assert!(socket.saw_end() && socket.is_open_here());
     trio.room.wait(LAST_WORDS_TIMEOUT);
-    assert!(!socket.is_open_here() && socket.0.borrow().is_reset);
+    assert!(!socket.is_open_here() && socket.was_reset());
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_client_that_has_left_holds_no_more_than_its_bound() {
     assert!(socket.is_open_here());
     trio.room.wait(GRACE);
     trio.room.settle();
-    assert!(!socket.is_open_here() && socket.0.borrow().is_reset);
+    assert!(!socket.is_open_here() && socket.was_reset());
 }
 
 #[test]
@@ -339,10 +339,10 @@ fn a_talker_is_read_a_budget_at_a_time_however_little_it_may_still_say() {
     let mut trio = Trio::new();
     trio.flood();
     let (person, socket) = &trio.person;
-    socket.sends(&("y".repeat(ALLOWANCE_BYTES - 100) + "\n"));
+    socket.sends("y".repeat(ALLOWANCE_BYTES - 100) + "\n");
     trio.room.readable(*person);
     let turns_before = trio.room.host.turns;
-    socket.sends(&"z".repeat(READ_BUDGET_BYTES));
+    socket.sends("z".repeat(READ_BUDGET_BYTES));
     trio.room.readable(*person);
     assert!(trio.room.host.turns - turns_before <= 3);
     assert_eq!(socket.unread_bytes(), 0);
@@ -359,7 +359,7 @@ fn a_talker_is_read_a_budget_at_a_time_however_little_it_may_still_say() {
 fn answers_that_are_not_read_hold_up_nobody_but_who_asked() {
     let mut trio = Trio::new();
     let (asking, socket) = &trio.stuck.clone();
-    socket.sends(&"/\n".repeat(20 * READ_BUDGET_BYTES));
+    socket.sends("/\n".repeat(20 * READ_BUDGET_BYTES));
     trio.room.readable(*asking);
     assert!(
         socket.unread_bytes() > READ_BUDGET_BYTES,
@@ -386,7 +386,7 @@ fn what_was_said_after_many_questions_is_heard_though_nobody_takes_the_answers()
     let (_, reader) = room.join();
     let (asking, socket) = room.join();
     socket.refuses_writes();
-    socket.sends(&("/help\n".repeat(2000) + "bye all\n"));
+    socket.sends("/help\n".repeat(2000) + "bye all\n");
     socket.ends();
     room.readable(asking);
     assert!(reader.received().ends_with("> bye all\n"));
@@ -404,7 +404,7 @@ fn private_messages_that_are_not_read_hold_up_who_sends_them() {
         stuck: (slow, slow_socket),
     } = Trio::new();
     let message = format!("/msg 10.0.0.{slow} {}\n", "x".repeat(985));
-    flooder_socket.sends(&message.repeat(MESSAGES));
+    flooder_socket.sends(message.repeat(MESSAGES));
     room.event_loop.mark_client(flooder, true, false);
     room.settle();
     let mut heard = String::new();
@@ -441,7 +441,7 @@ fn all_answers_together_are_bounded_and_nobody_else_waits_for_that() {
     let asking: Vec<_> = (0..30).map(|_| room.join()).collect();
     for (key, socket) in &asking {
         socket.takes(0);
-        socket.sends(&"/\n".repeat(READ_BUDGET_BYTES / 2));
+        socket.sends("/\n".repeat(READ_BUDGET_BYTES / 2));
         room.event_loop.mark_client(*key, true, false);
     }
     room.settle();
@@ -458,7 +458,7 @@ fn a_long_congestion_does_not_silence_anybody_for_ever() {
     let mut trio = Trio::new();
     trio.flood();
     let (person, socket) = &trio.person;
-    socket.sends(&("y".repeat(999) + "\n").repeat(10 * ALLOWANCE_BYTES / 1000));
+    socket.sends(("y".repeat(999) + "\n").repeat(10 * ALLOWANCE_BYTES / 1000));
     trio.room.readable(*person);
     let unread_bytes = socket.unread_bytes();
     assert!(unread_bytes > 0);

@@ -61,7 +61,7 @@ fn one_who_has_to_wait_does_not_hold_up_others() {
     let mut room = rated();
     let (ann, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
-    ann_socket.sends(&"much\n".repeat(1000));
+    ann_socket.sends("much\n".repeat(1000));
     room.readable(ann);
     bob_socket.received();
     for _ in 0..10 {
@@ -78,7 +78,7 @@ fn one_who_has_to_wait_can_be_sent_away() {
     let mut room = rated();
     let (ann, ann_socket) = room.join();
     let (_, bob_socket) = room.join();
-    ann_socket.sends(&"much\n".repeat(1000));
+    ann_socket.sends("much\n".repeat(1000));
     ann_socket.ends();
     room.readable(ann);
     room.send_away(ann);
@@ -94,7 +94,7 @@ fn one_who_has_to_wait_and_is_gone_is_not_said_for_hours() {
     let mut room = rated();
     let (ann, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
-    ann_socket.sends(&"much\n".repeat(1000));
+    ann_socket.sends("much\n".repeat(1000));
     room.readable(ann);
     ann_socket.refuses_writes();
     bob_socket.sends("are you there?\n");
@@ -159,7 +159,7 @@ fn who_is_not_read_is_not_silent() {
         ..POLICY
     });
     let (ann, ann_socket) = room.join();
-    ann_socket.sends(&"much\n".repeat(150));
+    ann_socket.sends("much\n".repeat(150));
     room.readable(ann);
     room.wait(100 * A_SECOND);
     assert_eq!(room.host.left, []);

@@ -1,0 +1,315 @@
+//! A TCP connection without a kernel: what one end does to the other, and the edges that a
+//! poll would report of it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read, Write};
+use std::rc::Rc;
+
+use chat::connection::Stream;
+
+/// What the peer sends.
+#[derive(Debug, Default)]
+pub(crate) struct Input {
+    /// Not read by the server yet.
+    unread: VecDeque<u8>,
+    /// All of it, if it is kept.
+    pub(crate) sent: Option<Vec<u8>>,
+    /// The peer says no more.
+    pub(crate) is_ended: bool,
+    /// The peer has reset the connection.
+    pub(crate) is_reset: bool,
+    pub(crate) edge: bool,
+    /// The server has read the end of what the peer said, or that it was reset.
+    pub(crate) end_was_read: bool,
+}
+
+/// What the server writes.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// What the peer has got, if it is kept.
+    pub(crate) received: Option<Vec<u8>>,
+    pub(crate) received_bytes: usize,
+    /// How often the server has tried to write.
+    pub(crate) writes: usize,
+    /// How much more is taken before writes block.
+    pub(crate) room_bytes: usize,
+    /// The most that one write takes.
+    pub(crate) write_bytes: usize,
+    /// What every write meets.
+    error: Option<io::ErrorKind>,
+    /// A write has blocked since the last edge.
+    is_blocked: bool,
+    pub(crate) edge: bool,
+    /// The server has ended its side.
+    is_ended: bool,
+    /// The server wants it reset once it is closed.
+    pub(crate) is_reset: bool,
+    /// The server has closed the socket.
+    pub(crate) is_closed: bool,
+}
+
+/// A number below the one that is given, for reads and writes to be cut short by.
+pub(crate) type Chance = Rc<dyn Fn(usize) -> usize>;
+
+/// The peer's end.
+#[derive(Clone, Debug)]
+pub(crate) struct FarEnd {
+    pub(crate) input: Rc<RefCell<Input>>,
+    pub(crate) output: Rc<RefCell<Output>>,
+}
+
+/// The server's end.
+pub(crate) struct ScriptedStream {
+    input: Rc<RefCell<Input>>,
+    output: Rc<RefCell<Output>>,
+    chance: Option<Chance>,
+}
+
+impl Default for Output {
+    /// Takes everything, and keeps nothing of it.
+    fn default() -> Self {
+        Self {
+            received: None,
+            received_bytes: 0,
+            writes: 0,
+            room_bytes: usize::MAX,
+            write_bytes: usize::MAX,
+            error: None,
+            is_blocked: false,
+            // What a poll reports of a socket that has just been registered.
+            edge: true,
+            is_ended: false,
+            is_reset: false,
+            is_closed: false,
+        }
+    }
+}
+
+impl FarEnd {
+    /// One that takes everything, and keeps what is sent and received.
+    pub(crate) fn new() -> Self {
+        let input = Input {
+            sent: Some(Vec::new()),
+            ..Input::default()
+        };
+        let output = Output {
+            received: Some(Vec::new()),
+            ..Output::default()
+        };
+        Self {
+            input: Rc::new(RefCell::new(input)),
+            output: Rc::new(RefCell::new(output)),
+        }
+    }
+
+    /// The server's end.
+    pub(crate) fn stream(&self) -> ScriptedStream {
+        ScriptedStream::new(&self.input, &self.output)
+    }
+
+    /// The server's end, of which reads and writes are interrupted and cut short by `chance`.
+    pub(crate) fn cut_stream(&self, chance: Chance) -> ScriptedStream {
+        let mut stream = self.stream();
+        stream.chance = Some(chance);
+        stream
+    }
+
+    pub(crate) fn sends(&self, text: impl AsRef<[u8]>) {
+        let mut input = self.input.borrow_mut();
+        if self.is_open_here() && !input.is_ended && !input.is_reset {
+            input.push(text.as_ref());
+        }
+    }
+
+    pub(crate) fn ends(&self) {
+        let mut input = self.input.borrow_mut();
+        input.is_ended = true;
+        input.edge = true;
+    }
+
+    /// What was sent and not read is lost.
+    pub(crate) fn resets(&self) {
+        let mut input = self.input.borrow_mut();
+        input.is_reset = true;
+        self.refuses_writes();
+        // Both are told of, as EPOLLHUP and EPOLLERR are.
+        input.edge = true;
+        self.output.borrow_mut().edge = true;
+    }
+
+    pub(crate) fn refuses_writes(&self) {
+        self.output.borrow_mut().error = Some(io::ErrorKind::BrokenPipe);
+    }
+
+    /// From now on the server can write so much.
+    pub(crate) fn takes(&self, room_bytes: usize) {
+        self.output.borrow_mut().room_bytes = room_bytes;
+    }
+
+    /// Reads, so that the server can write so much more.
+    pub(crate) fn takes_more(&self, bytes: usize) {
+        let mut output = self.output.borrow_mut();
+        output.room_bytes = output.room_bytes.saturating_add(bytes);
+        if output.is_blocked && output.room_bytes > 0 {
+            output.is_blocked = false;
+            output.edge = true;
+        }
+    }
+
+    /// What a poll reports, once: readable, writable.
+    pub(crate) fn take_edges(&self) -> (bool, bool) {
+        let (mut input, mut output) = (self.input.borrow_mut(), self.output.borrow_mut());
+        let edges = (input.edge, output.edge);
+        (input.edge, output.edge) = (false, false);
+        edges
+    }
+
+    /// How much of what it has sent has not been read.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.input.borrow().unread.len()
+    }
+
+    /// What it has received since this was last asked.
+    pub(crate) fn received(&self) -> String {
+        let mut output = self.output.borrow_mut();
+        let received = output.received.as_mut().map(std::mem::take);
+        String::from_utf8(received.expect("it is kept")).expect("the server sends UTF-8")
+    }
+
+    pub(crate) fn writes(&self) -> usize {
+        self.output.borrow().writes
+    }
+
+    pub(crate) fn is_open_here(&self) -> bool {
+        !self.output.borrow().is_closed
+    }
+
+    /// Whether the server has ended its side.
+    pub(crate) fn saw_end(&self) -> bool {
+        self.output.borrow().is_ended
+    }
+
+    /// Whether the server has had the connection reset.
+    pub(crate) fn was_reset(&self) -> bool {
+        let output = self.output.borrow();
+        output.is_closed && output.is_reset
+    }
+}
+
+impl Input {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if let Some(sent) = &mut self.sent {
+            sent.extend_from_slice(bytes);
+        }
+        self.unread.extend(bytes);
+        self.edge = true;
+    }
+}
+
+impl ScriptedStream {
+    /// One of which several may share a direction.
+    pub(crate) fn new(input: &Rc<RefCell<Input>>, output: &Rc<RefCell<Output>>) -> Self {
+        Self {
+            input: Rc::clone(input),
+            output: Rc::clone(output),
+            chance: None,
+        }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        let chance = self.chance.as_ref();
+        chance.is_some_and(|below| below(20) == 0)
+    }
+
+    /// So many bytes, or fewer.
+    fn cut_short(&self, bytes: usize) -> usize {
+        match &self.chance {
+            Some(below) if below(3) == 0 => 1 + below(bytes),
+            _ => bytes,
+        }
+    }
+}
+
+impl Read for ScriptedStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_interrupted() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let mut input = self.input.borrow_mut();
+        if input.is_reset {
+            // The kernel forgets what had not been read.
+            input.end_was_read = true;
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let most = buffer.len().min(input.unread.len());
+        if most == 0 && input.is_ended {
+            input.end_was_read = true;
+            return Ok(0);
+        } else if most == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = self.cut_short(most);
+        input.unread.read_exact(&mut buffer[..count])?;
+        Ok(count)
+    }
+}
+
+impl Write for ScriptedStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let output = &mut *self.output.borrow_mut();
+        assert!(!output.is_ended, "nothing is written after the end");
+        output.writes += 1;
+        if self.is_interrupted() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if let Some(kind) = output.error {
+            return Err(kind.into());
+        }
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        assert!(offered > 0, "an empty write is of no use");
+        let most = offered.min(output.room_bytes).min(output.write_bytes);
+        if most == 0 {
+            output.is_blocked = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = self.cut_short(most);
+        if let Some(received) = &mut output.received {
+            let mut left_bytes = count;
+            for slice in slices {
+                let taken = left_bytes.min(slice.len());
+                received.extend_from_slice(&slice[..taken]);
+                left_bytes -= taken;
+            }
+        }
+        output.received_bytes += count;
+        output.room_bytes -= count;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for ScriptedStream {
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.output.borrow_mut().is_ended = true;
+        Ok(())
+    }
+
+    fn reset_when_closed(&self) -> io::Result<()> {
+        self.output.borrow_mut().is_reset = true;
+        Ok(())
+    }
+}
+
+impl Drop for ScriptedStream {
+    fn drop(&mut self) {
+        self.output.borrow_mut().is_closed = true;
+    }
+}
