@@ -11,7 +11,7 @@ mod plain_service;
 #[path = "../tests/common/scripted_stream.rs"]
 mod scripted_stream;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Instant;
@@ -26,7 +26,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 
 use self::plain_service::PlainService;
-use self::scripted_stream::{Input, Output, ScriptedStream};
+use self::scripted_stream::{Input, Meter, ScriptedStream};
 
 const MAX_LINE_BYTES: u32 = Policy::DEFAULT.max_line_bytes;
 
@@ -115,14 +115,19 @@ fn queue(bencher: Bencher<'_, '_>, taken_bytes: usize) {
         for _ in 0..FRAMES {
             queue.push_frame(&frame);
         }
-        let output: Rc<RefCell<Output>> = Rc::default();
-        output.borrow_mut().write_bytes = taken_bytes;
-        let mut sink = ScriptedStream::new(&Rc::default(), &output);
+        let written = Rc::new(Cell::new(0));
+        let mut sink = ScriptedStream::metered(
+            Rc::default(),
+            Meter {
+                written_bytes: Rc::clone(&written),
+                write_bytes: taken_bytes,
+            },
+        );
         let flushed = queue
             .flush(&mut sink, usize::MAX)
             .expect("it has no errors");
         assert_eq!(flushed, Flushed::All);
-        assert_eq!(output.borrow().received_bytes, FRAMES * LINE.len());
+        assert_eq!(written.get(), FRAMES * LINE.len());
     });
 }
 
@@ -146,11 +151,11 @@ fn turn_of_everybody(bencher: Bencher<'_, '_>, clients: usize) {
 
 /// A room on the real loop, with sockets that are none.
 struct Bench {
-    event_loop: EventLoop<ScriptedStream>,
+    event_loop: EventLoop<ScriptedStream<Meter>>,
     service: PlainService,
     inputs: Vec<Rc<RefCell<Input>>>,
-    /// Of all of them: so counting what was written costs no memory of each.
-    output: Rc<RefCell<Output>>,
+    /// By all of them.
+    written_bytes: Rc<Cell<usize>>,
     now: Instant,
 }
 
@@ -160,7 +165,7 @@ impl Bench {
             event_loop: EventLoop::new(Policy::DEFAULT, Instant::now()),
             service: PlainService::new(Config::plain(MAX_LINE_BYTES), usize::MAX),
             inputs: Vec::new(),
-            output: Rc::default(),
+            written_bytes: Rc::default(),
             now: Instant::now(),
         };
         while bench.inputs.len() < count {
@@ -169,7 +174,7 @@ impl Bench {
                 event_loop,
                 service,
                 inputs,
-                output,
+                written_bytes,
                 now,
             } = &mut bench;
             let accept = |_| {
@@ -177,8 +182,12 @@ impl Bench {
                     return Accepted::Nobody;
                 }
                 let input = Rc::default();
-                let socket = ScriptedStream::new(&input, output);
-                inputs.push(input);
+                inputs.push(Rc::clone(&input));
+                let meter = Meter {
+                    written_bytes: Rc::clone(written_bytes),
+                    write_bytes: usize::MAX,
+                };
+                let socket = ScriptedStream::metered(input, meter);
                 Accepted::Client(socket, IpAddr::V4(Ipv4Addr::LOCALHOST))
             };
             let turned = event_loop.turn(*now, service, accept);
@@ -189,7 +198,7 @@ impl Bench {
 
     /// The first so many clients say a line each, and all get what they are due.
     fn turn_with_lines_of(&mut self, talkers: usize) {
-        self.output.borrow_mut().received_bytes = 0;
+        self.written_bytes.set(0);
         for (key, input) in self.inputs.iter().enumerate().take(talkers) {
             input.borrow_mut().push(LINE);
             self.event_loop.mark_client(key, true, false);
@@ -199,11 +208,11 @@ impl Bench {
         // A large turn is written in slices, and each of them writes something.
         for _ in 0..deliveries {
             self.turn();
-            if self.output.borrow().received_bytes == deliveries * line_bytes {
+            if self.written_bytes.get() == deliveries * line_bytes {
                 return;
             }
         }
-        let bytes = self.output.borrow().received_bytes;
+        let bytes = self.written_bytes.get();
         panic!("{bytes} bytes of {deliveries} lines");
     }
 

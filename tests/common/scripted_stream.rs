@@ -1,7 +1,7 @@
 //! A TCP connection without a kernel: what one end does to the other, and the edges that a
 //! poll would report of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
@@ -27,15 +27,12 @@ pub(crate) struct Input {
 /// What the server writes.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// What the peer has got, if it is kept.
-    pub(crate) received: Option<Vec<u8>>,
-    pub(crate) received_bytes: usize,
+    /// What the peer has got.
+    pub(crate) received: Vec<u8>,
     /// How often the server has tried to write.
     pub(crate) writes: usize,
     /// How much more is taken before writes block.
     pub(crate) room_bytes: usize,
-    /// The most that one write takes.
-    pub(crate) write_bytes: usize,
     /// What every write meets.
     error: Option<io::ErrorKind>,
     /// A write has blocked since the last edge.
@@ -59,22 +56,50 @@ pub(crate) struct FarEnd {
     pub(crate) output: Rc<RefCell<Output>>,
 }
 
+/// What takes what the server writes.
+pub(crate) trait Outlet {
+    /// Takes some of `slices`, and says how much.
+    fn take(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// The server ends its side.
+    fn end(&self) {}
+
+    /// The server wants the connection reset once it is closed.
+    fn reset(&self) {}
+
+    /// The server closes the socket.
+    fn close(&self) {}
+}
+
 /// The server's end.
-pub(crate) struct ScriptedStream {
+pub(crate) struct ScriptedStream<O: Outlet = ToPeer> {
     input: Rc<RefCell<Input>>,
+    outlet: O,
+    chance: Option<Chance>,
+}
+
+/// What is written goes to the peer.
+pub(crate) struct ToPeer {
     output: Rc<RefCell<Output>>,
     chance: Option<Chance>,
 }
 
+/// Takes whatever is written at next to no cost, and only counts it: for benchmarks.
+#[derive(Clone, Debug)]
+pub(crate) struct Meter {
+    /// May be shared by many.
+    pub(crate) written_bytes: Rc<Cell<usize>>,
+    /// The most that one write takes.
+    pub(crate) write_bytes: usize,
+}
+
 impl Default for Output {
-    /// Takes everything, and keeps nothing of it.
+    /// Takes everything.
     fn default() -> Self {
         Self {
-            received: None,
-            received_bytes: 0,
+            received: Vec::new(),
             writes: 0,
             room_bytes: usize::MAX,
-            write_bytes: usize::MAX,
             error: None,
             is_blocked: false,
             // What a poll reports of a socket that has just been registered.
@@ -93,26 +118,31 @@ impl FarEnd {
             sent: Some(Vec::new()),
             ..Input::default()
         };
-        let output = Output {
-            received: Some(Vec::new()),
-            ..Output::default()
-        };
         Self {
             input: Rc::new(RefCell::new(input)),
-            output: Rc::new(RefCell::new(output)),
+            output: Rc::default(),
         }
     }
 
     /// The server's end.
     pub(crate) fn stream(&self) -> ScriptedStream {
-        ScriptedStream::new(&self.input, &self.output)
+        self.stream_by(None)
     }
 
     /// The server's end, of which reads and writes are interrupted and cut short by `chance`.
     pub(crate) fn cut_stream(&self, chance: Chance) -> ScriptedStream {
-        let mut stream = self.stream();
-        stream.chance = Some(chance);
-        stream
+        self.stream_by(Some(chance))
+    }
+
+    fn stream_by(&self, chance: Option<Chance>) -> ScriptedStream {
+        ScriptedStream {
+            input: Rc::clone(&self.input),
+            outlet: ToPeer {
+                output: Rc::clone(&self.output),
+                chance: chance.clone(),
+            },
+            chance,
+        }
     }
 
     pub(crate) fn sends(&self, text: impl AsRef<[u8]>) {
@@ -173,8 +203,8 @@ impl FarEnd {
     /// What it has received since this was last asked.
     pub(crate) fn received(&self) -> String {
         let mut output = self.output.borrow_mut();
-        let received = output.received.as_mut().map(std::mem::take);
-        String::from_utf8(received.expect("it is kept")).expect("the server sends UTF-8")
+        let received = std::mem::take(&mut output.received);
+        String::from_utf8(received).expect("the server sends UTF-8")
     }
 
     pub(crate) fn writes(&self) -> usize {
@@ -207,33 +237,83 @@ impl Input {
     }
 }
 
-impl ScriptedStream {
-    /// One of which several may share a direction.
-    pub(crate) fn new(input: &Rc<RefCell<Input>>, output: &Rc<RefCell<Output>>) -> Self {
+impl ScriptedStream<Meter> {
+    /// One that has `input` to be read, and is written into `meter`.
+    pub(crate) fn metered(input: Rc<RefCell<Input>>, meter: Meter) -> Self {
         Self {
-            input: Rc::clone(input),
-            output: Rc::clone(output),
+            input,
+            outlet: meter,
             chance: None,
-        }
-    }
-
-    fn is_interrupted(&self) -> bool {
-        let chance = self.chance.as_ref();
-        chance.is_some_and(|below| below(20) == 0)
-    }
-
-    /// So many bytes, or fewer.
-    fn cut_short(&self, bytes: usize) -> usize {
-        match &self.chance {
-            Some(below) if below(3) == 0 => 1 + below(bytes),
-            _ => bytes,
         }
     }
 }
 
-impl Read for ScriptedStream {
+impl Outlet for Meter {
+    fn take(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let taken = offered.min(self.write_bytes);
+        self.written_bytes.set(self.written_bytes.get() + taken);
+        Ok(taken)
+    }
+}
+
+impl Outlet for ToPeer {
+    fn take(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let output = &mut *self.output.borrow_mut();
+        assert!(!output.is_ended, "nothing is written after the end");
+        output.writes += 1;
+        if is_interrupted(self.chance.as_ref()) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if let Some(kind) = output.error {
+            return Err(kind.into());
+        }
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        assert!(offered > 0, "an empty write is of no use");
+        let most = offered.min(output.room_bytes);
+        if most == 0 {
+            output.is_blocked = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = cut_short(self.chance.as_ref(), most);
+        let mut left_bytes = count;
+        for slice in slices {
+            let taken = left_bytes.min(slice.len());
+            output.received.extend_from_slice(&slice[..taken]);
+            left_bytes -= taken;
+        }
+        output.room_bytes -= count;
+        Ok(count)
+    }
+
+    fn end(&self) {
+        self.output.borrow_mut().is_ended = true;
+    }
+
+    fn reset(&self) {
+        self.output.borrow_mut().is_reset = true;
+    }
+
+    fn close(&self) {
+        self.output.borrow_mut().is_closed = true;
+    }
+}
+
+fn is_interrupted(chance: Option<&Chance>) -> bool {
+    chance.is_some_and(|below| below(20) == 0)
+}
+
+/// So many bytes, or fewer.
+fn cut_short(chance: Option<&Chance>, bytes: usize) -> usize {
+    match chance {
+        Some(below) if below(3) == 0 => 1 + below(bytes),
+        _ => bytes,
+    }
+}
+
+impl<O: Outlet> Read for ScriptedStream<O> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.is_interrupted() {
+        if is_interrupted(self.chance.as_ref()) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let mut input = self.input.borrow_mut();
@@ -249,46 +329,19 @@ impl Read for ScriptedStream {
         } else if most == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let count = self.cut_short(most);
+        let count = cut_short(self.chance.as_ref(), most);
         input.unread.read_exact(&mut buffer[..count])?;
         Ok(count)
     }
 }
 
-impl Write for ScriptedStream {
+impl<O: Outlet> Write for ScriptedStream<O> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(bytes)])
+        self.outlet.take(&[IoSlice::new(bytes)])
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let output = &mut *self.output.borrow_mut();
-        assert!(!output.is_ended, "nothing is written after the end");
-        output.writes += 1;
-        if self.is_interrupted() {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        if let Some(kind) = output.error {
-            return Err(kind.into());
-        }
-        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        assert!(offered > 0, "an empty write is of no use");
-        let most = offered.min(output.room_bytes).min(output.write_bytes);
-        if most == 0 {
-            output.is_blocked = true;
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let count = self.cut_short(most);
-        if let Some(received) = &mut output.received {
-            let mut left_bytes = count;
-            for slice in slices {
-                let taken = left_bytes.min(slice.len());
-                received.extend_from_slice(&slice[..taken]);
-                left_bytes -= taken;
-            }
-        }
-        output.received_bytes += count;
-        output.room_bytes -= count;
-        Ok(count)
+        self.outlet.take(slices)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -296,20 +349,20 @@ impl Write for ScriptedStream {
     }
 }
 
-impl Stream for ScriptedStream {
+impl<O: Outlet> Stream for ScriptedStream<O> {
     fn shutdown_write(&self) -> io::Result<()> {
-        self.output.borrow_mut().is_ended = true;
+        self.outlet.end();
         Ok(())
     }
 
     fn reset_when_closed(&self) -> io::Result<()> {
-        self.output.borrow_mut().is_reset = true;
+        self.outlet.reset();
         Ok(())
     }
 }
 
-impl Drop for ScriptedStream {
+impl<O: Outlet> Drop for ScriptedStream<O> {
     fn drop(&mut self) {
-        self.output.borrow_mut().is_closed = true;
+        self.outlet.close();
     }
 }
