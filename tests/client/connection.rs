@@ -1,0 +1,132 @@
+//! How the client finds its server, and what it says when there is none, or no
+//! longer.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::common::peer::{WELCOME, client_of_the_test};
+use crate::common::process::{CHAT, Process, chat, chat_client, piped};
+use crate::common::server::{Server, server_command};
+
+const CANNOT_CONNECT: i32 = 3;
+const CONNECTION_LOST: i32 = 4;
+const REFUSED: i32 = 5;
+
+#[test]
+fn a_host_name_works() {
+    let server = Server::start();
+    let port = server.address.port().to_string();
+    let mut client = Process::spawn(chat(["client", "localhost", &port]));
+    client.stdout().expect_line(WELCOME);
+}
+
+/// Whichever of a name's addresses comes first: one of these two servers is not there.
+#[test]
+fn all_addresses_of_a_name_are_tried() {
+    const FIRST: &str = "127.9.9.1";
+    const SECOND: &str = "127.9.9.2";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let hosts = folder.path().join("hosts");
+    let names = format!("{FIRST} room.test\n{SECOND} room.test\n");
+    fs::write(&hosts, names).expect("room for a file");
+    let with_hosts = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--map-root-user", "--mount", "sh", "-c"])
+            .arg(r#"mount --bind "$0" /etc/hosts && exec "$@""#)
+            .arg(&hosts)
+            .arg(program)
+            .args(arguments);
+        piped(command)
+    };
+    let possible = with_hosts("true", &[])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !possible {
+        println!("skipped: the client cannot be given an /etc/hosts of its own here");
+        return;
+    }
+
+    for ip in [FIRST, SECOND] {
+        let server = Server::spawn(server_command(ip, &[]));
+        let port = server.address.port().to_string();
+        let mut client = Process::spawn(with_hosts(CHAT, &["client", "room.test", &port]));
+        client.stdout().expect_line(WELCOME);
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    // tcpmux: nobody listens there.
+    let finished = Process::spawn(chat(["client", "127.0.0.1", "1"])).finish();
+    assert_fails(&finished.stderr, &["127.0.0.1", "1"]);
+    assert_eq!(finished.stdout, "");
+    assert_eq!(finished.code, CANNOT_CONNECT);
+}
+
+#[test]
+fn a_name_that_nobody_has_is_named() {
+    // No DNS server is asked for a name that cannot be one.
+    let finished = Process::spawn(chat(["client", "no..such..host", "8081"])).finish();
+    assert_fails(&finished.stderr, &["no..such..host", "8081"]);
+    assert_eq!(finished.stdout, "");
+    assert_eq!(finished.code, CANNOT_CONNECT);
+}
+
+#[test]
+fn a_room_that_closes_is_a_lost_connection() {
+    let mut server = Server::start();
+    let mut client = Process::spawn(chat_client(server.address));
+    client.stdout().expect_line(WELCOME);
+    // Standard input stays open: the user did not want to leave.
+    let _stdin = client.take_stdin();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+
+    let finished = client.finish();
+    assert_eq!(finished.stdout, "-- the room is closing\n");
+    assert_fails(&finished.stderr, &[&server.address.to_string()]);
+    assert_eq!(finished.code, CONNECTION_LOST);
+}
+
+#[test]
+fn a_server_that_vanishes_is_a_lost_connection() {
+    let (server, mut client) = client_of_the_test(Stdio::piped());
+    let _stdin = client.take_stdin();
+    let address = server.local_address();
+    server.say("soon gone");
+    client.stdout().expect_line("soon gone");
+    server.reset();
+
+    let finished = client.finish();
+    assert_fails(&finished.stderr, &[&address.to_string()]);
+    assert_eq!(finished.code, CONNECTION_LOST);
+}
+
+#[test]
+fn a_full_room_is_shown_and_has_an_exit_code_of_its_own() {
+    let server = Server::with(&["--max-clients", "1"]);
+    let _guest = server.join("127.0.0.2");
+    for input_ends in [false, true] {
+        let mut client = Process::spawn(chat_client(server.address));
+        let stdin = client.take_stdin();
+        let _stays_open = (!input_ends).then_some(stdin);
+        let finished = client.finish();
+        assert_eq!(finished.stdout, "!! the room is full (1 clients)\n");
+        assert_fails(&finished.stderr, &[&server.address.to_string()]);
+        assert_eq!(finished.code, REFUSED);
+    }
+}
+
+/// Expects one line that says what failed, and names all of `named`.
+#[track_caller]
+fn assert_fails(stderr: &str, named: &[&str]) {
+    assert!(stderr.starts_with("chat: "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    for name in named {
+        assert!(stderr.contains(name), "{stderr}");
+    }
+}

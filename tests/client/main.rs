@@ -1,0 +1,21 @@
+//! `chat client`, `chat send` and `chat tail`, in a pipe and at a terminal: the real binary,
+//! with our server or one that the test plays. One theme a module.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod alice;
+mod connection;
+mod foreign_servers;
+mod idle;
+mod input;
+mod interruptions;
+mod memory;
+mod output;
+mod patience;
+mod reconnection;
+mod send;
+mod tail;
+mod terminal;
+mod tmux;
+mod ways_out;

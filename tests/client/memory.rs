@@ -1,0 +1,73 @@
+//! What the client keeps in memory is bounded, whoever of its neighbours does not keep up.
+
+use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::common::crowd::{Crowd, Member, numbered_line};
+use crate::common::peer::{client_of_the_test, client_of_the_test_with_output};
+use crate::common::process::Process;
+
+/// More than what the kernel keeps for a program that does not read, several times.
+const OFFERED_BYTES: usize = 64 << 20;
+
+/// What waits to be shown and to be sent, and the slack of the allocator.
+const ALLOWED_GROWTH_BYTES: usize = 2 << 20;
+
+/// Who takes nothing for so long takes nothing any more.
+const STALLED_AFTER: Duration = Duration::from_millis(500);
+
+#[test]
+fn an_output_that_nobody_reads_holds_up_the_server() {
+    let (server, client) = client_of_the_test(Stdio::piped());
+    let stream = server.into_stream();
+    stream
+        .set_write_timeout(Some(STALLED_AFTER))
+        .expect("a TCP socket");
+    assert_is_held_up(&client, stream);
+}
+
+#[test]
+fn a_server_that_reads_nothing_holds_up_the_input() {
+    let (ours, theirs) = input();
+    let (_server, client) = client_of_the_test_with_output(theirs, Stdio::null());
+    assert_is_held_up(&client, ours);
+}
+
+#[test]
+fn an_output_that_nobody_reads_holds_up_the_input() {
+    let (ours, theirs) = input();
+    let (server, client) = client_of_the_test_with_output(theirs, Stdio::piped());
+    let _server = Crowd::start([Member::reader(server)]);
+    assert_is_held_up(&client, ours);
+}
+
+/// The side of who types, and that of the client.
+fn input() -> (UnixStream, OwnedFd) {
+    let (ours, theirs) = UnixStream::pair().expect("two sockets");
+    ours.set_write_timeout(Some(STALLED_AFTER))
+        .expect("a socket");
+    (ours, theirs.into())
+}
+
+/// Expects that the `client` does not take all of what `source` could send, and has not
+/// put it into its memory.
+#[track_caller]
+fn assert_is_held_up(client: &Process, mut source: impl Write) {
+    let before = client.anonymous_bytes();
+    let burst: String = (0..64).map(|number| numbered_line(number) + "\n").collect();
+    let mut taken_bytes = 0;
+    while taken_bytes < OFFERED_BYTES {
+        match source.write(burst.as_bytes()) {
+            Ok(count) => taken_bytes += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let grown_bytes = client.anonymous_bytes().saturating_sub(before);
+    println!("of {taken_bytes} bytes taken {grown_bytes} are kept");
+    assert!(taken_bytes < OFFERED_BYTES, "{taken_bytes}");
+    assert!(grown_bytes < ALLOWED_GROWTH_BYTES, "{grown_bytes}");
+}

@@ -1,0 +1,159 @@
+//! What the client shows, and what it does when nobody looks any more.
+
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use crate::common::lines::LineReader;
+use crate::common::peer::{Peer, WELCOME, client_of_the_test};
+use crate::common::process::{CHAT, Process, chat_client, chat_to, piped};
+use crate::common::server::Server;
+
+#[test]
+fn what_any_server_sends_is_shown_harmless() {
+    let (server, mut client) = client_of_the_test(Stdio::piped());
+    for (sent, shown) in [
+        (&b"plain, \xc3\xa9 and \ttab"[..], "plain, é and \ttab"),
+        (b"\x1b]0;title\x07\x1b[2J", "␛]0;title␇␛[2J"),
+        (b"x\r<You>forged", "x␍<You>forged"),
+        (b"crlf\r", "crlf"),
+        (b"\xff\x9b\xc2\x9b", "\u{fffd}\u{fffd}\u{fffd}"),
+        (b"\xe2\x80\xae\xe2\x81\xa6", "\u{fffd}\u{fffd}"),
+    ] {
+        server.send([sent, b"\n"].concat());
+        client.stdout().expect_line(shown);
+    }
+}
+
+#[test]
+fn a_client_ends_quietly_when_its_output_is_closed_and_a_line_comes() {
+    let server = Server::start();
+    let talker = server.join("127.0.0.2");
+    let mut client = Process::spawn(chat_client(server.address));
+    client.stdout().expect_line(WELCOME);
+    client.close_stdout();
+    talker.say("is anybody there?");
+    assert_ends_quietly(&mut client);
+}
+
+#[test]
+fn a_client_ends_quietly_when_its_output_is_closed_and_nothing_comes() {
+    let server = Server::start();
+    let mut client = Process::spawn(chat_client(server.address));
+    client.stdout().expect_line(WELCOME);
+    client.close_stdout();
+    assert_ends_quietly(&mut client);
+}
+
+#[test]
+fn head_gets_its_line_and_the_pipeline_ends() {
+    let server = Server::start();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", r#""$0" client 127.0.0.1 "$1" | head -1"#, CHAT])
+        .arg(server.address.port().to_string());
+    let mut pipeline = Process::spawn(piped(shell));
+    // Nothing is typed and standard input stays open: the shell waits for both
+    // `head` and the client, which must notice by itself.
+    let stdin = pipeline.take_stdin();
+    let finished = pipeline.finish();
+    assert_eq!(finished.stdout, format!("{WELCOME}\n"));
+    assert_eq!(finished.stderr, "");
+    assert_eq!(finished.code, 0);
+    drop(stdin);
+}
+
+/// As `grep -q` may end before the room has given the name by which all is to be said.
+#[test]
+fn what_was_read_is_said_also_when_nobody_looks_any_more() {
+    let (mut server, mut client) =
+        Peer::serve(|address| Process::spawn(chat_to("client", address, &["--name", "disk"])));
+    server.say(WELCOME);
+    server.expect_line("/nick disk");
+    client.stdout().expect_line(WELCOME);
+    client.type_line("98% full");
+    client.stdout().expect_line("<You>98% full");
+    client.close_stdout();
+    // This has waked it: asleep again, it knows.
+    client.await_sleep();
+    server.say("-- you are disk now");
+    server.expect_line("98% full");
+    assert_ends_quietly(&mut client);
+}
+
+#[test]
+fn a_slow_reader_of_the_output_misses_nothing() {
+    const LINES: usize = 1000;
+    const LINE_BYTES: usize = 500;
+    let line = |number: usize| format!("{number} {:-<LINE_BYTES$}", "");
+
+    let server = Server::start();
+    let talker = server.join("127.0.0.2");
+    let mut witness = server.join("127.0.0.3");
+    let mut client = Process::spawn(chat_client(server.address));
+    client.stdout().expect_line(WELCOME);
+    for number in 0..LINES {
+        talker.say(&line(number));
+        witness.expect_line(&talker.said(&line(number)));
+    }
+    for number in 0..LINES {
+        client.stdout().expect_line(&talker.said(&line(number)));
+    }
+}
+
+#[test]
+fn an_output_file_is_written_behind_what_is_there() {
+    let server = Server::start();
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    file.write_all(b"from another program\n")
+        .expect("room for a file");
+    let mut client = client_with_output(&server, file.try_clone().expect("a free descriptor"));
+    assert_ends_quietly(&mut client);
+
+    let mut written = String::new();
+    file.rewind().expect("a regular file");
+    file.read_to_string(&mut written).expect("UTF-8");
+    assert_eq!(written, format!("from another program\n{WELCOME}\n"));
+}
+
+#[test]
+fn an_output_may_be_a_socket() {
+    let server = Server::start();
+    let (ours, theirs) = UnixStream::pair().expect("two sockets");
+    let mut client = client_with_output(&server, OwnedFd::from(theirs));
+    assert_eq!(LineReader::new(ours).rest(), format!("{WELCOME}\n"));
+    assert_ends_quietly(&mut client);
+}
+
+#[test]
+fn an_output_may_be_dev_null() {
+    let server = Server::start();
+    let mut client = client_with_output(&server, Stdio::null());
+    assert_ends_quietly(&mut client);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_said_to_be_so() {
+    let server = Server::start();
+    let full = OpenOptions::new().write(true).open("/dev/full");
+    let mut client = client_with_output(&server, full.expect("full(4)"));
+    let stderr = client.stderr().rest();
+    assert!(stderr.starts_with("chat: "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert_eq!(client.exit_code(), 1);
+}
+
+/// A client that has nothing to say.
+fn client_with_output(server: &Server, output: impl Into<Stdio>) -> Process {
+    let mut command = chat_client(server.address);
+    command.stdin(Stdio::null()).stdout(output);
+    Process::spawn(command)
+}
+
+#[track_caller]
+fn assert_ends_quietly(client: &mut Process) {
+    client.stderr().expect_end();
+    assert_eq!(client.exit_code(), 0);
+}

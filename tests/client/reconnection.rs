@@ -1,0 +1,388 @@
+//! What a client at a terminal does when its connection is lost.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::alice::{
+    Alice, CTRL_D, alice_at_a_terminal, client_of_the_test_at, let_in, lose_server, restart,
+};
+use crate::common::peer::{Peer, WELCOME};
+use crate::common::process::{Process, chat_client};
+use crate::common::screen::Screen;
+
+/// What three pauses that grow take together at least. Three that do not take less, each
+/// half a second at most.
+const THREE_PAUSES: Duration = Duration::from_millis(1750);
+
+const DOUBT: &str = "; what you said last may not have arrived";
+
+/// A client that comes back to a listener, and the server that it is with, played by the test.
+struct Guest {
+    listener: TcpListener,
+    address: SocketAddr,
+    server: Peer,
+    /// So wide that no row is broken.
+    screen: Screen,
+    client: Process,
+}
+
+#[track_caller]
+fn guest(options: &[&str]) -> Guest {
+    let screen = Screen::new(160, 24);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let mut command = chat_client(address);
+    command.args(options);
+    let client = screen.run(command);
+    Guest {
+        server: Peer::accept(&listener),
+        listener,
+        address,
+        screen,
+        client,
+    }
+}
+
+/// Waits until so many attempts were in vain, having typed `keys` before each: her
+/// diagnostics tell of them.
+#[track_caller]
+fn expect_failures(alice: &mut Alice, count: usize, keys: &str) {
+    for _ in 0..count {
+        alice.screen.type_keys(keys);
+        let mut is_refused = false;
+        while !is_refused {
+            let line = alice.client.stderr().next_line().expect("diagnostics");
+            is_refused = line.contains("refused");
+        }
+    }
+}
+
+/// Alice, and no server any more; it was there until after that.
+#[track_caller]
+fn alice_alone() -> (Alice, Instant) {
+    let mut alice = alice_at_a_terminal(&["-v"]);
+    let lost_after = Instant::now();
+    alice.server.signal(Signal::KILL);
+    alice.server.wait();
+    alice.screen.expect_last_row("[offline] alice>");
+    (alice, lost_after)
+}
+
+#[test]
+fn a_lost_connection_is_made_again_and_what_was_typed_is_said() {
+    let mut alice = alice_at_a_terminal(&[]);
+    let address = alice.server.address;
+    alice.server.signal(Signal::KILL);
+    alice.server.wait();
+    alice.screen.expect_last_row("[offline] alice>");
+    alice.screen.type_keys("are you there?\r/me waits\r");
+    alice.screen.expect_last_row("[offline, 2 lines waiting] >");
+    alice.screen.type_keys("half");
+
+    let mut server = restart(address);
+    // On its console, for nobody else can be sure to be in before alice.
+    for line in ["<alice> are you there?", "* alice waits"] {
+        while server.stdout().next_line().expect("a console") != line {}
+    }
+    alice.screen.expect_last_row("alice> half");
+    alice.screen.expect_row("-- connected again");
+    alice.screen.type_keys(&format!("\x15{CTRL_D}"));
+    assert_eq!(alice.client.exit_code(), 0);
+}
+
+#[test]
+fn a_full_room_is_tried_again_by_whoever_was_in() {
+    let mut alice = alice_at_a_terminal(&[]);
+    let listener = lose_server(&mut alice);
+    alice.screen.type_keys("hello again\rhalf");
+    for _ in 0..2 {
+        let server = Peer::accept(&listener);
+        server.say("!! the room is full (1 clients)");
+        drop(server);
+        alice.screen.expect_row("!! the room is full (1 clients)");
+        // Offline, or connected again but not let in yet.
+        alice.screen.expect("the half line", |rows| {
+            rows.last().is_some_and(|row| row.ends_with("> half"))
+        });
+        // An empty Enter has it tried at once; the half line comes back after that.
+        alice.screen.type_keys("\x15\r\x19");
+    }
+    let mut server = Peer::accept(&listener);
+    let_in(&mut server, "alice");
+    server.expect_line("hello again");
+    alice.screen.expect_row("-- connected again");
+    alice.screen.expect_last_row("alice> half");
+    alice.screen.assert_told_once("!! the room is full");
+    alice.screen.assert_told_once("-- connected again");
+}
+
+#[test]
+fn a_server_that_is_away_is_tried_until_it_is_back_but_ever_more_seldom() {
+    let (mut alice, lost_after) = alice_alone();
+    expect_failures(&mut alice, 3, "");
+    assert!(lost_after.elapsed() >= THREE_PAUSES);
+    let _server = restart(alice.server.address);
+    alice.screen.type_keys("\r");
+    alice.screen.expect_row("-- connected again");
+}
+
+#[test]
+fn a_server_that_comes_and_goes_is_tried_ever_more_seldom() {
+    let guest = guest(&[]);
+    let came = Instant::now();
+    let mut server = guest.server;
+    for _ in 0..3 {
+        server.say(WELCOME);
+        drop(server);
+        server = Peer::accept(&guest.listener);
+    }
+    assert!(came.elapsed() >= THREE_PAUSES);
+}
+
+#[test]
+fn enter_tries_at_once_however_long_the_pause() {
+    let (mut alice, lost_after) = alice_alone();
+    expect_failures(&mut alice, 6, "\r");
+    // The pauses before these attempts take more than 15 seconds, and so does the next.
+    assert!(lost_after.elapsed() < Duration::from_secs(10));
+    alice.client.expect_idle();
+    let _server = restart(alice.server.address);
+    alice.screen.type_keys("\r");
+    alice.screen.expect_row("-- connected again");
+}
+
+#[test]
+fn a_loss_is_told_and_whether_what_was_said_last_is_in_doubt() {
+    let closed = "the server at ADDRESS closed the connection";
+    let reset = "the connection to ADDRESS was lost: connection reset by peer";
+    for (told, lose, leaves_doubt) in [
+        (closed, drop as fn(Peer), false),
+        (reset, Peer::reset, true),
+    ] {
+        for says_something in [false, true] {
+            let mut guest = guest(&[]);
+            guest.server.say(WELCOME);
+            guest.screen.expect_row(WELCOME);
+            if says_something {
+                guest.screen.type_keys("hi\r");
+                guest.server.expect_line("hi");
+            }
+            lose(guest.server);
+            let loss = told.replace("ADDRESS", &guest.address.to_string());
+            let doubt = match leaves_doubt && says_something {
+                true => DOUBT,
+                false => "",
+            };
+            guest.screen.expect_row(&format!(
+                "!! {loss}{doubt}; trying again, Enter tries at once"
+            ));
+        }
+    }
+}
+
+#[test]
+fn what_a_server_has_not_taken_before_it_closes_the_connection_is_in_doubt() {
+    let mut guest = guest(&[]);
+    guest.server.say(WELCOME);
+    guest.screen.expect_row(WELCOME);
+    guest.server.limit_receive_buffer_to(1);
+    // The first fills the buffer, and nothing of the second is taken.
+    for word in ["one", "two"] {
+        let line = word.repeat(2000);
+        guest.screen.type_keys(&format!("{line}\r"));
+        guest
+            .screen
+            .expect("the line above an empty prompt", |rows| {
+                let is_said = rows
+                    .iter()
+                    .rev()
+                    .nth(1)
+                    .is_some_and(|row| row.contains(word));
+                is_said && rows.last().is_some_and(|row| row == ">")
+            });
+    }
+    guest.server.close_write();
+    let loss = format!("!! the server at {} closed the connection", guest.address);
+    guest
+        .screen
+        .expect_row(&format!("{loss}{DOUBT}; trying again, Enter tries at once"));
+}
+
+#[test]
+fn whoever_comes_back_is_shown_what_others_said_meanwhile_and_nothing_twice() {
+    for (options, own) in [(&[][..], "127.0.0.1"), (&["--name", "alice"], "alice")] {
+        let greet = |server: &mut Peer, past: &str| {
+            server.say(&format!("{WELCOME}{past}"));
+            if own == "alice" {
+                server.expect_line("/nick alice");
+                server.say("-- you are alice now");
+            }
+        };
+        let mut guest = guest(options);
+        greet(&mut guest.server, "");
+        guest.server.say("<127.0.0.2> before");
+        guest.screen.expect_row("<127.0.0.2> before");
+        guest.screen.type_keys("mine\r");
+        guest.server.expect_line("mine");
+        drop(guest.server);
+        let mut server = Peer::accept(&guest.listener);
+        let past = format!(
+            "\n-- the last 3 lines, the latest moments ago:\n\
+             <127.0.0.2> before\n<{own}> mine\n<127.0.0.2> meanwhile"
+        );
+        greet(&mut server, &past);
+        server.say("<127.0.0.2> now");
+        guest.screen.expect_row("<127.0.0.2> now");
+        for said in ["before", "meanwhile", "now"] {
+            guest
+                .screen
+                .assert_told_once(&format!("<127.0.0.2> {said}"));
+        }
+        guest.screen.assert_told_once("<You> mine");
+        let again = format!("<{own}> mine");
+        assert!(!guest.screen.rows().contains(&again), "{again}");
+    }
+}
+
+#[test]
+fn what_was_in_doubt_on_a_lost_connection_is_not_on_the_next() {
+    let Guest {
+        listener,
+        mut server,
+        mut screen,
+        mut client,
+        ..
+    } = guest(&[]);
+    // As the Python original greets; like that, it will not end the connection, either.
+    server.send("Welcome to this chatroom!");
+    screen.expect_last_row(">");
+    screen.type_keys("hi\r");
+    server.expect_line("hi");
+    server.reset();
+    screen.expect("the doubt", |rows| {
+        rows.iter().any(|row| row.contains(DOUBT))
+    });
+    screen.type_keys("\r");
+    let mut server = Peer::accept(&listener);
+    server.send("Welcome to this chatroom!");
+    screen.expect_last_row(">");
+    screen.type_keys(&format!("bye\r{CTRL_D}"));
+    server.expect_line("bye");
+    assert_eq!(client.exit_code(), 0);
+}
+
+/// Who has no name waits for the greeting as well.
+#[test]
+fn what_is_kept_is_told_to_nobody_who_does_not_let_us_in() {
+    let Guest {
+        listener,
+        address,
+        server,
+        mut screen,
+        client: _client,
+    } = guest(&[]);
+    server.say(WELCOME);
+    screen.expect_last_row(">");
+    drop(listener);
+    drop(server);
+    screen.expect_last_row("[offline] >");
+    screen.type_keys("hello again\r");
+    screen.expect_last_row("[offline, 1 line waiting] >");
+    let listener = TcpListener::bind(address).expect("a port that is free again");
+    let mut server = Peer::accept(&listener);
+    server.say("!! the room is full (1 clients)");
+    server.close_write();
+    server.expect_closed();
+    let mut server = Peer::accept(&listener);
+    server.say(WELCOME);
+    server.expect_line("hello again");
+}
+
+#[test]
+fn what_was_to_be_said_by_a_name_that_is_lost_waits() {
+    let held = || {
+        let mut alice = alice_at_a_terminal(&[]);
+        let listener = lose_server(&mut alice);
+        alice.screen.type_keys("it is me\r");
+        alice.screen.expect_row("<You> it is me");
+        let mut server = Peer::accept(&listener);
+        server.say(WELCOME);
+        server.expect_line("/nick alice");
+        server.say("!! alice is taken");
+        alice.screen.expect_last_row("[1 line waiting] >");
+        alice
+            .screen
+            .assert_told_once("!! 1 line would be said without your name");
+        (alice, server)
+    };
+    let (alice, mut server) = held();
+    alice.screen.type_keys("/nick alicia\r");
+    server.expect_line("/nick alicia");
+    server.say("-- you are alicia now");
+    server.expect_line("it is me");
+
+    let (alice, mut server) = held();
+    alice.screen.type_keys("\r");
+    server.expect_line("it is me");
+
+    for leave in [CTRL_D, "/quit\r"] {
+        let (mut alice, mut server) = held();
+        alice.screen.type_keys(leave);
+        assert_eq!(alice.client.exit_code(), 4);
+        let said = alice.client.stderr().rest();
+        assert!(said.contains("1 line could not be sent"), "{said}");
+        server.expect_end();
+    }
+}
+
+#[test]
+fn what_has_never_let_us_in_is_not_tried_again() {
+    let mut screen = Screen::new(80, 24);
+    let (server, mut client) = client_of_the_test_at(&screen, &[]);
+    drop(server);
+    assert_eq!(client.exit_code(), 4);
+    screen.read_rest();
+    assert!(screen.rows().is_empty(), "{:?}", screen.rows());
+}
+
+#[test]
+fn whoever_was_sent_away_does_not_come_back() {
+    let mut screen = Screen::new(80, 24);
+    let (server, mut client) = client_of_the_test_at(&screen, &[]);
+    server.send(format!(
+        "{WELCOME}\n-- the operator has sent you away: goodbye\n"
+    ));
+    drop(server);
+    assert_eq!(client.exit_code(), 4);
+    screen.expect_row("-- the operator has sent you away: goodbye");
+}
+
+#[test]
+fn whoever_is_kept_out_for_good_does_not_try_again() {
+    for words in [
+        "!! this address is banned from the room",
+        "!! nobody is let in from this address",
+    ] {
+        let mut alice = alice_at_a_terminal(&[]);
+        let listener = lose_server(&mut alice);
+        let server = Peer::accept(&listener);
+        server.say(words);
+        drop(server);
+        assert_eq!(alice.client.exit_code(), 5);
+        alice.screen.expect_row(words);
+    }
+}
+
+#[test]
+fn lines_that_cannot_be_sent_are_not_lost_without_a_word() {
+    let mut alice = alice_at_a_terminal(&[]);
+    alice.server.signal(Signal::KILL);
+    alice.server.wait();
+    alice.screen.expect_last_row("[offline] alice>");
+    alice.screen.type_keys("one\rtwo\r\x04");
+    assert_eq!(alice.client.exit_code(), 4);
+    let said = alice.client.stderr().rest();
+    assert!(said.contains("2 lines could not be sent"), "{said}");
+}

@@ -1,0 +1,438 @@
+//! `chat send`: what it says, that it ends when the room has taken all of it, and what it
+//! tells when the room has not.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::common::lines::LineReader;
+use crate::common::peer::{Peer, WELCOME};
+use crate::common::process::{Finished, Process, chat_to};
+use crate::common::server::Server;
+
+const CANNOT_CONNECT: i32 = 3;
+const CONNECTION_LOST: i32 = 4;
+const REFUSED: i32 = 5;
+
+/// Longer than a server may be silent that has everything.
+const PAUSE: Duration = Duration::from_secs(4);
+
+#[test]
+fn the_words_of_the_command_line_are_said_as_one_line() {
+    let server = Server::start();
+    let mut reader = server.join("127.0.0.2");
+    for (words, line) in [
+        (&["the", "backup  is", "done"][..], "the backup  is done"),
+        (&["-5", "degrees"], "-5 degrees"),
+        (&["--", "-x", "--name"], "-x --name"),
+        (&["//etc", "is", "full"], "/etc is full"),
+        (&["/me", "waves"], "* 127.0.0.1 waves"),
+    ] {
+        assert_is_silent_and_done(&send(&server, words).finish());
+        let expected = match line.starts_with('*') {
+            true => line.to_owned(),
+            false => format!("<127.0.0.1> {line}"),
+        };
+        reader.expect_line(&expected);
+    }
+}
+
+#[test]
+fn with_words_standard_input_is_not_read() {
+    let server = Server::start();
+    let (input, mut typing) = io::pipe().expect("a pipe");
+    typing.write_all(b"for another\n").expect("an open pipe");
+    let mut command = chat_to("send", server.address, &["hello"]);
+    command.stdin(input.try_clone().expect("a free descriptor"));
+    assert_is_silent_and_done(&Process::spawn(command).finish());
+    LineReader::new(input).expect_line("for another");
+}
+
+#[test]
+fn without_words_each_line_of_standard_input_is_said_even_if_unfinished() {
+    let server = Server::start();
+    let mut reader = server.join("127.0.0.2");
+    let mut sender = send(&server, &[]);
+    sender.type_line("one");
+    reader.expect_line("<127.0.0.1> one");
+    let mut stdin = sender.take_stdin();
+    stdin.write_all(b"two\nand a half").expect("a client");
+    drop(stdin);
+    assert_is_silent_and_done(&sender.finish());
+    reader.expect_line("<127.0.0.1> two");
+    reader.expect_line("<127.0.0.1> and a half");
+}
+
+/// There is nothing to be read there anyway.
+#[test]
+fn all_is_said_though_nobody_reads_standard_output() {
+    let server = Server::start();
+    let mut reader = server.join("127.0.0.2");
+    for words in [&["hello"][..], &[]] {
+        let (reading, output) = io::pipe().expect("a pipe");
+        drop(reading);
+        let mut command = chat_to("send", server.address, words);
+        command.stdout(output);
+        let mut sender = Process::spawn(command);
+        if words.is_empty() {
+            sender.type_line("hello");
+        }
+        sender.close_stdin();
+        reader.expect_line("<127.0.0.1> hello");
+        sender.stderr().expect_end();
+        assert_eq!(sender.exit_code(), 0);
+    }
+}
+
+#[test]
+fn an_empty_input_is_taken_at_once() {
+    let server = Server::start();
+    let mut command = chat_to("send", server.address, &[]);
+    command.stdin(Stdio::null());
+    assert_is_silent_and_done(&Process::spawn(command).finish());
+}
+
+#[test]
+fn twenty_thousand_lines_from_a_pipe_all_arrive() {
+    const LINES: usize = 20_000;
+    let server = Server::start();
+    let mut reader = server.join("127.0.0.2");
+    let mut sender = send(&server, &[]);
+    let mut stdin = sender.take_stdin();
+    let typing = thread::spawn(move || {
+        for number in 0..LINES {
+            writeln!(stdin, "line {number}").expect("a client that reads");
+        }
+    });
+    for number in 0..LINES {
+        reader.expect_line(&format!("<127.0.0.1> line {number}"));
+    }
+    typing.join().expect("everything could be typed");
+    assert_is_silent_and_done(&sender.finish());
+}
+
+#[test]
+fn whatever_others_say_nothing_is_shown() {
+    let server = Server::sociable(&[]);
+    let talker = Peer::connect_from("127.0.0.2", server.address);
+    let mut sender = send(&server, &[]);
+    let mut reader = Peer::connect_from("127.0.0.3", server.address);
+    talker.say("can you hear me?");
+    while reader.next_line().as_deref() != Some("<127.0.0.2> can you hear me?") {}
+    sender.type_line("/who");
+    sender.type_line("no");
+    while reader.next_line().as_deref() != Some("<127.0.0.1> no") {}
+    sender.close_stdin();
+    assert_is_silent_and_done(&sender.finish());
+}
+
+#[test]
+fn lines_that_are_too_long_are_counted_and_the_others_are_said() {
+    let server = Server::with(&["--max-line", "20"]);
+    let mut reader = server.join("127.0.0.2");
+    let mut sender = send(&server, &[]);
+    for line in ["short", &"x".repeat(21), &"y".repeat(1000), "short again"] {
+        sender.type_line(line);
+    }
+    sender.close_stdin();
+    let finished = sender.finish();
+    let why = "that line was not said: it is longer than 20 bytes (and 1 more)";
+    assert_fails(&finished, REFUSED, &[why, &server.address.to_string()]);
+    reader.expect_line("<127.0.0.1> short");
+    reader.expect_line("<127.0.0.1> short again");
+}
+
+#[test]
+fn what_the_room_cannot_do_is_told_in_its_words() {
+    let server = Server::start();
+    for (words, why) in [
+        (&["/dance"][..], "there is no such command"),
+        (&["/msg", "nobody", "hi"], "no one is called nobody here"),
+        (&["/msg", "nobody"], "something is missing: /msg NAME TEXT"),
+        (&["/nick", "127.0.0.9"], "IP address"),
+        (&["/kick", "127.0.0.2"], "that is for who runs the room"),
+    ] {
+        assert_fails(&send(&server, words).finish(), REFUSED, &[why]);
+    }
+}
+
+#[test]
+fn somebody_alone_can_be_told_something() {
+    let server = Server::start();
+    let [mut friend, mut other] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));
+    let words = ["--name", "disk", "/msg", "127.0.0.2", "nearly full"];
+    assert_is_silent_and_done(&send(&server, &words).finish());
+    friend.expect_line("[disk] nearly full");
+    friend.say("thanks");
+    other.expect_line("<127.0.0.2> thanks");
+}
+
+#[test]
+fn with_a_name_all_is_said_by_that_name() {
+    let server = Server::start();
+    let mut reader = server.join("127.0.0.2");
+    assert_is_silent_and_done(&send(&server, &["--name", "disk", "98%", "full"]).finish());
+    reader.expect_line("<disk> 98% full");
+
+    let mut sender = send(&server, &["--name", "disk"]);
+    sender.type_line("one");
+    sender.type_line("two");
+    sender.close_stdin();
+    assert_is_silent_and_done(&sender.finish());
+    reader.expect_line("<disk> one");
+    reader.expect_line("<disk> two");
+}
+
+#[test]
+fn without_the_name_that_was_asked_for_nothing_is_said() {
+    let server = Server::start();
+    let [mut bob, mut reader] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));
+    bob.say("/nick bob");
+    bob.expect_line("-- you are bob now");
+
+    let finished = send(&server, &["--name", "bob", "I am bob"]).finish();
+    assert_fails(&finished, REFUSED, &["bob is taken"]);
+    // An input that goes on makes no difference.
+    let mut sender = send(&server, &["--name", "bob"]);
+    sender.type_line("I am bob");
+    let _stdin = sender.take_stdin();
+    assert_fails(&sender.finish(), REFUSED, &["bob is taken"]);
+
+    bob.say("I am");
+    reader.expect_line("<bob> I am");
+}
+
+/// A server that is busy: it answers later than a person would wait.
+#[test]
+fn nothing_is_said_before_the_name_is_given_however_long_that_takes() {
+    let (mut server, mut sender) = sender_of_the_test(&["--name", "disk", "98% full"]);
+    server.say(WELCOME);
+    server.expect_line("/nick disk");
+    sender.expect_to_run_until(Instant::now() + PAUSE);
+    assert!(!server.has_more());
+    server.say("-- you are disk now");
+    server.expect_line("98% full");
+    server.expect_line("/quit");
+    server.say("-- goodbye");
+    drop(server);
+    assert_is_silent_and_done(&sender.finish());
+}
+
+#[test]
+fn a_full_room_is_told_in_its_words() {
+    let server = Server::with(&["--max-clients", "1"]);
+    let guest = server.join("127.0.0.2");
+    for options in [&["hello"][..], &["--name", "bob", "hello"], &[]] {
+        let mut sender = send(&server, options);
+        let _stays_open = sender.take_stdin();
+        let named = ["did not let you in", "the room is full (1 clients)"];
+        assert_fails(&sender.finish(), REFUSED, &named);
+    }
+    assert!(!guest.has_more());
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    // tcpmux: nobody listens there.
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    for words in [&["hello"][..], &[]] {
+        let finished = Process::spawn(chat_to("send", nowhere, words)).finish();
+        assert_fails(&finished, CANNOT_CONNECT, &["127.0.0.1 port 1"]);
+    }
+}
+
+#[test]
+fn a_server_that_vanishes_midway_is_a_lost_connection() {
+    let (mut server, mut sender) = sender_of_the_test(&[]);
+    server.say(WELCOME);
+    sender.type_line("half of it");
+    server.expect_line("half of it");
+    let address = server.local_address().to_string();
+    server.reset();
+    assert_fails(&sender.finish(), CONNECTION_LOST, &[&address]);
+}
+
+#[test]
+fn a_server_that_vanishes_before_it_has_let_go_is_a_lost_connection() {
+    let (mut server, mut sender) = sender_of_the_test(&["all", "of", "it"]);
+    server.say(WELCOME);
+    server.expect_line("all of it");
+    server.expect_line("/quit");
+    server.reset();
+    assert_fails(&sender.finish(), CONNECTION_LOST, &[]);
+}
+
+#[test]
+fn a_room_that_closes_midway_is_a_lost_connection() {
+    let (mut server, mut sender) = sender_of_the_test(&[]);
+    server.say(WELCOME);
+    sender.type_line("half of it");
+    server.expect_line("half of it");
+    drop(server);
+    assert_fails(
+        &sender.finish(),
+        CONNECTION_LOST,
+        &["closed the connection"],
+    );
+}
+
+#[test]
+fn a_server_that_goes_before_it_has_come_to_the_end_has_not_taken_everything() {
+    for farewell in [
+        "<bob> -- goodbye",
+        "-- the room is closing",
+        "-- the operator has sent you away: goodbye",
+        "-- you read too slowly to catch up with what was said: goodbye",
+    ] {
+        let (mut server, mut sender) = sender_of_the_test(&["hello"]);
+        server.say(WELCOME);
+        server.expect_line("hello");
+        server.expect_line("/quit");
+        server.say(farewell);
+        drop(server);
+        let named = ["closed the connection", "may not have arrived"];
+        assert_fails(&sender.finish(), CONNECTION_LOST, &named);
+    }
+}
+
+/// It takes some seconds, in which the server is silent.
+#[test]
+fn a_server_that_paces_its_clients_gets_everything() {
+    const LINES: usize = 200;
+    let server = Server::with(&["--rate", "40"]);
+    let mut reader = server.join("127.0.0.2");
+    let mut sender = send(&server, &[]);
+    let mut stdin = sender.take_stdin();
+    let lines: String = (0..LINES).map(|number| format!("{number}\n")).collect();
+    stdin.write_all(lines.as_bytes()).expect("a client");
+    drop(stdin);
+    assert_is_silent_and_done(&sender.finish());
+    for number in 0..LINES {
+        reader.expect_line(&format!("<127.0.0.1> {number}"));
+    }
+    assert!(!reader.has_more());
+}
+
+#[test]
+fn a_room_that_closes_on_a_sender_that_is_paced_is_a_lost_connection() {
+    let mut server = Server::with(&["--rate", "1"]);
+    let mut reader = server.join("127.0.0.2");
+    let mut sender = send(&server, &[]);
+    for number in 0..100 {
+        sender.type_line(&number.to_string());
+    }
+    sender.close_stdin();
+    reader.expect_line("<127.0.0.1> 0");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    assert_fails(
+        &sender.finish(),
+        CONNECTION_LOST,
+        &["closed the connection"],
+    );
+}
+
+#[test]
+fn it_ends_no_sooner_than_the_server() {
+    let (mut server, mut sender) = sender_of_the_test(&["hello"]);
+    server.say(WELCOME);
+    server.expect_line("hello");
+    server.expect_line("/quit");
+    server.say("-- goodbye");
+    sender.expect_to_run_until(Instant::now() + Duration::from_secs(1));
+    drop(server);
+    assert_is_silent_and_done(&sender.finish());
+}
+
+#[test]
+fn what_does_not_greet_is_no_room() {
+    for answer in [&b"HTTP/1.0 400 Bad Request\r\n\r\n"[..], b""] {
+        let (mut server, mut sender) = sender_of_the_test(&["hello"]);
+        server.send(answer);
+        server.expect_line("hello");
+        server.expect_end();
+        drop(server);
+        let named = ["does not greet as a chat room does"];
+        assert_fails(&sender.finish(), CONNECTION_LOST, &named);
+    }
+}
+
+/// The Python server does not end its greeting, and never the connection; it knows no
+/// commands.
+#[test]
+fn a_python_server_gets_the_text_and_nothing_else() {
+    const TEXT: &str = "grün\t\"and\" \\ \u{202e}odd";
+    let (mut server, mut sender) = sender_of_the_test(&[TEXT]);
+    server.send(WELCOME);
+    server.expect_line(TEXT);
+    server.expect_end();
+    assert_is_silent_and_done(&sender.finish());
+}
+
+#[test]
+fn nothing_is_said_to_a_server_that_gives_no_names_if_one_was_wanted() {
+    let (mut server, mut sender) = sender_of_the_test(&["--name", "disk", "hello"]);
+    server.send(WELCOME);
+    let finished = sender.finish();
+    assert_eq!((finished.code, &finished.stdout[..]), (5, ""));
+    assert!(
+        finished.stderr.contains("gives no names"),
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(finished.stderr.lines().count(), 1);
+    server.expect_end();
+}
+
+#[test]
+fn a_python_server_that_reads_late_gets_everything() {
+    let long_line = "x".repeat(4 * 1024 * 1024);
+    let (mut server, mut sender) = sender_of_the_test(&[]);
+    server.send(WELCOME);
+    let mut stdin = sender.take_stdin();
+    let expected = long_line.clone();
+    let typing = thread::spawn(move || {
+        writeln!(stdin, "{long_line}").expect("a client that reads");
+    });
+    sender.expect_to_run_until(Instant::now() + PAUSE);
+    let received = server.next_line().expect("a line");
+    assert!(received == expected, "{} bytes", received.len());
+    typing.join().expect("everything could be typed");
+    server.expect_end();
+    assert_is_silent_and_done(&sender.finish());
+}
+
+/// A `chat send` to `server`; its standard input stays open.
+#[track_caller]
+fn send(server: &Server, arguments: &[&str]) -> Process {
+    Process::spawn(chat_to("send", server.address, arguments))
+}
+
+#[track_caller]
+fn sender_of_the_test(arguments: &[&str]) -> (Peer, Process) {
+    Peer::serve(|address| Process::spawn(chat_to("send", address, arguments)))
+}
+
+#[track_caller]
+fn assert_is_silent_and_done(finished: &Finished) {
+    assert_eq!(finished.stderr, "");
+    assert_eq!(finished.stdout, "");
+    assert_eq!(finished.code, 0);
+}
+
+/// Expects one line on standard error that names all of `named`, and this exit code.
+#[track_caller]
+fn assert_fails(finished: &Finished, code: i32, named: &[&str]) {
+    let stderr = &finished.stderr;
+    assert!(stderr.starts_with("chat: "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    for name in named {
+        assert!(stderr.contains(name), "no {name:?} in {stderr}");
+    }
+    assert_eq!(finished.stdout, "");
+    assert_eq!(finished.code, code);
+}

@@ -1,0 +1,225 @@
+//! Clients that are not ours: `nc`, `ncat`, `telnet`, and the Python original.
+
+use std::env;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+
+use crate::common::PATIENCE;
+use crate::common::lines::LineReader;
+use crate::common::peer::WELCOME;
+use crate::common::process::{Process, piped};
+use crate::common::pty::open_terminal;
+use crate::common::server::Server;
+
+/// What the Python original does, as a script for Python 3.
+const PYTHON_CLIENT: &str = r#"
+import select, socket, sys
+
+server = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+while True:
+    readable, _, _ = select.select([sys.stdin, server], [], [])
+    for source in readable:
+        if source == server:
+            message = source.recv(2048)
+            print(message.decode(), flush=True)
+        else:
+            message = sys.stdin.readline()
+            server.send(message.encode())
+            sys.stdout.write("<You>")
+            sys.stdout.write(message)
+            sys.stdout.flush()
+"#;
+
+#[test]
+fn nc_talks_and_listens() {
+    converse_with("nc", &[]);
+}
+
+#[test]
+fn ncat_talks_and_listens() {
+    converse_with("ncat", &[]);
+}
+
+#[test]
+fn nc_delivers_its_unfinished_last_line_and_ends() {
+    let help = Command::new("nc").arg("-h").output();
+    if help.is_ok_and(|help| {
+        ![help.stdout, help.stderr]
+            .iter()
+            .any(|text| String::from_utf8_lossy(text).contains("OpenBSD"))
+    }) {
+        println!("skipped: nc is not netcat-openbsd, the one that knows -N");
+        return;
+    }
+    deliver_last_line_with("nc", &["-N"]);
+}
+
+#[test]
+fn ncat_delivers_its_unfinished_last_line_and_ends() {
+    deliver_last_line_with("ncat", &[]);
+}
+
+#[test]
+fn telnet_talks_and_listens() {
+    let server = Server::start();
+    let Some(mut telnet) = start("telnet", &[], &server) else {
+        return;
+    };
+    skip_to(telnet.stdout(), WELCOME);
+    converse(&mut telnet, &server);
+}
+
+/// Asked to interrupt, telnet throws away all that comes until the server has
+/// answered its DO TIMING-MARK (RFC 860).
+#[test]
+fn ctrl_c_does_not_make_telnet_deaf() {
+    const CTRL_C: &[u8] = b"\x03";
+    if !["setsid", "telnet"].into_iter().all(is_installed) {
+        return;
+    }
+    let server = Server::start();
+    let mut peer = server.join("127.0.0.2");
+    // Ctrl-C is a signal only to programs whose controlling terminal this is.
+    let (mut keyboard, terminal) = open_terminal();
+    let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
+    let mut command = join_with("setsid", &["--ctty", "telnet"], &server);
+    command.stdin(duplicate()).stdout(duplicate());
+    let _telnet = Process::spawn(command);
+    drop(terminal);
+    skip_to(&mut keyboard, &format!("{WELCOME}\r"));
+
+    keyboard.get_ref().type_bytes(CTRL_C);
+    keyboard.get_ref().type_bytes(b"never mind\n");
+    peer.expect_line("<127.0.0.1> never mind");
+    peer.say("can you hear me?");
+    skip_to(&mut keyboard, "<127.0.0.2> can you hear me?\r");
+}
+
+/// What telnet sends for Ctrl-C, and what it waits for.
+#[test]
+fn a_request_for_a_timing_mark_is_answered_and_not_said() {
+    const IAC_IP_IAC_DO_TIMING_MARK: &[u8] = b"\xff\xf4\xff\xfd\x06";
+    const IAC_WONT_TIMING_MARK: &[u8] = b"\xff\xfc\x06";
+    let server = Server::start();
+    let mut telnet = server.join("127.0.0.2");
+    let mut peer = server.join("127.0.0.3");
+    telnet.send([IAC_IP_IAC_DO_TIMING_MARK, b"hi\n"].concat());
+    telnet.expect_bytes(IAC_WONT_TIMING_MARK);
+    peer.expect_line("<127.0.0.2> hi");
+    peer.say("hello");
+    telnet.expect_line("<127.0.0.3> hello");
+}
+
+#[test]
+fn the_python_client_talks_and_listens() {
+    let server = Server::start();
+    let Some(mut python) = start("python3", &["-c", PYTHON_CLIENT], &server) else {
+        return;
+    };
+    let mut peer = server.join("127.0.0.2");
+    // It prints what it receives, line end and all, and a line end of its own.
+    python.stdout().expect_line(WELCOME);
+    python.stdout().expect_line("");
+    python.type_line("hello");
+    python.stdout().expect_line("<You>hello");
+    peer.expect_line("<127.0.0.1> hello");
+    peer.say("hello yourself");
+    python.stdout().expect_line("<127.0.0.2> hello yourself");
+    python.stdout().expect_line("");
+}
+
+/// The Python original receives 2,048 bytes at most at a time, and shows each
+/// piece as if it were a message: what it shows must add up to the lines sent.
+#[test]
+fn a_client_that_receives_as_the_python_one_does_misses_nothing() {
+    const RECV_BYTES: usize = 2048;
+    let server = Server::start();
+    let mut peer = server.join("127.0.0.2");
+    let mut python = TcpStream::connect(server.address).expect("a server that listens");
+    python.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let receive = |expected: &str| {
+        let mut received = Vec::new();
+        let mut piece = [0; RECV_BYTES];
+        while received.len() < expected.len() {
+            let length = (&python).read(&mut piece).expect("what the server sent");
+            assert_ne!(length, 0, "the server closed the connection");
+            received.extend_from_slice(&piece[..length]);
+        }
+        assert_eq!(String::from_utf8(received).as_deref(), Ok(expected));
+    };
+    receive(&format!("{WELCOME}\n"));
+
+    let long = "é".repeat(2000);
+    peer.say(&long);
+    peer.say("short");
+    receive(&format!("<127.0.0.2> {long}\n<127.0.0.2> short\n"));
+    python.write_all(b"hello\n").expect("a server that reads");
+    peer.expect_line("<127.0.0.1> hello");
+}
+
+#[track_caller]
+fn converse_with(program: &str, options: &[&str]) {
+    let server = Server::start();
+    let Some(mut client) = start(program, options, &server) else {
+        return;
+    };
+    client.stdout().expect_line(WELCOME);
+    converse(&mut client, &server);
+}
+
+/// A conversation with a client that has shown its welcome.
+#[track_caller]
+fn converse(client: &mut Process, server: &Server) {
+    let mut peer = server.join("127.0.0.2");
+    client.type_line("hello");
+    peer.expect_line("<127.0.0.1> hello");
+    peer.say("hello yourself");
+    client.stdout().expect_line("<127.0.0.2> hello yourself");
+}
+
+#[track_caller]
+fn deliver_last_line_with(program: &str, options: &[&str]) {
+    let server = Server::start();
+    let mut peer = server.join("127.0.0.2");
+    let Some(mut client) = start(program, options, &server) else {
+        return;
+    };
+    let mut stdin = client.take_stdin();
+    stdin.write_all(b"one\nand a half").expect("a client");
+    drop(stdin);
+    peer.expect_line("<127.0.0.1> one");
+    peer.expect_line("<127.0.0.1> and a half");
+    assert_eq!(client.finish().stdout, format!("{WELCOME}\n"));
+}
+
+/// Passes over what a program shows before `line`.
+#[track_caller]
+fn skip_to<R: Read + AsFd>(shown: &mut LineReader<R>, line: &str) {
+    while shown.next_line().expect("more to be shown") != line {}
+}
+
+/// Starts a program that joins the room, if it is installed.
+fn start(program: &str, options: &[&str], server: &Server) -> Option<Process> {
+    is_installed(program).then(|| Process::spawn(join_with(program, options, server)))
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let installed = env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    if !installed {
+        println!("skipped: {program} is not installed");
+    }
+    installed
+}
+
+/// `program`, bound for the room.
+fn join_with(program: &str, options: &[&str], server: &Server) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(options)
+        .arg(server.address.ip().to_string())
+        .arg(server.address.port().to_string());
+    piped(command)
+}

@@ -1,0 +1,32 @@
+//! The server, as its clients, its operator and its machine find it: the real binary over real
+//! sockets. One theme a module.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod admission;
+mod broadcast;
+mod console;
+mod descriptors;
+mod figures;
+mod flow_control;
+mod foreign_clients;
+mod framing;
+mod half_close;
+mod idle;
+mod interruptions;
+mod ipv6;
+mod latency;
+mod names;
+mod newcomers;
+mod operator;
+mod presence;
+mod refusals;
+mod resets;
+mod restraint;
+mod shutdown;
+mod soak;
+mod standard_error;
+mod start;
+mod text_safety;
+mod transcript;

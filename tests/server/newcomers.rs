@@ -1,0 +1,33 @@
+//! However many come at once, all come in.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::common::peer::{Peer, WELCOME};
+use crate::common::server::Server;
+
+/// More than the server takes in before it has to look after those inside again.
+const NEWCOMERS: usize = 600;
+
+#[test]
+fn newcomers_that_come_all_at_once_are_all_welcomed() {
+    let longest_backlog: usize = fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .ok()
+        .and_then(|length| length.trim().parse().ok())
+        .expect("a number (listen(2))");
+    if longest_backlog < NEWCOMERS {
+        println!("skipped: only {longest_backlog} can wait at a door of this machine");
+        return;
+    }
+
+    let server = Server::start();
+    server.stop();
+    let mut newcomers: Vec<Peer> = (0..NEWCOMERS)
+        .map(|_| Peer::connect_from("127.0.0.2", server.address))
+        .collect();
+    server.signal(Signal::CONT);
+    for newcomer in &mut newcomers {
+        newcomer.expect_line(WELCOME);
+    }
+}

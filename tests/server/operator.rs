@@ -1,0 +1,308 @@
+//! Whoever holds the server's terminal, or the other end of its standard input.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::common::peer::{Peer, WELCOME};
+use crate::common::process::{CHAT, Process, piped};
+use crate::common::pty::open_terminal;
+use crate::common::server::{Server, server_command};
+
+/// A server with a pipe to type into.
+#[track_caller]
+fn with_operator(options: &[&str]) -> Server {
+    let mut command = server_command("127.0.0.1", options);
+    command.stdin(Stdio::piped());
+    let mut server = Server::spawn(command);
+    server.skip_banner();
+    server
+        .stdout()
+        .expect_line("what you type is said to everybody; /help tells what else you can do");
+    server
+}
+
+/// Joins, under a name.
+#[track_caller]
+fn join_as(server: &mut Server, ip: &str, name: &str) -> Peer {
+    let mut peer = server.join(ip);
+    peer.say(&format!("/nick {name}"));
+    peer.expect_line(&format!("-- you are {name} now"));
+    server.stdout().expect_line(&format!("{ip} connected"));
+    peer
+}
+
+#[test]
+fn what_is_typed_is_said_to_everybody() {
+    let mut server = with_operator(&[]);
+    let mut alice = join_as(&mut server, "127.0.0.2", "alice");
+    server.type_line("dinner is ready");
+    server.type_line("");
+    server.type_line("//who \x1b[2J");
+    for line in ["-- operator: dinner is ready", "-- operator: /who ␛[2J"] {
+        alice.expect_line(line);
+        server.stdout().expect_line(line);
+    }
+    server.type_line("/who");
+    server
+        .stdout()
+        .expect_line("-- 1 here: 1 by name, 0 by address");
+    server.stdout().expect_line("-- 127.0.0.2 (alice)");
+    server.type_line("/dance");
+    server
+        .stdout()
+        .expect_line("!! there is no such command; /help lists them all");
+    assert!(!alice.has_more(), "what the operator asks for is its own");
+}
+
+#[test]
+fn somebody_is_sent_away_and_may_come_back() {
+    let mut server = with_operator(&[]);
+    let mut alice = join_as(&mut server, "127.0.0.2", "alice");
+    server.type_line("/kick nobody");
+    server
+        .stdout()
+        .expect_line("!! no one is called nobody here; /who tells who is");
+    server.type_line("/kick ALICE");
+    alice.expect_line("-- the operator has sent you away: goodbye");
+    alice.expect_end();
+    server
+        .stdout()
+        .expect_line("-- 127.0.0.2 (alice) is sent away");
+    server
+        .stdout()
+        .expect_line("127.0.0.2 (alice) disconnected: sent away by the operator");
+    let mut again = join_as(&mut server, "127.0.0.2", "alice");
+    let mut other = server.join("127.0.0.2");
+    server.type_line("/kick 127.0.0.2");
+    for peer in [&mut again, &mut other] {
+        peer.expect_line("-- the operator has sent you away: goodbye");
+        peer.expect_end();
+    }
+}
+
+#[test]
+fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
+    let mut server = with_operator(&[]);
+    let mut alice = join_as(&mut server, "127.0.1.2", "alice");
+    let mut bob = join_as(&mut server, "127.0.2.2", "bob");
+    server.type_line("/bans");
+    server.stdout().expect_line("-- no one is banned");
+    server.type_line("/ban 127.0.1.7/24 5");
+    server
+        .stdout()
+        .expect_line("-- 127.0.1.0/24 is banned for 5 minutes; 1 is sent away");
+    alice.expect_line("-- the operator has banned your address: goodbye");
+    alice.expect_end();
+    server
+        .stdout()
+        .expect_line("127.0.1.2 (alice) disconnected: banned by the operator");
+    let mut refused = Peer::connect_from("127.0.1.99", server.address);
+    refused.expect_line("!! this address is banned from the room");
+    refused.expect_end();
+    server.type_line("/ban 127.0.3.3");
+    server
+        .stdout()
+        .expect_line("-- 127.0.3.3 is banned until the server ends");
+    server.type_line("/bans");
+    server
+        .stdout()
+        .expect_line("-- 127.0.1.0/24 is banned for another 5 minutes");
+    server
+        .stdout()
+        .expect_line("-- 127.0.3.3 is banned until the server ends");
+    for (typed, answer) in [
+        ("/unban 127.0.1.0/24", "-- 127.0.1.0/24 is let in again"),
+        (
+            "/unban 127.0.1.0/24",
+            "!! 127.0.1.0/24 is not banned; /bans tells who is",
+        ),
+    ] {
+        server.type_line(typed);
+        server.stdout().expect_line(answer);
+    }
+    let _alice = server.join("127.0.1.2");
+    server.stdout().expect_line("127.0.1.2 connected");
+    server.type_line("/ban nobody");
+    server
+        .stdout()
+        .expect_line("!! no one is called nobody here, and it is no address");
+    bob.say("/who");
+    bob.expect_line("-- 2 here: 1 by name, 1 by address");
+}
+
+#[test]
+fn the_figures_come_to_the_console() {
+    let mut server = with_operator(&[]);
+    server.type_line("/stats");
+    let figures = server.stdout().next_line().expect("figures");
+    assert!(figures.starts_with("clients=0 most=0 "), "{figures}");
+}
+
+#[test]
+fn figures_that_were_asked_for_come_though_the_room_closes_and_in_the_log_besides() {
+    let mut server = with_operator(&[]);
+    write!(server.take_stdin(), "/stats\n/quit\n").expect("a pipe");
+    assert_eq!(server.exit_code(), 0);
+    assert!(server.stdout().rest().contains("\nclients=0 "));
+    assert!(server.stderr().rest().contains(" clients=0 "));
+}
+
+#[test]
+fn what_was_typed_is_shown_made_safe() {
+    let mut server = with_operator(&[]);
+    server.type_line("/kick \x1b]0;x\x07");
+    server
+        .stdout()
+        .expect_line("!! no one is called ␛]0;x␇ here; /who tells who is");
+    server.type_line("/ban \x1b[2J");
+    let answer = server.stdout().next_line().expect("an answer");
+    assert!(
+        answer.starts_with("!! ") && !answer.contains('\x1b'),
+        "{answer}"
+    );
+}
+
+#[test]
+fn without_anybody_to_type_there_is_no_operator() {
+    let server = Server::start();
+    let mut alice = server.join("127.0.0.2");
+    let bob = server.join("127.0.0.3");
+    bob.say("hi");
+    alice.expect_line("<127.0.0.3> hi");
+    server.expect_idle();
+}
+
+#[test]
+fn the_operator_closes_the_room() {
+    let mut server = with_operator(&[]);
+    let mut alice = join_as(&mut server, "127.0.0.2", "alice");
+    server.type_line("/quit");
+    alice.expect_line("-- the room is closing");
+    alice.expect_end();
+    assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
+fn answers_are_shown_though_all_else_is_not() {
+    let mut command = server_command("127.0.0.1", &["--quiet"]);
+    command.stdin(Stdio::piped());
+    let mut server = Server::spawn_with_log(command);
+    let mut alice = server.join("127.0.0.2");
+    server.type_line("hello");
+    alice.expect_line("-- operator: hello");
+    server.type_line("/bans");
+    server.stdout().expect_line("-- no one is banned");
+}
+
+#[test]
+fn the_end_of_what_is_typed_does_not_end_the_room() {
+    let mut server = with_operator(&[]);
+    let mut alice = join_as(&mut server, "127.0.0.2", "alice");
+    write!(server.take_stdin(), "the last word").expect("a pipe");
+    alice.expect_line("-- operator: the last word");
+    server.expect_idle();
+    let bob = server.join("127.0.0.3");
+    bob.say("hi");
+    alice.expect_line("<127.0.0.3> hi");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
+fn a_program_that_pours_text_into_the_pipe_is_slowed_down() {
+    const POURED: usize = 400;
+    let mut server = with_operator(&[]);
+    let mut alice = join_as(&mut server, "127.0.0.2", "alice");
+    let mut bob = join_as(&mut server, "127.0.0.3", "bob");
+    let mut stdin = server.take_stdin();
+    let text: String = (0..POURED).map(|n| format!("line {n}\n")).collect();
+    stdin.write_all(text.as_bytes()).expect("a pipe");
+    alice.expect_line("-- operator: line 0");
+    bob.expect_line("-- operator: line 0");
+    bob.say("may I?");
+    let before = (1..POURED)
+        .take_while(|_| alice.next_line().expect("a line") != "<bob> may I?")
+        .count();
+    assert!(
+        before < POURED - 1,
+        "nobody had a say between all those lines"
+    );
+    for n in before + 1..before + 20 {
+        alice.expect_line(&format!("-- operator: line {n}"));
+    }
+}
+
+#[test]
+fn a_terminal_is_an_operators() {
+    let (mut keyboard, terminal) = open_terminal();
+    let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
+    let mut command = server_command("127.0.0.1", &[]);
+    command.stdin(duplicate()).stdout(duplicate()).arg("-v");
+    let mut process = Process::spawn(command);
+    let address = loop {
+        let line = process.stderr().next_line().expect("an address in the log");
+        if let Some((_, address)) = line.split_once("listening on ") {
+            break address.parse().expect("an address");
+        }
+    };
+    let mut alice = Peer::connect_from("127.0.0.2", address);
+    alice.expect_line(WELCOME);
+    keyboard.get_ref().type_bytes(b"hello from here\n");
+    alice.expect_line("-- operator: hello from here");
+    // Ctrl-D
+    keyboard.get_ref().type_bytes(b"\x04");
+    let mut shown = String::new();
+    while !shown.contains("without operator") {
+        shown += &keyboard.next_line().expect("the console");
+    }
+    assert!(shown.contains("-- operator: hello from here\r"), "{shown}");
+    process.signal(Signal::TERM);
+    alice.expect_line("-- the room is closing");
+    assert_eq!(process.exit_code(), 0);
+    drop(terminal);
+}
+
+/// To read at a terminal whose foreground is somebody else's would stop the server; and so
+/// may writing to it.
+#[test]
+fn in_the_background_of_a_terminal_the_room_goes_on() {
+    if Command::new("setsid").arg("--version").output().is_err() {
+        println!("skipped: there is no setsid here");
+        return;
+    }
+    for mode in ["-tostop", "tostop"] {
+        let (mut keyboard, terminal) = open_terminal();
+        let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "sh", "-c"]);
+        // With -m each job has a process group of its own.
+        let script =
+            r#"set -m; stty "$1"; "$0" server 127.0.0.1 0 -v & read line; echo "$line"; kill $!"#;
+        command.args([script, CHAT, mode]);
+        let mut command = piped(command);
+        command.stdin(duplicate()).stdout(duplicate());
+        let mut shell = Process::spawn(command);
+        drop(terminal);
+        let address = loop {
+            let line = shell.stderr().next_line().expect("an address in the log");
+            if let Some((_, address)) = line.split_once("listening on ") {
+                break address.parse().expect("an address");
+            }
+        };
+        let mut alice = Peer::connect_from("127.0.0.2", address);
+        alice.expect_line(WELCOME);
+        // While there is something to be read, which is the shell's.
+        keyboard.get_ref().type_bytes(b"for the shell");
+        let bob = Peer::connect_from("127.0.0.3", address);
+        bob.say("hi");
+        while alice.next_line().expect("a line") != "<127.0.0.3> hi" {}
+        keyboard.get_ref().type_bytes(b" alone\n");
+        while alice.next_line().expect("a line") != "-- the room is closing" {}
+        assert_eq!(shell.exit_code(), 0);
+        let shown = keyboard.rest();
+        assert!(shown.contains("\r\nfor the shell alone\r\n"), "{shown}");
+        assert!(!shown.contains("operator: for the shell"), "{shown}");
+    }
+}

@@ -1,0 +1,141 @@
+//! Who comes and goes, told once a window; and what newcomers are shown.
+
+use std::fs;
+use std::time::Instant;
+
+use tempfile::NamedTempFile;
+
+use chat::room::presence::PRESENCE_WINDOW;
+
+use crate::common::peer::Peer;
+use crate::common::process::{Process, chat};
+use crate::common::server::{Server, server_command};
+
+/// Reads what `peer` is told until so many are here: what it says of a window of time is
+/// in the tests of the room, which have a clock of their own.
+#[track_caller]
+fn lines_until(peer: &mut Peer, here: usize) -> Vec<String> {
+    let last = format!(" ({here} here)");
+    let mut lines = Vec::new();
+    loop {
+        let line = peer.next_line().expect("a notice");
+        let is_last = line.ends_with(&last);
+        lines.push(line);
+        if is_last {
+            return lines;
+        }
+    }
+}
+
+#[test]
+fn comings_and_goings_are_told_and_then_nothing_ticks() {
+    let server = Server::sociable(&[]);
+    let mut alice = server.join("127.0.0.2");
+    assert_eq!(lines_until(&mut alice, 1), ["-- 127.0.0.2 joined (1 here)"]);
+    let mut bob = server.join("127.0.0.3");
+    lines_until(&mut bob, 2);
+    lines_until(&mut alice, 2);
+    bob.say("/nick bob");
+    bob.expect_line("-- you are bob now");
+    for peer in [&mut alice, &mut bob] {
+        peer.expect_line("-- 127.0.0.3 is now bob (2 here)");
+    }
+    bob.leave();
+    alice.expect_line("-- bob left (1 here)");
+    server.expect_idle();
+    assert!(!alice.has_more());
+}
+
+#[test]
+fn hundreds_who_come_at_once_cost_each_a_handful_of_lines() {
+    const GUESTS: usize = 500;
+    let server = Server::sociable(&[]);
+    let began = Instant::now();
+    let mut guests: Vec<_> = (0..GUESTS).map(|_| server.join("127.0.0.2")).collect();
+    let windows = began.elapsed().div_duration_f64(PRESENCE_WINDOW).ceil();
+    for guest in &mut guests {
+        let lines = lines_until(guest, GUESTS);
+        assert!(lines.len() as f64 <= windows + 1.0, "{} lines", lines.len());
+    }
+}
+
+#[test]
+fn without_presence_nobody_is_told() {
+    let server = Server::sociable(&["--no-presence"]);
+    let mut alice = server.join("127.0.0.2");
+    let bob = server.join("127.0.0.3");
+    bob.say("hi");
+    bob.leave();
+    alice.expect_line("<127.0.0.3> hi");
+    server.expect_idle();
+    assert!(!alice.has_more());
+}
+
+#[test]
+fn newcomers_are_shown_the_last_lines() {
+    let server = Server::sociable(&["--history", "2", "--no-presence"]);
+    let mut alice = server.join("127.0.0.2");
+    let bob = server.join("127.0.0.3");
+    bob.send("one\ntwo\n/me threes\n");
+    for line in ["<127.0.0.3> one", "<127.0.0.3> two", "* 127.0.0.3 threes"] {
+        alice.expect_line(line);
+    }
+    let mut carol = server.join("127.0.0.4");
+    for line in [
+        "-- the last 2 lines, the latest moments ago:",
+        "<127.0.0.3> two",
+        "* 127.0.0.3 threes",
+    ] {
+        carol.expect_line(line);
+    }
+    bob.say("four");
+    carol.expect_line("<127.0.0.3> four");
+}
+
+#[test]
+fn what_newcomers_are_told_follows_the_welcome() {
+    let motd = NamedTempFile::new().expect("a file");
+    fs::write(motd.path(), "Rules:\n1. be \x1b[31mkind\n").expect("room for it");
+    let path = motd.path().to_str().expect("a path of letters");
+    let server = Server::with(&["--motd", path, "--welcome", "Hello!"]);
+    let mut alice = server.join("127.0.0.2");
+    for line in ["-- Hello!", "-- Rules:", "-- 1. be ␛[31mkind"] {
+        alice.expect_line(line);
+    }
+}
+
+#[test]
+fn what_cannot_be_told_is_an_error_at_the_start() {
+    for (option, value, words) in [
+        (
+            "--motd",
+            "/nowhere/motd",
+            "cannot use /nowhere/motd for --motd: no such file",
+        ),
+        ("--motd", "/", "cannot use / for --motd: is a directory"),
+        (
+            "--transcript",
+            "/nowhere/log",
+            "cannot append to /nowhere/log for --transcript: no such file",
+        ),
+        (
+            "--transcript",
+            "/",
+            "cannot append to / for --transcript: is a directory",
+        ),
+    ] {
+        let finished = Process::spawn(server_command("127.0.0.1", &[option, value])).finish();
+        assert_eq!(finished.code, 1);
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    }
+    for (option, value) in [
+        ("--welcome", " "),
+        ("--welcome", "a\nb"),
+        ("--history", "-1"),
+    ] {
+        let command = chat(["server", "127.0.0.1", "0", option, value]);
+        let finished = Process::spawn(command).finish();
+        assert_eq!(finished.code, 2, "{option} {value:?}");
+        assert!(finished.stderr.contains(option), "{}", finished.stderr);
+    }
+}

@@ -1,0 +1,69 @@
+//! `--rate` and `--idle-timeout`: how much, and how little, each may say.
+
+use std::time::{Duration, Instant};
+
+use crate::common::server::Server;
+
+#[test]
+fn a_paste_passes_at_once_and_what_is_over_the_rate_is_delayed_not_lost() {
+    const BURST: u32 = 50;
+    const RATE: u32 = 50;
+    const LINES: u32 = 100;
+    let server = Server::with(&["--rate", &RATE.to_string()]);
+    let talker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    let began = Instant::now();
+    talker.send(
+        (0..LINES)
+            .map(|number| format!("{number}\n"))
+            .collect::<String>(),
+    );
+    talker.leave();
+    for number in 0..LINES {
+        listener.expect_line(&format!("<127.0.0.2> {number}"));
+        let due = Duration::from_secs_f64(
+            f64::from((number + 1).saturating_sub(BURST)) / f64::from(RATE),
+        );
+        assert!(began.elapsed() >= due, "line {number} came too early");
+    }
+}
+
+#[test]
+fn without_a_rate_nobody_is_delayed() {
+    const LINES: usize = 5000;
+    let server = Server::start();
+    let talker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    let began = Instant::now();
+    talker.send("again\n".repeat(LINES));
+    for _ in 0..LINES {
+        listener.expect_line("<127.0.0.2> again");
+    }
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn who_is_silent_is_told_and_has_to_go_and_who_speaks_may_stay() {
+    let mut server = Server::with(&["--idle-timeout", "1"]);
+    let mut silent = server.join("127.0.0.2");
+    let talker = server.join("127.0.0.3");
+    let joined = Instant::now();
+    let mut heard = 0;
+    let farewell = loop {
+        talker.say("on and on");
+        match silent.next_line().expect("a line") {
+            line if line.starts_with("-- ") => break line,
+            line => assert_eq!(line, "<127.0.0.3> on and on"),
+        }
+        heard += 1;
+        server.expect_to_run_until(Instant::now() + Duration::from_millis(50));
+    };
+    assert!(farewell.ends_with("goodbye"), "{farewell}");
+    silent.expect_end();
+    assert!(joined.elapsed() >= Duration::from_millis(900) && heard > 1);
+
+    // The last line may not have been read before the silent one went.
+    let mut witness = server.join("127.0.0.4");
+    talker.say("still here");
+    while witness.next_line().expect("a line") != "<127.0.0.3> still here" {}
+}

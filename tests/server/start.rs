@@ -1,0 +1,130 @@
+//! How a server starts: what it says when it does, and what when it cannot.
+
+use std::fs::{self, Permissions};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::common::peer::{Peer, WELCOME};
+use crate::common::process::{CHAT, Process, chat, piped};
+use crate::common::server::{Server, server_command};
+
+#[test]
+fn the_banner_says_how_to_join() {
+    let mut server = Server::start();
+    assert_ne!(server.address.port(), 0);
+    server.skip_banner();
+    let _guest = server.join("127.0.0.2");
+    server.stdout().expect_line("127.0.0.2 connected");
+}
+
+#[test]
+fn the_banner_names_every_address_of_the_machine() {
+    let mut server = Server::spawn(server_command("0.0.0.0", &[]));
+    let port = server.address.port();
+    server.stdout().expect_line("join with:");
+    let mut guest = Peer::connect(SocketAddr::from(([127, 0, 0, 1], port)));
+    guest.expect_line(WELCOME);
+
+    let mut ways = Vec::new();
+    loop {
+        let line = server.stdout().next_line().expect("a console line");
+        match line.strip_prefix("  ") {
+            Some(way) => ways.push(way.to_owned()),
+            None => break assert_eq!(line, "127.0.0.1 connected"),
+        }
+    }
+    assert!(ways.contains(&format!("chat client 127.0.0.1 {port}")));
+    assert!(ways.contains(&format!("nc 127.0.0.1 {port}")));
+    for way in ways {
+        let address = way
+            .strip_prefix("chat client ")
+            .or_else(|| way.strip_prefix("nc "))
+            .unwrap_or_else(|| panic!("{way:?} is no way to join"))
+            .replace(' ', ":");
+        Peer::connect(address.parse().expect("an IPv4 address")).expect_line(WELCOME);
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_is_refused() {
+    // RFC 5737: an address that no machine has.
+    let line = start_error(chat(["server", "192.0.2.1", "8081"]), "192.0.2.1:8081");
+    assert!(line.contains("address"), "{line}");
+}
+
+#[test]
+fn a_port_in_use_is_refused() {
+    let occupant = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = occupant.local_addr().expect("a bound socket");
+    let command = chat(["server", "127.0.0.1", &address.port().to_string()]);
+    let line = start_error(command, &address.to_string());
+    assert!(line.contains("in use"), "{line}");
+}
+
+#[test]
+fn a_port_that_needs_privileges_is_refused() {
+    const PRIVILEGED_PORT: u16 = 80;
+    const NOBODY: u32 = 65534;
+    let first_unprivileged: u16 =
+        fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+            .ok()
+            .and_then(|port| port.trim().parse().ok())
+            .expect("a port number (ip(7))");
+    if first_unprivileged <= PRIVILEGED_PORT {
+        println!("skipped: port {PRIVILEGED_PORT} needs no privileges on this machine");
+        return;
+    }
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let everybody = Permissions::from_mode(0o755);
+    fs::set_permissions(folder.path(), everybody).expect("our own folder");
+    let binary = folder.path().join("chat");
+    // A copy made by this process would be "text file busy" whenever another
+    // thread forks while it is being written.
+    let copied = Command::new("cp").arg(CHAT).arg(&binary).status();
+    assert!(copied.is_ok_and(|status| status.success()));
+    let mut command = piped(Command::new(binary));
+    command.args(["server", "127.0.0.1", &PRIVILEGED_PORT.to_string()]);
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let line = start_error(command, "127.0.0.1:80");
+    assert!(line.to_lowercase().contains("permission"), "{line}");
+}
+
+#[test]
+fn a_server_may_follow_another_at_once() {
+    // No other test listens there, so that nobody can take the port in between.
+    const IP: &str = "127.0.0.77";
+    let mut first = Server::spawn(server_command(IP, &[]));
+    let mut guest = first.join("127.0.0.2");
+    first.signal(Signal::TERM);
+    guest.expect_line("-- the room is closing");
+    guest.expect_end();
+    assert_eq!(first.exit_code(), 0);
+
+    let port = first.address.port().to_string();
+    let second = Server::spawn(chat(["server", IP, &port]));
+    assert_eq!(second.address, first.address);
+    second.join("127.0.0.2");
+}
+
+/// The one line in which a server that cannot start says why.
+#[track_caller]
+fn start_error(command: Command, address: &str) -> String {
+    let finished = Process::spawn(command).finish();
+    assert_eq!(finished.code, 1, "{}", finished.stderr);
+    assert_eq!(finished.stdout, "");
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+    let mut lines = finished.stderr.lines();
+    let line = lines.next().expect("one line");
+    assert_eq!(lines.next(), None, "after {line:?}");
+    let what_happened = line
+        .strip_prefix(&format!("chat: cannot listen on {address}: "))
+        .unwrap_or_else(|| panic!("{line:?} does not say what failed where"));
+    what_happened.to_owned()
+}

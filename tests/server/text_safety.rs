@@ -1,0 +1,76 @@
+//! What is said is shown as text, and can neither drive a terminal nor pass for
+//! something else.
+
+use crate::common::server::Server;
+
+/// What somebody sends as one line, and what the others are shown.
+const LINES: &[(&[u8], &str)] = &[
+    // Text is left alone.
+    (
+        "plain, ümläut, 漢字, 🦀".as_bytes(),
+        "plain, ümläut, 漢字, 🦀",
+    ),
+    (b"a\ttab", "a\ttab"),
+    (b"  spaces  ", "  spaces  "),
+    // C0, DEL: their pictures.
+    (b"\x1b[2J\x1b[1;31mred", "␛[2J␛[1;31mred"),
+    (b"\x00\x01\x07\x08\x1f", "␀␁␇␈␟"),
+    (b"\x7f", "␡"),
+    // A CR that ends no line could forge another one by overwriting.
+    (b"x\r<127.0.0.9> forged", "x␍<127.0.0.9> forged"),
+    (b"two\r\r", "two␍"),
+    // C1 as characters, line separators, marks that change direction.
+    (
+        "\u{80}\u{9b}31m\u{9f}".as_bytes(),
+        "\u{fffd}\u{fffd}31m\u{fffd}",
+    ),
+    ("\u{2028}\u{2029}".as_bytes(), "\u{fffd}\u{fffd}"),
+    (
+        "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}".as_bytes(),
+        "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}",
+    ),
+    (
+        "\u{2066}\u{2067}\u{2068}\u{2069}".as_bytes(),
+        "\u{fffd}\u{fffd}\u{fffd}\u{fffd}",
+    ),
+    // Right-to-left text needs none of them.
+    ("שלום".as_bytes(), "\u{200e}שלום"),
+    // Not UTF-8: a byte alone, C1 as a byte, a surrogate, an overlong form, a
+    // character cut off.
+    (b"\xff", "\u{fffd}"),
+    (b"a\x9bb", "a\u{fffd}b"),
+    (b"\xed\xa0\x80", "\u{fffd}\u{fffd}\u{fffd}"),
+    (b"\xc0\xaf", "\u{fffd}\u{fffd}"),
+    (b"\xf0\x9f\xa6", "\u{fffd}"),
+    // Other kinds of lines cannot be forged.
+    (b"-- the room is closing", "-- the room is closing"),
+    (b"!! not done", "!! not done"),
+    (b"Welcome to this chatroom!", "Welcome to this chatroom!"),
+];
+
+#[test]
+fn unsafe_text_is_shown_harmless() {
+    let mut server = Server::start();
+    server.skip_banner();
+    let talker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    server.stdout().expect_line("127.0.0.2 connected");
+    server.stdout().expect_line("127.0.0.3 connected");
+
+    for (sent, shown) in LINES {
+        talker.send([sent, &b"\n"[..]].concat());
+        let line = format!("<127.0.0.2> {shown}");
+        listener.expect_line(&line);
+        server.stdout().expect_line(&line);
+    }
+}
+
+#[test]
+fn an_unfinished_last_line_is_shown_harmless() {
+    let server = Server::start();
+    let talker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    talker.send(b"\x1b[2J half a \xf0\x9f\xa6");
+    talker.leave();
+    listener.expect_line("<127.0.0.2> ␛[2J half a \u{fffd}");
+}

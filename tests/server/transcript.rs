@@ -1,0 +1,157 @@
+//! What the room says, written down.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use jiff::Timestamp;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use chat::line_sink::LINE_BACKLOG_BYTES;
+
+use crate::common::PATIENCE;
+use crate::common::lines::LineReader;
+use crate::common::peer::Peer;
+use crate::common::server::Server;
+
+fn start(path: &Path) -> Server {
+    let path = path.to_str().expect("a path of letters");
+    Server::with(&["--transcript", path])
+}
+
+/// Lets two converse until `line` has been said.
+#[track_caller]
+fn say(speaker: &Peer, listener: &mut Peer, line: &str) {
+    speaker.say(line);
+    listener.expect_line(&format!("<127.0.0.2> {line}"));
+}
+
+/// The lines of a transcript without their times, which are checked.
+#[track_caller]
+fn lines_of(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).expect("a transcript");
+    assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+    let line = |line: &str| {
+        let (time, said) = line.split_once(' ').expect("a time and a line");
+        let written: Timestamp = time.parse().expect("a time of RFC 3339");
+        let age = Timestamp::now().duration_since(written);
+        assert!(age.as_secs() <= 60 && age.as_secs() >= 0, "{line}");
+        said.to_owned()
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn what_is_said_to_everybody_is_appended_and_nothing_else() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("room.log");
+    for run in 1..=2 {
+        let mut server = start(&path);
+        let speaker = server.join("127.0.0.2");
+        let mut listener = server.join("127.0.0.3");
+        say(&speaker, &mut listener, "hi");
+        speaker.say("/msg 127.0.0.3 psst");
+        listener.expect_line("[127.0.0.2] psst");
+        speaker.say("/me waves");
+        listener.expect_line("* 127.0.0.2 waves");
+        server.signal(Signal::TERM);
+        assert_eq!(server.exit_code(), 0);
+        let once = [
+            "<127.0.0.2> hi",
+            "* 127.0.0.2 waves",
+            "-- the room is closing",
+        ];
+        assert_eq!(lines_of(&path), once.repeat(run));
+    }
+}
+
+#[test]
+fn sighup_goes_on_in_a_new_file() {
+    let folder = TempDir::new().expect("a folder");
+    let [path, moved] = ["room.log", "room.log.1"].map(|name| folder.path().join(name));
+    let mut server = start(&path);
+    let speaker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    say(&speaker, &mut listener, "before");
+    fs::rename(&path, &moved).expect("a file");
+    say(&speaker, &mut listener, "meanwhile");
+    server.signal(Signal::HUP);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !path.exists() {
+        assert!(std::time::Instant::now() < deadline, "no new file");
+        say(&speaker, &mut listener, "still");
+    }
+    say(&speaker, &mut listener, "after");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    let old = lines_of(&moved);
+    assert_eq!(old[..2], ["<127.0.0.2> before", "<127.0.0.2> meanwhile"]);
+    let new = lines_of(&path);
+    assert_eq!(
+        new[new.len() - 2..],
+        ["<127.0.0.2> after", "-- the room is closing"]
+    );
+}
+
+#[test]
+fn a_full_disk_does_not_stop_the_room() {
+    let mut server = start(Path::new("/dev/full"));
+    let speaker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    let long = "x".repeat(4000);
+    for _ in 0..200 {
+        say(&speaker, &mut listener, &long);
+    }
+    let warning = server.stderr().next_line().expect("a warning");
+    assert!(warning.contains("/dev/full"), "{warning}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_does_not_stop_the_room_and_what_is_lost_is_counted() {
+    const LINE_BYTES: usize = 4000;
+    // More than a pipe takes, and what may wait.
+    const LINES: usize = (LINE_BACKLOG_BYTES + 1024 * 1024) / LINE_BYTES;
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("room.pipe");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    // Without waiting for the server to write.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let pipe = rustix::fs::open(&path, flags, Mode::empty()).expect("a pipe");
+    let server = start(&path);
+    let speaker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    let long = "x".repeat(LINE_BYTES);
+    for _ in 0..LINES {
+        say(&speaker, &mut listener, &long);
+    }
+    let mut pipe = LineReader::new(File::from(pipe));
+    let mut kept = 0;
+    let notice = loop {
+        let line = pipe.next_line().expect("a line");
+        match line.ends_with(&long) {
+            true => kept += 1,
+            false => break line,
+        }
+    };
+    let lost = LINES - kept;
+    assert!(
+        notice.ends_with(&format!(" -- {lost} lines could not be written here")),
+        "{notice}"
+    );
+    say(&speaker, &mut listener, "and on");
+    let line = pipe.next_line().expect("a line");
+    assert!(line.ends_with(" <127.0.0.2> and on"), "{line}");
+}
+
+#[test]
+fn without_a_transcript_sighup_closes_the_room() {
+    let mut server = Server::start();
+    let mut alice = server.join("127.0.0.2");
+    server.signal(Signal::HUP);
+    alice.expect_line("-- the room is closing");
+    alice.expect_end();
+    assert_eq!(server.exit_code(), 0);
+}
