@@ -1,13 +1,14 @@
-//! Draws docs/client.svg: what somebody sees who chats at a terminal.
-//! `cargo test --test screenshot -- --ignored`
+//! Draws docs/client.svg, the picture of a client at a terminal: `cargo run --example screenshot`.
 
+#[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::process::Command;
 
 use common::peer::Peer;
-use common::process::chat_client;
+use common::process::{CHAT, chat_client};
 use common::screen::Screen;
 use common::server::Server;
 
@@ -19,9 +20,11 @@ const WIDTH: f64 = 8.4;
 const HEIGHT: f64 = 19.0;
 const MARGIN: f64 = 14.0;
 
-#[test]
-#[ignore = "draws a picture"]
-fn a_conversation_is_drawn() {
+/// Where the picture goes.
+const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/client.svg");
+
+fn main() {
+    build_chat();
     let server = Server::sociable(&["--welcome", "Tea is in the kitchen", "--no-presence"]);
     let mut alice = named(&server, "alice", "127.0.0.2");
     let mut tom = named(&server, "tom", "127.0.0.3");
@@ -69,7 +72,23 @@ fn a_conversation_is_drawn() {
     });
     screen.type_keys("I'll bring 蛋糕 and cand");
     screen.expect_last_row("zoe> I'll bring 蛋糕 and cand");
-    fs::write("docs/client.svg", drawn(&screen)).expect("a checkout of the repository");
+    fs::write(PICTURE, drawn(&screen)).expect("a checkout of the repository");
+}
+
+/// Cargo builds the program for a test or a bench, but not for an example.
+fn build_chat() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.args([
+        "build",
+        "--locked",
+        "--bin",
+        "chat",
+        "--target-dir",
+        "target",
+    ]);
+    let built = cargo.status().expect("a cargo that runs");
+    assert!(built.success(), "{CHAT} cannot be built: {built}");
 }
 
 fn named(server: &Server, name: &str, ip: &str) -> Peer {
@@ -116,9 +135,10 @@ fn push_cell(svg: &mut String, cell: &vt100::Cell, row: u16, column: u16) {
         vt100::Color::Idx(index @ 16..=231) => cube(index),
         _ => "#d7dae0".to_owned(),
     };
-    let (color, behind) = match cell.inverse() {
-        true => ("#16181d".to_owned(), Some(color)),
-        false => (color, None),
+    let (color, behind) = if cell.inverse() {
+        ("#16181d".to_owned(), Some(color))
+    } else {
+        (color, None)
     };
     if let Some(behind) = behind {
         let top = y - 14.5;
