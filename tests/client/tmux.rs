@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::common::process::CHAT;
 use crate::common::server::Server;
-use crate::common::{LOOK_EVERY, PATIENCE, eventually, peer::Peer};
+use crate::common::{LOOK_EVERY, PATIENCE, can_test_with, eventually, peer::Peer};
 
 #[test]
 fn the_client_is_stopped_and_continued_by_the_shell() {
@@ -195,8 +195,7 @@ impl Tmux {
     /// 80 columns, 24 rows; `None` where there is no tmux.
     #[track_caller]
     fn with_a_client() -> Option<Self> {
-        if Command::new("tmux").arg("-V").output().is_err() {
-            println!("skipped: tmux is not installed");
+        if !can_test_with("tmux") {
             return None;
         }
         let server = Server::start();

@@ -14,11 +14,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use vt100::MouseProtocolMode;
 
 use crate::alice::{Alice, CTRL_C, CTRL_D, alice_at_a_terminal, client_of_the_test_at};
-use crate::common::eventually;
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{await_stop, chat, chat_client, piped, run_by};
 use crate::common::screen::Screen;
 use crate::common::server::Server;
+use crate::common::{can_test, can_test_with, eventually};
 
 const CTRL_Z: &str = "\x1a";
 
@@ -84,12 +84,6 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
     ];
     for (name, leave, expected) in ways {
         let mut alice = alice_at_a_terminal(&["--no-reconnect"]);
-        if let Err(signal) = expected
-            && alice.client.ignores(signal)
-        {
-            println!("skipped: the test was started with {signal:?} ignored");
-            continue;
-        }
         assert_ne!(alice.screen.state(), alice.found);
         leave(&alice);
         let status = alice.client.wait();
@@ -123,8 +117,11 @@ fn ctrl_d_once_more_leaves_a_server_that_does_not_let_go() {
 fn the_first_process_of_a_container_ends_by_its_keys_all_the_same() {
     let container = ["unshare", "--map-root-user", "--pid", "--kill-child"];
     let possible = run_by(&container, &Command::new("true")).status();
-    if !possible.is_ok_and(|status| status.success()) {
-        println!("skipped: nothing can be the first process of a PID namespace here");
+    let possible = possible.is_ok_and(|status| status.success());
+    if !can_test(
+        possible,
+        "nothing can be the first process of a PID namespace here",
+    ) {
         return;
     }
     let server = Server::start();
@@ -246,10 +243,6 @@ fn whoever_waits_for_a_connection_can_give_up() {
     let mut screen = Screen::new(80, 24);
     let before = screen.state();
     let mut client = screen.run(chat_client(address));
-    if client.ignores(Signal::INT) {
-        println!("skipped: the test was started with SIGINT ignored");
-        return;
-    }
     // proc_net(5): 02 is TCP_SYN_SENT.
     let knocks = format!(":{:04X} 02 ", address.port());
     eventually("the client to knock", || {
@@ -404,11 +397,7 @@ fn assert_in_order(screen: &mut Screen, found: &(String, OFlags), after: &str) {
 /// What begins a command that is to be the first of a session, with a terminal of its own;
 /// `None` where that cannot be had.
 fn in_a_session() -> Option<[&'static str; 3]> {
-    if Command::new("setsid").arg("--version").output().is_err() {
-        println!("skipped: there is no setsid here");
-        return None;
-    }
-    Some(["setsid", "--wait", "--ctty"])
+    can_test_with("setsid").then_some(["setsid", "--wait", "--ctty"])
 }
 
 /// A script that becomes its arguments, for which these signals are ignored.

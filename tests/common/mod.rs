@@ -15,6 +15,9 @@ pub(crate) mod pty;
 pub(crate) mod screen;
 pub(crate) mod server;
 
+use std::env;
+use std::fmt::Display;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +27,37 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The pause between two looks at what cannot be awaited.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Set in CI: a test fails where it lacks something, and does not skip itself.
+const REQUIRE_ALL: &str = "CHAT_REQUIRE_ALL";
+
+/// Whether a test `has` here what it needs. If it has not, it says so and has to return; with
+/// `CHAT_REQUIRE_ALL` set, it fails.
+#[track_caller]
+pub(crate) fn can_test(has: bool, otherwise: impl Display) -> bool {
+    if !has {
+        let is_required = env::var_os(REQUIRE_ALL).is_some();
+        assert!(!is_required, "{REQUIRE_ALL} is set, but {otherwise}");
+        println!("skipped: {otherwise}");
+    }
+    has
+}
+
+/// [`can_test`] with a program that it finds in the `PATH`.
+#[track_caller]
+pub(crate) fn can_test_with(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let is_installed = env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    can_test(is_installed, format_args!("{program} is not installed"))
+}
+
+/// Held by tests that flood a server, measure time, or open thousands of connections: the
+/// tests of one program run side by side, and two of these would disturb each other.
+pub(crate) fn alone_under_load() -> MutexGuard<'static, ()> {
+    static UNDER_LOAD: Mutex<()> = Mutex::new(());
+    // What a test leaves behind when it fails is no matter to the next one.
+    UNDER_LOAD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Looks again and again until `look` finds something; for conditions that the
 /// kernel shows but gives no event for.

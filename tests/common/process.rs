@@ -6,6 +6,8 @@ use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,6 +61,30 @@ pub(crate) fn run_by(wrapper: &[&str], command: &Command) -> Command {
     piped(wrapped)
 }
 
+static IGNORE_NO_SIGNAL: Once = Once::new();
+
+/// Has no program inherit that signals are ignored, as those do that a shell runs in the
+/// background, or nohup(1). A signal that is caught here is back at its default there
+/// (execve(2)); to this process it makes no difference.
+fn ignore_no_signal() {
+    for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
+        if is_ignored_here(signal) {
+            let caught = Arc::new(AtomicBool::new(false));
+            signal_hook::flag::register(signal.as_raw(), caught).expect("a signal to be caught");
+        }
+    }
+}
+
+fn is_ignored_here(signal: Signal) -> bool {
+    let ignored = fs::read_to_string("/proc/self/status")
+        .expect("proc(5)")
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .expect("a line `SigIgn: MASK` (proc_pid_status(5))");
+    ignored & (1 << (signal.as_raw() - 1)) != 0
+}
+
 /// A running program, killed when dropped.
 pub(crate) struct Process {
     child: Child,
@@ -77,6 +103,7 @@ pub(crate) struct Finished {
 impl Process {
     #[track_caller]
     pub(crate) fn spawn(mut command: Command) -> Self {
+        IGNORE_NO_SIGNAL.call_once(ignore_no_signal);
         let mut child = command.spawn().expect("a program that starts");
         Self {
             stdin: child.stdin.take(),
@@ -121,18 +148,6 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("a program that runs");
-    }
-
-    /// Whether the program ignores `signal`, as a background job of a shell
-    /// inherits it of SIGINT.
-    pub(crate) fn ignores(&self, signal: Signal) -> bool {
-        let ignored = self
-            .proc("status")
-            .lines()
-            .find_map(|line| line.strip_prefix("SigIgn:"))
-            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-            .expect("a line `SigIgn: MASK` (proc_pid_status(5))");
-        ignored & (1 << (signal.as_raw() - 1)) != 0
     }
 
     /// Stops the program once it waits for something, and returns when it stands

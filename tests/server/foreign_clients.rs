@@ -1,17 +1,16 @@
 //! Clients that are not ours: `nc`, `ncat`, `telnet`, and the Python original.
 
-use std::env;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
-use crate::common::PATIENCE;
 use crate::common::lines::LineReader;
 use crate::common::peer::WELCOME;
 use crate::common::process::{Process, piped};
 use crate::common::pty::open_terminal;
 use crate::common::server::Server;
+use crate::common::{PATIENCE, can_test, can_test_with};
 
 /// What the Python original does, as a script for Python 3.
 const PYTHON_CLIENT: &str = r#"
@@ -44,13 +43,16 @@ fn ncat_talks_and_listens() {
 
 #[test]
 fn nc_delivers_its_unfinished_last_line_and_ends() {
-    let help = Command::new("nc").arg("-h").output();
-    if help.is_ok_and(|help| {
-        ![help.stdout, help.stderr]
-            .iter()
-            .any(|text| String::from_utf8_lossy(text).contains("OpenBSD"))
-    }) {
-        println!("skipped: nc is not netcat-openbsd, the one that knows -N");
+    if !can_test_with("nc") {
+        return;
+    }
+    let help = Command::new("nc").arg("-h").output().expect("nc");
+    let help = [help.stdout, help.stderr].concat();
+    let is_openbsd = String::from_utf8_lossy(&help).contains("OpenBSD");
+    if !can_test(
+        is_openbsd,
+        "nc is not netcat-openbsd, the one that knows -N",
+    ) {
         return;
     }
     deliver_last_line_with("nc", &["-N"]);
@@ -76,7 +78,7 @@ fn telnet_talks_and_listens() {
 #[test]
 fn ctrl_c_does_not_make_telnet_deaf() {
     const CTRL_C: &[u8] = b"\x03";
-    if !["setsid", "telnet"].into_iter().all(is_installed) {
+    if !["setsid", "telnet"].into_iter().all(can_test_with) {
         return;
     }
     let server = Server::start();
@@ -202,16 +204,7 @@ fn skip_to<R: Read + AsFd>(shown: &mut LineReader<R>, line: &str) {
 
 /// Starts a program that joins the room, if it is installed.
 fn start(program: &str, options: &[&str], server: &Server) -> Option<Process> {
-    is_installed(program).then(|| Process::spawn(join_with(program, options, server)))
-}
-
-fn is_installed(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let installed = env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    if !installed {
-        println!("skipped: {program} is not installed");
-    }
-    installed
+    can_test_with(program).then(|| Process::spawn(join_with(program, options, server)))
 }
 
 /// `program`, bound for the room.

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use crate::common::can_test;
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, chat_client};
 use crate::common::server::{Server, server_command};
@@ -50,8 +51,5 @@ fn join_at(address: &str) -> Peer {
 
 fn ipv6_works() -> bool {
     let works = TcpListener::bind("[::1]:0").is_ok();
-    if !works {
-        println!("skipped: this machine has no ::1");
-    }
-    works
+    can_test(works, "this machine has no ::1")
 }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::common::can_test_with;
 use crate::common::peer::Peer;
 use crate::common::process::{Process, chat_client, piped};
 use crate::common::server::Server;
@@ -120,8 +121,7 @@ fn nc_has_all_of_it() {
         command.args([ip.to_string(), port.to_string()]);
         Process::spawn(piped(command))
     };
-    if Command::new("nc").arg("-h").output().is_err() {
-        println!("skipped: there is no nc here");
+    if !can_test_with("nc") {
         return;
     }
     let mut alice = nc();

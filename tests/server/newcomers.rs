@@ -6,6 +6,7 @@ use rustix::process::Signal;
 
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::server::Server;
+use crate::common::{alone_under_load, can_test};
 
 /// More than the server takes in before it has to look after those inside again.
 const NEWCOMERS: usize = 600;
@@ -16,10 +17,11 @@ fn newcomers_that_come_all_at_once_are_all_welcomed() {
         .ok()
         .and_then(|length| length.trim().parse().ok())
         .expect("a number (listen(2))");
-    if longest_backlog < NEWCOMERS {
-        println!("skipped: only {longest_backlog} can wait at a door of this machine");
+    let lack = format!("only {longest_backlog} connections can wait to be accepted here");
+    if !can_test(longest_backlog >= NEWCOMERS, lack) {
         return;
     }
+    let _alone = alone_under_load();
 
     let server = Server::start();
     server.stop();
