@@ -93,6 +93,14 @@ pub(crate) struct Process {
     stderr: Option<LineReader<ChildStderr>>,
 }
 
+/// What a program has done so far, and whether it does something now.
+#[derive(Debug, PartialEq)]
+struct Activity {
+    is_asleep: bool,
+    cpu_ticks: u64,
+    context_switches: Vec<String>,
+}
+
 /// What a program left behind.
 pub(crate) struct Finished {
     pub(crate) code: i32,
@@ -182,6 +190,15 @@ impl Process {
         ended.is_none()
     }
 
+    /// The most memory that the program has ever had, files included.
+    pub(crate) fn peak_bytes(&self) -> usize {
+        let peak = self.proc("status");
+        let peak = peak.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse().ok());
+        let kibibytes: usize = kibibytes.expect("a line `VmHWM: … kB` (proc_pid_status(5))");
+        kibibytes * 1024
+    }
+
     /// Waits for the end of the program.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
@@ -259,8 +276,7 @@ impl Process {
         anonymous_bytes(self.pid())
     }
 
-    /// Waits for a whole second in which the program is not run once. A program
-    /// that wakes up more often than that never has one.
+    /// Expects that the program comes to rest, and is not run once in the second after that.
     #[track_caller]
     pub(crate) fn expect_idle(&self) {
         self.expect_idle_for(A_SECOND);
@@ -269,22 +285,61 @@ impl Process {
     /// [`expect_idle`](Self::expect_idle) for longer than a second.
     #[track_caller]
     pub(crate) fn expect_idle_for(&self, span: Duration) {
-        expect_no_change("the program is not run", span, || {
-            (self.cpu_ticks(), self.context_switches())
-        });
+        let before = self.expect_settled(|before, now| before == now);
+        thread::sleep(span);
+        assert_eq!(
+            self.activity(),
+            before,
+            "it was run within {span:?} of rest"
+        );
     }
 
-    /// Waits for a whole second in which the program takes no CPU time worth
-    /// counting. A program that spins never has one.
+    /// Expects that the program comes to a state in which it takes next to no CPU time: it may
+    /// look after something now and then, but does not spin.
     #[track_caller]
     pub(crate) fn expect_no_cpu_time(&self) {
-        expect_no_change("the program takes no CPU time", A_SECOND, || {
-            self.cpu_ticks()
-        });
+        /// A hundredth of a second each. A spinning program takes more, even if it has to
+        /// share the CPU with ten others.
+        const MOST_TICKS: u64 = 2;
+        let is_next_to_none =
+            |before: &Activity, now: &Activity| now.cpu_ticks - before.cpu_ticks <= MOST_TICKS;
+        let before = self.expect_settled(is_next_to_none);
+        thread::sleep(A_SECOND);
+        let now = self.activity();
+        assert!(is_next_to_none(&before, &now), "{before:?}, then {now:?}");
+    }
+
+    /// Waits until what the program does is `quiet` for longer than any pause between two
+    /// things that it has yet to do. It has to begin and end that span asleep: who waits for
+    /// the CPU does nothing either.
+    #[track_caller]
+    fn expect_settled(&self, quiet: impl Fn(&Activity, &Activity) -> bool) -> Activity {
+        /// The window in which presence is gathered, and the pause of accepting, are a second.
+        const SPAN: Duration = Duration::from_millis(1500);
+        /// Longer than any time that the program allows others, and some more.
+        const SETTLING_TIME: Duration = Duration::from_secs(10);
+        let deadline = Instant::now() + SETTLING_TIME;
+        loop {
+            let before = self.activity();
+            thread::sleep(SPAN);
+            let now = self.activity();
+            if before.is_asleep && now.is_asleep && quiet(&before, &now) {
+                return now;
+            }
+            assert!(Instant::now() < deadline, "{before:?}, then {now:?}");
+        }
+    }
+
+    fn activity(&self) -> Activity {
+        Activity {
+            is_asleep: self.proc("status").contains("State:\tS (sleeping)"),
+            cpu_ticks: self.cpu_ticks(),
+            context_switches: self.context_switches(),
+        }
     }
 
     /// CPU time taken so far, as user and in the kernel (proc_pid_stat(5)).
-    fn cpu_ticks(&self) -> Vec<String> {
+    fn cpu_ticks(&self) -> u64 {
         const UTIME_AFTER_NAME: usize = 11;
         let stat = self.proc("stat");
         let (_, after_name) = stat.rsplit_once(')').expect("a name in brackets");
@@ -292,8 +347,8 @@ impl Process {
             .split_whitespace()
             .skip(UTIME_AFTER_NAME)
             .take(2)
-            .map(str::to_owned)
-            .collect()
+            .map(|ticks| ticks.parse::<u64>().expect("a number"))
+            .sum()
     }
 
     /// How often the program was put to sleep or set aside (proc_pid_status(5)).
@@ -331,16 +386,6 @@ pub(crate) fn anonymous_bytes(pid: u32) -> usize {
     let memory = chat::process::Process::new(pid).memory();
     let bytes = memory.expect("a program that runs").anonymous_bytes;
     usize::try_from(bytes).expect("it fits into memory")
-}
-
-/// Waits until `measure` is the same at the beginning and at the end of a `span`.
-#[track_caller]
-fn expect_no_change<T: PartialEq>(what: &str, span: Duration, measure: impl Fn() -> T) {
-    eventually(&format!("{span:?} in which {what}"), || {
-        let before = measure();
-        thread::sleep(span);
-        (measure() == before).then_some(())
-    });
 }
 
 impl Drop for Process {

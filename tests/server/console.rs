@@ -1,5 +1,5 @@
-//! Promise 7: the server's standard output shows the conversation, and never
-//! holds it up.
+//! Promise 7, the console never blocks the room: standard output shows the conversation, and
+//! never holds it up.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek};

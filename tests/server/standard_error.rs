@@ -1,4 +1,5 @@
-//! What the server says of itself never holds up the room.
+//! Promise 7, the console never blocks the room, of standard error: what the server says of
+//! itself holds up nobody.
 
 use rustix::process::Signal;
 use rustix::termios::{Action, tcflow};
