@@ -206,14 +206,27 @@ fn without_the_name_that_was_asked_for_nothing_is_said() {
     reader.expect_line("<bob> I am");
 }
 
-/// A server that is busy: it answers later than a person would wait.
+/// A server that is busy: it answers later than a person would wait. Had something been said
+/// meanwhile, a server that refuses the name would find it before the end.
 #[test]
 fn nothing_is_said_before_the_name_is_given_however_long_that_takes() {
-    let (mut server, mut sender) = sender_of_the_test(&["--name", "disk", "98% full"]);
-    server.say(WELCOME);
-    server.expect_line("/nick disk");
-    sender.expect_to_run_until(Instant::now() + PAUSE);
-    assert!(!server.has_more());
+    let [mut gives, mut refuses] = [(); 2].map(|()| {
+        let (mut server, sender) = sender_of_the_test(&["--name", "disk", "98% full"]);
+        server.say(WELCOME);
+        server.expect_line("/nick disk");
+        (server, sender)
+    });
+    let pause_ends = Instant::now() + PAUSE;
+    gives.1.expect_to_run_until(pause_ends);
+    refuses.1.expect_to_run_until(pause_ends);
+
+    let (mut server, mut sender) = refuses;
+    server.say("!! disk is taken");
+    server.expect_end();
+    drop(server);
+    assert_fails(&sender.finish(), REFUSED, &["disk is taken"]);
+
+    let (mut server, mut sender) = gives;
     server.say("-- you are disk now");
     server.expect_line("98% full");
     server.expect_line("/quit");
@@ -225,14 +238,14 @@ fn nothing_is_said_before_the_name_is_given_however_long_that_takes() {
 #[test]
 fn a_full_room_is_told_in_its_words() {
     let server = Server::with(&["--max-clients", "1"]);
-    let guest = server.join("127.0.0.2");
+    let mut guest = server.join("127.0.0.2");
     for options in [&["hello"][..], &["--name", "bob", "hello"], &[]] {
         let mut sender = send(&server, options);
         let _stays_open = sender.take_stdin();
         let named = ["did not let you in", "the room is full (1 clients)"];
         assert_fails(&sender.finish(), REFUSED, &named);
     }
-    assert!(!guest.has_more());
+    guest.expect_nothing_new();
 }
 
 #[test]
@@ -314,7 +327,7 @@ fn a_server_that_paces_its_clients_gets_everything() {
     for number in 0..LINES {
         reader.expect_line(&format!("<127.0.0.1> {number}"));
     }
-    assert!(!reader.has_more());
+    reader.expect_nothing_new();
 }
 
 #[test]

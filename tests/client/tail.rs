@@ -76,6 +76,8 @@ fn a_listener_never_says_a_thing() {
     listener.close_stdin();
     server.say("<alice> well?");
     listener.stdout().expect_line("<alice> well?");
+    // Asleep again, it has done all that the end of its input could make it do.
+    listener.await_sleep();
     assert!(!server.has_more(), "not even the end of what it says");
     listener.close_stdout();
     server.expect_end();

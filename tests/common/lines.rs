@@ -94,7 +94,8 @@ impl<R: Read + AsFd> LineReader<R> {
         utf8(rest)
     }
 
-    /// Whether something can be read at this moment, the end included.
+    /// Whether something can be read at this moment, the end included. Nothing is proof of
+    /// nothing only once whoever could have sent something is known to be at rest.
     pub(crate) fn has_more(&self) -> bool {
         !self.source.buffer().is_empty() || self.await_readable(Duration::ZERO).is_ok()
     }

@@ -115,6 +115,18 @@ impl Peer {
         self.send(format!("{text}\n"));
     }
 
+    /// Expects that the room has told this member nothing that was not read: what comes next
+    /// is the answer to what it asks now.
+    #[track_caller]
+    pub(crate) fn expect_nothing_new(&mut self) {
+        self.say("/dance");
+        let answer = self.next_line().expect("an answer");
+        assert!(
+            answer.starts_with("!! there is no such command"),
+            "{answer}"
+        );
+    }
+
     pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) {
         self.stream()
             .write_all(bytes.as_ref())

@@ -1,4 +1,4 @@
-//! Promise 6: out of descriptors, the server neither spins nor goes deaf.
+//! Promise 6, no descriptor panic: out of descriptors, the server neither spins nor goes deaf.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

@@ -43,7 +43,7 @@ fn comings_and_goings_are_told_and_then_nothing_ticks() {
     bob.leave();
     alice.expect_line("-- bob left (1 here)");
     server.expect_idle();
-    assert!(!alice.has_more());
+    alice.expect_nothing_new();
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn without_presence_nobody_is_told() {
     bob.leave();
     alice.expect_line("<127.0.0.3> hi");
     server.expect_idle();
-    assert!(!alice.has_more());
+    alice.expect_nothing_new();
 }
 
 #[test]
