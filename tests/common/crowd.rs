@@ -48,12 +48,12 @@ pub(crate) struct Member {
 enum Says {
     /// A [`numbered_line`] of each of these numbers, as fast as they are taken.
     Lines(Range<usize>),
-    /// So many times, what `clock` shows in microseconds.
-    Times {
+    /// So many times, what `text` returns then.
+    Texts {
         left: usize,
         every: Duration,
         next: Instant,
-        clock: Instant,
+        text: Box<dyn FnMut() -> String + Send>,
     },
 }
 
@@ -69,13 +69,18 @@ impl Member {
         Self::new(peer, Says::Lines(numbers))
     }
 
-    /// Says so many times what `clock` shows then, in microseconds.
-    pub(crate) fn person(peer: Peer, times: usize, every: Duration, clock: Instant) -> Self {
-        let says = Says::Times {
+    /// Says so many times what `text` returns then.
+    pub(crate) fn person(
+        peer: Peer,
+        times: usize,
+        every: Duration,
+        text: impl FnMut() -> String + Send + 'static,
+    ) -> Self {
+        let says = Says::Texts {
             left: times,
             every,
             next: Instant::now(),
-            clock,
+            text: Box::new(text),
         };
         Self::new(peer, says)
     }
@@ -118,18 +123,18 @@ impl Member {
                     self.unsent.push(b'\n');
                 }
             }
-            Says::Times {
+            Says::Texts {
                 left: left @ 1..,
                 every,
                 next,
-                clock,
+                text,
             } if *next <= now => {
                 *left -= 1;
                 *next += *every;
-                let line = format!("{}\n", clock.elapsed().as_micros());
-                self.unsent.extend(line.into_bytes());
+                self.unsent.extend(text().into_bytes());
+                self.unsent.push(b'\n');
             }
-            Says::Lines(_) | Says::Times { .. } => {}
+            Says::Lines(_) | Says::Texts { .. } => {}
         }
         if self.unsent.is_empty() {
             return;

@@ -37,7 +37,7 @@ fn two_guests_at_one_address_hear_each_other() {
     one.expect_line("<127.0.0.2> so it is");
 }
 
-/// Promise 1: every reader sees the same lines in the same order, each sender's
+/// Promise 1, one order: every reader sees the same lines in the same order, each sender's
 /// as it sent them, and no two mixed; talkers are readers too.
 #[test]
 fn forty_talkers_are_heard_in_one_order_and_no_two_lines_mix() {

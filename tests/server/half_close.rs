@@ -1,4 +1,4 @@
-//! A client that closes its side is not gone yet: what it sent is said, and what
+//! Promise 2, nothing lost, of a client that closes its side: what it sent is said, and what
 //! it is owed is sent.
 
 use crate::common::crowd::{Crowd, Member, numbered_line};

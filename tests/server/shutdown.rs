@@ -1,4 +1,4 @@
-//! Promise 8: asked to end, the server tells all, sends what it owes, and exits
+//! Promise 8, a clean end: asked to end, the server tells all, sends what it owes, and exits
 //! with success.
 
 use std::io::{ErrorKind, Read, Seek};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::common::crowd::{Crowd, Member, NO_END, numbered_line};
-use crate::common::eventually;
 use crate::common::flood::{KEEPS_ALL, OVER_SEND_BUFFER, flood, long_line};
 use crate::common::peer::Peer;
 use crate::common::server::{Server, server_command};
+use crate::common::{alone_under_load, eventually};
 
 const NOTICE: &str = "-- the room is closing";
 
@@ -111,6 +111,7 @@ fn what_was_taken_of_a_flood_is_heard_before_the_end_though_others_are_stuck() {
     /// What is said then before the reader reads on: it is owed some of that.
     const AHEAD_BYTES: u64 = 1 << 20;
     const LONGEST_END: Duration = Duration::from_secs(10);
+    let _alone = alone_under_load();
     let mut console = tempfile::tempfile().expect("a temporary file");
     let mut command = server_command("127.0.0.1", KEEPS_ALL);
     command.stdout(console.try_clone().expect("a free descriptor"));
