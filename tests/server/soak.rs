@@ -1,7 +1,7 @@
 //! A room for some minutes in which everybody does as they like: at the end no
 //! descriptor, no memory and no line is missing.
 //!
-//! `cargo test --release -- --ignored soak`; `CHAT_SOAK_SECONDS` says how long.
+//! `.ci/long soak`; `CHAT_SOAK_SECONDS` says how long.
 
 use std::env;
 use std::io::{self, Read, Write};
