@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use chat::cli::{Cli, Task};
 use chat::error::Error;
 use chat::exit::Exit;
+use chat::standard_io::print;
 use chat::{client, server};
 
 fn main() -> ExitCode {
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
         Task::Client(config) => client::run(&config),
         #[cfg(feature = "stress")]
         Task::Stress(config) => chat::stress::run(&config),
-        Task::Print(text) => print(&text),
+        Task::Print(text) => print(&text).map_err(Error::WriteOutput),
     };
     match result {
         Ok(()) => Exit::Success.into(),
@@ -25,12 +26,5 @@ fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "chat: {error}");
             error.exit().into()
         }
-    }
-}
-
-fn print(text: &[u8]) -> Result<(), Error> {
-    match io::stdout().write_all(text) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::WriteOutput(e)),
-        _ => Ok(()),
     }
 }

@@ -38,6 +38,19 @@ pub enum Readiness {
     Always,
 }
 
+/// Prints `text` to standard output, outside any poll loop. A reader that closes the
+/// pipe early (`| head`) has seen enough: that is no error.
+///
+/// # Errors
+///
+/// Those of write(2), but for EPIPE.
+pub fn print(text: &[u8]) -> io::Result<()> {
+    match io::stdout().write_all(text) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
 /// Standard input.
 #[derive(Debug)]
 pub struct StandardInput {

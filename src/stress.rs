@@ -28,7 +28,7 @@ pub mod words;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,9 +43,11 @@ use self::progress::Bars;
 use self::protocol::Protocol;
 use self::report::{Summary, Table};
 use self::step::{Plan, Step, Watch};
+use crate::client::connect::resolve;
 use crate::error::Error;
 use crate::machine::raise_descriptor_limit;
 use crate::process::Process;
+use crate::standard_io;
 
 /// Descriptors for everything that is not a connection.
 const SPARE_DESCRIPTORS: usize = 32;
@@ -106,7 +108,7 @@ struct Test<'a> {
 impl<'a> Test<'a> {
     fn prepare(config: &'a Config) -> Result<Self, Error> {
         check_limits(config).map_err(Error::Stress)?;
-        let server = resolve(&config.host, config.port)?;
+        let server = resolve(&config.host, config.port)?[0];
         let watch = match config.pid {
             None => None,
             Some(pid) => Some(
@@ -243,20 +245,6 @@ fn check_limits(config: &Config) -> Result<(), StressError> {
     Ok(())
 }
 
-/// The address of `host`, the first if there are several.
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, Error> {
-    let resolved = (host, port).to_socket_addrs().and_then(|mut addresses| {
-        addresses
-            .next()
-            .ok_or_else(|| io::Error::other("it has no address"))
-    });
-    resolved.map_err(|source| Error::Resolve {
-        host: host.to_owned(),
-        port,
-        source,
-    })
-}
-
 /// The numbers of clients in the steps of a ramp: 100, 200, 500, 1,000 and so on,
 /// from where there are enough for the `talkers` up to `clients`.
 fn ramp(talkers: usize, clients: usize) -> Vec<usize> {
@@ -293,13 +281,9 @@ fn write_plot_error(path: &Path, source: io::Error) -> Error {
     })
 }
 
-/// Prints `text` and a line end to standard output. Whoever closes it early
-/// (`| head`) has seen enough.
+/// Prints `text` and a LF.
 fn print(text: &str) -> Result<(), Error> {
-    match writeln!(io::stdout(), "{text}") {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::WriteOutput(e)),
-        _ => Ok(()),
-    }
+    standard_io::print(format!("{text}\n").as_bytes()).map_err(Error::WriteOutput)
 }
 
 #[cfg(test)]

@@ -16,19 +16,24 @@ use crate::socket::{give_up_on_the_unreachable, has_connected, keep_alive};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The addresses of `host`, a name or an IP address, in the order the resolver gives
-/// them. Blocks meanwhile: there is nothing else to do yet.
+/// them: at least one. Blocks meanwhile: there is nothing else to do yet.
 ///
 /// # Errors
 ///
 /// When the name is not known.
 pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    let resolved = (host, port).to_socket_addrs();
-    let resolved = resolved.map_err(|source| Error::Resolve {
+    let resolved = (host, port).to_socket_addrs().and_then(|addresses| {
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        if addresses.is_empty() {
+            return Err(io::Error::other("it has no address"));
+        }
+        Ok(addresses)
+    });
+    resolved.map_err(|source| Error::Resolve {
         host: host.to_owned(),
         port,
         source,
-    })?;
-    Ok(resolved.collect())
+    })
 }
 
 /// The connection, as far as there is one.
