@@ -11,8 +11,6 @@ use rustix::io::Errno;
 
 use crate::exit::Exit;
 use crate::machine::is_link_local_v6;
-#[cfg(feature = "stress")]
-use crate::stress::error::StressError;
 
 /// An error that ends the program.
 #[derive(Debug)]
@@ -101,9 +99,14 @@ pub enum Error {
     ReadInput(io::Error),
     /// Standard output cannot be written.
     WriteOutput(io::Error),
-    /// A stress test did not go well.
+    /// A stress test failed; `crate::stress::error` has the cases.
     #[cfg(feature = "stress")]
-    Stress(StressError),
+    Stress {
+        /// What happened, to what, and what to do.
+        message: String,
+        /// The code to end with.
+        exit: Exit,
+    },
 }
 
 impl Error {
@@ -123,7 +126,7 @@ impl Error {
             }
             Self::Refused { .. } | Self::NotTaken { .. } => Exit::Refused,
             #[cfg(feature = "stress")]
-            Self::Stress(error) => error.exit(),
+            Self::Stress { exit, .. } => *exit,
         }
     }
 }
@@ -211,7 +214,7 @@ impl fmt::Display for Error {
                 write!(f, "cannot write to standard output: {}", plain(source))
             }
             #[cfg(feature = "stress")]
-            Self::Stress(error) => error.fmt(f),
+            Self::Stress { message, .. } => f.write_str(message),
         }
     }
 }

@@ -107,13 +107,13 @@ struct Test<'a> {
 
 impl<'a> Test<'a> {
     fn prepare(config: &'a Config) -> Result<Self, Error> {
-        check_limits(config).map_err(Error::Stress)?;
+        check_limits(config)?;
         let server = resolve(&config.host, config.port)?[0];
         let watch = match config.pid {
             None => None,
             Some(pid) => Some(
                 Watch::new(Process::new(pid))
-                    .map_err(|source| Error::Stress(StressError::Watch { pid, source }))?,
+                    .map_err(|source| StressError::Watch { pid, source })?,
             ),
         };
         let plot = match &config.plot {
@@ -216,10 +216,11 @@ impl<'a> Test<'a> {
         let flaws = last.flaws();
         match flaws.is_empty() {
             true => Ok(()),
-            false => Err(Error::Stress(StressError::Flawed {
+            false => Err(StressError::Flawed {
                 server: self.server,
                 flaws,
-            })),
+            }
+            .into()),
         }
     }
 }
@@ -270,15 +271,13 @@ fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
             port: server.port(),
             attempts: vec![(server, failure)],
         },
-        (None, None) => Error::Stress(StressError::Interrupted),
+        (None, None) => StressError::Interrupted.into(),
     }
 }
 
 fn write_plot_error(path: &Path, source: io::Error) -> Error {
-    Error::Stress(StressError::WritePlot {
-        path: path.to_owned(),
-        source,
-    })
+    let path = path.to_owned();
+    StressError::WritePlot { path, source }.into()
 }
 
 /// Prints `text` and a LF.

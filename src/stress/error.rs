@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::flaw::{Flaw, List};
-use crate::error::plain;
+use crate::error::{Error, plain};
 use crate::exit::Exit;
 
 /// Why a stress test did not go well, or not at all.
@@ -51,6 +51,15 @@ pub enum StressError {
         /// The gravest first. Invariant: there is one.
         flaws: Vec<Flaw>,
     },
+}
+
+impl From<StressError> for Error {
+    fn from(error: StressError) -> Self {
+        Self::Stress {
+            message: error.to_string(),
+            exit: error.exit(),
+        }
+    }
 }
 
 impl StressError {
