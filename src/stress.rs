@@ -3,8 +3,8 @@
 //!
 //! One thread and one poll, like the server. [`run`] is the command `chat stress`;
 //! the benches take its [`step`]s with a [`crowd`] that speaks another [`protocol`].
-//! Decisions are pure: [`round`] says who talks when, as the [`load`] and its
-//! [`timetable`] have it, and finds by its [`ledger`] what went wrong; [`payload`] is what
+//! Decisions are pure: [`round`] says who talks when, as the [`load`] has it,
+//! and finds by its [`ledger`] what went wrong; [`payload`] is what
 //! they say, [`delays`] are how long it took.
 
 pub mod client;
@@ -20,10 +20,7 @@ pub mod progress;
 pub mod protocol;
 pub mod report;
 pub mod round;
-pub mod source_address;
 pub mod step;
-pub mod timetable;
-pub mod words;
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
-use super::protocol::Handshake;
-use super::words::{MAX_WORDS_BYTES, safe_words};
+use super::protocol::{Handshake, MAX_WORDS_BYTES, safe_words};
 use crate::connection::{Connection, Received};
 use crate::line::Decoded;
 use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,6 @@ use super::client::{Client, Departure, News, Served};
 use super::load::Load;
 use super::protocol::Protocol;
 use super::round::{Outcome, Progress, Round};
-use super::source_address::source_address;
 use crate::socket::tcp_socket;
 
 /// How long the server has to let somebody in before the rest is given up.
@@ -39,6 +38,10 @@ const MAX_PREFIX_BYTES: usize = 512;
 const EVENTS_CAPACITY: usize = 1024;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Connections made from one address: well below the number of ephemeral ports,
+/// some of which others have.
+const CONNECTIONS_PER_ADDRESS: usize = 10_000;
 
 /// Tokens of clients are their slab keys, counted from 0.
 const SIGNALS: Token = Token(usize::MAX);
@@ -477,9 +480,46 @@ fn start_connecting(server: SocketAddr, nth: usize) -> io::Result<TcpStream> {
     }
 }
 
+/// The address for the `nth` connection to `server`, where it matters. Processes
+/// with different `process` numbers mostly use different ones, so that several can
+/// be run side by side.
+fn source_address(server: IpAddr, process: u32, nth: usize) -> Option<IpAddr> {
+    let IpAddr::V4(server) = server else {
+        return None;
+    };
+    if !server.is_loopback() {
+        return None;
+    }
+    let block = u8::try_from(nth / CONNECTIONS_PER_ADDRESS % 256).expect("below 256");
+    let [.., high, low] = process.to_be_bytes();
+    // 127.0 is left to others, and no part is 0 or 255.
+    let address = Ipv4Addr::new(127, 1 + high % 254, 1 + low % 254, 1 + block % 254);
+    Some(IpAddr::V4(address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn source(server: &str, process: u32, nth: usize) -> Option<String> {
+        let server = server.parse().unwrap();
+        source_address(server, process, nth).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn loopback_connections_come_from_many_addresses() {
+        let first = source("127.0.0.1", 0x0203, 0).unwrap();
+        assert_eq!(first, "127.3.4.1");
+        assert_eq!(source("127.0.0.1", 0x0203, 9_999).unwrap(), first);
+        assert_eq!(source("127.0.0.1", 0x0203, 10_000).unwrap(), "127.3.4.2");
+        assert_ne!(source("127.0.0.1", 0x0204, 0).unwrap(), first);
+    }
+
+    #[test]
+    fn others_are_left_to_the_kernel() {
+        assert_eq!(source("192.168.1.5", 1, 0), None);
+        assert_eq!(source("::1", 1, 0), None);
+    }
 
     #[test]
     fn the_end_of_a_wait_is_not_slept() {

@@ -5,6 +5,7 @@
 //! same words, so that one harness loads and checks them all.
 
 use crate::room::WELCOME;
+use crate::text::push_safe;
 
 /// What one kind of client does to come in.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,9 @@ pub struct Protocol {
 /// Below the backlogs that are customary: 128, or 100 in the well-known Python room.
 const CUSTOMARY_WINDOW: usize = 100;
 
+/// The most that is kept of it.
+pub const MAX_WORDS_BYTES: usize = 200;
+
 impl Protocol {
     /// That of a chat room: it greets, and every line is said.
     pub fn chat() -> Self {
@@ -62,5 +66,28 @@ impl Protocol {
     /// Whether a client hears others.
     pub fn reads(&self, is_talker: bool) -> bool {
         !(is_talker && self.separate_talker.is_some())
+    }
+}
+
+/// The first line of what a server says, fit to be shown.
+pub fn safe_words(text: &[u8]) -> String {
+    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let mut safe = Vec::new();
+    push_safe(&mut safe, &line[..line.len().min(MAX_WORDS_BYTES)]);
+    String::from_utf8_lossy(safe.trim_ascii()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_of_it_is_shown_and_does_no_harm() {
+        assert_eq!(
+            safe_words(b"!! go\x07 away\x1b[2J\r\nnow"),
+            "!! go\u{2407} away\u{241b}[2J\u{240d}"
+        );
+        assert_eq!(safe_words(&[b'x'; 999]).len(), MAX_WORDS_BYTES);
+        assert_eq!(safe_words(b""), "");
     }
 }

@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use super::delays::Delays;
 use super::ledger::{Heard, Ledger, Tally};
-use super::load::{End, Load, Pace};
+use super::load::{End, Load, Pace, Timetable};
 use super::payload::Payload;
-use super::protocol::Protocol;
-use super::timetable::Timetable;
-use super::words::safe_words;
+use super::protocol::{Protocol, safe_words};
 use crate::room::REFUSAL_PREFIX;
 
 /// How long the server may deliver nothing, though something is owed, before the
