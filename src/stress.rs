@@ -1,25 +1,26 @@
-//! The load harness: fills a room with clients, has some of them talk, checks that
-//! everybody hears every line once and in order, and says what that took.
+//! The load harness: fills a room with clients, lets some of them talk, checks that every
+//! line reaches every reader once and in order, and measures what that costs.
 //!
-//! One thread and one poll, like the server. [`run`] is the command `chat stress`;
-//! the benches take its [`step`]s with a [`crowd`] that speaks another [`protocol`].
-//! Decisions are pure: [`round`] says who talks when, as the [`load`] has it,
-//! and finds by its [`ledger`] what went wrong; [`payload`] is what
-//! they say, [`delays`] are how long it took.
+//! One thread and one poll, like the server. [`run`] is the command `chat stress`; the
+//! benches run the same [`step`]s with a [`crowd`] that speaks another [`protocol`].
+//! `round` is pure: it decides who talks when, as the [`load`] says, and its `ledger`
+//! finds what went wrong. Nothing here is shared with the code under test: `client` reads
+//! and writes its own socket, `framing` cuts its own lines.
 
-pub mod client;
+mod client;
 pub mod crowd;
-pub mod delays;
-pub mod error;
+mod delays;
+mod error;
 pub mod flaw;
-pub mod ledger;
+mod framing;
+mod ledger;
 pub mod load;
-pub mod payload;
+pub(crate) mod payload;
 pub mod plot;
-pub mod progress;
+mod progress;
 pub mod protocol;
-pub mod report;
-pub mod round;
+mod report;
+mod round;
 pub mod step;
 
 use std::fs::File;
@@ -46,59 +47,53 @@ use crate::machine::raise_descriptor_limit;
 use crate::process::Process;
 use crate::standard_io;
 
-/// Descriptors for everything that is not a connection.
+/// Descriptors for everything but connections.
 const SPARE_DESCRIPTORS: usize = 32;
 
-/// The most memory that the books of a round may take from the start.
+/// The most memory that a ledger may take from the start.
 const MAX_LEDGER_BYTES: usize = 1024 * 1024 * 1024;
 
-/// The number of clients in the first step of a ramp.
+/// Clients in the first step of a ramp.
 const FIRST_RAMP_STEP: usize = 100;
 
-/// What a stress test is to be like.
+/// The options of a stress test.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The server's name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// How many clients join.
-    pub clients: usize,
-    /// How many of them talk.
-    pub talkers: usize,
-    /// The size of a line, LF counted, in bytes.
-    pub size_bytes: usize,
-    /// How fast they talk.
-    pub pace: Pace,
-    /// When they fall silent.
-    pub end: End,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) clients: usize,
+    /// How many of the clients talk.
+    pub(crate) talkers: usize,
+    /// The size of a line with its LF.
+    pub(crate) size_bytes: usize,
+    pub(crate) pace: Pace,
+    pub(crate) end: End,
     /// Whether the number of clients grows in steps.
-    pub ramp: bool,
+    pub(crate) ramp: bool,
     /// The server's process, if it runs on this machine.
-    pub pid: Option<u32>,
-    /// Whether the result is for programs.
-    pub json: bool,
-    /// Where to draw a picture of the delays.
-    pub plot: Option<PathBuf>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) json: bool,
+    /// The file for a chart of the delays.
+    pub(crate) plot: Option<PathBuf>,
 }
 
-/// Runs a stress test and prints what it showed.
+/// Runs a stress test and prints its results.
 ///
 /// # Errors
 ///
-/// When it cannot be run at all, and when not every line reached every reader once
-/// and in order, or a client was refused, failed to connect or was dropped.
+/// When the test cannot run; when not every line reached every reader once and in order;
+/// and when a client was refused, dropped, or could not connect.
 pub fn run(config: &Config) -> Result<(), Error> {
     Test::prepare(config)?.run()
 }
 
-/// A stress test about to run.
 struct Test<'a> {
     config: &'a Config,
     server: SocketAddr,
     crowd: Crowd,
     watch: Option<Watch>,
-    /// Opened before anything is begun, so that no long test ends without it.
+    /// Opened before the test begins: a long test must not end without it.
     plot: Option<(&'a Path, File)>,
 }
 
@@ -115,10 +110,10 @@ impl<'a> Test<'a> {
         };
         let plot = match &config.plot {
             None => None,
-            Some(path) => match File::create(path) {
-                Ok(file) => Some((path.as_path(), file)),
-                Err(e) => return Err(write_plot_error(path, e)),
-            },
+            Some(path) => Some((
+                path.as_path(),
+                File::create(path).map_err(|e| write_plot_error(path, e))?,
+            )),
         };
         let mut crowd = Crowd::new(server, Protocol::chat(), config.talkers, config.size_bytes)
             .map_err(Error::Poll)?;
@@ -138,9 +133,10 @@ impl<'a> Test<'a> {
             has_costs: self.watch.is_some(),
         };
         let prints_rows = config.ramp && !config.json;
-        let counts = match config.ramp {
-            true => ramp(config.talkers, config.clients),
-            false => vec![config.clients],
+        let counts = if config.ramp {
+            ramp(config.talkers, config.clients)
+        } else {
+            vec![config.clients]
         };
         if prints_rows {
             print(&table.heading())?;
@@ -176,14 +172,14 @@ impl<'a> Test<'a> {
         let mut bars = Bars::new(clients, config.talkers, config.end);
         let step = Step::take(&mut self.crowd, &plan, self.watch.as_ref(), &mut bars)
             .map_err(Error::Poll)?;
-        // Who was let in and dropped at once is a finding.
-        match step.outcome.clients + step.departures.dropped {
-            0 => Err(nobody_is_in(self.server, step.arrivals)),
-            _ => Ok((load, step)),
+        // Clients that were let in and dropped at once are a result.
+        if step.outcome.clients + step.departures.dropped == 0 {
+            return Err(nobody_is_in(self.server, step.arrivals));
         }
+        Ok((load, step))
     }
 
-    /// Prints what the steps showed, and finds whether all went well.
+    /// Prints the results. An error when the last step has flaws.
     fn report(self, steps: &[(Load, Step)]) -> Result<(), Error> {
         let config = self.config;
         if config.json {
@@ -211,21 +207,21 @@ impl<'a> Test<'a> {
                 .map_err(|e| write_plot_error(path, e))?;
         }
         let flaws = last.flaws();
-        match flaws.is_empty() {
-            true => Ok(()),
-            false => Err(StressError::Flawed {
-                server: self.server,
-                flaws,
-            }
-            .into()),
+        if flaws.is_empty() {
+            return Ok(());
         }
+        Err(StressError::Flawed {
+            server: self.server,
+            flaws,
+        }
+        .into())
     }
 }
 
-/// Whether what is asked for can be had on this machine at all.
+/// Checks that this machine can run the test.
 fn check_limits(config: &Config) -> Result<(), StressError> {
     let needed = config.clients + SPARE_DESCRIPTORS;
-    // As it was, if it cannot be raised: then a connection will say so.
+    // If the limit cannot be raised, a connection fails later and says so.
     let limit = raise_descriptor_limit().unwrap_or(usize::MAX);
     if needed > limit {
         return Err(StressError::TooFewDescriptors { needed, limit });
@@ -243,8 +239,8 @@ fn check_limits(config: &Config) -> Result<(), StressError> {
     Ok(())
 }
 
-/// The numbers of clients in the steps of a ramp: 100, 200, 500, 1,000 and so on,
-/// from where there are enough for the `talkers` up to `clients`.
+/// The client counts of a ramp: 100, 200, 500, 1,000 and so on, from at least `talkers`
+/// up to `clients`.
 fn ramp(talkers: usize, clients: usize) -> Vec<usize> {
     let decades = std::iter::successors(Some(FIRST_RAMP_STEP), |step| step.checked_mul(10));
     let mut steps: Vec<usize> = decades
@@ -256,7 +252,7 @@ fn ramp(talkers: usize, clients: usize) -> Vec<usize> {
     steps
 }
 
-/// Why nobody was let in.
+/// Why no client was let in.
 fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
     match (arrivals.refusal, arrivals.failure) {
         (Some(words), _) => Error::Refused {

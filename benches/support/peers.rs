@@ -1,9 +1,9 @@
-//! What somebody might run instead, where it is installed: how each is started for
-//! many clients and no limits on what waits for them, and what is spoken with it.
+//! Programs that could be used instead, where installed: how to start each for many
+//! clients without limits on queued output, and how to talk to it.
 //!
-//! Lines carry the same payload everywhere, its LF included. A publish-and-subscribe
-//! server does not send who publishes what others do, unless it subscribes as well,
-//! so talkers and readers are different clients there.
+//! All lines carry the same payload, LF included. A publish-and-subscribe server sends a
+//! publisher nothing unless it subscribes as well, so talkers and readers are different
+//! clients there.
 
 use std::fs;
 use std::io::{self, Write};
@@ -15,7 +15,6 @@ use chat::stress::protocol::{Handshake, Protocol};
 use super::subject::{Kind, Start, Subject};
 use super::trial::LINE_BYTES;
 
-/// All peers that are installed.
 pub(crate) fn installed() -> Vec<Subject> {
     let all = [
         ("redis-server", redis as fn() -> Subject),
@@ -56,7 +55,7 @@ fn redis() -> Subject {
             separate_talker: Some(Handshake::default()),
             before: [before, format!("${LINE_BYTES}\r\n").as_bytes()].concat(),
             after: b"\r\n".to_vec(),
-            ..Protocol::chat()
+            ..Protocol::unsigned()
         },
         start: Start::AtPort(|port| {
             let mut command = Command::new("redis-server");
@@ -92,7 +91,7 @@ fn nats() -> Subject {
             separate_talker: None,
             before: format!("PUB {ROOM} {LINE_BYTES}\r\n").into_bytes(),
             after: b"\r\n".to_vec(),
-            ..Protocol::chat()
+            ..Protocol::unsigned()
         },
         start: Start::AtPort(|port| {
             let mut command = Command::new("nats-server");
@@ -126,7 +125,7 @@ fn mosquitto() -> Subject {
             }),
             before: [&[0x30, publish_bytes], topic.as_slice()].concat(),
             after: Vec::new(),
-            ..Protocol::chat()
+            ..Protocol::unsigned()
         },
         start: Start::AtPort(|port| {
             let mut config = scratch_file(&format!("mosquitto-{port}.conf"))?;
@@ -154,7 +153,7 @@ fn ncat() -> Subject {
             },
             // Its backlog.
             connect_window: 10,
-            ..Protocol::chat()
+            ..Protocol::unsigned()
         },
         start: Start::AtPort(|port| {
             let mut command = Command::new("ncat");
@@ -170,7 +169,7 @@ fn thread_per_client() -> Subject {
         kind: Kind::Peer,
         name: "a thread a client, Python",
         most_readers: 1_000,
-        protocol: Protocol::chat(),
+        protocol: Protocol::unsigned(),
         start: Start::AtPort(|port| {
             let script = concat!(
                 env!("CARGO_MANIFEST_DIR"),

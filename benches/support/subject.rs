@@ -1,4 +1,4 @@
-//! A server under test: how it is started, and what is spoken with it.
+//! A server under test: how to start it and how to talk to it.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -12,27 +12,24 @@ use chat::stress::protocol::Protocol;
 use super::floor;
 use super::machine::Cores;
 
-/// How long a server has to begin to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a server is to the comparison.
+/// The role of a server in the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// This project's.
     Own,
-    /// The least that can broadcast.
+    /// The smallest loop that can broadcast.
     Floor,
-    /// The same, and all that is read in one turn is written at once.
+    /// The same, with one write per client and iteration.
     JoinedFloor,
-    /// Something that one might run instead.
+    /// A program that could be used instead.
     Peer,
 }
 
-/// A server to be measured.
 pub(crate) struct Subject {
     pub(crate) kind: Kind,
     pub(crate) name: &'static str,
-    /// The most readers that it can have.
     pub(crate) most_readers: usize,
     pub(crate) protocol: Protocol,
     pub(crate) start: Start,
@@ -40,53 +37,60 @@ pub(crate) struct Subject {
 
 /// How a server is started.
 pub(crate) enum Start {
-    /// By this, and the last word of the first line it prints is where it listens.
+    /// The last word of the first line it prints is its address.
     Announced(fn() -> Command),
-    /// By this, at the port that it is given.
+    /// At the port it is given.
     AtPort(fn(u16) -> io::Result<Command>),
 }
 
 impl Subject {
-    /// This project's server.
     pub(crate) fn chat() -> Self {
-        Self::announced(Kind::Own, "chat", || {
+        Self::announced(Kind::Own, "chat", Protocol::chat(), || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_chat"));
             command.args(["server", "127.0.0.1", "0", "--max-clients", "1000000"]);
-            // None of the others has that.
+            // No other server has these.
             command.args(["--no-presence", "--history", "0"]);
             command
         })
     }
 
-    /// The least loop that can broadcast.
     pub(crate) fn floor() -> Self {
-        Self::announced(Kind::Floor, "floor", || {
+        Self::announced(Kind::Floor, "floor", Protocol::unsigned(), || {
             let mut command = this_program();
             command.arg(floor::FLAG);
             command
         })
     }
 
-    /// The same, and all that is read in one turn is written at once.
     pub(crate) fn joined_floor() -> Self {
-        Self::announced(Kind::JoinedFloor, "floor, joined", || {
-            let mut command = this_program();
-            command.args([floor::FLAG, floor::JOINED]);
-            command
-        })
+        Self::announced(
+            Kind::JoinedFloor,
+            "floor, joined",
+            Protocol::unsigned(),
+            || {
+                let mut command = this_program();
+                command.args([floor::FLAG, floor::JOINED]);
+                command
+            },
+        )
     }
 
-    fn announced(kind: Kind, name: &'static str, command: fn() -> Command) -> Self {
+    fn announced(
+        kind: Kind,
+        name: &'static str,
+        protocol: Protocol,
+        command: fn() -> Command,
+    ) -> Self {
         Self {
             kind,
             name,
             most_readers: usize::MAX,
-            protocol: Protocol::chat(),
+            protocol,
             start: Start::Announced(command),
         }
     }
 
-    /// Starts it, on a core of its own if there is one.
+    /// Starts the server, on a core of its own if there is one.
     pub(crate) fn start(&self, cores: Cores) -> io::Result<Running> {
         match self.start {
             Start::Announced(command) => start_announced(cores, command()),
@@ -132,7 +136,7 @@ fn start_at(cores: Cores, port: u16, mut command: Command) -> io::Result<Running
         if began.elapsed() > START_TIMEOUT {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        // It has no way to tell when it is ready.
+        // It cannot tell when it is ready.
         sleep(Duration::from_millis(20));
     }
     Ok(running)
@@ -142,7 +146,7 @@ fn spawn(cores: Cores, command: &mut Command) -> io::Result<Child> {
     cores.on_servers(|| command.stdin(Stdio::null()).stderr(Stdio::null()).spawn())
 }
 
-/// A server that runs, until it is dropped.
+/// A running server. Ends when dropped.
 pub(crate) struct Running {
     child: Child,
     pub(crate) process: Process,

@@ -11,91 +11,88 @@ use crate::stress::Config;
 use crate::stress::load::{End, MAX_PER_SECOND, Pace};
 use crate::stress::payload::MIN_SIZE_BYTES;
 
-/// The shortest line, as clap wants it.
 const MIN_LINE_BYTES: i64 = MIN_SIZE_BYTES as i64;
 
-/// The longest time to talk: a day.
+/// A day.
 const MAX_SECONDS: f64 = 86_400.0;
 
-/// Learn what a room can hold
+/// Load a room with clients and check every delivery
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   chat stress 192.168.1.5 8081 --clients 1000
-      a thousand clients, one of whom talks; each line waits for the one before
+      a thousand clients; one talks, each line waits for the one before
   chat stress 127.0.0.1 8081 -t 4 -i 50 --pid $(pgrep -of 'chat server')
-      four who talk as fast as they are heard, and what that costs the server
+      four talkers, as fast as lines are delivered; also the server's costs
   chat stress 192.168.1.5 8081 --clients 10000 --ramp --rate 2
-      more and more clients, until the box can take no more
+      more and more clients, until something fails
   chat stress 192.168.1.5 8081 --rate 10 --duration 60 --plot delays.svg
-      ten lines a second for a minute, and a picture of how long they took
+      ten lines per second for a minute, and a chart of the delays
 
-Every line that is heard is checked: each client must hear each line of the
-others once and in order. Exit codes: 0 so it was, 1 lines were lost, came twice
-or out of order, 3 connections failed, 4 clients were dropped, 5 clients were
-refused.
+Every line is checked: it must reach every other client once, whole and in
+order. Exit codes: 0 all lines did, 1 lines were lost, garbled, duplicated or
+reordered, 3 connections failed, 4 clients were dropped, 5 clients were refused.
 
-Ctrl-C ends the talking early; a second one, the waiting for what is still to
-come. The lines are seen by everybody in the room, and on the server's console
-unless it was started with -q. What others say meanwhile does no harm, unless a
-bot repeats lines: they count as having come twice.")]
+Ctrl-C ends the talking early; a second Ctrl-C stops waiting for outstanding
+lines. Everyone in the room sees the lines, and so does the server's console
+unless it runs with -q. Other people may talk meanwhile, but lines that a bot
+repeats count as duplicated.")]
 pub(super) struct StressArgs {
-    /// The server's IP address or name
+    /// IP address or name of the server
     #[arg(value_name = "HOST", value_parser = parse_host)]
     host: String,
 
-    /// The server's port
+    /// Port of the server
     #[arg(value_name = "PORT", value_parser = parse_port_to_connect)]
     port: u16,
 
-    /// How many clients join
+    /// Number of clients
     #[arg(short, long, value_name = "N", default_value_t = 100)]
     #[arg(value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     clients: u32,
 
-    /// How many of them talk; all of them listen
+    /// Number of clients that talk; all of them read
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     talkers: u32,
 
-    /// The length of a line, its end counted
+    /// Size of a line, line end included
     #[arg(short, long, value_name = "BYTES", default_value_t = 64)]
     #[arg(value_parser = clap::value_parser!(u32).range(MIN_LINE_BYTES..=1_048_576))]
     size: u32,
 
-    /// Lines that each talker says in a second; 0: as fast as they are heard. Above
-    /// 1000 in all this keeps a core busy with waiting
+    /// Lines per second from each talker; 0: as fast as lines are delivered. More than
+    /// 1000 in total keep a core busy waiting
     #[arg(short, long, value_name = "LINES/S", default_value_t = 0.0, value_parser = parse_rate)]
     #[arg(allow_negative_numbers = true)]
     rate: f64,
 
-    /// Without --rate: lines of each talker that may be on their way at a time
+    /// Without --rate: lines of each talker in flight at a time
     #[arg(short, long, value_name = "N", default_value = "1")]
     in_flight: NonZeroU32,
 
-    /// Lines that each talker says; without this, the time decides
+    /// Stop after this many lines from each talker, instead of after --duration
     #[arg(short, long, value_name = "N", conflicts_with = "duration")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     lines: Option<u32>,
 
-    /// For how long they talk
+    /// How long to talk
     #[arg(short, long, value_name = "SECONDS", default_value = "10")]
     #[arg(value_parser = parse_seconds, allow_negative_numbers = true)]
     duration: Duration,
 
-    /// Begin with 100 clients and go on to --clients in steps: 200, 500, 1000...
+    /// Grow in steps: 100 clients, 200, 500, 1000 and so on up to --clients
     #[arg(long)]
     ramp: bool,
 
-    /// The number of the server's process, if it runs on this machine: also tell what
-    /// CPU and memory it takes
+    /// PID of the server, if it runs on this machine: also measure its CPU and memory
     #[arg(short, long, value_name = "PID")]
     pid: Option<u32>,
 
-    /// Print the result as JSON, for programs
+    /// Print the results as JSON
     #[arg(long)]
     json: bool,
 
-    /// Draw how long the lines took, as an SVG file; with --ramp, in the last step
+    /// Draw a chart of the delays as SVG; with --ramp, of the last step
     #[arg(long, value_name = "FILE.SVG")]
     plot: Option<PathBuf>,
 }
@@ -108,9 +105,10 @@ impl StressArgs {
             clients: self.clients as usize,
             talkers: self.talkers as usize,
             size_bytes: self.size as usize,
-            pace: match self.rate > 0.0 {
-                true => Pace::PerSecond(self.rate),
-                false => Pace::InFlight(self.in_flight),
+            pace: if self.rate > 0.0 {
+                Pace::PerSecond(self.rate)
+            } else {
+                Pace::InFlight(self.in_flight)
             },
             end: match self.lines {
                 Some(lines) => End::Lines(lines),
@@ -127,7 +125,7 @@ impl StressArgs {
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.0..=MAX_PER_SECOND).contains(&rate) => Ok(rate),
-        _ => Err(format!("a rate is a number from 0 to {MAX_PER_SECOND}")),
+        _ => Err(format!("a rate must be from 0 to {MAX_PER_SECOND}")),
     }
 }
 
@@ -137,7 +135,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
             Ok(Duration::from_secs_f64(seconds))
         }
         _ => Err(format!(
-            "a time is a number of seconds above 0, and at most {MAX_SECONDS}"
+            "a time must be above 0 and at most {MAX_SECONDS} seconds"
         )),
     }
 }

@@ -1,71 +1,76 @@
-//! One connection of the crowd: it connects, comes in, and then reads lines and
-//! writes what it is given.
+//! One connection of the crowd: it connects, comes in, then reads lines and writes what
+//! it is given.
+//!
+//! It shares nothing with the server's side of a connection, which it is there to judge.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::mem;
 use std::time::Instant;
 
 use mio::net::TcpStream;
 
+use super::framing::{Cut, LineReader};
 use super::protocol::{Handshake, MAX_WORDS_BYTES, safe_words};
-use crate::connection::{Connection, Received};
-use crate::line::Decoded;
+use crate::interrupt::retry_interrupted;
 use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::socket::has_connected;
-use crate::write_queue::{Flushed, Frame};
 
 /// The most that a server may send before what the handshake waits for.
 const MAX_GREETING_BYTES: usize = 16 * 1024;
 
-/// The most that is read from one client before it is the next one's turn.
+/// The most that is read from one client before the next is served.
 const READ_BUDGET_BYTES: usize = 1024 * 1024;
 
 /// What happens at a client that is in.
 #[derive(Debug)]
-pub enum News<'a> {
-    /// It has received a line, given without its line end, at that moment.
+pub(crate) enum News<'a> {
+    /// A line came, given without its LF, at that moment.
     Line(&'a [u8], Instant),
-    /// It has received a line that is longer than any that it may be sent: this is its
-    /// beginning.
+    /// A line came that is longer than any the client may be sent: its beginning.
     TooLong(&'a [u8]),
-    /// All that it was given to say is with the kernel.
+    /// The kernel has taken all that the client was given to say.
     Taken(Instant),
-    /// The server has ended the connection, or it broke.
+    /// The server ended the connection, or it broke.
     Gone(Instant),
 }
 
-/// Why a connection is no more.
+/// Why a connection is over.
 #[derive(Debug)]
-pub enum Departure {
-    /// The server did not let it in, and said why.
+pub(crate) enum Departure {
+    /// The server did not let the client in, and said why.
     Refused(String),
     /// It ended or broke.
     Lost(io::Error),
 }
 
-/// Whether a client has to be served again though no event may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
-    /// It waits for the next event.
+pub(crate) enum Served {
+    /// The next event tells when to serve the client again.
     Blocked,
-    /// It has used a budget up.
+    /// More can be read, and no event will tell.
     BudgetSpent,
 }
 
-/// One of the crowd.
 #[derive(Debug)]
-pub struct Client {
-    connection: Connection<TcpStream>,
+pub(crate) struct Client {
+    stream: TcpStream,
     stage: Stage,
-    /// Whether it is one of those who talk.
-    pub is_talker: bool,
+    pub(crate) is_talker: bool,
     /// Its number within the round, once it has one.
-    pub number: Option<usize>,
-    /// Whether it stands in the list of those to be served.
-    pub is_listed: bool,
-    /// The beginning of the last notice or refusal that the server sent it.
+    pub(crate) number: Option<usize>,
+    /// Whether it is in the list of clients to serve.
+    pub(crate) is_listed: bool,
+    lines: LineReader,
+    /// The beginning of the last notice or refusal from the server.
     last_words: Vec<u8>,
-    /// What it was given to say is not with the kernel yet.
-    is_blocked: bool,
+    /// What the kernel has not taken yet.
+    unsent: Vec<u8>,
+    /// [`News::Taken`] is due once `unsent` is empty.
+    is_saying: bool,
+    /// The last write did not block.
+    is_writable: bool,
+    /// Writing failed. What the server sent before can still be read.
+    write_error: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -77,131 +82,124 @@ enum Stage {
 }
 
 impl Client {
-    /// One that has begun to connect by `stream`, and is to read lines of no more
-    /// than `max_line_bytes`.
-    pub fn new(stream: TcpStream, is_talker: bool, max_line_bytes: u32) -> Self {
+    /// A client that has begun to connect by `stream`.
+    pub(crate) fn new(stream: TcpStream, is_talker: bool, max_line_bytes: usize) -> Self {
         Self {
-            connection: Connection::new(stream, 0, max_line_bytes),
+            stream,
             stage: Stage::Connecting,
             is_talker,
             number: None,
             is_listed: false,
+            lines: LineReader::new(max_line_bytes),
             last_words: Vec::new(),
-            is_blocked: false,
+            unsent: Vec::new(),
+            is_saying: false,
+            is_writable: true,
+            write_error: None,
         }
     }
 
-    /// Whether it is connected and has come in.
-    pub fn is_in(&self) -> bool {
+    pub(crate) fn is_in(&self) -> bool {
         matches!(self.stage, Stage::In)
     }
 
-    /// What it still waits for, in order to come in.
-    pub fn why_not_in(&self) -> String {
+    /// What it still waits for, for the user.
+    pub(crate) fn why_not_in(&self) -> String {
         match &self.stage {
-            Stage::Greeting(said) if said.is_empty() => "connected, but not greeted".to_owned(),
+            Stage::Greeting(said) if said.is_empty() => "connected, but no greeting".to_owned(),
             Stage::Greeting(said) => {
                 let said = safe_words(said);
-                format!("connected, but not greeted as chat rooms do (\"{said}\")")
+                format!("no chat server: unexpected greeting \"{said}\"")
             }
             Stage::Connecting | Stage::In => "no answer".to_owned(),
         }
     }
 
-    /// What the server last said to it, if it was a notice or a refusal.
-    pub fn last_words(&self) -> Option<String> {
+    pub(crate) fn last_words(&self) -> Option<String> {
         (!self.last_words.is_empty()).then(|| safe_words(&self.last_words))
     }
 
-    /// The socket is said to take data.
-    pub fn mark_writable(&mut self) {
-        self.connection.mark_writable();
+    pub(crate) fn mark_writable(&mut self) {
+        self.is_writable = true;
     }
 
-    /// Says `lines`. [`News::Taken`] tells when they are all with the kernel; until
-    /// then it has to be served.
-    pub fn say(&mut self, lines: &[u8]) {
-        debug_assert!(!self.is_blocked);
-        self.is_blocked = true;
-        // An error shows when the connection is read, too.
-        let _ = self.connection.send_frame(&Frame::from(lines));
+    /// Says `lines`. Serve the client until [`News::Taken`] tells that the kernel has
+    /// them all.
+    pub(crate) fn say(&mut self, lines: &[u8]) {
+        debug_assert!(!self.is_saying);
+        self.is_saying = true;
+        self.send(lines);
     }
 
-    /// Does what can be done without waiting. What happens once it is in is told to
-    /// `tell`.
+    /// Does what can be done without blocking. What happens once the client is in goes
+    /// to `tell`.
     ///
     /// # Errors
     ///
-    /// When the connection is no more.
-    pub fn serve(
+    /// When the connection is over.
+    pub(crate) fn serve(
         &mut self,
         handshake: &Handshake,
         buffer: &mut [u8],
         tell: &mut impl FnMut(News<'_>),
     ) -> Result<Served, Departure> {
         if let Stage::Connecting = self.stage {
-            if !has_connected(self.connection.stream()).map_err(Departure::Lost)? {
+            if !has_connected(&self.stream).map_err(Departure::Lost)? {
                 return Ok(Served::Blocked);
             }
             self.stage = Stage::Greeting(Vec::new());
-            if !handshake.hello.is_empty() {
-                // An error shows when the connection is read, too.
-                let _ = self.connection.send_frame(&Frame::from(&*handshake.hello));
-            }
+            self.send(&handshake.hello);
         }
-        let flushed = self.connection.flush();
-        if let Stage::Greeting(_) = self.stage {
-            self.greet(&handshake.awaited, buffer)?;
+        self.flush();
+        if let Stage::Greeting(said) = &mut self.stage {
+            let said = mem::take(said);
+            self.greet(said, &handshake.awaited, buffer)?;
         }
         if !self.is_in() {
             return Ok(Served::Blocked);
         }
-        if self.is_blocked && self.connection.is_flushed() {
-            self.is_blocked = false;
+        if self.is_saying && self.unsent.is_empty() {
+            self.is_saying = false;
             tell(News::Taken(Instant::now()));
         }
-        let read = self.read_lines(buffer, tell)?;
-        match flushed {
-            Ok(Flushed::BudgetSpent) => Ok(Served::BudgetSpent),
-            _ => Ok(read),
-        }
+        self.read_lines(buffer, tell)
     }
 
-    /// Reads until what is `awaited` has come.
-    fn greet(&mut self, awaited: &[u8], buffer: &mut [u8]) -> Result<(), Departure> {
-        let Stage::Greeting(greeting) = &mut self.stage else {
-            return Ok(());
-        };
-        while !awaited.is_empty() {
-            let ended = match self.connection.receive(buffer) {
-                Received::Bytes(count) => {
-                    greeting.extend_from_slice(&buffer[..count]);
-                    None
+    /// Reads until the server has sent what is `awaited`; `said` came before.
+    fn greet(
+        &mut self,
+        mut said: Vec<u8>,
+        awaited: &[u8],
+        buffer: &mut [u8],
+    ) -> Result<(), Departure> {
+        let rest_at = loop {
+            if let Some(at) = memchr::memmem::find(&said, awaited) {
+                break at + awaited.len();
+            }
+            if said.len() > MAX_GREETING_BYTES {
+                let error = io::Error::other("no chat server: unexpected greeting");
+                return Err(Departure::Lost(error));
+            }
+            match self.read(buffer) {
+                Ok(Some(count)) => said.extend_from_slice(&buffer[..count]),
+                Ok(None) => {
+                    self.stage = Stage::Greeting(said);
+                    return Ok(());
                 }
-                Received::WouldBlock => return Ok(()),
-                Received::End => Some(closed_by_server()),
-                Received::Failed(kind) => Some(kind.into()),
-            };
-            if memchr::memmem::find(greeting, awaited).is_some() {
-                break;
+                Err(error) => {
+                    return Err(match said.strip_prefix(REFUSAL_PREFIX.as_bytes()) {
+                        Some(words) => Departure::Refused(safe_words(words)),
+                        None => Departure::Lost(error),
+                    });
+                }
             }
-            if let Some(error) = ended {
-                return Err(match greeting.strip_prefix(REFUSAL_PREFIX.as_bytes()) {
-                    Some(words) => Departure::Refused(safe_words(words)),
-                    None => Departure::Lost(error),
-                });
-            }
-            if greeting.len() > MAX_GREETING_BYTES {
-                return Err(Departure::Lost(io::Error::other(
-                    "what the server says is not the greeting of a chat room",
-                )));
-            }
-        }
+        };
+        // No round has begun, so nobody counts these lines.
+        self.lines.push(&said[rest_at..], |_| {});
         self.stage = Stage::In;
         Ok(())
     }
 
-    /// Reads until nothing is left, or the budget is.
     fn read_lines(
         &mut self,
         buffer: &mut [u8],
@@ -209,39 +207,72 @@ impl Client {
     ) -> Result<Served, Departure> {
         let mut read_bytes = 0;
         while read_bytes < READ_BUDGET_BYTES {
-            let count = match self.connection.receive(buffer) {
-                Received::Bytes(count) => count,
-                Received::WouldBlock => return Ok(Served::Blocked),
-                Received::End => return Err(Departure::Lost(closed_by_server())),
-                Received::Failed(kind) => return Err(Departure::Lost(kind.into())),
+            let Some(count) = self.read(buffer).map_err(Departure::Lost)? else {
+                return Ok(Served::Blocked);
             };
             read_bytes += count;
             let now = Instant::now();
-            let mut input = &buffer[..count];
-            while let Some(decoded) = self.connection.decoder.next_line(&mut input) {
-                let line = match decoded {
-                    Decoded::Line(line) => line,
-                    Decoded::TooLong(beginning) => {
-                        tell(News::TooLong(beginning));
-                        continue;
+            let last_words = &mut self.last_words;
+            self.lines.push(&buffer[..count], |cut| match cut {
+                Cut::TooLong(beginning) => tell(News::TooLong(beginning)),
+                Cut::Line(line) => {
+                    let prefixes = [NOTICE_PREFIX, REFUSAL_PREFIX].map(str::as_bytes);
+                    if prefixes.iter().any(|prefix| line.starts_with(prefix)) {
+                        last_words.clear();
+                        last_words.extend_from_slice(&line[..line.len().min(MAX_WORDS_BYTES)]);
                     }
-                };
-                let prefixes = [NOTICE_PREFIX, REFUSAL_PREFIX].map(str::as_bytes);
-                if prefixes.iter().any(|prefix| line.starts_with(prefix)) {
-                    self.last_words.clear();
-                    let kept_bytes = line.len().min(MAX_WORDS_BYTES);
-                    self.last_words.extend_from_slice(&line[..kept_bytes]);
+                    tell(News::Line(line, now));
                 }
-                tell(News::Line(line, now));
-            }
+            });
         }
         Ok(Served::BudgetSpent)
     }
-}
 
-fn closed_by_server() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::UnexpectedEof,
-        "the server closed the connection",
-    )
+    /// Reads once. `None` when that would block.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match retry_interrupted(|| self.stream.read(buffer)) {
+            Ok(0) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed the connection",
+            )),
+            Ok(count) => Ok(Some(count)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.write_error.take().map_or(Ok(None), Err)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        let mut taken = 0;
+        if self.unsent.is_empty() {
+            taken = self.write(bytes);
+        }
+        self.unsent.extend_from_slice(&bytes[taken..]);
+    }
+
+    fn flush(&mut self) {
+        let mut unsent = mem::take(&mut self.unsent);
+        let taken = self.write(&unsent);
+        if taken < unsent.len() {
+            unsent.drain(..taken);
+            self.unsent = unsent;
+        }
+    }
+
+    /// Returns how many of `bytes` need not be written again.
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while taken < bytes.len() && self.is_writable {
+            match retry_interrupted(|| self.stream.write(&bytes[taken..])) {
+                Ok(count) => taken += count,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.is_writable = false,
+                Err(e) => {
+                    self.write_error = Some(e);
+                    return bytes.len();
+                }
+            }
+        }
+        taken
+    }
 }

@@ -1,10 +1,10 @@
 //! Many connections to one server, from one thread and one poll.
 //!
-//! The crowd connects, comes in as its [`Protocol`] says, reads, and writes what it
-//! is given. What is said, and whether what is heard is right, is not its business.
+//! The crowd connects, comes in as its [`Protocol`] says, reads, and writes what it is
+//! given. What to say, and whether what comes back is right, is for the `Round`.
 //!
-//! A turn of it follows the laws of the server's loop: the poll only marks who is
-//! ready, those are served within their budgets, and who is gone is removed last.
+//! An iteration works like one of the server's loop: the poll only marks ready clients,
+//! these are served within their budgets, and lost ones are removed last.
 
 use std::fmt;
 use std::io;
@@ -29,18 +29,18 @@ use super::protocol::Protocol;
 use super::round::{Outcome, Progress, Round};
 use crate::socket::tcp_socket;
 
-/// How long the server has to let somebody in before the rest is given up.
-pub const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the server may let nobody in before the remaining connections are given up.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a server may add to a line.
+/// The most that a server may add to a line.
 const MAX_PREFIX_BYTES: usize = 512;
 
 const EVENTS_CAPACITY: usize = 1024;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Connections made from one address: well below the number of ephemeral ports,
-/// some of which others have.
+/// Connections from one source address: well below the number of ephemeral ports (some
+/// 28,000, ip(7): `ip_local_port_range`), some of which others use.
 const CONNECTIONS_PER_ADDRESS: usize = 10_000;
 
 /// Tokens of clients are their slab keys, counted from 0.
@@ -52,64 +52,61 @@ pub struct Crowd {
     events: Events,
     server: SocketAddr,
     protocol: Protocol,
-    /// The first so many connections talk.
+    /// How many clients talk: the first that connect.
     talkers: usize,
-    max_line_bytes: u32,
+    max_line_bytes: usize,
     clients: Slab<Client>,
-    /// Keys of those to be served. Invariant: those whose `is_listed` is set, each once.
+    /// Keys of the clients to serve. Invariant: those with `is_listed`, each once.
     ready: Vec<usize>,
-    /// Connections begun, whatever became of them.
+    /// Connections begun, whatever their result.
     begun: usize,
-    /// How many of the clients are not in yet. Invariant: none outside
-    /// [`Crowd::grow_to`].
+    /// How many clients are not in yet. Invariant: 0 outside [`Crowd::grow_to`].
     pending: usize,
     arrivals: Arrivals,
     departures: Departures,
     signals: Option<Signals>,
     interrupts: usize,
-    /// Whether a further one ends the process.
+    /// Whether another one ends the process.
     interrupts_kill: Arc<AtomicBool>,
     read_buffer: Box<[u8]>,
 }
 
-/// What became of connections that were asked for.
+/// The results of the connections asked for.
 #[derive(Debug, Default)]
 pub struct Arrivals {
     /// How many were asked for.
     pub asked: usize,
     /// Connected and let in.
     pub made: usize,
-    /// Connected, and sent away with words.
+    /// Connected, and refused with words.
     pub refused: usize,
-    /// The server's words to the last of those.
-    pub refusal: Option<String>,
-    /// Not connected, or not let in for no reason given.
+    /// The server's last words of refusal.
+    pub(crate) refusal: Option<String>,
+    /// Not connected, or not let in without words.
     pub failed: usize,
-    /// What the last of those failed of.
-    pub failure: Option<io::Error>,
-    /// When the last was let in.
-    pub last_made_at: Option<Instant>,
+    /// Why, of the last that failed.
+    pub(crate) failure: Option<io::Error>,
+    pub(crate) last_made_at: Option<Instant>,
 }
 
-/// Connections that ended after they had been let in.
+/// Connections that ended after the client was let in.
 #[derive(Debug, Default)]
-pub struct Departures {
-    /// How many.
-    pub dropped: usize,
+pub(crate) struct Departures {
+    pub(crate) dropped: usize,
     /// What the server last said to one of them.
-    pub last_words: Option<String>,
+    pub(crate) last_words: Option<String>,
 }
 
-/// Is told how far things are, again and again.
+/// Watches the progress of a step.
 pub trait Observer {
-    /// So many are in.
+    /// This many clients are in.
     fn connected(&mut self, count: usize);
 
-    /// A round is so far.
+    /// The round has come this far.
     fn talked(&mut self, progress: Progress);
 }
 
-/// An observer that does not look.
+/// Watches nothing.
 impl Observer for () {
     fn connected(&mut self, _count: usize) {}
     fn talked(&mut self, _progress: Progress) {}
@@ -125,30 +122,25 @@ impl fmt::Debug for Crowd {
 }
 
 impl Crowd {
-    /// A crowd for `server`, of nobody yet. The first `talkers` of it are to talk;
-    /// what they say comes in lines of `size_bytes`.
+    /// An empty crowd for `server`. The first `talkers` clients will talk, in lines of
+    /// `size_bytes`.
     ///
     /// # Errors
     ///
     /// When the poll cannot be made.
-    ///
-    /// # Panics
-    ///
-    /// When `size_bytes` is not far below 4 GiB.
     pub fn new(
         server: SocketAddr,
         protocol: Protocol,
         talkers: usize,
         size_bytes: usize,
     ) -> io::Result<Self> {
-        let max_line_bytes = u32::try_from(size_bytes + MAX_PREFIX_BYTES);
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_CAPACITY),
             server,
             protocol,
             talkers,
-            max_line_bytes: max_line_bytes.expect("lines are far below 4 GiB"),
+            max_line_bytes: size_bytes + MAX_PREFIX_BYTES,
             clients: Slab::new(),
             ready: Vec::new(),
             begun: 0,
@@ -162,14 +154,13 @@ impl Crowd {
         })
     }
 
-    /// From now on SIGINT and SIGTERM do not end the process. The first ends the
-    /// connecting and the talking; the second, the waiting for what is still to come.
-    /// One that comes after that does end the process.
+    /// Catches SIGINT and SIGTERM. The first ends connecting and talking, the second the
+    /// wait for outstanding lines, a third the process.
     ///
     /// # Errors
     ///
     /// When the signals cannot be caught.
-    pub fn catch_interrupts(&mut self) -> io::Result<()> {
+    pub(crate) fn catch_interrupts(&mut self) -> io::Result<()> {
         for signal in [SIGINT, SIGTERM] {
             register_conditional_default(signal, Arc::clone(&self.interrupts_kill))?;
         }
@@ -181,29 +172,27 @@ impl Crowd {
         Ok(())
     }
 
-    /// Whether the user wants an end.
-    pub fn is_interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         self.interrupts > 0
     }
 
-    /// How many are in.
-    pub fn len(&self) -> usize {
+    /// How many clients are in.
+    fn len(&self) -> usize {
         self.clients.len() - self.pending
     }
 
-    /// Whether nobody is in.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Makes connections until `count` have been begun in all, and waits until each
-    /// is in or has come to nothing. Gives up when for [`GREETING_TIMEOUT`] none is
-    /// let in, refused or fails, and at an interrupt.
+    /// Begins connections up to `count` in all, and waits until each is let in, refused
+    /// or failed. Gives up when none of that happens for [`GREETING_TIMEOUT`], and at an
+    /// interrupt.
     ///
     /// # Errors
     ///
-    /// When the poll fails. What becomes of a connection is no error but counted.
-    pub fn grow_to(&mut self, count: usize, observer: &mut impl Observer) -> io::Result<Arrivals> {
+    /// When the poll fails. A failed connection is counted, and no error.
+    pub(crate) fn grow_to(
+        &mut self,
+        count: usize,
+        observer: &mut impl Observer,
+    ) -> io::Result<Arrivals> {
         self.arrivals.asked = count.saturating_sub(self.begun);
         let mut pending_at = Instant::now();
         let mut settled_before = 0;
@@ -213,7 +202,7 @@ impl Crowd {
             }
             if self.pending > 0 {
                 let patience = GREETING_TIMEOUT.saturating_sub(pending_at.elapsed());
-                self.turn(patience, |_, _| {})?;
+                self.iterate(patience, |_, _| {})?;
             }
             observer.connected(self.len());
             let settled = self.arrivals.made + self.arrivals.refused + self.arrivals.failed;
@@ -251,8 +240,8 @@ impl Crowd {
         }
     }
 
-    /// Those who have not come in do not any more. Unless the user wants that, they
-    /// have failed; and so have those for whom no connection was begun.
+    /// Drops the clients that are not in yet. Unless the user interrupted, they have
+    /// failed, and so have the connections not yet begun.
     fn give_up_pending(&mut self) {
         let mut given_up = Vec::new();
         self.clients.retain(|_, client| {
@@ -267,27 +256,32 @@ impl Crowd {
             self.arrivals.failed = self.arrivals.asked - settled;
             let seconds = GREETING_TIMEOUT.as_secs();
             let mut reason = format!("{reason} within {seconds} s");
-            if !self.is_empty() {
+            if self.len() > 0 {
                 reason += "; is the server out of open files?";
             }
             self.arrivals.failure = Some(io::Error::new(io::ErrorKind::TimedOut, reason));
         }
     }
 
-    /// Runs a round of `load`. Ends when all has been said and heard, when the server
-    /// stalls, and after a second interrupt.
+    /// Runs a round of `load`. Ends when all lines are delivered, when the server stalls,
+    /// and after a second interrupt.
     ///
     /// # Errors
     ///
-    /// When the poll fails. What goes wrong with lines and connections is counted.
-    pub fn talk(&mut self, load: &Load, observer: &mut impl Observer) -> io::Result<Outcome> {
+    /// When the poll fails. Lost lines and connections are counted, and no error.
+    pub(crate) fn talk(
+        &mut self,
+        load: &Load,
+        observer: &mut impl Observer,
+    ) -> io::Result<Outcome> {
         let Numbered { reads, talkers } = self.assign_numbers();
-        let mut round = Round::new(load, &self.protocol, reads, talkers.len());
+        let protocol = self.protocol.clone();
+        let mut round = Round::new(load, &protocol, reads, talkers.len());
         let mut batch = Vec::new();
         let began = Instant::now();
         let nanos = |moment: Instant| {
             let since = moment.saturating_duration_since(began).as_nanos();
-            u64::try_from(since).expect("nobody waits for centuries")
+            u64::try_from(since).expect("below 584 years")
         };
         loop {
             if self.is_interrupted() {
@@ -302,15 +296,15 @@ impl Crowd {
                 }
             }
             let timeout = round.timeout(now);
-            self.turn(timeout, |client, news| match news {
+            self.iterate(timeout, |client, news| match news {
                 News::Line(line, at) => round.heard(client, line, nanos(at)),
                 News::TooLong(beginning) => round.heard_other(beginning),
                 News::Taken(at) => round.taken(client, nanos(at)),
                 News::Gone(at) => round.gone(client, nanos(at)),
             })?;
             observer.talked(round.progress(now));
-            // Judged by the time before the turn: had this process been stopped, what
-            // came meanwhile would have been read by now.
+            // Judged by the time before the iteration: had this process been stopped, the
+            // input that came meanwhile has been read by now.
             if round.is_over(now) || self.interrupts > 1 {
                 self.let_interrupts_kill();
                 return Ok(round.into_outcome(now));
@@ -318,13 +312,13 @@ impl Crowd {
         }
     }
 
-    /// If the user has asked for an end before, the next interrupt ends the process.
+    /// After an interrupt, the next one ends the process.
     fn let_interrupts_kill(&self) {
         self.interrupts_kill
             .store(self.is_interrupted(), Ordering::Relaxed);
     }
 
-    /// Numbers those who are in, the talkers first.
+    /// Numbers the clients that are in, talkers first.
     fn assign_numbers(&mut self) -> Numbered {
         let mut keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
         keys.sort_by_key(|&key| !self.clients[key].is_talker);
@@ -341,9 +335,13 @@ impl Crowd {
         }
     }
 
-    /// Waits for something to happen, at most for `timeout`, and handles it; what
-    /// happens at those who have a number is told to `tell`.
-    fn turn(&mut self, timeout: Duration, mut tell: impl FnMut(usize, News<'_>)) -> io::Result<()> {
+    /// Waits for events for at most `timeout`, and handles them. News of clients with a
+    /// number go to `tell`.
+    fn iterate(
+        &mut self,
+        timeout: Duration,
+        mut tell: impl FnMut(usize, News<'_>),
+    ) -> io::Result<()> {
         self.mark(timeout)?;
         let mut gone = Vec::new();
         for key in std::mem::take(&mut self.ready) {
@@ -386,14 +384,15 @@ impl Crowd {
         Ok(())
     }
 
-    /// Polls, and lists whom the kernel says to be ready. No I/O.
+    /// Polls, and lists the clients that are ready. No I/O.
     fn mark(&mut self, timeout: Duration) -> io::Result<()> {
-        let timeout = match self.ready.is_empty() {
-            true => sleep_time(timeout),
-            false => Duration::ZERO,
+        let timeout = if self.ready.is_empty() {
+            sleep_time(timeout)
+        } else {
+            Duration::ZERO
         };
         match self.poll.poll(&mut self.events, Some(timeout)) {
-            // A signal: it has come as an event too, or will.
+            // The signal comes as an event as well.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }
@@ -413,33 +412,33 @@ impl Crowd {
         Ok(())
     }
 
-    /// Those who have left since this was last asked.
-    pub fn take_departures(&mut self) -> Departures {
+    /// The departures since the last call.
+    pub(crate) fn take_departures(&mut self) -> Departures {
         std::mem::take(&mut self.departures)
     }
 }
 
-/// How long to sleep so as to be there after `wait`. The poll counts in milliseconds and
-/// rounds up, and the kernel lets it oversleep by a thousandth (epoll_wait(2), timer
-/// slack): a line would be said late by as much as it takes to be heard. So the end of a
-/// wait is not slept but polled away.
+/// How long to sleep in order to be back after `wait`. The poll counts in milliseconds
+/// and rounds up, and the kernel may oversleep by a thousandth (epoll_wait(2), timer
+/// slack). A line would be said late by as much as its delivery takes. So the loop polls
+/// without sleeping at the end of a wait.
 fn sleep_time(wait: Duration) -> Duration {
     let millis = (wait - wait / 200).as_millis();
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
-/// Lists a client to be served.
+/// Lists a client to serve.
 fn list(ready: &mut Vec<usize>, key: usize, client: &mut Client) {
     if !std::mem::replace(&mut client.is_listed, true) {
         ready.push(key);
     }
 }
 
-/// The clients of a round, who have numbers now.
+/// The clients of a round, by their numbers.
 struct Numbered {
-    /// Whether a client reads, by its number.
+    /// Whether each client reads.
     reads: Vec<bool>,
-    /// The keys of the talkers, by their numbers.
+    /// The key of each talker.
     talkers: Vec<usize>,
 }
 
@@ -468,7 +467,7 @@ impl Departures {
 /// Begins a connection to `server`, the `nth` of a crowd.
 fn start_connecting(server: SocketAddr, nth: usize) -> io::Result<TcpStream> {
     let socket = tcp_socket(server)?;
-    // Ends with a reset, which leaves no port in TIME_WAIT: the next test needs it.
+    // Close with a reset: ports left in TIME_WAIT would be missing in the next test.
     sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     if let Some(source) = source_address(server.ip(), process::id(), nth) {
@@ -480,9 +479,10 @@ fn start_connecting(server: SocketAddr, nth: usize) -> io::Result<TcpStream> {
     }
 }
 
-/// The address for the `nth` connection to `server`, where it matters. Processes
-/// with different `process` numbers mostly use different ones, so that several can
-/// be run side by side.
+/// The source address for the `nth` connection to `server`; `None` leaves it to the
+/// kernel. A server on the loopback can be reached from 16 million addresses, so more
+/// connections can be made to it than one address has ports. Processes with different
+/// numbers mostly use different addresses and can run side by side.
 fn source_address(server: IpAddr, process: u32, nth: usize) -> Option<IpAddr> {
     let IpAddr::V4(server) = server else {
         return None;

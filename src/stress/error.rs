@@ -1,4 +1,4 @@
-//! What can end a stress test, or be found by it.
+//! Why a stress test fails.
 
 use std::fmt;
 use std::io;
@@ -9,46 +9,26 @@ use super::flaw::{Flaw, List};
 use crate::error::{Error, plain};
 use crate::exit::Exit;
 
-/// Why a stress test did not go well, or not at all.
 #[derive(Debug)]
-pub enum StressError {
-    /// It needs more descriptors than this process may have.
-    TooFewDescriptors {
-        /// How many it needs.
-        needed: usize,
-        /// How many it may have.
-        limit: usize,
-    },
-    /// There cannot be so many talkers.
+pub(crate) enum StressError {
+    /// The test needs more descriptors than this process may have.
+    TooFewDescriptors { needed: usize, limit: usize },
+    /// More talkers than can be checked, or than there are clients.
     TooManyTalkers {
-        /// How many were to talk.
         talkers: usize,
-        /// Among how many.
         clients: usize,
-        /// How many can.
         most: usize,
     },
-    /// What the server's process costs cannot be told.
-    Watch {
-        /// Its number.
-        pid: u32,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The picture cannot be written.
-    WritePlot {
-        /// Where to.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The user ended it before anybody was let in.
+    /// The server's process cannot be watched.
+    Watch { pid: u32, source: io::Error },
+    /// The chart cannot be written.
+    WritePlot { path: PathBuf, source: io::Error },
+    /// The user ended the test before any client was let in.
     Interrupted,
-    /// Not all was as it should be.
+    /// The server did something wrong.
     Flawed {
-        /// At which server.
         server: SocketAddr,
-        /// The gravest first. Invariant: there is one.
+        /// The gravest first. Invariant: not empty.
         flaws: Vec<Flaw>,
     },
 }
@@ -63,8 +43,7 @@ impl From<StressError> for Error {
 }
 
 impl StressError {
-    /// With which code the program ends.
-    pub fn exit(&self) -> Exit {
+    fn exit(&self) -> Exit {
         match self {
             Self::TooManyTalkers { .. } => Exit::Usage,
             Self::TooFewDescriptors { .. }
@@ -81,9 +60,8 @@ impl fmt::Display for StressError {
         match self {
             Self::TooFewDescriptors { needed, limit } => write!(
                 f,
-                "this takes {needed} open files, and a process may have {limit} here (raise the \
-                 limit, as root: ulimit -n {needed}; or run several with fewer clients side by \
-                 side)"
+                "this test needs {needed} open files; the limit is {limit} (raise it as root: \
+                 ulimit -n {needed}; or run several tests with fewer clients)"
             ),
             Self::TooManyTalkers {
                 talkers,
@@ -91,26 +69,31 @@ impl fmt::Display for StressError {
                 most,
             } => write!(
                 f,
-                "there cannot be {talkers} talkers among {clients} clients: {most} are the most \
+                "too many talkers for {clients} clients: {talkers}; at most {most} \
                  (--talkers, --clients)"
             ),
             Self::Watch { pid, source } => {
-                write!(f, "cannot watch the process {pid}: {}", plain(source))?;
+                write!(f, "cannot watch process {pid}: {}", plain(source))?;
                 match source.kind() {
                     io::ErrorKind::PermissionDenied => {
-                        f.write_str(" (run this as root, or as who started the server)")
+                        f.write_str(" (run as root, or as the server's user)")
                     }
                     _ => f.write_str(
-                        " (the server's number on this machine: pgrep -of 'chat server')",
+                        " (find the server's PID on this machine: pgrep -of 'chat server')",
                     ),
                 }
             }
             Self::WritePlot { path, source } => {
-                write!(f, "cannot draw into {}: {}", path.display(), plain(source))
+                write!(
+                    f,
+                    "cannot write the chart to {}: {}",
+                    path.display(),
+                    plain(source)
+                )
             }
-            Self::Interrupted => f.write_str("interrupted before anybody was let in"),
+            Self::Interrupted => f.write_str("interrupted before any client was let in"),
             Self::Flawed { server, flaws } => {
-                write!(f, "the server at {server} fell short: {}", List(flaws))
+                write!(f, "the server at {server} failed the test: {}", List(flaws))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with a server under load.
+//! What a server can do wrong under load.
 
 use std::fmt;
 
@@ -7,50 +7,52 @@ use indicatif::HumanCount;
 use super::round::STALL_TIMEOUT;
 use crate::exit::Exit;
 
-/// Something that was not as it should be; nothing, where its count is 0.
+/// One kind of fault, and how often it was seen. A count of 0 is no fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Lines that did not reach a reader who was there.
+    /// Deliveries that never came to a reader still there.
     Lost {
-        /// How many deliveries.
+        /// How many.
         count: u64,
-        /// What the server said that it did not do.
+        /// The server's last refusal of a line.
         complaint: Option<String>,
     },
+    /// Lines that were torn, glued or made up.
+    Garbled(u64),
     /// Lines that reached a reader again.
     Duplicated(u64),
     /// Lines that reached a reader after a later one of the same talker.
     Reordered(u64),
-    /// The server delivered nothing though it owed something.
+    /// The server delivered nothing for long while it owed something.
     Stalled(bool),
     /// Connections that ended.
     Dropped {
         /// How many.
         count: u64,
-        /// What the server said before, to one of them.
+        /// The server's last words to one of them.
         last_words: Option<String>,
     },
     /// Connections that were not made.
     Failed {
         /// How many.
         count: u64,
-        /// Why, of one of them.
+        /// Why one of them failed.
         failure: Option<String>,
     },
-    /// Connections that the server sent away.
+    /// Connections that the server refused.
     Refused {
         /// How many.
         count: u64,
-        /// Why, in its words.
+        /// Why, in the server's words.
         refusal: Option<String>,
     },
 }
 
 impl Flaw {
-    /// Whether all is well.
-    pub fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         match *self {
             Self::Lost { count, .. }
+            | Self::Garbled(count)
             | Self::Duplicated(count)
             | Self::Reordered(count)
             | Self::Dropped { count, .. }
@@ -60,12 +62,14 @@ impl Flaw {
         }
     }
 
-    /// With which code the program ends when this is the gravest.
-    pub fn exit(&self) -> Exit {
+    /// The exit code when this is the gravest flaw.
+    pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Lost { .. } | Self::Duplicated(_) | Self::Reordered(_) | Self::Stalled(_) => {
-                Exit::Failure
-            }
+            Self::Lost { .. }
+            | Self::Garbled(_)
+            | Self::Duplicated(_)
+            | Self::Reordered(_)
+            | Self::Stalled(_) => Exit::Failure,
             Self::Dropped { .. } => Exit::ConnectionLost,
             Self::Failed { .. } => Exit::CannotConnect,
             Self::Refused { .. } => Exit::Refused,
@@ -79,7 +83,13 @@ impl fmt::Display for Flaw {
             Self::Lost { count, complaint } => {
                 (*count, "delivery lost", "deliveries lost", complaint)
             }
-            Self::Duplicated(count) => (*count, "delivery twice", "deliveries twice", &None),
+            Self::Garbled(count) => (*count, "line garbled", "lines garbled", &None),
+            Self::Duplicated(count) => (
+                *count,
+                "delivery duplicated",
+                "deliveries duplicated",
+                &None,
+            ),
             Self::Reordered(count) => (
                 *count,
                 "delivery out of order",
@@ -89,7 +99,7 @@ impl fmt::Display for Flaw {
             Self::Stalled(_) => {
                 return write!(
                     f,
-                    "nothing came for {} s though something was owed",
+                    "no delivery for {} s while some were outstanding",
                     STALL_TIMEOUT.as_secs()
                 );
             }
@@ -115,7 +125,7 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// Several, one after the other.
+/// Several flaws as one text.
 #[derive(Debug)]
 pub struct List<'a>(pub &'a [Flaw]);
 
@@ -148,8 +158,8 @@ mod tests {
         ];
         assert_eq!(
             List(&flaws).to_string(),
-            "1,234 deliveries lost (!! too long); nothing came for 10 s though something was \
-             owed; 1 client dropped"
+            "1,234 deliveries lost (!! too long); no delivery for 10 s while some were \
+             outstanding; 1 client dropped"
         );
     }
 

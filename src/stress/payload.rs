@@ -1,18 +1,19 @@
-//! The text of the lines that the harness says: which round, whose line, and
-//! its number, filled up to the size wanted.
+//! The text of the lines that the harness says: the round, the talker, the number of the
+//! line, then filler up to the size.
 //!
-//! A payload stands at the end of whatever line a server makes of it (`<ip> ` and
-//! so on may come before), and it is checked to its last byte: a line that was torn
-//! or mixed with another is not taken for a payload.
+//! A payload ends the line that a server makes of it, behind a prefix such as `<ip> `.
+//! It is checked to the last byte, so a torn line, or one mixed with another, is no
+//! payload.
 
-/// The bytes of a payload that say which it is.
+use memchr::memmem;
+
+/// The bytes that identify a payload.
 const HEADER_BYTES: usize = ROUND_DIGITS + TALKER_DIGITS + NUMBER_DIGITS + 3;
 
 /// The shortest line that holds a payload, with its LF.
-pub const MIN_SIZE_BYTES: usize = HEADER_BYTES + 1;
+pub(crate) const MIN_SIZE_BYTES: usize = HEADER_BYTES + 1;
 
-/// The most talkers that payloads tell apart.
-pub const MAX_TALKERS: usize = 1 << (4 * TALKER_DIGITS);
+pub(crate) const MAX_TALKERS: usize = 1 << (4 * TALKER_DIGITS);
 
 const ROUND_DIGITS: usize = 8;
 const TALKER_DIGITS: usize = 5;
@@ -21,24 +22,31 @@ const NUMBER_DIGITS: usize = 8;
 const TALKER_AT: usize = ROUND_DIGITS + 2;
 const NUMBER_AT: usize = TALKER_AT + TALKER_DIGITS + 1;
 
-/// What stands after the header.
 const FILLER: &[u8] = b" the quick brown fox jumps over the lazy dog,";
+
+/// A payload that was found in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parsed<'a> {
+    /// What stands before it.
+    pub(crate) prefix: &'a [u8],
+    pub(crate) talker: usize,
+    pub(crate) number: u32,
+}
 
 /// The payloads of one round.
 #[derive(Clone, Debug)]
-pub struct Payload {
-    /// A whole payload without its LF, of talker 0 and number 0.
+pub(crate) struct Payload {
+    /// The payload of talker 0 and number 0, without its LF.
     template: Vec<u8>,
 }
 
 impl Payload {
-    /// Payloads that differ from those of every other `round`, in lines of
-    /// `size_bytes`, the LF counted.
+    /// Payloads for one `round`, in lines of `size_bytes`, LF counted.
     ///
     /// # Panics
     ///
     /// When `size_bytes` is below [`MIN_SIZE_BYTES`].
-    pub fn new(round: u32, size_bytes: usize) -> Self {
+    pub(crate) fn new(round: u32, size_bytes: usize) -> Self {
         assert!(size_bytes >= MIN_SIZE_BYTES);
         let header = format!("~{round:08x}.00000.00000000");
         debug_assert_eq!(header.len(), HEADER_BYTES);
@@ -47,12 +55,12 @@ impl Payload {
         Self { template }
     }
 
-    /// Appends the line with the `number` of `talker`, and its LF, to `out`.
+    /// Appends line `number` of `talker`, and its LF, to `out`.
     ///
     /// # Panics
     ///
     /// When `talker` is not below [`MAX_TALKERS`].
-    pub fn compose(&self, talker: usize, number: u32, out: &mut Vec<u8>) {
+    pub(crate) fn compose(&self, talker: usize, number: u32, out: &mut Vec<u8>) {
         assert!(talker < MAX_TALKERS);
         let start = out.len();
         out.extend_from_slice(&self.template);
@@ -62,12 +70,11 @@ impl Payload {
         write_hex(number, &mut line[NUMBER_AT..][..NUMBER_DIGITS]);
     }
 
-    /// The talker and the number of the payload at the end of `line`, which is
-    /// given without its line end. `None` when it is none of this round, or not
-    /// whole.
-    pub fn parse(&self, line: &[u8]) -> Option<(usize, u32)> {
+    /// The payload at the end of `line`, which is given without its LF. `None` when there
+    /// is none of this round, or it is not whole.
+    pub(crate) fn parse<'a>(&self, line: &'a [u8]) -> Option<Parsed<'a>> {
         let start = line.len().checked_sub(self.template.len())?;
-        let line = &line[start..];
+        let (prefix, line) = line.split_at(start);
         if line[..TALKER_AT] != self.template[..TALKER_AT]
             || line[NUMBER_AT - 1] != b'.'
             || line[HEADER_BYTES..] != self.template[HEADER_BYTES..]
@@ -76,7 +83,16 @@ impl Payload {
         }
         let talker = parse_hex(&line[TALKER_AT..][..TALKER_DIGITS])?;
         let number = parse_hex(&line[NUMBER_AT..][..NUMBER_DIGITS])?;
-        Some((talker as usize, number))
+        Some(Parsed {
+            prefix,
+            talker: talker as usize,
+            number,
+        })
+    }
+
+    /// Whether `line` holds the beginning of a payload of this round, whole or not.
+    pub(crate) fn is_begun_in(&self, line: &[u8]) -> bool {
+        memmem::find(line, &self.template[..TALKER_AT]).is_some()
     }
 }
 
@@ -121,7 +137,9 @@ mod tests {
             let line = line(&payload, talker, number);
             prop_assert_eq!(line.len(), size - 1);
             let line = [prefix.as_bytes(), &line].concat();
-            prop_assert_eq!(payload.parse(&line), Some((talker, number)));
+            let expected = Parsed { prefix: prefix.as_bytes(), talker, number };
+            prop_assert_eq!(payload.parse(&line), Some(expected));
+            prop_assert!(payload.is_begun_in(&line));
         }
 
         #[test]
@@ -145,6 +163,7 @@ mod tests {
         let mine = Payload::new(1, 64);
         let other = Payload::new(2, 64);
         assert_eq!(mine.parse(&line(&other, 3, 4)), None);
+        assert!(!mine.is_begun_in(&line(&other, 3, 4)));
         assert_eq!(mine.parse(b"<127.0.0.1> hello"), None);
         assert_eq!(mine.parse(b""), None);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use plotters::prelude::*;
 
 use super::delays::{Delays, STEP_FACTOR, Span};
-use super::report::caption;
+use super::report::percentiles;
 
 const SIZE_PIXELS: (u32, u32) = (900, 640);
 const TITLE_FONT: (&str, u32) = ("sans-serif", 20);
@@ -20,7 +20,7 @@ const P99_COLOR: RGBColor = RGBColor(255, 127, 14);
 const MAX_COLOR: RGBColor = RGBColor(214, 39, 40);
 
 /// Draws `delays` under `title`, as the text of an SVG file.
-pub fn draw(title: &str, delays: &Delays) -> String {
+pub(crate) fn draw(title: &str, delays: &Delays) -> String {
     let mut svg = String::new();
     draw_into(&mut svg, title, delays).expect("a String takes every write");
     svg
@@ -106,7 +106,7 @@ fn draw_distribution<'a>(
     let highest = steps.iter().map(|&(_, count)| percent(count));
     let highest = highest.fold(1.0, f64::max);
     let ends = steps.iter().flat_map(|&(to, _)| [to / STEP_FACTOR, to]);
-    let caption = total.as_ref().map(caption).unwrap_or_default();
+    let caption = total.as_ref().map(percentiles).unwrap_or_default();
     let mut chart = ChartBuilder::on(area)
         .caption(caption, FONT)
         .margin(12)

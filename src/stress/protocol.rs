@@ -1,47 +1,48 @@
-//! How the harness talks to a server: what it says to come in, and what stands
-//! around each line it says.
+//! How the harness talks to a server: what a client sends to come in, what stands
+//! around the lines it says, and what the server makes of them.
 //!
-//! `chat stress` speaks to chat rooms. The benches describe other servers in the
-//! same words, so that one harness loads and checks them all.
+//! `chat stress` talks to chat rooms. The benches describe other servers in the same
+//! terms, so that one harness loads and checks them all.
 
 use crate::room::WELCOME;
 use crate::text::push_safe;
 
-/// What one kind of client does to come in.
+/// How one kind of client comes in.
 #[derive(Clone, Debug, Default)]
 pub struct Handshake {
-    /// What it sends as soon as it is connected.
+    /// Sent as soon as the connection is made.
     pub hello: Vec<u8>,
-    /// What it has to have received before it counts as in. Empty: nothing.
+    /// What the server must send before the client counts as in. Empty: nothing.
     pub awaited: Vec<u8>,
 }
 
 /// How to talk to a server.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// For a client that reads what others say.
+    /// For clients that read.
     pub reader: Handshake,
-    /// For one that talks, where those do not read. `None` where whoever talks also
-    /// hears the others.
+    /// For talkers, where talkers do not read. `None` where they read as well.
     pub separate_talker: Option<Handshake>,
-    /// What stands before each line.
+    /// Sent before each line.
     pub before: Vec<u8>,
-    /// What stands after it.
+    /// Sent after each line.
     pub after: Vec<u8>,
-    /// How many connections are made, or wait to be let in, at the same time. No more
-    /// than the backlog with which the server listens: where that is full, the kernel
-    /// answers only after seconds.
+    /// Whether the server puts `<NAME> ` before each line, and nothing else. A line
+    /// without it was torn or glued to another.
+    pub is_signed: bool,
+    /// The most connections being made, or waiting to be let in, at a time. At most the
+    /// server's listen backlog: when that is full, the kernel answers only after seconds.
     pub connect_window: usize,
 }
 
-/// Below the backlogs that are customary: 128, or 100 in the well-known Python room.
-const CUSTOMARY_WINDOW: usize = 100;
+/// Below the usual backlogs: 128, or 100 in the well-known Python room.
+const USUAL_WINDOW: usize = 100;
 
-/// The most that is kept of it.
-pub const MAX_WORDS_BYTES: usize = 200;
+/// The most that is kept of a notice or a refusal.
+pub(crate) const MAX_WORDS_BYTES: usize = 200;
 
 impl Protocol {
-    /// That of a chat room: it greets, and every line is said.
+    /// A chat room's: it greets, then clients send lines, and each is signed.
     pub fn chat() -> Self {
         Self {
             reader: Handshake {
@@ -51,26 +52,42 @@ impl Protocol {
             separate_talker: None,
             before: Vec::new(),
             after: Vec::new(),
-            connect_window: CUSTOMARY_WINDOW,
+            is_signed: true,
+            connect_window: USUAL_WINDOW,
         }
     }
 
-    /// What a client does to come in.
-    pub fn handshake(&self, is_talker: bool) -> &Handshake {
+    /// The same for servers that put something else before a line, or nothing.
+    pub fn unsigned() -> Self {
+        Self {
+            is_signed: false,
+            ..Self::chat()
+        }
+    }
+
+    pub(crate) fn handshake(&self, is_talker: bool) -> &Handshake {
         match &self.separate_talker {
             Some(talker) if is_talker => talker,
             _ => &self.reader,
         }
     }
 
-    /// Whether a client hears others.
-    pub fn reads(&self, is_talker: bool) -> bool {
+    pub(crate) fn reads(&self, is_talker: bool) -> bool {
         !(is_talker && self.separate_talker.is_some())
+    }
+
+    /// Whether `prefix` is what this server puts before a line.
+    pub(crate) fn allows(&self, prefix: &[u8]) -> bool {
+        let is_signature = || {
+            let name = prefix.strip_prefix(b"<")?.strip_suffix(b"> ")?;
+            Some(!name.is_empty() && !name.iter().any(|byte| b"<>".contains(byte)))
+        };
+        !self.is_signed || is_signature() == Some(true)
     }
 }
 
-/// The first line of what a server says, fit to be shown.
-pub fn safe_words(text: &[u8]) -> String {
+/// The first line of what a server says, shortened and made safe to show.
+pub(crate) fn safe_words(text: &[u8]) -> String {
     let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let mut safe = Vec::new();
     push_safe(&mut safe, &line[..line.len().min(MAX_WORDS_BYTES)]);
@@ -82,7 +99,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_of_it_is_shown_and_does_no_harm() {
+    fn a_signature_names_one_sender() {
+        let room = Protocol::chat();
+        assert!(room.allows(b"<127.0.0.1> ") && room.allows("<Zoë> ".as_bytes()));
+        for prefix in [
+            "",
+            "<> ",
+            "<a>",
+            "a> ",
+            "<a> <b> ",
+            "<a> hello <b> ",
+            "x<a> ",
+        ] {
+            assert!(!room.allows(prefix.as_bytes()), "{prefix}");
+            assert!(Protocol::unsigned().allows(prefix.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn words_are_one_safe_line() {
         assert_eq!(
             safe_words(b"!! go\x07 away\x1b[2J\r\nnow"),
             "!! go\u{2407} away\u{241b}[2J\u{240d}"

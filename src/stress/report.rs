@@ -1,4 +1,4 @@
-//! What a step showed, for people and for programs.
+//! The results of a step, for people and for programs.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -11,16 +11,13 @@ use super::load::{Load, Pace};
 use super::step::Step;
 use crate::exit::Exit;
 
-/// The least share of the rate asked for at which it counts as kept.
-const KEPT_RATE: f64 = 0.95;
+/// The share of the target rate from which it counts as met.
+const MET_RATE: f64 = 0.95;
 
-/// The whole of a step, in a few lines that end each with a LF.
-#[derive(Debug)]
-pub struct Summary<'a> {
-    /// What was asked for.
-    pub load: &'a Load,
-    /// What came of it.
-    pub step: &'a Step,
+/// One step as a text of some lines, each with its LF.
+pub(crate) struct Summary<'a> {
+    pub(crate) load: &'a Load,
+    pub(crate) step: &'a Step,
 }
 
 impl fmt::Display for Summary<'_> {
@@ -56,67 +53,57 @@ impl fmt::Display for Summary<'_> {
             per_second(step.deliveries_per_second()),
         )?;
         writeln!(f, "             {}", Verdict(step))?;
-        write!(f, "delay       ")?;
         match outcome.delays.total() {
-            None => write!(f, " unknown: nothing was heard")?,
-            Some(delays) => {
-                for percent in PERCENTILES {
-                    let delay = Time(delays.at_percentile(percent));
-                    write!(f, " {} {delay}", percentile_name(percent))?;
-                }
-            }
+            None => writeln!(f, "delay        unknown: nothing was delivered")?,
+            Some(delays) => writeln!(f, "delay        {}", percentiles(&delays))?,
         }
-        writeln!(f)?;
         if let Some(cost) = step.cost {
             if cost.talk_cpu.is_zero() && tally.deliveries > 0 {
-                return writeln!(
-                    f,
-                    "server       that process did nothing: is it the server's?"
-                );
+                return writeln!(f, "server       used no CPU: is that the server's PID?");
             }
             write!(f, "server      ")?;
             if let Some(micros) = step.cpu_micros_per_connection() {
-                write!(f, " {micros:.1} µs CPU a connection,")?;
+                write!(f, " {micros:.1} µs CPU per connection,")?;
             }
             if let Some(micros) = step.cpu_micros_per_delivery() {
-                write!(f, " {micros:.3} µs CPU a delivery,")?;
+                write!(f, " {micros:.3} µs CPU per delivery,")?;
             }
             if let Some(bytes) = step.bytes_per_connection() {
-                write!(f, " {bytes:.0} B a connection,")?;
+                write!(f, " {bytes:.0} B per connection,")?;
             }
             writeln!(f, " {} resident", DecimalBytes(cost.memory.resident_bytes))?;
         }
         if outcome.other_lines > 0 {
             let others = HumanCount(outcome.other_lines);
-            writeln!(f, "besides      {others} lines that were not of this test")?;
+            writeln!(
+                f,
+                "others       {others} lines that are not part of this test"
+            )?;
         }
         if step.was_interrupted {
-            writeln!(f, "interrupted  it ended before its time")?;
+            writeln!(f, "interrupted  the test was ended early")?;
         }
         Ok(())
     }
 }
 
 impl Summary<'_> {
-    /// What rate was asked for, if it was not kept.
+    /// The target rate, if it was not met.
     fn missed_rate(&self) -> String {
-        let outcome = &self.step.outcome;
-        match self.load.pace {
-            Pace::PerSecond(each) if !self.step.was_interrupted => {
-                let asked = each * outcome.talkers as f64;
-                match self.step.lines_per_second() {
-                    Some(rate) if rate < asked * KEPT_RATE => {
-                        format!(" instead of {}/s", HumanCount(asked.round() as u64))
-                    }
-                    _ => String::new(),
-                }
-            }
-            _ => String::new(),
+        let Pace::PerSecond(each) = self.load.pace else {
+            return String::new();
+        };
+        let target = each * self.step.outcome.talkers as f64;
+        let is_missed = |rate: f64| rate < target * MET_RATE && !self.step.was_interrupted;
+        if self.step.lines_per_second().is_some_and(is_missed) {
+            format!(" instead of {}/s", HumanCount(target.round() as u64))
+        } else {
+            String::new()
         }
     }
 }
 
-/// Whether all was heard as it was said.
+/// Whether all lines were delivered as they were said.
 struct Verdict<'a>(&'a Step);
 
 impl fmt::Display for Verdict<'_> {
@@ -127,36 +114,34 @@ impl fmt::Display for Verdict<'_> {
         let flaws = step.flaws();
         let is_flawed = flaws.iter().any(|flaw| flaw.exit() == Exit::Failure);
         if is_flawed {
-            f.write_str("not each line reached each reader once, in order")?;
+            f.write_str("not every line reached every reader once, in order")?;
         } else if tally.deliveries == 0 {
-            f.write_str("nothing was heard, so nothing is known")?;
+            f.write_str("nothing was delivered, so nothing is known")?;
         } else if not_made > 0 {
-            f.write_str("what those who stayed heard came once, in order")?;
+            f.write_str("every line reached the remaining readers once, in order")?;
         } else {
-            f.write_str("each line reached each reader once, in order")?;
+            f.write_str("every line reached every reader once, in order")?;
         }
         if not_made > 0 {
             let not_made = HumanCount(not_made);
-            write!(f, "; {not_made} not made, with clients that were dropped")?;
+            write!(f, "; {not_made} not made, for dropped clients")?;
         }
         if tally.echoed > 0 {
             let echoed = HumanCount(tally.echoed);
-            write!(f, "; {echoed} came back to who said them")?;
+            write!(f, "; {echoed} came back to their talker")?;
         }
         Ok(())
     }
 }
 
-/// The steps of a ramp, one in each row.
-#[derive(Clone, Copy, Debug)]
-pub struct Table {
-    /// Whether the server's costs are known.
-    pub has_costs: bool,
+/// The steps of a ramp, one per row.
+#[derive(Clone, Copy)]
+pub(crate) struct Table {
+    pub(crate) has_costs: bool,
 }
 
 impl Table {
-    /// What stands above the rows.
-    pub fn heading(self) -> String {
+    pub(crate) fn heading(self) -> String {
         let mut text = format!(
             "{:>9} {:>10} {:>12} {:>9} {:>9} {:>9} {:>6}",
             "clients", "connects/s", "deliveries/s", "p50", "p99", "max", "flaws"
@@ -167,8 +152,7 @@ impl Table {
         text
     }
 
-    /// The row of `step`.
-    pub fn row(self, step: &Step) -> String {
+    pub(crate) fn row(self, step: &Step) -> String {
         let rate = |rate: Option<f64>| match rate {
             Some(rate) => HumanCount(rate.round() as u64).to_string(),
             None => "-".to_owned(),
@@ -205,8 +189,8 @@ impl Table {
     }
 }
 
-/// Everything, for programs.
-pub fn json(load: &Load, step: &Step) -> Value {
+/// All results of a step.
+pub(crate) fn json(load: &Load, step: &Step) -> Value {
     let Step {
         arrivals, outcome, ..
     } = step;
@@ -243,6 +227,7 @@ pub fn json(load: &Load, step: &Step) -> Value {
             "said": tally.lines,
             "seconds": seconds(outcome.elapsed),
             "per_second": rounded(step.lines_per_second()),
+            "garbled": outcome.garbled,
             "others": outcome.other_lines,
         },
         "deliveries": {
@@ -268,7 +253,7 @@ pub fn json(load: &Load, step: &Step) -> Value {
     })
 }
 
-/// To the thousandth: more is noise.
+/// To a thousandth: more is noise.
 fn rounded(figure: Option<f64>) -> Option<f64> {
     figure.map(|figure| (figure * 1e3).round() / 1e3)
 }
@@ -281,7 +266,7 @@ fn count(count: usize) -> String {
     HumanCount(count as u64).to_string()
 }
 
-/// A rate behind what it belongs to, where it is known.
+/// A rate after the count it belongs to; nothing where it is not known.
 struct PerSecond(Option<f64>);
 
 impl fmt::Display for PerSecond {
@@ -294,9 +279,8 @@ impl fmt::Display for PerSecond {
     }
 }
 
-/// A time in the unit in which it is best read.
-#[derive(Debug)]
-pub struct Time(pub Duration);
+/// A time with three digits and a suitable unit.
+struct Time(Duration);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -312,21 +296,22 @@ impl fmt::Display for Time {
     }
 }
 
-/// The name of a percentile: `p50`, `p99.9`, `max`.
+/// `p50`, `p99.9`, `max`.
 fn percentile_name(percent: f64) -> String {
-    match percent >= 100.0 {
-        true => "max".to_owned(),
-        false => format!("p{percent}"),
+    if percent >= 100.0 {
+        "max".to_owned()
+    } else {
+        format!("p{percent}")
     }
 }
 
-/// The figures of a distribution that a picture carries.
-pub fn caption(delays: &Distribution) -> String {
-    let figures = PERCENTILES.map(|percent| {
+/// The percentiles of `delays` in one line.
+pub(crate) fn percentiles(delays: &Distribution) -> String {
+    let named = PERCENTILES.map(|percent| {
         let delay = Time(delays.at_percentile(percent));
         format!("{} {delay}", percentile_name(percent))
     });
-    figures.join(", ")
+    named.join(", ")
 }
 
 #[cfg(test)]

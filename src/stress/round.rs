@@ -1,6 +1,6 @@
-//! One round of talking: decides who says what and when, checks everything that is
-//! heard, and knows when all is over. Pure: it is told what happens and what time it
-//! is, in nanoseconds since the round began, and says what is to be sent.
+//! One round of talking: decides who says what and when, checks every line that comes
+//! back, and knows when the round is over. Pure: the caller tells it what happens and
+//! the time, in nanoseconds since the round began, and sends what it returns.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,113 +8,118 @@ use std::time::Duration;
 use super::delays::Delays;
 use super::ledger::{Heard, Ledger, Tally};
 use super::load::{End, Load, Pace, Timetable};
-use super::payload::Payload;
+use super::payload::{Parsed, Payload};
 use super::protocol::{Protocol, safe_words};
 use crate::room::REFUSAL_PREFIX;
 
-/// How long the server may deliver nothing, though something is owed, before the
-/// rest is given up as lost.
-pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the server may deliver nothing, while deliveries are outstanding, before
+/// these are given up as lost.
+pub(crate) const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For how long a round listens on after all has been heard: what comes twice comes
-/// late.
-pub const REPETITION_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a round listens on after the last delivery: repetitions come late.
+const REPETITION_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The same, while somebody has passed over a line that may yet come out of order.
-pub const REORDER_TIMEOUT: Duration = Duration::from_secs(1);
+/// The same, while a reader misses a line that may still come out of order.
+const REORDER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Lines are handed over in pieces of about this size.
+/// Talkers are handed lines in pieces of about this size.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// The most lines that come due before something else is looked at.
+/// The most lines that come due before the round looks at anything else.
 const DUE_BUDGET_LINES: usize = 10_000;
 
-/// What came of a round.
+/// The result of a round.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Those who were in when it began.
+    /// Clients that were in at the start.
     pub clients: usize,
-    /// Those of them who talked.
+    /// How many of them talked.
     pub talkers: usize,
-    /// What was said and heard.
+    /// What was said and delivered.
     pub tally: Tally,
-    /// Deliveries that there should have been.
+    /// Missing deliveries.
     pub lost: u64,
-    /// Lines that were not of this round: notices, and what others said.
-    pub other_lines: u64,
-    /// The last line by which the server said that it did not do something.
-    pub complaint: Option<String>,
-    /// Until the last line was said or heard, and at least for as long as was planned
-    /// if it was not ended before.
-    pub elapsed: Duration,
-    /// How long the lines took.
-    pub delays: Delays,
-    /// Whether the rest was given up after [`STALL_TIMEOUT`].
-    pub stalled: bool,
+    /// Lines of this round that were not as a talker said them: torn, glued, or never
+    /// said at all.
+    pub garbled: u64,
+    /// Lines of nobody in this round: notices, and what others said.
+    pub(crate) other_lines: u64,
+    /// The last refusal of a line, in the server's words.
+    pub(crate) complaint: Option<String>,
+    /// Until the last line was said or delivered; unless ended early, at least as long
+    /// as planned.
+    pub(crate) elapsed: Duration,
+    pub(crate) delays: Delays,
+    /// Whether deliveries were given up after [`STALL_TIMEOUT`].
+    pub(crate) stalled: bool,
 }
 
-/// How far a round is.
+/// How far a round has come.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// What was said and heard so far.
+    /// What was said and delivered so far.
     pub tally: Tally,
-    /// Time since it began.
+    /// Time since the start.
     pub elapsed: Duration,
 }
 
-/// The state of a round. Clients are known by their number; the talkers come first.
+/// The state of a round. Clients are known by their number; talkers come first.
 #[derive(Debug)]
-pub struct Round {
+pub(crate) struct Round<'a> {
     load: Load,
+    protocol: &'a Protocol,
     payload: Payload,
-    /// What stands before and after each line.
-    around: (Vec<u8>, Vec<u8>),
     ledger: Ledger,
     talkers: Vec<Talker>,
-    /// Talkers who may have something to say now. Invariant: those whose `is_ready`
-    /// is set.
+    /// Talkers that may have something to say. Invariant: those with `is_ready`.
     ready: VecDeque<usize>,
-    /// When lines come due, where that is by the clock.
+    /// When lines are due, in an open loop.
     timetable: Option<Timetable>,
-    /// Nothing new comes due any more.
+    /// No more lines come due.
     is_silent: bool,
-    /// That was not planned.
+    /// The round was cut short: even lines that are due are not said.
     is_hushed: bool,
     clients: usize,
     present: usize,
-    /// Invariant: the number of talkers whose `is_blocked` is set.
+    /// Invariant: the number of talkers with `is_blocked`.
     blocked: usize,
+    garbled: u64,
     other_lines: u64,
     complaint: Option<String>,
     delays: Delays,
-    /// When a line was last said, or heard for the first time.
+    /// When a line was last said, or delivered for the first time.
     progressed_nanos: u64,
-    /// When anything of this round last happened, or something began to be owed.
+    /// When anything of this round last happened, or the server began to owe something.
     quiet_since_nanos: u64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Talker {
-    /// Lines that have come due, where that is by the clock.
+    /// How many lines have come due, in an open loop.
     due: u32,
     is_ready: bool,
-    /// What it said last is not with the kernel yet.
+    /// The kernel has not taken all of its last batch.
     is_blocked: bool,
     is_gone: bool,
 }
 
-impl Round {
-    /// A round of `load` with as many clients as `reads` has entries, which say
-    /// whether they read; the first `talkers` talk, as `protocol` has it.
-    pub fn new(load: &Load, protocol: &Protocol, reads: Vec<bool>, talkers: usize) -> Self {
+impl<'a> Round<'a> {
+    /// A round of `load`. `reads` says of each client whether it reads; the first
+    /// `talkers` of them talk.
+    pub(crate) fn new(
+        load: &Load,
+        protocol: &'a Protocol,
+        reads: Vec<bool>,
+        talkers: usize,
+    ) -> Self {
         let timetable = match load.pace {
             Pace::PerSecond(rate) if talkers > 0 => Some(Timetable::new(talkers, rate)),
             _ => None,
         };
         let mut round = Self {
             load: *load,
+            protocol,
             payload: Payload::new(load.round, load.size_bytes),
-            around: (protocol.before.clone(), protocol.after.clone()),
             clients: reads.len(),
             present: reads.len(),
             ledger: Ledger::new(reads, talkers),
@@ -124,6 +129,7 @@ impl Round {
             is_silent: false,
             is_hushed: false,
             blocked: 0,
+            garbled: 0,
             other_lines: 0,
             complaint: None,
             delays: Delays::default(),
@@ -134,16 +140,15 @@ impl Round {
         round
     }
 
-    /// The talkers fall silent, whatever was planned, and whatever is due.
-    pub fn hush(&mut self) {
+    /// Cuts the round short: nothing more is said, not even lines that are due.
+    pub(crate) fn hush(&mut self) {
         self.is_silent = true;
         self.is_hushed = true;
     }
 
-    /// Puts what is to be said next into `batch`, and returns the talker who is to
-    /// say it. Until [`Round::taken`] is told, nothing more comes from that one.
-    /// `None` when nobody has anything to say for now.
-    pub fn next_batch(&mut self, now_nanos: u64, batch: &mut Vec<u8>) -> Option<usize> {
+    /// Fills `batch` with the next lines to say, and returns their talker. That talker
+    /// gets nothing more until [`Round::taken`]. `None` when there is nothing to say now.
+    pub(crate) fn next_batch(&mut self, now_nanos: u64, batch: &mut Vec<u8>) -> Option<usize> {
         self.come_due(now_nanos);
         while let Some(number) = self.ready.pop_front() {
             self.talkers[number].is_ready = false;
@@ -153,9 +158,9 @@ impl Round {
                 && let Some(due_nanos) = self.due_line(number, now_nanos)
             {
                 let line = self.ledger.say(number, due_nanos);
-                batch.extend_from_slice(&self.around.0);
+                batch.extend_from_slice(&self.protocol.before);
                 self.payload.compose(number, line, batch);
-                batch.extend_from_slice(&self.around.1);
+                batch.extend_from_slice(&self.protocol.after);
             }
             if batch.is_empty() {
                 continue;
@@ -171,7 +176,7 @@ impl Round {
         None
     }
 
-    /// When the line was due that the talker may say now, if any.
+    /// When the next line of this talker was due, if it may say one now.
     fn due_line(&self, number: usize, now_nanos: u64) -> Option<u64> {
         let talker = &self.talkers[number];
         let said = self.ledger.said(number);
@@ -193,7 +198,7 @@ impl Round {
         }
     }
 
-    /// Notes which lines have come due by the clock, and whether the time is up.
+    /// Notes which lines have come due, and whether the time is up.
     fn come_due(&mut self, now_nanos: u64) {
         let Some(mut timetable) = self.timetable.take() else {
             self.is_silent |= self.load.end.is_past(now_nanos);
@@ -213,11 +218,11 @@ impl Round {
         self.timetable = Some(timetable);
     }
 
-    /// The kernel has taken all that this talker was last given to say.
-    pub fn taken(&mut self, talker: usize, now_nanos: u64) {
+    /// The kernel has taken all of this talker's last batch.
+    pub(crate) fn taken(&mut self, talker: usize, now_nanos: u64) {
         if self.unblock(talker) {
-            // The kernel takes a lot for a server that does nothing. So this counts only
-            // where there is nobody to hear it.
+            // The kernel takes a lot on behalf of a server that does nothing. So this is
+            // a sign of life only where no delivery is outstanding.
             if self.ledger.awaited() == 0 {
                 self.quiet_since_nanos = now_nanos;
             }
@@ -225,17 +230,22 @@ impl Round {
         }
     }
 
-    /// Whether it was blocked.
+    /// Returns whether it was blocked.
     fn unblock(&mut self, talker: usize) -> bool {
         let was_blocked = std::mem::take(&mut self.talkers[talker].is_blocked);
         self.blocked -= usize::from(was_blocked);
         was_blocked
     }
 
-    /// A client has received `line`, which is given without its line end.
-    pub fn heard(&mut self, client: usize, line: &[u8], now_nanos: u64) {
-        let Some((talker, number)) = self.payload.parse(line) else {
-            return self.heard_other(line);
+    /// A client has received `line`, given without its LF.
+    pub(crate) fn heard(&mut self, client: usize, line: &[u8], now_nanos: u64) {
+        let (talker, number) = match self.payload.parse(line) {
+            Some(Parsed {
+                prefix,
+                talker,
+                number,
+            }) if self.protocol.allows(prefix) => (talker, number),
+            _ => return self.heard_other(line),
         };
         match self.ledger.hear(client, talker, number) {
             Heard::Unknown => return self.heard_other(line),
@@ -254,9 +264,13 @@ impl Round {
         }
     }
 
-    /// A client has received a line that is none of this round.
-    pub fn heard_other(&mut self, line: &[u8]) {
+    /// A client has received a line that no talker of this round has said.
+    pub(crate) fn heard_other(&mut self, line: &[u8]) {
         if line.is_empty() {
+            return;
+        }
+        if self.payload.is_begun_in(line) {
+            self.garbled += 1;
             return;
         }
         self.other_lines += 1;
@@ -266,7 +280,7 @@ impl Round {
     }
 
     /// The connection of a client has ended.
-    pub fn gone(&mut self, client: usize, now_nanos: u64) {
+    pub(crate) fn gone(&mut self, client: usize, now_nanos: u64) {
         self.present -= 1;
         self.ledger.leave(client);
         self.quiet_since_nanos = now_nanos;
@@ -275,10 +289,10 @@ impl Round {
             self.talkers[client].is_gone = true;
         }
         if self.present < 2 {
-            // Nobody is left to be heard by somebody.
+            // A line needs a talker and a reader.
             self.hush();
         }
-        // Somebody may have waited for this one alone.
+        // Talkers may have waited for this client alone.
         (0..self.talkers.len()).for_each(|talker| self.make_ready(talker));
     }
 
@@ -289,16 +303,14 @@ impl Round {
         }
     }
 
-    /// Whether all has been said and heard, or the rest is given up.
-    pub fn is_over(&self, now_nanos: u64) -> bool {
+    /// Whether all lines are delivered, or the missing ones given up.
+    pub(crate) fn is_over(&self, now_nanos: u64) -> bool {
         self.present == 0
             || self.is_stalled(now_nanos)
             || self.is_done() && self.is_quiet_for(self.patience(), now_nanos)
     }
 
-    /// Whether the server delivered nothing for [`STALL_TIMEOUT`] though something is
-    /// owed.
-    pub fn is_stalled(&self, now_nanos: u64) -> bool {
+    fn is_stalled(&self, now_nanos: u64) -> bool {
         self.is_owed() && self.is_quiet_for(STALL_TIMEOUT, now_nanos)
     }
 
@@ -306,12 +318,12 @@ impl Round {
         now_nanos.saturating_sub(self.quiet_since_nanos) >= nanos(span)
     }
 
-    /// Whether the server has something to deliver or to take.
+    /// Whether the server still has something to deliver or to take.
     fn is_owed(&self) -> bool {
         self.ledger.awaited() > 0 || self.blocked > 0
     }
 
-    /// Whether nothing more is to be said, and everything is heard.
+    /// Whether all lines are said and delivered.
     fn is_done(&self) -> bool {
         !self.is_owed() && (0..self.talkers.len()).all(|number| self.has_said_all(number))
     }
@@ -326,7 +338,7 @@ impl Round {
         talker.is_gone || self.is_hushed || has_no_more || said == Ledger::MAX_LINES
     }
 
-    /// How long it is listened on once nothing is owed any more.
+    /// How long to listen on once nothing is owed.
     fn patience(&self) -> Duration {
         match (self.ledger.tally().lines, self.ledger.has_missing()) {
             (0, _) => Duration::ZERO,
@@ -335,8 +347,8 @@ impl Round {
         }
     }
 
-    /// How long to wait at most for something to happen.
-    pub fn timeout(&self, now_nanos: u64) -> Duration {
+    /// How long to wait for events at most.
+    pub(crate) fn timeout(&self, now_nanos: u64) -> Duration {
         if !self.ready.is_empty() {
             return Duration::ZERO;
         }
@@ -358,18 +370,16 @@ impl Round {
         Duration::from_nanos(wait_nanos)
     }
 
-    /// How far it is.
-    pub fn progress(&self, now_nanos: u64) -> Progress {
+    pub(crate) fn progress(&self, now_nanos: u64) -> Progress {
         Progress {
             tally: self.ledger.tally(),
             elapsed: Duration::from_nanos(now_nanos),
         }
     }
 
-    /// What came of it.
-    pub fn into_outcome(self, now_nanos: u64) -> Outcome {
+    pub(crate) fn into_outcome(self, now_nanos: u64) -> Outcome {
         let mut elapsed_nanos = self.progressed_nanos;
-        // What is said at a moment stands for the time until the next is due.
+        // A line stands for the time until the next one is due.
         if self.is_done() && !self.is_hushed {
             elapsed_nanos = elapsed_nanos.max(self.load.planned().map_or(0, nanos));
         }
@@ -378,6 +388,7 @@ impl Round {
             talkers: self.talkers.len(),
             tally: self.ledger.tally(),
             lost: self.ledger.lost(),
+            garbled: self.garbled,
             other_lines: self.other_lines,
             stalled: self.is_stalled(now_nanos),
             complaint: self.complaint,

@@ -1,5 +1,5 @@
-//! One step of a test: a crowd grows, talks, and what that cost the server is taken
-//! down. For `chat stress` and the benches alike.
+//! One step of a test: a crowd grows and talks, and the server's costs are measured.
+//! `chat stress` and the benches share it.
 
 use std::io;
 use std::thread::sleep;
@@ -12,64 +12,63 @@ use super::round::Outcome;
 use crate::error::plain;
 use crate::process::{Memory, Process};
 
-/// What a step is to be like.
+/// What a step does.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How many connections there are to be.
+    /// The number of connections, those of earlier steps included.
     pub clients: usize,
-    /// For how long nothing happens before the talking begins.
+    /// The time without load between connecting and talking.
     pub idle: Duration,
-    /// The talking.
+    /// What the talkers do.
     pub load: Load,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug)]
 pub struct Step {
-    /// What became of the connections that were asked for.
+    /// The connections made, refused and failed.
     pub arrivals: Arrivals,
-    /// Until the last of them was let in.
-    pub connect_time: Duration,
-    /// Who was let in and has left.
-    pub departures: Departures,
-    /// What came of the talking.
+    /// Until the last connection was let in.
+    pub(crate) connect_time: Duration,
+    /// The clients that were let in and dropped.
+    pub(crate) departures: Departures,
+    /// The result of the talking.
     pub outcome: Outcome,
-    /// What all that cost the server. `None` if that was not to be looked at, or its
-    /// process has ended.
+    /// The server's costs. `None` without a [`Watch`], or if the process has ended.
     pub cost: Option<Cost>,
-    /// Whether the user ended it early.
-    pub was_interrupted: bool,
+    /// Whether the user ended the step early.
+    pub(crate) was_interrupted: bool,
 }
 
-/// The server's process, looked at from outside.
+/// The server's process, seen from outside.
 #[derive(Debug)]
 pub struct Watch {
     process: Process,
-    /// Before the first connection of all.
+    /// Before the first connection.
     memory_at_first: Memory,
 }
 
-/// What a step cost the server.
+/// The server's costs in a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     /// CPU for the connections made in this step.
     pub connect_cpu: Duration,
-    /// CPU while nothing happened.
+    /// CPU while idle.
     pub idle_cpu: Duration,
     /// CPU for the talking.
     pub talk_cpu: Duration,
-    /// Its memory before the first connection of all.
+    /// Memory before the first connection.
     pub memory_at_first: Memory,
-    /// Its memory with all connections, before the talking.
+    /// Memory with all connections, before the talking.
     pub memory: Memory,
 }
 
 impl Watch {
-    /// Looks at `process` from now on.
+    /// Watches `process` from now on.
     ///
     /// # Errors
     ///
-    /// When that cannot be done: see [`Process`].
+    /// Those of [`Process`].
     pub fn new(process: Process) -> io::Result<Self> {
         process.cpu()?;
         Ok(Self {
@@ -91,8 +90,8 @@ impl Step {
         watch: Option<&Watch>,
         observer: &mut impl Observer,
     ) -> io::Result<Self> {
-        // Whether it can be looked at was found out before: now it can only have
-        // ended, and that is no reason to drop what is known.
+        // `Watch::new` has read these files before. If that fails now, the process has
+        // ended, and the rest of the result still counts.
         let cpu = || watch?.process.cpu().ok();
         let at_first = cpu();
         let began = Instant::now();
@@ -102,7 +101,7 @@ impl Step {
             .map_or(Duration::ZERO, |at| at - began);
         let when_in = cpu();
         let memory = watch.and_then(|watch| watch.process.memory().ok());
-        // Not to await anything: this is the time over which nothing is to happen.
+        // This awaits nothing: idle time is what is measured.
         sleep(plan.idle);
         let after_idling = cpu();
         let outcome = crowd.talk(&plan.load, observer)?;
@@ -127,7 +126,7 @@ impl Step {
         })
     }
 
-    /// All that was not as it should be, the gravest first.
+    /// All faults of the server, the gravest first.
     pub fn flaws(&self) -> Vec<Flaw> {
         let Self {
             arrivals,
@@ -141,6 +140,7 @@ impl Step {
                 count: outcome.lost,
                 complaint: outcome.complaint.clone(),
             },
+            Flaw::Garbled(outcome.garbled),
             Flaw::Duplicated(tally.duplicated),
             Flaw::Reordered(tally.reordered),
             Flaw::Stalled(outcome.stalled),
@@ -161,18 +161,17 @@ impl Step {
         flaws
     }
 
-    /// CPU of the server for one connection, in microseconds.
+    /// Server CPU per connection, in microseconds.
     pub fn cpu_micros_per_connection(&self) -> Option<f64> {
         micros_per(self.cost?.connect_cpu, self.arrivals.made as u64)
     }
 
-    /// CPU of the server for one line to one reader, in microseconds.
+    /// Server CPU per delivery, in microseconds.
     pub fn cpu_micros_per_delivery(&self) -> Option<f64> {
         micros_per(self.cost?.talk_cpu, self.outcome.tally.deliveries)
     }
 
-    /// Memory of the server for one connection, in bytes. `None` also if it had that
-    /// memory already.
+    /// Server memory per connection. `None` also if the server had that memory before.
     pub fn bytes_per_connection(&self) -> Option<f64> {
         let cost = self.cost?;
         let before = cost.memory_at_first.anonymous_bytes;
@@ -180,18 +179,16 @@ impl Step {
         (grown > 0).then(|| grown as f64 / self.outcome.clients as f64)
     }
 
-    /// Connections made in a second. `None` where there is too little to tell from.
-    pub fn connections_per_second(&self) -> Option<f64> {
+    /// `None`, here and below, when the time is too short to tell.
+    pub(crate) fn connections_per_second(&self) -> Option<f64> {
         per_second(self.arrivals.made as u64, self.connect_time)
     }
 
-    /// Lines said in a second.
-    pub fn lines_per_second(&self) -> Option<f64> {
+    pub(crate) fn lines_per_second(&self) -> Option<f64> {
         per_second(self.outcome.tally.lines, self.outcome.elapsed)
     }
 
-    /// Lines to readers in a second.
-    pub fn deliveries_per_second(&self) -> Option<f64> {
+    pub(crate) fn deliveries_per_second(&self) -> Option<f64> {
         per_second(self.outcome.tally.deliveries, self.outcome.elapsed)
     }
 }
@@ -200,11 +197,11 @@ fn micros_per(total: Duration, count: u64) -> Option<f64> {
     (count > 0).then(|| total.as_secs_f64() * 1e6 / count as f64)
 }
 
-/// The shortest time from which a rate is told.
-const LEAST_RATE_TIME: Duration = Duration::from_millis(1);
+/// A rate over a shorter time means nothing.
+const MIN_RATE_TIME: Duration = Duration::from_millis(1);
 
 fn per_second(count: u64, time: Duration) -> Option<f64> {
-    (count > 0 && time >= LEAST_RATE_TIME).then(|| count as f64 / time.as_secs_f64())
+    (count > 0 && time >= MIN_RATE_TIME).then(|| count as f64 / time.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! Rounds with servers that are played by the test.
 
 use std::num::NonZeroU32;
+use std::sync::LazyLock;
 
+use super::super::framing::{Cut, LineReader};
 use super::*;
+
+static CHAT: LazyLock<Protocol> = LazyLock::new(Protocol::chat);
 
 const SECOND: u64 = 1_000_000_000;
 const REPETITION: u64 = REPETITION_TIMEOUT.as_nanos() as u64;
@@ -12,14 +16,14 @@ fn in_flight(count: u32) -> Pace {
     Pace::InFlight(NonZeroU32::new(count).unwrap())
 }
 
-fn round(clients: usize, talkers: usize, pace: Pace, end: End) -> Round {
+fn round(clients: usize, talkers: usize, pace: Pace, end: End) -> Round<'static> {
     let load = Load {
         pace,
         size_bytes: 32,
         end,
         round: 1,
     };
-    Round::new(&load, &Protocol::chat(), vec![true; clients], talkers)
+    Round::new(&load, &CHAT, vec![true; clients], talkers)
 }
 
 /// What is said now: by whom, and how many lines. The kernel takes it at once.
@@ -236,4 +240,107 @@ fn what_the_server_says_is_kept_and_made_safe() {
     let outcome = round.into_outcome(0);
     assert_eq!(outcome.other_lines, 3);
     assert_eq!(outcome.complaint.as_deref(), Some("!! too ␛[31mlong"));
+}
+
+/// A talker says three lines, and the reader is sent `bytes` for them, in every possible
+/// size of chunks: how many were delivered, lost, duplicated, garbled, and others.
+#[track_caller]
+fn found(bytes: &[u8]) -> [u64; 5] {
+    let found = |chunk_bytes| {
+        let mut round = round(2, 1, in_flight(3), End::Lines(3));
+        assert_eq!(said(&mut round, 0), [(0, 3)]);
+        let mut reader = LineReader::new(1000);
+        for chunk in bytes.chunks(chunk_bytes) {
+            reader.push(chunk, |cut| match cut {
+                Cut::Line(line) => round.heard(1, line, 1),
+                Cut::TooLong(beginning) => round.heard_other(beginning),
+            });
+        }
+        let Outcome {
+            tally,
+            lost,
+            garbled,
+            other_lines,
+            ..
+        } = round.into_outcome(1);
+        let Tally {
+            deliveries,
+            duplicated,
+            ..
+        } = tally;
+        [deliveries, lost, duplicated, garbled, other_lines]
+    };
+    let first = found(1);
+    for chunk_bytes in 2..=bytes.len() {
+        assert_eq!(found(chunk_bytes), first, "in chunks of {chunk_bytes}");
+    }
+    first
+}
+
+#[test]
+fn faults_of_framing_are_found_without_the_servers_decoder() {
+    let [a, b, c] = [0, 1, 2].map(|number| line(0, number));
+    let unsigned = &b["<127.0.0.1> ".len()..];
+    let (head, tail) = b.split_at(30);
+    let whole = [&a[..], b"\n", &b, b"\n", &c, b"\n"].concat();
+    assert_eq!(found(&whole), [3, 0, 0, 0, 0]);
+    for (fault, bytes, expected) in [
+        (
+            "torn",
+            [&a[..], b"\n", head, b"\n", tail, b"\n", &c, b"\n"].concat(),
+            [2, 1, 0, 1, 1],
+        ),
+        (
+            "glued",
+            [&a[..], &b[..], b"\n", &c, b"\n"].concat(),
+            [1, 2, 0, 1, 0],
+        ),
+        (
+            "glued, unsigned",
+            [&a[..], unsigned, b"\n", &c, b"\n"].concat(),
+            [1, 2, 0, 1, 0],
+        ),
+        (
+            "unsigned",
+            [&a[..], b"\n", unsigned, b"\n", &c, b"\n"].concat(),
+            [2, 1, 0, 1, 0],
+        ),
+        (
+            "glued on a LF shown",
+            [&a[..], "␊".as_bytes(), &b, b"\n", &c, b"\n"].concat(),
+            [1, 2, 0, 1, 0],
+        ),
+        (
+            "doubled",
+            [&a[..], b"\n", &b, b"\n", &b, b"\n", &c, b"\n"].concat(),
+            [3, 0, 1, 0, 0],
+        ),
+        (
+            "doubled within",
+            [&a[..], b"\n", &b, unsigned, b"\n", &c, b"\n"].concat(),
+            [2, 1, 0, 1, 0],
+        ),
+        (
+            "first byte dropped",
+            [&a[..], b"\n", &b[1..], b"\n", &c, b"\n"].concat(),
+            [2, 1, 0, 1, 0],
+        ),
+        (
+            "last byte dropped",
+            [&a[..], b"\n", &b[..b.len() - 1], b"\n", &c, b"\n"].concat(),
+            [2, 1, 0, 1, 0],
+        ),
+        (
+            "CR added",
+            [&a[..], b"\n", &b, b"\r\n", &c, b"\n"].concat(),
+            [2, 1, 0, 1, 0],
+        ),
+        (
+            "never ended",
+            [&a[..], b"\n", &b, b"\n", &c[..]].concat(),
+            [2, 1, 0, 0, 0],
+        ),
+    ] {
+        assert_eq!(found(&bytes), expected, "{fault}");
+    }
 }
