@@ -1,50 +1,44 @@
-//! How long lines took to be heard: over all, and as it went.
+//! How long deliveries took: in total, and over time.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// The least and the greatest delay told apart, in microseconds.
+/// The range of delays told apart, in microseconds.
 const RANGE_MICROS: (u64, u64) = (1, 3600 * 1_000_000);
 
-/// Decimal digits to which a delay is kept.
 const SIGNIFICANT_DIGITS: u8 = 2;
 
-/// The most spans into which a round is divided. When it outgrows them, each two
-/// become one.
+/// The most spans of a round. When it outgrows them, each two become one.
 const MAX_SPANS: usize = 120;
 
-/// How long a span is at first.
 const FIRST_SPAN: Duration = Duration::from_millis(50);
 
-/// The first step in which delays are counted for a picture of them, and by which
-/// factor each is longer than the one before.
-const LEAST_STEP_MICROS: u64 = 10;
-/// By which factor a step of a picture is longer than the one before.
-pub const STEP_FACTOR: f64 = 1.25;
+/// The end of the first step of a chart.
+const FIRST_STEP_MICROS: u64 = 10;
 
-/// The percentiles that are reported.
-pub const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 100.0];
+/// How much longer each step of a chart is than the one before.
+pub(crate) const STEP_FACTOR: f64 = 1.25;
+
+/// The percentiles in reports.
+pub(crate) const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 100.0];
 
 /// The delays of one round.
 #[derive(Debug)]
-pub struct Delays {
-    /// In microseconds, one histogram for each span of time since the round began.
+pub(crate) struct Delays {
+    /// One histogram per span of time since the round began, in microseconds.
     spans: Vec<Histogram<u64>>,
     span_nanos: u64,
 }
 
 /// The delays of one span of time.
 #[derive(Clone, Copy, Debug)]
-pub struct Span {
+pub(crate) struct Span {
     /// Its middle, since the round began.
-    pub at: Duration,
-    /// The delay that half of the lines did not exceed.
-    pub median: Duration,
-    /// The delay that 99% of the lines did not exceed.
-    pub p99: Duration,
-    /// The longest delay.
-    pub max: Duration,
+    pub(crate) at: Duration,
+    pub(crate) median: Duration,
+    pub(crate) p99: Duration,
+    pub(crate) max: Duration,
 }
 
 impl Default for Delays {
@@ -57,9 +51,9 @@ impl Default for Delays {
 }
 
 impl Delays {
-    /// A line that was due at `due_nanos` was heard at `heard_nanos`, both since
-    /// the round began.
-    pub fn record(&mut self, due_nanos: u64, heard_nanos: u64) {
+    /// Records a line due at `due_nanos` and heard at `heard_nanos`, both since the round
+    /// began.
+    pub(crate) fn record(&mut self, due_nanos: u64, heard_nanos: u64) {
         let mut span = (heard_nanos / self.span_nanos) as usize;
         while span >= MAX_SPANS {
             self.halve();
@@ -84,8 +78,8 @@ impl Delays {
         }
     }
 
-    /// All of them together. `None` when there are none.
-    pub fn total(&self) -> Option<Distribution> {
+    /// All delays. `None` when there are none.
+    pub(crate) fn total(&self) -> Option<Distribution> {
         let mut total = empty();
         for span in &self.spans {
             total.add(span).expect("of the same bounds");
@@ -93,13 +87,13 @@ impl Delays {
         (!total.is_empty()).then_some(Distribution(total))
     }
 
-    /// How long each of the [`Delays::spans`] is.
-    pub fn span_length(&self) -> Duration {
+    /// The length of each of the [`Delays::spans`].
+    pub(crate) fn span_length(&self) -> Duration {
         Duration::from_nanos(self.span_nanos)
     }
 
-    /// How they went over time; spans in which nothing was heard are left out.
-    pub fn spans(&self) -> impl Iterator<Item = Span> {
+    /// The delays over time, without spans in which nothing was heard.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> {
         let middle = self.span_nanos / 2;
         let numbered = (0..).zip(&self.spans);
         numbered.filter(|(_, histogram)| !histogram.is_empty()).map(
@@ -118,24 +112,23 @@ fn empty() -> Histogram<u64> {
         .expect("the bounds are in order")
 }
 
-/// How the delays of a round are distributed.
-#[derive(Clone, Debug)]
-pub struct Distribution(Histogram<u64>);
+/// The distribution of the delays of a round.
+#[derive(Debug)]
+pub(crate) struct Distribution(Histogram<u64>);
 
 impl Distribution {
     /// The delay that `percent` of the lines did not exceed.
-    pub fn at_percentile(&self, percent: f64) -> Duration {
-        match percent >= 100.0 {
-            true => Duration::from_micros(self.0.max()),
-            false => Duration::from_micros(self.0.value_at_percentile(percent)),
-        }
+    pub(crate) fn at_percentile(&self, percent: f64) -> Duration {
+        // A bucket's upper end may lie above the maximum.
+        let micros = self.0.value_at_percentile(percent).min(self.0.max());
+        Duration::from_micros(micros)
     }
 
-    /// How many lines took how long: the upper end of each step, and the count. Each
-    /// step is longer than the one before by the same factor; empty ones are left out.
-    pub fn steps(&self) -> impl Iterator<Item = (Duration, u64)> {
+    /// How many lines took how long: the upper end of each step, and a count above 0.
+    /// Each step is [`STEP_FACTOR`] longer than the one before.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (Duration, u64)> {
         self.0
-            .iter_log(LEAST_STEP_MICROS, STEP_FACTOR)
+            .iter_log(FIRST_STEP_MICROS, STEP_FACTOR)
             .map(|step| {
                 let to = Duration::from_micros(step.value_iterated_to() + 1);
                 (to, step.count_since_last_iteration())

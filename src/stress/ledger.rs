@@ -1,71 +1,68 @@
-//! Who said what, and who has heard it: exactly once, and in order.
+//! Who said what, and who has it: exactly once, and in order.
 //!
-//! The harness tells the ledger of every line said and of every line heard; the
-//! ledger finds what was lost, came twice, or came out of order, and knows which
-//! lines are still in flight. Without socket or clock: times are nanoseconds since
-//! the round began, and are only kept for the asking.
+//! The harness tells the ledger of each line said and each line heard. The ledger finds
+//! what was lost, came twice or came out of order, and knows which lines are in flight.
+//! No socket, no clock: times are nanoseconds since the round began.
 
 use std::collections::{HashMap, VecDeque};
 
-/// Numbers that tell how a round went.
+/// What was said and delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Lines said.
     pub lines: u64,
-    /// Lines heard for the first time, over all readers.
+    /// Lines that reached a reader for the first time, over all readers.
     pub deliveries: u64,
-    /// Lines heard again by a reader who had them.
+    /// Lines that reached a reader again.
     pub duplicated: u64,
-    /// Lines heard after a later one of the same talker.
+    /// Lines that reached a reader after a later one of the same talker.
     pub reordered: u64,
-    /// Lines heard by who said them.
+    /// Lines that came back to their talker.
     pub echoed: u64,
-    /// Deliveries that did not come, of lines whose talker's connection ended: whether
-    /// the server ever had them cannot be told.
+    /// Missing deliveries of talkers whose connection ended. The server may never have
+    /// had these lines.
     pub undecided: u64,
-    /// Deliveries that did not come to readers whose connection ended.
+    /// Missing deliveries to readers whose connection ended.
     pub abandoned: u64,
 }
 
-/// What the ledger finds about a line that a client has heard.
+/// The ledger's finding on a line that a client has heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// In order, and not before. When it was due, in nanoseconds.
+pub(crate) enum Heard {
+    /// In order and for the first time. When it was due, in nanoseconds.
     InOrder(u64),
-    /// For the first time, but too late to tell how long it took: it had been passed
-    /// over, or its talker is gone.
+    /// For the first time, but without a delay: it had been skipped, or its talker is
+    /// gone.
     Late,
-    /// The reader had it already.
+    /// The reader has it already.
     Again,
     /// It is the client's own.
     Own,
-    /// Nobody has said that, or not to this client.
+    /// No talker has said it, or not to this client.
     Unknown,
 }
 
 /// The books of one round.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     talkers: Vec<Talker>,
-    /// Whether a client is a reader, and is there.
+    /// Whether each client is a reader, and still there.
     reads: Vec<bool>,
     /// Invariant: how many of `reads` are true.
     readers: u32,
-    /// For each client and, within that, each talker: the number of the line that is
-    /// to come next.
+    /// The number of the next line, for each client and, within that, each talker.
     next: Vec<u32>,
-    /// The numbers that were passed over, by client and talker. Empty while all goes
-    /// well. Invariant: no list is empty.
+    /// The numbers that were skipped, by client and talker. Invariant: no list is empty.
     missing: HashMap<(usize, usize), Vec<u32>>,
-    /// Deliveries that lines in flight wait for. Invariant: the sum of theirs.
+    /// Deliveries outstanding. Invariant: the sum over all lines in flight.
     awaited: u64,
     tally: Tally,
 }
 
-/// The lines of one talker that not everybody has heard yet.
+/// The lines of one talker.
 #[derive(Debug, Default)]
 struct Talker {
-    /// How many are settled: the number of the first in flight.
+    /// How many lines all readers have: the number of the first in flight.
     settled: u32,
     in_flight: VecDeque<Line>,
 }
@@ -73,25 +70,24 @@ struct Talker {
 #[derive(Debug)]
 struct Line {
     due_nanos: u64,
-    /// Readers who have neither heard it nor passed it over.
+    /// Readers that have neither heard nor skipped it.
     awaited: u32,
 }
 
 impl Ledger {
-    /// The most lines that one talker can say in a round.
-    pub const MAX_LINES: u32 = u32::MAX - 1;
+    /// The most lines of one talker in a round.
+    pub(crate) const MAX_LINES: u32 = u32::MAX - 1;
 
-    /// The memory that the books of a round take from the start, in bytes: what a
-    /// client is to hear next is known for each talker.
-    pub fn size_bytes(clients: usize, talkers: usize) -> usize {
+    /// The memory that a ledger takes from the start: one number per client and talker.
+    pub(crate) fn size_bytes(clients: usize, talkers: usize) -> usize {
         clients
             .saturating_mul(talkers)
             .saturating_mul(size_of::<u32>())
     }
 
-    /// Books for clients by their number, of whom those read that `reads` says, and
-    /// the first `talkers` talk.
-    pub fn new(reads: Vec<bool>, talkers: usize) -> Self {
+    /// Books in which `reads` says of each client whether it reads, and the first
+    /// `talkers` talk.
+    pub(crate) fn new(reads: Vec<bool>, talkers: usize) -> Self {
         let readers = reads.iter().filter(|&&reads| reads).count();
         Self {
             talkers: (0..talkers).map(|_| Talker::default()).collect(),
@@ -104,13 +100,12 @@ impl Ledger {
         }
     }
 
-    /// `talker` says its next line, which was due at `due_nanos`. Returns the line's
-    /// number.
+    /// `talker` says its next line, due at `due_nanos`. Returns the number of the line.
     ///
     /// # Panics
     ///
-    /// When it has said [`Ledger::MAX_LINES`] already.
-    pub fn say(&mut self, talker: usize, due_nanos: u64) -> u32 {
+    /// After [`Ledger::MAX_LINES`].
+    pub(crate) fn say(&mut self, talker: usize, due_nanos: u64) -> u32 {
         let awaited = self.readers - u32::from(self.reads[talker]);
         let lines = &mut self.talkers[talker];
         let number = lines.said();
@@ -122,8 +117,8 @@ impl Ledger {
         number
     }
 
-    /// `client` has heard the line `number` of `talker`.
-    pub fn hear(&mut self, client: usize, talker: usize, number: u32) -> Heard {
+    /// `client` has heard line `number` of `talker`.
+    pub(crate) fn hear(&mut self, client: usize, talker: usize, number: u32) -> Heard {
         let has_been_said = |lines: &Talker| number < lines.said();
         if !self.talkers.get(talker).is_some_and(has_been_said) {
             return Heard::Unknown;
@@ -132,7 +127,7 @@ impl Ledger {
             self.tally.echoed += 1;
             return Heard::Own;
         }
-        // What comes from the network must not upset the books.
+        // Input from the network must not upset the books.
         if !self.reads[client] {
             return Heard::Unknown;
         }
@@ -179,15 +174,15 @@ impl Ledger {
         Heard::Late
     }
 
-    /// The connection of `client` has ended: no line waits for it any more, and for
-    /// its own lines nobody waits.
-    pub fn leave(&mut self, client: usize) {
+    /// The connection of `client` has ended: it is owed nothing more, and deliveries of
+    /// its own lines are no longer expected.
+    pub(crate) fn leave(&mut self, client: usize) {
         if std::mem::take(&mut self.reads[client]) {
             self.readers -= 1;
             for talker in (0..self.talkers.len()).filter(|&talker| talker != client) {
                 let expected = self.next[client * self.talkers.len() + talker];
                 for number in expected..self.talkers[talker].said() {
-                    // Where the talker is gone too it is counted as undecided.
+                    // Where the talker is gone as well it counts as undecided.
                     let was_awaited = self.settle(talker, number).is_some();
                     self.tally.abandoned += u64::from(was_awaited);
                 }
@@ -202,8 +197,8 @@ impl Ledger {
         }
     }
 
-    /// One reader less is awaited for this line. Returns when it was due; `None` if
-    /// nobody was awaited any more.
+    /// Takes one delivery of this line as done. Returns when the line was due, or `None`
+    /// if no delivery was outstanding.
     fn settle(&mut self, talker: usize, number: u32) -> Option<u64> {
         let lines = &mut self.talkers[talker];
         let at = number.checked_sub(lines.settled)?;
@@ -215,35 +210,32 @@ impl Ledger {
         Some(due_nanos)
     }
 
-    /// How many lines of `talker` somebody has not heard yet.
-    pub fn in_flight(&self, talker: usize) -> usize {
+    /// How many lines of `talker` are outstanding at some reader.
+    pub(crate) fn in_flight(&self, talker: usize) -> usize {
         self.talkers[talker].in_flight.len()
     }
 
-    /// How many lines `talker` has said.
-    pub fn said(&self, talker: usize) -> u32 {
+    pub(crate) fn said(&self, talker: usize) -> u32 {
         self.talkers[talker].said()
     }
 
-    /// How many deliveries are still to come.
-    pub fn awaited(&self) -> u64 {
+    /// Deliveries outstanding.
+    pub(crate) fn awaited(&self) -> u64 {
         self.awaited
     }
 
-    /// Whether somebody has passed over a line that may come yet.
-    pub fn has_missing(&self) -> bool {
+    /// Whether a reader has skipped a line that may still come.
+    pub(crate) fn has_missing(&self) -> bool {
         !self.missing.is_empty()
     }
 
-    /// How many deliveries there would have to be but were not: those that were
-    /// passed over, and those still to come.
-    pub fn lost(&self) -> u64 {
+    /// Missing deliveries: skipped or outstanding.
+    pub(crate) fn lost(&self) -> u64 {
         let missing: usize = self.missing.values().map(Vec::len).sum();
         missing as u64 + self.awaited
     }
 
-    /// What there was so far.
-    pub fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         self.tally
     }
 }

@@ -6,23 +6,23 @@ use std::time::Duration;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
-/// What a round is to be like.
+/// The load of one round.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// How fast the talkers talk.
     pub pace: Pace,
-    /// The size of a line, LF counted, in bytes.
+    /// The size of a line with its LF.
     pub size_bytes: usize,
-    /// When the talkers fall silent.
+    /// When the talkers stop.
     pub end: End,
-    /// Tells the lines of this round from those of others.
+    /// Marks the lines of this round.
     pub round: u32,
 }
 
-/// When the talkers fall silent.
+/// When the talkers stop.
 #[derive(Clone, Copy, Debug)]
 pub enum End {
-    /// After so many lines each.
+    /// After this many lines each.
     Lines(u32),
     /// After this time.
     After(Duration),
@@ -31,21 +31,20 @@ pub enum End {
 /// How fast the talkers talk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
-    /// As fast as lines are delivered: each talker has this many in flight, and
-    /// says the next one when everybody has heard one of them (a closed loop).
+    /// A closed loop: each talker has this many lines in flight, and says the next when
+    /// all readers have one of them.
     InFlight(NonZeroU32),
-    /// So many lines a second from each talker, whether or not those before were
-    /// delivered (an open loop). Above 0, and at most [`MAX_PER_SECOND`].
+    /// An open loop: each talker says this many lines per second, delivered or not. Above
+    /// 0, at most `MAX_PER_SECOND`.
     PerSecond(f64),
 }
 
-/// The most lines a second that one talker can be asked for. A day of them is below
-/// what the ledger counts.
-pub const MAX_PER_SECOND: f64 = 10_000.0;
+/// A day at this rate stays below what the ledger can count.
+pub(crate) const MAX_PER_SECOND: f64 = 10_000.0;
 
 impl Load {
-    /// For how long it goes on if the server keeps up, as far as that is known.
-    pub fn planned(&self) -> Option<Duration> {
+    /// How long the round takes if the server keeps up, where that is known.
+    pub(crate) fn planned(&self) -> Option<Duration> {
         match (self.end, self.pace) {
             (End::After(duration), _) => Some(duration),
             (End::Lines(lines), Pace::PerSecond(rate)) => {
@@ -57,17 +56,16 @@ impl Load {
 }
 
 impl End {
-    /// Whether who has `said` so many lines may say another.
-    pub fn allows(&self, said: u32) -> bool {
+    /// Whether a talker that has `said` this many lines may say another.
+    pub(crate) fn allows(&self, said: u32) -> bool {
         match *self {
             Self::Lines(lines) => said < lines,
             Self::After(_) => true,
         }
     }
 
-    /// Whether nothing may be said any more at that moment, in nanoseconds since the
-    /// round began.
-    pub fn is_past(&self, moment_nanos: u64) -> bool {
+    /// Whether talking is over at that moment.
+    pub(crate) fn is_past(&self, moment_nanos: u64) -> bool {
         match *self {
             Self::Lines(_) => false,
             Self::After(duration) => u128::from(moment_nanos) >= duration.as_nanos(),
@@ -75,23 +73,23 @@ impl End {
     }
 }
 
-/// A steady stream of lines, dealt out to the talkers in turn so that they do not
-/// all talk at the same moment.
+/// When lines are due in an open loop: a steady stream, dealt to the talkers in turn so
+/// that they do not all talk at the same moment.
 #[derive(Debug)]
-pub struct Timetable {
+pub(crate) struct Timetable {
     talkers: u64,
     step_nanos: f64,
-    /// Lines that have come due.
+    /// How many lines have come due.
     due: u64,
 }
 
 impl Timetable {
-    /// `per_second` lines from each of `talkers`, the first of them at once.
+    /// `per_second` lines from each of `talkers`, the first at once.
     ///
     /// # Panics
     ///
     /// When there are no talkers or no lines.
-    pub fn new(talkers: usize, per_second: f64) -> Self {
+    pub(crate) fn new(talkers: usize, per_second: f64) -> Self {
         assert!(talkers > 0 && per_second > 0.0);
         Self {
             talkers: talkers as u64,
@@ -101,19 +99,18 @@ impl Timetable {
     }
 
     /// The talker of the next line and when it comes due.
-    pub fn peek(&self) -> (usize, u64) {
+    pub(crate) fn peek(&self) -> (usize, u64) {
         let talker = (self.due % self.talkers) as usize;
         (talker, self.moment(self.due))
     }
 
-    /// Takes the next line off the table.
-    pub fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.due += 1;
     }
 
-    /// When the line `number` of `talker` comes due. That it could not be said then
-    /// does not change it: what waits counts as delayed (coordinated omission).
-    pub fn moment_of(&self, talker: usize, number: u32) -> u64 {
+    /// When line `number` of `talker` is due. A line said late keeps that moment, so the
+    /// wait counts as delay (no coordinated omission).
+    pub(crate) fn moment_of(&self, talker: usize, number: u32) -> u64 {
         self.moment(u64::from(number) * self.talkers + talker as u64)
     }
 

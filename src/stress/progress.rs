@@ -8,12 +8,12 @@ use super::crowd::Observer;
 use super::load::End;
 use super::round::Progress;
 
-/// How often a bar is drawn anew at most.
+/// The shortest time between two drawings of a bar.
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What is shown of a step while it goes on.
+/// The bars of one step.
 #[derive(Debug)]
-pub struct Bars {
+pub(crate) struct Bars {
     clients: usize,
     talkers: usize,
     end: End,
@@ -23,8 +23,8 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// For a step in which `clients` connect, and `talkers` of them talk until `end`.
-    pub fn new(clients: usize, talkers: usize, end: End) -> Self {
+    /// Bars for a step in which `clients` connect and `talkers` talk until `end`.
+    pub(crate) fn new(clients: usize, talkers: usize, end: End) -> Self {
         Self {
             clients,
             talkers,
@@ -38,8 +38,7 @@ impl Bars {
         }
     }
 
-    /// Whether to draw anew: not oftener than can be seen, for that takes time which
-    /// the load needs.
+    /// Whether to draw again. Each drawing takes time from the load.
     fn is_due(&mut self) -> bool {
         if self.connecting.is_hidden() || self.drawn_at.elapsed() < DRAW_INTERVAL {
             return false;
