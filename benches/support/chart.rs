@@ -1,9 +1,9 @@
-//! Charts of the figures, as SVG files.
+//! Charts of the results, as SVG files.
 
 use std::io;
 use std::path::Path;
 
-use plotters::coord::Shift;
+use chat::stress::plot::{Area, DrawResult, FONT, MAIN_COLOR, TITLE_FONT, draw_legend};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -29,17 +29,13 @@ const LINES_PIXELS: u32 = 280;
 const BARS_FROM_PIXELS: i32 = 230;
 const BARS_TO_PIXELS: i32 = 780;
 
-const TITLE_FONT: (&str, u32) = ("sans-serif", 20);
-const FONT: (&str, u32) = ("sans-serif", 16);
-
-const OWN_COLOR: RGBColor = RGBColor(31, 119, 180);
 const OTHER_COLOR: RGBColor = RGBColor(170, 170, 170);
 
-/// This project's server, which is to be seen at a glance.
+/// This project's server, which stands out.
 const OWN_NAME: &str = "chat";
 
-/// Draws `panels` of bars, one below the other. Their values may differ by orders of
-/// magnitude, so each bar carries its figure; `label` writes it.
+/// Draws `panels` of bars, one below the other. Values may differ by orders of magnitude,
+/// so each bar carries its value; `label` writes it.
 pub(crate) fn bars(path: &Path, panels: &[Bars], label: fn(f64) -> String) -> io::Result<()> {
     let heights: Vec<u32> = panels
         .iter()
@@ -57,9 +53,13 @@ pub(crate) fn bars(path: &Path, panels: &[Bars], label: fn(f64) -> String) -> io
     area.present().map_err(io::Error::other)
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type DrawResult<'a> =
-    Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+fn color(name: &str) -> RGBColor {
+    if name == OWN_NAME {
+        MAIN_COLOR
+    } else {
+        OTHER_COLOR
+    }
+}
 
 fn draw_bars<'a>(area: &Area<'a>, panel: &Bars, label: fn(f64) -> String) -> DrawResult<'a> {
     let longest = panel.bars.iter().map(|&(_, value)| value);
@@ -77,14 +77,10 @@ fn draw_bars<'a>(area: &Area<'a>, panel: &Bars, label: fn(f64) -> String) -> Dra
         let middle = top + BAR_PIXELS / 2;
         let length = (BARS_TO_PIXELS - BARS_FROM_PIXELS) as f64 * value / longest;
         let end = BARS_FROM_PIXELS + (length as i32).max(1);
-        let color = match name == OWN_NAME {
-            true => OWN_COLOR,
-            false => OTHER_COLOR,
-        };
         area.draw_text(name, &right, (BARS_FROM_PIXELS - 10, middle))?;
         area.draw(&Rectangle::new(
             [(BARS_FROM_PIXELS, top + 4), (end, top + BAR_PIXELS - 4)],
-            color.filled(),
+            color(name).filled(),
         ))?;
         area.draw_text(&label(*value), &left, (end + 8, middle))?;
     }
@@ -124,20 +120,11 @@ fn draw_lines<'a>(area: &Area<'a>, panel: &Lines) -> DrawResult<'a> {
         .light_line_style(TRANSPARENT)
         .draw()?;
     for (name, points) in &panel.lines {
-        let color = match name == OWN_NAME {
-            true => OWN_COLOR,
-            false => OTHER_COLOR,
-        };
-        let style = color.stroke_width(3);
+        let style = color(name).stroke_width(3);
         chart
             .draw_series(LineSeries::new(points.iter().copied(), style).point_size(4))?
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.8))
-        .label_font(FONT)
-        .draw()
+    draw_legend(&mut chart)
 }

@@ -1,34 +1,64 @@
-//! A picture of the delays of a round: over time, and how they are distributed.
+//! Charts as SVG. One of the delays of a round, over time and as a distribution, is drawn
+//! here; the benches draw others in the same style.
 
 use std::ops::Range;
 use std::time::Duration;
 
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::Ranged;
 use plotters::prelude::*;
 
 use super::delays::{Delays, STEP_FACTOR, Span};
 use super::report::percentiles;
 
-const SIZE_PIXELS: (u32, u32) = (900, 640);
-const TITLE_FONT: (&str, u32) = ("sans-serif", 20);
-const FONT: (&str, u32) = ("sans-serif", 16);
+/// The font of titles: family, and size in pixels.
+pub const TITLE_FONT: (&str, u32) = ("sans-serif", 20);
 
-/// How many labels the time has at most.
-const LABELS: usize = 10;
+/// The font of all other text.
+pub const FONT: (&str, u32) = ("sans-serif", 16);
 
-const MEDIAN_COLOR: RGBColor = RGBColor(31, 119, 180);
+/// The colour of what matters most.
+pub const MAIN_COLOR: RGBColor = RGBColor(31, 119, 180);
+
 const P99_COLOR: RGBColor = RGBColor(255, 127, 14);
 const MAX_COLOR: RGBColor = RGBColor(214, 39, 40);
 
-/// Draws `delays` under `title`, as the text of an SVG file.
+const SIZE_PIXELS: (u32, u32) = (900, 640);
+
+/// The most labels on the time axis.
+const LABELS: usize = 10;
+
+/// Where a chart is drawn.
+pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// The result of drawing.
+pub type DrawResult<'a> =
+    Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+
+/// Draws the names of the lines of `chart` into its upper right corner.
+///
+/// # Errors
+///
+/// Those of the backend.
+pub fn draw_legend<'a, B: DrawingBackend + 'a, X: Ranged, Y: Ranged>(
+    chart: &mut ChartContext<'a, B, Cartesian2d<X, Y>>,
+) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE.mix(0.8))
+        .label_font(FONT)
+        .draw()
+}
+
+/// Draws `delays` under `title`. Returns the text of an SVG file.
 pub(crate) fn draw(title: &str, delays: &Delays) -> String {
     let mut svg = String::new();
     draw_into(&mut svg, title, delays).expect("a String takes every write");
     svg
 }
 
-type DrawError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
-
-fn draw_into<'a>(svg: &'a mut String, title: &str, delays: &Delays) -> Result<(), DrawError<'a>> {
+fn draw_into<'a>(svg: &'a mut String, title: &str, delays: &Delays) -> DrawResult<'a> {
     let area = SVGBackend::with_string(svg, SIZE_PIXELS).into_drawing_area();
     area.fill(&WHITE)?;
     let area = area.titled(title, TITLE_FONT)?;
@@ -38,10 +68,7 @@ fn draw_into<'a>(svg: &'a mut String, title: &str, delays: &Delays) -> Result<()
     area.present()
 }
 
-fn draw_over_time<'a>(
-    area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
-    delays: &Delays,
-) -> Result<(), DrawError<'a>> {
+fn draw_over_time<'a>(area: &Area<'a>, delays: &Delays) -> DrawResult<'a> {
     let spans: Vec<Span> = delays.spans().collect();
     let end = spans
         .last()
@@ -65,11 +92,11 @@ fn draw_over_time<'a>(
     for (name, color, delay) in [
         ("max", MAX_COLOR, (|span| span.max) as fn(&Span) -> _),
         ("p99", P99_COLOR, |span| span.p99),
-        ("median", MEDIAN_COLOR, |span| span.median),
+        ("median", MAIN_COLOR, |span| span.median),
     ] {
         let style = color.stroke_width(2);
         let point = |span: &Span| (span.at.as_secs_f64(), millis(delay(span)));
-        // Where nothing was heard there is a gap.
+        // A span without deliveries leaves a gap.
         let is_next = |a: &Span, b: &Span| b.at - a.at < delays.span_length() * 3 / 2;
         let stretches = spans.chunk_by(is_next).map(|stretch| {
             let points: Vec<_> = stretch.iter().map(point).collect();
@@ -83,18 +110,10 @@ fn draw_over_time<'a>(
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.8))
-        .label_font(FONT)
-        .draw()
+    draw_legend(&mut chart)
 }
 
-fn draw_distribution<'a>(
-    area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
-    delays: &Delays,
-) -> Result<(), DrawError<'a>> {
+fn draw_distribution<'a>(area: &Area<'a>, delays: &Delays) -> DrawResult<'a> {
     let total = delays.total();
     let steps: Vec<(f64, u64)> = total
         .iter()
@@ -123,12 +142,12 @@ fn draw_distribution<'a>(
         .draw()?;
     chart.draw_series(steps.iter().map(|&(to, count)| {
         let corners = [(to / STEP_FACTOR, 0.0), (to, percent(count))];
-        Rectangle::new(corners, MEDIAN_COLOR.filled())
+        Rectangle::new(corners, MAIN_COLOR.filled())
     }))?;
     Ok(())
 }
 
-/// The decades that have all `values` within them.
+/// The decades that hold all `values`.
 fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (least, most) = values.fold((f64::MAX, f64::MIN), |(least, most), value| {
         (least.min(value), most.max(value))
@@ -158,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_nothing_is_a_picture() {
+    fn a_chart_of_nothing_is_a_chart() {
         assert!(draw("nothing", &Delays::default()).contains("</svg>"));
     }
 }
