@@ -1,11 +1,9 @@
-//! What connections cost the server: memory for each, CPU to accept one, to hold
-//! them all idle, and to deliver a line to each; and the same for the floor, the
-//! least loop that can do it.
+//! The cost of connections: memory for each, CPU to accept one, to hold all of them idle,
+//! and to deliver a line to each. The same for the floor, the smallest loop that can do it.
 //!
-//! `cargo bench --bench connections` goes from 100 connections to as many as this
-//! process may have, prints a table, and writes it and a chart into the build's
-//! folder `bench`.
-//! Every delivery is checked.
+//! `cargo bench --bench connections` goes from 100 connections to as many as this process
+//! may have, prints a table, and writes it and a chart to `target/bench`. Every delivery
+//! is checked.
 
 mod support;
 
@@ -27,10 +25,10 @@ use support::subject::Subject;
 use support::table::{bytes, markdown, micros};
 use support::trial::{LINE_BYTES, Trial, Workload, median, trial};
 
-/// Descriptors kept for everything that is not a connection.
+/// Descriptors for everything but connections.
 const SPARE_DESCRIPTORS: usize = 100;
 
-/// As many as are tried, however many descriptors there are.
+/// The most that are tried, however many descriptors there are.
 const MOST_CONNECTIONS: usize = 20_000;
 
 const COUNTS: [usize; 4] = [100, 1_000, 5_000, 10_000];
@@ -39,7 +37,7 @@ const SMOKE_COUNTS: [usize; 2] = [10, 200];
 const IDLE: Duration = Duration::from_secs(2);
 const SMOKE_IDLE: Duration = Duration::from_millis(100);
 
-/// For how long lines are said to everybody, one after the other.
+/// How long lines are said to all connections, one after the other.
 const TALK: Duration = Duration::from_secs(1);
 const SMOKE_TALK: Duration = Duration::from_millis(50);
 
@@ -48,9 +46,10 @@ fn main() -> io::Result<()> {
     let options = Options::parse();
     let most = raise_descriptor_limit()?.saturating_sub(SPARE_DESCRIPTORS);
     let cores = Cores::divide()?;
-    let (mut counts, idle, talk) = match options.smoke {
-        true => (SMOKE_COUNTS.to_vec(), SMOKE_IDLE, SMOKE_TALK),
-        false => (COUNTS.to_vec(), IDLE, TALK),
+    let (mut counts, idle, talk) = if options.smoke {
+        (SMOKE_COUNTS.to_vec(), SMOKE_IDLE, SMOKE_TALK)
+    } else {
+        (COUNTS.to_vec(), IDLE, TALK)
     };
     if !options.smoke {
         counts.push(MOST_CONNECTIONS.min(most));

@@ -1,11 +1,9 @@
-//! What it costs a server to hand a line to everybody: this one, the floor below
-//! which none can get, and what is installed that could be run instead.
+//! The cost of sending a line to all readers: by this server, by the floor that no server
+//! can beat, and by installed programs that could be used instead.
 //!
-//! `cargo bench --bench fanout` prints tables, and writes them and a chart into
-//! the
-//! build's folder `bench`. Server and load generator have a core each; all servers take
-//! turns, several times over, and the medians count. Every delivery is checked in
-//! the same run.
+//! `cargo bench --bench fanout` prints tables, and writes them and a chart to
+//! `target/bench`. Server and load generator have a core each. The trials of all servers
+//! are interleaved and repeated; medians count. Every delivery is checked in the same run.
 
 mod support;
 
@@ -28,19 +26,19 @@ use support::table::{bytes, markdown, micros, ratio};
 use support::trial::{LINE_BYTES, Trial, Workload, median, trial};
 use support::{floor, peers};
 
-/// For how long the talkers talk.
+/// How long the talkers talk.
 const TALK: Duration = Duration::from_secs(1);
 
-/// The same, where it is only to be seen that everything works.
+/// The same in a short run that only shows that everything works.
 const SMOKE_TALK: Duration = Duration::from_millis(50);
 
-/// How many lines each says where everybody talks.
+/// Lines from each talker where all clients talk.
 const LINES_EACH: u32 = 20;
 
-/// How many workloads there are.
+/// The number of workloads.
 const COLUMNS: usize = 6;
 
-/// By how much fewer clients there are then.
+/// How many times fewer clients a short run has.
 const SMOKE_DIVISOR: usize = 50;
 
 fn main() -> io::Result<()> {
@@ -68,7 +66,7 @@ fn main() -> io::Result<()> {
     draw(&chart, &columns, &rows)
 }
 
-/// All that are compared, the most important first.
+/// All servers, the most important first.
 fn subjects() -> Vec<Subject> {
     let mut subjects = vec![Subject::chat(), Subject::floor(), Subject::joined_floor()];
     subjects.extend(peers::installed());
@@ -79,9 +77,9 @@ fn subjects() -> Vec<Subject> {
 struct Column {
     title: String,
     workload: Workload,
-    /// Which floor it has.
+    /// The floor to compare with.
     floor: Kind,
-    /// Whether peers are tried, too: with some loads they take too long.
+    /// Whether peers are tried: under some loads they take too long.
     has_peers: bool,
 }
 
@@ -97,14 +95,12 @@ impl Column {
 }
 
 fn columns(smoke: bool) -> [Column; COLUMNS] {
-    let scale = |count: usize| match smoke {
-        true => count.div_ceil(SMOKE_DIVISOR),
-        false => count,
+    let (divisor, talk) = if smoke {
+        (SMOKE_DIVISOR, SMOKE_TALK)
+    } else {
+        (1, TALK)
     };
-    let talk = match smoke {
-        true => SMOKE_TALK,
-        false => TALK,
-    };
+    let scale = |count: usize| count.div_ceil(divisor);
     let in_flight = |count| Pace::InFlight(NonZeroU32::new(count).expect("not 0"));
     let (few, many, most) = (scale(100), scale(1_000), scale(10_000));
     let closed = |readers| Column {
@@ -154,7 +150,7 @@ fn columns(smoke: bool) -> [Column; COLUMNS] {
     ]
 }
 
-/// The columns that the report also looks at in other ways.
+/// The columns that the report and the chart name.
 const CLOSED_1000: usize = 1;
 const CLOSED_10000: usize = 2;
 const FLOOD: usize = 3;
@@ -177,7 +173,7 @@ impl Row {
         median(&self.trials[column], figure)
     }
 
-    /// From the column with the most connections that it took part in.
+    /// From the column with the most connections that this server was tried with.
     fn median_of_most(&self, figure: fn(&Trial) -> f64) -> Option<f64> {
         let most = [CLOSED_10000, CLOSED_1000, 0];
         most.into_iter()

@@ -1,11 +1,11 @@
-//! The floor: the least that can broadcast. An epoll loop that writes whatever it
-//! reads to everybody else, without lines, names, checks or queues.
+//! The floor: the smallest loop that can broadcast. It writes whatever it reads to all
+//! other clients, without lines, names, checks or queues.
 //!
-//! Joined, it gathers all that it reads in one turn and writes it to everybody at
-//! once, to who said it as well.
+//! Joined, it gathers all input of one iteration and writes it to every client at once,
+//! the sender included.
 //!
-//! Its sockets block: a reader that is slow holds everybody up. That is what makes
-//! it the floor, and no server.
+//! Its sockets block, so one slow reader stalls all clients. That makes it a floor, and no
+//! server.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -31,8 +31,8 @@ const EVENTS_CAPACITY: usize = 1024;
 
 const READ_BYTES: usize = 64 * 1024;
 
-/// Is the floor, if this process was started as it; returns otherwise. Prints where
-/// it listens.
+/// Runs the floor if this process was started as one; otherwise returns. Prints where it
+/// listens.
 pub(crate) fn be_it_if_asked() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|arg| arg == FLAG) {
@@ -128,8 +128,8 @@ impl Floor {
             if let Some(client) = client
                 && Some(number) != except
             {
-                // Short only if the connection broke: the socket blocks. And send(2) is a
-                // tenth cheaper than write(2).
+                // The socket blocks, so a short write means a broken connection. send(2) is
+                // a tenth cheaper than write(2).
                 let _ = send(client, text, SendFlags::NOSIGNAL);
             }
         }

@@ -1,12 +1,11 @@
-//! The machine that measures: its cores, and its description.
+//! The machine under the benches: its cores, and its description.
 
 use std::fs;
 use std::io;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Which core is whose. The server under test has one to itself, and the load
-/// generator another.
+/// One core for the server under test, and one for the load generator.
 #[derive(Clone, Copy)]
 pub(crate) struct Cores {
     server: usize,
@@ -14,8 +13,8 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The first two that this process may use; the same twice if there is only one.
-    /// Puts this thread, the load generator, on its own.
+    /// The first two cores that this process may use; the same twice if there is only
+    /// one. Moves this thread, the load generator, to its own.
     pub(crate) fn divide() -> io::Result<Self> {
         let usable = sched_getaffinity(None)?;
         let mut usable = (0..CpuSet::MAX_CPU).filter(|&core| usable.is_set(core));
@@ -25,7 +24,7 @@ impl Cores {
         Ok(Self { server, generator })
     }
 
-    /// Runs `spawn` such that the process it starts is on the server's core.
+    /// Runs `spawn` so that the process it starts is on the server's core.
     pub(crate) fn on_servers<T>(self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         pin_to(self.server)?;
         let spawned = spawn();
@@ -40,7 +39,7 @@ fn pin_to(core: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &only)?)
 }
 
-/// What a reader of the figures has to know of the machine.
+/// CPU, cores and kernel.
 pub(crate) fn describe() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu

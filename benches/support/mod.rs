@@ -1,5 +1,5 @@
-//! What the benches share: the servers they compare, how one is measured, and how
-//! the figures are shown.
+//! What the benches share: the servers they compare, how to measure one, and how to show
+//! the results.
 
 #![allow(dead_code, reason = "each bench takes what it needs")]
 

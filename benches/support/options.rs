@@ -1,4 +1,4 @@
-//! What a bench can be told on its command line, and where its results go.
+//! The command line of a bench, and where its results go.
 
 use std::fs;
 use std::io;
@@ -7,53 +7,48 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-/// Measures, and writes what it finds as Markdown tables and an SVG chart
+/// Measure, and write Markdown tables and an SVG chart
 #[derive(Parser)]
 #[command(name = "cargo bench --bench NAME --")]
 pub(crate) struct Options {
-    /// Little and short, to see that everything works; the figures mean nothing
+    /// Short run to see that everything works; the results mean nothing
     #[arg(long)]
     pub(crate) smoke: bool,
 
-    /// How often each trial is repeated; the median counts
+    /// Repeat each trial N times; the median counts
     #[arg(long, value_name = "N", default_value = "5")]
     repeat: NonZeroUsize,
 
-    /// The folder for tables and chart, instead of the build's `bench`
+    /// Folder for tables and chart, instead of target/bench
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 
-    /// Cargo says so to every bench
+    /// Cargo passes this to every bench
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 impl Options {
-    /// How often each trial is repeated.
     pub(crate) fn repeat(&self) -> usize {
-        match self.smoke {
-            true => 1,
-            false => self.repeat.get(),
-        }
+        if self.smoke { 1 } else { self.repeat.get() }
     }
 
-    /// What stands above the tables.
+    /// The text above the tables.
     pub(crate) fn heading(&self, what: &str, machine: &str) -> String {
-        match self.smoke {
-            true => {
-                "A short run to see that everything works: the figures mean nothing.\n\n".into()
-            }
-            false => format!(
-                "{what}; medians of {} interleaved trials.\n{machine}.\n\n",
-                self.repeat
-            ),
+        if self.smoke {
+            return "A short run to see that everything works: the results mean nothing.\n\n"
+                .into();
         }
+        format!(
+            "{what}; medians of {} interleaved trials.\n{machine}.\n\n",
+            self.repeat
+        )
     }
 
-    /// Prints `report`, and writes it to the file `name`.md; returns where a chart of
-    /// that name goes.
+    /// Prints `report`, and writes it to the file `name`.md. Returns the path for the
+    /// chart.
     pub(crate) fn publish(&self, name: &str, report: &str) -> io::Result<PathBuf> {
-        // Beside the build; a short run is not to replace a result.
+        // A short run must not replace a result.
         let build = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let folder = match (&self.out, self.smoke) {
             (Some(folder), _) => folder.clone(),

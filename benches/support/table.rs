@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-/// A Markdown table: a heading, and rows of as many cells. The first column is text,
-/// the others are figures.
+/// A Markdown table. The first column is text, the others are numbers. All rows have as
+/// many cells as the heading.
 pub(crate) fn markdown(heading: &[String], rows: &[Vec<String>]) -> String {
     let mut text = row(heading);
     text += "| --- |";
@@ -26,7 +26,7 @@ fn row(cells: &[String]) -> String {
     text + "\n"
 }
 
-/// A time in microseconds, to three digits or so.
+/// A time in microseconds, with about three digits.
 pub(crate) fn micros(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),

@@ -1,4 +1,4 @@
-//! One trial: a fresh server, a crowd, a load, and what that cost the server.
+//! One trial: a fresh server, a crowd, a load, and the server's costs.
 
 use std::io;
 use std::time::Duration;
@@ -15,55 +15,50 @@ use super::subject::{Kind, Subject};
 /// The size of a line, LF counted.
 pub(crate) const LINE_BYTES: usize = 64;
 
-/// A load, and for how many.
+/// A load, and the clients it is for.
 #[derive(Clone, Copy)]
 pub(crate) struct Workload {
-    /// Clients that hear each line.
+    /// Clients that receive each line.
     pub(crate) readers: usize,
     pub(crate) talkers: usize,
-    /// Whether the talkers are among the readers. Who talks is not sent what it
-    /// says, so otherwise there is one more client for each.
+    /// Whether the talkers are among the readers. A talker does not get its own lines, so
+    /// otherwise each talker is one more client.
     pub(crate) readers_talk: bool,
     pub(crate) pace: Pace,
     pub(crate) end: End,
-    /// For how long nothing happens before the talking begins.
+    /// The time without load between connecting and talking.
     pub(crate) idle: Duration,
 }
 
-/// What a trial showed. Times are the server's CPU.
+/// The results of a trial. Times are the server's CPU.
 pub(crate) struct Trial {
-    /// To take in a connection, in microseconds.
     pub(crate) accept_micros: f64,
-    /// Its own memory for a connection, in bytes.
+    /// Anonymous memory per connection.
     pub(crate) bytes_each: f64,
-    /// While nothing happened, in milliseconds.
     pub(crate) idle_millis: f64,
-    /// For a line to one reader, in microseconds.
     pub(crate) delivery_micros: f64,
-    /// The memory of the server just started.
     pub(crate) memory_at_start: Memory,
-    /// Deliveries made.
     pub(crate) deliveries: u64,
-    /// Deliveries lost, made twice or out of order, or not made because a client was
-    /// dropped.
+    /// Deliveries lost, duplicated, out of order, or missing because of a dropped client.
     pub(crate) mistakes: u64,
 }
 
-/// Tries `subject` with `workload`. A peer may make mistakes; they are counted.
+/// Tries `subject` with `workload`. The mistakes of a peer are counted.
 ///
 /// # Errors
 ///
-/// When the server does not start, does not let everybody in, or delivers nothing;
-/// and at any mistake of this project's server or a floor.
+/// When the server does not start, does not let all clients in, or delivers nothing; and
+/// at any mistake of this project's server or a floor.
 pub(crate) fn trial(subject: &Subject, workload: &Workload, cores: Cores) -> io::Result<Trial> {
     let server = subject.start(cores)?;
     let protocol = subject.protocol.clone();
     let mut crowd = Crowd::new(server.address, protocol, workload.talkers, LINE_BYTES)?;
     let watch = Watch::new(server.process)?;
     let plan = Plan {
-        clients: match workload.readers_talk {
-            true => workload.readers,
-            false => workload.readers + workload.talkers,
+        clients: if workload.readers_talk {
+            workload.readers
+        } else {
+            workload.readers + workload.talkers
         },
         idle: workload.idle,
         load: Load {
@@ -100,7 +95,7 @@ pub(crate) fn trial(subject: &Subject, workload: &Workload, cores: Cores) -> io:
     })
 }
 
-/// The middle one of what `figure` gives for each trial.
+/// The median of `figure` over `trials`.
 pub(crate) fn median(trials: &[Trial], figure: impl Fn(&Trial) -> f64) -> Option<f64> {
     let mut figures: Vec<f64> = trials.iter().map(figure).collect();
     figures.sort_by(f64::total_cmp);
