@@ -306,6 +306,19 @@ fn faults_of_framing_are_found_without_the_servers_decoder() {
             [2, 1, 0, 1, 0],
         ),
         (
+            "a LF shown in front",
+            [
+                &a[..],
+                "\n<127.0.0.1> ␊".as_bytes(),
+                unsigned,
+                b"\n",
+                &c,
+                b"\n",
+            ]
+            .concat(),
+            [2, 1, 0, 1, 0],
+        ),
+        (
             "glued on a LF shown",
             [&a[..], "␊".as_bytes(), &b, b"\n", &c, b"\n"].concat(),
             [1, 2, 0, 1, 0],
