@@ -17,6 +17,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use crate::network;
+use crate::room::wording;
 
 use self::bans::Bans;
 pub use self::bans::{Ban, MAX_BANS, TooManyBans};
@@ -68,8 +69,8 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Banned => f.write_str("this address is banned from the room"),
-            Self::Denied => f.write_str("nobody is let in from this address"),
+            Self::Banned => f.write_str(wording::BANNED),
+            Self::Denied => f.write_str(wording::DENIED),
             Self::AddressFull { clients } => {
                 write!(
                     f,
@@ -79,14 +80,6 @@ impl fmt::Display for Refusal {
             Self::RoomFull { clients } => write!(f, "the room is full ({clients} clients)"),
         }
     }
-}
-
-/// Whether a refusal in these words will be repeated until the operator, or who runs the
-/// room, changes a mind: trying again is no use.
-pub fn is_lasting_refusal(words: &str) -> bool {
-    [Refusal::Banned, Refusal::Denied]
-        .iter()
-        .any(|refusal| refusal.to_string() == words)
 }
 
 /// How many were refused, by reason.

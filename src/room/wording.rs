@@ -24,6 +24,18 @@ pub const OPERATOR_PREFIX: &str = "operator: ";
 /// What everybody is told when the server is about to end.
 pub const CLOSING: &str = "the room is closing";
 
+/// What a peer from a banned address is told.
+pub(crate) const BANNED: &str = "this address is banned from the room";
+
+/// What a peer is told whose address no rule lets in.
+pub(crate) const DENIED: &str = "nobody is let in from this address";
+
+/// Whether a refusal in `words` is final until an operator changes it, so that connecting
+/// again is no use.
+pub(crate) fn is_lasting_refusal(words: &str) -> bool {
+    [BANNED, DENIED].contains(&words)
+}
+
 /// The words by which a member is told that it has to leave for this reason, if any.
 pub fn farewell(reason: CloseReason) -> Option<&'static str> {
     match reason {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use log::info;
 
 use super::{Ending, Open, Phase, Session};
-use crate::admission::is_lasting_refusal;
 use crate::client::connect::{Failure, Progress};
 use crate::client::frontend::{Frontend, Moment};
 use crate::client::incoming::Farewell;
 use crate::error::Error;
 use crate::machine::unacknowledged_bytes;
+use crate::room::wording::is_lasting_refusal;
 
 /// What was sent not longer ago than this may not have been read by a server whose
 /// connection breaks, though its kernel has acknowledged it.
