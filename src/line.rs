@@ -99,8 +99,14 @@ impl LineDecoder {
         None
     }
 
-    /// The peer will send no more: returns the line it did not finish, if there
-    /// is one. A CR at its end is taken for half a line end.
+    /// The line whose end has not come yet; empty if there is none.
+    pub fn unfinished(&self) -> &[u8] {
+        if self.handed_out { &[] } else { &self.partial }
+    }
+
+    /// The end of the line is not waited for any longer: returns the unfinished line,
+    /// if there is one. A CR at its end is taken for half a line end. What comes
+    /// after that begins a new line.
     pub fn finish(&mut self) -> Option<Decoded<'_>> {
         self.forget_handed_out();
         if self.partial.is_empty() {
@@ -277,6 +283,21 @@ mod tests {
             capacities.dedup();
             assert!(capacities.len() < 10, "{capacities:?}");
         }
+    }
+
+    #[test]
+    fn an_unfinished_line_can_be_seen_and_taken_before_its_end() {
+        let mut decoder = LineDecoder::new(4096);
+        assert_eq!(decoder.next_line(&mut &b"half"[..]), None);
+        assert_eq!(decoder.unfinished(), b"half");
+        assert_eq!(decoder.finish(), Some(Decoded::Line(b"half")));
+        assert_eq!(decoder.unfinished(), b"");
+        let mut rest: &[u8] = b" a line\n";
+        assert_eq!(
+            decoder.next_line(&mut rest),
+            Some(Decoded::Line(b" a line"))
+        );
+        assert_eq!(decoder.unfinished(), b"");
     }
 
     proptest! {

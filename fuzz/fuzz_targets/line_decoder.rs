@@ -104,6 +104,7 @@ fn check(input: &Input, pieces: Vec<&[u8]>, expected: &[Line]) {
         assert!(expected[..given].last().is_none_or(is_certain), "too early");
         assert!(!expected.get(given).is_some_and(is_certain), "too late");
 
+        assert_eq!(decoder.unfinished().is_empty(), held.bytes == 0);
         unfinished = match piece.iter().rposition(|&byte| byte == b'\n') {
             Some(line_end) => piece.len() - line_end - 1,
             None => unfinished + piece.len(),

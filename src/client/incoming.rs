@@ -102,7 +102,7 @@ impl Incoming {
 
     /// Nothing is left to be read for now.
     pub fn drained(&mut self, now: Instant) {
-        if self.lines.holds_half_a_line() || !self.opening.is_empty() {
+        if self.lines.has_unfinished() || !self.opening.is_empty() {
             self.half_line_since.get_or_insert(now);
         }
     }
@@ -126,7 +126,7 @@ impl Incoming {
             self.begin(hear);
         }
         let Self { lines, stage, .. } = self;
-        lines.pass_half_line(&mut |line| stage.pass(line, hear));
+        lines.flush(&mut |line| stage.pass(line, hear));
     }
 
     /// What the server has shown itself to be.
@@ -161,7 +161,7 @@ impl Incoming {
         });
         // So its end, late or not, is no empty line.
         self.lines.push(WELCOME.as_bytes(), &mut |_| {});
-        self.lines.pass_half_line(&mut |_| {});
+        self.lines.flush(&mut |_| {});
         self.split(rest, hear);
     }
 

@@ -1,98 +1,104 @@
 //! A stream of bytes in, lines that are safe to show out.
 //!
-//! A server in the manner of the Python original sends text without line ends,
-//! and any server may stop in the middle of a line. So a line that is not ended
-//! is held only as long as its rest can be expected soon; who holds the clock
-//! says when that is over.
+//! [`LineDecoder`] does the framing. What is added here serves whoever shows the lines: a
+//! server in the manner of the Python original sends text without line ends, and any server
+//! may stop in the middle of a line. So an unfinished line is shown once its rest is
+//! overdue, or once it is too long to hold; what comes after is marked as its continuation.
+//! The caller has the clock.
 
-use memchr::memchr;
+use std::mem;
 
+use crate::line::{Decoded, LineDecoder};
 use crate::text;
 
-/// The most of an unfinished line that is held; past it, it is passed on in pieces.
+/// The most of an unfinished line that is held; a longer one is passed on in pieces.
 const MAX_HELD_BYTES: usize = 64 * 1024;
 
-/// A line, or what there is of it.
+/// The decoder's limit, which no line exceeds: as much as is held, and one chunk of input.
+const LIMIT_BYTES: u32 = 2 * MAX_HELD_BYTES as u32;
+
+/// A line, or a piece of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// Safe to show, without its line end.
-    pub text: &'a str,
-    /// It is the rest of a line whose beginning was passed on before.
-    pub continues: bool,
+    pub(crate) text: &'a str,
+    /// Whether the beginning of this line was passed on before.
+    pub(crate) continues: bool,
 }
 
-/// Cuts what comes into lines.
-#[derive(Debug, Default)]
-pub struct LineSplitter {
-    /// The beginning of a line whose end has not come yet.
-    held: Vec<u8>,
-    /// The last line was passed on before its end came. If that end is what comes
-    /// next, it is no empty line.
+#[derive(Debug)]
+pub(crate) struct LineSplitter {
+    decoder: LineDecoder,
+    /// The last line was passed on before its end. If that end is what comes next, it is no
+    /// empty line.
     passed_early: bool,
-    /// The line at hand, made safe.
+    /// The current line, made safe.
     safe: Vec<u8>,
 }
 
 impl LineSplitter {
-    /// Nothing is held.
-    pub fn new() -> Self {
-        Self::default()
+    pub(crate) fn new() -> Self {
+        Self {
+            decoder: LineDecoder::new(LIMIT_BYTES),
+            passed_early: false,
+            safe: Vec::new(),
+        }
     }
 
-    /// Passes the lines that `bytes` complete on to `pass`.
-    pub fn push(&mut self, mut bytes: &[u8], pass: &mut dyn FnMut(Line<'_>)) {
-        while let Some(at) = memchr(b'\n', bytes) {
-            self.held.extend_from_slice(&bytes[..at]);
-            bytes = &bytes[at + 1..];
-            if self.held.ends_with(b"\r") {
-                self.held.pop();
+    /// Passes on the lines that `bytes` complete.
+    pub(crate) fn push(&mut self, bytes: &[u8], pass: &mut dyn FnMut(Line<'_>)) {
+        for mut chunk in bytes.chunks(MAX_HELD_BYTES) {
+            while let Some(Decoded::Line(line) | Decoded::TooLong(line)) =
+                self.decoder.next_line(&mut chunk)
+            {
+                let continues = mem::take(&mut self.passed_early);
+                if !(continues && line.is_empty()) {
+                    pass_line(&mut self.safe, line, continues, pass);
+                }
             }
-            if !(self.passed_early && self.held.is_empty()) {
-                self.pass_held(pass);
+            while self.decoder.unfinished().len() > MAX_HELD_BYTES {
+                self.pass_piece(pass);
             }
-            self.passed_early = false;
-        }
-        self.held.extend_from_slice(bytes);
-        while self.held.len() > MAX_HELD_BYTES {
-            let rest = self
-                .held
-                .split_off(character_boundary(&self.held, MAX_HELD_BYTES));
-            self.pass_held(pass);
-            self.held = rest;
-            self.passed_early = true;
         }
     }
 
-    /// Whether the beginning of a line is held back.
-    pub fn holds_half_a_line(&self) -> bool {
-        !self.held.is_empty()
+    /// Whether part of a line is held back.
+    pub(crate) fn has_unfinished(&self) -> bool {
+        !self.decoder.unfinished().is_empty()
     }
 
-    /// The end of the line that is held is not waited for any more: passes it on as a
-    /// line of its own.
-    pub fn pass_half_line(&mut self, pass: &mut dyn FnMut(Line<'_>)) {
-        if self.held.ends_with(b"\r") {
-            self.held.pop();
-        }
-        if !self.held.is_empty() {
-            self.pass_held(pass);
-            self.passed_early = true;
+    /// Stops waiting for the end of the unfinished line, and passes on what is held of it.
+    pub(crate) fn flush(&mut self, pass: &mut dyn FnMut(Line<'_>)) {
+        let finished = self.decoder.finish();
+        if let Some(Decoded::Line(line) | Decoded::TooLong(line)) = finished
+            && !line.is_empty()
+        {
+            let continues = mem::replace(&mut self.passed_early, true);
+            pass_line(&mut self.safe, line, continues, pass);
         }
     }
 
-    fn pass_held(&mut self, pass: &mut dyn FnMut(Line<'_>)) {
-        self.safe.clear();
-        text::push_safe(&mut self.safe, &self.held);
-        self.held.clear();
-        pass(Line {
-            text: std::str::from_utf8(&self.safe).expect("what is safe is UTF-8"),
-            continues: self.passed_early,
-        });
+    /// Passes on as much of the unfinished line as may be held, and keeps the rest.
+    fn pass_piece(&mut self, pass: &mut dyn FnMut(Line<'_>)) {
+        let held = self.decoder.unfinished().to_vec();
+        let (piece, mut rest) = held.split_at(character_boundary(&held, MAX_HELD_BYTES));
+        let continues = mem::replace(&mut self.passed_early, true);
+        pass_line(&mut self.safe, piece, continues, pass);
+        self.decoder.finish();
+        let line = self.decoder.next_line(&mut rest);
+        debug_assert_eq!(line, None, "the rest of an unfinished line");
     }
 }
 
-/// The last place in `bytes`, not past `at`, that tears no character; `at`
-/// itself if the bytes around it are not UTF-8.
+fn pass_line(safe: &mut Vec<u8>, line: &[u8], continues: bool, pass: &mut dyn FnMut(Line<'_>)) {
+    safe.clear();
+    text::push_safe(safe, line);
+    let text = std::str::from_utf8(safe).expect("safe text is UTF-8");
+    pass(Line { text, continues });
+}
+
+/// The last place in `bytes`, not after `at`, that splits no character; `at` itself if the
+/// bytes around it are not UTF-8.
 fn character_boundary(bytes: &[u8], at: usize) -> usize {
     let continues = |at: usize| bytes.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
     (at.saturating_sub(3)..=at)
@@ -121,7 +127,7 @@ mod tests {
     }
 
     fn half_line(splitter: &mut LineSplitter) -> String {
-        passed(|pass| splitter.pass_half_line(pass))
+        passed(|pass| splitter.flush(pass))
     }
 
     #[test]
@@ -139,9 +145,9 @@ mod tests {
     fn half_a_line_is_passed_on_once_and_its_late_end_adds_nothing() {
         let mut splitter = LineSplitter::new();
         assert_eq!(pushed(&mut splitter, b"Welcome to this chatroom!"), "");
-        assert!(splitter.holds_half_a_line());
+        assert!(splitter.has_unfinished());
         assert_eq!(half_line(&mut splitter), "Welcome to this chatroom!\n");
-        assert!(!splitter.holds_half_a_line());
+        assert!(!splitter.has_unfinished());
         assert_eq!(half_line(&mut splitter), "");
         assert_eq!(
             pushed(&mut splitter, b"\r\n<10.0.0.1> hi\n"),
@@ -151,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_line_that_was_torn_is_known_to_be_that() {
+    fn the_rest_of_a_torn_line_is_marked() {
         let mut splitter = LineSplitter::new();
         assert_eq!(pushed(&mut splitter, b"<10.0.0.1> slow "), "");
         assert_eq!(half_line(&mut splitter), "<10.0.0.1> slow \n");
@@ -166,9 +172,20 @@ mod tests {
         let mut all = String::new();
         for chunk in input.as_bytes().chunks(1001) {
             all += &pushed(&mut splitter, chunk);
-            assert!(splitter.held.len() <= MAX_HELD_BYTES);
+            assert!(splitter.decoder.unfinished().len() <= MAX_HELD_BYTES);
         }
         all += &half_line(&mut splitter);
         assert_eq!(all.replace(['\n', '+'], ""), input);
+        assert!(all.lines().all(|line| line.len() <= MAX_HELD_BYTES + 1));
+        assert!(all.lines().skip(1).all(|line| line.starts_with('+')));
+    }
+
+    #[test]
+    fn a_cr_that_ends_no_line_is_shown_wherever_pieces_are_cut() {
+        let mut splitter = LineSplitter::new();
+        let before = "x".repeat(MAX_HELD_BYTES - 1);
+        let mut all = pushed(&mut splitter, format!("{before}\ry").as_bytes());
+        all += &pushed(&mut splitter, b"z\r\n");
+        assert_eq!(all, format!("{before}␍\n+yz\n"));
     }
 }
