@@ -1,16 +1,16 @@
-//! Anything typed, and anything sent by a server, at a terminal of any size: what is
-//! written there tells the terminal nothing but what the prompt means to, and what is
-//! said is what was typed.
+//! Any input and any lines from a server, on a terminal of any size: the prompt writes no
+//! control sequence but its own, and what is said is what was typed.
 
 #![no_main]
 
 use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
+use chat::client::config::Bell;
 use chat::client::conversation::Conversation;
 use chat::client::frontend::{Action, Frontend, LinkStatus, Moment, Status};
 use chat::client::prompt::layout::Size;
-use chat::client::prompt::{Bell, Look, Prompt};
+use chat::client::prompt::{Look, Prompt};
 use chat::client::style::Palette;
 use chat_fuzz::is_harmless;
 use libfuzzer_sys::fuzz_target;
@@ -32,12 +32,12 @@ enum Act {
 enum Link {
     In(bool),
     Holding,
-    Away,
+    Offline,
     Leaving,
 }
 
 fuzz_target!(|acts: Vec<Act>| {
-    // The one that counts here; the other is for the margin, which is not shown.
+    // The wall clock does not matter: there is no margin.
     let mut instant = Instant::now();
     let mut conversation = Conversation::new(Some("bob".to_owned()), false);
     let look = Look {
@@ -50,7 +50,7 @@ fuzz_target!(|acts: Vec<Act>| {
         rows: 8,
     };
     let mut prompt = Prompt::new(look, size);
-    let mut link = LinkStatus::Away;
+    let mut link = LinkStatus::Offline;
     for act in acts {
         let now = Moment {
             instant,
@@ -79,7 +79,7 @@ fuzz_target!(|acts: Vec<Act>| {
             Act::Hide(is_hidden) => prompt.set_hidden(is_hidden),
             Act::Link(Link::In(is_ours)) => link = LinkStatus::In { is_ours },
             Act::Link(Link::Holding) => link = LinkStatus::Holding,
-            Act::Link(Link::Away) => link = LinkStatus::Away,
+            Act::Link(Link::Offline) => link = LinkStatus::Offline,
             Act::Link(Link::Leaving) => link = LinkStatus::Leaving,
             Act::Draw => draw(&mut prompt),
         }

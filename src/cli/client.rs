@@ -4,8 +4,7 @@
 use clap::{Args, ValueEnum};
 
 use super::values::{parse_host, parse_number, parse_port_to_connect};
-use crate::client::prompt::Bell;
-use crate::client::{ColorChoice, Config, Purpose, View};
+use crate::client::config::{Bell, ColorChoice, Config, Purpose, View};
 use crate::name::Name;
 use crate::stamp;
 

@@ -1,4 +1,4 @@
-//! The connection to the server: made, lost, and made again.
+//! The connection to the server, as it is made and made again.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 ///
 /// When the name is not known.
-pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+pub(crate) fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     let resolved = (host, port).to_socket_addrs().and_then(|addresses| {
         let addresses: Vec<SocketAddr> = addresses.collect();
         if addresses.is_empty() {
@@ -36,16 +36,16 @@ pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     })
 }
 
-/// The connection, as far as there is one.
+/// The connection, if there is one, and where it leads.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct Link {
     addresses: Vec<SocketAddr>,
     registry: Registry,
     token: Token,
     state: State,
-    /// The address that answered last, or is being tried.
+    /// The address that is connected or being tried, or was last.
     server: SocketAddr,
-    /// Whether a server that does not take what it is sent is given up.
+    /// Whether a server that does not acknowledge what it is sent is given up.
     is_impatient: bool,
 }
 
@@ -54,33 +54,31 @@ enum State {
     Closed,
     Connecting {
         stream: TcpStream,
-        /// The number of the address.
+        /// The index of the address.
         nth: usize,
         until: Instant,
-        /// What came of the addresses before.
+        /// Of the addresses before.
         failures: Vec<Failure>,
     },
     Open(TcpStream),
 }
 
 /// An address, and why it did not answer.
-pub type Failure = (SocketAddr, io::Error);
+pub(crate) type Failure = (SocketAddr, io::Error);
 
-/// How an attempt to connect goes.
+/// How far an attempt to connect has got.
 #[derive(Debug)]
-pub enum Progress {
-    /// It goes on.
+pub(crate) enum Progress {
     Pending,
-    /// There is a connection.
     Connected,
     /// No address has answered.
     Failed(Vec<Failure>),
 }
 
 impl Link {
-    /// None yet, to a server at one of `addresses`. With `is_impatient`, a server that
-    /// does not take what it is sent for some minutes is given up.
-    pub fn new(
+    /// No connection yet, to a server at one of `addresses`. With `is_impatient`, a server
+    /// that acknowledges nothing for some minutes is given up.
+    pub(crate) fn new(
         addresses: Vec<SocketAddr>,
         is_impatient: bool,
         registry: Registry,
@@ -97,27 +95,24 @@ impl Link {
         }
     }
 
-    /// Where the server is.
-    pub fn server(&self) -> SocketAddr {
+    pub(crate) fn server(&self) -> SocketAddr {
         self.server
     }
 
-    /// The connection, if there is one.
-    pub fn stream(&mut self) -> Option<&mut TcpStream> {
+    pub(crate) fn stream(&mut self) -> Option<&mut TcpStream> {
         match &mut self.state {
             State::Open(stream) => Some(stream),
             State::Closed | State::Connecting { .. } => None,
         }
     }
 
-    /// Begins to connect, to one address after the other until one answers.
-    pub fn connect(&mut self, now: Instant) -> Progress {
+    /// Begins to connect: tries one address after the other until one answers.
+    pub(crate) fn connect(&mut self, now: Instant) -> Progress {
         self.try_from(0, now, Vec::new())
     }
 
-    /// Goes on with that; to be called when something happened at the socket, and at the
-    /// [deadline](Self::deadline).
-    pub fn advance(&mut self, now: Instant) -> Progress {
+    /// Goes on connecting; to be called on readiness and at the [deadline](Self::deadline).
+    pub(crate) fn advance(&mut self, now: Instant) -> Progress {
         let State::Connecting {
             stream,
             nth,
@@ -131,7 +126,7 @@ impl Link {
             Ok(true) => {
                 match prepare(stream, self.is_impatient) {
                     Ok(()) => return self.opened(),
-                    // It has been reset already.
+                    // The connection has been reset already.
                     Err(e) => e,
                 }
             }
@@ -144,16 +139,15 @@ impl Link {
         self.try_from(nth + 1, now, failures)
     }
 
-    /// When the address that is tried has had its time.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When the next address is to be tried.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Connecting { until, .. } => Some(*until),
             State::Closed | State::Open(_) => None,
         }
     }
 
-    /// Ends the connection.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.state = State::Closed;
     }
 
@@ -196,13 +190,13 @@ fn begin(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<T
 }
 
 fn prepare(stream: &TcpStream, is_impatient: bool) -> io::Result<()> {
-    // A typed line is to leave at once.
+    // A typed line is sent at once.
     stream.set_nodelay(true)?;
     keep_alive(stream)?;
-    match is_impatient {
-        true => give_up_on_the_unreachable(stream),
-        false => Ok(()),
+    if is_impatient {
+        give_up_on_the_unreachable(stream)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

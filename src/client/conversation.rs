@@ -1,79 +1,77 @@
-//! One person's conversation with a room, over as many connections as it takes: what
-//! comes, what is to be said, and the name it is said by. Knows no socket.
+//! One person's conversation with a room, over as many connections as it takes: what is
+//! received, what waits to be sent, and under which name. Knows no socket and no clock.
 
 use std::time::{Duration, Instant};
 
+use super::echo::Entered;
 use super::incoming::{Farewell, Greeting, Incoming};
 use super::message::{Kind, Message};
 use super::outbox::Outbox;
 use crate::name::Name;
-use crate::room::command::{self, Command};
 use crate::room::replies::name_given;
 
-/// How long what is to be said waits for the greeting, and then for the answer to the
-/// wish for a name.
+/// How long queued lines wait for the greeting, and then for the answer to the request for a
+/// name.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What has become of the wish for a name on this connection.
+/// The state of the request for a name on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Naming {
-    /// There is none, or not yet an answer.
+pub(crate) enum Naming {
+    /// Nothing was asked for, or not answered yet.
     Open,
-    /// It was given.
     Given,
-    /// It was not given; the room has said why.
+    /// The room has said why.
     Refused,
-    /// This server gives no names.
+    /// This server knows no names.
     Impossible,
-    /// It was not answered in time.
+    /// There was no answer in time.
     Unanswered,
 }
 
-/// A conversation.
+/// What was heard and is to be said, whatever becomes of the connection.
 #[derive(Debug)]
 pub struct Conversation {
     incoming: Incoming,
     outbox: Outbox,
-    /// What this connection begins with, as far as it is not written.
+    /// Unwritten commands that go before the outbox.
     request: Vec<u8>,
     gate: Gate,
     has_finished: bool,
     naming: Naming,
-    /// The name to ask for: that which is wanted, or was given last.
+    /// The name to ask for: the one configured, or the last one given.
     wanted: Option<String>,
     /// The name that others see us by, as far as we know.
     name: Option<String>,
-    /// What waits was meant to be said by a name.
+    /// The queued lines were meant to be said under a name.
     is_meant_by_name: bool,
-    /// Nothing is said before the room has greeted us, or has had [`NAME_TIMEOUT`] to, and
-    /// nothing at all without the name that is wanted; and the room has to say that it has
-    /// taken everything.
+    /// Nothing is said before the greeting (or [`NAME_TIMEOUT`]), nor without the wanted name,
+    /// and the room has to confirm that it has taken everything.
     is_strict: bool,
 }
 
-/// Whether what is to be said may be.
+/// Whether the outbox may be written.
 #[derive(Debug)]
 enum Gate {
     Open,
-    /// A name is to be asked for, or what waits is to be said, once the server has greeted us.
+    /// Waits for the greeting, until then.
     Greeting(Instant),
-    /// The answer is awaited, and for ever where nothing is said without the name.
+    /// Waits for the name, until then; `None` for ever, where nothing is said without it.
     Answer(Option<Instant>),
-    /// The name we had before the connection was lost is somebody else's, and something waits
-    /// that was meant to be said by it: the user has to decide.
+    /// The name we had before the connection was lost is somebody else's now, and lines wait
+    /// that were meant to be said under it: the user has to decide.
     Held,
-    /// There will be no name, and without one nothing is said.
+    /// There will be no name, and nothing is said without one.
     Shut,
 }
 
 impl Conversation {
-    /// One that is not connected yet. One that `is_strict` says nothing before the room has
-    /// greeted us, or has had three seconds to, and nothing at all without the name that is
-    /// `wanted`; and it ends by asking to be let go: the answer tells that all was taken.
+    /// A conversation without a connection. With `is_strict` it says nothing before the room
+    /// has greeted us, or has had three seconds to, and nothing at all without the `wanted`
+    /// name; and it ends with `/quit`, whose answer confirms that the room took everything.
     pub fn new(wanted: Option<String>, is_strict: bool) -> Self {
         Self {
             incoming: Incoming::new(),
-            outbox: Outbox::new(),
+            outbox: Outbox::default(),
             request: Vec::new(),
             gate: Gate::Open,
             has_finished: false,
@@ -85,47 +83,48 @@ impl Conversation {
         }
     }
 
-    /// There is a new connection.
+    /// A new connection has been made.
     pub fn connected(&mut self, now: Instant) {
         self.incoming = Incoming::new();
         self.outbox.rewind();
         self.request.clear();
         self.naming = Naming::Open;
-        // Who refuses us, or takes connections for a room that is not there, must not be told
-        // what waits to be said to a room.
+        // Queued lines are for a room, not for a server that refuses us or a proxy without a
+        // room behind it.
         let is_waiting = !self.outbox.is_empty();
-        self.gate = match self.wanted.is_some() || self.is_strict || is_waiting {
-            true => Gate::Greeting(now + NAME_TIMEOUT),
-            false => Gate::Open,
+        self.gate = if self.wanted.is_some() || self.is_strict || is_waiting {
+            Gate::Greeting(now + NAME_TIMEOUT)
+        } else {
+            Gate::Open
         };
     }
 
-    /// Nothing more is to be said. Called once all is [written](Self::is_all_written); whether
-    /// there is something to be written now, before our side is ended.
-    pub fn finish(&mut self) -> bool {
+    /// Nothing more will be said. To be called once all is [written](Self::is_all_written).
+    /// Returns whether there is something to write now, before the half-close.
+    pub(crate) fn finish(&mut self) -> bool {
         let asks = self.is_strict && !self.has_finished && self.greeting() == Greeting::Ours;
         self.has_finished = true;
         if asks {
             self.outbox.push(b"/quit\n");
         } else {
-            // Nobody will say anything by a name.
+            // No name is needed any more.
             self.gate = Gate::Open;
         }
         asks
     }
 
-    /// `bytes` have arrived; the messages in it are passed on to `hear`.
+    /// `bytes` have arrived; `hear` gets the messages in them.
     pub fn received(&mut self, bytes: &[u8], now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
         self.listen(now, |incoming, hear| incoming.push(bytes, hear), hear);
     }
 
-    /// Nothing is left to be read for now.
+    /// Nothing is left to read for now.
     pub fn drained(&mut self, now: Instant) {
         self.incoming.drained(now);
     }
 
-    /// When [`Conversation::expire`] has something to do, if nothing more arrives.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When [`Conversation::expire`] is next due, if nothing more arrives.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let gate = match self.gate {
             Gate::Greeting(until) => Some(until),
             Gate::Answer(until) => until,
@@ -134,7 +133,7 @@ impl Conversation {
         [gate, self.incoming.deadline()].into_iter().flatten().min()
     }
 
-    /// Waits no longer for what has been waited for long enough.
+    /// Acts on deadlines that have passed.
     pub fn expire(&mut self, now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
         self.listen(now, |incoming, hear| incoming.expire(now, hear), hear);
         match self.gate {
@@ -145,19 +144,20 @@ impl Conversation {
         }
     }
 
-    /// The connection has ended: what was held back is passed on.
-    pub fn ended(&mut self, now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
+    /// The connection has ended; `hear` gets what was held back.
+    pub(crate) fn ended(&mut self, now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
         self.listen(now, |incoming, hear| incoming.end(hear), hear);
         self.is_meant_by_name |= self.name.is_some();
         self.request.clear();
         self.gate = Gate::Open;
     }
 
-    /// `bytes` are to be said. While something is [held](Self::is_holding), a command that
-    /// tells nobody anything goes before; anything else is said after what is held.
+    /// Queues `bytes`. While lines are [held](Self::is_holding), a command that reaches nobody
+    /// else overtakes them; anything else releases them, and goes after.
     pub fn say(&mut self, bytes: &[u8]) {
         if self.is_holding() {
-            if !tells_somebody(bytes.trim_ascii_end()) {
+            let line = std::str::from_utf8(bytes.trim_ascii_end());
+            if line.is_ok_and(|line| !Entered::of(line, true).reaches_others()) {
                 return self.request.extend_from_slice(bytes);
             }
             self.release();
@@ -165,20 +165,20 @@ impl Conversation {
         self.outbox.push(bytes);
     }
 
-    /// Whether something waits that was meant to be said by a name that we have lost.
-    pub fn is_holding(&self) -> bool {
+    /// Whether lines are held that were meant to be said under a name that we have lost.
+    pub(crate) fn is_holding(&self) -> bool {
         matches!(self.gate, Gate::Held)
     }
 
-    /// That is to be said after all.
-    pub fn release(&mut self) {
+    /// Says the held lines after all.
+    pub(crate) fn release(&mut self) {
         if self.is_holding() {
             self.gate = Gate::Open;
             self.is_meant_by_name = false;
         }
     }
 
-    /// What may be written now.
+    /// The bytes that may be written now.
     pub fn unwritten(&self) -> &[u8] {
         match self.gate {
             _ if !self.request.is_empty() => &self.request,
@@ -187,16 +187,17 @@ impl Conversation {
         }
     }
 
-    /// The first `count` bytes of that were written.
+    /// The first `count` of those bytes have been written.
     pub fn wrote(&mut self, count: usize) {
-        match self.request.is_empty() {
-            false => drop(self.request.drain(..count)),
-            true => self.outbox.wrote(count),
+        if self.request.is_empty() {
+            self.outbox.wrote(count);
+        } else {
+            self.request.drain(..count);
         }
     }
 
-    /// Whether all that was to be said is written. Who is strict has to be greeted first.
-    pub fn is_all_written(&self) -> bool {
+    /// Whether everything is written, and a strict conversation has been greeted.
+    pub(crate) fn is_all_written(&self) -> bool {
         let waits = self.is_strict && matches!(self.gate, Gate::Greeting(_));
         !waits && self.request.is_empty() && self.outbox.is_empty()
     }
@@ -211,27 +212,24 @@ impl Conversation {
         self.outbox.lines()
     }
 
-    /// The name that others see us by, or saw us by when there was a connection last.
+    /// The name that others see us by, or saw us by on the last connection.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// What has become of the wish for it.
-    pub fn naming(&self) -> Naming {
+    pub(crate) fn naming(&self) -> Naming {
         self.naming
     }
 
-    /// What the server has shown itself to be.
-    pub fn greeting(&self) -> Greeting {
+    pub(crate) fn greeting(&self) -> Greeting {
         self.incoming.greeting()
     }
 
-    /// How the server has taken its leave.
-    pub fn farewell(&self) -> Farewell {
+    pub(crate) fn farewell(&self) -> Farewell {
         self.incoming.farewell()
     }
 
-    /// There is no name, for this reason, or none was wanted.
+    /// There is no name, because of `why`, or none was wanted.
     fn go_on_without_name(&mut self, why: Naming) {
         if self.wanted.is_some() {
             self.naming = why;
@@ -244,13 +242,13 @@ impl Conversation {
         };
     }
 
-    /// Takes note of what `message` says of our name.
+    /// Notes what `message` says about our name.
     fn note(&mut self, message: &Message<'_>) {
         let is_awaited = matches!(self.gate, Gate::Answer(_));
         match message.kind {
             Kind::Notice => {
                 let given = name_given(message.text);
-                // A server of another kind may say anything.
+                // A server of another kind may send anything.
                 if let Some(name) = given.filter(|name| Name::parse(name.as_bytes()).is_ok()) {
                     self.wanted = Some(name.to_owned());
                     self.name = Some(name.to_owned());
@@ -264,7 +262,7 @@ impl Conversation {
         }
     }
 
-    /// Has `incoming` pass messages on to `hear`, and takes note of them.
+    /// Lets `incoming` pass messages on to `hear`, and notes them.
     fn listen(
         &mut self,
         now: Instant,
@@ -295,16 +293,6 @@ impl Conversation {
             }
         }
     }
-}
-
-/// Whether others get to see `line`.
-fn tells_somebody(line: &[u8]) -> bool {
-    let is_speech = !line.starts_with(b"/") || line.starts_with(b"//");
-    is_speech
-        || matches!(
-            command::parse(line),
-            Ok(Command::Me(_) | Command::Message { .. })
-        )
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! How a client ends, and with what error, from what is known when there is no connection
-//! any more.
+//! The result of a client, from what is known once there is no connection any more.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,68 +7,60 @@ use super::conversation::Naming;
 use super::incoming::{Farewell, Greeting};
 use crate::error::Error;
 
-/// Told to who wants a name of a server that is not of our kind.
-pub const NO_NAMES: &str = "this server gives no names";
+/// Shown when a name is wanted from a server that is not of our kind.
+pub(crate) const NO_NAMES: &str = "this server gives no names";
 
-/// How the last connection has ended.
+/// How the last connection ended.
 #[derive(Debug)]
-pub enum Ending {
-    /// The server has ended it.
+pub(crate) enum Ending {
+    /// The server closed it.
     InOrder,
-    /// It broke.
     Broken(io::Error),
-    /// The server said nothing more, and was not waited for any more.
+    /// The server fell silent, and the client stopped waiting.
     Silent,
-    /// The user has given it up.
+    /// The user gave it up.
     GivenUp,
 }
 
-/// What else is known then.
+/// What else is known at that time.
 #[derive(Debug)]
-pub struct Facts {
-    /// Where the server is, or was.
-    pub server: SocketAddr,
-    /// What it has shown itself to be.
-    pub greeting: Greeting,
-    /// How it has taken its leave.
-    pub farewell: Farewell,
-    /// What has become of the wish for a name.
-    pub naming: Naming,
+pub(crate) struct Facts {
+    pub(crate) server: SocketAddr,
+    pub(crate) greeting: Greeting,
+    pub(crate) farewell: Farewell,
+    pub(crate) naming: Naming,
     /// Whether a server has ever let us in.
-    pub was_in: bool,
+    pub(crate) was_let_in: bool,
     /// Whether we meant to leave.
-    pub is_leaving: bool,
-    /// Whether nothing is shown, and all has to be taken.
-    pub sends_only: bool,
-    /// So many lines could not even be sent.
-    pub unsent_lines: usize,
-    /// Whether some of what was sent may not have arrived.
-    pub is_unsure: bool,
-    /// What was not taken.
-    pub refusals: Refusals,
+    pub(crate) is_leaving: bool,
+    /// Whether nothing is shown, and the room has to take everything.
+    pub(crate) sends_only: bool,
+    /// How many lines were not even written.
+    pub(crate) unsent_lines: usize,
+    /// Whether some of what was written may not have arrived.
+    pub(crate) is_unsure: bool,
+    pub(crate) refusals: Refusals,
 }
 
 /// What the room did not take.
 #[derive(Clone, Debug, Default)]
-pub struct Refusals {
-    /// Why not, of the first.
-    pub first: Option<String>,
-    /// How many there were.
-    pub count: usize,
+pub(crate) struct Refusals {
+    /// The room's words about the first.
+    pub(crate) first: Option<String>,
+    pub(crate) count: usize,
 }
 
 impl Refusals {
-    /// There was one more.
-    pub fn add(&mut self, words: &str) {
+    pub(crate) fn add(&mut self, words: &str) {
         self.first.get_or_insert_with(|| words.to_owned());
         self.count += 1;
     }
 }
 
 impl Facts {
-    /// Whether it is over although the connection is not: nothing can be said any more, and
-    /// nothing else is wanted.
-    pub fn end_early(&self) -> Option<Error> {
+    /// The error of a client that only sends, once it cannot send any more, although the
+    /// connection is still open.
+    pub(crate) fn end_early(&self) -> Option<Error> {
         let is_refused = self.greeting == Greeting::Refused && self.refusals.count > 0;
         match self.naming {
             _ if !self.sends_only => None,
@@ -87,24 +78,21 @@ impl Facts {
         }
     }
 
-    /// How the program ends whose last connection has ended so.
-    ///
-    /// # Errors
-    ///
-    /// Whatever went wrong.
-    pub fn end(self, ending: Ending) -> Result<(), Error> {
+    /// The result of a client whose last connection ended with `ending`.
+    pub(crate) fn end(self, ending: Ending) -> Result<(), Error> {
         let server = self.server;
         let unsent = self.unsent_lines > 0;
-        // Who was in before has more to lose than the place, and may leave as it likes.
-        let has_left = self.was_in && (unsent || matches!(ending, Ending::GivenUp));
+        // To a user who was in before, a refused return matters less than unsent lines, and
+        // not at all once the user gave up.
+        let has_left = self.was_let_in && (unsent || matches!(ending, Ending::GivenUp));
         if self.greeting == Greeting::Refused && !has_left {
             return Err(self.refused());
         }
         let is_let_go = match self.farewell {
             Farewell::Goodbye => true,
-            // Asked to, it would have said goodbye.
+            // It would have answered /quit.
             Farewell::None if self.sends_only && self.greeting == Greeting::Ours => false,
-            // Ours says no more to who has ended its side, once it has read to that end.
+            // Our server closes without a word once it has read up to our half-close.
             Farewell::None => self.is_leaving,
             Farewell::Dropped | Farewell::SentAway => false,
         };
@@ -137,7 +125,7 @@ impl Facts {
         }
     }
 
-    /// Whether it is known to be a room where we are.
+    /// Whether the server is known to be a chat room.
     fn is_room(&self) -> bool {
         match self.greeting {
             Greeting::Ours | Greeting::Original => true,
@@ -148,7 +136,7 @@ impl Facts {
     fn refused(&self) -> Error {
         Error::Refused {
             server: self.server,
-            // Others have shown them.
+            // The other frontends have shown them.
             words: self.refusals.first.clone().filter(|_| self.sends_only),
         }
     }
@@ -167,14 +155,14 @@ mod tests {
     use super::*;
     use crate::exit::Exit;
 
-    /// A client that has said everything to a server of our kind, and means to leave.
+    /// A client that has sent everything to a server of our kind, and means to leave.
     fn facts(sends_only: bool) -> Facts {
         Facts {
             server: "127.0.0.1:1".parse().unwrap(),
             greeting: Greeting::Ours,
             farewell: Farewell::None,
             naming: Naming::Open,
-            was_in: true,
+            was_let_in: true,
             is_leaving: true,
             sends_only,
             unsent_lines: 0,
@@ -190,7 +178,7 @@ mod tests {
         }
     }
 
-    /// The exit code of a client about which this is different.
+    /// The exit code of such a client after `change`.
     fn code(sends_only: bool, ending: Ending, change: impl FnOnce(&mut Facts)) -> Exit {
         let mut facts = facts(sends_only);
         change(&mut facts);
@@ -205,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_said_everything_and_is_let_go_ends_well() {
+    fn a_client_that_has_sent_everything_ends_well() {
         for sends_only in [false, true] {
             let ends_well = |ending, change: fn(&mut Facts)| {
                 assert_eq!(code(sends_only, ending, change), Exit::Success);
@@ -224,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_only_sends_has_to_hear_that_it_was_taken() {
+    fn a_client_that_only_sends_needs_a_confirmation() {
         let exit = code(true, Ending::InOrder, |_| {});
         assert_eq!(exit, Exit::ConnectionLost);
         for greeting in [Greeting::Awaited, Greeting::Unknown] {
@@ -238,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_may_not_have_arrived_is_a_lost_connection() {
+    fn what_may_not_have_arrived_is_a_lost_connection() {
         for sends_only in [false, true] {
             let is_lost = |ending, change: fn(&mut Facts)| {
                 assert_eq!(code(sends_only, ending, change), Exit::ConnectionLost);
@@ -262,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_room_refuses_is_an_error_of_who_only_sends() {
+    fn a_refusal_is_an_error_of_a_client_that_only_sends() {
         for (sends_only, exit) in [(false, Exit::Success), (true, Exit::Refused)] {
             let refused = |facts: &mut Facts| {
                 facts.refusals = refused_once();
@@ -275,14 +263,14 @@ mod tests {
         assert_eq!(code(false, broken(), not_let_in), Exit::Refused);
         let never_in = |facts: &mut Facts| {
             facts.greeting = Greeting::Refused;
-            facts.was_in = false;
+            facts.was_let_in = false;
             facts.unsent_lines = 1;
         };
         assert_eq!(code(false, Ending::InOrder, never_in), Exit::Refused);
     }
 
     #[test]
-    fn whoever_only_sends_ends_as_soon_as_it_cannot() {
+    fn a_client_that_only_sends_ends_as_soon_as_it_cannot() {
         let ends_early = |sends_only, change: fn(&mut Facts)| {
             let mut facts = facts(sends_only);
             change(&mut facts);

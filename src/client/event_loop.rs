@@ -1,9 +1,7 @@
-//! The client's poll loop: between the room and the user, neither of whom holds up the
-//! other for longer than it must.
+//! The client's poll loop, between the session and the user.
 //!
-//! When the showing lags, nothing more is read from either side until it has caught up,
-//! and when the server lags, nothing more is read from standard input: so memory is
-//! bounded, and nothing is lost.
+//! Backpressure bounds memory without losing anything: while output lags, neither side is
+//! read; while the server lags, standard input is not read.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,11 +12,11 @@ use mio::{Events, Poll, Token};
 use rustix::process::Signal;
 use signal_hook::low_level::emulate_default_handler;
 
+use super::config::Config;
 use super::connect::Link;
-use super::frontend::Moment;
+use super::frontend::{Frontend, Moment};
 use super::session::Session;
-use super::user::{Streams, Tokens, User, Whom};
-use super::{Config, Input, frontend, input};
+use super::user::{SignalTarget, Streams, Tokens, User};
 use crate::error::Error;
 use crate::interrupt::retry_interrupted;
 use crate::job;
@@ -30,14 +28,13 @@ const USER: Tokens = Tokens {
     signals: Token(3),
 };
 
-/// Read at once from either side.
+/// How much one read(2) takes from either side.
 const READ_BYTES: usize = 64 * 1024;
 
-/// To this a shell adds the number of the signal that has ended a program: its exit code.
-const BY_SIGNAL: i32 = 128;
+/// What a shell adds to the number of the signal that ended a program to get its exit code.
+const SIGNAL_EXIT_BASE: i32 = 128;
 
-/// A client that runs.
-pub struct Client {
+pub(crate) struct Client {
     poll: Poll,
     events: Events,
     read_buffer: Box<[u8]>,
@@ -45,38 +42,36 @@ pub struct Client {
     user: User,
 }
 
-/// How a run ends that does not fail.
+/// How a run ends, unless it fails.
 enum End {
     Done,
-    /// As this signal has it.
-    BySignal(i32, Whom),
+    Signal(i32, SignalTarget),
 }
 
 impl Client {
-    /// One that is to connect to a server at one of `addresses`.
-    ///
-    /// # Errors
-    ///
-    /// When something cannot be registered with the poll.
-    pub fn new(config: &Config, addresses: Vec<SocketAddr>) -> io::Result<Self> {
+    /// A client of the server at one of `addresses`, shown by `frontend`.
+    pub(crate) fn new(
+        config: &Config,
+        addresses: Vec<SocketAddr>,
+        frontend: Box<dyn Frontend>,
+        is_at_a_terminal: bool,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let (frontend, is_at_a_terminal) = frontend(config);
-        let input = input(config);
         let streams = Streams {
-            reads_input: matches!(input, Input::Standard),
+            reads_input: config.reads_input(),
             shows: !config.sends_only(),
-            are_a_terminal: is_at_a_terminal,
+            is_terminal: is_at_a_terminal,
         };
         let user = User::new(frontend, streams, registry, USER)?;
-        // A person would rather try again than wait for a server that may have vanished. A
-        // program has said more than a server with --rate may take for minutes.
+        // A person would rather reconnect than wait for a server that may have vanished. A
+        // program may have sent more than a server with --rate takes within minutes.
         let is_impatient = is_at_a_terminal;
         let link = Link::new(addresses, is_impatient, registry.try_clone()?, SERVER);
-        let comes_back = is_at_a_terminal && config.reconnects();
-        let mut session = Session::new(config, link, comes_back);
-        if let Input::Text(text) = input {
-            session.say(text.as_bytes());
+        let reconnects = is_at_a_terminal && config.reconnects();
+        let mut session = Session::new(config, link, reconnects);
+        if let Some(text) = config.text() {
+            session.say(format!("{text}\n").as_bytes());
             session.leave();
         }
         Ok(Self {
@@ -88,24 +83,20 @@ impl Client {
         })
     }
 
-    /// Runs until it has served its purpose.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`super::run`].
-    pub fn run(mut self) -> Result<(), Error> {
+    /// Runs until the client has served its purpose.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
         let end = self.run_to_end();
-        // The terminal, if there is one, is as it was found before anything else is said.
+        // Restores the terminal before anything else is printed.
         drop(self);
-        if let End::BySignal(signal, whom) = end? {
-            // As if it had come from the kernel: a shell script that runs us ends, too.
+        if let End::Signal(signal, target) = end? {
+            // As the kernel would send it, so that a shell script around the client ends too.
             if let Some(signal) = Signal::from_named_raw(signal) {
-                whom.send(signal);
+                target.send(signal);
             }
             if job::is_init() {
-                process::exit(BY_SIGNAL + signal);
+                process::exit(SIGNAL_EXIT_BASE + signal);
             }
-            // It does not return: all of these end programs.
+            // Does not return: the default action of all of these ends the process.
             let _ = emulate_default_handler(signal);
         }
         Ok(())
@@ -136,8 +127,8 @@ impl Client {
 
             self.user.perform_actions(&mut self.session, now);
             self.user.show()?;
-            if let Some((signal, whom)) = self.user.depart(now.instant) {
-                return Ok(End::BySignal(signal, whom));
+            if let Some((signal, target)) = self.user.depart(now.instant) {
+                return Ok(End::Signal(signal, target));
             }
             if let Some(end) = self.end() {
                 return end.map(|()| End::Done);
@@ -146,22 +137,21 @@ impl Client {
     }
 
     fn poll_and_mark(&mut self) -> io::Result<()> {
-        // After an interruption, such as having been stopped for a while, what has
-        // arrived comes before what has timed out: so poll again.
+        // After an interruption, such as a suspension, input that has arrived goes before
+        // timeouts that have passed: poll again.
         retry_interrupted(|| {
             let timeout = self.poll_timeout();
             self.poll.poll(&mut self.events, timeout)
         })?;
         for event in &self.events {
             match event.token() {
-                // Whether it can be written to is tried whenever there is something to
-                // write.
+                // Writing is tried whenever there is something to write.
                 SERVER if event.is_readable() || event.is_read_closed() || event.is_error() => {
                     self.session.mark_ready();
                 }
                 token if token == USER.input => self.user.mark_input_ready(),
                 token if token == USER.output => self.user.look_at_output(),
-                // Of the others it is enough that they have waked us.
+                // The others only have to wake the loop.
                 _ => {}
             }
         }
@@ -185,9 +175,10 @@ impl Client {
         if self.user.is_output_closed() && !self.session.is_sending() {
             return Some(Ok(()));
         }
-        match self.user.is_all_shown() {
-            true => self.session.end(),
-            false => None,
+        if self.user.is_all_shown() {
+            self.session.end()
+        } else {
+            None
         }
     }
 }

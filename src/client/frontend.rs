@@ -1,5 +1,5 @@
-//! Between a person, or a program, and the conversation: what is typed turns into actions,
-//! what happens turns into bytes to be shown. No frontend knows a descriptor or a clock.
+//! What a frontend is: input in, actions out; messages in, bytes to show out. No frontend
+//! knows a descriptor or a clock.
 
 use std::time::Instant;
 
@@ -7,17 +7,17 @@ use jiff::Timestamp;
 
 use super::message::Message;
 
-/// A moment, by the clock that never goes back and by the one on the wall.
+/// A moment by the monotonic clock and by the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// By the one.
+    /// For timeouts.
     pub instant: Instant,
-    /// By the other.
+    /// To be shown.
     pub time: Timestamp,
 }
 
 impl Moment {
-    /// This one.
+    /// Reads both clocks.
     pub fn now() -> Self {
         Self {
             instant: Instant::now(),
@@ -26,97 +26,96 @@ impl Moment {
     }
 }
 
-/// What is wanted from the loop.
+/// What the user wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// To say these bytes.
+    /// Say these bytes.
     Say(Vec<u8>),
-    /// To leave once all is said.
+    /// Leave once everything is said.
     Leave,
-    /// To wait no longer: to try a lost server at once, to say what is held.
+    /// Wait no longer: retry a lost server, say what is held.
     Hurry,
-    /// To end at once, as this signal would have it.
+    /// End at once, as by this signal.
     EndBy(i32),
-    /// To be stopped, and to go on later: job control.
+    /// Stop until the shell resumes the program (job control).
     Suspend,
 }
 
 impl Action {
-    /// Whether somebody else has the terminal after it.
-    pub fn leaves_terminal(&self) -> bool {
+    /// Whether another program has the terminal after it.
+    pub(crate) fn leaves_terminal(&self) -> bool {
         matches!(self, Self::EndBy(_) | Self::Suspend)
     }
 }
 
-/// How things stand.
+/// The state of the session, to be shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Status<'a> {
     /// The connection.
     pub link: LinkStatus,
-    /// So many lines wait to be said. Known only while they have to wait.
+    /// How many lines wait to be sent. Counted only while the connection keeps them waiting.
     pub waiting_lines: usize,
-    /// So many bytes wait to be said.
+    /// How many bytes wait to be sent.
     pub waiting_bytes: usize,
     /// The name that others see us by, if we have one.
     pub name: Option<&'a str>,
-    /// The address that others see us by if we have none, as far as can be told: a router
-    /// on the way may show them another.
+    /// The address that others see us by if we have no name. A guess: NAT may show them
+    /// another.
     pub address: Option<&'a str>,
 }
 
-/// How the connection stands.
+/// The state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkStatus {
-    /// We are in a room; whether it is one of our kind, with commands.
+    /// In a room.
     In {
-        /// Whether it is.
+        /// Whether the room is of our kind, with commands.
         is_ours: bool,
     },
-    /// We are in a room, and what waits is held until the user decides.
+    /// In a room, with lines held back until the user decides.
     Holding,
-    /// There is none; it is tried again.
-    Away,
-    /// We are about to leave.
+    /// Lost, or not made yet.
+    Offline,
+    /// About to be closed by us.
     Leaving,
 }
 
-/// One way to show things.
+/// One way to show a conversation and to take input.
 pub trait Frontend {
-    /// `bytes` were typed, or came from wherever standard input does.
+    /// Takes `bytes` of standard input.
     fn typed(&mut self, bytes: &[u8], now: Moment);
 
-    /// Nothing more will be typed.
+    /// Standard input has ended.
     fn input_ended(&mut self, now: Moment);
 
-    /// What is wanted since this was last asked.
+    /// Takes the actions since the last call.
     fn actions(&mut self) -> Vec<Action>;
 
-    /// The room said this.
+    /// Takes a message from the room.
     fn heard(&mut self, message: &Message<'_>, now: Moment);
 
-    /// The client itself has something to tell, in one line; `is_trouble` if it did
-    /// not go as wanted.
+    /// Takes one line from the client itself; `is_trouble` if something went wrong.
     fn notify(&mut self, words: &str, is_trouble: bool, now: Moment);
 
-    /// This is how things stand.
+    /// Takes the state of the session.
     fn set_status(&mut self, status: &Status<'_>);
 
-    /// Appends to `out` what is to be shown since this was last asked.
+    /// Appends what there is to show since the last call to `out`.
     fn compose(&mut self, out: &mut Vec<u8>);
 
-    /// How many bytes wait to be composed, about.
+    /// Roughly how many bytes wait to be composed.
     fn waiting_bytes(&self) -> usize;
 
-    /// When [`Frontend::expire`] has something to do, if nothing happens.
+    /// When [`Frontend::expire`] is next due, if nothing happens.
     fn deadline(&self) -> Option<Instant>;
 
-    /// Does what is to be done by now.
+    /// Acts on deadlines that have passed.
     fn expire(&mut self, now: Moment);
 
-    /// The terminal has so many columns and rows.
+    /// Takes the terminal's size.
     fn resized(&mut self, columns: usize, rows: usize);
 
-    /// Gives the terminal back, from where the cursor stands to its end, or takes it
+    /// Hides what is drawn, so that another program can write from the cursor on, or draws it
     /// again.
     fn set_hidden(&mut self, is_hidden: bool);
 }

@@ -1,5 +1,5 @@
-//! What the server says on one connection: knows the greeting, the refusal, the room's
-//! memory, the goodbye and the half-line, and no socket.
+//! What the server says on one connection: the greeting or a refusal, the room's history,
+//! the farewell, and unfinished lines. Knows no socket.
 
 use std::time::{Duration, Instant};
 
@@ -9,70 +9,66 @@ use crate::close::CloseReason;
 use crate::room::history;
 use crate::room::{CLOSING, REFUSAL_PREFIX, WELCOME, farewell};
 
-/// How long a line that stops in its middle is held back.
+/// How long an unfinished line is held back.
 const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How a server of our kind begins. Invariant: none begins as another, but for a line end.
+/// How a server of our kind begins. Invariant: none is the beginning of another.
 const OPENINGS: [&str; 3] = [
     "Welcome to this chatroom!\n",
     "Welcome to this chatroom!\r\n",
     REFUSAL_PREFIX,
 ];
 
-/// What the server has shown itself to be.
+/// What kind of server it is, judging by how it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Greeting {
-    /// It has said nothing yet, or no more than the greeting's words.
+pub(crate) enum Greeting {
+    /// Not known yet: at most the words of the greeting have come.
     Awaited,
-    /// It has let us in, and ends its lines: it is of our kind.
+    /// A room that ends its lines, as ours does.
     Ours,
-    /// It has let us in, and is of the kind of the Python original: it knows no commands,
-    /// and may never end the connection.
+    /// A room like the Python original: it has no commands, and may never close the
+    /// connection.
     Original,
-    /// It is no chat room, or none that is known.
+    /// No chat room, or none that is known.
     Unknown,
-    /// It has not let us in.
+    /// A room that did not let us in.
     Refused,
 }
 
-/// How the server has taken its leave, if it has.
+/// The server's last line, if that was a farewell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
-    /// It has not.
+pub(crate) enum Farewell {
     None,
-    /// It lets us go, as we have asked.
+    /// The answer to `/quit`.
     Goodbye,
-    /// It ends the connection though we have not asked it to, for now.
+    /// The server closes the connection; we may return.
     Dropped,
-    /// It has sent us away, and does not want us back at once.
+    /// The server wants us to stay away.
     SentAway,
 }
 
-/// The server's side of the conversation.
+/// The lines from the server, in the context of those before.
 #[derive(Debug)]
-pub struct Incoming {
-    /// What has come while it was not clear yet what the server is.
+pub(crate) struct Incoming {
+    /// What has come while the greeting is awaited.
     opening: Vec<u8>,
     lines: LineSplitter,
     stage: Stage,
-    /// Since when the end of a half-line has been waited for, with nothing left to
-    /// be read.
+    /// Since when there has been an unfinished line, and nothing left to read.
     half_line_since: Option<Instant>,
 }
 
-/// What lines mean depends on those before.
+/// What the lines so far mean for the next.
 #[derive(Debug)]
 struct Stage {
     greeting: Greeting,
-    /// So many lines that the room remembers are still to come; `None` before that is
-    /// known.
+    /// How many lines of the room's history are still to come; `None` before its heading.
     past: Option<usize>,
     farewell: Farewell,
 }
 
 impl Incoming {
-    /// Nothing has been said yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             opening: Vec::new(),
             lines: LineSplitter::new(),
@@ -85,13 +81,13 @@ impl Incoming {
         }
     }
 
-    /// Takes what has arrived, and passes the messages in it on to `hear`.
-    pub fn push(&mut self, bytes: &[u8], hear: &mut dyn FnMut(&Message<'_>)) {
+    /// Takes what has arrived; `hear` gets the messages in it.
+    pub(crate) fn push(&mut self, bytes: &[u8], hear: &mut dyn FnMut(&Message<'_>)) {
         if self.stage.greeting != Greeting::Awaited {
             return self.split(bytes, hear);
         }
         self.opening.extend_from_slice(bytes);
-        // The network may have cut it anywhere.
+        // TCP may have cut it anywhere.
         let may_become = |opening: &str| {
             opening.len() > self.opening.len() && opening.as_bytes().starts_with(&self.opening)
         };
@@ -100,27 +96,27 @@ impl Incoming {
         }
     }
 
-    /// Nothing is left to be read for now.
-    pub fn drained(&mut self, now: Instant) {
+    /// Nothing is left to read for now.
+    pub(crate) fn drained(&mut self, now: Instant) {
         if self.lines.has_unfinished() || !self.opening.is_empty() {
             self.half_line_since.get_or_insert(now);
         }
     }
 
-    /// When [`Incoming::expire`] has something to pass on, if nothing more arrives.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When [`Incoming::expire`] is next due, if nothing more arrives.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.half_line_since.map(|since| since + HALF_LINE_TIMEOUT)
     }
 
-    /// Passes on a half-line whose end has been waited for long enough.
-    pub fn expire(&mut self, now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
+    /// Passes on an unfinished line whose rest is overdue.
+    pub(crate) fn expire(&mut self, now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
         if self.deadline().is_some_and(|at| at <= now) {
             self.end(hear);
         }
     }
 
-    /// Nothing more will arrive: passes on what was held back.
-    pub fn end(&mut self, hear: &mut dyn FnMut(&Message<'_>)) {
+    /// Passes on what is held back: its rest is overdue, or will never come.
+    pub(crate) fn end(&mut self, hear: &mut dyn FnMut(&Message<'_>)) {
         self.half_line_since = None;
         if !self.opening.is_empty() {
             self.begin(hear);
@@ -129,37 +125,37 @@ impl Incoming {
         lines.flush(&mut |line| stage.pass(line, hear));
     }
 
-    /// What the server has shown itself to be.
-    pub fn greeting(&self) -> Greeting {
+    pub(crate) fn greeting(&self) -> Greeting {
         self.stage.greeting
     }
 
-    /// How the server has taken its leave.
-    pub fn farewell(&self) -> Farewell {
+    pub(crate) fn farewell(&self) -> Farewell {
         self.stage.farewell
     }
 
-    /// Looks at the very first bytes.
+    /// Judges the server by its first bytes.
     fn begin(&mut self, hear: &mut dyn FnMut(&Message<'_>)) {
         let opening = std::mem::take(&mut self.opening);
         self.half_line_since = None;
         let Some(rest) = opening.strip_prefix(WELCOME.as_bytes()) else {
-            self.stage.greeting = match opening.starts_with(REFUSAL_PREFIX.as_bytes()) {
-                true => Greeting::Refused,
-                false => Greeting::Unknown,
+            self.stage.greeting = if opening.starts_with(REFUSAL_PREFIX.as_bytes()) {
+                Greeting::Refused
+            } else {
+                Greeting::Unknown
             };
             return self.split(&opening, hear);
         };
-        self.stage.greeting = match rest.starts_with(b"\n") || rest.starts_with(b"\r\n") {
-            true => Greeting::Ours,
+        self.stage.greeting = if rest.starts_with(b"\n") || rest.starts_with(b"\r\n") {
+            Greeting::Ours
+        } else {
             // The original does not end its greeting; what comes next may be glued to it.
-            false => Greeting::Original,
+            Greeting::Original
         };
         hear(&Message {
             kind: Kind::Welcome,
             ..Message::parse(WELCOME)
         });
-        // So its end, late or not, is no empty line.
+        // So that its line end, which may come late, is no empty line.
         self.lines.push(WELCOME.as_bytes(), &mut |_| {});
         self.lines.flush(&mut |_| {});
         self.split(rest, hear);
@@ -182,9 +178,8 @@ impl Default for Incoming {
 
 impl Stage {
     fn pass(&mut self, line: Line<'_>, hear: &mut dyn FnMut(&Message<'_>)) {
-        // Of a server that does not end its lines nobody can tell what belongs together.
-        // Of another, the rest of a line must not pass for a line of its own, which the
-        // server did not say.
+        // The rest of a line must not pass for a line that the server did not send. With a
+        // server that does not end its lines, nobody can tell what belongs together.
         if line.continues && self.greeting == Greeting::Ours {
             let marked = format!("{CONTINUATION_MARK}{}", line.text);
             return hear(&Message {
@@ -224,7 +219,7 @@ impl Stage {
     }
 }
 
-/// For which reason `message` says goodbye, if it does.
+/// The reason that `message` gives for a farewell, if it is one.
 fn farewell_in(message: &Message<'_>) -> Option<CloseReason> {
     let reasons = [
         CloseReason::Quit,
@@ -303,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_half_line_is_passed_on_after_a_while_that_more_of_it_does_not_lengthen() {
+    fn an_unfinished_line_is_passed_on_in_time_whatever_else_comes_of_it() {
         let mut incoming = Incoming::new();
         let start = Instant::now();
         assert_eq!(pushed(&mut incoming, b"<10.0.0.1> so"), "");
@@ -319,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_ended_in_time_is_not_torn() {
+    fn a_line_that_ends_in_time_is_passed_on_whole() {
         let mut incoming = Incoming::new();
         let start = Instant::now();
         assert_eq!(pushed(&mut incoming, b"<10.0.0.1> a"), "");
@@ -356,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_farewell_is_told_from_what_others_say() {
+    fn a_farewell_is_not_confused_with_what_others_say() {
         for (text, farewell) in [
             ("hi\n-- goodbye\n", Farewell::Goodbye),
             ("<bob> -- goodbye\n", Farewell::None),
@@ -381,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_room_remembers_is_told_from_what_is_said_now() {
+    fn history_is_not_confused_with_what_is_said_now() {
         let mut ages = Vec::new();
         let greeting = "Welcome to this chatroom!\n-- be nice\n\
             -- the last 2 lines, the latest 3 minutes ago:\n<a> 1\n<b> 2\n<c> 3\n\

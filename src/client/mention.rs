@@ -1,25 +1,24 @@
-//! Where a text speaks of somebody by name.
+//! Where a text mentions somebody by name.
 
 use std::ops::Range;
 
 use crate::name;
 
-/// A name to be found, however it is written.
+/// A name to look for, without regard to case and form.
 #[derive(Clone, Debug)]
-pub struct Mention {
+pub(crate) struct Mention {
     folded: String,
 }
 
 impl Mention {
-    /// Of `name`.
-    pub fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         Self {
             folded: name::fold(name),
         }
     }
 
-    /// Where `text` has the name as a word of its own, as ranges of bytes.
-    pub fn find(&self, text: &str) -> Vec<Range<usize>> {
+    /// The byte ranges where `text` has the name as a whole word.
+    pub(crate) fn find(&self, text: &str) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         let mut rest = 0;
         while let Some(start) = text[rest..].find(may_be_in_a_name).map(|at| rest + at) {
@@ -27,8 +26,8 @@ impl Mention {
                 .find(|c| !may_be_in_a_name(c))
                 .map_or(text.len(), |at| start + at);
             rest = end;
-            // No name begins with one of these, or ends with a dot; the other two may be
-            // its own end as well as something around it.
+            // No name begins with punctuation or ends with a dot. A final hyphen or underscore
+            // may belong to the name or to the text around it.
             let word = text[start..end].trim_start_matches(is_punctuation);
             let start = end - word.len();
             let shorter = [

@@ -1,38 +1,37 @@
-//! What a line from the server says, and who says it.
+//! The kinds of lines from the server: who says what.
 //!
-//! The first characters of a line tell its kind. A server in our manner lets no client
-//! forge another kind; of any other server's lines this is what they look like.
+//! The first characters of a line tell its kind. A server of our kind lets no client forge
+//! another; for any other server's lines this is only what they look like.
 
 use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::text::LEFT_TO_RIGHT_MARK;
 
-/// What stands before the rest of a line whose beginning was shown before.
-pub const CONTINUATION_MARK: &str = "… ";
+/// Marks the rest of a line whose beginning was shown before.
+pub(crate) const CONTINUATION_MARK: &str = "… ";
 
-/// What kind of line it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The greeting.
     Welcome,
-    /// Somebody said it, to everybody.
+    /// Said to everyone.
     Message,
-    /// Somebody did it: `/me`.
+    /// `/me`.
     Action,
-    /// Somebody said it to us alone: `/msg`.
+    /// `/msg`, to us.
     Private,
-    /// The server tells it.
+    /// From the server.
     Notice,
-    /// The server tells what was not done, and why.
+    /// From the server: what was not done, and why.
     Refusal,
-    /// The rest of a line that was shown before it had ended.
+    /// The rest of a line that was shown before its end came.
     Continuation,
-    /// None of these: the server is not of our kind.
+    /// From a server of another kind.
     Other,
 }
 
 impl Kind {
-    /// What programs call it.
-    pub fn as_str(self) -> &'static str {
+    /// Its name in JSON.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Welcome => "welcome",
             Self::Message => "message",
@@ -48,34 +47,31 @@ impl Kind {
 
 /// When it was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
-    /// Before we came: the room remembers it, and so many lines that were said after it.
+pub(crate) enum Age {
+    /// Before we joined: it is from the room's history.
     Past {
-        /// So many.
+        /// How many lines of the history follow it.
         following: usize,
     },
-    /// Now.
     Now,
 }
 
 /// A line from the server. All of it is safe to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// What kind of line it is.
-    pub kind: Kind,
-    /// Who says it, if it is somebody: a name or an address.
-    pub name: Option<&'a str>,
-    /// What is said: the line less what tells its kind and who says it.
-    pub text: &'a str,
+    pub(crate) kind: Kind,
+    /// The name or address of the person who says it.
+    pub(crate) name: Option<&'a str>,
+    /// The line without kind and name.
+    pub(crate) text: &'a str,
     /// The line as it came.
-    pub line: &'a str,
-    /// When it was said.
-    pub age: Age,
+    pub(crate) line: &'a str,
+    pub(crate) age: Age,
 }
 
 impl<'a> Message<'a> {
-    /// What `line` says, which is safe to show and has no line end.
-    pub fn parse(line: &'a str) -> Self {
+    /// Parses `line`, which is safe to show and has no line end.
+    pub(crate) fn parse(line: &'a str) -> Self {
         let (kind, name, text) = parse(line);
         Self {
             kind,
@@ -112,7 +108,7 @@ fn parse(line: &str) -> (Kind, Option<&str>, &str) {
 fn parse_speech<'a>(line: &'a str, opening: &str, closing: &str) -> Option<(&'a str, &'a str)> {
     let (name, text) = line.strip_prefix(opening)?.split_once(closing)?;
     let is_name = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
-    // The mark keeps a text that is written from right to left on its side.
+    // The mark keeps right-to-left text on its side.
     let text = text.strip_prefix(LEFT_TO_RIGHT_MARK).unwrap_or(text);
     is_name(name).then_some((name, text))
 }

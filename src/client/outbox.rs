@@ -1,41 +1,37 @@
-//! What is to be said, until the kernel has taken it.
+//! Lines that wait to be sent, kept over lost connections.
 
-use memchr::memrchr;
+use memchr::{memchr_iter, memrchr};
 
-/// The most of a line that was begun and is kept, so that it can be said from its
-/// beginning on another connection. No room takes a longer one.
+/// The queue is full at about this size: then no more input is read, or accepted.
+pub(crate) const MAX_UNSENT_BYTES: usize = 256 * 1024;
+
+/// The most of a partly written line that is kept to be sent again from its beginning on
+/// another connection. No room takes a longer line.
 const MAX_KEPT_BYTES: usize = 1024 * 1024;
 
 /// Lines that wait to be written, oldest first.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     bytes: Vec<u8>,
-    /// Where the first line begins that was not written to its end; later, if that is longer
-    /// than [`MAX_KEPT_BYTES`]. What is before is done with.
+    /// Where the first line begins that is not completely written; later, if that line is
+    /// longer than [`MAX_KEPT_BYTES`]. What is before is done with.
     line_start: usize,
-    /// So many of these bytes were written on this connection. Invariant: not before
-    /// `line_start`.
+    /// How many of the bytes are written on this connection.
+    /// Invariant: not before `line_start`.
     written: usize,
 }
 
 impl Outbox {
-    /// Nothing waits.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// `bytes` are to be said as well.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// What has not been written.
-    pub fn unwritten(&self) -> &[u8] {
+    pub(crate) fn unwritten(&self) -> &[u8] {
         &self.bytes[self.written..]
     }
 
-    /// The first `count` bytes of that were written now.
-    pub fn wrote(&mut self, count: usize) {
+    /// The first `count` unwritten bytes have been written.
+    pub(crate) fn wrote(&mut self, count: usize) {
         self.written += count;
         debug_assert!(self.written <= self.bytes.len());
         if let Some(at) = memrchr(b'\n', &self.bytes[self.line_start..self.written]) {
@@ -44,7 +40,7 @@ impl Outbox {
         if self.written - self.line_start > MAX_KEPT_BYTES {
             self.line_start = self.written;
         }
-        // Seldom, so that what is left is moved seldom.
+        // Rarely, as it moves what is left.
         if self.line_start > self.bytes.len() / 2 {
             self.bytes.drain(..self.line_start);
             self.written -= self.line_start;
@@ -52,19 +48,19 @@ impl Outbox {
         }
     }
 
-    /// The connection is lost: what was begun is to be said from its beginning.
-    pub fn rewind(&mut self) {
+    /// Starts over for a new connection: a partly written line is sent again from its
+    /// beginning.
+    pub(crate) fn rewind(&mut self) {
         self.written = self.line_start;
     }
 
-    /// Whether all was written.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.unwritten().is_empty()
     }
 
-    /// How many lines have not been written to their end.
-    pub fn lines(&self) -> usize {
-        memchr::memchr_iter(b'\n', self.unwritten()).count()
+    /// How many lines are not completely written.
+    pub(crate) fn lines(&self) -> usize {
+        memchr_iter(b'\n', self.unwritten()).count()
     }
 }
 
@@ -74,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_said_again_from_the_beginning_of_its_line() {
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::default();
         outbox.push(b"one\ntwo\nthree\n");
         assert_eq!(outbox.lines(), 3);
         outbox.wrote(6);
@@ -91,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_line_that_does_not_end_is_kept_only_so_long() {
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::default();
         let piece = vec![b'x'; MAX_KEPT_BYTES / 2];
         for _ in 0..10 {
             outbox.push(&piece);

@@ -1,5 +1,4 @@
-//! Who is in the room, as far as can be told from what is heard: for the completion of
-//! names.
+//! Who is in the room, as far as the messages tell: for the completion of names.
 
 use std::net::IpAddr;
 
@@ -7,25 +6,20 @@ use super::message::{Kind, Message};
 use crate::name;
 use crate::room::OPERATOR_PREFIX;
 
-/// So many are remembered; those who have been silent longest are forgotten first.
+/// Beyond this, those who have been silent longest are forgotten.
 const MAX_PEOPLE: usize = 1000;
 
-/// Those heard of, who was heard last first.
 #[derive(Debug, Default)]
-pub struct People {
+pub(crate) struct People {
+    /// The latest speaker first.
     names: Vec<String>,
-    /// So many names of the answer to `/who` are still to come.
+    /// How many names of the answer to `/who` are still to come.
     listed: usize,
 }
 
 impl People {
-    /// Nobody was heard of.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes note of those whom `message` tells of.
-    pub fn heard(&mut self, message: &Message<'_>) {
+    /// Notes the people in `message`.
+    pub(crate) fn heard(&mut self, message: &Message<'_>) {
         if let Some(name) = message.name {
             self.listed = 0;
             return self.spoke(name);
@@ -46,9 +40,9 @@ impl People {
         }
     }
 
-    /// Those whose names begin with `beginning`, however it is written; who was heard
-    /// last comes first.
-    pub fn beginning_with<'a>(&'a self, beginning: &str) -> impl Iterator<Item = &'a str> {
+    /// The names that begin with `beginning`, without regard to case; the latest speaker
+    /// comes first.
+    pub(crate) fn beginning_with<'a>(&'a self, beginning: &str) -> impl Iterator<Item = &'a str> {
         let beginning = name::fold(beginning);
         let is_meant = move |name: &&String| name::fold(name).starts_with(&beginning);
         self.names.iter().filter(is_meant).map(String::as_str)
@@ -56,12 +50,12 @@ impl People {
 
     fn spoke(&mut self, name: &str) {
         match self.names.iter().position(|known| known == name) {
-            // Who speaks twice is the common case.
+            // The common case: the same person speaks again.
             Some(0) => {}
             Some(at) => {
                 self.names[..=at].rotate_right(1);
             }
-            // A server of another kind may call people what it likes.
+            // What a server of another kind sends may be no name.
             None if !is_name(name) && name.parse::<IpAddr>().is_err() => {}
             None => {
                 self.names.truncate(MAX_PEOPLE - 1);
@@ -70,7 +64,7 @@ impl People {
         }
     }
 
-    /// Somebody is here who has said nothing yet.
+    /// Adds somebody who has said nothing yet.
     fn is_here(&mut self, name: &str) {
         let is_new = !self.names.iter().any(|known| known == name);
         if is_new && self.names.len() < MAX_PEOPLE {
@@ -78,7 +72,7 @@ impl People {
         }
     }
 
-    /// `alice, bob,`: a line of the answer to `/who`.
+    /// Parses a line of the answer to `/who`: `alice, bob,`.
     fn list(&mut self, names: &str) {
         for name in names.split(',').map(str::trim) {
             if self.listed > 0 && is_name(name) {
@@ -91,7 +85,7 @@ impl People {
         }
     }
 
-    /// `alice and bob joined, carol left, dave is now eve`: what a notice of presence says.
+    /// Parses a presence notice: `alice and bob joined, carol left, dave is now eve`.
     fn change(&mut self, changes: &str) {
         let mut named: Vec<&str> = Vec::new();
         let mut words = changes
@@ -129,7 +123,7 @@ impl People {
     }
 }
 
-/// How many names follow the first line of the answer to `/who`.
+/// How many names follow `text`, if it is the first line of the answer to `/who`.
 fn count_by_name(text: &str) -> Option<usize> {
     let (_, rest) = text.split_once(" here: ")?;
     let (count, _) = rest.split_once(" by name, ")?;
@@ -155,7 +149,7 @@ mod tests {
     use crate::turn::ClientId;
 
     fn people(lines: &[&str]) -> People {
-        let mut people = People::new();
+        let mut people = People::default();
         for line in lines {
             people.heard(&Message::parse(line));
         }
@@ -171,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_heard_last_comes_first() {
+    fn the_latest_speaker_comes_first() {
         let people = people(&["<al> 1", "* alice 2", "[ALF] 3", "<bob> 4", "<al> 5"]);
         assert_known(&people, "al", &["al", "ALF", "alice"]);
         assert_known(&people, "AL", &["al", "ALF", "alice"]);
@@ -179,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_goes_and_takes_another_name_is_known() {
+    fn presence_notices_are_understood() {
         let mut people = people(&["-- alice and 10.0.0.7 joined, 2 from 10.0.0.1 left (5 here)"]);
         assert_known(&people, "", &["alice"]);
         let mut notice = |text| people.heard(&Message::parse(text));
@@ -190,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_to_who_is_here_tells_of_the_silent() {
+    fn the_answer_to_who_adds_the_silent() {
         let people = people(&[
             "-- 1,005 here: 3 by name, 1,002 by address",
             "-- alice, bob,",
@@ -201,13 +195,13 @@ mod tests {
         assert_known(&people, "", &["alice", "bob", "carol"]);
     }
 
-    /// In the room's own words, wherever they are written.
+    /// In the room's own words.
     #[test]
-    fn what_our_room_tells_is_understood() {
+    fn our_room_is_understood() {
         let now = Instant::now();
         let name = |name: &str| Rc::new(Name::parse(name.as_bytes()).unwrap());
         let label = |text: &str| Label::Name(name(text));
-        let mut people = People::new();
+        let mut people = People::default();
         let mut tell = |presence: &mut Presence, called: &[&str]| {
             let words = presence.notice(called.len(), |ClientId(id)| label(called[id]));
             let line = format!("{NOTICE_PREFIX}{}", words.unwrap());
@@ -233,7 +227,7 @@ mod tests {
                 .unwrap();
         }
         let answer = roster(&registry, &Unnamed::default(), |name, _| Rc::clone(name));
-        let mut people = People::new();
+        let mut people = People::default();
         for line in std::str::from_utf8(&answer).unwrap().lines() {
             people.heard(&Message::parse(line));
         }
@@ -241,8 +235,8 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_remembered() {
-        let mut people = People::new();
+    fn the_silent_are_forgotten_past_the_bound() {
+        let mut people = People::default();
         for number in 0..2 * MAX_PEOPLE {
             people.heard(&Message::parse(&format!("<n{number}> hi")));
         }

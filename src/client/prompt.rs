@@ -1,19 +1,19 @@
-//! The frontend for a person at a terminal: a line at the bottom that is edited, and what
-//! happens above it.
+//! The frontend for a person at a terminal: a line that is edited at the bottom, messages
+//! above it.
 //!
-//! Pure: bytes typed and messages in, bytes for the terminal out. The terminal's own
-//! scrolling, selection and history stay what they are, for nothing is drawn but the rows
-//! of the prompt; these are taken away, what has arrived is written in their place, and
-//! they are drawn again below it, all in one write.
+//! Pure: input and messages in, bytes for the terminal out. The terminal's own scrollback and
+//! selection keep working, because nothing is drawn but the rows of the prompt: they are
+//! erased, new messages are written in their place, and they are drawn again below, all in
+//! one write.
 
-pub mod completion;
-pub mod editor;
-pub mod input_history;
-pub mod keyboard;
-pub mod keys;
+mod completion;
+mod editor;
+mod input_history;
+mod keyboard;
+mod keymap;
 pub mod layout;
-pub mod replay;
-pub mod screen;
+mod replay;
+mod screen;
 
 use std::time::Instant;
 
@@ -27,46 +27,34 @@ use self::keyboard::{Keyboard, Typed};
 use self::layout::{Size, lay_out};
 use self::replay::Replay;
 use self::screen::Screen;
+use super::config::Bell;
+use super::echo::Entered;
 use super::frontend::{Action, Frontend, LinkStatus, Moment, Status};
 use super::mention::Mention;
 use super::message::{Age, Message};
-use super::own_words::OwnWords;
+use super::outbox::MAX_UNSENT_BYTES;
 use super::people::People;
-use super::session::MAX_UNSENT_BYTES;
 use super::style::{Palette, margin, styled};
 use crate::error::Lines;
 use crate::rate::{Bucket, Rate};
 use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::stamp::Stamp;
 
-/// What stands at the end of the prompt.
 const PROMPT_END: &str = "> ";
 
-/// Nobody can make a bell ring on and on: once a second, after a burst.
+/// Nobody can make the bell ring on and on: it rings once a second, after a burst of three.
 fn bell_rate() -> Rate {
     Rate::new(1, 3)
 }
 
-/// When the terminal's bell is rung.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Bell {
-    /// Not at all.
-    Never,
-    /// When somebody speaks of us by name, or to us alone.
-    #[default]
-    Mention,
-    /// When somebody says anything.
-    All,
-}
-
-/// A person's taste.
+/// The user's preferences.
 #[derive(Debug)]
 pub struct Look {
-    /// Whether there are colours.
+    /// The colours.
     pub palette: Palette,
-    /// How the time is written in the margin, if it is.
+    /// For the time in the margin, if that is wanted.
     pub stamp: Option<Stamp>,
-    /// When the bell is rung.
+    /// When to ring the bell.
     pub bell: Bell,
 }
 
@@ -82,41 +70,40 @@ pub struct Prompt {
     link: LinkStatus,
     waiting_lines: usize,
     waiting_bytes: usize,
-    /// Known only if others see us by one.
+    /// `None` while others see us by our address.
     name: Option<String>,
     address: Option<String>,
     mention: Option<Mention>,
     screen: Screen,
-    /// What is to be written above.
+    /// Lines to be written above the prompt.
     above: String,
     rings: bool,
-    /// How often it may ring.
     bell: Bucket,
     /// The screen is to be cleared first.
     clears: bool,
-    /// What is drawn is not what it should be.
+    /// The prompt has to be drawn again.
     is_stale: bool,
     is_hidden: bool,
     actions: Vec<Action>,
 }
 
 impl Prompt {
-    /// Nothing is typed, nothing heard, and nothing drawn.
+    /// An empty prompt on a terminal of this `size`.
     pub fn new(look: Look, size: Size) -> Self {
         Self {
             look,
             size,
-            keyboard: Keyboard::new(),
-            editor: Editor::new(),
-            people: People::new(),
-            replay: Replay::new(),
+            keyboard: Keyboard::default(),
+            editor: Editor::default(),
+            people: People::default(),
+            replay: Replay::default(),
             link: LinkStatus::In { is_ours: false },
             waiting_lines: 0,
             waiting_bytes: 0,
             name: None,
             address: None,
             mention: None,
-            screen: Screen::new(),
+            screen: Screen::default(),
             above: String::new(),
             rings: false,
             bell: Bucket::default(),
@@ -137,7 +124,7 @@ impl Prompt {
                 Ok(()) => Pressed::Changed,
                 Err(TooMuch) => return self.refuse_paste(now),
             },
-            // What else a terminal may report is nothing that was typed.
+            // Whatever else a terminal reports is no input.
             _ => return,
         };
         match pressed {
@@ -153,32 +140,30 @@ impl Prompt {
     }
 
     fn refuse_paste(&mut self, now: Moment) {
-        let words = format!(
-            "that is too much to paste: {MAX_INPUT_BYTES} bytes are the most; \
-             chat send takes any amount"
-        );
+        let words =
+            format!("paste too large: at most {MAX_INPUT_BYTES} bytes; chat send takes any amount");
         self.notify(&words, true, now);
     }
 
     fn entered(&mut self, text: String, now: Moment) {
         self.is_stale = true;
+        let is_waiting = matches!(self.link, LinkStatus::Offline | LinkStatus::Holding);
         if text.trim().is_empty() {
-            if matches!(self.link, LinkStatus::Away | LinkStatus::Holding) {
+            if is_waiting {
                 self.actions.push(Action::Hurry);
             }
             return;
         }
-        // A room that is not of our kind knows no commands: all is said to everybody.
-        let knows_commands = self.link != LinkStatus::In { is_ours: false };
-        let is_waiting = matches!(self.link, LinkStatus::Away | LinkStatus::Holding);
+        // A room of another kind has no commands: it says everything to everyone.
+        let has_commands = self.link != LinkStatus::In { is_ours: false };
         let is_one_line = text.lines().count() == 1;
-        if is_waiting && is_one_line && OwnWords::of(&text, knows_commands).is_quit() {
+        if is_waiting && is_one_line && Entered::of(&text, has_commands).is_quit() {
             return self.actions.push(Action::Leave);
         }
-        if knows_commands && text.lines().any(is_command_behind_a_blank) {
+        if has_commands && text.lines().any(is_command_behind_space) {
             self.editor.put_back(text);
-            let words = "not sent: a command must not have a blank before its slash; \
-                         to say a slash, begin with //";
+            let words = "not sent: a command must not have a space before its slash; \
+                         to say a slash, type //";
             return self.notify(words, true, now);
         }
         if self.link == LinkStatus::Leaving {
@@ -187,14 +172,14 @@ impl Prompt {
         }
         if self.waiting_bytes + text.len() > MAX_UNSENT_BYTES {
             self.editor.put_back(text);
-            return self.notify("not sent: too much waits already", true, now);
+            return self.notify("not sent: too many lines are waiting already", true, now);
         }
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let words = OwnWords::of(line, knows_commands);
-            if let Some(shown) = words.shown(self.look.palette) {
-                self.push_above(&shown, Some(now.time));
+            let entered = Entered::of(line, has_commands);
+            if let Some(echo) = entered.echo(self.look.palette) {
+                self.push_above(&echo, Some(now.time));
             }
-            if words.is_for_everybody() {
+            if entered.is_public() {
                 self.note_own_name();
             }
             self.waiting_bytes += line.len() + 1;
@@ -221,31 +206,31 @@ impl Prompt {
         }
     }
 
-    /// Something is said by the name that we have now, or from our address.
+    /// Notes that something is said under our present name or address.
     fn note_own_name(&mut self) {
         if let Some(name) = self.name.as_ref().or(self.address.as_ref()) {
-            self.replay.say_by(name);
+            self.replay.add_own_name(name);
         }
     }
 
-    /// Has `line`, which may be styled, written above, with the time if that is wanted.
+    /// Adds `line`, which may be styled, above the prompt.
     fn push_above(&mut self, line: &str, time: Option<Timestamp>) {
         self.above += &margin(&mut self.look.stamp, self.look.palette, time);
         self.above += line;
         self.above += "\r\n";
     }
 
-    /// The prompt, as plain text: the state and the name, as far as they find room.
+    /// The prompt as plain text: the state and the name, as far as there is room.
     fn prompt(&self) -> String {
         let name = self.name.as_deref().unwrap_or_default();
         let state = match (self.editor.search(), self.link, self.waiting_lines) {
-            (Some((query, true)), _, _) => format!("(find: {query}) "),
-            (Some((query, false)), _, _) => format!("(nothing has: {query}) "),
+            (Some((query, true)), _, _) => format!("(search: {query}) "),
+            (Some((query, false)), _, _) => format!("(no match: {query}) "),
             (None, LinkStatus::In { .. }, _) => String::new(),
             (None, LinkStatus::Holding, lines) => format!("[{} waiting] ", Lines(lines)),
             (None, LinkStatus::Leaving, _) => "[leaving] ".to_owned(),
-            (None, LinkStatus::Away, 0) => "[offline] ".to_owned(),
-            (None, LinkStatus::Away, lines) => format!("[offline, {} waiting] ", Lines(lines)),
+            (None, LinkStatus::Offline, 0) => "[offline] ".to_owned(),
+            (None, LinkStatus::Offline, lines) => format!("[offline, {} waiting] ", Lines(lines)),
         };
         let prompts = [
             format!("{state}{name}{PROMPT_END}"),
@@ -257,12 +242,12 @@ impl Prompt {
     }
 }
 
-/// Whether everybody would see a command that was not meant for them.
-fn is_command_behind_a_blank(text: &str) -> bool {
+/// Whether `text` is a command that the room would say to everyone because of a space.
+fn is_command_behind_space(text: &str) -> bool {
     let trimmed = text.trim_start();
     let is_command = !matches!(
-        OwnWords::of(trimmed, true),
-        OwnWords::Said(_) | OwnWords::NoCommand(_)
+        Entered::of(trimmed, true),
+        Entered::Said(_) | Entered::BadCommand(_)
     );
     trimmed.len() < text.len() && is_command
 }
@@ -270,7 +255,7 @@ fn is_command_behind_a_blank(text: &str) -> bool {
 impl Frontend for Prompt {
     fn typed(&mut self, bytes: &[u8], now: Moment) {
         for typed in self.keyboard.push(bytes, now.instant) {
-            // What was typed after that is for who comes next.
+            // What was typed after that is not for us.
             if self.actions.iter().any(Action::leaves_terminal) {
                 return;
             }
@@ -297,9 +282,10 @@ impl Frontend for Prompt {
     }
 
     fn notify(&mut self, words: &str, is_trouble: bool, now: Moment) {
-        let (prefix, style) = match is_trouble {
-            true => (REFUSAL_PREFIX, self.look.palette.error()),
-            false => (NOTICE_PREFIX, self.look.palette.dim()),
+        let (prefix, style) = if is_trouble {
+            (REFUSAL_PREFIX, self.look.palette.error())
+        } else {
+            (NOTICE_PREFIX, self.look.palette.dim())
         };
         self.push_above(&format!("{style}{prefix}{words}{style:#}"), Some(now.time));
     }
@@ -320,7 +306,7 @@ impl Frontend for Prompt {
         if is_elsewhere {
             self.address = status.address.map(str::to_owned);
         }
-        // What waits will be said by it.
+        // Waiting lines will be said under it.
         if (is_renamed || is_elsewhere) && self.waiting_bytes > 0 {
             self.note_own_name();
         }
@@ -333,7 +319,7 @@ impl Frontend for Prompt {
             self.screen.erase(&mut text, self.size);
         }
         if std::mem::take(&mut self.clears) {
-            // All of it (ED), and the cursor to its beginning (CUP).
+            // Clear the screen (ED), move the cursor to its beginning (CUP).
             text += "\x1b[2J\x1b[H";
         }
         text += &std::mem::take(&mut self.above);
@@ -343,7 +329,7 @@ impl Frontend for Prompt {
             let layout = lay_out(&prompt, self.editor.text(), self.editor.cursor(), self.size);
             let style = match self.link {
                 LinkStatus::In { .. } => self.look.palette.bold(),
-                LinkStatus::Away | LinkStatus::Holding | LinkStatus::Leaving => {
+                LinkStatus::Offline | LinkStatus::Holding | LinkStatus::Leaving => {
                     self.look.palette.error()
                 }
             };
@@ -381,7 +367,7 @@ impl Frontend for Prompt {
         self.is_hidden = is_hidden;
         self.is_stale = true;
         if !is_hidden {
-            // Others have written there meanwhile; the row of the cursor is free.
+            // Other programs have written meanwhile; the cursor's row is free.
             self.screen.forget();
             self.above.insert_str(0, screen::CLEAR_ROW);
         }

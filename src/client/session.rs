@@ -1,7 +1,5 @@
-//! The room's side of the client: a connection that is made, used, lost and made again, and
-//! the conversation that goes on over it.
-
-mod reconnection;
+//! The server's side of the client: a connection that is made, used, lost and made again,
+//! and the conversation that outlives it.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
@@ -10,101 +8,99 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
-use super::Config;
-use super::connect::Link;
+use super::backoff::Backoff;
+use super::config::Config;
+use super::connect::{Link, Progress};
 use super::conversation::{Conversation, Naming};
 use super::ending::{Ending, Facts, NO_NAMES, Refusals};
 use super::frontend::{Frontend, LinkStatus, Moment, Status};
-use super::incoming::Greeting;
+use super::incoming::{Farewell, Greeting};
 use super::message::{Kind, Message};
-use super::pauses::Pauses;
+use super::outbox::MAX_UNSENT_BYTES;
 use crate::error::{Error, Lines};
 use crate::interrupt::retry_interrupted;
 use crate::machine::unacknowledged_bytes;
+use crate::room::wording::is_lasting_refusal;
 
-/// No more than about this waits to be sent: before that, nothing more is read, or entered,
-/// that is to be.
-pub const MAX_UNSENT_BYTES: usize = 256 * 1024;
-
-/// How long the server may be silent after we have ended our side, before its
-/// end is not waited for any more: the Python original never ends the connection. Ours
-/// does once it has taken everything, which `--rate` can delay, and is waited for.
+/// How long the server may be silent after the client's half-close before the client stops
+/// waiting for its end: the Python original never closes the connection. A server of our
+/// kind does, once it has read everything, however late `--rate` makes that.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Told to who wants a name of a server that does not answer.
+/// What was sent within this time may not have been read by a server whose connection
+/// breaks, although its kernel acknowledged it.
+const UNSURE_FOR: Duration = Duration::from_secs(30);
+
+/// Shown when a request for a name times out.
 const NO_ANSWER: &str = "the server has not answered about your name";
 
-/// Told to who comes in without a name.
-const HINT: &str = "/nick NAME gives you a name, /help tells what else there is";
+/// Shown to a user who joins without a name.
+const HINT: &str = "/nick NAME sets your name, /help lists the commands";
 
-/// The connection, and what goes on over it.
-pub struct Session {
+/// The connection, and the conversation over it.
+pub(crate) struct Session {
     config: Config,
     link: Link,
     phase: Phase,
-    pauses: Pauses,
+    backoff: Backoff,
     conversation: Conversation,
-    /// Whether a connection that is lost is made again.
-    comes_back: bool,
-    /// We are to leave once all is said.
+    /// Whether a lost connection is made again.
+    reconnects: bool,
+    /// The client leaves once everything is sent.
     is_leaving: bool,
     /// Whether a server has ever let us in.
-    was_in: bool,
-    /// Whether nothing has been heard on this connection.
+    was_let_in: bool,
+    /// Whether nothing has been received on this connection.
     is_unheard: bool,
-    /// Why we were not let in last.
-    not_let_in: Option<String>,
+    /// Why the last connection was refused, if it was.
+    last_refusal: Option<String>,
     /// What the room did not take.
     refusals: Refusals,
-    /// Whether some of what was sent on the connection that was lost last may not have arrived;
-    /// that is known, and told, before there is another.
+    /// Whether some of what was sent on the last connection may not have arrived. Known, and
+    /// told, before there is another.
     is_unsure: bool,
     /// The address by which others see us.
     address: Option<String>,
 }
 
-/// How the connection is.
 enum Phase {
-    /// It is being made, for the first time or again.
     Connecting {
         is_first: bool,
     },
     Open(Open),
-    /// It is to be made again then.
-    Away(Instant),
-    /// There is none, and will be none any more.
+    /// Lost; the next attempt is made then.
+    Offline(Instant),
     Ended(Ending),
 }
 
-/// What is known of an open connection.
+/// The state of an open connection.
 struct Open {
-    /// Since when it is.
     since: Instant,
-    /// There may be something to be read.
+    /// Whether there may be something to read.
     is_ready: bool,
-    /// Our side has been ended.
-    is_sending_ended: bool,
-    /// Why something could not be sent.
+    /// Whether our side is closed.
+    is_half_closed: bool,
+    /// Why the last write failed.
     send_error: Option<io::Error>,
-    /// Since when the server has been silent: all that it sent has been read.
+    /// Since when everything that the server sent has been read.
     silent_since: Instant,
-    /// When something was sent last.
+    /// When something was last written.
     written_at: Option<Instant>,
 }
 
 impl Session {
-    /// One for `config` by `link`. With `comes_back`, a connection that is lost is made again.
-    pub fn new(config: &Config, link: Link, comes_back: bool) -> Self {
+    /// A session over `link`. With `reconnects`, a lost connection is made again.
+    pub(crate) fn new(config: &Config, link: Link, reconnects: bool) -> Self {
         Self {
             link,
             phase: Phase::Connecting { is_first: true },
-            pauses: Pauses::new(RandomState::new().hash_one(std::process::id())),
+            backoff: Backoff::new(RandomState::new().hash_one(std::process::id())),
             conversation: Conversation::new(config.name.clone(), config.sends_only()),
-            comes_back,
+            reconnects,
             is_leaving: false,
-            was_in: false,
+            was_let_in: false,
             is_unheard: true,
-            not_let_in: None,
+            last_refusal: None,
             refusals: Refusals::default(),
             is_unsure: false,
             address: None,
@@ -112,56 +108,75 @@ impl Session {
         }
     }
 
+    /// Begins to connect.
+    ///
+    /// # Errors
+    ///
+    /// When no address can even be tried.
+    pub(crate) fn connect(&mut self, now: Moment) -> Result<(), Error> {
+        let progress = self.link.connect(now.instant);
+        self.take_progress(progress, now)
+    }
+
+    /// Goes on connecting.
+    ///
+    /// # Errors
+    ///
+    /// When no address has answered, and none ever has.
+    pub(crate) fn advance(&mut self, now: Moment) -> Result<(), Error> {
+        let progress = self.link.advance(now.instant);
+        self.take_progress(progress, now)
+    }
+
     /// Whether there is a connection, or was one.
-    pub fn has_connected(&self) -> bool {
+    pub(crate) fn has_connected(&self) -> bool {
         !matches!(self.phase, Phase::Connecting { is_first: true })
     }
 
-    /// Whether there will be no connection any more.
-    pub fn has_ended(&self) -> bool {
+    /// Whether there will be no further connection.
+    pub(crate) fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended(_))
     }
 
-    /// The socket may have something for us.
-    pub fn mark_ready(&mut self) {
+    /// Notes that the socket may be readable.
+    pub(crate) fn mark_ready(&mut self) {
         if let Phase::Open(open) = &mut self.phase {
             open.is_ready = true;
         }
     }
 
-    /// Whether there may be something to be read.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         matches!(&self.phase, Phase::Open(open) if open.is_ready)
     }
 
-    /// Whether there is room for more that is to be said, and somebody to say it to.
-    pub fn takes_more(&self) -> bool {
+    /// Whether there is a room to say more to, and space to queue it.
+    pub(crate) fn takes_more(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
             && !self.is_leaving
             && self.conversation.waiting_bytes() < MAX_UNSENT_BYTES
     }
 
-    /// Whether something that was to be said has a chance to be.
-    pub fn is_sending(&self) -> bool {
+    /// Whether something is queued, and a connection open to send it.
+    pub(crate) fn is_sending(&self) -> bool {
         matches!(self.phase, Phase::Open(_)) && !self.conversation.is_all_written()
     }
 
-    /// `bytes` are to be said.
-    pub fn say(&mut self, bytes: &[u8]) {
+    /// Queues `bytes`.
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
         self.conversation.say(bytes);
     }
 
-    /// We are to leave once all is said; at once, if that is wanted twice, or if there is
-    /// nobody to say it to.
-    pub fn leave(&mut self) {
+    /// Leaves once everything is sent; at once when called again, or when there is no
+    /// connection to send it.
+    pub(crate) fn leave(&mut self) {
         if self.has_ended() {
             return;
         }
         let waits = match self.phase {
-            // What is held would be for ever.
+            // Held lines would wait for ever.
             Phase::Open(_) => !self.conversation.is_holding(),
             Phase::Connecting { is_first } => is_first,
-            Phase::Away(_) | Phase::Ended(_) => false,
+            Phase::Offline(_) | Phase::Ended(_) => false,
         };
         if self.is_leaving || !waits {
             self.give_up();
@@ -169,25 +184,29 @@ impl Session {
         self.is_leaving = true;
     }
 
-    fn give_up(&mut self) {
-        self.link.close();
-        self.phase = Phase::Ended(Ending::GivenUp);
+    /// Retries a lost server now instead of later; sends what is held.
+    pub(crate) fn hurry(&mut self, now: Moment) {
+        if matches!(self.phase, Phase::Open(_)) {
+            self.conversation.release();
+        }
+        if let Phase::Offline(until) = &mut self.phase {
+            *until = now.instant;
+        }
     }
 
-    /// How things stand.
-    pub fn status(&self) -> Status<'_> {
+    pub(crate) fn status(&self) -> Status<'_> {
         let link = match &self.phase {
             _ if self.is_leaving => LinkStatus::Leaving,
             Phase::Open(_) if self.conversation.is_holding() => LinkStatus::Holding,
             Phase::Open(_) => LinkStatus::In {
                 is_ours: self.conversation.greeting() == Greeting::Ours,
             },
-            Phase::Connecting { .. } | Phase::Away(_) | Phase::Ended(_) => LinkStatus::Away,
+            Phase::Connecting { .. } | Phase::Offline(_) | Phase::Ended(_) => LinkStatus::Offline,
         };
         Status {
             link,
             waiting_lines: match link {
-                LinkStatus::Away | LinkStatus::Holding => self.conversation.waiting_lines(),
+                LinkStatus::Offline | LinkStatus::Holding => self.conversation.waiting_lines(),
                 LinkStatus::In { .. } | LinkStatus::Leaving => 0,
             },
             waiting_bytes: self.conversation.waiting_bytes(),
@@ -196,13 +215,13 @@ impl Session {
         }
     }
 
-    /// Reads what the server has sent, as much as `buffer` holds, and has `frontend` hear it.
-    pub fn read(&mut self, buffer: &mut [u8], now: Moment, frontend: &mut dyn Frontend) {
+    /// Reads at most one `buffer` from the server and passes it on to `frontend`.
+    pub(crate) fn read(&mut self, buffer: &mut [u8], now: Moment, frontend: &mut dyn Frontend) {
         let (Phase::Open(open), Some(stream)) = (&mut self.phase, self.link.stream()) else {
             return;
         };
         match retry_interrupted(|| stream.read(buffer)) {
-            Ok(0) => self.server_has_gone(None, now, frontend),
+            Ok(0) => self.connection_lost(None, now, frontend),
             Ok(count) => {
                 self.hear(now, frontend, |conversation, hear| {
                     conversation.received(&buffer[..count], now.instant, hear);
@@ -211,26 +230,26 @@ impl Session {
             Err(e) => match e.kind() {
                 io::ErrorKind::WouldBlock if open.send_error.is_none() => {
                     open.is_ready = false;
-                    // To who only sends, what others say is none of the server's last words.
-                    if !self.config.sends_only() || !open.is_sending_ended {
+                    // What others say does not postpone the end of a client that only sends.
+                    if !self.config.sends_only() || !open.is_half_closed {
                         open.silent_since = now.instant;
                     }
                     self.conversation.drained(now.instant);
                 }
                 _ => {
                     let source = open.send_error.take().unwrap_or(e);
-                    self.server_has_gone(Some(source), now, frontend);
+                    self.connection_lost(Some(source), now, frontend);
                 }
             },
         }
     }
 
-    /// Writes what may be written, and ends our side once all is, if we are to leave.
-    pub fn write(&mut self, now: Moment) {
+    /// Writes what may be written; then half-closes the connection if the client is leaving.
+    pub(crate) fn write(&mut self, now: Moment) {
         let (Phase::Open(open), Some(stream)) = (&mut self.phase, self.link.stream()) else {
             return;
         };
-        if open.is_sending_ended || open.send_error.is_some() {
+        if open.is_half_closed || open.send_error.is_some() {
             return;
         }
         loop {
@@ -249,7 +268,7 @@ impl Session {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) => {
-                    // It may have said why before it went: read to the end.
+                    // The server may have said why before it went: read to the end.
                     open.send_error = Some(e);
                     open.is_ready = true;
                     return;
@@ -257,19 +276,19 @@ impl Session {
             }
         }
         if self.is_leaving && self.conversation.is_all_written() {
-            // An error means that the server has gone; reading tells that.
+            // Fails if the server has gone, which reading will tell.
             let _ = stream.shutdown(Shutdown::Write);
-            open.is_sending_ended = true;
+            open.is_half_closed = true;
             open.silent_since = now.instant;
         }
     }
 
-    /// Does what is due by now though nothing has happened.
-    pub fn expire(&mut self, now: Moment, frontend: &mut dyn Frontend) {
+    /// Acts on deadlines that have passed.
+    pub(crate) fn expire(&mut self, now: Moment, frontend: &mut dyn Frontend) {
         match &self.phase {
-            Phase::Away(until) if *until <= now.instant => {
+            Phase::Offline(until) if *until <= now.instant => {
                 self.phase = Phase::Connecting { is_first: false };
-                // Not the first: no failure of it is an error.
+                // Only the first attempt can fail with an error.
                 let _ = self.connect(now);
             }
             Phase::Open(open) if !open.is_ready => {
@@ -278,19 +297,19 @@ impl Session {
                     conversation.expire(now.instant, hear);
                 });
                 if silence.is_some_and(|at| at <= now.instant) {
-                    self.leave_in_silence(now);
+                    self.end_in_silence(now);
                 }
             }
             _ => {}
         }
     }
 
-    /// When [`Session::expire`] has something to do.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When [`Session::expire`] is next due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Connecting { .. } => self.link.deadline(),
-            Phase::Away(until) => Some(*until),
-            // Never while there is more to be read: the rest of a line may be among it.
+            Phase::Offline(until) => Some(*until),
+            // Not while there is more to read: it may hold the rest of a line.
             Phase::Open(open) if open.is_ready => None,
             Phase::Open(open) => {
                 let deadlines = [self.silence_deadline(open), self.conversation.deadline()];
@@ -300,8 +319,8 @@ impl Session {
         }
     }
 
-    /// Whether all is over, and how; but for what is still to be shown.
-    pub fn end(&mut self) -> Option<Result<(), Error>> {
+    /// The result of the session, once it is over. Output may still be pending.
+    pub(crate) fn end(&mut self) -> Option<Result<(), Error>> {
         if self.config.sends_only()
             && let Some(error) = self.facts(0).end_early()
         {
@@ -311,9 +330,10 @@ impl Session {
             Phase::Ended(ending) => std::mem::replace(ending, Ending::InOrder),
             _ => return None,
         };
-        let unsent_lines = match self.conversation.is_all_written() {
-            true => 0,
-            false => self.conversation.waiting_lines().max(1),
+        let unsent_lines = if self.conversation.is_all_written() {
+            0
+        } else {
+            self.conversation.waiting_lines().max(1)
         };
         Some(self.facts(unsent_lines).end(ending))
     }
@@ -324,7 +344,7 @@ impl Session {
             greeting: self.conversation.greeting(),
             farewell: self.conversation.farewell(),
             naming: self.conversation.naming(),
-            was_in: self.was_in,
+            was_let_in: self.was_let_in,
             is_leaving: self.is_leaving,
             sends_only: self.config.sends_only(),
             unsent_lines,
@@ -333,7 +353,103 @@ impl Session {
         }
     }
 
-    /// Has the conversation do something, and the frontend hear of it.
+    fn give_up(&mut self) {
+        self.link.close();
+        self.phase = Phase::Ended(Ending::GivenUp);
+    }
+
+    fn take_progress(&mut self, progress: Progress, now: Moment) -> Result<(), Error> {
+        let is_first = matches!(self.phase, Phase::Connecting { is_first: true });
+        match progress {
+            Progress::Pending => {}
+            Progress::Connected => {
+                info!("connected to {}", self.link.server());
+                self.conversation.connected(now.instant);
+                self.is_unheard = true;
+                self.is_unsure = false;
+                let local = (self.link.stream()).and_then(|stream| stream.local_addr().ok());
+                self.address = local.map(|local| local.ip().to_canonical().to_string());
+                self.phase = Phase::Open(Open {
+                    since: now.instant,
+                    is_ready: true,
+                    is_half_closed: false,
+                    send_error: None,
+                    silent_since: now.instant,
+                    written_at: None,
+                });
+            }
+            Progress::Failed(attempts) if is_first => {
+                return Err(Error::Connect {
+                    host: self.config.host.clone(),
+                    port: self.config.port,
+                    attempts,
+                });
+            }
+            Progress::Failed(attempts) => {
+                for (address, e) in &attempts {
+                    info!("{address}: {e}");
+                }
+                self.phase = Phase::Offline(now.instant + self.backoff.after_failure());
+            }
+        }
+        Ok(())
+    }
+
+    /// The server has closed the connection, or it broke.
+    fn connection_lost(
+        &mut self,
+        source: Option<io::Error>,
+        now: Moment,
+        frontend: &mut dyn Frontend,
+    ) {
+        self.hear(now, frontend, |conversation, hear| {
+            conversation.ended(now.instant, hear)
+        });
+        let Phase::Open(open) = &mut self.phase else {
+            return;
+        };
+        // After a goodbye the server did not have to take what could not be sent.
+        let source = match self.conversation.farewell() {
+            Farewell::Goodbye => source,
+            _ => source.or(open.send_error.take()),
+        };
+        let unacknowledged = self.link.stream().and_then(unacknowledged_bytes);
+        let was_sent_just_now = open
+            .written_at
+            .is_some_and(|at| at + UNSURE_FOR > now.instant);
+        self.is_unsure = unacknowledged > Some(0) || (source.is_some() && was_sent_just_now);
+        let open_for = now.instant.duration_since(open.since);
+        self.link.close();
+        if !self.should_reconnect() {
+            self.phase = Phase::Ended(match source {
+                None => Ending::InOrder,
+                Some(e) => Ending::Broken(e),
+            });
+            return;
+        }
+        let lost = Error::ConnectionLost {
+            server: self.link.server(),
+            source,
+            unsent: self.is_unsure,
+        };
+        // A refusal has already told why.
+        if self.last_refusal.is_none() {
+            let words = format!("{lost}; reconnecting, Enter retries now");
+            frontend.notify(&words, true, now);
+        }
+        self.phase = Phase::Offline(now.instant + self.backoff.after_loss(open_for));
+    }
+
+    fn should_reconnect(&self) -> bool {
+        let may_return = match self.conversation.farewell() {
+            Farewell::None | Farewell::Dropped => true,
+            Farewell::Goodbye | Farewell::SentAway => false,
+        };
+        let is_kept_out = self.last_refusal.as_deref().is_some_and(is_lasting_refusal);
+        self.reconnects && self.was_let_in && !self.is_leaving && may_return && !is_kept_out
+    }
+
+    /// Lets the conversation `act`, and passes what it hears on to the frontend.
     fn hear(
         &mut self,
         now: Moment,
@@ -341,14 +457,14 @@ impl Session {
         act: impl FnOnce(&mut Conversation, &mut dyn FnMut(&Message<'_>)),
     ) {
         let naming = self.conversation.naming();
-        let had_been_in = self.was_in;
+        let was_let_in_before = self.was_let_in;
         let was_holding = self.conversation.is_holding();
         let Self {
             conversation,
             refusals,
-            was_in,
+            was_let_in,
             is_unheard,
-            not_let_in,
+            last_refusal,
             ..
         } = self;
         act(conversation, &mut |message| {
@@ -358,20 +474,22 @@ impl Session {
             }
             if std::mem::take(is_unheard) {
                 let words = is_refusal.then(|| message.text.to_owned());
-                let is_known = words.is_some() && *not_let_in == words;
-                *not_let_in = words;
+                let is_known = words.is_some() && *last_refusal == words;
+                *last_refusal = words;
                 if is_known {
-                    // It is told once, however often we try.
+                    // Shown once, however often we try.
                     return;
                 }
-                if message.kind == Kind::Welcome && std::mem::replace(was_in, true) {
+                if message.kind == Kind::Welcome && std::mem::replace(was_let_in, true) {
                     frontend.notify("connected again", false, now);
                 }
             }
             frontend.heard(message, now);
         });
-        if !had_been_in && self.was_in && self.config.name.is_none() {
-            self.hint(frontend, now);
+        let has_joined = !was_let_in_before && self.was_let_in;
+        let is_ours = self.conversation.greeting() == Greeting::Ours;
+        if has_joined && is_ours && self.config.name.is_none() {
+            frontend.notify(HINT, false, now);
         }
         if naming != self.conversation.naming() && !self.config.sends_only() {
             match self.conversation.naming() {
@@ -385,39 +503,32 @@ impl Session {
         }
     }
 
-    /// Tells a newcomer how to go on, where that is known.
-    fn hint(&self, frontend: &mut dyn Frontend, now: Moment) {
-        if self.conversation.greeting() == Greeting::Ours {
-            frontend.notify(HINT, false, now);
-        }
-    }
-
-    /// Has the user decide about what is held; whoever is leaving has decided.
+    /// Asks the user what to do with the held lines; a user who is leaving has decided.
     fn ask_about_held(&mut self, frontend: &mut dyn Frontend, now: Moment) {
         if self.is_leaving {
             return self.give_up();
         }
         let waiting = Lines(self.conversation.waiting_lines());
         let words = format!(
-            "{waiting} would be said without your name: Enter has it so, \
-             /nick NAME takes another first"
+            "{waiting} would be said without your name: Enter sends, \
+             /nick NAME takes another name first"
         );
         frontend.notify(&words, true, now);
     }
 
-    /// When the server is not waited for any more. What we do not listen to is no silence.
+    /// When to stop waiting for the server's end. Unread input is no silence.
     fn silence_deadline(&self, open: &Open) -> Option<Instant> {
-        let is_silent = open.is_sending_ended && !open.is_ready;
+        let is_silent = open.is_half_closed && !open.is_ready;
         let may_never_end = self.conversation.greeting() != Greeting::Ours;
         (is_silent && may_never_end).then_some(open.silent_since + LAST_WORDS_TIMEOUT)
     }
 
-    fn leave_in_silence(&mut self, now: Moment) {
+    fn end_in_silence(&mut self, now: Moment) {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
         match self.link.stream().and_then(unacknowledged_bytes) {
-            // It does not read yet, but it may.
+            // The server does not read yet, but may.
             Some(1..) => open.silent_since = now.instant,
             _ => {
                 info!("{} does not end the connection", self.link.server());

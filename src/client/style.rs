@@ -1,46 +1,53 @@
-//! How what is said looks on a terminal.
+//! How messages look on a terminal: colours, mentions, and the time in the margin.
 
 use std::fmt::Write as _;
 
-use anstyle::{Color, Effects, Style};
+use anstyle::{Ansi256Color, Color, Effects, Style};
 use jiff::Timestamp;
 
 use super::mention::Mention;
 use super::message::{Kind, Message};
-use super::name_colors::{ERROR_COLOR, name_color};
+use crate::name;
 use crate::room::OPERATOR_PREFIX;
 use crate::stamp::Stamp;
 
-/// Before what one has said oneself.
-pub const OWN_NAME: &str = "You";
+/// The name in front of the user's own lines.
+pub(crate) const OWN_NAME: &str = "You";
 
-/// Colours and other distinctions, or none of them.
+/// Colours that can be told apart and read both on black and on white, of the 216 that
+/// practically every terminal shows alike (xterm's colour cube). Their contrast is at least
+/// 3.8 on both; no colour reaches 4.6 on both (WCAG 2.2, section 1.4.3, asks for 4.5, or 3
+/// for large or bold letters).
+const NAME_COLORS: [u8; 16] = [
+    130, 166, 100, 64, 28, 29, 30, 31, 32, 27, 63, 99, 129, 133, 164, 162,
+];
+
+/// Red, which no name has.
+const ERROR_COLOR: Ansi256Color = Ansi256Color(160);
+
+/// The styles of what is shown; none of them without colours.
 #[derive(Clone, Copy, Debug)]
 pub struct Palette {
-    /// Whether there are any.
+    /// Whether colours are wanted.
     pub is_colored: bool,
 }
 
 impl Palette {
     fn style(self, style: Style) -> Style {
-        match self.is_colored {
-            true => style,
-            false => Style::new(),
-        }
+        if self.is_colored { style } else { Style::new() }
     }
 
-    /// What is of no great importance.
-    pub fn dim(self) -> Style {
+    /// For what matters least: notices, times.
+    pub(crate) fn dim(self) -> Style {
         self.style(Effects::DIMMED.into())
     }
 
-    /// What is to be seen.
-    pub fn bold(self) -> Style {
+    pub(crate) fn bold(self) -> Style {
         self.style(Effects::BOLD.into())
     }
 
-    /// What was not done.
-    pub fn error(self) -> Style {
+    /// For refusals and failures.
+    pub(crate) fn error(self) -> Style {
         self.style(
             Style::new()
                 .fg_color(Some(Color::Ansi256(ERROR_COLOR)))
@@ -48,19 +55,34 @@ impl Palette {
         )
     }
 
-    /// One's own name, where others speak of it.
-    pub fn mention(self) -> Style {
+    /// For the user's name in what others say.
+    fn mention(self) -> Style {
         self.style((Effects::BOLD | Effects::INVERT).into())
     }
 
-    /// A name, and what stands around it.
-    pub fn name(self, name: &str) -> Style {
+    fn name(self, name: &str) -> Style {
         self.style(Style::new().fg_color(Some(Color::Ansi256(name_color(name)))))
     }
 }
 
-/// The `time` as it stands in the margin, if that is wanted; blanks where it is not known.
-pub fn margin(stamp: &mut Option<Stamp>, palette: Palette, time: Option<Timestamp>) -> String {
+/// The colour of a name, the same wherever it is seen and in whatever case it is written.
+fn name_color(name: &str) -> Ansi256Color {
+    // FNV-1a, which is the same on every machine (www.isthe.com/chongo/tech/comp/fnv).
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in name::fold(name).bytes() {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+    // The low bits of this hash are its poorest.
+    let index = (hash ^ (hash >> 16)) as usize % NAME_COLORS.len();
+    Ansi256Color(NAME_COLORS[index])
+}
+
+/// The margin with the `time`, empty without a `stamp`; spaces where the time is unknown.
+pub(crate) fn margin(
+    stamp: &mut Option<Stamp>,
+    palette: Palette,
+    time: Option<Timestamp>,
+) -> String {
     let style = palette.dim();
     match (stamp, time) {
         (None, _) => String::new(),
@@ -69,17 +91,17 @@ pub fn margin(stamp: &mut Option<Stamp>, palette: Palette, time: Option<Timestam
     }
 }
 
-/// A message as it looks, without a line end; and whether it mentions who reads it.
+/// A message as it is shown.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Styled {
-    /// The line.
-    pub line: String,
-    /// Whether it is meant for who reads it: mentions the name, or is said to it alone.
-    pub is_for_us: bool,
+pub(crate) struct Styled {
+    /// Without a line end.
+    pub(crate) line: String,
+    /// Whether it mentions the user or is private.
+    pub(crate) is_for_us: bool,
 }
 
-/// What `message` looks like to the bearer of the name in `mention`.
-pub fn styled(message: &Message<'_>, mention: Option<&Mention>, palette: Palette) -> Styled {
+/// Styles `message` for the user whose name `mention` finds.
+pub(crate) fn styled(message: &Message<'_>, mention: Option<&Mention>, palette: Palette) -> Styled {
     let plain = |style: Style| format!("{style}{}{style:#}", message.line);
     let line = match (message.kind, message.name) {
         (Kind::Message | Kind::Action | Kind::Private, Some(name)) => {
@@ -104,7 +126,7 @@ fn styled_speech(
     palette: Palette,
 ) -> Styled {
     let Message { kind, text, .. } = *message;
-    // With what keeps a text that is written from right to left on its side.
+    // Includes the mark before right-to-left text.
     let before = &message.line[..message.line.len() - text.len()];
     let mut style = palette.name(name);
     if kind == Kind::Private && palette.is_colored {
@@ -128,6 +150,8 @@ fn styled_speech(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const COLORS: Palette = Palette { is_colored: true };
@@ -169,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_us_is_known_as_such() {
+    fn mentions_and_private_messages_are_for_us() {
         let bob = Mention::of("bob");
         for (line, is_for_us) in [
             ("<alice> hi", false),
@@ -197,5 +221,43 @@ mod tests {
         assert_eq!(styled(&rest, None, COLORS).line, "\x1b[2m… of it\x1b[0m");
         let refusal = styled(&Message::parse("!! no"), None, COLORS).line;
         assert_eq!(refusal, "\x1b[1m\x1b[38;5;160m!! no\x1b[0m");
+    }
+
+    /// The relative luminance (WCAG) of a colour of the cube.
+    fn luminance(color: u8) -> f64 {
+        const LEVELS: [f64; 6] = [0.0, 95.0, 135.0, 175.0, 215.0, 255.0];
+        let index = usize::from(color - 16);
+        let linear = |level: f64| match level / 255.0 {
+            small if small <= 0.04045 => small / 12.92,
+            value => ((value + 0.055) / 1.055).powf(2.4),
+        };
+        let [red, green, blue] =
+            [index / 36, index / 6 % 6, index % 6].map(|part| linear(LEVELS[part]));
+        0.2126 * red + 0.7152 * green + 0.0722 * blue
+    }
+
+    #[test]
+    fn every_color_can_be_read_on_black_and_on_white() {
+        for color in NAME_COLORS.into_iter().chain([ERROR_COLOR.0]) {
+            let luminance = luminance(color);
+            let on_black = (luminance + 0.05) / 0.05;
+            let on_white = 1.05 / (luminance + 0.05);
+            assert!(
+                on_black >= 3.79 && on_white >= 3.79,
+                "{color}: {on_black:.2}, {on_white:.2}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_has_one_color_and_names_have_many() {
+        // On every machine, and tomorrow.
+        assert_eq!(name_color("alice"), Ansi256Color(29));
+        assert_eq!(name_color("Zoë"), name_color("zoE\u{308}"));
+        let colors: HashSet<u8> = (0..200)
+            .map(|n| name_color(&format!("user{n}")).0)
+            .collect();
+        assert_eq!(colors.len(), NAME_COLORS.len());
+        assert!(!NAME_COLORS.contains(&ERROR_COLOR.0));
     }
 }

@@ -1,4 +1,4 @@
-//! The terminal's mode, taken and given back.
+//! The terminal's mode: set, and restored whatever happens.
 
 use std::io;
 use std::panic;
@@ -13,28 +13,27 @@ use rustix::termios::{
 
 use crate::standard_io::StandardInput;
 
-/// The mode that was found, while another is set. For all to see, as a panic of the program
-/// that people run ends it (`panic = "abort"`), and drops nothing.
+/// The original mode while another is set. Global for the panic hook: in a release build a
+/// panic aborts the program and drops nothing.
 static FOUND: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// What the terminal is told first: to mark what is pasted (xterm's "bracketed paste").
-pub const BEGIN: &[u8] = b"\x1b[?2004h";
+/// To be written first: turns bracketed paste on (xterm).
+pub(crate) const BEGIN: &[u8] = b"\x1b[?2004h";
 
-/// And last: to mark it no more, to break rows again, and to forget about colours.
-pub const END: &[u8] = b"\x1b[?2004l\x1b[?7h\x1b[m";
+/// To be written last: turns bracketed paste off, line wrapping on, and resets colours.
+pub(crate) const END: &[u8] = b"\x1b[?2004l\x1b[?7h\x1b[m";
 
-/// The terminal at standard input, in a mode in which every key comes as it is typed.
-/// Dropped, or in a panic, it is in the mode again in which it was found.
+/// The terminal at standard input in raw mode. Dropping it, or a panic, restores the original
+/// mode.
 #[derive(Debug)]
 pub struct Terminal(());
 
 impl Terminal {
-    /// Sets the mode. What [`BEGIN`] has is the caller's to write, and [`END`] before the
-    /// terminal is given back.
+    /// Sets raw mode. The caller writes `BEGIN`, and `END` before the terminal is given back.
     ///
     /// # Errors
     ///
-    /// When standard input is no terminal.
+    /// When standard input is not a terminal.
     pub fn take() -> io::Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -48,18 +47,17 @@ impl Terminal {
         Ok(Self(()))
     }
 
-    /// Gives it back for a while.
-    pub fn give_back(&self) {
+    /// Restores the original mode for a while.
+    pub(crate) fn give_back(&self) {
         give_back();
     }
 
-    /// Sets the mode again, after [`Terminal::give_back`], or after somebody else has set
-    /// another.
+    /// Sets raw mode again, after [`Terminal::give_back`] or after another program changed it.
     ///
     /// # Errors
     ///
     /// Those of tcsetattr(3).
-    pub fn take_again(&self) -> io::Result<()> {
+    pub(crate) fn take_again(&self) -> io::Result<()> {
         set_mode()
     }
 }
@@ -70,8 +68,8 @@ impl Drop for Terminal {
     }
 }
 
-/// How many columns and rows the terminal has, if it tells.
-pub fn size() -> Option<(usize, usize)> {
+/// The terminal's columns and rows, if it reports them.
+pub(crate) fn size() -> Option<(usize, usize)> {
     let size = tcgetwinsize(stdout()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
 }
@@ -83,7 +81,7 @@ fn set_mode() -> io::Result<()> {
         None => tcgetattr(stdin())?,
     };
     let mut mode = before.clone();
-    // termios(3). Neither keys that make signals nor any that edit: they are ours.
+    // termios(3). Keys that edit or send signals are handled by the prompt.
     mode.local_modes -= LocalModes::ICANON
         | LocalModes::ECHO
         | LocalModes::ECHONL
@@ -95,7 +93,7 @@ fn set_mode() -> io::Result<()> {
         | InputModes::IXON
         | InputModes::ISTRIP
         | InputModes::BRKINT;
-    // What others may write meanwhile, such as a panic, is to look as it always does.
+    // So that a panic's message, say, looks as usual.
     mode.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
     mode.special_codes[SpecialCodeIndex::VMIN] = 1;
     mode.special_codes[SpecialCodeIndex::VTIME] = 0;
@@ -104,15 +102,15 @@ fn set_mode() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the terminal's foreground is somebody else's at the moment. To set its mode would
-/// stop us then (termios(3): SIGTTOU), and undo what others have set.
-pub fn is_somebody_elses() -> bool {
+/// Whether another process group has the terminal's foreground. Setting the mode would then
+/// stop us (termios(3): SIGTTOU), and undo what that group has set.
+pub(crate) fn is_somebody_elses() -> bool {
     StandardInput::new().is_somebody_elses()
 }
 
-/// Nothing is to be done when this fails: the terminal has gone.
+/// Ignores failures: the terminal has gone then.
 fn give_back() {
-    // What was found is still to be set then, when the terminal is ours again.
+    // The mode is kept, to be restored when the terminal is ours again.
     if is_somebody_elses() {
         return;
     }
@@ -121,7 +119,7 @@ fn give_back() {
     };
     let out = stdout();
     let mut fds = [PollFd::new(&out, PollFlags::OUT)];
-    // Once more, in case of a panic. A terminal that takes nothing must not hold us up.
+    // Again, for the case of a panic. A stalled terminal must not hold us up.
     if poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0) {
         let _ = rustix::io::write(out, END);
     }

@@ -1,5 +1,5 @@
 //! The user's side of the client: standard input and output, and the terminal with its
-//! signals.
+//! signals and job control.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -20,57 +20,55 @@ use crate::logging;
 use crate::process::is_ignored;
 use crate::standard_io::{Readiness, StandardInput, StandardOutput};
 
-/// The most that waits to be shown before nothing more is read that would be.
+/// At this much unwritten output, nothing more is read that would add to it.
 const MAX_UNSHOWN_BYTES: usize = 256 * 1024;
 
-/// How long a terminal that takes nothing is waited for at the end.
+/// How long to wait for a stalled terminal at the end.
 const TERMINAL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Where what is typed comes from, and where things are shown.
-pub struct User {
+/// A frontend, with the input and output that it is for.
+pub(crate) struct User {
     frontend: Box<dyn Frontend>,
-    /// `None` once nothing more comes from there.
+    /// `None` after its end.
     input: Option<StandardInput>,
     input_readiness: Readiness,
     is_input_ready: bool,
     output: StandardOutput,
     to_show: Vec<u8>,
-    /// So much of that is shown.
+    /// How much of that is written.
     shown_bytes: usize,
-    /// Nobody reads what we show any more.
+    /// Nobody reads the output any more.
     is_output_closed: bool,
-    /// Taken while a person types there.
+    /// In raw mode, once it is taken.
     terminal: Option<Terminal>,
-    /// Those of the terminal, if there is one to be taken.
+    /// Those that a terminal sends; `None` without a terminal to take.
     signals: Option<Signals>,
-    /// What is to be done once all is shown, and when at the latest.
+    /// What to do once everything is written, or by then.
     departure: Option<(Departure, Instant)>,
-    /// Whether the terminal was told what it is told first, and not yet what it is told last.
-    is_told: bool,
+    /// Whether [`terminal::BEGIN`] is written, and [`terminal::END`] is still to follow.
+    needs_end: bool,
 }
 
-/// In what way the terminal is left.
+/// How the terminal is left.
 #[derive(Clone, Copy)]
 enum Departure {
-    /// To be stopped for a while.
-    Suspension(Whom),
-    /// To end by this signal.
-    End(i32, Whom),
+    Suspend(SignalTarget),
+    /// End by this signal.
+    End(i32, SignalTarget),
 }
 
-/// Whom a signal is for.
+/// Which processes a signal is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whom {
-    /// This process, which has got it.
-    Us,
-    /// All processes that the terminal has in its foreground: it was typed.
+pub(crate) enum SignalTarget {
+    /// This process alone, which received it.
+    Process,
+    /// The terminal's foreground group: its key was typed.
     Foreground,
 }
 
-impl Whom {
-    /// Sends them `signal`, as the kernel would. That a process may not signal itself, or its
-    /// group, is not known.
-    pub fn send(self, signal: Signal) {
+impl SignalTarget {
+    /// Sends `signal` as the kernel would. A process may always signal itself and its group.
+    pub(crate) fn send(self, signal: Signal) {
         let is_in_foreground = || job::has_foreground(stdin()) == Some(true);
         let _ = match self {
             Self::Foreground if is_in_foreground() => kill_current_process_group(signal),
@@ -79,35 +77,26 @@ impl Whom {
     }
 }
 
-/// What a user has of standard input and output.
+/// What standard input and output are used for.
 #[derive(Clone, Copy, Debug)]
-pub struct Streams {
-    /// Whether the input is read.
-    pub reads_input: bool,
-    /// Whether anything is ever shown.
-    pub shows: bool,
-    /// Whether both are a terminal with somebody before it.
-    pub are_a_terminal: bool,
+pub(crate) struct Streams {
+    pub(crate) reads_input: bool,
+    /// Whether anything is ever written to standard output.
+    pub(crate) shows: bool,
+    /// Whether both are a terminal that a person uses.
+    pub(crate) is_terminal: bool,
 }
 
-/// The tokens of what a user is registered by.
 #[derive(Clone, Copy, Debug)]
-pub struct Tokens {
-    /// Standard input.
-    pub input: Token,
-    /// Standard output.
-    pub output: Token,
-    /// The signals.
-    pub signals: Token,
+pub(crate) struct Tokens {
+    pub(crate) input: Token,
+    pub(crate) output: Token,
+    pub(crate) signals: Token,
 }
 
 impl User {
-    /// One who sees `frontend`. A terminal is taken later, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// When something cannot be registered.
-    pub fn new(
+    /// Registers the streams. A terminal is taken later, by [`User::take_terminal`].
+    pub(crate) fn new(
         frontend: Box<dyn Frontend>,
         streams: Streams,
         registry: &Registry,
@@ -119,13 +108,14 @@ impl User {
             None => Readiness::Polled,
         };
         let output = StandardOutput::stdout();
-        // Where nothing is shown it does not matter who reads it.
+        // Where nothing is written it does not matter whether anybody reads.
         if streams.shows {
             output.register(registry, tokens.output)?;
         }
-        let signals = match streams.are_a_terminal {
-            true => Some(register_signals(registry, tokens.signals)?),
-            false => None,
+        let signals = if streams.is_terminal {
+            Some(register_signals(registry, tokens.signals)?)
+        } else {
+            None
         };
         Ok(Self {
             frontend,
@@ -139,79 +129,77 @@ impl User {
             terminal: None,
             signals,
             departure: None,
-            is_told: false,
+            needs_end: false,
         })
     }
 
-    /// What the user sees.
-    pub fn frontend(&mut self) -> &mut dyn Frontend {
+    pub(crate) fn frontend(&mut self) -> &mut dyn Frontend {
         &mut *self.frontend
     }
 
-    /// Whether nobody sees what is shown any more.
-    pub fn is_output_closed(&self) -> bool {
+    /// Whether nobody reads the output any more.
+    pub(crate) fn is_output_closed(&self) -> bool {
         self.is_output_closed
     }
 
-    /// Takes the terminal, if there is one and it is not ours yet. In the background it
-    /// stops us instead, as reading from it would, until we are in the foreground.
+    /// Takes the terminal, if there is one and it is not taken yet. In the background this
+    /// suspends the program instead, as reading would, until it is in the foreground.
     ///
     /// # Errors
     ///
     /// Those of tcsetattr(3).
-    pub fn take_terminal(&mut self, now: Moment) -> io::Result<()> {
+    pub(crate) fn take_terminal(&mut self, now: Moment) -> io::Result<()> {
         if self.signals.is_none() || self.terminal.is_some() || self.departure.is_some() {
             return Ok(());
         }
         if terminal::is_somebody_elses() {
             if !job::can_be_resumed() {
-                let words = "it belongs to another program, and no shell could give it to this one";
+                let words = "another program has it, and there is no shell to hand it over";
                 return Err(io::Error::other(words));
             }
-            self.leave_terminal(Departure::Suspension(Whom::Us), now);
+            self.leave_terminal(Departure::Suspend(SignalTarget::Process), now);
             return Ok(());
         }
         self.terminal = Some(Terminal::take()?);
-        self.tell_terminal();
+        self.begin_terminal();
         self.frontend.set_hidden(false);
         logging::set_diverted(true);
         Ok(())
     }
 
-    /// Something may have been typed.
-    pub fn mark_input_ready(&mut self) {
+    pub(crate) fn mark_input_ready(&mut self) {
         self.is_input_ready = true;
     }
 
-    /// Something has happened to the output, also while nothing is to be shown: it may be
-    /// that nobody reads it any more.
-    pub fn look_at_output(&mut self) {
+    /// Something has happened to the output: its reader may have gone, also while nothing is
+    /// to be written.
+    pub(crate) fn look_at_output(&mut self) {
         self.is_output_closed |= self.output.is_hung_up();
     }
 
-    /// Whether what is shown keeps up with what happens: else nothing more is to.
-    pub fn keeps_up(&self) -> bool {
+    /// Whether the output keeps up; if not, nothing more may be read that would add to it.
+    pub(crate) fn keeps_up(&self) -> bool {
         self.departure.is_none()
             && self.to_show.len() + self.frontend.waiting_bytes() < MAX_UNSHOWN_BYTES
     }
 
-    /// Whether what is typed is to be read now; of a pipe or file only if the `session`
-    /// takes it, while a person may always type.
-    pub fn may_read_input(&self, session: &Session) -> bool {
+    /// Whether to read standard input now: a pipe or file only if the `session` takes more, a
+    /// terminal always.
+    pub(crate) fn may_read_input(&self, session: &Session) -> bool {
         let is_wanted = match &self.terminal {
-            // Whatever else lags: there has to be a way out.
+            // Whatever else lags, the user needs a way out.
             Some(_) => self.departure.is_none(),
             None => session.takes_more() && self.keeps_up(),
         };
         is_wanted && self.is_input_ready && self.input.is_some() && !self.is_output_closed
     }
 
-    /// Reads what was typed, as much as `buffer` holds.
+    /// Reads at most one `buffer` of standard input.
     ///
     /// # Errors
     ///
     /// Those of read(2).
-    pub fn read_input(&mut self, buffer: &mut [u8], now: Moment) -> Result<(), Error> {
+    pub(crate) fn read_input(&mut self, buffer: &mut [u8], now: Moment) -> Result<(), Error> {
         let Some(input) = &mut self.input else {
             return Ok(());
         };
@@ -231,18 +219,18 @@ impl User {
         Ok(())
     }
 
-    /// Has the `session` do what the user wants, and tells the user how things stand.
-    pub fn perform_actions(&mut self, session: &mut Session, now: Moment) {
+    /// Carries out what the user wants done, and shows the state of the `session`.
+    pub(crate) fn perform_actions(&mut self, session: &mut Session, now: Moment) {
         for action in self.frontend.actions() {
             match action {
                 Action::Say(bytes) => session.say(&bytes),
                 Action::Leave => session.leave(),
                 Action::Hurry => session.hurry(now),
                 Action::EndBy(signal) => {
-                    self.leave_terminal(Departure::End(signal, Whom::Foreground), now);
+                    self.leave_terminal(Departure::End(signal, SignalTarget::Foreground), now);
                 }
                 Action::Suspend => {
-                    self.leave_terminal(Departure::Suspension(Whom::Foreground), now)
+                    self.leave_terminal(Departure::Suspend(SignalTarget::Foreground), now)
                 }
             }
         }
@@ -255,19 +243,20 @@ impl User {
         }
     }
 
-    /// Does what the signals want that have come.
-    pub fn take_signals(&mut self, now: Moment) {
+    /// Acts on the signals that have come.
+    pub(crate) fn take_signals(&mut self, now: Moment) {
         let Some(signals) = &mut self.signals else {
             return;
         };
         let pending: Vec<i32> = signals.pending().collect();
-        // Who stops us for good has us go on first (kill(1) of a shell), in any order.
+        // A shell's kill(1) resumes a suspended program before it ends it; the order in which
+        // both signals arrive is open.
         for &signal in &pending {
             match signal {
-                // The size is asked for whenever something is drawn.
+                // The size is read whenever something is drawn.
                 SIGWINCH | SIGCONT => {}
-                SIGTSTP => self.leave_terminal(Departure::Suspension(Whom::Us), now),
-                signal => self.leave_terminal(Departure::End(signal, Whom::Us), now),
+                SIGTSTP => self.leave_terminal(Departure::Suspend(SignalTarget::Process), now),
+                signal => self.leave_terminal(Departure::End(signal, SignalTarget::Process), now),
             }
         }
         if pending.contains(&SIGCONT) && !pending.contains(&SIGTSTP) {
@@ -275,8 +264,8 @@ impl User {
         }
     }
 
-    /// When [`User::expire`] or [`User::depart`] has something to do.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When [`User::expire`] or [`User::depart`] is next due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let departure = self.departure.map(|(_, until)| until);
         [departure, self.frontend.deadline()]
             .into_iter()
@@ -284,17 +273,17 @@ impl User {
             .min()
     }
 
-    /// Does what is due by now.
-    pub fn expire(&mut self, now: Moment) {
+    /// Acts on deadlines that have passed.
+    pub(crate) fn expire(&mut self, now: Moment) {
         self.frontend.expire(now);
     }
 
-    /// Shows what there is to be shown, as much as is taken.
+    /// Writes as much of the output as is taken.
     ///
     /// # Errors
     ///
     /// Those of write(2), but for EPIPE.
-    pub fn show(&mut self) -> Result<(), Error> {
+    pub(crate) fn show(&mut self) -> Result<(), Error> {
         loop {
             if self.is_output_closed {
                 self.to_show.clear();
@@ -304,7 +293,7 @@ impl User {
             if self.to_show.is_empty() && self.may_show() {
                 self.compose();
             }
-            if self.departure.is_some() && std::mem::take(&mut self.is_told) {
+            if self.departure.is_some() && std::mem::take(&mut self.needs_end) {
                 self.to_show.extend_from_slice(terminal::END);
             }
             if self.to_show.is_empty() {
@@ -325,38 +314,37 @@ impl User {
         }
     }
 
-    /// Whether all is shown.
-    pub fn is_all_shown(&self) -> bool {
+    pub(crate) fn is_all_shown(&self) -> bool {
         self.to_show.is_empty()
     }
 
-    /// Leaves the terminal, if that is wanted and all is shown, or has had its time: for a
-    /// while, or for good; then by the signal that is returned.
-    pub fn depart(&mut self, now: Instant) -> Option<(i32, Whom)> {
+    /// Leaves the terminal, if that is wanted and everything is written or the deadline has
+    /// passed: suspends the program, or returns the signal by which it is to end.
+    pub(crate) fn depart(&mut self, now: Instant) -> Option<(i32, SignalTarget)> {
         let (departure, until) = self.departure?;
         if !self.to_show.is_empty() && now < until {
             return None;
         }
-        let whom = match departure {
-            Departure::End(signal, whom) => return Some((signal, whom)),
-            Departure::Suspension(whom) => whom,
+        let target = match departure {
+            Departure::End(signal, target) => return Some((signal, target)),
+            Departure::Suspend(target) => target,
         };
         self.departure = None;
         if let Some(terminal) = &self.terminal {
             terminal.give_back();
         }
-        // It returns when somebody has us go on, and then SIGCONT has come as well.
-        whom.send(Signal::STOP);
+        // Returns once the program is resumed; SIGCONT has come by then.
+        target.send(Signal::STOP);
         None
     }
 
-    /// Nothing is shown on a terminal before it is ours.
+    /// Nothing is written to a terminal before it is ours.
     fn may_show(&self) -> bool {
         self.signals.is_none() || self.terminal.is_some()
     }
 
     fn compose(&mut self) {
-        // The signal may come later than what is to be drawn.
+        // SIGWINCH may come later than what is to be drawn.
         if self.terminal.is_some()
             && let Some((columns, rows)) = terminal::size()
         {
@@ -369,43 +357,44 @@ impl User {
         if matches!(self.departure, Some((Departure::End(..), _))) {
             return;
         }
-        if matches!(departure, Departure::Suspension(_)) && !job::can_be_resumed() {
-            let words = "no shell is there to resume this program, so it is not stopped";
+        if matches!(departure, Departure::Suspend(_)) && !job::can_be_resumed() {
+            let words = "not suspended: there is no shell to resume this program";
             return self.frontend.notify(words, true, now);
         }
         self.frontend.set_hidden(true);
         self.departure = Some((departure, now.instant + TERMINAL_TIMEOUT));
     }
 
-    /// The terminal may have been somebody else's meanwhile, or still be.
+    /// Another program may have had the terminal meanwhile, or still have it.
     fn come_back_to_terminal(&mut self, now: Moment) {
         if matches!(self.departure, Some((Departure::End(..), _))) {
             return;
         }
         self.departure = None;
         if self.terminal.is_some() && terminal::is_somebody_elses() {
-            return self.leave_terminal(Departure::Suspension(Whom::Us), now);
+            return self.leave_terminal(Departure::Suspend(SignalTarget::Process), now);
         }
         self.frontend.set_hidden(false);
         if let Some(terminal) = &self.terminal {
-            // If it has gone, reading from it will tell.
+            // If it has gone, reading will tell.
             let _ = terminal.take_again();
-            self.tell_terminal();
+            self.begin_terminal();
         }
     }
 
-    fn tell_terminal(&mut self) {
+    fn begin_terminal(&mut self) {
         self.to_show.extend_from_slice(terminal::BEGIN);
-        self.is_told = true;
+        self.needs_end = true;
     }
 }
 
 impl Drop for User {
-    /// Leaves the terminal as it was found; what was typed there and not read is nobody
-    /// else's.
+    /// Leaves the terminal as it was found. Unread input is discarded, so that no other program
+    /// gets it.
     fn drop(&mut self) {
         if self.terminal.is_some() && !terminal::is_somebody_elses() {
-            // After an error something may still be drawn. What is not taken at once is lost.
+            // After an error something may still be drawn. What the terminal does not take at
+            // once is lost.
             self.frontend.set_hidden(true);
             let _ = self.show();
         }
@@ -417,11 +406,11 @@ impl Drop for User {
     }
 }
 
-/// Those that somebody at a terminal may send us: it must be left in order.
+/// The signals after which the terminal must be left in order.
 fn register_signals(registry: &Registry, token: Token) -> io::Result<Signals> {
     let mut signals = Signals::new([SIGWINCH, SIGCONT])?;
     for signal in [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGTSTP] {
-        // Who has it ignored, as nohup(1) does, wants us to go on.
+        // An ignored signal, as under nohup(1), stays ignored.
         if !is_ignored(signal) {
             signals.add_signal(signal)?;
         }

@@ -176,7 +176,7 @@ fn a_loss_is_told_and_whether_what_was_said_last_is_in_doubt() {
                 false => "",
             };
             guest.screen.expect_row(&format!(
-                "!! {loss}{doubt}; trying again, Enter tries at once"
+                "!! {loss}{doubt}; reconnecting, Enter retries now"
             ));
         }
     }
@@ -207,7 +207,7 @@ fn what_a_server_has_not_taken_before_it_closes_the_connection_is_in_doubt() {
     let loss = format!("!! the server at {} closed the connection", guest.address);
     guest
         .screen
-        .expect_row(&format!("{loss}{DOUBT}; trying again, Enter tries at once"));
+        .expect_row(&format!("{loss}{DOUBT}; reconnecting, Enter retries now"));
 }
 
 #[test]

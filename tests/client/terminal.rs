@@ -144,7 +144,7 @@ fn what_was_typed_before_comes_back() {
     alice.screen.type_keys(&format!("{CTRL_R}sea"));
     alice
         .screen
-        .expect_last_row("(find: sea) alice> the blue sea");
+        .expect_last_row("(search: sea) alice> the blue sea");
     alice.screen.type_keys("\r");
     alice.reader.expect_line("<alice> the blue sea");
 }
@@ -216,7 +216,7 @@ fn a_newcomer_without_a_name_is_told_how_to_go_on() {
     screen.expect_row(WELCOME);
     screen.type_keys("/who\r");
     screen.expect_row("-- 127.0.0.1");
-    screen.assert_told_once("-- /nick NAME gives you a name, /help tells");
+    screen.assert_told_once("-- /nick NAME sets your name, /help lists");
     screen.type_keys(CTRL_D);
     assert_eq!(client.exit_code(), 0);
 

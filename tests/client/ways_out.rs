@@ -23,7 +23,7 @@ use crate::common::{can_test, can_test_with, eventually};
 const CTRL_Z: &str = "\x1a";
 
 /// What is answered to Ctrl-Z where nobody could have the client go on.
-const NOT_STOPPED: &str = "!! no shell is there to resume this program, so it is not stopped";
+const NOT_STOPPED: &str = "!! not suspended: there is no shell to resume this program";
 
 /// What it is called, how it is done, and by which exit code or signal the client ends.
 type WayOut = (&'static str, fn(&Alice), Result<i32, Signal>);
@@ -320,7 +320,7 @@ fn a_terminal_that_no_shell_could_give_to_it_is_not_taken() {
     screen.type_keys("\r");
     let said = shell.stderr().rest();
     assert!(
-        said.contains("it belongs to another program, and no shell could give it to this one"),
+        said.contains("another program has it, and there is no shell to hand it over"),
         "{said}"
     );
 }

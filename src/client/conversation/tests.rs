@@ -13,7 +13,7 @@ fn named(is_strict: bool) -> (Conversation, Instant) {
 }
 
 #[test]
-fn whoever_is_strict_says_nothing_before_it_is_greeted_and_asks_to_be_let_go() {
+fn a_strict_conversation_waits_for_the_greeting_and_ends_with_quit() {
     let now = Instant::now();
     let mut conversation = Conversation::new(None, true);
     conversation.connected(now);
@@ -35,7 +35,7 @@ fn whoever_is_strict_says_nothing_before_it_is_greeted_and_asks_to_be_let_go() {
 }
 
 #[test]
-fn whoever_has_nothing_to_say_asks_for_no_name() {
+fn a_finished_conversation_asks_for_no_name() {
     let now = Instant::now();
     let mut conversation = Conversation::new(Some("bob".to_owned()), false);
     conversation.connected(now);
@@ -101,7 +101,7 @@ fn the_name_taken_last_is_the_one_asked_for_again() {
 }
 
 #[test]
-fn what_could_be_nobodys_name_is_not_taken_for_ours() {
+fn an_impossible_name_is_not_taken_for_ours() {
     let (mut conversation, now) = named(false);
     hear(&mut conversation, GREETING, now);
     hear(&mut conversation, b"-- you are two words now\n", now);
@@ -124,7 +124,7 @@ fn others_see_us_by_a_name_only_once_it_was_given() {
 }
 
 #[test]
-fn what_was_to_be_said_by_a_name_that_is_lost_waits_for_the_user() {
+fn lines_meant_for_a_lost_name_wait_for_the_user() {
     let lost = || {
         let (mut conversation, now) = named(false);
         hear(&mut conversation, GREETING, now);
@@ -187,7 +187,7 @@ fn lose(conversation: &mut Conversation, now: Instant) {
 }
 
 #[test]
-fn a_name_that_is_refused_silences_who_insists_on_it() {
+fn a_refused_name_silences_only_a_strict_conversation() {
     for insists in [false, true] {
         let (mut conversation, now) = named(insists);
         hear(&mut conversation, GREETING, now);
@@ -221,7 +221,7 @@ fn a_server_that_gives_no_names_is_not_asked() {
 }
 
 #[test]
-fn who_insists_on_a_name_waits_for_the_answer_however_late() {
+fn a_strict_conversation_waits_for_its_name_however_long() {
     for insists in [false, true] {
         let (mut conversation, now) = named(insists);
         hear(&mut conversation, GREETING, now);
@@ -235,7 +235,7 @@ fn who_insists_on_a_name_waits_for_the_answer_however_late() {
 }
 
 #[test]
-fn what_was_begun_is_said_again_on_the_next_connection() {
+fn a_partly_written_line_is_sent_again_on_the_next_connection() {
     let mut conversation = Conversation::new(None, false);
     let now = Instant::now();
     conversation.connected(now);

@@ -1,32 +1,34 @@
-//! What Tab makes of the beginning of a word: commands and names.
+//! Tab completion of commands and names.
 
 use std::ops::Range;
 
 use crate::client::people::People;
 use crate::room::command::COMMANDS;
 
-/// What the word at the cursor may become, one after the other.
+/// The candidates for the word at the cursor, and the current one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// Where in the text the word is; its end moves as candidates take its place.
-    pub place: Range<usize>,
+pub(crate) struct Completion {
+    /// The word's place in the text; its end moves as candidates are inserted.
+    pub(crate) place: Range<usize>,
     candidates: Vec<String>,
     at: usize,
 }
 
-/// To which candidate one goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// To the next.
+pub(crate) enum Direction {
     Next,
-    /// To the one before.
     Previous,
 }
 
 impl Completion {
-    /// What the word in `text` that ends at the byte `cursor` may become: at the beginning
-    /// a command, elsewhere a name; not `own_name`. `None` if there is nothing.
-    pub fn of(text: &str, cursor: usize, people: &People, own_name: Option<&str>) -> Option<Self> {
+    /// Completes the word in `text` that ends at the byte `cursor`: to a command at the
+    /// beginning, to a name elsewhere, but not to `own_name`. `None` without candidates.
+    pub(crate) fn of(
+        text: &str,
+        cursor: usize,
+        people: &People,
+        own_name: Option<&str>,
+    ) -> Option<Self> {
         let before = &text[..cursor];
         let start = before.rfind(char::is_whitespace).map_or(0, |at| {
             at + before[at..].chars().next().map_or(0, char::len_utf8)
@@ -38,7 +40,7 @@ impl Completion {
             let meant = COMMANDS.iter().filter(|command| command.starts_with(&word));
             return Self::new(start..cursor, meant.map(|command| format!("{command} ")));
         }
-        // As people address each other elsewhere, or between brackets.
+        // Allows for `@name`, as elsewhere, and `(name`.
         let name = word.trim_start_matches(|c: char| c.is_ascii_punctuation());
         let start = cursor - name.len();
         let word = &before[start..];
@@ -46,10 +48,7 @@ impl Completion {
         if word.is_empty() && !names_somebody {
             return None;
         }
-        let end = match is_first {
-            true => ": ",
-            false => " ",
-        };
+        let end = if is_first { ": " } else { " " };
         let names = people.beginning_with(word);
         let others = names.filter(|name| Some(*name) != own_name);
         Self::new(start..cursor, others.map(|name| format!("{name}{end}")))
@@ -64,13 +63,13 @@ impl Completion {
         })
     }
 
-    /// What takes the word's place now.
-    pub fn candidate(&self) -> &str {
+    /// The text that takes the word's place.
+    pub(crate) fn candidate(&self) -> &str {
         &self.candidates[self.at]
     }
 
-    /// Goes on to another candidate.
-    pub fn turn(&mut self, direction: Direction) {
+    /// Moves on to another candidate.
+    pub(crate) fn step(&mut self, direction: Direction) {
         let count = self.candidates.len();
         self.at = match direction {
             Direction::Next => (self.at + 1) % count,
@@ -85,7 +84,7 @@ mod tests {
     use crate::client::message::Message;
 
     fn people() -> People {
-        let mut people = People::new();
+        let mut people = People::default();
         for line in ["<alice> hi", "<Zoë> hi", "<alf> hi", "<bob> hi"] {
             people.heard(&Message::parse(line));
         }
@@ -127,11 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn one_goes_through_the_candidates_in_both_directions() {
+    fn candidates_are_visited_in_both_directions() {
         let mut completion = Completion::of("al", 2, &people(), None).unwrap();
         let mut seen = vec![completion.candidate().to_owned()];
         for direction in [Direction::Next, Direction::Next, Direction::Previous] {
-            completion.turn(direction);
+            completion.step(direction);
             seen.push(completion.candidate().to_owned());
         }
         assert_eq!(seen, ["alf: ", "alice: ", "alf: ", "alice: "]);

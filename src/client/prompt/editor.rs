@@ -1,4 +1,4 @@
-//! The line that is being typed, or the lines: keys in, text out.
+//! The text that is being typed, of one line or several: keys in, text out.
 
 use termina::event::{KeyEvent, KeyEventKind};
 use tui_input::{Input, InputRequest};
@@ -6,24 +6,21 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::completion::{Completion, Direction};
 use super::input_history::InputHistory;
-use super::keys::Key;
+use super::keymap::Key;
 use crate::client::people::People;
 use crate::text;
 
-/// The most that is typed or pasted at once: sixteen of the longest lines that a room
-/// takes unless told otherwise.
-pub const MAX_INPUT_BYTES: usize = 64 * 1024;
+/// The most that is typed or pasted at once: sixteen lines of a room's default limit.
+pub(crate) const MAX_INPUT_BYTES: usize = 64 * 1024;
 
-/// What has come of a key.
+/// The effect of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pressed {
-    /// Another text, or another place in it.
+pub(crate) enum Pressed {
+    /// The text, the cursor or the search changed.
     Changed,
-    /// This was entered.
     Entered(String),
-    /// Nothing can come of it here.
     Nothing,
-    /// Nothing more is to be typed: Ctrl-D where nothing is typed.
+    /// Ctrl-D on an empty line.
     EndOfInput,
     /// Ctrl-C.
     Interrupt,
@@ -35,75 +32,68 @@ pub enum Pressed {
     ClearScreen,
 }
 
-/// What is being typed.
 #[derive(Debug, Default)]
-pub struct Editor {
+pub(crate) struct Editor {
     input: Input,
     history: InputHistory,
-    /// While a word is being completed: until another key comes.
+    /// The completion in progress, until another key comes.
     completion: Option<Completion>,
-    /// While something typed before is being looked for.
     search: Option<Search>,
 }
 
-/// A search for something that was typed before.
+/// A search in the history.
 #[derive(Debug, Default)]
 struct Search {
     query: String,
-    /// The number of the one that was found last.
+    /// The index of the input that was found last.
     found: Option<usize>,
     /// Nothing contains the query.
     fails: bool,
-    /// What was being typed, and where the cursor was.
+    /// The text and the cursor before the search.
     before: (String, usize),
 }
 
 impl Editor {
-    /// Nothing is typed.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// What is typed.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.input.value()
     }
 
-    /// Before which byte of that the cursor is.
-    pub fn cursor(&self) -> usize {
+    /// The byte of the text before which the cursor is.
+    pub(crate) fn cursor(&self) -> usize {
         byte_of(self.text(), self.input.cursor())
     }
 
-    /// What is looked for, if something is; and whether it was found.
-    pub fn search(&self) -> Option<(&str, bool)> {
+    /// The query of the search in progress, and whether it was found.
+    pub(crate) fn search(&self) -> Option<(&str, bool)> {
         let search = self.search.as_ref()?;
         Some((&search.query, !search.fails))
     }
 
-    /// Takes `typed` back, which was entered but could not be said.
-    pub fn put_back(&mut self, typed: String) {
+    /// Restores text that was entered but could not be sent.
+    pub(crate) fn put_back(&mut self, typed: String) {
         let at = typed.chars().count();
         self.set(typed, at);
     }
 
-    /// Inserts what was pasted, as one.
-    ///
-    /// # Errors
-    ///
-    /// When there would be too much: nothing is inserted then.
-    pub fn paste(&mut self, pasted: &str) -> Result<(), TooMuch> {
+    /// Inserts all of `pasted`, or nothing if that would be too much.
+    pub(crate) fn paste(&mut self, pasted: &str) -> Result<(), TooMuch> {
         self.end_search();
         self.completion = None;
-        // Terminals paste line ends as they are, or as the Enter key would be typed.
+        // Terminals paste line ends as they are, or as the Enter key.
         let lines = pasted.replace("\r\n", "\n").replace('\r', "\n");
         let safe: String = lines.chars().map(safe).collect();
-        // The end of the last line is not what was meant to be pasted.
+        // A final line end was not meant to be pasted.
         let safe = safe.strip_suffix('\n').unwrap_or(&safe);
         self.insert(safe)
     }
 
-    /// What comes of `key`; `people` and `own_name` are for the completion of names.
-    pub fn press(&mut self, key: KeyEvent, people: &People, own_name: Option<&str>) -> Pressed {
+    /// Handles `key`; `people` and `own_name` serve completion.
+    pub(crate) fn press(
+        &mut self,
+        key: KeyEvent,
+        people: &People,
+        own_name: Option<&str>,
+    ) -> Pressed {
         if key.kind == KeyEventKind::Release {
             return Pressed::Nothing;
         }
@@ -111,11 +101,11 @@ impl Editor {
         if self.search.is_some() {
             match self.press_in_search(key) {
                 Some(pressed) => return pressed,
-                // Whatever else it is ends the search, and then does what it does.
+                // Any other key ends the search, and then has its usual effect.
                 None => self.end_search(),
             }
             return match self.press_key(key, people, own_name) {
-                // Another prompt is to be seen.
+                // The prompt no longer shows the search.
                 Pressed::Nothing => Pressed::Changed,
                 pressed => pressed,
             };
@@ -188,12 +178,12 @@ impl Editor {
         Ok(())
     }
 
-    /// `text` takes the place of what is typed, and the cursor comes before its character
-    /// `cursor`; what was cut out last can still be put in again.
+    /// Replaces the text, and moves the cursor before its character `cursor`. Keeps the text
+    /// that was cut last.
     fn set(&mut self, text: String, cursor: usize) {
         let input = std::mem::take(&mut self.input);
         self.input = input.with_value(text);
-        // Also has what is cut next take the place of what was cut before.
+        // Also makes the next cut replace what was cut before.
         self.input.handle(InputRequest::SetCursor(cursor));
     }
 
@@ -209,7 +199,7 @@ impl Editor {
         Pressed::Entered(text)
     }
 
-    /// Up within a block of lines, else to what was typed before.
+    /// Moves up within a block of lines, else to older history.
     fn up(&mut self) -> Pressed {
         let cursor = self.cursor();
         if let Some(line_start) = self.text()[..cursor].rfind('\n').map(|at| at + 1) {
@@ -222,7 +212,7 @@ impl Editor {
         self.recall(older)
     }
 
-    /// Down within a block of lines, else to what was typed after that.
+    /// Moves down within a block of lines, else to newer history.
     fn down(&mut self) -> Pressed {
         let cursor = self.cursor();
         if let Some(below) = self.text()[cursor..].find('\n').map(|at| cursor + at + 1) {
@@ -241,8 +231,8 @@ impl Editor {
         Pressed::Changed
     }
 
-    /// The cursor goes from the line that begins at the byte `from` to the one that begins
-    /// at `to`, and stands behind as many characters there, if there are so many.
+    /// Moves the cursor from the line that begins at the byte `from` to the one that begins
+    /// at `to`, and keeps its column if that line is long enough.
     fn move_to_line(&mut self, from: usize, to: usize) -> Pressed {
         let text = self.text();
         let column = text[from..self.cursor()].graphemes(true).count();
@@ -264,7 +254,7 @@ impl Editor {
     ) -> Pressed {
         let completion = match self.completion.take() {
             Some(mut completion) => {
-                completion.turn(direction);
+                completion.step(direction);
                 Some(completion)
             }
             None => Completion::of(self.text(), self.cursor(), people, own_name),
@@ -286,7 +276,7 @@ impl Editor {
         Pressed::Changed
     }
 
-    /// What comes of `key` while something is looked for; `None` if it ends that.
+    /// Handles `key` during a search; `None` if the key ends the search.
     fn press_in_search(&mut self, key: Key) -> Option<Pressed> {
         let search = self.search.as_mut()?;
         match key {
@@ -313,14 +303,15 @@ impl Editor {
         }
     }
 
-    /// Looks for the last one that contains the query before that with the number `from`.
+    /// Finds the latest input before the index `from` that contains the query.
     fn find(&mut self, from: Option<usize>) -> Pressed {
         let Some(search) = &mut self.search else {
             return Pressed::Nothing;
         };
-        let found = match search.query.is_empty() {
-            true => None,
-            false => self.history.find(&search.query, from),
+        let found = if search.query.is_empty() {
+            None
+        } else {
+            self.history.find(&search.query, from)
         };
         search.fails = found.is_none() && !search.query.is_empty();
         if let Some((at, text)) = found {
@@ -331,7 +322,7 @@ impl Editor {
         Pressed::Changed
     }
 
-    /// What was found is kept, and older and newer is what was typed before and after it.
+    /// Ends the search; what was found stays, and is the place in the history.
     fn end_search(&mut self) {
         if let Some(Search {
             found: Some(found),
@@ -344,12 +335,11 @@ impl Editor {
     }
 }
 
-/// There would be more than [`MAX_INPUT_BYTES`].
+/// The text would be longer than [`MAX_INPUT_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMuch;
+pub(crate) struct TooMuch;
 
-/// What stands for `c` in a text that is being typed. What the room would not show as it
-/// is, is not shown so here, either.
+/// The character for `c` in the typed text, with what the room would replace replaced.
 fn safe(c: char) -> char {
     match c {
         '\n' => c,
@@ -357,7 +347,7 @@ fn safe(c: char) -> char {
     }
 }
 
-/// Where in `text` the character with this number begins.
+/// The byte at which the character with the index `chars` begins.
 fn byte_of(text: &str, chars: usize) -> usize {
     text.char_indices()
         .nth(chars)

@@ -1,34 +1,29 @@
-//! What was typed before.
+//! The history of what was entered.
 
 use std::collections::HashMap;
 
-/// So many inputs are remembered, and so many bytes of them; the oldest are forgotten first.
+/// Beyond these bounds the oldest inputs are forgotten.
 const MAX_INPUTS: usize = 500;
 const MAX_INPUT_HISTORY_BYTES: usize = 1024 * 1024;
 
-/// The inputs, and where among them one stands.
+/// The inputs, and the place among them.
 #[derive(Debug, Default)]
-pub struct InputHistory {
+pub(crate) struct InputHistory {
     /// Oldest first.
     inputs: Vec<String>,
-    /// Of all of them.
+    /// The size of all of them.
     bytes: usize,
-    /// Which one is shown; `None` for none, but what is being typed.
+    /// The index of the input that is shown; `None` for the draft.
     at: Option<usize>,
-    /// What was being typed when one was shown first.
+    /// What was being typed before the history was shown.
     draft: String,
-    /// What has been made of some, by number: until something is entered.
+    /// Edited inputs by index, until something is entered.
     edits: HashMap<usize, String>,
 }
 
 impl InputHistory {
-    /// Nothing was typed before.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes note of what was typed, unless it is nothing or the same as the one before.
-    pub fn push(&mut self, input: &str) {
+    /// Adds `input`, unless it is blank or the same as the last.
+    pub(crate) fn push(&mut self, input: &str) {
         self.at = None;
         self.draft.clear();
         self.edits.clear();
@@ -42,23 +37,22 @@ impl InputHistory {
         }
     }
 
-    /// The one with this number is shown now; before that, `current` was.
-    pub fn go_to(&mut self, number: usize, current: &str) {
+    /// Moves to the input with the index `at`; `current` was shown before.
+    pub(crate) fn go_to(&mut self, at: usize, current: &str) {
         self.keep(current);
-        self.at = Some(number);
+        self.at = Some(at);
     }
 
-    /// The one before the one that is shown; `current` is what is shown now, which may have
-    /// been edited.
-    pub fn older(&mut self, current: &str) -> Option<&str> {
+    /// Moves to the input before; `current` is what is shown, which may have been edited.
+    pub(crate) fn older(&mut self, current: &str) -> Option<&str> {
         let older = self.at.unwrap_or(self.inputs.len()).checked_sub(1)?;
         self.keep(current);
         self.at = Some(older);
         Some(self.shown(older))
     }
 
-    /// The one after the one that is shown, or what was being typed.
-    pub fn newer(&mut self, current: &str) -> Option<&str> {
+    /// Moves to the input after, or to the draft.
+    pub(crate) fn newer(&mut self, current: &str) -> Option<&str> {
         let newer = self.at? + 1;
         self.keep(current);
         if newer < self.inputs.len() {
@@ -69,7 +63,7 @@ impl InputHistory {
         Some(&self.draft)
     }
 
-    /// Keeps what is shown until something is entered.
+    /// Keeps edits until something is entered.
     fn keep(&mut self, current: &str) {
         match self.at {
             None => self.draft = current.to_owned(),
@@ -80,13 +74,13 @@ impl InputHistory {
         }
     }
 
-    fn shown(&self, number: usize) -> &str {
-        self.edits.get(&number).unwrap_or(&self.inputs[number])
+    fn shown(&self, at: usize) -> &str {
+        self.edits.get(&at).unwrap_or(&self.inputs[at])
     }
 
-    /// The last one before the one with this number, or of all, that contains `query`
-    /// without regard to case; and its number.
-    pub fn find(&self, query: &str, before: Option<usize>) -> Option<(usize, &str)> {
+    /// The latest input before the index `before`, or of all, that contains `query` without
+    /// regard to case; and its index.
+    pub(crate) fn find(&self, query: &str, before: Option<usize>) -> Option<(usize, &str)> {
         let query = query.to_lowercase();
         let before = before.unwrap_or(self.inputs.len());
         let found = (0..before).rfind(|&at| self.inputs[at].to_lowercase().contains(&query))?;
@@ -99,7 +93,7 @@ mod tests {
     use super::*;
 
     fn history() -> InputHistory {
-        let mut history = InputHistory::new();
+        let mut history = InputHistory::default();
         for input in ["one", "two", "two", "  ", "Three"] {
             history.push(input);
         }
@@ -107,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn one_goes_back_and_comes_to_what_was_being_typed() {
+    fn older_and_newer_lead_back_to_the_draft() {
         let mut history = history();
         assert_eq!(history.newer(""), None);
         assert_eq!(history.older("draft"), Some("Three"));
@@ -121,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_of_one_is_kept_until_something_is_entered() {
+    fn edits_are_kept_until_something_is_entered() {
         let mut history = history();
         history.older("");
         assert_eq!(history.older("Three!"), Some("two"));
@@ -134,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_input_ends_the_going_back() {
+    fn a_new_input_moves_to_the_end() {
         let mut history = history();
         history.older("");
         history.older("");
@@ -152,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_remembered() {
-        let mut history = InputHistory::new();
+    fn the_oldest_are_forgotten_past_the_bounds() {
+        let mut history = InputHistory::default();
         for number in 0..=MAX_INPUTS {
             history.push(&number.to_string());
         }

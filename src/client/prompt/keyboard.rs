@@ -1,4 +1,4 @@
-//! Bytes from a terminal in, keys and pastes out.
+//! Decodes what a terminal sends: bytes in, keys and pastes out.
 
 use std::time::{Duration, Instant};
 
@@ -6,64 +6,58 @@ use termina::{Event, Parser};
 
 use super::editor::MAX_INPUT_BYTES;
 
-/// How long the rest of what begins with an Escape is waited for; after that it was the
-/// key of that name.
+/// How long to wait for the rest of a sequence that begins with ESC; after that it was the
+/// Escape key.
 const ESCAPE_TIMEOUT: Duration = Duration::from_millis(30);
 
-/// After so long, what has begun and is no paste will not go on: it is forgotten. Else some
-/// keys, such as Alt-], would make all that follow part of a sequence that never ends.
+/// After this time a sequence that is no paste is dropped. Otherwise some keys, such as
+/// Alt-], would begin a sequence that swallows all input.
 const SEQUENCE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The most that is held until it ends: of what is pasted no more is taken than this.
+/// The most that is held of an unfinished sequence, and so the longest paste.
 const MAX_HELD_BYTES: usize = 2 * MAX_INPUT_BYTES;
 
-/// A paste that has not gone on for so long may never end. Then a key of [`WAYS_OUT`] alone
-/// is taken for what it is.
+/// A paste that pauses for this long may never end. Then a key of [`WAYS_OUT`] on its own
+/// counts as that key.
 const PASTE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// So a terminal marks what is pasted.
+/// Bracketed paste (xterm).
 const PASTE_BEGIN: &[u8] = b"\x1b[200~";
 const PASTE_END: &[u8] = b"\x1b[201~";
 
 /// Ctrl-C, Ctrl-D, Ctrl-Z and Ctrl-\.
 const WAYS_OUT: [&[u8]; 4] = [b"\x03", b"\x04", b"\x1a", b"\x1c"];
 
-/// What was typed.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Typed {
-    /// A key, a paste, or what else a terminal may report.
+pub(crate) enum Typed {
+    /// A key, a paste, or another report of the terminal.
     Event(Event),
-    /// More was pasted than is taken.
+    /// A paste over the bound.
     TooMuch,
 }
 
-/// What is typed.
+/// The decoder, with the unfinished sequence.
 #[derive(Debug, Default)]
-pub struct Keyboard {
+pub(crate) struct Keyboard {
     parser: Parser,
-    /// How much it holds back.
+    /// The length of the unfinished sequence, which the parser holds.
     held_bytes: usize,
-    /// The end of that, as long as the mark of a paste; and whether that has come.
+    /// Its last bytes, as many as [`PASTE_BEGIN`] has.
     last_bytes: Vec<u8>,
     is_in_paste: bool,
-    /// When the first of that came.
+    /// When its first byte came.
     held_since: Option<Instant>,
-    /// When the last of that came.
+    /// When its last byte came.
     last_held_at: Option<Instant>,
-    /// Whether it may be no more than an Escape.
+    /// Whether it may be the Escape key.
     is_escape_possible: bool,
-    /// While the rest of a paste is passed over: how much of its end has come.
+    /// While the rest of a paste is skipped: how much of [`PASTE_END`] has come.
     skipped_to: Option<usize>,
 }
 
 impl Keyboard {
-    /// Nothing was typed.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// What `bytes` complete.
-    pub fn push(&mut self, bytes: &[u8], now: Instant) -> Vec<Typed> {
+    /// Takes `bytes`, and returns what they complete.
+    pub(crate) fn push(&mut self, bytes: &[u8], now: Instant) -> Vec<Typed> {
         let mut typed = Vec::new();
         let is_stalled = self
             .last_held_at
@@ -77,7 +71,7 @@ impl Keyboard {
                 self.skip(byte, now);
                 continue;
             }
-            // One by one, to learn whether the last of them completes something.
+            // Byte by byte, to learn whether the last byte completes something.
             self.parser.parse(&[byte], true);
             let before = typed.len();
             typed.extend(std::iter::from_fn(|| self.parser.pop()).map(Typed::Event));
@@ -96,7 +90,7 @@ impl Keyboard {
             self.is_escape_possible = true;
             if self.held_bytes > MAX_HELD_BYTES {
                 self.forget();
-                // The rest must not be taken for keys.
+                // The rest of the paste must not count as keys.
                 self.skipped_to = Some(0);
                 typed.push(Typed::TooMuch);
             }
@@ -104,24 +98,26 @@ impl Keyboard {
         typed
     }
 
-    /// When [`Keyboard::expire`] has something to do, if nothing is typed.
-    pub fn deadline(&self) -> Option<Instant> {
-        match self.is_escape_possible {
-            true => self.last_held_at.map(|at| at + ESCAPE_TIMEOUT),
-            false => self.sequence_deadline(),
+    /// When [`Keyboard::expire`] is next due, if nothing is typed.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.is_escape_possible {
+            self.last_held_at.map(|at| at + ESCAPE_TIMEOUT)
+        } else {
+            self.sequence_deadline()
         }
     }
 
-    /// When what has begun will not go on, however much may come.
+    /// When the unfinished sequence is dropped, however much may come.
     fn sequence_deadline(&self) -> Option<Instant> {
-        match self.is_in_paste || self.skipped_to.is_some() {
-            true => None,
-            false => self.held_since.map(|since| since + SEQUENCE_TIMEOUT),
+        if self.is_in_paste || self.skipped_to.is_some() {
+            None
+        } else {
+            self.held_since.map(|since| since + SEQUENCE_TIMEOUT)
         }
     }
 
-    /// What was waited for long enough.
-    pub fn expire(&mut self, now: Instant) -> Vec<Event> {
+    /// Returns what an overdue sequence means without its rest.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Event> {
         if self.deadline().is_none_or(|at| at > now) {
             return Vec::new();
         }
@@ -195,7 +191,7 @@ mod tests {
             key(KeyCode::Enter),
         ];
         for at in 0..=bytes.len() {
-            let mut keyboard = Keyboard::new();
+            let mut keyboard = Keyboard::default();
             let now = Instant::now();
             let mut events = keyboard.push(&bytes[..at], now);
             events.extend(keyboard.push(&bytes[at..], now));
@@ -206,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_escape_alone_is_a_key_after_a_while() {
-        let mut keyboard = Keyboard::new();
+        let mut keyboard = Keyboard::default();
         let now = Instant::now();
         assert_eq!(keyboard.push(b"\x1b", now), []);
         let at = keyboard.deadline().unwrap();
@@ -219,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_paste_that_comes_late_stays_one() {
-        let mut keyboard = Keyboard::new();
+        let mut keyboard = Keyboard::default();
         let now = Instant::now();
         assert_eq!(keyboard.push(b"\x1b[200~one", now), []);
         let at = keyboard.deadline().unwrap();
@@ -231,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_paste_is_one_after_whatever_was_not_understood() {
-        let mut keyboard = Keyboard::new();
+        let mut keyboard = Keyboard::default();
         let now = Instant::now();
         keyboard.push(b"\x1b[99;99;99x\x1b[200~one\r", now);
         let later = now + SEQUENCE_TIMEOUT;
@@ -243,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_paste_that_never_ends_is_given_up() {
-        let mut keyboard = Keyboard::new();
+        let mut keyboard = Keyboard::default();
         let now = Instant::now();
         keyboard.push(b"\x1b[200~half", now);
         assert_eq!(keyboard.push(b"\x03", now), [], "it may be part of it");
@@ -255,7 +251,7 @@ mod tests {
 
     #[test]
     fn of_too_long_a_paste_nothing_is_taken_for_keys() {
-        let mut keyboard = Keyboard::new();
+        let mut keyboard = Keyboard::default();
         let now = Instant::now();
         keyboard.push(b"\x1b[200~", now);
         let typed = keyboard.push("line\r".repeat(MAX_HELD_BYTES).as_bytes(), now);
@@ -267,7 +263,7 @@ mod tests {
     #[test]
     fn keys_that_begin_what_never_ends_do_not_swallow_the_rest() {
         for keys in ["\x1b]", "\x1bP", "\x1b[<", "\x1b[?", "\x1b[>1", "\x1bO"] {
-            let mut keyboard = Keyboard::new();
+            let mut keyboard = Keyboard::default();
             let mut now = Instant::now();
             keyboard.push(keys.as_bytes(), now);
             for _ in 0..2 {

@@ -1,49 +1,45 @@
-//! How what is typed is spread over the rows of a terminal.
+//! The layout of the typed text over the rows of a terminal.
 //!
-//! Every row is broken by us, one column before the terminal would do it: so the rows are
-//! known, and the cursor has a place at the end of each.
+//! Every row is broken one column before the terminal would break it: so the rows are known,
+//! and the cursor has a place at the end of each.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-/// What a tab is shown as.
 const TAB: &str = "    ";
 
 /// The size of a terminal, in characters of one column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// How wide.
+    /// Its width.
     pub columns: usize,
-    /// How high.
+    /// Its height.
     pub rows: usize,
 }
 
-/// One row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Row {
-    /// What is shown in it.
-    pub text: String,
-    /// How wide that is.
-    pub columns: usize,
+pub(crate) struct Row {
+    pub(crate) text: String,
+    /// The width of the text.
+    pub(crate) columns: usize,
 }
 
-/// All rows, and the cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// The rows. Never empty.
-    pub rows: Vec<Row>,
+pub(crate) struct Layout {
+    /// Invariant: not empty.
+    pub(crate) rows: Vec<Row>,
     /// How many bytes of the first row are the prompt.
-    pub prompt_bytes: usize,
-    /// In which row the cursor is.
-    pub cursor_row: usize,
-    /// What of that row is before it.
-    pub before_cursor: Row,
+    pub(crate) prompt_bytes: usize,
+    pub(crate) cursor_row: usize,
+    /// The part of the cursor's row before the cursor.
+    pub(crate) before_cursor: Row,
 }
 
-/// Spreads `text` behind `prompt` over rows for a terminal of this `size`, of which at
-/// most half are used: then those around the cursor are shown, and how many there are
-/// above and below. The cursor is before the byte `cursor`. Both texts are safe to show.
-pub fn lay_out(prompt: &str, text: &str, cursor: usize, size: Size) -> Layout {
+/// Lays out `prompt` and `text` on a terminal of this `size`, with the cursor before the byte
+/// `cursor` of `text`. Uses at most half of the terminal's rows: of a longer text it shows
+/// those around the cursor, and how many there are above and below. Both texts are safe to
+/// show.
+pub(crate) fn lay_out(prompt: &str, text: &str, cursor: usize, size: Size) -> Layout {
     let max_columns = size.columns.saturating_sub(1).max(1);
     let mut rows = vec![Row {
         text: prompt.to_owned(),
@@ -83,7 +79,7 @@ pub fn lay_out(prompt: &str, text: &str, cursor: usize, size: Size) -> Layout {
 }
 
 impl Layout {
-    /// Keeps no more than `max_rows`, the cursor's among them.
+    /// Keeps at most `max_rows`, the cursor's among them.
     fn cut_to(mut self, max_rows: usize, max_columns: usize) -> Self {
         let count = self.rows.len();
         if count <= max_rows {
@@ -101,7 +97,7 @@ impl Layout {
         if start > 0 {
             self.prompt_bytes = 0;
         }
-        // What tells of the others takes a row of its own, if there is one to spare.
+        // The count of hidden rows takes a row of its own, if there is one to spare.
         if start > 0 && self.cursor_row > 0 {
             self.rows[0] = more(start + 1, "above", max_columns);
         }
@@ -119,7 +115,7 @@ fn last(rows: &[Row]) -> &Row {
 
 fn more(count: usize, place: &str, max_columns: usize) -> Row {
     let text = format!("… {count} more rows {place}");
-    // The dots are one column, and one character.
+    // All characters are one column wide.
     let text: String = text.chars().take(max_columns).collect();
     let columns = text.width();
     Row { text, columns }
@@ -181,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_block_what_is_around_the_cursor_is_shown() {
+    fn of_a_long_block_the_rows_around_the_cursor_are_shown() {
         let text = (0..10).map(|n| format!("{n}\n")).collect::<String>();
         for (cursor, rows, cursor_row) in [
             (20, ["… 7 more rows above", "7", "8", "9", ""], 4),

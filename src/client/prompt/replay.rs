@@ -1,44 +1,38 @@
-//! The room's memory as told to somebody who comes back: what of it was missed.
+//! The room's history after a reconnection: shows only what was missed.
 
 use std::collections::VecDeque;
 
 use crate::client::message::{Age, Kind, Message};
 use crate::room::{OPERATOR_PREFIX, history};
 
-/// So many of the last lines are known again. A room remembers fewer, unless it was told
-/// to.
+/// How many of the last lines are recognised. A room's history is shorter by default.
 const MAX_RECENT: usize = 500;
 
-/// The most that is held back until it is known what of it was missed, in bytes. A room
-/// remembers less.
+/// The most of a history that is held until it is known what was missed. A room's history is
+/// smaller.
 const MAX_HELD_BYTES: usize = 1024 * 1024;
 
-/// A person has few names.
+/// Nobody takes more names than this.
 const MAX_OWN_NAMES: usize = 100;
 
-/// What was heard last, and what the room says was said before.
+/// The last lines heard, and the history that the room is sending.
 #[derive(Debug, Default)]
-pub struct Replay {
-    /// What others said to everybody, oldest first.
+pub(crate) struct Replay {
+    /// The public lines of others, oldest first.
     recent: VecDeque<String>,
-    /// By what we have said something, names and addresses.
+    /// The names and addresses under which we have said something.
     own_names: Vec<String>,
-    /// How often we were greeted.
+    /// How many greetings there were.
     greetings: usize,
-    /// What the room remembers that others said, as far as it has told.
+    /// The history so far, without our own lines.
     past: Vec<String>,
     past_bytes: usize,
 }
 
 impl Replay {
-    /// Nothing was heard.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Passes on to `show` what is news of `message`, and of those before that were held
-    /// back. On the first connection that is every message.
-    pub fn pass(&mut self, message: &Message<'_>, show: &mut dyn FnMut(&Message<'_>)) {
+    /// Passes `message` on to `show` if it is news, with the news among those held back before
+    /// it. On the first connection every message is news.
+    pub(crate) fn pass(&mut self, message: &Message<'_>, show: &mut dyn FnMut(&Message<'_>)) {
         if message.kind == Kind::Welcome {
             self.greetings += 1;
             self.past.clear();
@@ -58,7 +52,7 @@ impl Replay {
                     self.pass_missed(show);
                 }
             }
-            // Whoever comes back knows where it is.
+            // The user knows the room already.
             Age::Now if message.kind == Kind::Welcome || is_heading(message) => {}
             Age::Now => {
                 self.note(message);
@@ -67,12 +61,12 @@ impl Replay {
         }
     }
 
-    /// We say something by `name`, or from that address: what was said so is no news.
-    pub fn say_by(&mut self, name: &str) {
+    /// We say something under `name`, or from that address: lines under it are no news.
+    pub(crate) fn add_own_name(&mut self, name: &str) {
         let is_known = self.own_names.iter().any(|known| known == name);
         if !is_known && self.own_names.len() < MAX_OWN_NAMES {
             self.own_names.push(name.to_owned());
-            // What others said by it is taken for ours from now on, here as in the room's memory.
+            // Lines of others under that name count as ours from now on, here as in the history.
             self.recent
                 .retain(|line| Message::parse(line).name != Some(name));
         }
@@ -84,7 +78,7 @@ impl Replay {
         }
     }
 
-    /// Whether others said it, and the room remembers it.
+    /// Whether others said it, and the history has it.
     fn is_of_others(&self, message: &Message<'_>) -> bool {
         let is_own = |name| self.own_names.iter().any(|own| own == name);
         is_remembered(message) && !message.name.is_some_and(is_own)
@@ -97,7 +91,8 @@ impl Replay {
         self.recent.push_back(line.to_owned());
     }
 
-    /// What was missed is what follows the most lines that were the last we heard.
+    /// Shows what was missed: what follows the longest beginning of the history that equals
+    /// the last lines we heard.
     fn pass_missed(&mut self, show: &mut dyn FnMut(&Message<'_>)) {
         let past = std::mem::take(&mut self.past);
         self.past_bytes = 0;
@@ -119,7 +114,7 @@ impl Replay {
     }
 }
 
-/// Whether a room remembers what it is.
+/// Whether a room's history has messages of this kind.
 fn is_remembered(message: &Message<'_>) -> bool {
     match message.kind {
         Kind::Message | Kind::Action => true,
@@ -137,14 +132,14 @@ mod tests {
     use super::*;
     use crate::client::incoming::Incoming;
 
-    /// One who says something as `me`.
+    /// A replay for somebody called `me`.
     fn replay() -> Replay {
-        let mut replay = Replay::new();
-        replay.say_by("me");
+        let mut replay = Replay::default();
+        replay.add_own_name("me");
         replay
     }
 
-    /// What is shown of a new connection on which the room sends `text`.
+    /// What is shown of `text` on a new connection.
     fn shown(replay: &mut Replay, text: &str) -> Vec<String> {
         let mut shown = Vec::new();
         Incoming::new().push(text.as_bytes(), &mut |message| {
@@ -156,11 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn ones_own_words_are_known_by_whatever_name() {
-        let mut replay = Replay::new();
-        replay.say_by("10.0.0.1");
+    fn ones_own_lines_are_known_under_every_name() {
+        let mut replay = Replay::default();
+        replay.add_own_name("10.0.0.1");
         shown(&mut replay, "Welcome to this chatroom!\n<a> 1\n");
-        replay.say_by("bob");
+        replay.add_own_name("bob");
         shown(&mut replay, "<a> 2\n");
         let back = greeting(&["<a> 1", "<10.0.0.1> x", "<bob> y", "<a> 2", "<a> 3"]);
         assert_eq!(shown(&mut replay, &back), ["<a> 3"]);
@@ -168,12 +163,12 @@ mod tests {
 
     #[test]
     fn what_others_said_by_a_name_before_it_was_ours_hides_nothing() {
-        let mut replay = Replay::new();
+        let mut replay = Replay::default();
         shown(
             &mut replay,
             "Welcome to this chatroom!\n<a> 1\n<bob> 2\n<a> 3\n",
         );
-        replay.say_by("bob");
+        replay.add_own_name("bob");
         let back = greeting(&["<a> 1", "<bob> 2", "<a> 3", "<bob> mine", "<a> 4"]);
         assert_eq!(shown(&mut replay, &back), ["<a> 4"]);
     }
@@ -195,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_back_is_shown_what_was_missed_and_no_more() {
+    fn after_a_reconnection_only_what_was_missed_is_shown() {
         for (remembered, missed) in [
             (
                 &["<a> 2", "<a> 3", "<a> 4", "* b 5"][..],
@@ -208,7 +203,7 @@ mod tests {
                 &["<a> 2", "<a> 3", "<c> new", "<a> 3", "<d> 4"],
                 &["<c> new", "<a> 3", "<d> 4"],
             ),
-            // One's own words are known, wherever they stand.
+            // One's own lines are known, wherever they stand.
             (
                 &["<me> x", "<a> 3", "<me> y", "<a> 4", "<me> z"],
                 &["<a> 4"],
@@ -235,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_greeting_that_was_cut_short_is_forgotten() {
-        let mut replay = Replay::new();
+        let mut replay = Replay::default();
         shown(&mut replay, "Welcome to this chatroom!\n");
         let whole = greeting(&["<a> 1", "<a> 2"]);
         let cut = whole.strip_suffix("<a> 2\n").unwrap();
@@ -244,8 +239,8 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_without_end_is_not_waited_for() {
-        let mut replay = Replay::new();
+    fn an_endless_history_is_not_held_back() {
+        let mut replay = Replay::default();
         shown(&mut replay, "Welcome to this chatroom!\n");
         let lines = format!("<a> {}\n", "x".repeat(1000)).repeat(1100);
         let text = format!(

@@ -1,8 +1,7 @@
-//! The rows of the prompt on the terminal: drawn, and taken away before something else is
-//! written.
+//! Draws the rows of the prompt, and erases them before something else is written.
 //!
-//! Where the terminal's cursor is, is known only within these rows. All that is written
-//! above them is left to the terminal to wrap, scroll and keep.
+//! The cursor's place is known only within these rows. What is written above them is the
+//! terminal's to wrap, scroll and keep.
 
 use std::fmt::Write as _;
 
@@ -10,73 +9,63 @@ use anstyle::Style;
 
 use super::layout::{Layout, Row, Size};
 
-/// Clears the row of the cursor and all below it (CR, ED; ECMA-48).
-pub const CLEAR_ROW: &str = "\r\x1b[J";
+/// Clears the cursor's row and all below it (CR, ED; ECMA-48).
+pub(crate) const CLEAR_ROW: &str = "\r\x1b[J";
 
-/// While the prompt is drawn the terminal does not break rows itself (DECAWM): should it
-/// take a character for wider than we do, that must not add a row.
+/// While the prompt is drawn, the terminal's own wrapping is off (DECAWM): a character that
+/// the terminal takes to be wider than we do must not add a row.
 const WRAP_OFF: &str = "\x1b[?7l";
 const WRAP_ON: &str = "\x1b[?7h";
 
-/// What is drawn.
 #[derive(Debug, Default)]
-pub struct Screen {
+pub(crate) struct Screen {
     drawn: Option<Drawn>,
 }
 
 #[derive(Debug)]
 struct Drawn {
-    /// How wide each row is.
+    /// The width of each row.
     rows: Vec<usize>,
     cursor_row: usize,
     cursor_column: usize,
-    /// How wide the terminal was.
+    /// The width of the terminal at that time.
     columns: usize,
 }
 
 impl Screen {
-    /// Nothing is drawn.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Whether something is drawn.
-    pub fn is_drawn(&self) -> bool {
+    pub(crate) fn is_drawn(&self) -> bool {
         self.drawn.is_some()
     }
 
-    /// Appends to `out` what takes away what is drawn, on a terminal that is `size` now;
-    /// the cursor is then where the prompt began.
+    /// Appends what erases the prompt from a terminal of this `size` to `out`; the cursor is
+    /// then where the prompt began.
     ///
-    /// A terminal that has become narrower has broken the rows that did not fit any more,
-    /// as practically all do; they are counted.
-    pub fn erase(&mut self, out: &mut String, size: Size) {
+    /// Assumes, as practically all terminals do, that one that became narrower has broken the
+    /// rows that no longer fit.
+    pub(crate) fn erase(&mut self, out: &mut String, size: Size) {
         let Some(drawn) = self.drawn.take() else {
             return;
         };
         let columns = size.columns.max(1);
-        let height = |row: &usize| match columns < drawn.columns {
-            true => row.div_ceil(columns).max(1),
-            false => 1,
-        };
-        let above: usize = drawn.rows[..drawn.cursor_row].iter().map(height).sum();
-        let within = match columns < drawn.columns {
+        let mut rows_up = drawn.cursor_row;
+        if columns < drawn.columns {
+            let height = |row: &usize| row.div_ceil(columns).max(1);
+            rows_up = drawn.rows[..drawn.cursor_row].iter().map(height).sum();
             // After the last column of a row the cursor waits in that row.
-            true => drawn.cursor_column.saturating_sub(1) / columns,
-            false => 0,
-        };
-        push_up(out, above + within);
+            rows_up += drawn.cursor_column.saturating_sub(1) / columns;
+        }
+        push_up(out, rows_up);
         out.push_str(CLEAR_ROW);
     }
 
-    /// What is drawn has gone, as when something else has cleared the screen.
-    pub fn forget(&mut self) {
+    /// Something else has overwritten what was drawn.
+    pub(crate) fn forget(&mut self) {
         self.drawn = None;
     }
 
-    /// Appends to `out` what draws `layout`, its prompt in `style`, on a terminal of this
-    /// `size` whose cursor is at the beginning of a row with nothing after it.
-    pub fn draw(&mut self, out: &mut String, layout: &Layout, style: Style, size: Size) {
+    /// Appends what draws `layout`, its prompt in `style`, to `out`. The terminal has this
+    /// `size`, and its cursor is at the beginning of an empty row.
+    pub(crate) fn draw(&mut self, out: &mut String, layout: &Layout, style: Style, size: Size) {
         out.push_str(WRAP_OFF);
         let last = layout.rows.len() - 1;
         for (index, row) in layout.rows.iter().enumerate() {
@@ -87,8 +76,8 @@ impl Screen {
         }
         push_up(out, last - layout.cursor_row);
         if layout.rows[last] != layout.before_cursor || layout.cursor_row != last {
-            // Written once more up to the cursor: so it is where it belongs, however
-            // wide the terminal takes the characters before it to be.
+            // Written again up to the cursor, which so gets to its place however wide the
+            // terminal takes the characters before it to be.
             out.push('\r');
             push_row(out, &layout.before_cursor, layout, layout.cursor_row, style);
         }
@@ -112,7 +101,7 @@ fn push_row(out: &mut String, row: &Row, layout: &Layout, index: usize, style: S
     }
 }
 
-/// CUU, ECMA-48.
+/// Moves the cursor up (CUU, ECMA-48).
 fn push_up(out: &mut String, rows: usize) {
     if rows > 0 {
         write!(out, "\x1b[{rows}A").expect("a String takes it");

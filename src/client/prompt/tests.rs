@@ -1,4 +1,4 @@
-//! The prompt as it is seen: what it writes is played to an emulated terminal.
+//! The prompt as it is seen: its output is played to an emulated terminal.
 
 mod entering;
 mod hearing;
@@ -83,8 +83,8 @@ impl Scene {
         self.draw();
     }
 
-    /// On a new connection the server sends `text`.
-    fn hear_anew(&mut self, text: &str) {
+    /// The server sends `text` on a new connection.
+    fn hear_on_new_connection(&mut self, text: &str) {
         Incoming::new().push(text.as_bytes(), &mut |message| {
             self.prompt.heard(message, now());
         });
@@ -134,7 +134,7 @@ fn nonzero(count: usize) -> NonZero<u16> {
     NonZero::new(count).unwrap()
 }
 
-/// Always the same: nothing here may depend on how fast the machine is.
+/// Always the same, so that no test depends on how fast the machine is.
 fn now() -> Moment {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     Moment {
@@ -258,7 +258,7 @@ fn without_colors_nothing_is_colored() {
         scene.hear(line);
     }
     scene.type_keys("/dance\r");
-    scene.set_link(LinkStatus::Away);
+    scene.set_link(LinkStatus::Offline);
     let mut sequences = scene.written.split("\x1b[").skip(1);
     assert!(sequences.all(|rest| {
         !rest
@@ -268,12 +268,12 @@ fn without_colors_nothing_is_colored() {
 }
 
 #[test]
-fn the_prompt_tells_how_things_stand() {
+fn the_prompt_shows_the_state_of_the_connection() {
     let mut scene = Scene::new(80, 10);
     for (link, waiting_lines, prompt) in [
-        (LinkStatus::Away, 0, "[offline] bob>"),
-        (LinkStatus::Away, 1, "[offline, 1 line waiting] bob>"),
-        (LinkStatus::Away, 12, "[offline, 12 lines waiting] bob>"),
+        (LinkStatus::Offline, 0, "[offline] bob>"),
+        (LinkStatus::Offline, 1, "[offline, 1 line waiting] bob>"),
+        (LinkStatus::Offline, 12, "[offline, 12 lines waiting] bob>"),
         (LinkStatus::Holding, 2, "[2 lines waiting] bob>"),
         (LinkStatus::Leaving, 0, "[leaving] bob>"),
         (LinkStatus::In { is_ours: true }, 0, "bob>"),
@@ -281,7 +281,7 @@ fn the_prompt_tells_how_things_stand() {
         scene.set_status(link, waiting_lines);
         assert_eq!(scene.last_row(), prompt);
     }
-    scene.set_status(LinkStatus::Away, 12);
+    scene.set_status(LinkStatus::Offline, 12);
     scene.resize(30, 10);
     assert_eq!(scene.last_row(), ">", "it is for typing, above all");
 }
@@ -326,7 +326,7 @@ fn what_is_of_little_importance_is_dim_and_what_went_wrong_is_marked() {
         );
     }
     for (link, style) in [
-        (LinkStatus::Away, palette.error()),
+        (LinkStatus::Offline, palette.error()),
         (LinkStatus::Leaving, palette.error()),
         (LinkStatus::In { is_ours: true }, palette.bold()),
     ] {

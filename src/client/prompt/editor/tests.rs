@@ -16,11 +16,11 @@ const DOWN: &str = "\x1b[B";
 
 /// Types, and returns what came of the last key.
 fn type_keys(editor: &mut Editor, keys: &str) -> Pressed {
-    let mut people = People::new();
+    let mut people = People::default();
     for line in ["<alice> hi", "<alf> hi"] {
         people.heard(&Message::parse(line));
     }
-    let mut keyboard = Keyboard::new();
+    let mut keyboard = Keyboard::default();
     let now = Instant::now();
     let mut events = keyboard.push(keys.as_bytes(), now);
     if let Some(at) = keyboard.deadline() {
@@ -40,7 +40,7 @@ fn type_keys(editor: &mut Editor, keys: &str) -> Pressed {
 /// What is typed after `keys`, with a `|` where the cursor is.
 #[track_caller]
 fn assert_typed(keys: &str, expected: &str) {
-    let mut editor = Editor::new();
+    let mut editor = Editor::default();
     type_keys(&mut editor, keys);
     let (before, after) = editor.text().split_at(editor.cursor());
     assert_eq!(format!("{before}|{after}"), expected, "{keys:?}");
@@ -88,7 +88,7 @@ fn a_character_is_what_a_person_takes_for_one() {
 #[test]
 fn what_is_entered_is_handed_over_and_gone() {
     for end in ["\r", "\n"] {
-        let mut editor = Editor::new();
+        let mut editor = Editor::default();
         let pressed = type_keys(&mut editor, &format!("hello{end}"));
         assert_eq!(pressed, Pressed::Entered("hello".to_owned()));
         assert_eq!(editor.text(), "");
@@ -104,7 +104,7 @@ fn ways_out() {
         ("half\x1c", Pressed::Quit),
         ("half\x0c", Pressed::ClearScreen),
     ] {
-        let mut editor = Editor::new();
+        let mut editor = Editor::default();
         assert_eq!(type_keys(&mut editor, keys), expected);
     }
 }
@@ -121,7 +121,7 @@ fn a_paste_is_inserted_as_it_is_and_not_entered() {
 
 #[test]
 fn too_long_a_paste_is_not_inserted() {
-    let mut editor = Editor::new();
+    let mut editor = Editor::default();
     editor.paste("begun").unwrap();
     assert_eq!(editor.paste(&"x".repeat(MAX_INPUT_BYTES)), Err(TooMuch));
     assert_eq!(editor.text(), "begun");
@@ -129,7 +129,7 @@ fn too_long_a_paste_is_not_inserted() {
 
 #[test]
 fn one_goes_up_and_down_in_a_block_and_then_in_what_was_typed_before() {
-    let mut editor = Editor::new();
+    let mut editor = Editor::default();
     type_keys(&mut editor, "before\r");
     type_keys(&mut editor, "first\x1b\rx\x1b\rthird");
     for (key, before_cursor) in [
@@ -157,7 +157,7 @@ fn tab_goes_through_the_names() {
 
 #[test]
 fn what_was_typed_before_is_found_by_what_it_contains() {
-    let mut editor = Editor::new();
+    let mut editor = Editor::default();
     type_keys(&mut editor, "the red fox\rthe blue sea\rhi\rdraft");
     type_keys(&mut editor, "\x12the");
     assert_eq!(
@@ -188,7 +188,7 @@ fn what_was_typed_before_is_found_by_what_it_contains() {
 
 #[test]
 fn a_query_that_is_made_shorter_is_looked_for_anew() {
-    let mut editor = Editor::new();
+    let mut editor = Editor::default();
     type_keys(&mut editor, "aa\rab\r");
     type_keys(&mut editor, "\x12aa");
     assert_eq!(editor.text(), "aa");
@@ -203,9 +203,9 @@ proptest! {
     fn whatever_is_typed_the_text_is_safe_and_the_cursor_within(
         keys in prop::collection::vec(any::<u8>(), 0..200),
     ) {
-        let mut editor = Editor::new();
-        let mut keyboard = Keyboard::new();
-        let people = People::new();
+        let mut editor = Editor::default();
+        let mut keyboard = Keyboard::default();
+        let people = People::default();
         for event in keyboard.push(&keys, Instant::now()) {
             match event {
                 Typed::Event(Event::Key(key)) => drop(editor.press(key, &people, None)),

@@ -39,7 +39,7 @@ fn what_was_not_meant_to_be_said_is_not() {
 fn an_escape_that_nothing_follows_is_a_key() {
     let mut scene = Scene::new(40, 10);
     scene.type_keys("half\x12x");
-    assert!(scene.last_row().starts_with("(nothing has: x) "));
+    assert!(scene.last_row().starts_with("(no match: x) "));
     scene.type_keys("\x1b");
     let at = scene.prompt.deadline().expect("the rest is waited for");
     scene.prompt.expire(Moment {
@@ -85,7 +85,7 @@ fn commands_of_our_own_are_shown_as_what_they_do() {
 #[test]
 fn whoever_is_offline_can_quit_and_types_in_vain_only_up_to_a_bound() {
     let mut scene = Scene::new(60, 10);
-    scene.set_link(LinkStatus::Away);
+    scene.set_link(LinkStatus::Offline);
     let line = "x".repeat(editor::MAX_INPUT_BYTES - 1);
     for _ in 0..4 {
         scene
@@ -101,7 +101,7 @@ fn whoever_is_offline_can_quit_and_types_in_vain_only_up_to_a_bound() {
     assert_eq!(scene.actions, [Action::Leave]);
     // What else is in a block is kept, and counted.
     let mut scene = Scene::new(60, 10);
-    scene.set_link(LinkStatus::Away);
+    scene.set_link(LinkStatus::Offline);
     scene.type_keys("/quit\x1b\rmore\r");
     assert_eq!(scene.said(), ["/quit\n", "more\n"]);
 }
@@ -111,7 +111,7 @@ fn too_much_pasted_is_told() {
     let mut scene = Scene::new(60, 10);
     let paste = "x".repeat(editor::MAX_INPUT_BYTES + 1);
     scene.type_keys(&format!("half\x1b[200~{paste}\x1b[201~"));
-    assert!(scene.rows()[0].starts_with("!! that is too much to paste"));
+    assert!(scene.rows()[0].starts_with("!! paste too large"));
     assert_eq!(scene.last_row(), "bob> half");
 }
 

@@ -51,10 +51,10 @@ fn a_mention_is_one_of_the_name_that_one_has_now() {
 #[test]
 fn what_was_missed_is_shown_but_for_ones_own_words() {
     let mut scene = Scene::new(40, 12);
-    scene.hear_anew("Welcome to this chatroom!\n<al> 1\n");
+    scene.hear_on_new_connection("Welcome to this chatroom!\n<al> 1\n");
     scene.type_keys("by name\r/who\r");
     scene.set_status_of("rob", LinkStatus::Holding, 1);
-    scene.hear_anew(
+    scene.hear_on_new_connection(
         "Welcome to this chatroom!\n-- the last 5 lines, the latest moments ago:\n\
          <al> 1\n<bob> by name\n<10.0.0.9> hi from a neighbour\n<rob> it waited\n<al> 2\n",
     );

@@ -1,48 +1,46 @@
-//! What each key is for. They are those of Emacs, as in readline(3) and so in most shells.
+//! The key bindings: those of Emacs, as in readline(3) and so in most shells.
 
 use termina::event::{KeyCode, KeyEvent, Modifiers};
 use tui_input::InputRequest;
 
 use super::completion::Direction;
 
-/// What a key is for.
+/// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// Itself.
+pub(crate) enum Key {
+    /// Types a character.
     Char(char),
-    /// All is said.
+    /// Enters the text.
     Enter,
-    /// A line more.
+    /// Adds a line to the text.
     NewLine,
-    /// An edit or a motion.
+    /// Edits, or moves the cursor.
     Request(InputRequest),
-    /// What was typed before.
+    /// Goes back in the history.
     Older,
-    /// What was typed after that.
+    /// Goes forward in the history.
     Newer,
-    /// Completion.
+    /// Completes a word.
     Tab(Direction),
-    /// To look for what was typed before.
+    /// Searches the history.
     Search,
-    /// To give that up.
+    /// Cancels the search.
     Cancel,
-    /// To delete what is under the cursor; where there is nothing, the end.
+    /// Deletes the character at the cursor; ends the input where there is no text.
     DeleteOrEnd,
-    /// To end at once.
+    /// Ends the program, as by SIGINT.
     Interrupt,
-    /// To end at once, as after an error.
+    /// Ends the program, as by SIGQUIT.
     Quit,
-    /// To be stopped.
+    /// Suspends the program.
     Suspend,
-    /// To clear the screen.
     ClearScreen,
-    /// Nothing.
+    /// Does nothing.
     Other,
 }
 
 impl Key {
-    /// What `key` is for.
-    pub fn of(key: KeyEvent) -> Self {
+    pub(crate) fn of(key: KeyEvent) -> Self {
         let is_control = key.modifiers.contains(Modifiers::CONTROL);
         let is_alt = key.modifiers.intersects(Modifiers::ALT | Modifiers::META);
         match key.code {
@@ -97,7 +95,7 @@ impl Key {
             'w' => Self::Request(InputRequest::DeletePrevWord),
             'y' => Self::Request(InputRequest::Yank),
             'z' => Self::Suspend,
-            // Ctrl-\ has the number of what comes after Ctrl-3.
+            // Terminals send the same byte for Ctrl-\ and Ctrl-4.
             '\\' | '4' => Self::Quit,
             _ => Self::Other,
         }

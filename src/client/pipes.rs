@@ -1,5 +1,4 @@
-//! The frontend for pipes and files: lines as they are, or JSON, and nothing that moves a
-//! cursor.
+//! The frontend for pipes and files: lines as they are, or JSON Lines, without cursor control.
 
 use std::time::Instant;
 
@@ -14,43 +13,40 @@ use super::style::{OWN_NAME, Palette, margin, styled};
 use crate::room::history;
 use crate::stamp::Stamp;
 
-/// How lines are written.
+/// The format of the output.
 #[derive(Debug)]
-pub enum Format {
-    /// As they came, each with the time before it where there is a stamp.
+pub(crate) enum Format {
+    /// Lines as they came.
     Text {
-        /// Whether there are colours.
         palette: Palette,
-        /// How the time is written, if it is.
+        /// For the time before each line, if that is wanted.
         stamp: Option<Stamp>,
-        /// What stands before what one has said oneself.
+        /// The prefix of the user's own lines.
         own_prefix: String,
     },
-    /// One JSON object each.
+    /// JSON Lines.
     Json(Stamp),
-    /// Not at all.
+    /// No output.
     Nothing,
 }
 
-/// What is shown, and how.
 #[derive(Debug)]
-pub struct Plain {
+pub(crate) struct Pipes {
     format: Format,
-    /// Of what was said before we came, only so many of the last lines; `None` for all.
+    /// How many lines of the room's history to show; `None` for all.
     max_past: Option<usize>,
     name: Option<String>,
     mention: Option<Mention>,
     typed: LineSplitter,
-    /// The last byte typed; the last line must be ended before our side is.
+    /// The last byte of input: the last line must be ended before the half-close.
     last_typed: u8,
     actions: Vec<Action>,
     out: Vec<u8>,
 }
 
-impl Plain {
-    /// Nothing was typed, nothing heard. Of what was said before we came, `max_past` lines
-    /// are shown, or all.
-    pub fn new(format: Format, max_past: Option<usize>) -> Self {
+impl Pipes {
+    /// Shows `max_past` lines of the room's history, or all.
+    pub(crate) fn new(format: Format, max_past: Option<usize>) -> Self {
         Self {
             format,
             max_past,
@@ -80,7 +76,7 @@ impl Plain {
         };
         match message.age {
             Age::Past { following } => following < max_past,
-            // It would promise more than follows.
+            // The history's heading would promise more than is shown.
             Age::Now => {
                 message.kind != Kind::Notice || history::count_in_heading(message.text).is_none()
             }
@@ -88,7 +84,7 @@ impl Plain {
     }
 }
 
-impl Frontend for Plain {
+impl Frontend for Pipes {
     fn typed(&mut self, bytes: &[u8], now: Moment) {
         if let Some(&last) = bytes.last() {
             self.last_typed = last;
@@ -115,9 +111,10 @@ impl Frontend for Plain {
     }
 
     fn notify(&mut self, words: &str, is_trouble: bool, _now: Moment) {
-        match is_trouble {
-            true => warn!("{words}"),
-            false => info!("{words}"),
+        if is_trouble {
+            warn!("{words}");
+        } else {
+            info!("{words}");
         }
     }
 
@@ -129,9 +126,10 @@ impl Frontend for Plain {
     }
 
     fn compose(&mut self, out: &mut Vec<u8>) {
-        match out.is_empty() {
-            true => std::mem::swap(out, &mut self.out),
-            false => out.append(&mut self.out),
+        if out.is_empty() {
+            std::mem::swap(out, &mut self.out);
+        } else {
+            out.append(&mut self.out);
         }
     }
 
@@ -151,8 +149,7 @@ impl Frontend for Plain {
 }
 
 impl Format {
-    /// Text with these colours, each line with the time before it where there is a stamp.
-    pub fn text(palette: Palette, stamp: Option<Stamp>) -> Self {
+    pub(crate) fn text(palette: Palette, stamp: Option<Stamp>) -> Self {
         let style = palette.bold();
         Self::Text {
             palette,
@@ -174,18 +171,17 @@ impl Format {
             Self::Text { palette, stamp, .. } => {
                 let time = (!is_past).then_some(now);
                 out.extend_from_slice(margin(stamp, *palette, time).as_bytes());
-                match palette.is_colored {
-                    true => {
-                        let styled = styled(message, mention, *palette);
-                        out.extend_from_slice(styled.line.as_bytes());
-                    }
-                    false => out.extend_from_slice(message.line.as_bytes()),
+                if palette.is_colored {
+                    let styled = styled(message, mention, *palette);
+                    out.extend_from_slice(styled.line.as_bytes());
+                } else {
+                    out.extend_from_slice(message.line.as_bytes());
                 }
                 out.push(b'\n');
             }
             Self::Json(stamp) => {
                 let kind = message.kind.as_str();
-                // When it was said is not known.
+                // The time of what is past is not known.
                 let time = (!is_past).then(|| stamp.at(now));
                 push_json(out, kind, message.name, message.text, time);
             }
@@ -211,8 +207,8 @@ impl Format {
     }
 }
 
-/// Appends an object, its members in the order in which they are documented. Without a
-/// `time` it is of what was said before we came.
+/// Appends one object, its members in the documented order; without a `time` it is marked as
+/// past.
 fn push_json(out: &mut Vec<u8>, kind: &str, name: Option<&str>, text: &str, time: Option<&str>) {
     out.extend_from_slice(b"{\"kind\":");
     push_json_value(out, Some(kind));
@@ -255,17 +251,17 @@ mod tests {
         Format::Json(Stamp::new(TimeZone::UTC, stamp::Format::Rfc3339))
     }
 
-    fn hear(plain: &mut Plain, line: &str, age: Age) {
+    fn hear(pipes: &mut Pipes, line: &str, age: Age) {
         let message = Message {
             age,
             ..Message::parse(line)
         };
-        plain.heard(&message, now());
+        pipes.heard(&message, now());
     }
 
-    fn shown(plain: &mut Plain) -> String {
+    fn shown(pipes: &mut Pipes) -> String {
         let mut out = Vec::new();
-        plain.compose(&mut out);
+        pipes.compose(&mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -275,36 +271,36 @@ mod tests {
             (None, "<alice> hi\n"),
             (Some(stamp::Format::HoursMinutes), "00:00 <alice> hi\n"),
         ] {
-            let mut plain = Plain::new(text(stamp), None);
-            hear(&mut plain, "<alice> hi", Age::Now);
-            assert_eq!(shown(&mut plain), expected);
-            assert_eq!(shown(&mut plain), "");
+            let mut pipes = Pipes::new(text(stamp), None);
+            hear(&mut pipes, "<alice> hi", Age::Now);
+            assert_eq!(shown(&mut pipes), expected);
+            assert_eq!(shown(&mut pipes), "");
         }
     }
 
     #[test]
-    fn what_is_typed_is_said_and_shown_line_by_line() {
-        let mut plain = Plain::new(text(None), None);
-        plain.typed(b"one\n\ntw", now());
-        plain.typed(b"o", now());
-        plain.input_ended(now());
-        assert_eq!(shown(&mut plain), "<You>one\n<You>\n<You>two\n");
+    fn input_is_said_and_echoed_line_by_line() {
+        let mut pipes = Pipes::new(text(None), None);
+        pipes.typed(b"one\n\ntw", now());
+        pipes.typed(b"o", now());
+        pipes.input_ended(now());
+        assert_eq!(shown(&mut pipes), "<You>one\n<You>\n<You>two\n");
         let say = |bytes: &[u8]| Action::Say(bytes.to_vec());
         assert_eq!(
-            plain.actions(),
+            pipes.actions(),
             [say(b"one\n\ntw"), say(b"o"), say(b"\n"), Action::Leave]
         );
     }
 
     #[test]
     fn json_has_one_object_a_line() {
-        let mut plain = Plain::new(json(), None);
-        hear(&mut plain, "<alice> \"hi\"\t\\", Age::Now);
-        hear(&mut plain, "-- bob left (1 here)", Age::Now);
-        hear(&mut plain, "* bob waves", Age::Past { following: 0 });
+        let mut pipes = Pipes::new(json(), None);
+        hear(&mut pipes, "<alice> \"hi\"\t\\", Age::Now);
+        hear(&mut pipes, "-- bob left (1 here)", Age::Now);
+        hear(&mut pipes, "* bob waves", Age::Past { following: 0 });
         let time = "1970-01-01T00:00:00+00:00";
         assert_eq!(
-            shown(&mut plain),
+            shown(&mut pipes),
             format!(
                 r#"{{"kind":"message","name":"alice","text":"\"hi\"\t\\","time":"{time}"}}
 {{"kind":"notice","name":null,"text":"bob left (1 here)","time":"{time}"}}
@@ -312,12 +308,12 @@ mod tests {
 "#
             )
         );
-        plain.typed(b"hi\n", now());
-        assert!(shown(&mut plain).starts_with(r#"{"kind":"own","name":null,"text":"hi","#));
+        pipes.typed(b"hi\n", now());
+        assert!(shown(&mut pipes).starts_with(r#"{"kind":"own","name":null,"text":"hi","#));
     }
 
     #[test]
-    fn of_the_past_only_so_much_is_shown_as_is_wanted() {
+    fn only_as_much_history_is_shown_as_is_wanted() {
         for (max_past, expected) in [
             (
                 None,
@@ -327,16 +323,16 @@ mod tests {
             (Some(0), "<a> 3\n"),
             (Some(9), "<a> 1\n<a> 2\n<a> 3\n"),
         ] {
-            let mut plain = Plain::new(text(None), max_past);
+            let mut pipes = Pipes::new(text(None), max_past);
             hear(
-                &mut plain,
+                &mut pipes,
                 "-- the last 2 lines, the latest moments ago:",
                 Age::Now,
             );
-            hear(&mut plain, "<a> 1", Age::Past { following: 1 });
-            hear(&mut plain, "<a> 2", Age::Past { following: 0 });
-            hear(&mut plain, "<a> 3", Age::Now);
-            assert_eq!(shown(&mut plain), expected);
+            hear(&mut pipes, "<a> 1", Age::Past { following: 1 });
+            hear(&mut pipes, "<a> 2", Age::Past { following: 0 });
+            hear(&mut pipes, "<a> 3", Age::Now);
+            assert_eq!(shown(&mut pipes), expected);
         }
     }
 }
