@@ -1,5 +1,5 @@
-//! The arguments of `chat client`, and of the two that do half of what it does: `chat
-//! send` and `chat tail`.
+//! The arguments of `chat client`, and of `chat send` and `chat tail`, which each do half of
+//! what it does.
 
 use clap::{Args, ValueEnum};
 
@@ -10,77 +10,71 @@ use crate::stamp;
 
 /// Join a room
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  chat client 192.168.1.5 8081
-      type, and read; Ctrl-D or /quit leaves
-  chat client 192.168.1.5 8081 --name alice --time HH:MM
-      be called alice, and see when things are said
-  tail -f backup.log | chat client 192.168.1.5 8081
-      say each line of it
-
-In the room, /help tells what else you can do: take a name, say something to one
-person alone, see who is here.
-
-At a terminal you get a line to type in that stays whole whatever arrives:
-  Tab             completes a name or a command; again: the next that fits
-  Up, Down        what you said before; Ctrl-R finds it by a part of it
-  Ctrl-A, Ctrl-E  to the beginning, to the end; Alt-B, Alt-F go by words
-  Ctrl-W, Ctrl-U, Ctrl-K, Ctrl-Y
-                  cut a word, all before, all after; put in what was cut
-  Alt-Enter       another line before you send them all
-  Ctrl-D          leaves, if nothing is typed; Ctrl-C leaves at once
-What you paste is sent when you press Enter; Ctrl-U drops it.
-
-In a pipe, each line of standard input is said; what others say goes to standard
-output. When the input ends, the client delivers everything, and ends. See also
-chat send and chat tail.
-
-Exit codes: 0 you left, or the input has ended and all was sent, or nobody reads
-the output any more; 1 failure; 2 wrong usage; 3 cannot connect; 4 the server
-closed the connection or it was lost; 5 not let in. Ctrl-C ends the client as
-that signal does (130 in a shell).")]
+#[command(after_help = CLIENT_EXAMPLES, after_long_help = CLIENT_NOTES)]
 pub(super) struct ClientArgs {
     #[command(flatten)]
     room: RoomArgs,
 
-    /// The name to ask for; after a lost connection it is the one you had last
+    /// The name to ask for
+    ///
+    /// After a lost connection the client asks for the last name you had.
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
 
     #[command(flatten)]
     view: ViewArgs,
 
-    /// When to ring the terminal's bell: mention means when somebody says your name,
-    /// or something to you alone
+    /// When to ring the terminal's bell
     #[arg(long, value_name = "WHEN", default_value = "mention")]
-    bell: BellArg,
+    bell: Bell,
 
-    /// At a terminal: end when the connection is lost, in place of trying again
+    /// At a terminal: end when the connection is lost, instead of reconnecting
     #[arg(long)]
     no_reconnect: bool,
 }
 
+const CLIENT_EXAMPLES: &str = "\
+Examples:
+  chat client 192.168.1.5 8081 --name alice
+  tail -f backup.log | chat client 192.168.1.5 8081";
+
+const CLIENT_NOTES: &str = "\
+Examples:
+  chat client 192.168.1.5 8081
+      type and read; Ctrl-D or /quit leaves
+  chat client 192.168.1.5 8081 --name alice --time HH:MM
+      join as alice, and show the time of each message
+  tail -f backup.log | chat client 192.168.1.5 8081
+      say each line of a log
+
+In the room, /help lists the commands: take a name, send a private message, see who is here.
+
+At a terminal you type in a line at the bottom that no message interrupts:
+  Tab: complete a name or a command; again for the next match
+  Up, Down: what you entered before; Ctrl-R searches it
+  Ctrl-A, Ctrl-E: to the beginning, to the end; Alt-B, Alt-F: by words
+  Ctrl-W, Ctrl-U, Ctrl-K: cut a word, all before, all after; Ctrl-Y: paste the cut
+  Alt-Enter: another line before you send them all
+  Ctrl-D: leave, if the line is empty; Ctrl-C: leave at once
+
+Pasted text is sent when you press Enter; Ctrl-U drops it.
+
+In a pipe, the client sends each line of standard input, and writes what others say to \
+standard output. At the end of the input it delivers everything and ends. See also chat send \
+and chat tail.
+
+Exit codes: 0 you left, the input ended and all was sent, or nobody reads the output any more; \
+1 failure; 2 wrong usage; 3 cannot connect; 4 the server closed the connection or it was lost; \
+5 refused by the room. Ctrl-C ends the client by SIGINT (130 in a shell).";
+
 /// Say something in a room, and leave
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  chat send 192.168.1.5 8081 the backup is done
-  df -h / | chat send 192.168.1.5 8081 --name disk
-  chat send 192.168.1.5 8081 /msg alice the backup is done
-
-Nothing is shown. It ends when the room has taken everything, and with --name it
-says nothing unless it gets that name. What begins with a slash is a command, as
-it is for everybody, and // stands for a slash. A word that begins with - is an
-option unless -- comes before: chat send 192.168.1.5 8081 -- -v is broken
-
-Exit codes: 0 all was taken; 1 failure; 2 wrong usage; 3 cannot connect; 4 the
-connection was lost, or what answers does not greet as a chat room; 5 not let
-in, or the room did not take what was said, or did not give the name; the reason
-is on standard error.")]
+#[command(after_help = SEND_EXAMPLES, after_long_help = SEND_NOTES)]
 pub(super) struct SendArgs {
     #[command(flatten)]
     room: RoomArgs,
 
-    /// The name to say it by
+    /// The name to say it under
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
 
@@ -89,31 +83,34 @@ pub(super) struct SendArgs {
     text: Vec<String>,
 }
 
-/// Listen in a room, and say nothing
+const SEND_EXAMPLES: &str = "\
+Examples:
+  chat send 192.168.1.5 8081 the backup is done
+  df -h / | chat send 192.168.1.5 8081 --name disk";
+
+const SEND_NOTES: &str = "\
+Examples:
+  chat send 192.168.1.5 8081 the backup is done
+  df -h / | chat send 192.168.1.5 8081 --name disk
+  chat send 192.168.1.5 8081 /msg alice the backup is done
+
+It shows nothing, and ends once the room has taken everything. With --name it says nothing \
+unless it gets that name. A leading slash makes a command, as everywhere; // stands for a \
+slash. A word that begins with - is an option unless it follows --:
+  chat send 192.168.1.5 8081 -- -v is broken
+
+Exit codes: 0 the room took everything; 1 failure; 2 wrong usage; 3 cannot connect; 4 the \
+connection was lost, or no chat server answered; 5 refused: not let in, the text not taken, or \
+the name not given, with the reason on standard error.";
+
+/// Show what others say in a room, and say nothing
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  chat tail 192.168.1.5 8081
-  chat tail 192.168.1.5 8081 --lines 0 | grep --line-buffered coffee
-  chat tail 192.168.1.5 8081 --json | jq -r 'select(.kind == \"message\").text'
-
-With --json, each line is an object with four members: kind is welcome, message,
-action (/me), private (/msg), notice, refusal, continuation (the rest of a line
-that came in parts), or other for a server of another kind; name is that of who
-says it, or null; text is what is said; time is when it was heard, as in RFC
-3339. What was said before has no time, null, and a fifth member: \"past\": true.
-chat client --json has one more kind, own: what it says itself.
-
-It listens until the room ends, or until nobody reads its output any more.
-
-Exit codes: 0 nobody reads its output any more; 1 failure; 2 wrong usage;
-3 cannot connect; 4 the server closed the connection or it was lost; 5 not let
-in.")]
+#[command(after_help = TAIL_EXAMPLES, after_long_help = TAIL_NOTES)]
 pub(super) struct TailArgs {
     #[command(flatten)]
     room: RoomArgs,
 
-    /// How many of the last lines that the room remembers to show first
-    /// [default: all of them]
+    /// How many lines of the room's history to show first [default: all]
     #[arg(short = 'n', long, value_name = "N")]
     #[arg(allow_negative_numbers = true, value_parser = parse_lines)]
     lines: Option<u32>,
@@ -121,6 +118,32 @@ pub(super) struct TailArgs {
     #[command(flatten)]
     view: ViewArgs,
 }
+
+const TAIL_EXAMPLES: &str = "\
+Examples:
+  chat tail 192.168.1.5 8081
+  chat tail 192.168.1.5 8081 --json | jq -r 'select(.kind == \"message\").text'";
+
+const TAIL_NOTES: &str = "\
+Examples:
+  chat tail 192.168.1.5 8081
+  chat tail 192.168.1.5 8081 --lines 0 | grep --line-buffered coffee
+  chat tail 192.168.1.5 8081 --json | jq -r 'select(.kind == \"message\").text'
+
+It runs until the room ends, or until nobody reads its output any more.
+
+With --json, each line is a JSON object with four members:
+  kind: welcome, message, action (/me), private (/msg), notice, refusal, continuation (the \
+rest of a line that came in parts), or other (from a server of another kind)
+  name: the sender, or null
+  text: what was said
+  time: when it was received (RFC 3339); null for the room's history, which has a fifth \
+member, \"past\": true
+
+chat client --json has one more kind, own: what the client says itself.
+
+Exit codes: 0 nobody reads the output any more; 1 failure; 2 wrong usage; 3 cannot connect; \
+4 the server closed the connection or it was lost; 5 refused by the room.";
 
 /// Where the room is.
 #[derive(Args, Debug)]
@@ -134,34 +157,20 @@ struct RoomArgs {
     port: u16,
 }
 
-/// How things are shown.
+/// How messages are shown.
 #[derive(Args, Debug)]
 struct ViewArgs {
     /// Show the local time before each line
     #[arg(long, value_name = "FORMAT")]
     time: Option<TimeFormat>,
 
-    /// Show names in colours: auto means at a terminal, unless NO_COLOR is set
+    /// When to use colours
     #[arg(long, value_name = "WHEN", default_value = "auto")]
-    color: ColorArg,
+    color: ColorChoice,
 
     /// Show each line as a JSON object, for programs
     #[arg(long, conflicts_with = "time")]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ColorArg {
-    Auto,
-    Always,
-    Never,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum BellArg {
-    Never,
-    Mention,
-    All,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -180,11 +189,7 @@ impl ClientArgs {
             name: self.name,
             purpose: Purpose::Chat {
                 view: self.view.into_view(),
-                bell: match self.bell {
-                    BellArg::Never => Bell::Never,
-                    BellArg::Mention => Bell::Mention,
-                    BellArg::All => Bell::All,
-                },
+                bell: self.bell,
                 reconnects: !self.no_reconnect,
             },
         }
@@ -222,11 +227,7 @@ impl ViewArgs {
     fn into_view(self) -> View {
         View {
             is_json: self.json,
-            color: match self.color {
-                ColorArg::Auto => ColorChoice::Auto,
-                ColorArg::Always => ColorChoice::Always,
-                ColorArg::Never => ColorChoice::Never,
-            },
+            color: self.color,
             time: self.time.map(|format| match format {
                 TimeFormat::HoursMinutes => stamp::Format::HoursMinutes,
                 TimeFormat::HoursMinutesSeconds => stamp::Format::HoursMinutesSeconds,
@@ -243,9 +244,10 @@ fn parse_name(text: &str) -> Result<String, String> {
 }
 
 fn parse_text(text: &str) -> Result<String, &'static str> {
-    match text {
-        "" => Err("there is nothing to say in it"),
-        text => Ok(text.to_owned()),
+    if text.is_empty() {
+        Err("an empty text says nothing")
+    } else {
+        Ok(text.to_owned())
     }
 }
 

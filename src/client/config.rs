@@ -1,5 +1,7 @@
 //! What a client is told to do, as the command line has it.
 
+use clap::ValueEnum;
+
 use crate::stamp;
 
 /// What a client is told to do.
@@ -47,22 +49,22 @@ pub(crate) struct View {
 }
 
 /// Whether to use colours. `NO_COLOR`: no-color.org.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// At a terminal, unless the variable `NO_COLOR` is set.
+    /// At a terminal, unless the variable NO_COLOR is set
     Auto,
     Always,
     Never,
 }
 
 /// When to ring the terminal's bell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Bell {
-    /// Not at all.
+    /// Not at all
     Never,
-    /// When a message mentions your name or is private.
+    /// When a message mentions your name or is private
     Mention,
-    /// For every message.
+    /// For every message
     All,
 }
 
