@@ -89,9 +89,11 @@ impl LineDecoder {
                 if line_end.is_some() || !fits {
                     self.skipping = line_end.is_none();
                     self.handed_out = true;
-                    return Some(match fits {
-                        true => classify(&self.partial, self.limit_bytes as usize),
-                        false => Decoded::TooLong(&self.partial[..self.limit_bytes as usize]),
+                    let limit = self.limit_bytes as usize;
+                    return Some(if fits {
+                        classify(&self.partial, limit)
+                    } else {
+                        Decoded::TooLong(&self.partial[..limit])
                     });
                 }
             }
@@ -144,9 +146,10 @@ impl LineDecoder {
 
 fn classify(raw: &[u8], limit: usize) -> Decoded<'_> {
     let line = raw.strip_suffix(b"\r").unwrap_or(raw);
-    match line.len() > limit {
-        true => Decoded::TooLong(&line[..limit]),
-        false => Decoded::Line(line),
+    if line.len() > limit {
+        Decoded::TooLong(&line[..limit])
+    } else {
+        Decoded::Line(line)
     }
 }
 

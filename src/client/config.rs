@@ -1,10 +1,10 @@
-//! What a client is told to do, as the command line has it.
+//! The configuration of a client: what the command line tells it to do.
 
 use clap::ValueEnum;
 
 use crate::stamp;
 
-/// What a client is told to do.
+/// What to join, and what for.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The server's name or IP address.

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_that_does_not_end_is_waited_for_only_so_long() {
+    fn a_greeting_without_end_is_passed_on_in_time() {
         for (beginning, greeting) in [
             ("Welcome to this chatroom!", Greeting::Original),
             ("Welco", Greeting::Unknown),

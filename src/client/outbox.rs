@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_said_again_from_the_beginning_of_its_line() {
+    fn a_partly_written_line_is_sent_again_from_its_beginning() {
         let mut outbox = Outbox::default();
         outbox.push(b"one\ntwo\nthree\n");
         assert_eq!(outbox.lines(), 3);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_does_not_end_is_kept_only_so_long() {
+    fn an_endless_line_is_kept_only_up_to_the_bound() {
         let mut outbox = Outbox::default();
         let piece = vec![b'x'; MAX_KEPT_BYTES / 2];
         for _ in 0..10 {

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_one_object_a_line() {
+    fn json_has_one_object_per_line() {
         let mut pipes = Pipes::new(json(), None);
         hear(&mut pipes, "<alice> \"hi\"\t\\", Age::Now);
         hear(&mut pipes, "-- bob left (1 here)", Age::Now);

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paste_is_one_after_whatever_was_not_understood() {
+    fn an_unknown_sequence_does_not_break_the_next_paste() {
         let mut keyboard = Keyboard::default();
         let now = Instant::now();
         keyboard.push(b"\x1b[99;99;99x\x1b[200~one\r", now);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_long_a_paste_nothing_is_taken_for_keys() {
+    fn no_part_of_an_oversized_paste_counts_as_keys() {
         let mut keyboard = Keyboard::default();
         let now = Instant::now();
         keyboard.push(b"\x1b[200~", now);

@@ -309,7 +309,7 @@ fn the_terminal_breaks_no_row_of_the_prompt() {
 }
 
 #[test]
-fn what_is_of_little_importance_is_dim_and_what_went_wrong_is_marked() {
+fn notices_are_dim_and_trouble_is_marked() {
     let palette = Palette { is_colored: true };
     let mut scene = Scene::new(40, 10);
     for (is_trouble, style, prefix) in [

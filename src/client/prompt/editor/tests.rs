@@ -1,4 +1,4 @@
-//! The editor as somebody types: keys in, what is typed and where the cursor is out.
+//! The editor, driven by what a terminal sends.
 
 use std::time::Instant;
 
@@ -47,7 +47,7 @@ fn assert_typed(keys: &str, expected: &str) {
 }
 
 #[test]
-fn the_keys_of_emacs_do_what_they_do_everywhere() {
+fn emacs_keys_work_as_in_readline() {
     for (keys, expected) in [
         ("hello", "hello|"),
         ("hello\x01", "|hello"),
@@ -128,7 +128,7 @@ fn too_long_a_paste_is_not_inserted() {
 }
 
 #[test]
-fn one_goes_up_and_down_in_a_block_and_then_in_what_was_typed_before() {
+fn up_and_down_move_in_a_block_and_then_in_the_history() {
     let mut editor = Editor::default();
     type_keys(&mut editor, "before\r");
     type_keys(&mut editor, "first\x1b\rx\x1b\rthird");
@@ -156,7 +156,7 @@ fn tab_goes_through_the_names() {
 }
 
 #[test]
-fn what_was_typed_before_is_found_by_what_it_contains() {
+fn the_history_is_searched_by_content() {
     let mut editor = Editor::default();
     type_keys(&mut editor, "the red fox\rthe blue sea\rhi\rdraft");
     type_keys(&mut editor, "\x12the");
@@ -187,7 +187,7 @@ fn what_was_typed_before_is_found_by_what_it_contains() {
 }
 
 #[test]
-fn a_query_that_is_made_shorter_is_looked_for_anew() {
+fn a_shortened_query_is_searched_again() {
     let mut editor = Editor::default();
     type_keys(&mut editor, "aa\rab\r");
     type_keys(&mut editor, "\x12aa");

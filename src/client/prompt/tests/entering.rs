@@ -23,7 +23,7 @@ fn a_paste_of_200_lines_is_shown_and_sent_when_entered() {
 }
 
 #[test]
-fn what_was_not_meant_to_be_said_is_not() {
+fn mistyped_commands_and_blank_lines_are_not_said() {
     let mut scene = Scene::new(80, 10);
     scene.type_keys(" /msg al psst\r");
     assert_eq!(scene.last_row(), "bob>  /msg al psst", "it can be mended");
@@ -83,7 +83,7 @@ fn commands_of_our_own_are_shown_as_what_they_do() {
 }
 
 #[test]
-fn whoever_is_offline_can_quit_and_types_in_vain_only_up_to_a_bound() {
+fn offline_input_is_bounded_and_quit_leaves() {
     let mut scene = Scene::new(60, 10);
     scene.set_link(LinkStatus::Offline);
     let line = "x".repeat(editor::MAX_INPUT_BYTES - 1);
@@ -107,7 +107,7 @@ fn whoever_is_offline_can_quit_and_types_in_vain_only_up_to_a_bound() {
 }
 
 #[test]
-fn too_much_pasted_is_told() {
+fn a_paste_over_the_bound_is_refused() {
     let mut scene = Scene::new(60, 10);
     let paste = "x".repeat(editor::MAX_INPUT_BYTES + 1);
     scene.type_keys(&format!("half\x1b[200~{paste}\x1b[201~"));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_bell_rings_for_what_one_wants_to_hear() {
+fn the_bell_rings_as_configured() {
     for (bell, expected) in [(Bell::Never, 0), (Bell::Mention, 2), (Bell::All, 3)] {
         let look = Look {
             palette: Palette { is_colored: true },
@@ -23,7 +23,7 @@ fn the_bell_rings_for_what_one_wants_to_hear() {
 }
 
 #[test]
-fn what_was_said_before_one_came_does_not_ring_and_has_no_time() {
+fn history_does_not_ring_and_has_no_time() {
     let mut scene = with_times();
     let past = Message {
         age: Age::Past { following: 0 },
@@ -38,7 +38,7 @@ fn what_was_said_before_one_came_does_not_ring_and_has_no_time() {
 }
 
 #[test]
-fn a_mention_is_one_of_the_name_that_one_has_now() {
+fn only_the_present_name_is_a_mention() {
     let mut scene = Scene::new(40, 10);
     scene.set_status_of("rob", LinkStatus::In { is_ours: true }, 0);
     scene.hear("<alice> hi bob");
@@ -49,7 +49,7 @@ fn a_mention_is_one_of_the_name_that_one_has_now() {
 
 /// By what we have said something is ours, and not what others might know us by.
 #[test]
-fn what_was_missed_is_shown_but_for_ones_own_words() {
+fn missed_lines_are_shown_except_ones_own() {
     let mut scene = Scene::new(40, 12);
     scene.hear_on_new_connection("Welcome to this chatroom!\n<al> 1\n");
     scene.type_keys("by name\r/who\r");
