@@ -152,8 +152,8 @@ impl Conversation {
         self.gate = Gate::Open;
     }
 
-    /// Queues `bytes`. While lines are [held](Self::is_holding), a command that reaches nobody
-    /// else overtakes them; anything else releases them, and goes after.
+    /// Queues `bytes`. While lines are held for want of the name they were meant for, a command
+    /// that reaches nobody else overtakes them; anything else releases them, and goes after.
     pub fn say(&mut self, bytes: &[u8]) {
         if self.is_holding() {
             let line = std::str::from_utf8(bytes.trim_ascii_end());

@@ -167,17 +167,19 @@ mod tests {
 
     #[test]
     fn a_line_without_end_comes_in_pieces_that_tear_no_character() {
-        let mut splitter = LineSplitter::new();
-        let input = "ö".repeat(3 * MAX_HELD_BYTES);
-        let mut all = String::new();
-        for chunk in input.as_bytes().chunks(1001) {
-            all += &pushed(&mut splitter, chunk);
-            assert!(splitter.decoder.unfinished().len() <= MAX_HELD_BYTES);
+        let input = format!("x{}", "ö".repeat(3 * MAX_HELD_BYTES));
+        for chunk_bytes in [1001, input.len()] {
+            let mut splitter = LineSplitter::new();
+            let mut all = String::new();
+            for chunk in input.as_bytes().chunks(chunk_bytes) {
+                all += &pushed(&mut splitter, chunk);
+                assert!(splitter.decoder.unfinished().len() <= MAX_HELD_BYTES);
+            }
+            all += &half_line(&mut splitter);
+            assert_eq!(all.replace(['\n', '+'], ""), input);
+            assert!(all.lines().all(|line| line.len() <= MAX_HELD_BYTES + 1));
+            assert!(all.lines().skip(1).all(|line| line.starts_with('+')));
         }
-        all += &half_line(&mut splitter);
-        assert_eq!(all.replace(['\n', '+'], ""), input);
-        assert!(all.lines().all(|line| line.len() <= MAX_HELD_BYTES + 1));
-        assert!(all.lines().skip(1).all(|line| line.starts_with('+')));
     }
 
     #[test]
