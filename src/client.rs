@@ -8,7 +8,7 @@
 
 mod backoff;
 pub mod config;
-mod connect;
+pub(crate) mod connect;
 pub mod conversation;
 mod echo;
 mod ending;
