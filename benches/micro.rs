@@ -16,12 +16,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Instant;
 
-use chat::line::{Decoded, LineDecoder};
+use chat::protocol::line::{Decoded, LineDecoder};
+use chat::protocol::text::push_safe;
 use chat::reactor::Policy;
 use chat::reactor::event_loop::{Accepted, EventLoop};
+use chat::reactor::write_queue::{Flushed, Frame, WriteQueue};
 use chat::room::Config;
-use chat::text::push_safe;
-use chat::write_queue::{Flushed, Frame, WriteQueue};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 

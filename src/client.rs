@@ -42,8 +42,8 @@ use self::prompt::layout::Size;
 use self::prompt::{Look, Prompt};
 use self::style::Palette;
 use crate::error::Error;
-use crate::stamp::{self, Stamp};
-use crate::standard_io::StandardInput;
+use crate::platform::local_time::{self, Stamp};
+use crate::platform::stdio::StandardInput;
 
 /// The size of a terminal that does not report one.
 const DEFAULT_SIZE: Size = Size {
@@ -88,7 +88,7 @@ fn frontend(config: &Config) -> (Box<dyn Frontend>, bool) {
 
 fn format(view: View) -> Format {
     if view.is_json {
-        Format::Json(Stamp::local(stamp::Format::Rfc3339))
+        Format::Json(Stamp::local(local_time::Format::Rfc3339))
     } else {
         Format::text(palette(view.color), view.time.map(Stamp::local))
     }

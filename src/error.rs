@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use crate::exit::Exit;
-use crate::machine::is_link_local_v6;
+use crate::platform::machine::is_link_local_v6;
 
 /// An error that ends the program.
 #[derive(Debug)]
@@ -251,7 +251,7 @@ impl fmt::Display for ListenProblem<'_> {
             ),
             io::ErrorKind::AddrNotAvailable => {
                 f.write_str("this machine does not have that address (it has")?;
-                for own in crate::machine::addresses() {
+                for own in crate::platform::machine::addresses() {
                     write!(f, " {own}")?;
                 }
                 let all = if address.is_ipv4() { "0.0.0.0" } else { "::" };

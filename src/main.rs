@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use chat::cli::{Cli, Task};
 use chat::error::Error;
 use chat::exit::Exit;
-use chat::standard_io::print;
+use chat::platform::stdio::print;
 use chat::{client, server};
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
-    chat::logging::init(cli.log_level());
+    chat::platform::logging::init(cli.log_level());
     let result = match cli.into_task() {
         Task::Server(config) => server::run(&config),
         Task::Client(config) => client::run(&config),

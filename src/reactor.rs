@@ -9,8 +9,14 @@
 //! finish, for which the next poll does not wait.
 
 pub mod clients;
+pub mod connection;
 pub mod event_loop;
+pub mod flow;
 pub mod listener;
+pub mod log_limit;
+pub mod rate;
+pub mod shared_log;
+pub mod write_queue;
 
 use std::io;
 use std::net::IpAddr;
@@ -21,14 +27,13 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 use self::event_loop::{Accepted, EventLoop, Status};
 use self::listener::Listener;
-use crate::close::CloseReason;
-use crate::figures::Load;
-use crate::flow;
-use crate::interrupt::retry_interrupted;
-use crate::line::Decoded;
-use crate::rate::Rate;
-use crate::turn::{ClientId, Turn};
-use crate::write_queue::Frame;
+use crate::platform::interrupt::retry_interrupted;
+use crate::protocol::batch::{Batch, ClientId};
+use crate::protocol::close::CloseReason;
+use crate::protocol::line::Decoded;
+use crate::reactor::rate::Rate;
+use crate::reactor::write_queue::Frame;
+use crate::server::stats::Load;
 
 /// Events taken from the kernel in one turn.
 const EVENTS_CAPACITY: usize = 1024;
@@ -84,23 +89,23 @@ pub trait Service {
     fn admit(&mut self, address: IpAddr, now: Instant) -> Result<(), Frame>;
 
     /// A client that was admitted has come in.
-    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn);
+    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Batch);
 
     /// A client has sent a line.
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn);
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Batch);
 
     /// What a client is told that leaves for this reason, if anything: whole lines.
     fn farewell(&self, reason: CloseReason) -> Option<Frame>;
 
     /// A client has left. Its id may be given to another from now on.
-    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn);
+    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Batch);
 
     /// When the service wants to [go on](Service::expired) though nothing may have
     /// happened; `None` for never.
     fn deadline(&self) -> Option<Instant>;
 
     /// Its deadline has passed.
-    fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next;
+    fn expired(&mut self, now: Instant, turn: &mut Batch) -> Next;
 
     /// A source that the service registered itself, with a [`source_token`], is
     /// ready.
@@ -108,7 +113,7 @@ pub trait Service {
     /// # Errors
     ///
     /// Only those that leave no way to go on: they end the loop.
-    fn source_ready(&mut self, token: Token, now: Instant, turn: &mut Turn) -> io::Result<Next>;
+    fn source_ready(&mut self, token: Token, now: Instant, turn: &mut Batch) -> io::Result<Next>;
 
     /// How the loop stands, as the service has asked to be told.
     fn report(&mut self, load: Load);

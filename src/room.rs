@@ -2,43 +2,41 @@
 //!
 //! Decides, and carries nothing out: it knows no socket and no clock. Whatever
 //! happens is told it by a method, with the time where that matters, and what is to be
-//! sent as a result goes into the [`Turn`] that the method is given. What it has to do
+//! sent as a result goes into the [`Batch`] that the method is given. What it has to do
 //! later it does when it is asked at its [deadline](Room::deadline).
 
 pub mod claims;
-pub mod command;
 pub mod history;
 pub mod member;
 pub mod name_registry;
 pub mod presence;
 pub mod replies;
 pub mod roster;
-pub mod wording;
 
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use self::claims::{CLAIM_TIMEOUT, Claim, Claims};
-use self::command::Command;
 use self::history::{Age, History};
 use self::member::{Count, Label, Member};
 use self::name_registry::{Conflict, NameRegistry};
 use self::presence::Presence;
 use self::replies::Replies;
 use self::roster::{Called, Unnamed, roster};
-pub use self::wording::{
-    CLOSING, NOTICE_PREFIX, OPERATOR_PREFIX, REFUSAL_PREFIX, WELCOME, farewell, refusal,
+use crate::protocol::batch::{Batch, ClientId};
+use crate::protocol::close::CloseReason;
+use crate::protocol::command::{self, Command};
+use crate::protocol::line::Decoded;
+use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
+use crate::protocol::sniff;
+use crate::protocol::telnet;
+use crate::protocol::text;
+use crate::protocol::wording::{
+    CLOSING, NOTICE_PREFIX, OPERATOR_PREFIX, WELCOME, farewell, notice, push_message, push_notice,
+    refusal,
 };
-use self::wording::{notice, push_message, push_notice};
-use crate::close::CloseReason;
-use crate::http;
-use crate::line::Decoded;
-use crate::name::{MAX_NAME_COLUMNS, Name};
-use crate::telnet;
-use crate::text;
-use crate::turn::{ClientId, Turn};
-use crate::write_queue::Frame;
+use crate::reactor::write_queue::Frame;
 
 /// What a room is like.
 #[derive(Clone, Debug)]
@@ -121,7 +119,7 @@ impl Room {
     }
 
     /// `id`, admitted before, comes in from `address` and is welcomed.
-    pub fn join(&mut self, id: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
+    pub fn join(&mut self, id: ClientId, address: IpAddr, now: Instant, turn: &mut Batch) {
         if self.members.len() <= id.0 {
             self.members.resize_with(id.0 + 1, || None);
         }
@@ -136,7 +134,7 @@ impl Room {
     }
 
     /// `id` goes, for whatever reason. What it was, if it was in the room.
-    pub fn leave(&mut self, id: ClientId, now: Instant, turn: &mut Turn) -> Option<Member> {
+    pub fn leave(&mut self, id: ClientId, now: Instant, turn: &mut Batch) -> Option<Member> {
         let member = self.members.get_mut(id.0)?.take()?;
         self.roster = None;
         if let Some(presence) = &mut self.presence {
@@ -154,7 +152,7 @@ impl Room {
     }
 
     /// `id` has sent a line. One that is no member is not heard.
-    pub fn hear(&mut self, id: ClientId, heard: Decoded<'_>, now: Instant, turn: &mut Turn) {
+    pub fn hear(&mut self, id: ClientId, heard: Decoded<'_>, now: Instant, turn: &mut Batch) {
         let Some(member) = self.members.get_mut(id.0).and_then(Option::as_mut) else {
             return;
         };
@@ -197,7 +195,7 @@ impl Room {
     }
 
     /// The operator says `text` to everybody.
-    pub fn hear_operator(&mut self, text: &[u8], now: Instant, turn: &mut Turn) {
+    pub fn hear_operator(&mut self, text: &[u8], now: Instant, turn: &mut Batch) {
         let before = format_args!("{NOTICE_PREFIX}{OPERATOR_PREFIX}");
         let said = turn.say(None, |out| push_message(out, before, text));
         self.remember(said, now);
@@ -210,7 +208,7 @@ impl Room {
     }
 
     /// Does what is due by `now`.
-    pub fn expire(&mut self, now: Instant, turn: &mut Turn) {
+    pub fn expire(&mut self, now: Instant, turn: &mut Batch) {
         let here = self.here();
         let members = &self.members;
         let label = |ClientId(id): ClientId| {
@@ -269,7 +267,7 @@ impl Room {
     }
 
     /// The server is about to end.
-    pub fn close(&self, turn: &mut Turn) {
+    pub fn close(&self, turn: &mut Batch) {
         turn.say(None, |out| push_notice(out, CLOSING.as_bytes()));
     }
 
@@ -287,7 +285,7 @@ impl Room {
     }
 
     /// Does what `line` of the member `id` asks for.
-    fn obey(&mut self, id: ClientId, line: &[u8], now: Instant, turn: &mut Turn) {
+    fn obey(&mut self, id: ClientId, line: &[u8], now: Instant, turn: &mut Batch) {
         match command::parse(line) {
             Ok(Command::Nick(name)) => self.name(id, name, now, turn),
             Ok(Command::Me(action)) => {
@@ -310,7 +308,7 @@ impl Room {
     }
 
     /// `id` wants to be called `text`.
-    fn name(&mut self, id: ClientId, text: &[u8], now: Instant, turn: &mut Turn) {
+    fn name(&mut self, id: ClientId, text: &[u8], now: Instant, turn: &mut Batch) {
         let name = match Name::parse(text) {
             Ok(name) => name,
             Err(bad) => return turn.tell(id, self.replies.bad_name(bad)),
@@ -353,7 +351,7 @@ impl Room {
         id: ClientId,
         name: Name,
         now: Instant,
-        turn: &mut Turn,
+        turn: &mut Batch,
     ) -> Result<(), Conflict> {
         let member = self.members[id.0].as_mut().expect("it is here");
         let old = member.label();
@@ -387,7 +385,7 @@ impl Room {
         bearer: ClientId,
         name: &Name,
         now: Instant,
-        turn: &mut Turn,
+        turn: &mut Batch,
     ) {
         let is_news = self.claims.add(Claim {
             claimant: id,
@@ -403,7 +401,7 @@ impl Room {
     }
 
     /// `bearer` has another name, or none any more: who waits for the old one gets it.
-    fn satisfy_claims(&mut self, bearer: ClientId, now: Instant, turn: &mut Turn) {
+    fn satisfy_claims(&mut self, bearer: ClientId, now: Instant, turn: &mut Batch) {
         let Some(claim) = self.claims.remove_of_bearer(bearer) else {
             return;
         };
@@ -420,7 +418,7 @@ impl Room {
     }
 
     /// `id` says `text` to the member called `to`, and to nobody else.
-    fn whisper(&mut self, id: ClientId, to: &[u8], text: &[u8], turn: &mut Turn) {
+    fn whisper(&mut self, id: ClientId, to: &[u8], text: &[u8], turn: &mut Batch) {
         let label = String::from_utf8_lossy(to);
         let called = match label.parse::<IpAddr>() {
             Ok(address) => self.unnamed.called(address.to_canonical()),
@@ -486,9 +484,9 @@ impl Room {
 /// Whether what was heard first is a browser's doing.
 fn is_another_protocol(heard: Decoded<'_>) -> bool {
     match heard {
-        Decoded::Line(line) => http::is_request_line(line) || http::begins_tls_handshake(line),
+        Decoded::Line(line) => sniff::is_request_line(line) || sniff::begins_tls_handshake(line),
         Decoded::TooLong(beginning) => {
-            http::may_begin_request_line(beginning) || http::begins_tls_handshake(beginning)
+            sniff::may_begin_request_line(beginning) || sniff::begins_tls_handshake(beginning)
         }
     }
 }

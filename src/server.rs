@@ -1,10 +1,17 @@
 //! The chat server: wires the room to the reactor, the console, the operator, the
 //! transcript and the signals.
 
+pub mod admission;
 pub mod banner;
+pub mod console;
+pub mod line_sink;
 pub mod motd;
+pub mod network;
+pub mod operator;
 pub mod operator_input;
 mod requests;
+pub mod stats;
+pub mod transcript;
 
 use std::fmt;
 use std::io;
@@ -20,26 +27,27 @@ use signal_hook_mio::v1_0::Signals;
 use self::banner::{addresses_to_join, banner};
 use self::motd::read_motd;
 use self::operator_input::OperatorInput;
-use crate::admission::{self, Admission};
-use crate::close::CloseReason;
-use crate::console::Console;
 use crate::error::{Error, plain};
-use crate::figures::{Attendance, Figures, Load};
-use crate::flow;
-use crate::line::Decoded;
-use crate::log_limit::{AndMore, LogLimit};
-use crate::logging::FIGURES;
-use crate::machine::raise_descriptor_limit;
-use crate::process::is_ignored;
-use crate::rate::Rate;
+use crate::platform::logging::FIGURES;
+use crate::platform::machine::raise_descriptor_limit;
+use crate::platform::proc::is_ignored;
+use crate::platform::stdio::StandardOutput;
+use crate::protocol::batch::{Batch, ClientId};
+use crate::protocol::close::CloseReason;
+use crate::protocol::line::Decoded;
+use crate::protocol::text;
+use crate::protocol::wording;
+use crate::reactor::flow;
 use crate::reactor::listener::Listener;
+use crate::reactor::log_limit::{AndMore, LogLimit};
+use crate::reactor::rate::Rate;
+use crate::reactor::write_queue::Frame;
 use crate::reactor::{Next, Policy, Reactor, Service, source_token};
 use crate::room::{self, Room};
-use crate::standard_io::StandardOutput;
-use crate::text;
-use crate::transcript::Transcript;
-use crate::turn::{ClientId, Turn};
-use crate::write_queue::Frame;
+use crate::server::admission::Admission;
+use crate::server::console::Console;
+use crate::server::stats::{Attendance, Figures, Load};
+use crate::server::transcript::Transcript;
 
 const SIGNALS: Token = source_token(0);
 const CONSOLE: Token = source_token(1);
@@ -208,7 +216,7 @@ impl Server {
     }
 
     /// Signals that come together count as one.
-    fn signalled(&mut self, turn: &mut Turn) -> Next {
+    fn signalled(&mut self, turn: &mut Batch) -> Next {
         let mut next = Next::Continue;
         let pending: Vec<i32> = self.signals.pending().collect();
         for signal in pending {
@@ -238,7 +246,7 @@ impl Server {
     }
 
     /// Closes the room; if that was done before, at once.
-    fn close(&mut self, turn: &mut Turn) -> Next {
+    fn close(&mut self, turn: &mut Batch) -> Next {
         if self.closing {
             return Next::Exit;
         }
@@ -256,11 +264,11 @@ impl Service for Server {
             if let Some(suppressed) = self.refusal_log.allow(now) {
                 info!("{address} is refused: {refusal}{}", AndMore(suppressed));
             }
-            room::refusal(refusal)
+            wording::refusal(refusal)
         })
     }
 
-    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
+    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Batch) {
         debug!("{address} comes in");
         self.admission.entered(address);
         self.attendance.joined();
@@ -268,7 +276,7 @@ impl Service for Server {
         self.show_event(format_args!("{address} connected"));
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn) {
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Batch) {
         self.room.hear(client, line, now, turn);
     }
 
@@ -276,7 +284,7 @@ impl Service for Server {
         self.room.farewell(reason)
     }
 
-    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn) {
+    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Batch) {
         let Some(member) = self.room.leave(client, now, turn) else {
             return;
         };
@@ -307,12 +315,12 @@ impl Service for Server {
         [self.room.deadline(), operator].into_iter().flatten().min()
     }
 
-    fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next {
+    fn expired(&mut self, now: Instant, turn: &mut Batch) -> Next {
         self.room.expire(now, turn);
         self.hear_operator(now, turn)
     }
 
-    fn source_ready(&mut self, token: Token, now: Instant, turn: &mut Turn) -> io::Result<Next> {
+    fn source_ready(&mut self, token: Token, now: Instant, turn: &mut Batch) -> io::Result<Next> {
         match token {
             SIGNALS => Ok(self.signalled(turn)),
             OPERATOR => {

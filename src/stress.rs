@@ -43,9 +43,9 @@ use self::report::{Summary, Table};
 use self::step::{Plan, Step, Watch};
 use crate::client::connect::resolve;
 use crate::error::Error;
-use crate::machine::raise_descriptor_limit;
-use crate::process::Process;
-use crate::standard_io;
+use crate::platform::machine::raise_descriptor_limit;
+use crate::platform::proc::Process;
+use crate::platform::stdio;
 
 /// Descriptors for everything but connections.
 const SPARE_DESCRIPTORS: usize = 32;
@@ -275,7 +275,7 @@ fn write_plot_error(path: &Path, source: io::Error) -> Error {
 
 /// Prints `text` and a LF.
 fn print(text: &str) -> Result<(), Error> {
-    standard_io::print(format!("{text}\n").as_bytes()).map_err(Error::WriteOutput)
+    stdio::print(format!("{text}\n").as_bytes()).map_err(Error::WriteOutput)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use chat::process::Process;
+use chat::platform::proc::Process;
 use chat::stress::protocol::Protocol;
 
 use super::floor;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use chat::process::Memory;
+use chat::platform::proc::Memory;
 use chat::stress::crowd::Crowd;
 use chat::stress::flaw::List;
 use chat::stress::load::{End, Load, Pace};

@@ -6,7 +6,7 @@
 use std::alloc::System;
 
 use arbitrary::{Arbitrary, Unstructured};
-use chat::line::{Decoded, LineDecoder};
+use chat::protocol::line::{Decoded, LineDecoder};
 use libfuzzer_sys::fuzz_target;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 

@@ -10,12 +10,13 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use arbitrary::{Arbitrary, Unstructured};
-use chat::http::is_request_line;
-use chat::line::Decoded;
-use chat::room::{Config, NOTICE_PREFIX, REFUSAL_PREFIX, Room, WELCOME};
-use chat::telnet::WONT_TIMING_MARK;
-use chat::text::{has_right_to_left, push_safe};
-use chat::turn::{ClientId, Part, Turn};
+use chat::protocol::batch::{Batch, ClientId, Part};
+use chat::protocol::line::Decoded;
+use chat::protocol::sniff::is_request_line;
+use chat::protocol::telnet::WONT_TIMING_MARK;
+use chat::protocol::text::{has_right_to_left, push_safe};
+use chat::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX, WELCOME};
+use chat::room::{Config, Room};
 use chat_fuzz::assert_harmless;
 use libfuzzer_sys::fuzz_target;
 
@@ -74,7 +75,7 @@ fn new_room() -> Room {
 struct Stage {
     room: Room,
     now: Instant,
-    turn: Turn,
+    turn: Batch,
     members: BTreeMap<ClientId, Member>,
     /// What the turn's shared text consists of.
     said: Vec<Said>,
@@ -106,7 +107,7 @@ impl Stage {
         Self {
             room: new_room(),
             now: Instant::now(),
-            turn: Turn::new(),
+            turn: Batch::new(),
             members: BTreeMap::new(),
             said: Vec::new(),
         }
@@ -283,7 +284,11 @@ impl Stage {
 }
 
 /// Checks what a reader is told alone, and returns what it hears besides.
-fn check_parts<'a>(turn: &Turn, reader: &Member, parts: impl Iterator<Item = Part<'a>>) -> Vec<u8> {
+fn check_parts<'a>(
+    turn: &Batch,
+    reader: &Member,
+    parts: impl Iterator<Item = Part<'a>>,
+) -> Vec<u8> {
     let mut heard = Vec::new();
     let mut refusals = 0;
     let mut telnet_answers = 0;

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use chat::text::push_safe;
+use chat::protocol::text::push_safe;
 use chat_fuzz::{assert_harmless, is_harmless};
 use libfuzzer_sys::fuzz_target;
 

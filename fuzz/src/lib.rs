@@ -1,6 +1,6 @@
 //! What the fuzz targets share: what is safe to show, said a second time.
 //!
-//! Said without a look at `chat::text`: were the targets to ask that which they
+//! Said without a look at `chat::protocol::text`: were the targets to ask that which they
 //! test, a character forgotten there would be forgotten here.
 
 /// Whether `c` may be shown to somebody else: not a control character but tab, and

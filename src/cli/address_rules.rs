@@ -2,8 +2,8 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::admission::Rule;
-use crate::network;
+use crate::server::admission::Rule;
+use crate::server::network;
 
 const ALLOW: &str = "allow";
 const DENY: &str = "deny";

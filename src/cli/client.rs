@@ -5,8 +5,8 @@ use clap::{Args, ValueEnum};
 
 use super::values::{parse_host, parse_number, parse_port_to_connect};
 use crate::client::config::{Bell, ColorChoice, Config, Purpose, View};
-use crate::name::Name;
-use crate::stamp;
+use crate::platform::local_time;
+use crate::protocol::name::Name;
 
 /// Join a room
 #[derive(Args, Debug)]
@@ -229,8 +229,8 @@ impl ViewArgs {
             is_json: self.json,
             color: self.color,
             time: self.time.map(|format| match format {
-                TimeFormat::HoursMinutes => stamp::Format::HoursMinutes,
-                TimeFormat::HoursMinutesSeconds => stamp::Format::HoursMinutesSeconds,
+                TimeFormat::HoursMinutes => local_time::Format::HoursMinutes,
+                TimeFormat::HoursMinutesSeconds => local_time::Format::HoursMinutesSeconds,
             }),
         }
     }

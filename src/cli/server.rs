@@ -8,11 +8,13 @@ use clap::Args;
 
 use super::address_rules::AddressRules;
 use super::values::{Bytes, parse_bytes, parse_ip, parse_number, parse_port};
-use crate::rate::Rate;
 use crate::reactor::Policy;
+use crate::reactor::flow;
 use crate::reactor::listener::SEND_BUFFER_BYTES;
+use crate::reactor::rate::Rate;
+use crate::room;
 use crate::room::history::MAX_HISTORY_LINES;
-use crate::{admission, flow, room, server};
+use crate::server::{self, admission};
 
 /// A year.
 const MAX_SECONDS: u32 = 31_536_000;

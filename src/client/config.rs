@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::stamp;
+use crate::platform::local_time;
 
 /// What to join, and what for.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub(crate) struct View {
     pub(crate) is_json: bool,
     pub(crate) color: ColorChoice,
     /// The format of the time before each line; `None` for no time.
-    pub(crate) time: Option<stamp::Format>,
+    pub(crate) time: Option<local_time::Format>,
 }
 
 /// Whether to use colours. `NO_COLOR`: no-color.org.

@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::socket::{give_up_on_the_unreachable, has_connected, keep_alive};
+use crate::platform::socket::{give_up_on_the_unreachable, has_connected, keep_alive};
 
 /// How long one address has to answer before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use super::echo::Entered;
 use super::incoming::{Farewell, Greeting, Incoming};
 use super::message::{Kind, Message};
 use super::outbox::Outbox;
-use crate::name::Name;
+use crate::protocol::name::Name;
 use crate::room::replies::name_given;
 
 /// How long queued lines wait for the greeting, and then for the answer to the request for a

@@ -1,8 +1,8 @@
 //! What the user entered, and its echo above the prompt.
 
 use super::style::{OWN_NAME, Palette};
-use crate::room::command::{self, Command};
-use crate::text::{LEFT_TO_RIGHT_MARK, has_right_to_left};
+use crate::protocol::command::{self, Command};
+use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left};
 
 /// A line that was entered, as the room will take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use super::frontend::{Frontend, Moment};
 use super::session::Session;
 use super::user::{SignalTarget, Streams, Tokens, User};
 use crate::error::Error;
-use crate::interrupt::retry_interrupted;
-use crate::job;
+use crate::platform::interrupt::retry_interrupted;
+use crate::platform::job;
 
 const SERVER: Token = Token(0);
 const USER: Tokens = Tokens {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::line_splitter::{Line, LineSplitter};
 use super::message::{Age, CONTINUATION_MARK, Kind, Message};
-use crate::close::CloseReason;
+use crate::protocol::close::CloseReason;
+use crate::protocol::wording::{CLOSING, REFUSAL_PREFIX, WELCOME, farewell};
 use crate::room::history;
-use crate::room::{CLOSING, REFUSAL_PREFIX, WELCOME, farewell};
 
 /// How long an unfinished line is held back.
 const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);

@@ -8,8 +8,8 @@
 
 use std::mem;
 
-use crate::line::{Decoded, LineDecoder};
-use crate::text;
+use crate::protocol::line::{Decoded, LineDecoder};
+use crate::protocol::text;
 
 /// The most of an unfinished line that is held; a longer one is passed on in pieces.
 const MAX_HELD_BYTES: usize = 64 * 1024;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::name;
+use crate::protocol::name;
 
 /// A name to look for, without regard to case and form.
 #[derive(Clone, Debug)]

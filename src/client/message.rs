@@ -3,8 +3,8 @@
 //! The first characters of a line tell its kind. A server of our kind lets no client forge
 //! another; for any other server's lines this is only what they look like.
 
-use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
-use crate::text::LEFT_TO_RIGHT_MARK;
+use crate::protocol::text::LEFT_TO_RIGHT_MARK;
+use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 
 /// Marks the rest of a line whose beginning was shown before.
 pub(crate) const CONTINUATION_MARK: &str = "… ";

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::message::{Kind, Message};
-use crate::name;
-use crate::room::OPERATOR_PREFIX;
+use crate::protocol::name;
+use crate::protocol::wording::OPERATOR_PREFIX;
 
 /// Beyond this, those who have been silent longest are forgotten.
 const MAX_PEOPLE: usize = 1000;
@@ -140,13 +140,13 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::name::Name;
-    use crate::room::NOTICE_PREFIX;
+    use crate::protocol::batch::ClientId;
+    use crate::protocol::name::Name;
+    use crate::protocol::wording::NOTICE_PREFIX;
     use crate::room::member::Label;
     use crate::room::name_registry::NameRegistry;
     use crate::room::presence::Presence;
     use crate::room::roster::{Unnamed, roster};
-    use crate::turn::ClientId;
 
     fn people(lines: &[&str]) -> People {
         let mut people = People::default();

@@ -10,8 +10,8 @@ use super::line_splitter::LineSplitter;
 use super::mention::Mention;
 use super::message::{Age, Kind, Message};
 use super::style::{OWN_NAME, Palette, margin, styled};
+use crate::platform::local_time::Stamp;
 use crate::room::history;
-use crate::stamp::Stamp;
 
 /// The format of the output.
 #[derive(Debug)]
@@ -233,7 +233,7 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::stamp;
+    use crate::platform::local_time;
 
     fn now() -> Moment {
         Moment {
@@ -242,13 +242,13 @@ mod tests {
         }
     }
 
-    fn text(stamp: Option<stamp::Format>) -> Format {
+    fn text(stamp: Option<local_time::Format>) -> Format {
         let stamp = stamp.map(|format| Stamp::new(TimeZone::UTC, format));
         Format::text(Palette { is_colored: false }, stamp)
     }
 
     fn json() -> Format {
-        Format::Json(Stamp::new(TimeZone::UTC, stamp::Format::Rfc3339))
+        Format::Json(Stamp::new(TimeZone::UTC, local_time::Format::Rfc3339))
     }
 
     fn hear(pipes: &mut Pipes, line: &str, age: Age) {
@@ -269,7 +269,7 @@ mod tests {
     fn lines_are_shown_as_they_came_with_the_time_if_asked_for() {
         for (stamp, expected) in [
             (None, "<alice> hi\n"),
-            (Some(stamp::Format::HoursMinutes), "00:00 <alice> hi\n"),
+            (Some(local_time::Format::HoursMinutes), "00:00 <alice> hi\n"),
         ] {
             let mut pipes = Pipes::new(text(stamp), None);
             hear(&mut pipes, "<alice> hi", Age::Now);

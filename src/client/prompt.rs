@@ -36,9 +36,9 @@ use super::outbox::MAX_UNSENT_BYTES;
 use super::people::People;
 use super::style::{Palette, margin, styled};
 use crate::error::Lines;
-use crate::rate::{Bucket, Rate};
-use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
-use crate::stamp::Stamp;
+use crate::platform::local_time::Stamp;
+use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
+use crate::reactor::rate::{Bucket, Rate};
 
 const PROMPT_END: &str = "> ";
 

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::mention::Mention;
 use super::message::{Kind, Message};
-use crate::name;
-use crate::room::OPERATOR_PREFIX;
-use crate::stamp::Stamp;
+use crate::platform::local_time::Stamp;
+use crate::protocol::name;
+use crate::protocol::wording::OPERATOR_PREFIX;
 
 /// The name in front of the user's own lines.
 pub(crate) const OWN_NAME: &str = "You";

@@ -11,7 +11,7 @@ use rustix::termios::{
     tcgetwinsize, tcsetattr,
 };
 
-use crate::standard_io::StandardInput;
+use crate::platform::stdio::StandardInput;
 
 /// The original mode while another is set. Global for the panic hook: in a release build a
 /// panic aborts the program and drops nothing.

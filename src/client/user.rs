@@ -14,11 +14,11 @@ use super::frontend::{Action, Frontend, Moment};
 use super::session::Session;
 use super::terminal::{self, Terminal};
 use crate::error::Error;
-use crate::interrupt::retry_interrupted;
-use crate::job;
-use crate::logging;
-use crate::process::is_ignored;
-use crate::standard_io::{Readiness, StandardInput, StandardOutput};
+use crate::platform::interrupt::retry_interrupted;
+use crate::platform::job;
+use crate::platform::logging;
+use crate::platform::proc::is_ignored;
+use crate::platform::stdio::{Readiness, StandardInput, StandardOutput};
 
 /// At this much unwritten output, nothing more is read that would add to it.
 const MAX_UNSHOWN_BYTES: usize = 256 * 1024;

@@ -16,14 +16,14 @@ pub use self::fill::{FAN_OUT_BUDGET_BYTES, READ_BUDGET_BYTES, TURN_BUDGET_BYTES}
 use self::flush::Sending;
 pub use self::flush::{SLICE_BYTES, WRITE_COST_BYTES};
 use super::{Policy, Service};
-use crate::backlog::Backlog;
-use crate::close::CloseReason;
-use crate::connection::{Connection, Phase, ReadState, Restraint, Stream};
-use crate::figures::{Load, Traffic};
-use crate::flow::Flow;
-use crate::log_limit::LogLimit;
-use crate::turn::{ClientId, Turn};
-use crate::write_queue::Frame;
+use crate::protocol::batch::{Batch, ClientId};
+use crate::protocol::close::CloseReason;
+use crate::reactor::connection::{Connection, Phase, ReadState, Restraint, Stream};
+use crate::reactor::flow::Flow;
+use crate::reactor::log_limit::LogLimit;
+use crate::reactor::shared_log::Backlog;
+use crate::reactor::write_queue::Frame;
+use crate::server::stats::{Load, Traffic};
 
 /// How long a client that has left may go without taking any of what it is still
 /// owed.
@@ -240,7 +240,7 @@ impl<S: Stream> Clients<S> {
 
     /// Notes who is to leave with the turn that is being gathered because the service
     /// asked for it. A client's first reason holds.
-    pub fn close_those_asked_for(&mut self, turn: &mut Turn) {
+    pub fn close_those_asked_for(&mut self, turn: &mut Batch) {
         for (ClientId(key), reason) in turn.take_closes() {
             if self.slab.contains(key) {
                 self.leave(key, reason);
@@ -275,7 +275,7 @@ impl<S: Stream> Clients<S> {
     /// Reap: clients that are to leave leave the room, and connections that are
     /// done are removed, nowhere but here. What `service` says to that goes into
     /// `turn`, which is the next one. Returns how many were removed.
-    pub fn reap(&mut self, service: &mut impl Service, turn: &mut Turn) -> usize {
+    pub fn reap(&mut self, service: &mut impl Service, turn: &mut Batch) -> usize {
         debug_assert!(!self.is_sending(), "who is to leave may be owed the turn");
         for listed in std::mem::take(&mut self.leaving_now) {
             let Some(connection) = listed.find(&mut self.slab) else {

@@ -7,7 +7,7 @@
 //!    what it has put off until now.
 //! 2. *accept*: newcomers are taken in, within a budget.
 //! 3. *fill* and *act*: clients with input are read, and their lines go to the
-//!    service, which gathers what is to be said in the [`Turn`]. Then the
+//!    service, which gathers what is to be said in the [`Batch`]. Then the
 //!    service's own sources have their say.
 //! 4. *flush*: every reader is written its share of the turn, in one write. In a
 //!    big room this is done in slices, and the loop goes round between them.
@@ -27,10 +27,10 @@ use mio::Token;
 use super::clients::Clients;
 use super::listener::is_out_of_descriptors;
 use super::{Next, Policy, Service};
-use crate::close::CloseReason;
-use crate::connection::Stream;
-use crate::figures::Load;
-use crate::turn::Turn;
+use crate::protocol::batch::Batch;
+use crate::protocol::close::CloseReason;
+use crate::reactor::connection::Stream;
+use crate::server::stats::Load;
 
 /// Connections accepted in one turn, so that a rush of newcomers does not silence
 /// the room.
@@ -82,7 +82,7 @@ pub enum Status {
 pub struct EventLoop<S> {
     clients: Clients<S>,
     /// What is said now, to be sent when the turn on its way has been.
-    turn: Turn,
+    turn: Batch,
     acceptor: Acceptor,
     /// Sources of the service that are ready.
     ready_sources: Vec<Token>,
@@ -108,7 +108,7 @@ impl<S: Stream> EventLoop<S> {
     pub fn new(policy: Policy, now: Instant) -> Self {
         Self {
             clients: Clients::new(policy, now),
-            turn: Turn::new(),
+            turn: Batch::new(),
             acceptor: Acceptor::default(),
             ready_sources: Vec::new(),
             ends_at: None,

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{self, sockopt};
 
 use super::event_loop::Accepted;
-use crate::socket::{give_up_on_the_unreachable, keep_alive, tcp_socket};
+use crate::platform::socket::{give_up_on_the_unreachable, keep_alive, tcp_socket};
 
 /// Connections that the kernel completes and keeps until they are accepted. mio
 /// and the standard library fix it at 128, too few when a whole room comes at
@@ -144,7 +144,7 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::{KEEPALIVE_PROBES, USER_TIMEOUT};
+    use crate::platform::socket::{KEEPALIVE_PROBES, USER_TIMEOUT};
 
     #[test]
     fn a_shortage_is_told_from_a_connection_that_came_to_nothing() {

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::name::Name;
-use crate::turn::ClientId;
+use crate::protocol::batch::ClientId;
+use crate::protocol::name::Name;
 
 /// How long a claim stands: until the kernel has found out that nobody is there (the
 /// listener's user timeout), and a little longer.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use crate::name::Name;
-use crate::text::{LEFT_TO_RIGHT_MARK, has_right_to_left};
+use crate::protocol::name::Name;
+use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left};
 
 /// Somebody in the room. Small, for there may be many, and most take no name.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::name::Name;
-use crate::turn::ClientId;
+use crate::protocol::batch::ClientId;
+use crate::protocol::name::Name;
 
 /// How long a freed name is held.
 pub const HOLD: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::member::{Count, Label};
-use crate::turn::ClientId;
+use crate::protocol::batch::ClientId;
 
 /// How long it is gathered, from the first change on.
 pub const PRESENCE_WINDOW: Duration = Duration::from_secs(1);
@@ -186,7 +186,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::name::Name;
+    use crate::protocol::name::Name;
 
     fn name(text: &str) -> Label {
         Label::Name(Rc::new(Name::parse(text.as_bytes()).unwrap()))

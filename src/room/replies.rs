@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::command::{BadCommand, COMMANDS, USAGES};
-use super::wording::{NOTICE_PREFIX, notice, refusal};
-use crate::name::BadName;
-use crate::write_queue::Frame;
+use crate::protocol::command::{BadCommand, COMMANDS, USAGES};
+use crate::protocol::name::BadName;
+use crate::protocol::wording::{NOTICE_PREFIX, notice, refusal};
+use crate::reactor::write_queue::Frame;
 
 /// What members can do, in lines of less than 80 columns, less than 24 of them.
 const HELP: &str = "\
@@ -101,7 +101,7 @@ pub fn name_given(words: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::REFUSAL_PREFIX;
+    use crate::protocol::wording::REFUSAL_PREFIX;
 
     #[test]
     fn who_has_got_a_name_can_tell_from_the_answer() {

@@ -9,10 +9,10 @@ use unicode_width::UnicodeWidthStr;
 
 use super::member::Count;
 use super::name_registry::NameRegistry;
-use super::wording::{NOTICE_PREFIX, notice};
-use crate::name::Name;
-use crate::turn::ClientId;
-use crate::write_queue::Frame;
+use crate::protocol::batch::ClientId;
+use crate::protocol::name::Name;
+use crate::protocol::wording::{NOTICE_PREFIX, notice};
+use crate::reactor::write_queue::Frame;
 
 /// The most lines of names, and the most of addresses.
 const MAX_LINES: usize = 8;

@@ -12,7 +12,7 @@ use super::claims::{CLAIM_TIMEOUT, MAX_CLAIMS};
 use super::name_registry::HOLD;
 use super::presence::PRESENCE_WINDOW;
 use super::*;
-use crate::turn::Part;
+use crate::protocol::batch::Part;
 
 const ALICE: ClientId = ClientId(0);
 const BOB: ClientId = ClientId(1);
@@ -61,8 +61,8 @@ impl Stage {
     }
 
     /// Has the room `act` in a turn of its own, and takes down who hears what.
-    fn act<R>(&mut self, act: impl FnOnce(&mut Room, Instant, &mut Turn) -> R) -> R {
-        let mut turn = Turn::new();
+    fn act<R>(&mut self, act: impl FnOnce(&mut Room, Instant, &mut Batch) -> R) -> R {
+        let mut turn = Batch::new();
         let result = act(&mut self.room, self.now, &mut turn);
         turn.seal();
         self.closed.extend(turn.take_closes());
@@ -409,7 +409,7 @@ fn everybody_is_told_that_the_room_is_closing() {
 #[test]
 fn telnet_is_answered_and_what_was_typed_is_said() {
     let mut stage = Stage::of_two();
-    let mut turn = Turn::new();
+    let mut turn = Batch::new();
     let line = Decoded::Line(b"\xff\xf4\xff\xfd\x06hi");
     stage.room.hear(ALICE, line, stage.now, &mut turn);
     assert_eq!(turn.shared(), b"<10.0.0.1> hi\n");

@@ -21,7 +21,7 @@ pub fn addresses_to_join(address: IpAddr) -> Vec<IpAddr> {
     if !address.is_unspecified() {
         return vec![address];
     }
-    let mut addresses = crate::machine::addresses();
+    let mut addresses = crate::platform::machine::addresses();
     if address.is_ipv4() {
         addresses.retain(IpAddr::is_ipv4);
     }

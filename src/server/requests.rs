@@ -8,21 +8,21 @@ use log::info;
 
 use super::Server;
 use super::operator_input::{OperatorInput, Typed};
-use crate::close::CloseReason;
-use crate::network;
-use crate::operator::{HELP, Request, parse};
+use crate::protocol::batch::Batch;
+use crate::protocol::close::CloseReason;
+use crate::protocol::text;
+use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::reactor::Next;
 use crate::room::member::{Count, Member};
-use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
-use crate::text;
-use crate::turn::Turn;
+use crate::server::network;
+use crate::server::operator::{HELP, Request, parse};
 
 /// The longest answer in one line.
 const MAX_REPLY_CHARS: usize = 200;
 
 impl Server {
     /// Does what the operator has typed.
-    pub(super) fn hear_operator(&mut self, now: Instant, turn: &mut Turn) -> Next {
+    pub(super) fn hear_operator(&mut self, now: Instant, turn: &mut Batch) -> Next {
         let mut next = Next::Continue;
         while let Some(typed) = self
             .operator
@@ -51,7 +51,7 @@ impl Server {
         next
     }
 
-    fn carry_out(&mut self, request: &Request<'_>, now: Instant, turn: &mut Turn) -> Next {
+    fn carry_out(&mut self, request: &Request<'_>, now: Instant, turn: &mut Batch) -> Next {
         match *request {
             Request::Say(text) => self.room.hear_operator(text, now, turn),
             Request::Who => {
@@ -81,7 +81,7 @@ impl Server {
         Next::Continue
     }
 
-    fn kick(&mut self, label: &str, turn: &mut Turn) {
+    fn kick(&mut self, label: &str, turn: &mut Batch) {
         let called = self.room.called(label);
         let who: Vec<String> = called
             .iter()
@@ -112,7 +112,7 @@ impl Server {
         }
     }
 
-    fn ban(&mut self, network: IpNet, time: Option<Duration>, now: Instant, turn: &mut Turn) {
+    fn ban(&mut self, network: IpNet, time: Option<Duration>, now: Instant, turn: &mut Batch) {
         let until = time.map(|time| now + time);
         if let Err(e) = self.admission.ban(network, until, now) {
             return self.refuse(format_args!("{e}; /unban ends one"));

@@ -11,9 +11,9 @@ use mio::net::TcpStream;
 
 use super::framing::{Cut, LineReader};
 use super::protocol::{Handshake, MAX_WORDS_BYTES, safe_words};
-use crate::interrupt::retry_interrupted;
-use crate::room::{NOTICE_PREFIX, REFUSAL_PREFIX};
-use crate::socket::has_connected;
+use crate::platform::interrupt::retry_interrupted;
+use crate::platform::socket::has_connected;
+use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 
 /// The most that a server may send before what the handshake waits for.
 const MAX_GREETING_BYTES: usize = 16 * 1024;

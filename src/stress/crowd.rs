@@ -27,7 +27,7 @@ use super::client::{Client, Departure, News, Served};
 use super::load::Load;
 use super::protocol::Protocol;
 use super::round::{Outcome, Progress, Round};
-use crate::socket::tcp_socket;
+use crate::platform::socket::tcp_socket;
 
 /// How long the server may let nobody in before the remaining connections are given up.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);

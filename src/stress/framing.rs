@@ -1,6 +1,6 @@
 //! Cuts what a server sends into lines, for the harness alone.
 //!
-//! The server has [`crate::line`] for that, and it must not judge itself: a fault that
+//! The server has [`crate::protocol::line`] for that, and it must not judge itself: a fault that
 //! tears or glues lines would cancel out here. This one is strict: LF ends a line, and
 //! nothing else does; a CR is part of the line.
 

@@ -4,8 +4,8 @@
 //! `chat stress` talks to chat rooms. The benches describe other servers in the same
 //! terms, so that one harness loads and checks them all.
 
-use crate::room::WELCOME;
-use crate::text::push_safe;
+use crate::protocol::text::push_safe;
+use crate::protocol::wording::WELCOME;
 
 /// How one kind of client comes in.
 #[derive(Clone, Debug, Default)]

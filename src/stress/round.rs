@@ -10,7 +10,7 @@ use super::ledger::{Heard, Ledger, Tally};
 use super::load::{End, Load, Pace, Timetable};
 use super::payload::{Parsed, Payload};
 use super::protocol::{Protocol, safe_words};
-use crate::room::REFUSAL_PREFIX;
+use crate::protocol::wording::REFUSAL_PREFIX;
 
 /// How long the server may deliver nothing, while deliveries are outstanding, before
 /// these are given up as lost.

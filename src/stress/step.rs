@@ -10,7 +10,7 @@ use super::flaw::Flaw;
 use super::load::Load;
 use super::round::Outcome;
 use crate::error::plain;
-use crate::process::{Memory, Process};
+use crate::platform::proc::{Memory, Process};
 
 /// What a step does.
 #[derive(Clone, Copy, Debug)]

@@ -4,14 +4,15 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use chat::admission::{Admission, Limits};
-use chat::close::CloseReason;
-use chat::figures::Load;
-use chat::line::Decoded;
+use chat::protocol::batch::{Batch, ClientId};
+use chat::protocol::close::CloseReason;
+use chat::protocol::line::Decoded;
+use chat::protocol::wording;
+use chat::reactor::write_queue::Frame;
 use chat::reactor::{Next, Service};
 use chat::room::{self, Room};
-use chat::turn::{ClientId, Turn};
-use chat::write_queue::Frame;
+use chat::server::admission::{Admission, Limits};
+use chat::server::stats::Load;
 use mio::Token;
 
 pub(crate) struct PlainService {
@@ -41,15 +42,15 @@ impl PlainService {
 
 impl Service for PlainService {
     fn admit(&mut self, address: IpAddr, now: Instant) -> Result<(), Frame> {
-        self.admission.admit(address, now).map_err(room::refusal)
+        self.admission.admit(address, now).map_err(wording::refusal)
     }
 
-    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
+    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Batch) {
         self.admission.entered(address);
         self.room.join(client, address, now, turn);
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn) {
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Batch) {
         self.room.hear(client, line, now, turn);
     }
 
@@ -57,7 +58,7 @@ impl Service for PlainService {
         self.room.farewell(reason)
     }
 
-    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn) {
+    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Batch) {
         let member = self.room.leave(client, now, turn);
         self.admission
             .left(member.expect("nobody leaves twice").address());
@@ -68,12 +69,12 @@ impl Service for PlainService {
         self.room.deadline()
     }
 
-    fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next {
+    fn expired(&mut self, now: Instant, turn: &mut Batch) -> Next {
         self.room.expire(now, turn);
         Next::Continue
     }
 
-    fn source_ready(&mut self, _token: Token, _now: Instant, turn: &mut Turn) -> io::Result<Next> {
+    fn source_ready(&mut self, _token: Token, _now: Instant, turn: &mut Batch) -> io::Result<Next> {
         self.room.close(turn);
         Ok(Next::Shutdown)
     }

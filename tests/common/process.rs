@@ -383,7 +383,7 @@ fn await_state(pid: u32, state: &str) {
 
 /// [`Process::anonymous_bytes`] of the program with this number.
 pub(crate) fn anonymous_bytes(pid: u32) -> usize {
-    let memory = chat::process::Process::new(pid).memory();
+    let memory = chat::platform::proc::Process::new(pid).memory();
     let bytes = memory.expect("a program that runs").anonymous_bytes;
     usize::try_from(bytes).expect("it fits into memory")
 }

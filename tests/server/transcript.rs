@@ -8,7 +8,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use chat::line_sink::LINE_BACKLOG_BYTES;
+use chat::server::line_sink::LINE_BACKLOG_BYTES;
 
 use crate::common::PATIENCE;
 use crate::common::lines::LineReader;

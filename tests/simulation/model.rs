@@ -6,13 +6,13 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use chat::close::CloseReason;
-use chat::figures::Load;
-use chat::line::Decoded;
+use chat::protocol::batch::{Batch, ClientId};
+use chat::protocol::close::CloseReason;
+use chat::protocol::line::Decoded;
+use chat::reactor::write_queue::Frame;
 use chat::reactor::{Next, Service};
 use chat::room;
-use chat::turn::{ClientId, Turn};
-use chat::write_queue::Frame;
+use chat::server::stats::Load;
 use mio::Token;
 
 use crate::cutter::Cutter;
@@ -97,7 +97,7 @@ impl Service for Model {
         self.service.admit(address, now)
     }
 
-    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Turn) {
+    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Batch) {
         let number = self.arrivals - 1;
         let guest = Guest {
             least_expected: None,
@@ -111,7 +111,7 @@ impl Service for Model {
         self.oracle.joined(number, client.0, address, now);
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Turn) {
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Batch) {
         self.service.received(client, line, now, turn);
         let number = self.inside[&client];
         let guest = self.guests.get_mut(&number).expect("somebody inside");
@@ -136,7 +136,7 @@ impl Service for Model {
         self.service.farewell(reason)
     }
 
-    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Turn) {
+    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Batch) {
         if self.owed_bytes.is_empty() {
             let inside = self.inside.values();
             let owed = inside.map(|&number| (number, self.oracle.heard(number).len()));
@@ -166,13 +166,13 @@ impl Service for Model {
         deadline
     }
 
-    fn expired(&mut self, now: Instant, turn: &mut Turn) -> Next {
+    fn expired(&mut self, now: Instant, turn: &mut Batch) -> Next {
         self.expirations += 1;
         self.oracle.expired(now);
         self.service.expired(now, turn)
     }
 
-    fn source_ready(&mut self, token: Token, now: Instant, turn: &mut Turn) -> io::Result<Next> {
+    fn source_ready(&mut self, token: Token, now: Instant, turn: &mut Batch) -> io::Result<Next> {
         self.oracle.closing();
         self.service.source_ready(token, now, turn)
     }

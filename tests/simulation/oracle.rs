@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use chat::close::CloseReason;
+use chat::protocol::close::CloseReason;
 
 use crate::cutter::Line;
 

@@ -8,13 +8,13 @@ use std::ops::AddAssign;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use chat::close::CloseReason;
-use chat::flow::{ALLOWANCE_BYTES, Bounds};
-use chat::rate::Rate;
+use chat::protocol::close::CloseReason;
 use chat::reactor::clients::{
     CLOSE_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES, WRITE_COST_BYTES,
 };
 use chat::reactor::event_loop::{Accepted, EventLoop, Status};
+use chat::reactor::flow::{ALLOWANCE_BYTES, Bounds};
+use chat::reactor::rate::Rate;
 use chat::reactor::{Policy, source_token};
 use chat::room;
 

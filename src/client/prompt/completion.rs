@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::client::people::People;
-use crate::room::command::COMMANDS;
+use crate::protocol::command::COMMANDS;
 
 /// The candidates for the word at the cursor, and the current one.
 #[derive(Clone, Debug, PartialEq, Eq)]

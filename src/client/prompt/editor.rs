@@ -8,7 +8,7 @@ use super::completion::{Completion, Direction};
 use super::input_history::InputHistory;
 use super::keymap::Key;
 use crate::client::people::People;
-use crate::text;
+use crate::protocol::text;
 
 /// The most that is typed or pasted at once: sixteen lines of a room's default limit.
 pub(crate) const MAX_INPUT_BYTES: usize = 64 * 1024;

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::client::message::{Age, Kind, Message};
-use crate::room::{OPERATOR_PREFIX, history};
+use crate::protocol::wording::OPERATOR_PREFIX;
+use crate::room::history;
 
 /// How many of the last lines are recognised. A room's history is shorter by default.
 const MAX_RECENT: usize = 500;

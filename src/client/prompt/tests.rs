@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::client::incoming::Incoming;
-use crate::stamp;
+use crate::platform::local_time;
 
 /// A prompt, and the terminal that it is on.
 struct Scene {

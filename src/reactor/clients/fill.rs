@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use super::deadlines::Kind;
 use super::{Clients, Listed};
-use crate::close::CloseReason;
-use crate::connection::{Connection, Phase, ReadState, Received, Stream};
-use crate::figures::Traffic;
-use crate::flow::MAX_ANSWERS_BYTES;
-use crate::rate::Rate;
+use crate::protocol::batch::{Batch, ClientId};
+use crate::protocol::close::CloseReason;
 use crate::reactor::Service;
-use crate::turn::{ClientId, Turn};
+use crate::reactor::connection::{Connection, Phase, ReadState, Received, Stream};
+use crate::reactor::flow::MAX_ANSWERS_BYTES;
+use crate::reactor::rate::Rate;
+use crate::server::stats::Traffic;
 
 /// The most that is read from one client before it is the next one's turn; also
 /// the size of the one buffer that all reads share.
@@ -74,7 +74,7 @@ enum AfterRead {
 impl<S: Stream> Clients<S> {
     /// Reads those that have input, hands their lines to `service`, and leaves what
     /// it says to them in `turn`.
-    pub fn fill(&mut self, service: &mut impl Service, turn: &mut Turn) {
+    pub fn fill(&mut self, service: &mut impl Service, turn: &mut Batch) {
         let turn_budget_bytes = self.turn_budget_bytes();
         // What those say could not be sent yet, and would be in the way of those who
         // come meanwhile.
@@ -103,7 +103,7 @@ impl<S: Stream> Clients<S> {
         (FAN_OUT_BUDGET_BYTES / self.slab.len().max(1)).clamp(READ_BUDGET_BYTES, TURN_BUDGET_BYTES)
     }
 
-    fn fill_from(&mut self, listed: Listed, service: &mut impl Service, turn: &mut Turn) {
+    fn fill_from(&mut self, listed: Listed, service: &mut impl Service, turn: &mut Batch) {
         let key = listed.key;
         let Some(connection) = listed.find(&mut self.slab) else {
             return;
@@ -210,7 +210,7 @@ struct Reading<'a, S> {
     now: Instant,
     traffic: &'a mut Traffic,
     service: &'a mut S,
-    turn: &'a mut Turn,
+    turn: &'a mut Batch,
 }
 
 impl<V: Service> Reading<'_, V> {

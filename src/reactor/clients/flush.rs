@@ -11,13 +11,13 @@ use log::{debug, warn};
 
 use super::deadlines::Kind;
 use super::{Clients, Listed};
-use crate::backlog::Backlog;
-use crate::close::CloseReason;
-use crate::connection::{Connection, Phase, ReadState, Stream, WRITE_BUDGET_BYTES};
-use crate::flow::{LOOK_INTERVAL, MAX_ANSWERS_BYTES, Total, Verdict};
-use crate::log_limit::AndMore;
-use crate::turn::{ClientId, Turn};
-use crate::write_queue::Flushed;
+use crate::protocol::batch::{Batch, ClientId};
+use crate::protocol::close::CloseReason;
+use crate::reactor::connection::{Connection, Phase, ReadState, Stream, WRITE_BUDGET_BYTES};
+use crate::reactor::flow::{LOOK_INTERVAL, MAX_ANSWERS_BYTES, Total, Verdict};
+use crate::reactor::log_limit::AndMore;
+use crate::reactor::shared_log::Backlog;
+use crate::reactor::write_queue::Flushed;
 
 /// How much is written before the loop goes round to read and accept: some
 /// milliseconds' worth.
@@ -30,7 +30,7 @@ pub const WRITE_COST_BYTES: usize = 16 * 1024;
 /// The turn that is on its way to its readers.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
-    turn: Turn,
+    turn: Batch,
     /// The key from which on readers have not got it yet. `None` when all have.
     next_key: Option<usize>,
     /// The serial number of the first one who came too late for it.
@@ -57,7 +57,7 @@ impl<S: Stream> Clients<S> {
 
     /// Takes what `turn` has gathered, to be sent from now on, and leaves an empty
     /// one. Who is to leave with this turn will be reaped once it has been sent.
-    pub fn begin_sending(&mut self, turn: &mut Turn) {
+    pub fn begin_sending(&mut self, turn: &mut Batch) {
         debug_assert!(self.sending.is_done(), "one turn comes after the other");
         std::mem::swap(&mut self.sending.turn, turn);
         debug_assert!(turn.is_empty(), "it was cleared when it had been sent");

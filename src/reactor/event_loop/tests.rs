@@ -12,12 +12,12 @@ use mio::Token;
 
 use self::harness::{Loop, Socket, WELCOME};
 use super::{ACCEPT_BUDGET, ACCEPT_PAUSE, SHUTDOWN_TIMEOUT, Status};
-use crate::close::CloseReason;
-use crate::connection::WRITE_BUDGET_BYTES;
+use crate::protocol::batch::ClientId;
+use crate::protocol::close::CloseReason;
 use crate::reactor::clients::{
     CLOSE_TIMEOUT, FLUSH_TIMEOUT, LINGER_TIMEOUT, MAX_REFUSED, READ_BUDGET_BYTES, TURN_BUDGET_BYTES,
 };
-use crate::turn::ClientId;
+use crate::reactor::connection::WRITE_BUDGET_BYTES;
 
 #[test]
 fn a_turn_costs_each_reader_one_write_and_nobody_hears_itself() {

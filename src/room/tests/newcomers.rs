@@ -44,7 +44,7 @@ fn ten_thousand_who_come_at_once_are_a_line() {
         announces_presence: true,
         ..Config::plain(4096)
     });
-    let mut turn = Turn::new();
+    let mut turn = Batch::new();
     let address = "10.0.0.1".parse().unwrap();
     for id in 0..10_000 {
         stage.room.join(ClientId(id), address, stage.now, &mut turn);

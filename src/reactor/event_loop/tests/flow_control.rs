@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::harness::{Loop, POLICY, Socket, WELCOME};
-use crate::close::CloseReason;
-use crate::flow::{ALLOWANCE_BYTES, ALLOWANCE_PERIOD, Bounds, GRACE, PAUSE_BYTES};
+use crate::protocol::batch::ClientId;
+use crate::protocol::close::CloseReason;
 use crate::reactor::Policy;
 use crate::reactor::clients::{LAST_WORDS_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES};
-use crate::turn::ClientId;
+use crate::reactor::flow::{ALLOWANCE_BYTES, ALLOWANCE_PERIOD, Bounds, GRACE, PAUSE_BYTES};
 
 const MAX_BACKLOG_BYTES: usize = POLICY.flow.max_backlog_bytes;
 const STALL_TIMEOUT: Duration = POLICY.flow.stall_timeout;

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use self::plain_service::PlainService;
 pub(super) use self::scripted_stream::FarEnd as Socket;
 use self::scripted_stream::ScriptedStream;
-use crate::close::CloseReason;
+use crate::protocol::batch::ClientId;
+use crate::protocol::close::CloseReason;
 use crate::reactor::Policy;
 use crate::reactor::event_loop::{Accepted, EventLoop, Status};
 use crate::room;
-use crate::turn::ClientId;
 
 pub(super) const WELCOME: &str = "Welcome to this chatroom!\n";
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::harness::{Loop, POLICY};
-use crate::close::CloseReason;
-use crate::rate::Rate;
+use crate::protocol::batch::ClientId;
+use crate::protocol::close::CloseReason;
 use crate::reactor::Policy;
-use crate::turn::ClientId;
+use crate::reactor::rate::Rate;
 
 const A_SECOND: Duration = Duration::from_secs(1);
 

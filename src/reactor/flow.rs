@@ -32,7 +32,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::close::CloseReason;
+use crate::protocol::close::CloseReason;
 
 /// A reader for whom more than this is kept is behind, and those who talk most wait
 /// for it (or at half of its bound, where that is less).

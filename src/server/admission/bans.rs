@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::network;
+use crate::server::network;
 
 /// Bans in force at once.
 pub const MAX_BANS: usize = 1_000;

@@ -11,7 +11,7 @@
 /// (RFC 9112, section 3).
 ///
 /// ```
-/// use chat::http::is_request_line;
+/// use chat::protocol::sniff::is_request_line;
 ///
 /// assert!(is_request_line(b"POST /say?it HTTP/1.1"));
 /// assert!(!is_request_line(b"GET me a coffee"));

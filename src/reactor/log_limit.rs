@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::rate::{Bucket, Rate};
+use crate::reactor::rate::{Bucket, Rate};
 
 /// Messages of one kind that are logged at once, after a rest.
 pub const LOG_BURST: u32 = 10;

@@ -9,8 +9,8 @@
 
 use std::ops::Range;
 
-use crate::close::CloseReason;
-use crate::write_queue::{Doing, Frame};
+use crate::protocol::close::CloseReason;
+use crate::reactor::write_queue::{Doing, Frame};
 
 /// The most of the text's buffer that is kept from turn to turn: a rare flood does
 /// not cost memory for ever.
@@ -26,7 +26,7 @@ pub struct ClientId(pub usize);
 
 /// Gathers what is said in a turn.
 #[derive(Debug, Default)]
-pub struct Turn {
+pub struct Batch {
     /// What everybody gets, but for the edits.
     shared: Vec<u8>,
     /// Invariant: how many lines `shared` has.
@@ -93,7 +93,7 @@ impl Part<'_> {
     }
 }
 
-impl Turn {
+impl Batch {
     /// A turn in which nothing has been said.
     pub fn new() -> Self {
         Self::default()
@@ -192,7 +192,7 @@ impl Turn {
         self.shared.is_empty() && self.edits.is_empty() && self.closes.is_empty()
     }
 
-    /// Ends the gathering: puts the edits in order, so that [`Turn::edits`] can
+    /// Ends the gathering: puts the edits in order, so that [`Batch::edits`] can
     /// go through them side by side with the readers.
     pub fn seal(&mut self) {
         // Stable: a reader's own edits keep their order.
@@ -200,7 +200,7 @@ impl Turn {
     }
 
     /// The readers from `first` on who get something else than the shared text as it
-    /// stands, ordered by id, each once. Only after [`Turn::seal`].
+    /// stands, ordered by id, each once. Only after [`Batch::seal`].
     pub fn edits_from(&self, first: ClientId) -> impl Iterator<Item = (ClientId, Edits<'_>)> {
         debug_assert!(self.edits.is_sorted_by_key(|edit| edit.reader));
         let start = self.edits.partition_point(|edit| edit.reader < first);
@@ -209,7 +209,7 @@ impl Turn {
             .map(|edits| (edits[0].reader, Edits(edits)))
     }
 
-    /// [`Turn::edits_from`] the first.
+    /// [`Batch::edits_from`] the first.
     pub fn edits(&self) -> impl Iterator<Item = (ClientId, Edits<'_>)> {
         self.edits_from(ClientId(0))
     }
@@ -318,7 +318,7 @@ mod tests {
     const B: ClientId = ClientId(1);
     const C: ClientId = ClientId(2);
 
-    fn say(turn: &mut Turn, from: Option<ClientId>, text: &str) {
+    fn say(turn: &mut Batch, from: Option<ClientId>, text: &str) {
         turn.say(from, |out| out.extend_from_slice(text.as_bytes()));
     }
 
@@ -327,7 +327,7 @@ mod tests {
     }
 
     /// What `reader` gets of a sealed turn.
-    fn heard(turn: &Turn, reader: ClientId) -> String {
+    fn heard(turn: &Batch, reader: ClientId) -> String {
         let Some((_, edits)) = turn.edits().find(|&(with_edits, _)| with_edits == reader) else {
             return String::from_utf8(turn.shared().to_vec()).unwrap();
         };
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn who_speaks_hears_all_but_itself_in_one_order() {
-        let mut turn = Turn::new();
+        let mut turn = Batch::new();
         say(&mut turn, Some(A), "a1");
         say(&mut turn, Some(B), "b1");
         say(&mut turn, Some(A), "a2");
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn what_is_told_stands_where_it_was_said() {
-        let mut turn = Turn::new();
+        let mut turn = Batch::new();
         say(&mut turn, Some(A), "before");
         turn.tell(B, frame("for b\n"));
         turn.tell(A, frame("for a\n"));
@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_newcomer_gets_nothing_of_what_was_said_before_it_came() {
-        let mut turn = Turn::new();
+        let mut turn = Batch::new();
         turn.tell(B, frame("for whoever had this id before\n"));
         say(&mut turn, Some(A), "before");
         turn.begin_for(B);
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_greeting_is_taken_back_and_nothing_else() {
-        let mut turn = Turn::new();
+        let mut turn = Batch::new();
         turn.tell(A, frame("for a\n"));
         say(&mut turn, Some(A), "before");
         let size_before = turn.size_bytes();
@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_run_of_lines_by_one_sender_is_one_edit() {
-        let mut turn = Turn::new();
+        let mut turn = Batch::new();
         for _ in 0..100 {
             say(&mut turn, Some(A), "again");
         }
@@ -416,7 +416,7 @@ mod tests {
 
     #[test]
     fn lines_are_counted_with_those_that_a_reader_does_not_get() {
-        let mut turn = Turn::new();
+        let mut turn = Batch::new();
         for speaker in [A, A, B, A] {
             say(&mut turn, Some(speaker), "x");
         }
@@ -437,7 +437,7 @@ mod tests {
 
     #[test]
     fn what_a_turn_has_gathered_is_its_text_and_its_exceptions() {
-        let mut turn = Turn::new();
+        let mut turn = Batch::new();
         assert_eq!(turn.size_bytes(), 0);
         say(&mut turn, None, "notice");
         assert_eq!(turn.size_bytes(), 7);
@@ -448,13 +448,13 @@ mod tests {
 
     #[test]
     fn a_turn_with_anything_at_all_in_it_is_not_empty() {
-        let acts: [fn(&mut Turn); 3] = [
+        let acts: [fn(&mut Batch); 3] = [
             |turn| say(turn, None, "notice"),
             |turn| turn.tell(A, frame("for a\n")),
             |turn| turn.close(A, CloseReason::Shutdown),
         ];
         for act in acts {
-            let mut turn = Turn::new();
+            let mut turn = Batch::new();
             assert!(turn.is_empty());
             act(&mut turn);
             assert!(!turn.is_empty());
@@ -463,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_cleared_turn_is_empty() {
-        let mut turn = Turn::new();
+        let mut turn = Batch::new();
         say(&mut turn, None, "notice");
         turn.tell(A, frame("x\n"));
         turn.close(A, CloseReason::Shutdown);
@@ -478,7 +478,7 @@ mod tests {
 
     #[test]
     fn who_is_to_be_sent_away_is_taken_once_with_every_reason() {
-        let mut turn = Turn::new();
+        let mut turn = Batch::new();
         let asked = [
             (A, CloseReason::Idle),
             (B, CloseReason::Stuck),
@@ -496,7 +496,7 @@ mod tests {
     fn what_an_ordinary_turn_needs_is_kept_and_what_a_flood_needs_is_not() {
         let ordinary = (32 * 1024, 512);
         let flood = (1024 * 1024, 16 * 1024);
-        let mut turn = Turn::new();
+        let mut turn = Batch::new();
         let mut kept_of = |(text_bytes, edits)| {
             say(&mut turn, None, &"x".repeat(text_bytes));
             (0..edits).for_each(|_| turn.tell(A, frame("for a\n")));
@@ -514,7 +514,7 @@ mod tests {
         fn every_reader_gets_what_it_would_get_line_by_line(
             acts in prop::collection::vec((any::<bool>(), 0_usize..5, "[a-z]{0,5}"), 0..40),
         ) {
-            let mut turn = Turn::new();
+            let mut turn = Batch::new();
             let mut expected: BTreeMap<ClientId, String> =
                 (0..5).map(|id| (ClientId(id), String::new())).collect();
             for (is_said, id, text) in acts {

@@ -115,7 +115,7 @@ impl Name {
     /// Why it is none.
     ///
     /// ```
-    /// use chat::name::{BadName, Name};
+    /// use chat::protocol::name::{BadName, Name};
     /// assert_eq!(Name::parse(b"Zo\xc3\xab").unwrap().as_str(), "Zoë");
     /// assert_eq!(Name::parse(b"10.0.0.1"), Err(BadName::Address));
     /// ```
@@ -439,7 +439,7 @@ mod tests {
                 let shown = name.as_str();
                 prop_assert!((1..=MAX_NAME_COLUMNS).contains(&shown.width()));
                 prop_assert!(shown.parse::<std::net::IpAddr>().is_err());
-                prop_assert!(shown.chars().all(|c| crate::text::replacement(c).is_none()));
+                prop_assert!(shown.chars().all(|c| crate::protocol::text::replacement(c).is_none()));
                 prop_assert!(!shown.contains(|c: char| c.is_whitespace() || "<>[]*!/:,()".contains(c)));
                 prop_assert!(name.looks_like(&name));
                 prop_assert_eq!(Name::parse(shown.as_bytes()), Ok(name.clone()));

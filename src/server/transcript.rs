@@ -20,9 +20,9 @@ use mio::{Interest, Registry, Token};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::line_sink::{LineSink, TornLine};
-use crate::stamp::{self, Stamp};
-use crate::standard_io;
+use crate::platform::local_time::{self, Stamp};
+use crate::platform::stdio;
+use crate::server::line_sink::{LineSink, TornLine};
 
 /// Writes down what is said.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Transcript {
         Ok(Self {
             path: path.to_owned(),
             sink: LineSink::new(file, path.display().to_string()),
-            stamp: Stamp::local(stamp::Format::Rfc3339),
+            stamp: Stamp::local(local_time::Format::Rfc3339),
             poll: None,
         })
     }
@@ -132,7 +132,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 fn register(file: &File, registry: &Registry, token: Token) -> io::Result<()> {
-    standard_io::register(file.as_fd(), registry, token, Interest::WRITABLE)?;
+    stdio::register(file.as_fd(), registry, token, Interest::WRITABLE)?;
     Ok(())
 }
 
@@ -164,7 +164,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::line_sink::LINE_BACKLOG_BYTES;
+    use crate::server::line_sink::LINE_BACKLOG_BYTES;
 
     #[test]
     fn each_line_of_a_turn_gets_the_time() {

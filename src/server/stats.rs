@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::admission::RefusalCounts;
-use crate::close::CloseReason;
-use crate::turn::Share;
+use crate::protocol::batch::Share;
+use crate::protocol::close::CloseReason;
+use crate::server::admission::RefusalCounts;
 
 /// What went through the connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

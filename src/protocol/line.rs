@@ -58,7 +58,7 @@ impl LineDecoder {
     /// for the next call.
     ///
     /// ```
-    /// use chat::line::{Decoded, LineDecoder};
+    /// use chat::protocol::line::{Decoded, LineDecoder};
     ///
     /// let mut decoder = LineDecoder::new(4096);
     /// let mut input: &[u8] = b"one\r\ntwo\nthr";

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::network;
-use crate::room::command::{nearest, split_word};
+use crate::protocol::command::{nearest, split_word};
+use crate::server::network;
 
 /// What an operator can ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]

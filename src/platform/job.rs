@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::termios::tcgetpgrp;
 use signal_hook::consts::SIGTSTP;
 
-use crate::process::is_ignored;
+use crate::platform::proc::is_ignored;
 
 /// Where this process stands among those of its terminal, by their numbers. A group or session
 /// whose leader is outside of our PID namespace has the number 0 (pid_namespaces(7)), which

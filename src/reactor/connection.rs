@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::backlog::Backlog;
-use crate::close::CloseReason;
-use crate::flow;
-use crate::interrupt::retry_interrupted;
-use crate::line::LineDecoder;
-use crate::rate::Bucket;
-use crate::turn::{Edits, Part, Turn};
-use crate::write_queue::{Doing, Flushed, Frame, MAX_SLICES, WriteQueue};
+use crate::platform::interrupt::retry_interrupted;
+use crate::protocol::batch::{Batch, Edits, Part};
+use crate::protocol::close::CloseReason;
+use crate::protocol::line::LineDecoder;
+use crate::reactor::flow;
+use crate::reactor::rate::Bucket;
+use crate::reactor::shared_log::Backlog;
+use crate::reactor::write_queue::{Doing, Flushed, Frame, MAX_SLICES, WriteQueue};
 
 /// The most that is written to one client that catches up before it is the next
 /// one's turn.
@@ -274,7 +274,7 @@ impl<S: Stream> Connection<S> {
     /// Here and in the other methods that write: the peer can be sent nothing
     /// more, and what was queued is dropped. What it sent before may still be
     /// there to be read.
-    pub fn send_shared(&mut self, turn: &Turn, backlog: &mut Backlog) -> io::Result<Flushed> {
+    pub fn send_shared(&mut self, turn: &Batch, backlog: &mut Backlog) -> io::Result<Flushed> {
         let text = turn.shared();
         let written = self.write_at_once(&[IoSlice::new(text)])?;
         if written == text.len() || self.write_ended {
@@ -289,7 +289,7 @@ impl<S: Stream> Connection<S> {
     /// well.
     pub fn send_edited(
         &mut self,
-        turn: &Turn,
+        turn: &Batch,
         edits: Edits<'_>,
         backlog: &mut Backlog,
     ) -> io::Result<Flushed> {

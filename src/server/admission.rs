@@ -16,8 +16,8 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use crate::network;
-use crate::room::wording;
+use crate::protocol::wording;
+use crate::server::network;
 
 use self::bans::Bans;
 pub use self::bans::{Ban, MAX_BANS, TooManyBans};

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::Write;
 
-use crate::line_sink::LineSink;
+use crate::server::line_sink::LineSink;
 
 /// Shows lines on `W`, which must not block.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use rustix::net::{SendFlags, send};
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{LocalModes, QueueSelector, isatty, tcflush, tcgetattr};
 
-use crate::job;
+use crate::platform::job;
 
 /// What a pipe that poll(2) calls writable takes without blocking: `PIPE_BUF`.
 const PIPE_BUF_BYTES: usize = 4096;

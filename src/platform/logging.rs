@@ -8,11 +8,11 @@ use log::LevelFilter;
 use rustix::stdio::stderr;
 use rustix::termios::isatty;
 
-use crate::standard_io::StandardOutput;
+use crate::platform::stdio::StandardOutput;
 
 /// The target of the figures that the user has asked for: they are logged whatever level
 /// the command line asks for.
-pub const FIGURES: &str = "chat::figures";
+pub const FIGURES: &str = "chat::server::stats";
 
 /// The most messages that wait to be taken; what is over is lost.
 const MAX_DIVERTED: usize = 1000;

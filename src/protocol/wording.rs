@@ -4,9 +4,9 @@
 use std::fmt;
 use std::io::Write;
 
-use crate::close::CloseReason;
-use crate::text;
-use crate::write_queue::Frame;
+use crate::protocol::close::CloseReason;
+use crate::protocol::text;
+use crate::reactor::write_queue::Frame;
 
 /// The first line of every conversation, and the mark by which other programs
 /// know this kind of room.
@@ -58,7 +58,7 @@ pub fn refusal(words: impl fmt::Display) -> Frame {
 }
 
 /// Appends what somebody says, after what shows who it is.
-pub(super) fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) {
+pub fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) {
     let start = out.len();
     out.write_fmt(before).expect("a Vec takes every write");
     let end = out.len();
@@ -74,12 +74,12 @@ pub(super) fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: 
 }
 
 /// Appends a notice, without its LF.
-pub(super) fn push_notice(out: &mut Vec<u8>, words: &[u8]) {
+pub fn push_notice(out: &mut Vec<u8>, words: &[u8]) {
     out.extend_from_slice(NOTICE_PREFIX.as_bytes());
     text::push_safe(out, words);
 }
 
 /// One line, or some, from the server to one reader.
-pub(super) fn notice(line: fmt::Arguments<'_>) -> Frame {
+pub fn notice(line: fmt::Arguments<'_>) -> Frame {
     Frame::from(format!("{line}\n").into_bytes())
 }

@@ -25,7 +25,7 @@ const PLAIN_BLOCK_BYTES: usize = 32;
 ///
 /// ```
 /// let mut shown = Vec::new();
-/// chat::text::push_safe(&mut shown, b"caf\xc3\xa9 \x1b[2J\xff");
+/// chat::protocol::text::push_safe(&mut shown, b"caf\xc3\xa9 \x1b[2J\xff");
 /// assert_eq!(shown, "café ␛[2J\u{fffd}".as_bytes());
 /// ```
 pub fn push_safe(out: &mut Vec<u8>, text: &[u8]) {

@@ -9,8 +9,8 @@ use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::backlog::{Backlog, Chunk, Place};
-use crate::interrupt::retry_interrupted;
+use crate::platform::interrupt::retry_interrupted;
+use crate::reactor::shared_log::{Backlog, Chunk, Place};
 
 /// Text encoded once and shared by all who are to read it. One thread, so no
 /// atomic counts.
