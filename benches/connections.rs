@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
-use chat::platform::machine::raise_descriptor_limit;
+use chat::platform::proc::raise_descriptor_limit;
 use chat::stress::load::{End, Pace};
 use clap::Parser;
 use indicatif::HumanCount;

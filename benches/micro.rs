@@ -1,6 +1,6 @@
 //! What the parts of a delivery cost by themselves, without a kernel: cutting bytes
-//! into lines, making text safe, queueing, and a turn of the whole loop over sockets
-//! that take everything.
+//! into lines, making text safe, queueing, and an iteration of the whole loop over
+//! sockets that take everything.
 //!
 //! `cargo bench --bench micro`; a name after `--` chooses.
 
@@ -16,11 +16,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Instant;
 
+use chat::protocol::batch::Frame;
 use chat::protocol::line::{Decoded, LineDecoder};
 use chat::protocol::text::push_safe;
-use chat::reactor::Policy;
-use chat::reactor::event_loop::{Accepted, EventLoop};
-use chat::reactor::write_queue::{Flushed, Frame, WriteQueue};
+use chat::reactor::acceptor::Accepted;
+use chat::reactor::event_loop::EventLoop;
+use chat::reactor::service::Policy;
+use chat::reactor::write_queue::{Flushed, WriteQueue};
 use chat::room::Config;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
@@ -131,22 +133,22 @@ fn queue(bencher: Bencher<'_, '_>, taken_bytes: usize) {
     });
 }
 
-/// One line to so many readers: a turn of the loop, from the read to the writes.
+/// One line to `readers`: an iteration of the loop, from the read to the writes.
 #[divan::bench(args = [100, 1_000, 10_000])]
-fn turn_of_one_line(bencher: Bencher<'_, '_>, readers: usize) {
+fn batch_of_one_line(bencher: Bencher<'_, '_>, readers: usize) {
     let mut room = Bench::with_clients(readers + 1);
     bencher
         .counter(ItemsCount::new(readers))
-        .bench_local(|| room.turn_with_lines_of(1));
+        .bench_local(|| room.batch_with_lines_of(1));
 }
 
-/// Everybody says a line in the same turn, and gets the others' lines.
+/// Everybody says a line in the same batch, and gets the others' lines.
 #[divan::bench(args = [100, 1_000])]
-fn turn_of_everybody(bencher: Bencher<'_, '_>, clients: usize) {
+fn batch_of_everybody(bencher: Bencher<'_, '_>, clients: usize) {
     let mut room = Bench::with_clients(clients);
     bencher
         .counter(ItemsCount::new(clients * (clients - 1)))
-        .bench_local(|| room.turn_with_lines_of(clients));
+        .bench_local(|| room.batch_with_lines_of(clients));
 }
 
 /// A room on the real loop, with sockets that are none.
@@ -190,14 +192,14 @@ impl Bench {
                 let socket = ScriptedStream::metered(input, meter);
                 Accepted::Client(socket, IpAddr::V4(Ipv4Addr::LOCALHOST))
             };
-            let turned = event_loop.turn(*now, service, accept);
-            turned.expect("nothing can fail");
+            let iterated = event_loop.iterate(*now, service, accept);
+            iterated.expect("nothing can fail");
         }
         bench
     }
 
     /// The first so many clients say a line each, and all get what they are due.
-    fn turn_with_lines_of(&mut self, talkers: usize) {
+    fn batch_with_lines_of(&mut self, talkers: usize) {
         self.written_bytes.set(0);
         for (key, input) in self.inputs.iter().enumerate().take(talkers) {
             input.borrow_mut().push(LINE);
@@ -205,9 +207,9 @@ impl Bench {
         }
         let line_bytes = b"<127.0.0.1> ".len() + LINE.len();
         let deliveries = talkers * (self.inputs.len() - 1);
-        // A large turn is written in slices, and each of them writes something.
+        // A large batch is written in slices, and each of them writes something.
         for _ in 0..deliveries {
-            self.turn();
+            self.iterate();
             if self.written_bytes.get() == deliveries * line_bytes {
                 return;
             }
@@ -216,9 +218,9 @@ impl Bench {
         panic!("{bytes} bytes of {deliveries} lines");
     }
 
-    fn turn(&mut self) {
+    fn iterate(&mut self) {
         let nobody = |_| Accepted::Nobody;
-        let turned = self.event_loop.turn(self.now, &mut self.service, nobody);
-        turned.expect("nothing can fail");
+        let iterated = self.event_loop.iterate(self.now, &mut self.service, nobody);
+        iterated.expect("nothing can fail");
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use crate::exit::Exit;
-use crate::platform::machine::is_link_local_v6;
+use crate::platform::addresses::is_link_local_v6;
 
 /// An error that ends the program.
 #[derive(Debug)]
@@ -173,9 +173,10 @@ impl fmt::Display for Error {
                     None => write!(f, "the server at {server} closed the connection")?,
                     Some(e) => write!(f, "the connection to {server} was lost: {}", plain(e))?,
                 }
-                match unsent {
-                    true => f.write_str("; what you said last may not have arrived"),
-                    false => Ok(()),
+                if *unsent {
+                    f.write_str("; what you said last may not have arrived")
+                } else {
+                    Ok(())
                 }
             }
             Self::Refused { server, words } => {
@@ -251,7 +252,7 @@ impl fmt::Display for ListenProblem<'_> {
             ),
             io::ErrorKind::AddrNotAvailable => {
                 f.write_str("this machine does not have that address (it has")?;
-                for own in crate::platform::machine::addresses() {
+                for own in crate::platform::addresses::addresses() {
                     write!(f, " {own}")?;
                 }
                 let all = if address.is_ipv4() { "0.0.0.0" } else { "::" };
@@ -285,9 +286,10 @@ fn write_connect(
         f.write_str(&plain(error))?;
     }
     let is_refused = |(_, e): &(_, io::Error)| e.kind() == io::ErrorKind::ConnectionRefused;
-    match attempts.iter().any(is_refused) {
-        true => f.write_str(" (is a server running there, on that port?)"),
-        false => f.write_str(" (check the address, the network and the firewall)"),
+    if attempts.iter().any(is_refused) {
+        f.write_str(" (is a server running there, on that port?)")
+    } else {
+        f.write_str(" (check the address, the network and the firewall)")
     }
 }
 

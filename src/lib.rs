@@ -26,11 +26,10 @@ pub mod protocol {
 
 /// The system around the program: sockets, standard streams, /proc, local time.
 pub mod platform {
-    pub mod interrupt;
+    pub mod addresses;
     pub mod job;
     pub mod local_time;
     pub mod logging;
-    pub mod machine;
     pub mod proc;
     pub mod socket;
     pub mod stdio;
@@ -40,6 +39,7 @@ pub mod cli;
 pub mod client;
 pub mod error;
 pub mod exit;
+pub mod rate;
 pub mod reactor;
 pub mod room;
 pub mod server;

@@ -5,10 +5,9 @@
 //! sent as a result goes into the [`Batch`] that the method is given. What it has to do
 //! later it does when it is asked at its [deadline](Room::deadline).
 
-pub mod claims;
 pub mod history;
 pub mod member;
-pub mod name_registry;
+pub mod names;
 pub mod presence;
 pub mod replies;
 pub mod roster;
@@ -17,26 +16,22 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use self::claims::{CLAIM_TIMEOUT, Claim, Claims};
 use self::history::{Age, History};
 use self::member::{Count, Label, Member};
-use self::name_registry::{Conflict, NameRegistry};
+use self::names::{CLAIM_TIMEOUT, Claim, Claims, Conflict, NameRegistry};
 use self::presence::Presence;
 use self::replies::Replies;
 use self::roster::{Called, Unnamed, roster};
-use crate::protocol::batch::{Batch, ClientId};
+use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, Command};
 use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
-use crate::protocol::sniff;
-use crate::protocol::telnet;
 use crate::protocol::text;
 use crate::protocol::wording::{
     CLOSING, NOTICE_PREFIX, OPERATOR_PREFIX, WELCOME, farewell, notice, push_message, push_notice,
     refusal,
 };
-use crate::reactor::write_queue::Frame;
 
 /// What a room is like.
 #[derive(Clone, Debug)]
@@ -118,33 +113,36 @@ impl Room {
         }
     }
 
-    /// `id`, admitted before, comes in from `address` and is welcomed.
-    pub fn join(&mut self, id: ClientId, address: IpAddr, now: Instant, turn: &mut Batch) {
-        if self.members.len() <= id.0 {
-            self.members.resize_with(id.0 + 1, || None);
+    /// `id`, admitted before, joins from `address`. Returns its greeting.
+    pub fn join(&mut self, id: ClientId, address: IpAddr, now: Instant) -> Frame {
+        if self.members.len() <= id.key {
+            self.members.resize_with(id.key + 1, || None);
         }
-        let before = self.members[id.0].replace(Member::new(address));
+        let before = self.members[id.key].replace(Member::new(id.serial, address));
         debug_assert!(before.is_none(), "{id:?} is in the room already");
         self.unnamed.add(id, address);
         self.roster = None;
         if let Some(presence) = &mut self.presence {
             presence.joined(id, now);
         }
-        turn.tell(id, self.greeting(now));
+        self.greeting(now)
     }
 
     /// `id` goes, for whatever reason. What it was, if it was in the room.
-    pub fn leave(&mut self, id: ClientId, now: Instant, turn: &mut Batch) -> Option<Member> {
-        let member = self.members.get_mut(id.0)?.take()?;
+    pub fn leave(&mut self, id: ClientId, context: &mut Context<'_>) -> Option<Member> {
+        let member = self
+            .members
+            .get_mut(id.key)?
+            .take_if(|member| member.serial() == id.serial)?;
         self.roster = None;
         if let Some(presence) = &mut self.presence {
-            presence.left(id, member.label(), now);
+            presence.left(id, member.label(), context.now);
         }
         self.claims.forget(id);
         match member.name() {
             Some(name) => {
-                self.names.release(name, member.address(), now);
-                self.satisfy_claims(id, now, turn);
+                self.names.release(name, member.address(), context.now);
+                self.satisfy_claims(id, context);
             }
             None => self.unnamed.remove(id, member.address()),
         }
@@ -152,53 +150,35 @@ impl Room {
     }
 
     /// `id` has sent a line. One that is no member is not heard.
-    pub fn hear(&mut self, id: ClientId, heard: Decoded<'_>, now: Instant, turn: &mut Batch) {
-        let Some(member) = self.members.get_mut(id.0).and_then(Option::as_mut) else {
+    pub fn hear(&mut self, id: ClientId, heard: Decoded<'_>, context: &mut Context<'_>) {
+        let Some(member) = self.find(id) else {
             return;
         };
-        let without_marks;
-        let heard = match heard {
-            Decoded::Line(line) if telnet::asks_for_timing_mark(line) => {
-                turn.tell(id, Frame::from(telnet::WONT_TIMING_MARK));
-                without_marks = telnet::without_timing_marks(line);
-                Decoded::Line(&without_marks)
-            }
-            heard => heard,
-        };
-        if heard == Decoded::Line(b"") {
-            return;
-        }
-        // Blanks before a request line do not hide it.
-        let is_blank = matches!(heard, Decoded::Line(line) if line.trim_ascii().is_empty());
-        let is_first = !member.has_spoken();
-        if is_first && !is_blank {
-            member.note_that_it_speaks();
-        }
         match heard {
-            _ if is_first && is_another_protocol(heard) => {
-                turn.close(id, CloseReason::WrongProtocol);
-            }
-            Decoded::TooLong(_) => turn.tell(id, Frame::clone(&self.replies.too_long)),
+            Decoded::Line(b"") => {}
+            Decoded::TooLong(_) => context.batch.tell(id, Frame::clone(&self.replies.too_long)),
             Decoded::Line(line @ [b'/', text @ ..]) if !text.starts_with(b"/") => {
-                self.obey(id, line, now, turn);
+                self.obey(id, line, context);
             }
             Decoded::Line(line) => {
                 // A line that is to begin with a slash is sent with two.
                 let text = line.strip_prefix(b"/").unwrap_or(line);
-                let said = turn.say(Some(id), |out| {
+                let said = context.batch.say(Some(id), |out| {
                     push_message(out, format_args!("<{member}> "), text);
                 });
-                self.remember(said, now);
+                self.remember(said, context.now);
                 self.note_speech(id);
             }
         }
     }
 
     /// The operator says `text` to everybody.
-    pub fn hear_operator(&mut self, text: &[u8], now: Instant, turn: &mut Batch) {
+    pub fn hear_operator(&mut self, text: &[u8], context: &mut Context<'_>) {
         let before = format_args!("{NOTICE_PREFIX}{OPERATOR_PREFIX}");
-        let said = turn.say(None, |out| push_message(out, before, text));
-        self.remember(said, now);
+        let said = context
+            .batch
+            .say(None, |out| push_message(out, before, text));
+        self.remember(said, context.now);
     }
 
     /// When the room wants to be asked to [go on](Room::expire), if nothing happens
@@ -207,19 +187,23 @@ impl Room {
         self.presence.as_ref().and_then(Presence::due_at)
     }
 
-    /// Does what is due by `now`.
-    pub fn expire(&mut self, now: Instant, turn: &mut Batch) {
+    /// Does what is due.
+    pub fn expire(&mut self, context: &mut Context<'_>) {
         let here = self.here();
         let members = &self.members;
-        let label = |ClientId(id): ClientId| {
-            let member = members[id].as_ref();
-            member.expect("who has not left is here").label()
+        let label = |id: ClientId| {
+            let member = members[id.key].as_ref();
+            member.expect("a member that has not left").label()
         };
         if let Some(presence) = &mut self.presence
-            && presence.due_at().is_some_and(|due_at| due_at <= now)
+            && presence
+                .due_at()
+                .is_some_and(|due_at| due_at <= context.now)
             && let Some(words) = presence.notice(here, label)
         {
-            turn.say(None, |out| push_notice(out, words.as_bytes()));
+            context
+                .batch
+                .say(None, |out| push_notice(out, words.as_bytes()));
         }
     }
 
@@ -245,15 +229,18 @@ impl Room {
 
     /// Everybody who is here.
     pub fn members(&self) -> impl Iterator<Item = (ClientId, &Member)> {
-        let members = self.members.iter().enumerate();
-        members.filter_map(|(id, member)| Some((ClientId(id), member.as_ref()?)))
+        self.members.iter().enumerate().filter_map(|(key, member)| {
+            let member = member.as_ref()?;
+            let serial = member.serial();
+            Some((ClientId { key, serial }, member))
+        })
     }
 
     /// Those who are called `label`; if that is an address, all who come from there.
     pub fn called(&self, label: &str) -> Vec<(ClientId, &Member)> {
         if let Ok(address) = label.parse::<IpAddr>() {
             let address = address.to_canonical();
-            let is_there = |(_, member): &(_, &Member)| member.address() == address;
+            let is_there = |(_, member): &(ClientId, &Member)| member.address() == address;
             return self.members().filter(is_there).collect();
         }
         let found = Name::parse(label.as_bytes()).ok();
@@ -267,8 +254,10 @@ impl Room {
     }
 
     /// The server is about to end.
-    pub fn close(&self, turn: &mut Batch) {
-        turn.say(None, |out| push_notice(out, CLOSING.as_bytes()));
+    pub fn close(&self, context: &mut Context<'_>) {
+        context
+            .batch
+            .say(None, |out| push_notice(out, CLOSING.as_bytes()));
     }
 
     /// Notes that `id` says something to others.
@@ -285,49 +274,49 @@ impl Room {
     }
 
     /// Does what `line` of the member `id` asks for.
-    fn obey(&mut self, id: ClientId, line: &[u8], now: Instant, turn: &mut Batch) {
+    fn obey(&mut self, id: ClientId, line: &[u8], context: &mut Context<'_>) {
         match command::parse(line) {
-            Ok(Command::Nick(name)) => self.name(id, name, now, turn),
+            Ok(Command::Nick(name)) => self.name(id, name, context),
             Ok(Command::Me(action)) => {
                 let member = self.member(id);
-                let said = turn.say(Some(id), |out| {
+                let said = context.batch.say(Some(id), |out| {
                     push_message(out, format_args!("* {member} "), action);
                 });
-                self.remember(said, now);
+                self.remember(said, context.now);
                 self.note_speech(id);
             }
-            Ok(Command::Message { to, text }) => self.whisper(id, to, text, turn),
+            Ok(Command::Message { to, text }) => self.whisper(id, to, text, context),
             Ok(Command::Who) => {
                 let roster = self.roster();
-                turn.tell(id, roster);
+                context.batch.tell(id, roster);
             }
-            Ok(Command::Help) => turn.tell(id, Frame::clone(&self.replies.help)),
-            Ok(Command::Quit) => turn.close(id, CloseReason::Quit),
-            Err(bad) => turn.tell(id, self.replies.bad_command(bad)),
+            Ok(Command::Help) => context.batch.tell(id, Frame::clone(&self.replies.help)),
+            Ok(Command::Quit) => context.batch.close(id, CloseReason::Quit),
+            Err(bad) => context.batch.tell(id, self.replies.bad_command(bad)),
         }
     }
 
     /// `id` wants to be called `text`.
-    fn name(&mut self, id: ClientId, text: &[u8], now: Instant, turn: &mut Batch) {
+    fn name(&mut self, id: ClientId, text: &[u8], context: &mut Context<'_>) {
         let name = match Name::parse(text) {
             Ok(name) => name,
-            Err(bad) => return turn.tell(id, self.replies.bad_name(bad)),
+            Err(bad) => return context.batch.tell(id, self.replies.bad_name(bad)),
         };
         self.claims.forget_others(id, &name);
         if self.member(id).name().is_some_and(|own| **own == name) {
-            return turn.tell(id, replies::named(name));
+            return context.batch.tell(id, replies::named(name));
         }
         // Else it would have spoken under a name that nobody is ever told of.
         let presence = self.presence.as_ref();
         if presence.is_some_and(|presence| presence.has_spoken_untold(id)) {
-            return turn.tell(id, Frame::clone(&self.replies.too_soon));
+            return context.batch.tell(id, Frame::clone(&self.replies.too_soon));
         }
-        let Err(conflict) = self.give_name(id, name.clone(), now, turn) else {
+        let Err(conflict) = self.give_name(id, name.clone(), context) else {
             return;
         };
         let refused = match conflict {
             Conflict::Taken(bearer) if self.is_at_the_same_address(id, bearer) => {
-                self.claim(id, bearer, &name, now, turn);
+                self.claim(id, bearer, &name, context);
                 refusal(format_args!(
                     "{name} is taken, by a connection from your own address; \
                      should that be dead, the name is yours once it has ended"
@@ -342,7 +331,7 @@ impl Room {
                 left.as_millis().div_ceil(1000)
             )),
         };
-        turn.tell(id, refused);
+        context.batch.tell(id, refused);
     }
 
     /// Gives `id` its `name`, and tells it, if it can have it.
@@ -350,25 +339,24 @@ impl Room {
         &mut self,
         id: ClientId,
         name: Name,
-        now: Instant,
-        turn: &mut Batch,
+        context: &mut Context<'_>,
     ) -> Result<(), Conflict> {
-        let member = self.members[id.0].as_mut().expect("it is here");
+        let member = self.members[id.key].as_mut().expect("it is here");
         let old = member.label();
         let name = self
             .names
-            .take(id, member.address(), member.name(), name, now)?;
+            .take(id, member.address(), member.name(), name, context.now)?;
         member.take_name(name);
-        turn.tell(id, replies::named(&member));
+        context.batch.tell(id, replies::named(&member));
         if let Label::Address(address) = old {
             self.unnamed.remove(id, address);
         }
         self.roster = None;
         if let Some(presence) = &mut self.presence {
-            presence.renamed(id, old, now);
+            presence.renamed(id, old, context.now);
         }
         self.claims.forget(id);
-        self.satisfy_claims(id, now, turn);
+        self.satisfy_claims(id, context);
         Ok(())
     }
 
@@ -379,36 +367,31 @@ impl Room {
     /// Notes that `id` wants the `name` of `bearer`, which is at the same address: that may
     /// be a connection of its own that is dead, and not yet known to be. So it is sent
     /// something, which will show.
-    fn claim(
-        &mut self,
-        id: ClientId,
-        bearer: ClientId,
-        name: &Name,
-        now: Instant,
-        turn: &mut Batch,
-    ) {
+    fn claim(&mut self, id: ClientId, bearer: ClientId, name: &Name, context: &mut Context<'_>) {
         let is_news = self.claims.add(Claim {
             claimant: id,
             bearer,
             name: name.clone(),
-            until: now + CLAIM_TIMEOUT,
+            until: context.now + CLAIM_TIMEOUT,
         });
         if is_news {
             let words =
                 "somebody else at your address would be called as you are; you keep the name";
-            turn.tell_from_another(bearer, notice(format_args!("{NOTICE_PREFIX}{words}")));
+            context
+                .batch
+                .tell_from_another(bearer, notice(format_args!("{NOTICE_PREFIX}{words}")));
         }
     }
 
     /// `bearer` has another name, or none any more: who waits for the old one gets it.
-    fn satisfy_claims(&mut self, bearer: ClientId, now: Instant, turn: &mut Batch) {
+    fn satisfy_claims(&mut self, bearer: ClientId, context: &mut Context<'_>) {
         let Some(claim) = self.claims.remove_of_bearer(bearer) else {
             return;
         };
-        if claim.until <= now {
+        if claim.until <= context.now {
             return;
         }
-        let given = self.give_name(claim.claimant, claim.name.clone(), now, turn);
+        let given = self.give_name(claim.claimant, claim.name.clone(), context);
         if let Err(Conflict::Taken(owner)) = given
             && owner == bearer
         {
@@ -418,7 +401,7 @@ impl Room {
     }
 
     /// `id` says `text` to the member called `to`, and to nobody else.
-    fn whisper(&mut self, id: ClientId, to: &[u8], text: &[u8], turn: &mut Batch) {
+    fn whisper(&mut self, id: ClientId, to: &[u8], text: &[u8], context: &mut Context<'_>) {
         let label = String::from_utf8_lossy(to);
         let called = match label.parse::<IpAddr>() {
             Ok(address) => self.unnamed.called(address.to_canonical()),
@@ -429,19 +412,23 @@ impl Room {
         };
         match called {
             Called::One(reader) if reader == id => {
-                turn.tell(id, Frame::clone(&self.replies.to_oneself));
+                context
+                    .batch
+                    .tell(id, Frame::clone(&self.replies.to_oneself));
             }
             Called::One(reader) => {
                 let mut line = Vec::new();
                 let sender = self.member(id);
                 push_message(&mut line, format_args!("[{sender}] "), text);
                 line.push(b'\n');
-                turn.tell_from_another(reader, Frame::from(line));
+                context.batch.tell_from_another(reader, Frame::from(line));
                 self.note_speech(id);
                 let reader = self.member(reader);
-                turn.tell(id, notice(format_args!("{NOTICE_PREFIX}sent to {reader}")));
+                context
+                    .batch
+                    .tell(id, notice(format_args!("{NOTICE_PREFIX}sent to {reader}")));
             }
-            Called::Many(count) => turn.tell(
+            Called::Many(count) => context.batch.tell(
                 id,
                 refusal(format_args!(
                     "{} people without a name are at {label}; write to one who has taken one",
@@ -451,14 +438,21 @@ impl Room {
             Called::Nobody => {
                 // No longer than a name can be.
                 let label = text::excerpt(to, MAX_NAME_COLUMNS);
-                turn.tell(id, refusal(format_args!("no one is called {label} here")));
+                context
+                    .batch
+                    .tell(id, refusal(format_args!("no one is called {label} here")));
             }
         }
     }
 
     /// A member that is known to be here.
-    fn member(&self, ClientId(id): ClientId) -> &Member {
-        self.members[id].as_ref().expect("it is here")
+    fn member(&self, id: ClientId) -> &Member {
+        self.find(id).expect("it is here")
+    }
+
+    fn find(&self, id: ClientId) -> Option<&Member> {
+        let member = self.members.get(id.key)?.as_ref()?;
+        (member.serial() == id.serial).then_some(member)
     }
 
     /// What a newcomer is told.
@@ -478,16 +472,6 @@ impl Room {
         let greeting = Frame::from(text);
         self.greeting = Some((age, Frame::clone(&greeting)));
         greeting
-    }
-}
-
-/// Whether what was heard first is a browser's doing.
-fn is_another_protocol(heard: Decoded<'_>) -> bool {
-    match heard {
-        Decoded::Line(line) => sniff::is_request_line(line) || sniff::begins_tls_handshake(line),
-        Decoded::TooLong(beginning) => {
-            sniff::may_begin_request_line(beginning) || sniff::begins_tls_handshake(beginning)
-        }
     }
 }
 

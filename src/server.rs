@@ -2,60 +2,53 @@
 //! transcript and the signals.
 
 pub mod admission;
-pub mod banner;
 pub mod console;
 pub mod line_sink;
-pub mod motd;
 pub mod network;
 pub mod operator;
-pub mod operator_input;
-mod requests;
 pub mod stats;
 pub mod transcript;
 
-use std::fmt;
-use std::io;
+use std::fmt::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
-use mio::Token;
+use mio::{Interest, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
-use self::banner::{addresses_to_join, banner};
-use self::motd::read_motd;
-use self::operator_input::OperatorInput;
+use self::admission::Admission;
+use self::console::Console;
+use self::operator::actions::Actions;
+use self::operator::input::OperatorInput;
+use self::stats::{Attendance, Stats};
+use self::transcript::Transcript;
 use crate::error::{Error, plain};
-use crate::platform::logging::FIGURES;
-use crate::platform::machine::raise_descriptor_limit;
-use crate::platform::proc::is_ignored;
+use crate::platform::addresses::addresses_to_join;
+use crate::platform::logging::STATS;
+use crate::platform::proc::{is_ignored, raise_descriptor_limit};
 use crate::platform::stdio::StandardOutput;
-use crate::protocol::batch::{Batch, ClientId};
+use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::line::Decoded;
-use crate::protocol::text;
 use crate::protocol::wording;
-use crate::reactor::flow;
+use crate::rate::{AndMore, LogLimit, Rate};
 use crate::reactor::listener::Listener;
-use crate::reactor::log_limit::{AndMore, LogLimit};
-use crate::reactor::rate::Rate;
-use crate::reactor::write_queue::Frame;
-use crate::reactor::{Next, Policy, Reactor, Service, source_token};
+use crate::reactor::service::{Load, Next, Policy, Service, source_token};
+use crate::reactor::{Reactor, flow};
 use crate::room::{self, Room};
-use crate::server::admission::Admission;
-use crate::server::console::Console;
-use crate::server::stats::{Attendance, Figures, Load};
-use crate::server::transcript::Transcript;
 
 const SIGNALS: Token = source_token(0);
 const CONSOLE: Token = source_token(1);
 const OPERATOR: Token = source_token(2);
 const TRANSCRIPT: Token = source_token(3);
 
-/// How wide an answer is at the console.
-const CONSOLE_COLUMNS: usize = 78;
+/// The longest message of the day, in bytes: every newcomer is sent all of it.
+const MAX_MOTD_BYTES: u64 = 8 * 1024;
 
 /// What a server is told to do.
 #[derive(Clone, Debug)]
@@ -124,10 +117,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
         server.show("what you type is said to everybody; /help tells what else you can do\n");
     }
     reactor.run(&mut server).map_err(Error::Poll)?;
-    server.are_figures_to_log = true;
-    server.report(reactor.load());
-    // What the last turn has left for the console and the transcript.
-    server.turn_ended();
+    info!(target: STATS, "{}", server.stats(reactor.load()));
+    // What the last iteration has left for the console and the transcript.
+    server.iteration_ended();
     Ok(())
 }
 
@@ -136,6 +128,41 @@ fn open_transcript(path: &Path) -> Result<Transcript, Error> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// The lines of the message of the day in the file at `path`.
+fn read_motd(path: &Path) -> Result<Vec<String>, Error> {
+    let text = read_page(path).map_err(|source| Error::ReadMotd {
+        path: path.to_owned(),
+        source,
+    })?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+fn read_page(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?
+        .take(MAX_MOTD_BYTES + 1)
+        .read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_MOTD_BYTES {
+        return Err(io::Error::other(format!(
+            "it is longer than {MAX_MOTD_BYTES} bytes, and every newcomer would be sent it"
+        )));
+    }
+    Ok(text)
+}
+
+/// What the console shows first: where the room is, and how to get there.
+fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
+    let port = listening_on.port();
+    let mut text = format!("listening on {listening_on}\njoin with:\n");
+    for program in ["chat client", "nc"] {
+        for address in reachable_at {
+            writeln!(text, "  {program} {address} {port}").expect("a String takes every write");
+        }
+    }
+    text
 }
 
 /// The service that the reactor serves: a room, shown on a console.
@@ -155,10 +182,6 @@ struct Server {
     transcript: Option<Transcript>,
     /// `None` when there is nobody to type anything.
     operator: Option<OperatorInput>,
-    /// The operator has asked for the figures.
-    are_figures_to_show: bool,
-    /// A signal has asked for them, or the end has come.
-    are_figures_to_log: bool,
     signals: Signals,
     closing: bool,
 }
@@ -176,7 +199,7 @@ impl Server {
         if transcript.is_some() || !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }
-        registry.register(&mut signals, SIGNALS, mio::Interest::READABLE)?;
+        registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
         let output = StandardOutput::stdout();
         output.register(registry, CONSOLE)?;
         if let Some(transcript) = &mut transcript {
@@ -194,8 +217,6 @@ impl Server {
             is_quiet: config.quiet,
             transcript,
             operator: OperatorInput::open(registry, OPERATOR, max_line_bytes)?,
-            are_figures_to_show: false,
-            are_figures_to_log: false,
             signals,
             closing: false,
         })
@@ -215,99 +236,126 @@ impl Server {
         }
     }
 
+    fn stats(&self, load: Load) -> Stats {
+        let attendance = self.attendance;
+        Stats { attendance, load }
+    }
+
     /// Signals that come together count as one.
-    fn signalled(&mut self, turn: &mut Batch) -> Next {
-        let mut next = Next::Continue;
+    fn signalled(&mut self, load: Load, context: &mut Context<'_>) -> Next {
+        let mut is_to_close = false;
         let pending: Vec<i32> = self.signals.pending().collect();
         for signal in pending {
-            next = next.max(match (signal, &mut self.transcript) {
-                (SIGUSR1, _) => {
-                    self.are_figures_to_log = true;
-                    Next::Report
-                }
-                (SIGHUP, Some(transcript)) => {
-                    match transcript.reopen() {
-                        Ok(()) => info!("the transcript has been opened anew"),
-                        Err(e) => warn!(
-                            "the transcript cannot be opened anew ({}); \
-                             the old file goes on being written",
-                            plain(&e)
-                        ),
-                    }
-                    Next::Continue
-                }
-                _ => Next::Shutdown,
-            });
+            match (signal, &mut self.transcript) {
+                (SIGUSR1, _) => info!(target: STATS, "{}", self.stats(load)),
+                (SIGHUP, Some(transcript)) => match transcript.reopen() {
+                    Ok(()) => info!("reopened the transcript"),
+                    Err(e) => warn!(
+                        "cannot reopen the transcript ({}); \
+                         still writing to the old file",
+                        plain(&e)
+                    ),
+                },
+                _ => is_to_close = true,
+            }
         }
-        match next {
-            Next::Shutdown => self.close(turn),
-            next => next,
+        if is_to_close {
+            self.close(context)
+        } else {
+            Next::Continue
         }
     }
 
+    /// Does what the operator has typed.
+    fn hear_operator(&mut self, load: Load, context: &mut Context<'_>) -> Next {
+        let mut next = Next::Continue;
+        while let Some(typed) = self
+            .operator
+            .as_mut()
+            .and_then(|operator| operator.next_line(context.now))
+        {
+            let stats = self.stats(load);
+            let mut actions = Actions {
+                room: &mut self.room,
+                admission: &mut self.admission,
+                console: &mut self.console,
+                stats,
+            };
+            if actions.take(&typed, context).is_break() {
+                next = next.max(self.close(context));
+            }
+        }
+        next
+    }
+
     /// Closes the room; if that was done before, at once.
-    fn close(&mut self, turn: &mut Batch) -> Next {
+    fn close(&mut self, context: &mut Context<'_>) -> Next {
         if self.closing {
             return Next::Exit;
         }
         info!("closing the room");
         self.closing = true;
-        self.room.close(turn);
+        self.room.close(context);
         Next::Shutdown
     }
 }
 
 impl Service for Server {
-    fn admit(&mut self, address: IpAddr, now: Instant) -> Result<(), Frame> {
-        self.admission.admit(address, now).map_err(|refusal| {
+    fn join(
+        &mut self,
+        client: ClientId,
+        address: IpAddr,
+        context: &mut Context<'_>,
+    ) -> Result<Frame, Frame> {
+        let now = context.now;
+        if let Err(refusal) = self.admission.admit(address, now) {
             self.attendance.refused.count(refusal);
             if let Some(suppressed) = self.refusal_log.allow(now) {
-                info!("{address} is refused: {refusal}{}", AndMore(suppressed));
+                info!("refused {address}: {refusal}{}", AndMore(suppressed));
             }
-            wording::refusal(refusal)
-        })
-    }
-
-    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Batch) {
-        debug!("{address} comes in");
+            return Err(wording::refusal(refusal));
+        }
+        debug!("{address} joined");
         self.admission.entered(address);
         self.attendance.joined();
-        self.room.join(client, address, now, turn);
         self.show_event(format_args!("{address} connected"));
+        Ok(self.room.join(client, address, now))
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Batch) {
-        self.room.hear(client, line, now, turn);
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>) {
+        self.room.hear(client, line, context);
     }
 
-    fn farewell(&self, reason: CloseReason) -> Option<Frame> {
-        self.room.farewell(reason)
-    }
-
-    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Batch) {
-        let Some(member) = self.room.leave(client, now, turn) else {
-            return;
-        };
+    fn left(
+        &mut self,
+        client: ClientId,
+        reason: CloseReason,
+        context: &mut Context<'_>,
+    ) -> Option<Frame> {
+        let now = context.now;
+        let member = self.room.leave(client, context)?;
         self.admission.left(member.address());
         self.attendance.left(reason);
         let who = member.full_label();
         match reason {
             CloseReason::Stuck | CloseReason::TooSlow => {
                 if let Some(suppressed) = self.drop_log.allow(now) {
-                    warn!("{who} is dropped: {reason}{}", AndMore(suppressed));
+                    warn!("dropped {who}: {reason}{}", AndMore(suppressed));
                 }
             }
             CloseReason::WrongProtocol => {
                 if let Some(suppressed) = self.protocol_log.allow(now) {
-                    info!("{who} is sent away: {reason}{}", AndMore(suppressed));
+                    info!("disconnected {who}: {reason}{}", AndMore(suppressed));
                 }
             }
-            _ => debug!("{who} leaves: {reason}"),
+            _ => debug!("{who} left: {reason}"),
         }
-        match reason.is_of_our_making() {
-            true => self.show_event(format_args!("{who} disconnected: {reason}")),
-            false => self.show_event(format_args!("{who} disconnected")),
+        if reason.is_of_our_making() {
+            self.show_event(format_args!("{who} disconnected: {reason}"));
+        } else {
+            self.show_event(format_args!("{who} disconnected"));
         }
+        self.room.farewell(reason)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -315,35 +363,29 @@ impl Service for Server {
         [self.room.deadline(), operator].into_iter().flatten().min()
     }
 
-    fn expired(&mut self, now: Instant, turn: &mut Batch) -> Next {
-        self.room.expire(now, turn);
-        self.hear_operator(now, turn)
+    fn expired(&mut self, load: Load, context: &mut Context<'_>) -> Next {
+        self.room.expire(context);
+        self.hear_operator(load, context)
     }
 
-    fn source_ready(&mut self, token: Token, now: Instant, turn: &mut Batch) -> io::Result<Next> {
-        match token {
-            SIGNALS => Ok(self.signalled(turn)),
+    fn source_ready(
+        &mut self,
+        token: Token,
+        load: Load,
+        context: &mut Context<'_>,
+    ) -> io::Result<Next> {
+        Ok(match token {
+            SIGNALS => self.signalled(load, context),
             OPERATOR => {
                 if let Some(operator) = &mut self.operator {
                     operator.mark_ready();
                 }
-                Ok(self.hear_operator(now, turn))
+                self.hear_operator(load, context)
             }
-            // The console, or the transcript: they are flushed at the end of every turn.
-            _ => Ok(Next::Continue),
-        }
-    }
-
-    fn report(&mut self, load: Load) {
-        let attendance = self.attendance;
-        let figures = Figures { attendance, load };
-        if std::mem::take(&mut self.are_figures_to_show) {
-            let lines = text::wrap(&figures.to_string(), CONSOLE_COLUMNS);
-            self.console.line(format_args!("{lines}"));
-        }
-        if std::mem::take(&mut self.are_figures_to_log) {
-            info!(target: FIGURES, "{figures}");
-        }
+            // The console, or the transcript: they are flushed at the end of every
+            // iteration.
+            _ => Next::Continue,
+        })
     }
 
     fn said(&mut self, text: &[u8]) {
@@ -355,10 +397,35 @@ impl Service for Server {
         }
     }
 
-    fn turn_ended(&mut self) {
+    fn iteration_ended(&mut self) {
         self.console.flush();
         if let Some(transcript) = &mut self.transcript {
             transcript.flush();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    #[test]
+    fn every_line_is_told_and_no_more_than_a_page() {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(b"Be kind.\r\n\ncaf\xe9").unwrap();
+        let lines = read_motd(file.path()).unwrap();
+        assert_eq!(lines, ["Be kind.", "", "caf\u{fffd}"]);
+
+        file.write_all(&vec![b'x'; MAX_MOTD_BYTES as usize])
+            .unwrap();
+        let error = read_motd(file.path()).unwrap_err().to_string();
+        assert!(error.contains("8192 bytes"), "{error}");
+        let missing = file.path().with_extension("missing");
+        let error = read_motd(&missing).unwrap_err().to_string();
+        assert!(error.contains("missing"), "{error}");
     }
 }

@@ -43,8 +43,8 @@ use self::report::{Summary, Table};
 use self::step::{Plan, Step, Watch};
 use crate::client::connect::resolve;
 use crate::error::Error;
-use crate::platform::machine::raise_descriptor_limit;
 use crate::platform::proc::Process;
+use crate::platform::proc::raise_descriptor_limit;
 use crate::platform::stdio;
 
 /// Descriptors for everything but connections.

@@ -37,7 +37,7 @@ pub(crate) fn be_it_if_asked() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|arg| arg == FLAG) {
         let joins = args.get(1).is_some_and(|arg| arg == JOINED);
-        chat::platform::machine::raise_descriptor_limit()?;
+        chat::platform::proc::raise_descriptor_limit()?;
         Floor::bind()?.run(joins)?;
     }
     Ok(())

@@ -10,10 +10,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use arbitrary::{Arbitrary, Unstructured};
-use chat::protocol::batch::{Batch, ClientId, Part};
+use chat::protocol::batch::{Batch, ClientId, Context, Part};
 use chat::protocol::line::Decoded;
-use chat::protocol::sniff::is_request_line;
-use chat::protocol::telnet::WONT_TIMING_MARK;
 use chat::protocol::text::{has_right_to_left, push_safe};
 use chat::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX, WELCOME};
 use chat::room::{Config, Room};
@@ -22,12 +20,6 @@ use libfuzzer_sys::fuzz_target;
 
 /// Few, so that they are left and taken again.
 const SEATS: usize = 5;
-
-/// What a telnet command begins with.
-const IAC: u8 = 255;
-
-/// The telnet command that is to be answered, once for a line that holds it.
-const DO_TIMING_MARK: &[u8] = &[IAC, 253, 6];
 
 #[derive(Arbitrary, Debug)]
 enum Act<'a> {
@@ -40,7 +32,7 @@ enum Act<'a> {
     /// So many milliseconds go by.
     Wait(u16),
     Close,
-    EndTurn,
+    EndBatch,
 }
 
 /// The number of a client, free again once it has left.
@@ -51,17 +43,17 @@ fuzz_target!(|acts: Vec<Act>| {
     let mut stage = Stage::new();
     for act in acts {
         match act {
-            Act::Join(Seat(seat), address) => stage.join(ClientId(seat), address),
-            Act::Leave(Seat(seat)) => stage.leave(ClientId(seat)),
-            Act::Line(Seat(seat), line) => stage.hear(ClientId(seat), Decoded::Line(line)),
-            Act::TooLong(Seat(seat), line) => stage.hear(ClientId(seat), Decoded::TooLong(line)),
+            Act::Join(Seat(seat), address) => stage.join(seat, address),
+            Act::Leave(Seat(seat)) => stage.leave(stage.ids[seat]),
+            Act::Line(Seat(seat), line) => stage.hear(stage.ids[seat], Decoded::Line(line)),
+            Act::TooLong(Seat(seat), line) => stage.hear(stage.ids[seat], Decoded::TooLong(line)),
             Act::Operator(text) => stage.hear_operator(text),
             Act::Wait(millis) => stage.wait(Duration::from_millis(millis.into())),
             Act::Close => stage.close(),
-            Act::EndTurn => stage.end_turn(),
+            Act::EndBatch => stage.end_batch(),
         }
     }
-    stage.end_turn();
+    stage.end_batch();
 });
 
 fn new_room() -> Room {
@@ -71,30 +63,25 @@ fn new_room() -> Room {
     })
 }
 
-/// A room, the turn it speaks into, and what is known of both from outside.
+/// A room, the batch it speaks into, and what is known of both from outside.
 struct Stage {
     room: Room,
     now: Instant,
-    turn: Batch,
+    batch: Batch,
     members: BTreeMap<ClientId, Member>,
-    /// What the turn's shared text consists of.
+    /// The last client that took each seat.
+    ids: [ClientId; SEATS],
+    next_serial: u64,
+    /// What the batch's shared text consists of.
     said: Vec<Said>,
 }
 
 struct Member {
     address: IpAddr,
-    /// It has sent nothing but blanks: another protocol would show with what comes.
-    is_silent: bool,
-    /// It has said more than blanks: what comes is not another protocol.
-    is_talking: bool,
-    /// It came in this turn.
-    is_new: bool,
     /// Where the shared text begins for it.
     hears_from: usize,
-    /// Lines that it has sent this turn: as many answers may it get.
+    /// Lines that it has sent this batch: as many answers may it get.
     sent_lines: usize,
-    /// Those of them that telnet waits for an answer to.
-    timing_marks: usize,
 }
 
 struct Said {
@@ -107,94 +94,95 @@ impl Stage {
         Self {
             room: new_room(),
             now: Instant::now(),
-            turn: Batch::new(),
+            batch: Batch::new(),
             members: BTreeMap::new(),
+            ids: std::array::from_fn(ClientId::nth),
+            next_serial: SEATS as u64,
             said: Vec::new(),
         }
     }
 
-    fn join(&mut self, id: ClientId, address: IpAddr) {
-        // A number is free once its client is gone, and not while it is sent away.
-        if self.members.contains_key(&id) || self.turn.closes(id) {
+    fn join(&mut self, seat: usize, address: IpAddr) {
+        // A seat is free once its client is gone, and not while it is being disconnected.
+        let before = self.ids[seat];
+        if self.members.contains_key(&before) || self.batch.closes(before) {
             return;
         }
-        self.turn.begin_for(id);
-        let before = self.turn.shared().len();
-        self.room.join(id, address, self.now, &mut self.turn);
-        self.note_said(before, None);
+        let id = ClientId {
+            key: seat,
+            serial: self.next_serial,
+        };
+        self.next_serial += 1;
+        self.ids[seat] = id;
+        let greeting = self.room.join(id, address, self.now);
+        let greeting = greeting.strip_suffix(b"\n").expect("whole lines");
+        let mut lines = greeting.split(|&byte| byte == b'\n').map(assert_harmless);
+        assert_eq!(lines.next(), Some(WELCOME));
+        self.batch.begin_for(id);
         let newcomer = Member {
             address,
-            is_silent: true,
-            is_talking: false,
-            is_new: true,
-            hears_from: before,
+            hears_from: self.batch.shared().len(),
             sent_lines: 0,
-            timing_marks: 0,
         };
         self.members.insert(id, newcomer);
     }
 
+    /// Has the room act at this time, into this batch.
+    fn act<R>(&mut self, act: impl FnOnce(&mut Room, &mut Context<'_>) -> R) -> R {
+        let mut context = Context {
+            now: self.now,
+            batch: &mut self.batch,
+        };
+        act(&mut self.room, &mut context)
+    }
+
     fn leave(&mut self, id: ClientId) {
         let address = self.members.remove(&id).map(|member| member.address);
-        let left = self.room.leave(id, self.now, &mut self.turn);
+        let left = self.act(|room, context| room.leave(id, context));
         assert_eq!(left.map(|member| member.address()), address);
     }
 
     fn hear(&mut self, id: ClientId, heard: Decoded) {
         // As the reactor has it: of who is sent away nothing more is heard.
-        if self.turn.closes(id) {
+        if self.batch.closes(id) {
             return;
         }
-        let before = self.turn.shared().len();
-        let size_before = self.turn.size_bytes();
+        let before = self.batch.shared().len();
+        let size_before = self.batch.size_bytes();
         let label = self.label(id);
-        self.room.hear(id, heard, self.now, &mut self.turn);
+        self.act(|room, context| room.hear(id, heard, context));
         self.note_said(before, label.as_deref().map(|label| (id, label)));
         self.check_names();
 
-        let said = &self.turn.shared()[before..];
+        let said = &self.batch.shared()[before..];
         let Some(member) = self.members.get_mut(&id) else {
-            assert_eq!(self.turn.size_bytes(), size_before, "a stranger is heard");
+            assert_eq!(self.batch.size_bytes(), size_before, "a stranger is heard");
             return;
         };
         member.sent_lines += 1;
         match heard {
             Decoded::TooLong(_) => assert_eq!(said, b"", "it is not said in part"),
             Decoded::Line(line) if is_ordinary(line) => {
-                if member.is_silent && is_request_line(line) {
-                    assert!(self.turn.closes(id), "a browser is let talk");
-                } else if member.is_talking {
-                    assert_eq!(
-                        Some(said),
-                        label.map(|label| message(&label, line)).as_deref(),
-                        "nothing is lost"
-                    );
-                }
+                let expected = label.map(|label| message(&label, line));
+                assert_eq!(Some(said), expected.as_deref(), "nothing is lost");
             }
-            Decoded::Line(line) => {
-                let is_mark = |bytes: &[u8]| bytes == DO_TIMING_MARK;
-                let asks = line.windows(DO_TIMING_MARK.len()).any(is_mark);
-                member.timing_marks += usize::from(asks);
-            }
+            Decoded::Line(_) => {}
         }
-        let is_blank = matches!(heard, Decoded::Line(line) if line.trim_ascii().is_empty());
-        member.is_silent &= is_blank;
-        member.is_talking |= !said.is_empty() && !is_blank;
-        if self.turn.closes(id) {
+        if self.batch.closes(id) {
             assert_eq!(said, b"", "who is let go has said nothing");
         }
     }
 
     fn hear_operator(&mut self, text: &[u8]) {
-        let before = self.turn.shared().len();
-        self.room.hear_operator(text, self.now, &mut self.turn);
+        let before = self.batch.shared().len();
+        self.act(|room, context| room.hear_operator(text, context));
         self.note_said(before, None);
     }
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        let before = self.turn.shared().len();
-        self.room.expire(self.now, &mut self.turn);
+        let before = self.batch.shared().len();
+        self.act(Room::expire);
         self.note_said(before, None);
         let is_due = |deadline| deadline <= self.now;
         assert!(
@@ -224,18 +212,18 @@ impl Stage {
     }
 
     fn close(&mut self) {
-        let before = self.turn.shared().len();
-        self.room.close(&mut self.turn);
+        let before = self.batch.shared().len();
+        self.act(|room, context| room.close(context));
         self.note_said(before, None);
     }
 
     /// Checks what has been said since `before`, and takes note of it.
     fn note_said(&mut self, before: usize, by: Option<(ClientId, &str)>) {
-        let end = self.turn.shared().len();
+        let end = self.batch.shared().len();
         if end == before {
             return;
         }
-        let line = assert_one_line(&self.turn.shared()[before..]);
+        let line = assert_one_line(&self.batch.shared()[before..]);
         let is_of_a_kind = match by {
             None => line.starts_with(NOTICE_PREFIX),
             Some((_, label)) => {
@@ -248,64 +236,47 @@ impl Stage {
         self.said.push(Said { by, bytes });
     }
 
-    fn end_turn(&mut self) {
-        self.turn.seal();
+    fn end_batch(&mut self) {
+        self.batch.seal();
         for (&id, member) in &self.members {
-            let heard = match self.turn.edits().find(|&(reader, _)| reader == id) {
-                Some((_, edits)) => check_parts(&self.turn, member, self.turn.parts(edits)),
-                None => {
-                    assert!(!member.is_new, "{id:?} is not welcomed");
-                    self.turn.shared().to_vec()
-                }
+            let heard = match self.batch.edits_from(0).find(|&(reader, _)| reader == id) {
+                Some((_, edits)) => check_parts(&self.batch, member, self.batch.parts(edits)),
+                None => self.batch.shared().to_vec(),
             };
             let expected: Vec<u8> = self
                 .said
                 .iter()
                 .filter(|said| said.by != Some(id) && said.bytes.start >= member.hears_from)
-                .flat_map(|said| &self.turn.shared()[said.bytes.clone()])
+                .flat_map(|said| &self.batch.shared()[said.bytes.clone()])
                 .copied()
                 .collect();
             assert_eq!(heard, expected, "what {id:?} hears");
         }
 
-        let sent_away = self.turn.take_closes();
-        self.turn.clear();
+        let sent_away = self.batch.take_closes();
+        self.batch.clear();
         self.said.clear();
         for (id, _) in sent_away {
             self.leave(id);
         }
         for member in self.members.values_mut() {
-            member.is_new = false;
             member.hears_from = 0;
             member.sent_lines = 0;
-            member.timing_marks = 0;
         }
     }
 }
 
 /// Checks what a reader is told alone, and returns what it hears besides.
 fn check_parts<'a>(
-    turn: &Batch,
+    batch: &Batch,
     reader: &Member,
     parts: impl Iterator<Item = Part<'a>>,
 ) -> Vec<u8> {
     let mut heard = Vec::new();
     let mut refusals = 0;
-    let mut telnet_answers = 0;
-    let mut is_welcomed = !reader.is_new;
-    for part in parts.filter(|part| !part.is_empty()) {
+    for part in parts {
         match part {
-            Part::Shared(bytes) => {
-                assert!(is_welcomed, "the welcome comes first");
-                heard.extend_from_slice(&turn.shared()[bytes]);
-            }
-            Part::Private(frame, _) if !is_welcomed => {
-                let text = frame.strip_suffix(b"\n").expect("whole lines");
-                let mut lines = text.split(|&byte| byte == b'\n').map(assert_harmless);
-                assert_eq!(lines.next(), Some(WELCOME));
-                is_welcomed = true;
-            }
-            Part::Private(frame, _) if frame[..] == *WONT_TIMING_MARK => telnet_answers += 1,
+            Part::Shared(bytes) => heard.extend_from_slice(&batch.shared()[bytes]),
             Part::Private(frame, _) => {
                 let lines = frame.strip_suffix(b"\n").expect("whole lines");
                 for line in lines.split(|&byte| byte == b'\n').map(assert_harmless) {
@@ -320,9 +291,7 @@ fn check_parts<'a>(
             }
         }
     }
-    assert!(is_welcomed);
     assert!(refusals <= reader.sent_lines);
-    assert_eq!(telnet_answers, reader.timing_marks);
     heard
 }
 
@@ -332,7 +301,7 @@ fn assert_one_line(bytes: &[u8]) -> &str {
 
 /// Whether there is nothing to a line but what it says.
 fn is_ordinary(line: &[u8]) -> bool {
-    !line.is_empty() && !line.starts_with(b"/") && !line.contains(&IAC)
+    !line.is_empty() && !line.starts_with(b"/")
 }
 
 fn message(label: &str, text: &[u8]) -> Vec<u8> {

@@ -8,10 +8,10 @@ use clap::Args;
 
 use super::address_rules::AddressRules;
 use super::values::{Bytes, parse_bytes, parse_ip, parse_number, parse_port};
-use crate::reactor::Policy;
+use crate::rate::Rate;
 use crate::reactor::flow;
 use crate::reactor::listener::SEND_BUFFER_BYTES;
-use crate::reactor::rate::Rate;
+use crate::reactor::service::Policy;
 use crate::room;
 use crate::room::history::MAX_HISTORY_LINES;
 use crate::server::{self, admission};

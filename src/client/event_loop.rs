@@ -18,8 +18,8 @@ use super::frontend::{Frontend, Moment};
 use super::session::Session;
 use super::user::{SignalTarget, Streams, Tokens, User};
 use crate::error::Error;
-use crate::platform::interrupt::retry_interrupted;
 use crate::platform::job;
+use crate::platform::socket::retry_interrupted;
 
 const SERVER: Token = Token(0);
 const USER: Tokens = Tokens {

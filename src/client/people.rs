@@ -144,7 +144,7 @@ mod tests {
     use crate::protocol::name::Name;
     use crate::protocol::wording::NOTICE_PREFIX;
     use crate::room::member::Label;
-    use crate::room::name_registry::NameRegistry;
+    use crate::room::names::NameRegistry;
     use crate::room::presence::Presence;
     use crate::room::roster::{Unnamed, roster};
 
@@ -203,19 +203,19 @@ mod tests {
         let label = |text: &str| Label::Name(name(text));
         let mut people = People::default();
         let mut tell = |presence: &mut Presence, called: &[&str]| {
-            let words = presence.notice(called.len(), |ClientId(id)| label(called[id]));
+            let words = presence.notice(called.len(), |ClientId { key: id, .. }| label(called[id]));
             let line = format!("{NOTICE_PREFIX}{}", words.unwrap());
             people.heard(&Message::parse(&line));
             people.names.clone()
         };
         let mut presence = Presence::new();
         for id in 0..3 {
-            presence.joined(ClientId(id), now);
+            presence.joined(ClientId::nth(id), now);
         }
         let told = tell(&mut presence, &["alice", "bob", "carol"]);
         assert_eq!(told, ["alice", "bob", "carol"]);
-        presence.left(ClientId(0), label("alice"), now);
-        presence.renamed(ClientId(1), label("bob"), now);
+        presence.left(ClientId::nth(0), label("alice"), now);
+        presence.renamed(ClientId::nth(1), label("bob"), now);
         let told = tell(&mut presence, &["", "robert", "carol"]);
         assert_eq!(told, ["robert", "carol"]);
 
@@ -223,7 +223,7 @@ mod tests {
         for (id, text) in ["alice", "bob"].into_iter().enumerate() {
             let name = Name::clone(&name(text));
             registry
-                .take(ClientId(id), [10, 0, 0, 1].into(), None, name, now)
+                .take(ClientId::nth(id), [10, 0, 0, 1].into(), None, name, now)
                 .unwrap();
         }
         let answer = roster(&registry, &Unnamed::default(), |name, _| Rc::clone(name));

@@ -38,7 +38,7 @@ use super::style::{Palette, margin, styled};
 use crate::error::Lines;
 use crate::platform::local_time::Stamp;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
-use crate::reactor::rate::{Bucket, Rate};
+use crate::rate::{Bucket, Rate};
 
 const PROMPT_END: &str = "> ";
 

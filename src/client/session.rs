@@ -18,8 +18,7 @@ use super::incoming::{Farewell, Greeting};
 use super::message::{Kind, Message};
 use super::outbox::MAX_UNSENT_BYTES;
 use crate::error::{Error, Lines};
-use crate::platform::interrupt::retry_interrupted;
-use crate::platform::machine::unacknowledged_bytes;
+use crate::platform::socket::{retry_interrupted, unacknowledged_bytes};
 use crate::protocol::wording::is_lasting_refusal;
 
 /// How long the server may be silent after the client's half-close before the client stops

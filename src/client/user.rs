@@ -14,10 +14,10 @@ use super::frontend::{Action, Frontend, Moment};
 use super::session::Session;
 use super::terminal::{self, Terminal};
 use crate::error::Error;
-use crate::platform::interrupt::retry_interrupted;
 use crate::platform::job;
 use crate::platform::logging;
 use crate::platform::proc::is_ignored;
+use crate::platform::socket::retry_interrupted;
 use crate::platform::stdio::{Readiness, StandardInput, StandardOutput};
 
 /// At this much unwritten output, nothing more is read that would add to it.

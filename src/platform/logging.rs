@@ -10,9 +10,9 @@ use rustix::termios::isatty;
 
 use crate::platform::stdio::StandardOutput;
 
-/// The target of the figures that the user has asked for: they are logged whatever level
+/// The target of statistics that the user asked for: they are logged whatever level
 /// the command line asks for.
-pub const FIGURES: &str = "chat::server::stats";
+pub const STATS: &str = "chat::stats";
 
 /// The most messages that wait to be taken; what is over is lost.
 const MAX_DIVERTED: usize = 1000;
@@ -57,7 +57,7 @@ fn divert(message: &[u8]) -> bool {
 /// Starts logging what is at least as important as `level`; the environment
 /// variable `RUST_LOG`, when it is set, decides instead.
 pub fn init(level: LevelFilter) {
-    let filter = format!("{level},{FIGURES}={}", level.max(LevelFilter::Info));
+    let filter = format!("{level},{STATS}={}", level.max(LevelFilter::Info));
     Builder::from_env(Env::default().default_filter_or(filter))
         .format(|out, record| {
             let level = record.level().as_str().to_lowercase();
@@ -131,9 +131,10 @@ mod tests {
 
     impl Write for Shown {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            match self.blocked {
-                true => Err(io::ErrorKind::WouldBlock.into()),
-                false => self.text.write(bytes),
+            if self.blocked {
+                Err(io::ErrorKind::WouldBlock.into())
+            } else {
+                self.text.write(bytes)
             }
         }
 

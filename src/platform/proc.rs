@@ -1,10 +1,12 @@
-//! What a process of this machine costs and how it was started, as /proc tells (proc(5)).
+//! What a process costs, how it was started and what it may open: /proc (proc(5)) and
+//! its limits.
 
 use std::fs;
 use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A process, by its number.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,26 @@ impl Process {
             resident_bytes: kilobytes(&text, "Rss:").ok_or_else(unreadable)? * 1024,
         })
     }
+}
+
+/// Lets this process open as many descriptors as it may at all, and returns how
+/// many those are.
+///
+/// # Errors
+///
+/// Those of setrlimit(2).
+pub fn raise_descriptor_limit() -> io::Result<usize> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: most,
+            maximum: most,
+        },
+    )?;
+    Ok(most.map_or(usize::MAX, |most| {
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }))
 }
 
 /// Whether this process was started with `signal` ignored, and nothing has been made of

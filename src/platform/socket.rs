@@ -1,4 +1,4 @@
-//! How this program makes its TCP sockets.
+//! TCP sockets: how this program makes them, and what the kernel tells of them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use mio::net::TcpStream;
+use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, sockopt};
 
@@ -80,4 +81,52 @@ pub fn give_up_on_the_unreachable(socket: impl AsFd) -> io::Result<()> {
     let timeout_ms = USER_TIMEOUT.as_millis().try_into();
     sockopt::set_tcp_user_timeout(socket, timeout_ms.expect("some minutes"))?;
     Ok(())
+}
+
+/// How many bytes written to the TCP connection `socket` its peer has not
+/// acknowledged yet, as /proc/net/tcp has it (proc_pid_net(5)). `None` where that
+/// cannot be told.
+pub fn unacknowledged_bytes(socket: impl AsFd) -> Option<u64> {
+    let inode = fstat(socket).ok()?.st_ino.to_string();
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|path| {
+        let table = std::fs::read_to_string(path).ok()?;
+        table.lines().find_map(|row| {
+            // sl local remote st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
+            let mut fields = row.split_ascii_whitespace();
+            let queues = fields.nth(4)?;
+            if fields.nth(4)? != inode {
+                return None;
+            }
+            let (unacknowledged, _) = queues.split_once(':')?;
+            u64::from_str_radix(unacknowledged, 16).ok()
+        })
+    })
+}
+
+/// Calls `call` until its result is not that a signal interrupted it (signal(7)).
+pub fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::unacknowledged_bytes;
+
+    #[test]
+    fn what_a_peer_does_not_take_is_unacknowledged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(unacknowledged_bytes(&socket), Some(0));
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 65536]).is_ok() {}
+        assert!(unacknowledged_bytes(&socket) > Some(0));
+    }
 }

@@ -213,10 +213,13 @@ impl Write for StandardOutput {
         let written = match &self.way {
             Way::Reopened(_) | Way::File => rustix::io::write(fd, bytes),
             Way::Socket => send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            Way::Asking => match ready(fd, PollFlags::OUT)?.is_empty() {
-                true => Err(Errno::WOULDBLOCK),
-                false => rustix::io::write(fd, &bytes[..bytes.len().min(PIPE_BUF_BYTES)]),
-            },
+            Way::Asking => {
+                if ready(fd, PollFlags::OUT)?.is_empty() {
+                    Err(Errno::WOULDBLOCK)
+                } else {
+                    rustix::io::write(fd, &bytes[..bytes.len().min(PIPE_BUF_BYTES)])
+                }
+            }
         };
         match written {
             // The terminal has gone.

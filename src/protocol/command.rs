@@ -82,9 +82,12 @@ const MAX_WORD_BYTES: usize = 12;
 /// What it could have been.
 pub fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
     let (word, rest) = split_word(line);
-    let need = |rest: &'_ [u8], usage| match rest.is_empty() {
-        true => Err(BadCommand::Incomplete(usage)),
-        false => Ok(()),
+    let need = |rest: &'_ [u8], usage| {
+        if rest.is_empty() {
+            Err(BadCommand::Incomplete(usage))
+        } else {
+            Ok(())
+        }
     };
     let word = word.to_ascii_lowercase();
     match &word[..] {

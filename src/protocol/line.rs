@@ -8,8 +8,6 @@
 //! A decoder that has seen only whole lines owns no heap memory, and one that
 //! holds an unfinished line never reserves more than the limit and one byte.
 
-use std::mem;
-
 use memchr::memchr;
 
 /// The least that is reserved for an unfinished line, so that a peer that sends
@@ -30,15 +28,21 @@ pub enum Decoded<'a> {
 /// Cuts a stream of bytes into lines of bounded length.
 #[derive(Debug)]
 pub struct LineDecoder {
-    /// The line that is not yet whole; or, while `handed_out`, the one just
-    /// returned, which is forgotten at the next call.
-    /// Invariant: at most `limit_bytes + 1` long, the one being a CR that may
-    /// prove to be part of the line end.
-    partial: Vec<u8>,
+    /// Boxed, for a room holds many decoders and few partial lines.
+    partial: Option<Box<Partial>>,
     limit_bytes: u32,
-    handed_out: bool,
     /// Within a line over the limit: everything up to its LF is dropped.
     skipping: bool,
+}
+
+/// The beginning of a line.
+#[derive(Debug, Default)]
+struct Partial {
+    /// Invariant: not empty, and at most `limit_bytes + 1` long, the one being a CR that
+    /// may prove to be part of the line end.
+    text: Vec<u8>,
+    /// It was just returned, and is forgotten at the next call.
+    handed_out: bool,
 }
 
 impl LineDecoder {
@@ -46,9 +50,8 @@ impl LineDecoder {
     /// counted.
     pub fn new(limit_bytes: u32) -> Self {
         Self {
-            partial: Vec::new(),
+            partial: None,
             limit_bytes,
-            handed_out: false,
             skipping: false,
         }
     }
@@ -81,19 +84,20 @@ impl LineDecoder {
 
             if self.skipping {
                 self.skipping = line_end.is_none();
-            } else if line_end.is_some() && self.partial.is_empty() {
+            } else if line_end.is_some() && self.partial.is_none() {
                 // The common case: the line lies whole in the input, no copy.
                 return Some(classify(head, self.limit_bytes as usize));
             } else {
                 let fits = self.gather(head);
                 if line_end.is_some() || !fits {
                     self.skipping = line_end.is_none();
-                    self.handed_out = true;
                     let limit = self.limit_bytes as usize;
+                    let partial = self.partial.get_or_insert_default();
+                    partial.handed_out = true;
                     return Some(if fits {
-                        classify(&self.partial, limit)
+                        classify(&partial.text, limit)
                     } else {
-                        Decoded::TooLong(&self.partial[..limit])
+                        Decoded::TooLong(&partial.text[..limit])
                     });
                 }
             }
@@ -103,7 +107,10 @@ impl LineDecoder {
 
     /// The line whose end has not come yet; empty if there is none.
     pub fn unfinished(&self) -> &[u8] {
-        if self.handed_out { &[] } else { &self.partial }
+        match &self.partial {
+            Some(partial) if !partial.handed_out => &partial.text,
+            _ => &[],
+        }
     }
 
     /// The end of the line is not waited for any longer: returns the unfinished line,
@@ -111,17 +118,19 @@ impl LineDecoder {
     /// after that begins a new line.
     pub fn finish(&mut self) -> Option<Decoded<'_>> {
         self.forget_handed_out();
-        if self.partial.is_empty() {
-            return None;
-        }
-        self.handed_out = true;
-        Some(classify(&self.partial, self.limit_bytes as usize))
+        let partial = self.partial.as_mut()?;
+        partial.handed_out = true;
+        Some(classify(&partial.text, self.limit_bytes as usize))
     }
 
     /// Gives the memory back as well: an idle connection owns none.
     fn forget_handed_out(&mut self) {
-        if mem::take(&mut self.handed_out) {
-            self.partial = Vec::new();
+        if self
+            .partial
+            .as_ref()
+            .is_some_and(|partial| partial.handed_out)
+        {
+            self.partial = None;
         }
     }
 
@@ -130,17 +139,21 @@ impl LineDecoder {
     fn gather(&mut self, piece: &[u8]) -> bool {
         let limit = self.limit_bytes as usize;
         let most = limit + 1;
-        let taken = piece.len().min(most - self.partial.len());
-        let needed = self.partial.len() + taken;
-        if needed > self.partial.capacity() {
+        if piece.is_empty() {
+            return true;
+        }
+        let text = &mut self.partial.get_or_insert_default().text;
+        let taken = piece.len().min(most - text.len());
+        let needed = text.len() + taken;
+        if needed > text.capacity() {
             let wanted = needed
                 .next_power_of_two()
                 .clamp(MIN_PARTIAL_BYTES.min(most), most);
-            self.partial.reserve_exact(wanted - self.partial.len());
+            text.reserve_exact(wanted - text.len());
         }
-        self.partial.extend_from_slice(&piece[..taken]);
-        debug_assert!(self.partial.len() <= most);
-        taken == piece.len() && (self.partial.len() <= limit || self.partial.ends_with(b"\r"))
+        text.extend_from_slice(&piece[..taken]);
+        debug_assert!(text.len() <= most);
+        taken == piece.len() && (text.len() <= limit || text.ends_with(b"\r"))
     }
 }
 
@@ -174,6 +187,11 @@ mod tests {
         }
     }
 
+    fn reserved_bytes(decoder: &LineDecoder) -> usize {
+        let partial = decoder.partial.as_ref();
+        partial.map_or(0, |partial| partial.text.capacity())
+    }
+
     fn line(text: &str) -> Owned {
         Owned::Line(text.into())
     }
@@ -190,7 +208,7 @@ mod tests {
             while let Some(decoded) = decoder.next_line(&mut piece) {
                 lines.push(decoded.into());
             }
-            assert!(decoder.partial.capacity() <= (limit as usize + 1).max(MIN_PARTIAL_BYTES));
+            assert!(reserved_bytes(&decoder) <= (limit as usize + 1).max(MIN_PARTIAL_BYTES));
         }
         lines.extend(decoder.finish().map(Owned::from));
         lines
@@ -270,7 +288,7 @@ mod tests {
             let mut input = piece;
             while decoder.next_line(&mut input).is_some() {}
         }
-        assert_eq!(decoder.partial.capacity(), 0);
+        assert_eq!(reserved_bytes(&decoder), 0);
     }
 
     #[test]
@@ -280,7 +298,7 @@ mod tests {
             let mut capacities = vec![0];
             for _ in 0..=limit {
                 decoder.next_line(&mut &b"x"[..]);
-                capacities.push(decoder.partial.capacity());
+                capacities.push(reserved_bytes(&decoder));
             }
             assert_eq!(capacities.last(), Some(&(limit as usize + 1)));
             capacities.dedup();

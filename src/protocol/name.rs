@@ -6,7 +6,7 @@
 //! Unicode recommends for identifiers (UTS #39, General Security Profile), which are
 //! visible, have one meaning, and do not change the direction of the text.
 //!
-//! Pure: who bears which name is the [registry](crate::room::name_registry)'s.
+//! Pure: who bears which name is the [registry](crate::room::names)'s.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -137,9 +137,10 @@ impl Name {
         if !name.shown.contains(char::is_alphabetic) {
             return Err(BadName::Number);
         }
-        match RESERVED_NAMES.iter().any(|one| name.looks_like(one)) {
-            true => Err(BadName::Reserved),
-            false => Ok(name),
+        if RESERVED_NAMES.iter().any(|one| name.looks_like(one)) {
+            Err(BadName::Reserved)
+        } else {
+            Ok(name)
         }
     }
 

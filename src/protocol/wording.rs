@@ -4,9 +4,9 @@
 use std::fmt;
 use std::io::Write;
 
+use crate::protocol::batch::Frame;
 use crate::protocol::close::CloseReason;
 use crate::protocol::text;
-use crate::reactor::write_queue::Frame;
 
 /// The first line of every conversation, and the mark by which other programs
 /// know this kind of room.

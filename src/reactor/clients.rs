@@ -1,29 +1,28 @@
-//! The connections, in a slab keyed by token: how they come, and how they go. The
-//! stages of a turn that read and write are in `fill` and `flush`.
+//! The clients, in a slab keyed by token: how they join, how they leave, and what follows
+//! from each read, write and timer in between.
+//!
+//! [`Inbound`] owns who is read, [`Outbound`] what is sent, [`Timers`] when a client is
+//! looked at again; [`Flow`] decides who waits for whom. They do not know each other: the
+//! result of one is passed on to the others here.
 
-mod deadlines;
-mod fill;
-mod flush;
-
-use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use slab::Slab;
+use log::{debug, warn};
 
-use self::deadlines::{Deadline, Deadlines, Kind};
-use self::fill::ReadLists;
-pub use self::fill::{FAN_OUT_BUDGET_BYTES, READ_BUDGET_BYTES, TURN_BUDGET_BYTES};
-use self::flush::Sending;
-pub use self::flush::{SLICE_BYTES, WRITE_COST_BYTES};
-use super::{Policy, Service};
-use crate::protocol::batch::{Batch, ClientId};
+use super::connection::input::{AfterRead, ReadLimits, ReadState};
+use super::connection::transport::Stream;
+use super::connection::{Advance, Connection, ConnectionSlab, Exit};
+use super::flow::{Flow, LOOK_INTERVAL, MAX_ANSWERS_BYTES, Total, Verdict};
+use super::inbound::Inbound;
+use super::outbound::{Outbound, Slice};
+use super::service::{Load, Policy, Service, Traffic};
+use super::timers::{Kind, Timer, Timers};
+use super::write_queue::Flushed;
+use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
-use crate::reactor::connection::{Connection, Phase, ReadState, Restraint, Stream};
-use crate::reactor::flow::Flow;
-use crate::reactor::log_limit::LogLimit;
-use crate::reactor::shared_log::Backlog;
-use crate::reactor::write_queue::Frame;
-use crate::server::stats::{Load, Traffic};
+use crate::rate::{AndMore, LogLimit};
 
 /// How long a client that has left may go without taking any of what it is still
 /// owed.
@@ -40,434 +39,577 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 /// keeps nothing for it.
 pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Deadlines dealt with in one turn.
-pub const DEADLINE_BUDGET: usize = 256;
+/// Timers dealt with in one iteration.
+pub const TIMER_BUDGET: usize = 256;
 
-/// There is room for so many connections from the start. That costs address space, and no
-/// memory before they come; and what is so large grows by moving pages (mremap(2)) and not
-/// by copying, which would leave a hole of the size that it had before.
+/// Connections that the slab has room for from the start. That costs address space, but no
+/// memory before they come; and an allocation this large grows by moving pages
+/// (mremap(2)), not by copying, which would leave a hole of its former size.
 const INITIAL_CAPACITY: usize = 1024;
 
-/// Connections kept a while to tell them that they may not come in. Any further one is
-/// told, if it takes that at once, and closed on the spot: a crowd of the refused
+/// Refused connections that are kept until they have taken the refusal. Any further one
+/// is told, if it takes that at once, and closed on the spot: a crowd of the refused
 /// must not use up the descriptors.
 pub const MAX_REFUSED: usize = 256;
 
-/// A connection in a list. It may have gone when it is looked at, and its key be
-/// another's, which is listed by itself if it has to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Listed {
-    key: usize,
-    serial: u64,
-}
-
-impl Listed {
-    fn find<S>(self, slab: &mut Slab<Connection<S>>) -> Option<&mut Connection<S>> {
-        let connection = slab.get_mut(self.key)?;
-        (connection.serial == self.serial).then_some(connection)
-    }
-
-    fn is_in<S>(self, slab: &Slab<Connection<S>>) -> bool {
-        let connection = slab.get(self.key);
-        connection.is_some_and(|connection| connection.serial == self.serial)
-    }
-}
-
-/// The connections, and the lists of those that a stage of the turn has to look
-/// at.
+/// The clients.
 #[derive(Debug)]
 pub struct Clients<S> {
-    slab: Slab<Connection<S>>,
-    /// Invariant: above every key of `slab`.
-    end_key: usize,
-    policy: Policy,
-    /// The time of this turn.
-    now: Instant,
+    connections: ConnectionSlab<S>,
+    inbound: Inbound,
+    outbound: Outbound,
+    timers: Timers,
     flow: Flow,
-    /// What was said and somebody has yet to take.
-    backlog: Backlog,
-    /// Invariant: what the write queues cost by themselves, as last observed.
-    own_cost_bytes: usize,
+    policy: Policy,
+    /// The time of this iteration.
+    now: Instant,
     /// The congestion, or period of one, in which those who are paused were paused.
     last_congestion: u32,
-    /// What the turn being gathered has got from those who were read, in bytes.
-    gathered_bytes: usize,
-    /// The turn on its way.
-    sending: Sending,
-    read_lists: ReadLists,
-    /// Have something to write, and the socket is said to take it.
-    flush_list: VecDeque<Listed>,
-    /// Are to leave the room with the turn that is being gathered.
-    leaving_next: Vec<Listed>,
-    /// Are to leave the room with the turn on its way.
-    leaving_now: Vec<Listed>,
-    /// Have left the room, and may be done.
-    reap_list: Vec<Listed>,
-    deadlines: Deadlines,
-    read_buffer: Box<[u8]>,
-    next_serial: u64,
-    /// Invariant: how many connections of `slab` were refused.
+    /// Members that leave the room once a batch has been sent.
+    leaving: Vec<ClientId>,
+    /// How many of them, from the first on, leave with the batch on its way; the others
+    /// leave with the one that is being gathered.
+    leaving_now: usize,
+    /// Clients that have left the room, and may be done.
+    to_reap: Vec<ClientId>,
+    /// Invariant: how many connections were refused.
     refused_count: usize,
-    traffic: Traffic,
-    /// Messages that all together is too much.
+    /// Limits warnings that all readers together are owed too much.
     total_log: LogLimit,
 }
 
 impl<S: Stream> Clients<S> {
     /// No connections yet.
-    pub fn new(policy: Policy, now: Instant) -> Self {
+    pub(super) fn new(policy: Policy, now: Instant) -> Self {
         Self {
-            slab: Slab::with_capacity(INITIAL_CAPACITY),
-            end_key: 0,
+            connections: ConnectionSlab::with_capacity(INITIAL_CAPACITY),
+            inbound: Inbound::new(),
+            outbound: Outbound::new(),
+            timers: Timers::default(),
+            flow: Flow::new(policy.flow),
             policy,
             now,
-            flow: Flow::new(policy.flow),
-            backlog: Backlog::new(),
-            own_cost_bytes: 0,
             last_congestion: 0,
-            gathered_bytes: 0,
-            sending: Sending::default(),
-            read_lists: ReadLists::default(),
-            flush_list: VecDeque::new(),
-            leaving_next: Vec::new(),
-            leaving_now: Vec::new(),
-            reap_list: Vec::new(),
-            deadlines: Deadlines::default(),
-            read_buffer: vec![0; READ_BUDGET_BYTES].into_boxed_slice(),
-            next_serial: 0,
+            leaving: Vec::new(),
+            leaving_now: 0,
+            to_reap: Vec::new(),
             refused_count: 0,
-            traffic: Traffic::default(),
             total_log: LogLimit::new(),
         }
     }
 
     /// Whether there are no connections, not even on their way out.
-    pub fn is_empty(&self) -> bool {
-        self.slab.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections.len() == 0
     }
 
-    /// The key that the next connection will get.
-    pub fn vacant_key(&self) -> usize {
-        self.slab.vacant_key()
+    /// The slab key that the next connection will get.
+    pub(super) fn next_key(&self) -> usize {
+        self.connections.next_id().key
+    }
+
+    /// The client that has this slab key now.
+    #[cfg(test)]
+    pub(super) fn id(&self, key: usize) -> ClientId {
+        self.connections.id(key).expect("the key is in use")
     }
 
     /// How they stand.
-    pub fn load(&self) -> Load {
+    pub(super) fn load(&self) -> Load {
+        let (lines_in, bytes_in) = self.inbound.heard();
+        let (lines_out, bytes_out, bytes_lost) = self.outbound.sent();
         Load {
-            traffic: self.traffic,
-            backlog_bytes: self.owed_bytes(),
-            paused: self.paused(),
+            traffic: Traffic {
+                lines_in,
+                bytes_in,
+                lines_out,
+                bytes_out,
+                bytes_lost,
+            },
+            backlog_bytes: self.outbound.owed_bytes(),
+            paused: self.inbound.paused(),
         }
     }
 
-    /// Whether a stage has something to do though no event may come.
-    pub fn has_work(&self) -> bool {
-        self.read_lists.has_work()
-            || self.is_sending()
-            || !self.flush_list.is_empty()
-            || self.has_leavers()
-            || !self.reap_list.is_empty()
+    /// Whether there is something to do though no event may come.
+    pub(super) fn has_work(&self) -> bool {
+        self.inbound.has_work()
+            || self.outbound.has_work()
+            || self.outbound.has_gathered()
+            || !self.leaving.is_empty()
+            || !self.to_reap.is_empty()
     }
 
-    /// Whether somebody is to leave with the turn that is being gathered.
-    pub fn has_leavers(&self) -> bool {
-        !self.leaving_next.is_empty()
+    /// Whether a batch is on its way to its readers.
+    pub(super) fn is_sending(&self) -> bool {
+        self.outbound.is_sending()
+    }
+
+    /// Whether a crowd waits to be read, and newcomers should wait for it.
+    pub(super) fn is_crowd_unread(&self) -> bool {
+        self.inbound.is_crowded()
     }
 
     /// From now on it is `now`.
-    pub fn set_time(&mut self, now: Instant) {
+    pub(super) fn set_time(&mut self, now: Instant) {
         self.now = now;
     }
 
-    /// Takes in a connection that is in the room from now on.
-    pub fn insert(&mut self, stream: S) -> ClientId {
-        let key = self.insert_connection(stream);
-        if self.policy.rate.is_some() || self.policy.idle_timeout.is_some() {
-            self.slab[key].restraint = Some(Box::new(Restraint::new(self.now)));
-        }
-        if let Some(timeout) = self.policy.idle_timeout {
-            self.arm(key, self.now + timeout, Kind::Idle);
-        }
-        ClientId(key)
-    }
-
-    fn insert_connection(&mut self, stream: S) -> usize {
-        let connection = Connection::new(stream, self.next_serial, self.policy.max_line_bytes);
-        self.next_serial += 1;
-        let key = self.slab.insert(connection);
-        self.end_key = self.end_key.max(key + 1);
-        key
-    }
-
-    /// Takes in a connection only to tell it `refusal` and to close it.
-    pub fn insert_refused(&mut self, mut stream: S, refusal: &Frame) {
-        if self.refused_count >= MAX_REFUSED {
-            // Whether it is heard or not, there is no more to be done for it.
-            let _ = stream.write(refusal);
-            return;
-        }
-        let key = self.insert_connection(stream);
-        self.refused_count += 1;
-        let connection = &mut self.slab[key];
-        connection.is_refused = true;
-        self.traffic.bytes_out += refusal.len() as u64;
-        let sent = connection.send_frame(refusal);
-        self.begin_close(key, CLOSE_TIMEOUT);
-        self.after_write(key, sent);
-    }
-
-    /// Sends `frame` to one client, before whatever the next turn holds for it.
-    pub fn send_frame(&mut self, ClientId(key): ClientId, frame: &Frame) {
-        let connection = &mut self.slab[key];
-        self.traffic.bytes_out += frame.len() as u64;
-        let sent = connection.send_frame(frame);
-        self.after_write(key, sent);
-    }
-
-    /// Mark: `key` is said to be ready. Nothing is read or written here.
-    pub fn mark(&mut self, key: usize, readable: bool, writable: bool) {
-        let Some(connection) = self.slab.get_mut(key) else {
-            debug_assert!(false, "a closed socket has no events");
-            return;
-        };
-        if writable && connection.mark_writable() {
-            self.list_for_flushing(key);
-        }
-        if readable {
-            self.list_for_reading(key);
-        }
-    }
-
-    /// Notes who is to leave with the turn that is being gathered because the service
-    /// asked for it. A client's first reason holds.
-    pub fn close_those_asked_for(&mut self, turn: &mut Batch) {
-        for (ClientId(key), reason) in turn.take_closes() {
-            if self.slab.contains(key) {
-                self.leave(key, reason);
-            }
-        }
-    }
-
-    /// Everybody in the room is to leave with the turn that is being gathered.
-    pub fn close_all(&mut self, reason: CloseReason) {
-        for key in 0..self.end_key {
-            if self.slab.contains(key) {
-                self.leave(key, reason);
-            }
-        }
-    }
-
-    /// `key` is to leave with the turn that is being gathered; or, if it has left
-    /// already, nothing more is expected of it.
-    fn leave(&mut self, key: usize, reason: CloseReason) {
-        let connection = &mut self.slab[key];
-        let serial = connection.serial;
-        match connection.phase {
-            Phase::Open if connection.leaving.is_some() => {}
-            Phase::Open => {
-                connection.leaving = Some(reason);
-                self.leaving_next.push(Listed { key, serial });
-            }
-            Phase::Flushing | Phase::Lingering => self.list_for_reaping(key),
-        }
-    }
-
-    /// Reap: clients that are to leave leave the room, and connections that are
-    /// done are removed, nowhere but here. What `service` says to that goes into
-    /// `turn`, which is the next one. Returns how many were removed.
-    pub fn reap(&mut self, service: &mut impl Service, turn: &mut Batch) -> usize {
-        debug_assert!(!self.is_sending(), "who is to leave may be owed the turn");
-        for listed in std::mem::take(&mut self.leaving_now) {
-            let Some(connection) = listed.find(&mut self.slab) else {
-                continue;
-            };
-            let reason = connection.leaving.expect("it is to leave");
-            debug_assert_eq!(connection.phase, Phase::Open, "nobody leaves twice");
-            self.say_farewell(listed.key, reason, service.farewell(reason));
-            service.left(ClientId(listed.key), reason, self.now, turn);
-            self.list_for_reaping(listed.key);
-        }
-        let before = self.slab.len();
-        for listed in std::mem::take(&mut self.reap_list) {
-            if listed.find(&mut self.slab).is_some() {
-                self.advance_close(listed.key);
-            }
-        }
-        before - self.slab.len()
-    }
-
-    /// Puts `key`, which has left the room, down to be closed if it is done.
-    fn list_for_reaping(&mut self, key: usize) {
-        let connection = &self.slab[key];
-        debug_assert_ne!(connection.phase, Phase::Open, "it has to leave first");
-        let serial = connection.serial;
-        self.reap_list.push(Listed { key, serial });
-    }
-
-    /// `key` leaves the room. It still gets `farewell` and, unless it is dropped, what
-    /// it is owed.
-    fn say_farewell(&mut self, key: usize, reason: CloseReason, farewell: Option<Frame>) {
-        let connection = &mut self.slab[key];
-        let last_words = farewell.as_deref().unwrap_or_default();
-        self.traffic.bytes_out += last_words.len() as u64;
-        if reason.drops_backlog() {
-            connection.is_dropped = true;
-            connection.cut_short(last_words);
-            // It was not writable. It gets a last chance.
-            connection.mark_writable();
-            let flushed = connection.flush();
-            self.begin_close(key, LAST_WORDS_TIMEOUT);
-            self.after_write(key, flushed);
-        } else {
-            let sent = farewell.map(|farewell| connection.send_frame(&farewell));
-            self.begin_close(key, CLOSE_TIMEOUT);
-            if let Some(sent) = sent {
-                self.after_write(key, sent);
-            }
-        }
-    }
-
-    /// From now on the connection is written what it is owed, and no more. It has to
-    /// take some of that within each [`FLUSH_TIMEOUT`], and all of it within `timeout`.
-    fn begin_close(&mut self, key: usize, timeout: Duration) {
-        let connection = &mut self.slab[key];
-        connection.phase = Phase::Flushing;
-        connection.progressed = false;
-        if !connection.is_flushed() {
-            let at = self.now + timeout.min(FLUSH_TIMEOUT);
-            let last = self.now + timeout;
-            self.arm(key, at, Kind::Flush { last });
-        }
-        if !matches!(self.slab[key].reading, ReadState::Idle | ReadState::Listed) {
-            // What it still says is read and dropped, or it would be reset.
-            self.list_for_reading(key);
-        }
-    }
-
-    /// Takes a connection that has left the room as far towards its end as it
-    /// can go now.
-    fn advance_close(&mut self, key: usize) {
-        let connection = &mut self.slab[key];
-        if !connection.is_flushed() {
-            return;
-        }
-        if connection.read_ended() {
-            self.remove(key);
-        } else if connection.phase == Phase::Flushing {
-            connection.shutdown_write();
-            connection.phase = Phase::Lingering;
-            let timeout = match connection.is_dropped {
-                true => LAST_WORDS_TIMEOUT,
-                false => LINGER_TIMEOUT,
-            };
-            self.arm(key, self.now + timeout, Kind::Linger);
-        }
-    }
-
-    /// Gives up on a connection that has left: what it was owed is lost to it.
-    fn give_up(&mut self, key: usize) {
-        let connection = &mut self.slab[key];
-        connection.reset_when_closed();
-        connection.abort();
-        self.list_for_reaping(key);
-    }
-
-    /// Gives up everybody: the loop ends.
-    pub fn abandon_all(&mut self) {
-        for key in 0..self.end_key {
-            if let Some(connection) = self.slab.get_mut(key) {
-                connection.abort();
-                self.observe(key);
-                self.remove(key);
-            }
-        }
-    }
-
-    /// Closes the socket, and so takes it out of the poll.
-    fn remove(&mut self, key: usize) {
-        let mut connection = self.slab.remove(key);
-        self.flow.release(&mut connection.reader);
-        self.traffic.bytes_lost += connection.lost_bytes as u64;
-        self.own_cost_bytes -= connection.counted_bytes;
-        self.refused_count -= usize::from(connection.is_refused);
-        while self.end_key > 0 && !self.slab.contains(self.end_key - 1) {
-            self.end_key -= 1;
+    /// What the service is given with a call.
+    pub(super) fn context(&mut self) -> Context<'_> {
+        Context {
+            now: self.now,
+            batch: self.outbound.gathering(),
         }
     }
 
     /// The next moment at which [`Clients::expire`] has something to do.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.next_at()
+    pub(super) fn next_timer_at(&self) -> Option<Instant> {
+        self.timers.next_at()
     }
 
-    /// Deals with the deadlines that have passed.
-    pub fn expire(&mut self) {
-        for _ in 0..DEADLINE_BUDGET {
-            let Some(deadline) = self.deadlines.pop_due(self.now) else {
-                return;
-            };
-            let key = deadline.of.key;
-            let Some(connection) = deadline.of.find(&mut self.slab) else {
+    /// Mark: `key` is said to be ready. Nothing is read or written here.
+    pub(super) fn mark(&mut self, key: usize, readable: bool, writable: bool) {
+        let Some(id) = self.connections.id(key) else {
+            debug_assert!(false, "a closed socket has no events");
+            return;
+        };
+        let connection = self.connection(key);
+        if writable && connection.mark_writable() {
+            self.list_for_flushing(id);
+        }
+        if readable {
+            self.list_for_reading(id);
+        }
+    }
+
+    /// Takes a stream in: its client joins and is greeted, or is told why not and closed.
+    /// Returns whether it joined.
+    pub(super) fn take_in(
+        &mut self,
+        mut stream: S,
+        address: IpAddr,
+        service: &mut impl Service,
+    ) -> bool {
+        let id = self.connections.next_id();
+        let max_line_bytes = self.policy.max_line_bytes;
+        let joined = service.join(id, address, &mut self.context());
+        match joined {
+            Ok(greeting) => {
+                self.connections.insert(stream, max_line_bytes);
+                self.outbound.gathering().begin_for(id);
+                if self.policy.rate.is_some() || self.policy.idle_timeout.is_some() {
+                    let now = self.now;
+                    self.connection(id.key).input.restrain(now);
+                }
+                if let Some(timeout) = self.policy.idle_timeout {
+                    self.arm(id, self.now + timeout, Kind::Idle);
+                }
+                self.send_frame(id, &greeting);
+                true
+            }
+            Err(refusal) => {
+                if self.refused_count >= MAX_REFUSED {
+                    // Whether it is heard or not, there is no more to be done for it.
+                    let _ = stream.write(&refusal);
+                    return false;
+                }
+                self.connections.insert(stream, max_line_bytes);
+                self.refused_count += 1;
+                self.depart(id, Exit::Refused, Some(refusal));
+                false
+            }
+        }
+    }
+
+    /// Reads those that have input, and hands their lines to `service`.
+    pub(super) fn read(&mut self, service: &mut impl Service) {
+        let is_sending = self.outbound.is_sending();
+        let mut round = self.inbound.begin_round(self.connections.len(), is_sending);
+        while let Some(id) = self.inbound.next(&mut round) {
+            let Some(connection) = self.connections.get(id) else {
                 continue;
             };
-            match deadline.kind {
+            let limits = ReadLimits {
+                rate: self.policy.rate,
+                now: self.now,
+            };
+            let mut context = Context {
+                now: self.now,
+                batch: self.outbound.gathering(),
+            };
+            let after_read = self.inbound.read(
+                id,
+                connection,
+                &mut self.flow,
+                limits,
+                service,
+                &mut context,
+            );
+            match after_read {
+                Some(AfterRead::Delayed { until }) => self.arm(id, until, Kind::Speak),
+                Some(AfterRead::Ended(reason)) => self.close(id, reason),
+                Some(AfterRead::More | AfterRead::WouldBlock) => {}
+                None => continue,
+            }
+            self.close_those_asked_for();
+        }
+    }
+
+    /// Sends a slice: of the batch on its way, or else of what has been gathered, and then
+    /// of what laggards are owed. `said` is told the text of a batch that begins.
+    pub(super) fn send(&mut self, said: impl FnOnce(&[u8])) {
+        self.close_those_asked_for();
+        let is_anything_new = self.outbound.has_gathered() || self.leaving.len() > self.leaving_now;
+        if is_anything_new && !self.outbound.is_sending() {
+            self.leaving_now = self.leaving.len();
+            self.inbound.begin_batch();
+            let first_late = self.connections.next_id().serial;
+            let text = self.outbound.begin_sending(first_late);
+            if !text.is_empty() {
+                said(text);
+            }
+        }
+        let mut slice = Slice::new(self.policy.slice_bytes);
+        while let Some((id, sent)) = self.outbound.send_some(&mut self.connections, &mut slice) {
+            self.after_write(id, sent);
+        }
+        let mut slice = Slice::new(self.policy.slice_bytes);
+        for _ in 0..self.outbound.to_flush() {
+            let flushed = self.outbound.flush_next(&mut self.connections, &mut slice);
+            if let Some((id, flushed)) = flushed {
+                self.after_write(id, flushed);
+                self.look_if_due(id);
+            }
+        }
+    }
+
+    /// `id` is to leave with the batch that is being gathered; or, if it has left
+    /// already, nothing more is expected of it. A client's first reason holds.
+    pub(super) fn close(&mut self, id: ClientId, reason: CloseReason) {
+        let connection = self.connection(id.key);
+        if connection.leave(reason) {
+            self.leaving.push(id);
+        } else if !connection.is_in_room() {
+            self.to_reap.push(id);
+        }
+    }
+
+    /// Everybody in the room is to leave with the batch that is being gathered.
+    pub(super) fn close_all(&mut self, reason: CloseReason) {
+        for id in self.ids() {
+            self.close(id, reason);
+        }
+    }
+
+    /// Closes the clients that the service asked to close.
+    fn close_those_asked_for(&mut self) {
+        for (id, reason) in self.outbound.gathering().take_closes() {
+            if self.connections.contains(id) {
+                self.close(id, reason);
+            }
+        }
+    }
+
+    /// Reap: once the batch has been sent, those that were to leave with it leave the
+    /// room, and connections that are done are removed, nowhere but here. What `service`
+    /// says to that goes into the next batch. Returns how many were removed.
+    pub(super) fn reap(&mut self, service: &mut impl Service) -> usize {
+        if self.is_sending() {
+            // Members that leave may still be owed the batch.
+            return 0;
+        }
+        let leaving: Vec<ClientId> = self.leaving.drain(..self.leaving_now).collect();
+        self.leaving_now = 0;
+        for id in leaving {
+            let Some(connection) = self.connections.get(id) else {
+                continue;
+            };
+            let reason = connection.leaving().expect("it is to leave");
+            let exit = if reason.drops_backlog() {
+                Exit::Dropped
+            } else {
+                Exit::Ordinary
+            };
+            let last_words = service.left(id, reason, &mut self.context());
+            self.depart(id, exit, last_words);
+            self.to_reap.push(id);
+        }
+        let before = self.connections.len();
+        for id in std::mem::take(&mut self.to_reap) {
+            let Some(connection) = self.connections.get(id) else {
+                continue;
+            };
+            match connection.advance() {
+                Advance::Wait => {}
+                Advance::Linger(exit) => {
+                    let timeout = match exit {
+                        Exit::Dropped => LAST_WORDS_TIMEOUT,
+                        Exit::Ordinary | Exit::Refused => LINGER_TIMEOUT,
+                    };
+                    self.arm(id, self.now + timeout, Kind::Linger);
+                }
+                Advance::Close => self.remove(id),
+            }
+        }
+        before - self.connections.len()
+    }
+
+    /// `id` is out of the room. It still gets `last_words` and, unless it is dropped, what
+    /// it is owed: it has to take some of that within each [`FLUSH_TIMEOUT`], and all of it
+    /// in time.
+    fn depart(&mut self, id: ClientId, exit: Exit, last_words: Option<Frame>) {
+        let last_words_bytes = last_words.as_ref().map_or(0, |words| words.len());
+        self.outbound.count_sent(last_words_bytes);
+        let connection = self.connection(id.key);
+        let (written, timeout) = if exit == Exit::Dropped {
+            let last_words = last_words.as_deref().unwrap_or_default();
+            (Some(connection.cut_short(last_words)), LAST_WORDS_TIMEOUT)
+        } else {
+            let sent = last_words.map(|words| connection.send_frame(&words));
+            (sent, CLOSE_TIMEOUT)
+        };
+        connection.depart(exit);
+        let is_flushed = connection.is_flushed();
+        let state = connection.input.state();
+        if !is_flushed {
+            let at = self.now + timeout.min(FLUSH_TIMEOUT);
+            let last = self.now + timeout;
+            self.arm(id, at, Kind::Flush { last });
+        }
+        if !matches!(state, ReadState::Idle | ReadState::Listed) {
+            // What it still says is read and dropped, or it would be reset.
+            self.list_for_reading(id);
+        }
+        if let Some(written) = written {
+            self.after_write(id, written);
+        }
+    }
+
+    /// Gives up on a connection that has left: what it was owed is lost to it, and the
+    /// kernel forgets it, too.
+    fn give_up(&mut self, id: ClientId) {
+        self.connection(id.key).reset();
+        self.to_reap.push(id);
+    }
+
+    /// Gives up everybody: the loop ends.
+    pub(super) fn abandon_all(&mut self) {
+        for id in self.ids() {
+            self.connection(id.key).end();
+            self.observe(id);
+            self.remove(id);
+        }
+    }
+
+    /// Closes the socket, and so takes it out of the poll.
+    fn remove(&mut self, id: ClientId) {
+        let mut connection = self.connections.remove(id.key);
+        self.flow.release(connection.output.reader());
+        self.outbound.count_change(&connection.output.take_change());
+        self.refused_count -= usize::from(connection.exit() == Some(Exit::Refused));
+    }
+
+    /// Deals with the timers that have expired.
+    pub(super) fn expire(&mut self) {
+        for _ in 0..TIMER_BUDGET {
+            let Some(timer) = self.timers.pop_due(self.now) else {
+                return;
+            };
+            let id = timer.of;
+            let Some(connection) = self.connections.get(id) else {
+                continue;
+            };
+            match timer.kind {
                 Kind::Look => {
                     // The kernel tells that a socket is writable only once much of its
                     // buffer is free again: a slow reader may have made room and not
                     // be told of.
                     connection.mark_writable();
-                    connection.is_to_be_looked_at = true;
-                    self.list_for_flushing(key);
+                    connection.output.is_to_be_looked_at = true;
+                    self.list_for_flushing(id);
                 }
-                Kind::Speak if connection.reading == ReadState::Delayed => {
-                    connection.reading = ReadState::Idle;
-                    self.list_for_reading(key);
+                Kind::Speak if connection.input.state() == ReadState::Delayed => {
+                    self.inbound.list_again(id, connection);
                 }
                 Kind::Speak => {}
-                Kind::Idle => self.idle_timeout_over(key),
-                Kind::Flush { last } if connection.phase == Phase::Flushing => {
-                    if std::mem::take(&mut connection.progressed) && self.now < last {
+                Kind::Idle => self.idle_timeout_over(id),
+                Kind::Flush { last } => match connection.take_progress() {
+                    Some(true) if self.now < last => {
                         let at = last.min(self.now + FLUSH_TIMEOUT);
-                        self.arm(key, at, Kind::Flush { last });
-                    } else {
-                        self.give_up(key);
+                        self.arm(id, at, Kind::Flush { last });
                     }
-                }
-                Kind::Linger if connection.is_dropped => self.give_up(key),
+                    Some(_) => self.give_up(id),
+                    None => {}
+                },
+                Kind::Linger if connection.exit() == Some(Exit::Dropped) => self.give_up(id),
                 Kind::Linger => {
-                    connection.abort();
-                    self.list_for_reaping(key);
+                    connection.end();
+                    self.to_reap.push(id);
                 }
-                Kind::Flush { .. } => {}
             }
         }
     }
 
-    /// Looks whether `key` has been silent for too long.
-    fn idle_timeout_over(&mut self, key: usize) {
-        let connection = &self.slab[key];
-        let (Some(timeout), Some(restraint)) = (self.policy.idle_timeout, &connection.restraint)
-        else {
+    /// Looks whether `id` has been silent for too long.
+    fn idle_timeout_over(&mut self, id: ClientId) {
+        let now = self.now;
+        let connection = self.connection(id.key);
+        let is_member = connection.is_member();
+        let heard_at = connection.input.heard_at(now);
+        let (Some(timeout), Some(heard_at)) = (self.policy.idle_timeout, heard_at) else {
             return;
         };
-        // Who is not read just now cannot be said to be silent.
-        let heard_at = match connection.reading {
-            ReadState::Idle => restraint.heard_at,
-            _ => self.now,
-        };
         match heard_at + timeout {
-            _ if !connection.is_member() => {}
-            at if at > self.now => self.arm(key, at, Kind::Idle),
-            _ => self.leave(key, CloseReason::Idle),
+            _ if !is_member => {}
+            at if at > now => self.arm(id, at, Kind::Idle),
+            _ => self.close(id, CloseReason::Idle),
         }
     }
 
-    fn arm(&mut self, key: usize, at: Instant, kind: Kind) {
-        let serial = self.slab[key].serial;
-        let of = Listed { key, serial };
-        self.deadlines.push(Deadline { at, of, kind });
-        if self.deadlines.is_to_be_swept() {
-            self.deadlines.sweep(|of| of.is_in(&self.slab));
+    /// Sends `frame` to one client, before whatever the next batch holds for it.
+    fn send_frame(&mut self, id: ClientId, frame: &Frame) {
+        self.outbound.count_sent(frame.len());
+        let sent = self.connection(id.key).send_frame(frame);
+        self.after_write(id, sent);
+    }
+
+    /// Deals with the result of a write to `id`.
+    fn after_write(&mut self, id: ClientId, written: io::Result<Flushed>) {
+        let connection = self.connection(id.key);
+        match written {
+            Ok(Flushed::All) if connection.is_in_room() => {}
+            Ok(Flushed::All) => self.to_reap.push(id),
+            Ok(Flushed::Blocked) => {}
+            Ok(Flushed::BudgetSpent) => self.list_for_flushing(id),
+            // To say the rest at its rate could take hours, and nobody is there any more.
+            Err(e) if connection.input.state() == ReadState::Delayed => {
+                self.close(id, CloseReason::Lost(e.kind()));
+            }
+            Err(e) => {
+                // What the peer sent before it went is still to be read, and the
+                // read also tells how it went.
+                debug!("client {}: writing failed: {e}", id.key);
+                self.list_for_reading(id);
+            }
         }
+        self.observe(id);
+    }
+
+    /// Looks at what `id` is owed, which has changed.
+    fn observe(&mut self, id: ClientId) {
+        let connection = self.connections.at(id.key).expect("it is looked at");
+        let change = connection.output.take_change();
+        self.outbound.count_change(&change);
+        let held_bytes = connection.output.lag_bytes(self.outbound.log());
+        let answers_bytes = connection.output.queue().answers_cost_bytes();
+        if connection.input.state() == ReadState::Answered && answers_bytes <= MAX_ANSWERS_BYTES / 2
+        {
+            self.inbound.list_again(id, connection);
+        }
+        let reader = connection.output.reader();
+        let verdict = self
+            .flow
+            .observe(reader, held_bytes, change.took_some, self.now);
+        self.carry_out(id, verdict);
+    }
+
+    /// Has flow control judge `id`, which was behind, if it is time to.
+    fn look_if_due(&mut self, id: ClientId) {
+        let connection = self.connections.at(id.key).expect("it was just flushed");
+        if std::mem::take(&mut connection.output.is_to_be_looked_at) {
+            let held_bytes = connection.output.lag_bytes(self.outbound.log());
+            let reader = connection.output.reader();
+            let verdict = self.flow.look(reader, held_bytes, self.now);
+            self.carry_out(id, verdict);
+        }
+    }
+
+    /// Looks at what all readers together are owed, and lets paused talkers go on if it is
+    /// little enough.
+    pub(super) fn relieve(&mut self) {
+        if self.outbound.own_cost_bytes() > self.flow.bounds().max_total_bytes() {
+            self.drop_the_most_answered();
+        }
+        let held_bytes = self.outbound.log().held_bytes();
+        let total = self.flow.observe_total(held_bytes, self.now);
+        if total == Total::BecameTooMuch {
+            if let Some(suppressed) = self.total_log.allow(self.now) {
+                warn!(
+                    "{} bytes wait for readers, more than may (eight times --max-backlog): \
+                     nobody is heard until some of that has been taken{}",
+                    self.outbound.owed_bytes(),
+                    AndMore(suppressed)
+                );
+            }
+            for id in self.ids() {
+                if !self.connection(id.key).is_flushed() {
+                    self.observe(id);
+                }
+            }
+        }
+        let congestion = self.flow.congestion(self.now);
+        let is_new = std::mem::replace(&mut self.last_congestion, congestion) != congestion;
+        if total == Total::Recovered || is_new || !self.flow.is_congested() {
+            self.inbound.resume_paused(&mut self.connections);
+        }
+    }
+
+    /// Frames for single clients come to more than the bound: of the clients whose sockets
+    /// are blocked, those with more than their share of it are dropped.
+    fn drop_the_most_answered(&mut self) {
+        let is_blocked = |connection: &Connection<S>| {
+            connection.output.counted_bytes() > 0 && !connection.output.is_listed
+        };
+        let blocked: Vec<(ClientId, usize)> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| is_blocked(connection))
+            .map(|(id, connection)| (id, connection.output.counted_bytes()))
+            .collect();
+        let share_bytes = self.flow.bounds().max_total_bytes() / blocked.len().max(1);
+        for (id, bytes) in blocked {
+            if bytes > share_bytes {
+                self.carry_out(id, Verdict::Drop(CloseReason::Stuck));
+            }
+        }
+    }
+
+    /// Does what flow control says about `id`.
+    fn carry_out(&mut self, id: ClientId, verdict: Verdict) {
+        match verdict {
+            Verdict::Fine => {}
+            Verdict::Watch => self.arm(id, self.now + LOOK_INTERVAL, Kind::Look),
+            Verdict::Drop(reason) if self.connection(id.key).is_in_room() => {
+                self.close(id, reason);
+            }
+            // It has left already, and had its time.
+            Verdict::Drop(_) => self.give_up(id),
+        }
+    }
+
+    fn list_for_reading(&mut self, id: ClientId) {
+        let connection = self.connections.at(id.key).expect("it is here");
+        self.inbound.list(id, connection);
+    }
+
+    fn list_for_flushing(&mut self, id: ClientId) {
+        let connection = self.connections.at(id.key).expect("it is here");
+        self.outbound.list(id, connection);
+    }
+
+    fn arm(&mut self, id: ClientId, at: Instant, kind: Kind) {
+        let connections = &self.connections;
+        let timer = Timer { at, of: id, kind };
+        self.timers.arm(timer, |id| connections.contains(id));
+    }
+
+    /// The connection with a key that is known to be in use.
+    fn connection(&mut self, key: usize) -> &mut Connection<S> {
+        self.connections.at(key).expect("the key is in use")
+    }
+
+    fn ids(&self) -> Vec<ClientId> {
+        self.connections.iter().map(|(id, _)| id).collect()
     }
 }

@@ -1,408 +1,349 @@
-//! One socket: the stream, its line decoder, its write queue, and what is known
-//! of its readiness.
+//! One client's connection: its transport, what it sends, what it is owed, and how far
+//! it is on its way out.
 //!
-//! A connection does the reading and writing for one client and says what came
-//! of it; who gets what, and when a connection is dropped, is decided elsewhere.
-//! It is kept small, for a room may hold many: it owns no read buffer, and no
-//! heap memory at all while its client is idle and owed nothing.
+//! A connection does the reading and writing for one client and says what came of it;
+//! who gets what, and when a connection is dropped, is decided elsewhere. It is small,
+//! for a room may hold many: it has no read buffer, and owns no heap memory while its
+//! client is idle and owed nothing.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
-use std::time::{Duration, Instant};
+pub(crate) mod input;
+pub(crate) mod output;
+pub mod transport;
 
-use rustix::net::sockopt::set_socket_linger;
+use std::io;
+use std::ops::ControlFlow;
 
-use crate::platform::interrupt::retry_interrupted;
-use crate::protocol::batch::{Batch, Edits, Part};
+use self::input::{AfterRead, Heard, Input, ReadLimits};
+use self::output::Output;
+use self::transport::{Stream, Transport};
+use super::shared_log::SharedLog;
+use super::write_queue::Flushed;
+use crate::protocol::batch::{Batch, ClientId, Edits, Frame};
 use crate::protocol::close::CloseReason;
-use crate::protocol::line::LineDecoder;
-use crate::reactor::flow;
-use crate::reactor::rate::Bucket;
-use crate::reactor::shared_log::Backlog;
-use crate::reactor::write_queue::{Doing, Flushed, Frame, MAX_SLICES, WriteQueue};
-
-/// The most that is written to one client that catches up before it is the next
-/// one's turn.
-pub const WRITE_BUDGET_BYTES: usize = 256 * 1024;
-
-/// A socket that does not block, or what stands for one in a test.
-pub trait Stream: Read + Write {
-    /// Ends our side: the peer reads to the end of what was written. What the
-    /// peer still sends can still be read.
-    fn shutdown_write(&self) -> io::Result<()>;
-
-    /// Has the connection reset once it is closed: the kernel then keeps nothing of
-    /// what the peer has not taken.
-    fn reset_when_closed(&self) -> io::Result<()>;
-}
-
-impl Stream for mio::net::TcpStream {
-    fn shutdown_write(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-
-    fn reset_when_closed(&self) -> io::Result<()> {
-        Ok(set_socket_linger(self, Some(Duration::ZERO))?)
-    }
-}
-
-/// What came of a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// So many bytes; there may be more.
-    Bytes(usize),
-    /// Nothing for now. The next edge will tell.
-    WouldBlock,
-    /// The peer will send no more.
-    End,
-    /// The connection is broken.
-    Failed(io::ErrorKind),
-}
 
 /// How far a connection is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
     /// In the room.
-    Open,
+    Member,
+    /// In the room until the batch that was being gathered has been sent to all.
+    Leaving(CloseReason),
     /// Out of the room: it is written what it is owed, and no more is added.
-    Flushing,
+    Flushing {
+        exit: Exit,
+        /// It has taken some of that since this was last asked.
+        progressed: bool,
+    },
     /// It has all it is owed and our side is shut down. Until the peer ends its
     /// side too, its input is read and dropped: were a socket with unread input
     /// closed, the kernel would reset the connection, and the peer could lose
     /// what it was owed (RFC 2525, section 2.17).
-    Lingering,
+    Lingering(Exit),
 }
 
-/// Whether a connection is to be read.
+/// How a client went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadState {
-    /// Not before an event says so.
-    Idle,
-    /// It may have input, and is listed.
-    Listed,
-    /// It has used up its allowance, and waits for readers to catch up.
-    Paused,
-    /// It has said more than its rate allows, and waits until it may say more.
-    Delayed,
-    /// It has been answered so much that it is to take some of that first.
-    Answered,
+pub(crate) enum Exit {
+    /// It gets what it was owed.
+    Ordinary,
+    /// It did not read, and loses what it was owed.
+    Dropped,
+    /// It was never in the room.
+    Refused,
 }
 
-/// What bounds a talker, where that was asked for.
-#[derive(Debug)]
-pub struct Restraint {
-    /// How many lines it may say.
-    pub bucket: Bucket,
-    /// What was read of it and may not be said yet.
-    pub unheard: Vec<u8>,
-    /// When it last sent something.
-    pub heard_at: Instant,
-}
-
-impl Restraint {
-    /// For a talker that has just come.
-    pub fn new(now: Instant) -> Self {
-        Self {
-            bucket: Bucket::default(),
-            unheard: Vec::new(),
-            heard_at: now,
-        }
-    }
+/// What is to be done next for a connection that has left the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Advance {
+    /// Nothing: it is still owed something, or its peer has not ended its side.
+    Wait,
+    /// Our side was just shut down: give the peer some time to end its own.
+    Linger(Exit),
+    /// It can be closed.
+    Close,
 }
 
 /// One client's socket and what belongs to it.
 #[derive(Debug)]
-pub struct Connection<S> {
-    stream: S,
-    /// Cuts what the client sends into lines.
-    pub decoder: LineDecoder,
-    queue: WriteQueue,
-    /// Tells this connection from an earlier one that had the same slab key.
-    pub serial: u64,
-    /// How far it is on its way out.
-    pub phase: Phase,
-    /// Why it is to leave at the end of the turn, if it is.
-    pub leaving: Option<CloseReason>,
-    /// Whether it is to be read.
-    pub reading: ReadState,
-    /// Whether it stands in the list of those to be flushed.
-    pub in_flush_list: bool,
-    /// Whether it has taken some of its backlog since its last deadline to flush.
-    pub progressed: bool,
-    /// The same since flow control was last told.
-    pub took_some: bool,
-    /// It is behind, and to be judged once it has been flushed.
-    pub is_to_be_looked_at: bool,
-    /// It is not to get what it was owed: nothing of that may be kept.
-    pub is_dropped: bool,
-    /// It was never in the room.
-    pub is_refused: bool,
-    /// What flow control knows of it as a reader.
-    pub reader: flow::Reader,
-    /// What flow control knows of it as a talker.
-    pub talker: flow::Talker,
-    /// What bounds it as a talker besides, if anything does.
-    pub restraint: Option<Box<Restraint>>,
-    /// What waited for it and was dropped, in bytes, and is not in the figures yet.
-    pub lost_bytes: usize,
-    /// What its queue costs by itself, as it was last added to everybody's.
-    pub counted_bytes: usize,
-    /// The last write did not block, so the next may be tried.
-    writable: bool,
-    /// Nothing more will come from the peer.
-    read_ended: bool,
-    /// The peer can be sent nothing more. Invariant: the queue is empty then.
-    write_ended: bool,
+pub(crate) struct Connection<S> {
+    serial: u64,
+    phase: Phase,
+    transport: Transport<S>,
+    pub(super) input: Input,
+    pub(super) output: Output,
 }
 
 impl<S: Stream> Connection<S> {
-    /// A connection on a fresh `stream`. `serial` tells it from others that had
-    /// its key before.
-    pub fn new(stream: S, serial: u64, max_line_bytes: u32) -> Self {
+    /// A member's connection, on a fresh `stream`. `serial` tells it from others that
+    /// had its key before.
+    pub(crate) fn new(stream: S, serial: u64, max_line_bytes: u32) -> Self {
         Self {
-            stream,
-            decoder: LineDecoder::new(max_line_bytes),
-            queue: WriteQueue::new(),
             serial,
-            phase: Phase::Open,
-            leaving: None,
-            reading: ReadState::Idle,
-            in_flush_list: false,
-            progressed: false,
-            took_some: false,
-            is_to_be_looked_at: false,
-            is_dropped: false,
-            is_refused: false,
-            reader: flow::Reader::default(),
-            talker: flow::Talker::default(),
-            restraint: None,
-            lost_bytes: 0,
-            counted_bytes: 0,
-            writable: true,
-            read_ended: false,
-            write_ended: false,
+            phase: Phase::Member,
+            transport: Transport::new(stream),
+            input: Input::new(max_line_bytes),
+            output: Output::default(),
         }
     }
 
-    /// The socket itself.
-    pub fn stream(&self) -> &S {
-        &self.stream
+    /// How many connections came before it.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Whether it is in the room, and stays there as far as is known.
-    pub fn is_member(&self) -> bool {
-        self.phase == Phase::Open && self.leaving.is_none()
+    pub(crate) fn is_member(&self) -> bool {
+        self.phase == Phase::Member
     }
 
-    /// Whether the end of what the peer sends has been read.
-    pub fn read_ended(&self) -> bool {
-        self.read_ended
+    /// Whether it gets what is said.
+    pub(crate) fn is_in_room(&self) -> bool {
+        matches!(self.phase, Phase::Member | Phase::Leaving(_))
     }
 
     /// Whether nothing waits to be written.
-    pub fn is_flushed(&self) -> bool {
-        self.queue.is_empty()
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.output.queue().is_empty()
     }
 
-    /// What waits to be written.
-    pub fn queue(&self) -> &WriteQueue {
-        &self.queue
-    }
-
-    /// Takes back what waits to be written, but for the rest of a line that was begun;
-    /// `last_words` take its place.
-    pub fn cut_short(&mut self, last_words: &[u8]) {
-        if !self.write_ended {
-            let waited_bytes = self.queue.queued_bytes();
-            self.queue.cut_short(last_words);
-            let kept_bytes = self.queue.queued_bytes() - last_words.len();
-            self.lost_bytes += waited_bytes - kept_bytes;
-        }
-    }
-
-    /// Has the kernel keep nothing of what was written and not taken, once the
-    /// connection is closed.
-    pub fn reset_when_closed(&mut self) {
-        // An error means that there is nothing left to reset.
-        let _ = self.stream.reset_when_closed();
-    }
-
-    /// Gives the connection up, in both directions.
-    pub fn abort(&mut self) {
-        self.read_ended = true;
-        self.end_writing();
-    }
-
-    /// Reads once; after an interruption, again.
-    pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
-        if self.read_ended {
-            return Received::End;
-        }
-        match retry_interrupted(|| self.stream.read(buffer)) {
-            Ok(0) => {
-                self.read_ended = true;
-                Received::End
-            }
-            Ok(count) => Received::Bytes(count),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock && !self.write_ended => {
-                Received::WouldBlock
-            }
-            Err(e) => {
-                self.abort();
-                Received::Failed(match e.kind() {
-                    // Writing has failed before: once what had arrived is read,
-                    // the connection is lost.
-                    io::ErrorKind::WouldBlock => io::ErrorKind::BrokenPipe,
-                    kind => kind,
-                })
-            }
+    /// How it went, once it has left the room.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        match self.phase {
+            Phase::Member | Phase::Leaving(_) => None,
+            Phase::Flushing { exit, .. } | Phase::Lingering(exit) => Some(exit),
         }
     }
 
     /// Notes that the socket is said to take data again. True when there is
     /// something to flush.
-    pub fn mark_writable(&mut self) -> bool {
-        self.writable = true;
-        !self.queue.is_empty()
+    pub(crate) fn mark_writable(&mut self) -> bool {
+        self.transport.mark_writable();
+        !self.is_flushed()
     }
 
-    /// Sends the shared text of the turn as it stands: straight from there to
-    /// the kernel, and only what the kernel does not take is queued.
-    ///
-    /// # Errors
-    ///
-    /// Here and in the other methods that write: the peer can be sent nothing
-    /// more, and what was queued is dropped. What it sent before may still be
-    /// there to be read.
-    pub fn send_shared(&mut self, turn: &Batch, backlog: &mut Backlog) -> io::Result<Flushed> {
-        let text = turn.shared();
-        let written = self.write_at_once(&[IoSlice::new(text)])?;
-        if written == text.len() || self.write_ended {
-            return Ok(Flushed::All);
-        }
-        self.queue
-            .push_chunk(backlog.chunk(text), written..text.len());
-        self.flush_rest(written)
-    }
-
-    /// Sends the turn to a reader for whom it has exceptions, in one write as
-    /// well.
-    pub fn send_edited(
+    /// Reads what the client has sent, as [`Input::read`] does; once it is no member,
+    /// without hearing it. Returns how many bytes a member sent, and where it stopped.
+    pub(crate) fn read(
         &mut self,
-        turn: &Batch,
-        edits: Edits<'_>,
-        backlog: &mut Backlog,
+        buffer: &mut [u8],
+        limits: ReadLimits,
+        hear: &mut impl FnMut(Heard<'_>) -> ControlFlow<()>,
+    ) -> (usize, AfterRead) {
+        let (read_bytes, after_read) = if self.is_member() {
+            self.input.read(&mut self.transport, buffer, limits, hear)
+        } else {
+            (0, Input::discard(&mut self.transport, buffer, limits))
+        };
+        if self.transport.write_ended() {
+            // A read that fails ends both sides.
+            self.output.lose();
+        }
+        (read_bytes, after_read)
+    }
+
+    /// [`Output::send_shared`].
+    pub(crate) fn send_shared(
+        &mut self,
+        batch: &Batch,
+        log: &mut SharedLog,
     ) -> io::Result<Flushed> {
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let mut used = 0;
-        let mut total_bytes = 0;
-        for part in turn.parts(edits).filter(|part| !part.is_empty()) {
-            total_bytes += part.len();
-            if let Some(slice) = slices.get_mut(used) {
-                *slice = IoSlice::new(match part {
-                    Part::Shared(range) => &turn.shared()[range],
-                    Part::Private(frame, _) => frame,
-                });
-                used += 1;
-            }
-        }
-        let written = self.write_at_once(&slices[..used])?;
-        if written == total_bytes || self.write_ended {
-            return Ok(Flushed::All);
-        }
-        let mut to_skip = written;
-        for part in turn.parts(edits) {
-            let skipped = to_skip.min(part.len());
-            to_skip -= skipped;
-            match part {
-                Part::Shared(range) if range.len() == skipped => {}
-                Part::Shared(range) => {
-                    let owed = range.start + skipped..range.end;
-                    self.queue.push_chunk(backlog.chunk(turn.shared()), owed);
-                }
-                Part::Private(frame, doing) => {
-                    self.queue.push(frame, skipped..frame.len(), doing);
-                }
-            }
-        }
-        self.flush_rest(written)
+        self.output.send_shared(&mut self.transport, batch, log)
     }
 
-    /// Sends `frame` to this client alone.
-    pub fn send_frame(&mut self, frame: &Frame) -> io::Result<Flushed> {
-        let written = self.write_at_once(&[IoSlice::new(frame)])?;
-        if self.write_ended {
-            return Ok(Flushed::All);
-        }
-        self.queue.push(frame, written..frame.len(), Doing::Own);
-        self.flush_rest(written)
+    /// [`Output::send_edited`].
+    pub(crate) fn send_edited(
+        &mut self,
+        batch: &Batch,
+        edits: Edits<'_>,
+        log: &mut SharedLog,
+    ) -> io::Result<Flushed> {
+        self.output
+            .send_edited(&mut self.transport, batch, edits, log)
     }
 
-    /// Writes `slices` if nothing waits before them, and returns how many bytes of
-    /// them were taken.
-    fn write_at_once(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if slices.is_empty() || !self.writable || !self.queue.is_empty() || self.write_ended {
-            return Ok(0);
+    /// [`Output::send_frame`].
+    pub(crate) fn send_frame(&mut self, frame: &Frame) -> io::Result<Flushed> {
+        self.output.send_frame(&mut self.transport, frame)
+    }
+
+    /// [`Output::flush`].
+    pub(crate) fn flush(&mut self) -> io::Result<Flushed> {
+        let before = self.output.queue().queued_bytes();
+        let flushed = self.output.flush(&mut self.transport);
+        if let Phase::Flushing { progressed, .. } = &mut self.phase
+            && flushed.is_ok()
+        {
+            *progressed |= self.output.queue().queued_bytes() < before;
         }
-        let written = retry_interrupted(|| match slices {
-            // A plain write is the cheaper system call.
-            [only] => self.stream.write(only),
-            _ => self.stream.write_vectored(slices),
-        });
-        match written {
-            Ok(0) => Err(self.write_failed(io::ErrorKind::WriteZero.into())),
-            Ok(count) => Ok(count),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                self.writable = false;
-                Ok(0)
-            }
-            Err(e) => Err(self.write_failed(e)),
+        flushed
+    }
+
+    /// It is to leave the room, for this reason. False if it is known already, or has
+    /// left: the first reason holds.
+    pub(crate) fn leave(&mut self, reason: CloseReason) -> bool {
+        let is_member = self.is_member();
+        if is_member {
+            self.phase = Phase::Leaving(reason);
+        }
+        is_member
+    }
+
+    /// Why it is to leave, while it is to.
+    pub(crate) fn leaving(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Leaving(reason) => Some(reason),
+            _ => None,
         }
     }
 
-    /// After `written` bytes were taken at once, goes on with what had to be
-    /// queued. When nothing was taken there is no point: either the socket blocks,
-    /// or more waited before, which has its own place in the turn.
-    fn flush_rest(&mut self, written: usize) -> io::Result<Flushed> {
-        match written {
-            0 if !self.queue.is_empty() => Ok(Flushed::Blocked),
-            _ => self.flush(),
+    /// Out of the room: from now on it is written what it is owed, and no more.
+    pub(crate) fn depart(&mut self, exit: Exit) {
+        debug_assert_eq!(self.exit(), None, "nobody leaves twice");
+        self.phase = Phase::Flushing {
+            exit,
+            progressed: false,
+        };
+    }
+
+    /// It loses what it is owed, but for the rest of a line that was begun; `last_words`
+    /// take its place. It was not writable, and gets a last chance.
+    pub(crate) fn cut_short(&mut self, last_words: &[u8]) -> io::Result<Flushed> {
+        if !self.transport.write_ended() {
+            self.output.cut_short(last_words);
+        }
+        self.transport.mark_writable();
+        self.output.flush(&mut self.transport)
+    }
+
+    /// Whether it waits to be flushed, and has taken something since this was last
+    /// asked. `None` when it does not wait for that any more.
+    pub(crate) fn take_progress(&mut self) -> Option<bool> {
+        match &mut self.phase {
+            Phase::Flushing { progressed, .. } => Some(std::mem::take(progressed)),
+            _ => None,
         }
     }
 
-    /// Writes what waits, as far as the socket takes it and the write budget
-    /// goes. After [`Flushed::BudgetSpent`] no edge will come: flush again.
-    pub fn flush(&mut self) -> io::Result<Flushed> {
-        if !self.writable {
-            return Ok(Flushed::Blocked);
+    /// Takes a connection that has left the room as far towards its end as it can go
+    /// now.
+    pub(crate) fn advance(&mut self) -> Advance {
+        if !self.is_flushed() {
+            return Advance::Wait;
         }
-        let before = self.queue.queued_bytes();
-        match self.queue.flush(&mut self.stream, WRITE_BUDGET_BYTES) {
-            Ok(flushed) => {
-                let has_taken = self.queue.queued_bytes() < before;
-                self.progressed |= has_taken;
-                self.took_some |= has_taken;
-                self.writable = flushed != Flushed::Blocked;
-                Ok(flushed)
-            }
-            Err(e) => Err(self.write_failed(e)),
+        if self.transport.read_ended() {
+            return Advance::Close;
+        }
+        if let Phase::Flushing { exit, .. } = self.phase {
+            self.transport.shutdown_write();
+            self.phase = Phase::Lingering(exit);
+            return Advance::Linger(exit);
+        }
+        Advance::Wait
+    }
+
+    /// Ends both sides. What it was owed is lost.
+    pub(crate) fn end(&mut self) {
+        self.transport.end();
+        self.output.lose();
+    }
+
+    /// Ends both sides by a reset: the kernel, too, forgets what the peer has not taken.
+    pub(crate) fn reset(&mut self) {
+        self.transport.reset_when_closed();
+        self.end();
+    }
+}
+
+/// The connections, in a slab keyed by token.
+#[derive(Debug)]
+pub(crate) struct ConnectionSlab<S> {
+    slab: slab::Slab<Connection<S>>,
+    /// Invariant: above every key of `slab`.
+    end_key: usize,
+    next_serial: u64,
+}
+
+impl<S: Stream> ConnectionSlab<S> {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self {
+            slab: slab::Slab::with_capacity(capacity),
+            end_key: 0,
+            next_serial: 0,
         }
     }
 
-    /// Ends our side of the connection.
-    pub fn shutdown_write(&mut self) {
-        // An error means that the peer is gone already; reading will say so.
-        let _ = self.stream.shutdown_write();
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
     }
 
-    fn write_failed(&mut self, error: io::Error) -> io::Error {
-        self.end_writing();
-        error
+    /// What the next connection will be called.
+    pub(crate) fn next_id(&self) -> ClientId {
+        ClientId {
+            key: self.slab.vacant_key(),
+            serial: self.next_serial,
+        }
     }
 
-    fn end_writing(&mut self) {
-        self.write_ended = true;
-        self.lost_bytes += self.queue.queued_bytes();
-        self.queue.clear();
+    /// Takes in a connection on `stream`, under [`ConnectionSlab::next_id`].
+    pub(crate) fn insert(&mut self, stream: S, max_line_bytes: u32) -> ClientId {
+        let id = self.next_id();
+        self.next_serial += 1;
+        self.slab
+            .insert(Connection::new(stream, id.serial, max_line_bytes));
+        self.end_key = self.end_key.max(id.key + 1);
+        id
+    }
+
+    pub(crate) fn remove(&mut self, key: usize) -> Connection<S> {
+        let connection = self.slab.remove(key);
+        while self.end_key > 0 && !self.slab.contains(self.end_key - 1) {
+            self.end_key -= 1;
+        }
+        connection
+    }
+
+    /// Above every key in use.
+    pub(crate) fn end_key(&self) -> usize {
+        self.end_key
+    }
+
+    /// The connection that has this key now.
+    pub(crate) fn at(&mut self, key: usize) -> Option<&mut Connection<S>> {
+        self.slab.get_mut(key)
+    }
+
+    /// The connection called so, unless it is gone. Its key may be another's by now.
+    pub(crate) fn get(&mut self, id: ClientId) -> Option<&mut Connection<S>> {
+        let connection = self.slab.get_mut(id.key)?;
+        (connection.serial == id.serial).then_some(connection)
+    }
+
+    pub(crate) fn contains(&self, id: ClientId) -> bool {
+        let connection = self.slab.get(id.key);
+        connection.is_some_and(|connection| connection.serial == id.serial)
+    }
+
+    /// What the connection with this key is called.
+    pub(crate) fn id(&self, key: usize) -> Option<ClientId> {
+        let serial = self.slab.get(key)?.serial;
+        Some(ClientId { key, serial })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ClientId, &Connection<S>)> {
+        self.slab.iter().map(|(key, connection)| {
+            let serial = connection.serial;
+            (ClientId { key, serial }, connection)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_small() {
+        // A descriptor stands for the stream.
+        assert!(size_of::<Connection<i32>>() <= 112);
     }
 }

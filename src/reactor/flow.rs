@@ -1,45 +1,45 @@
 //! Flow control: whose input waits so that readers can catch up, and which readers
-//! are not worth waiting for.
+//! are dropped.
 //!
-//! Nobody's text is dropped to save memory. Instead, while a reader that still reads
-//! is [behind](ReaderState::Behind), those who talk most are not read: TCP then
-//! slows them down, at the far end. Who has said little since the congestion began is
-//! read as ever, so people go on talking while a flooder is paced; and in a long
-//! congestion everybody has another allowance every [`ALLOWANCE_PERIOD`].
+//! Nobody's text is dropped to save memory. Instead, while an active reader is
+//! [behind](ReaderState::Behind), the heaviest talkers are not read, and TCP slows them
+//! down at the far end. Talkers that have said little since the congestion began are
+//! read as ever, so people go on talking while a flooder is paced; in a long
+//! congestion everybody gets a fresh allowance every [`ALLOWANCE_PERIOD`].
 //!
-//! The answers to a client's commands, which are for it alone, hold up nobody else: who
-//! does not read them is not read ([`MAX_ANSWERS_BYTES`]). Private messages are for one
-//! alone as well, but they are another's doing: they count like all that is said.
+//! Answers to a client's commands are for it alone and hold up nobody else: a client that
+//! does not read its answers is not read either ([`MAX_ANSWERS_BYTES`]). Private messages
+//! are for one reader, too, but others cause them: they count like speech.
 //!
-//! A reader that takes nothing at all holds up the flooder for [`GRACE`] and then
-//! nobody any more: it has [stalled](ReaderState::Stalled). What is said meanwhile
-//! waits for it, until that is more than its bound; then it is dropped. One that has
-//! shown that it reads, and has not stalled since, has [`GRACE_OF_THE_SLOW`]: the kernel
-//! lets a slow reader have more in steps, which can be a second apart. A reader that
-//! takes too little to catch up within the stall timeout is dropped, too.
+//! A reader that takes nothing holds up the flooder for [`GRACE`] and then nobody: it has
+//! [stalled](ReaderState::Stalled). What is said meanwhile waits for it, up to its bound;
+//! then it is dropped. A reader that has shown that it reads, and has not stalled since,
+//! gets [`GRACE_OF_THE_SLOW`]: the kernel opens a slow reader's window in steps, which can
+//! be a second apart. A reader that takes too little to catch up within the stall timeout
+//! is dropped, too.
 //!
-//! And should all that is kept for readers come to more than
-//! [`Bounds::max_total_bytes`] (many talkers, each within its allowance), nobody is read,
-//! and every reader that is owed anything has the grace to take some of it.
+//! When all readers together keep more than [`Bounds::max_total_bytes`] in memory (many
+//! talkers, each within its allowance), nobody is read, and every reader that is owed
+//! anything has its grace to take some of it.
 //!
 //! How the bounds were chosen: [`PAUSE_BYTES`] is what a reader on a LAN takes in some
-//! milliseconds, so that behind a flood other people's lines wait no longer than that;
-//! and it is many times what a slow one takes between two polls, so that it never runs
-//! dry. [`ALLOWANCE_BYTES`] is an hour of fast typing, or a pasted stack trace.
+//! milliseconds, so other people's lines wait no longer than that behind a flood; and it
+//! is many times what a slow one takes between two polls, so it never runs dry.
+//! [`ALLOWANCE_BYTES`] is an hour of fast typing, or a pasted stack trace.
 //!
-//! Pure: it knows neither sockets nor connections, and no clock. Those who carry it out
-//! tell it what each reader keeps in memory, and what time it is.
+//! Pure: it knows neither sockets nor connections, and no clock. The caller tells it what
+//! each reader keeps in memory, and what time it is.
 
 use std::time::{Duration, Instant};
 
 use crate::protocol::close::CloseReason;
 
-/// A reader for whom more than this is kept is behind, and those who talk most wait
-/// for it (or at half of its bound, where that is less).
+/// A reader that holds more than this is behind, and the heaviest talkers wait for it
+/// (half of its bound, where that is less).
 pub const PAUSE_BYTES: usize = 256 * 1024;
 
 /// How long a reader that is behind may take nothing before nobody waits for it any
-/// more; and before it is dropped, if more than its bound is kept for it. Give or take
+/// more; and before it is dropped, if it holds more than its bound. Give or take
 /// [`LOOK_INTERVAL`].
 pub const GRACE: Duration = Duration::from_secs(1);
 
@@ -57,14 +57,14 @@ const SETTLING_TIME: Duration = Duration::from_millis(300);
 /// or as others get it, whichever is more. Give or take one read.
 pub const ALLOWANCE_BYTES: usize = 16 * 1024;
 
-/// After so long, talkers have their allowance anew, though readers are still behind.
+/// After this long, talkers get a fresh allowance, though readers are still behind.
 pub const ALLOWANCE_PERIOD: Duration = Duration::from_secs(5);
 
-/// The most that is kept of answers to one client, with the bookkeeping, before it is
-/// read again: who asks and does not read waits for itself, and nobody for it.
+/// A client with more answers waiting than this, bookkeeping included, is not read until
+/// it has taken half of them: it waits for itself, and nobody else does.
 pub const MAX_ANSWERS_BYTES: usize = 64 * 1024;
 
-/// So many times what one reader may be owed is what all together may.
+/// All readers together may be owed this many times what one may.
 const READERS_AT_BOUND: usize = 8;
 
 /// What may wait, and how long.
@@ -77,8 +77,8 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// What fits most rooms: a reader of 1 MB/s that hangs for a second has it all waiting,
-    /// and who has not caught up in half a minute will hardly do so.
+    /// What fits most rooms: a reader of 1 MB/s that hangs for a second finds everything
+    /// waiting, and one that has not caught up in half a minute will hardly do so.
     pub const DEFAULT: Self = Self {
         max_backlog_bytes: 1024 * 1024,
         stall_timeout: Duration::from_secs(30),
@@ -106,7 +106,7 @@ pub enum ReaderState {
     Stalled,
 }
 
-/// What is known of one reader. Small for those who keep up, which most do.
+/// What is known of one reader. Small for those that keep up, which most do.
 #[derive(Debug, Default)]
 pub struct Reader {
     /// Invariant: it has one unless it keeps up.
@@ -170,7 +170,7 @@ pub enum Total {
     Recovered,
 }
 
-/// Who waits for whom in one room.
+/// Flow control of one room.
 #[derive(Debug)]
 pub struct Flow {
     bounds: Bounds,
@@ -202,8 +202,8 @@ impl Flow {
         self.bounds
     }
 
-    /// The number of the last congestion, or period of it. Once it changes, those who had
-    /// to wait may say something again.
+    /// The number of the last congestion, or period of it. Once it changes, paused talkers
+    /// may say something again.
     pub fn congestion(&mut self, now: Instant) -> u32 {
         let is_over = |began: Instant| now >= began + ALLOWANCE_PERIOD;
         if self.is_congested() && self.began_at.is_some_and(is_over) {
@@ -212,7 +212,7 @@ impl Flow {
         self.congestion
     }
 
-    /// Whether somebody is waited for.
+    /// Whether talkers have to wait for readers.
     pub fn is_congested(&self) -> bool {
         self.readers_behind > 0 || self.is_over_total
     }
@@ -236,9 +236,10 @@ impl Flow {
                     has_stalled: false,
                 }));
                 self.wait_for_one_more(now);
-                match std::mem::replace(&mut reader.is_watched, true) {
-                    true => Verdict::Fine,
-                    false => Verdict::Watch,
+                if std::mem::replace(&mut reader.is_watched, true) {
+                    Verdict::Fine
+                } else {
+                    Verdict::Watch
                 }
             }
             Some(_) if held_bytes <= pause_bytes / 2 => {
@@ -268,15 +269,17 @@ impl Flow {
         let Some(lag) = &mut reader.lag else {
             return Verdict::Fine;
         };
-        let grace = match reader.is_known_to_read {
-            true => GRACE_OF_THE_SLOW,
-            false => GRACE,
+        let grace = if reader.is_known_to_read {
+            GRACE_OF_THE_SLOW
+        } else {
+            GRACE
         };
         let is_live = now < lag.took_at + grace;
         if now >= lag.since + self.bounds.stall_timeout {
-            return Verdict::Drop(match is_live {
-                true => CloseReason::TooSlow,
-                false => CloseReason::Stuck,
+            return Verdict::Drop(if is_live {
+                CloseReason::TooSlow
+            } else {
+                CloseReason::Stuck
             });
         }
         if !is_live && held_bytes > max_backlog_bytes {
@@ -357,16 +360,18 @@ impl Flow {
 
     /// Where everything together is too much, each one's bound is nothing.
     fn pause_bytes(&self) -> usize {
-        match self.is_over_total {
-            true => 0,
-            false => self.bounds.pause_bytes(),
+        if self.is_over_total {
+            0
+        } else {
+            self.bounds.pause_bytes()
         }
     }
 
     fn max_backlog_bytes(&self) -> usize {
-        match self.is_over_total {
-            true => 0,
-            false => self.bounds.max_backlog_bytes,
+        if self.is_over_total {
+            0
+        } else {
+            self.bounds.max_backlog_bytes
         }
     }
 }

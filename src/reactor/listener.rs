@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{self, sockopt};
 
-use super::event_loop::Accepted;
+use super::acceptor::Accepted;
 use crate::platform::socket::{give_up_on_the_unreachable, keep_alive, tcp_socket};
 
 /// Connections that the kernel completes and keeps until they are accepted. mio
@@ -129,16 +129,11 @@ fn not_accepted<S>(error: io::Error, somebody_waits: impl FnOnce() -> bool) -> A
         ) => Accepted::Skip,
         // A free descriptor is looked for before a waiting connection is.
         _ if !somebody_waits() => Accepted::Nobody,
-        _ => Accepted::Exhausted(error),
+        errno => Accepted::Exhausted {
+            error,
+            is_of_descriptors: matches!(errno, Some(Errno::MFILE | Errno::NFILE)),
+        },
     }
-}
-
-/// Whether `error` says that this process has all the descriptors it may have.
-pub fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE)
-    )
 }
 
 #[cfg(test)]
@@ -153,7 +148,16 @@ mod tests {
             not_accepted::<TcpStream>(error, || somebody_waits)
         };
         for shortage in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
-            assert!(matches!(meaning(shortage, true), Accepted::Exhausted(_)));
+            let Accepted::Exhausted {
+                is_of_descriptors, ..
+            } = meaning(shortage, true)
+            else {
+                panic!("{shortage:?}");
+            };
+            assert_eq!(
+                is_of_descriptors,
+                matches!(shortage, Errno::MFILE | Errno::NFILE)
+            );
             assert!(matches!(meaning(shortage, false), Accepted::Nobody));
         }
         for passing in [

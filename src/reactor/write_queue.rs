@@ -1,4 +1,4 @@
-//! Frames and the backlog in, vectored writes out: what one reader is still owed.
+//! Frames and the shared log in, vectored writes out: what one reader is still owed.
 //!
 //! A broadcast is encoded once and shared by all its readers; a queue holds only
 //! which part of what its reader has not taken yet. The queue knows no socket: it
@@ -9,29 +9,17 @@ use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::platform::interrupt::retry_interrupted;
-use crate::reactor::shared_log::{Backlog, Chunk, Place};
-
-/// Text encoded once and shared by all who are to read it. One thread, so no
-/// atomic counts.
-pub type Frame = Rc<[u8]>;
+use super::shared_log::{Chunk, Place, SharedLog};
+use crate::platform::socket::retry_interrupted;
+use crate::protocol::batch::{Cause, Frame};
 
 /// Slices handed to one vectored write. The kernel takes 1,024 (`IOV_MAX`); past
 /// some dozens the call itself no longer weighs.
-pub const MAX_SLICES: usize = 64;
+pub(crate) const MAX_SLICES: usize = 64;
 
 /// What a segment costs besides its bytes: itself, and what a queue that grows
 /// reserves.
 const SEGMENT_COST_BYTES: usize = 2 * size_of::<Segment>();
-
-/// Whose doing it is that a reader is owed a frame: it is they who wait if it takes none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
-    /// The reader's own: it has asked.
-    Own,
-    /// Another's, who has sent it a private message.
-    Anothers,
-}
 
 /// How a flush ended that met no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,15 +32,21 @@ pub enum Flushed {
     BudgetSpent,
 }
 
-/// What a reader is owed, oldest first.
+/// What a reader is owed, oldest first. Most readers are owed nothing: then it is one
+/// null pointer.
 #[derive(Debug, Default)]
-pub struct WriteQueue {
-    /// Invariant: no segment is empty.
+pub struct WriteQueue(Option<Box<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Invariant: neither the list nor any segment is empty, but while it is being changed.
     segments: VecDeque<Segment>,
     /// Invariant: the sum of the segments' lengths.
     queued_bytes: usize,
     /// Invariant: the part of `queued_bytes` that is in frames.
     frame_bytes: usize,
+    /// Invariant: what the frames that others caused cost.
+    others_cost_bytes: usize,
     /// Where its first run begins. Invariant: `None` when it has no run.
     place: Option<Place>,
 }
@@ -64,13 +58,13 @@ enum Segment {
     Frame {
         frame: Frame,
         range: Range<u32>,
-        doing: Doing,
+        cause: Cause,
     },
-    /// A part of the backlog.
+    /// A part of the shared log.
     Run(Run),
 }
 
-/// A part of the backlog, which may go on through any number of chunks.
+/// A part of the shared log, which may go on through any number of chunks.
 #[derive(Debug)]
 struct Run {
     /// Where it begins. Invariant: `offset` lies within that chunk.
@@ -110,7 +104,7 @@ impl Run {
         let mut offset = self.offset as usize + count;
         while self.len > 0 && offset >= self.chunk.text().len() {
             offset -= self.chunk.text().len();
-            let next = self.chunk.next().expect("a run ends within the backlog");
+            let next = self.chunk.next().expect("a run ends within the log");
             self.chunk = Rc::clone(next);
         }
         self.offset = u32::try_from(offset).expect("a chunk is far below 4 GiB");
@@ -141,7 +135,7 @@ impl Segment {
 }
 
 impl WriteQueue {
-    /// An empty queue. It owns no heap memory until something is queued.
+    /// An empty queue.
     pub fn new() -> Self {
         Self::default()
     }
@@ -151,28 +145,32 @@ impl WriteQueue {
     /// # Panics
     ///
     /// When `range` does not lie within `frame`, or the frame is of 4 GiB or
-    /// more: no turn of the loop gathers as much.
-    pub fn push(&mut self, frame: &Frame, range: Range<usize>, doing: Doing) {
+    /// more: no batch gathers as much.
+    pub fn push(&mut self, frame: &Frame, range: Range<usize>, cause: Cause) {
         assert!(range.end <= frame.len() && range.start <= range.end);
         if range.is_empty() {
             return;
         }
-        self.queued_bytes += range.len();
-        self.frame_bytes += range.len();
-        self.segments.push_back(Segment::Frame {
+        let waiting = self.0.get_or_insert_default();
+        waiting.queued_bytes += range.len();
+        waiting.frame_bytes += range.len();
+        if cause == Cause::Other {
+            waiting.others_cost_bytes += range.len() + SEGMENT_COST_BYTES;
+        }
+        waiting.segments.push_back(Segment::Frame {
             frame: Frame::clone(frame),
             range: below_4_gib(range.start)..below_4_gib(range.end),
-            doing,
+            cause,
         });
     }
 
-    /// Adds the whole of `frame` at the end.
+    /// Adds the whole of `frame`, which the reader itself caused, at the end.
     pub fn push_frame(&mut self, frame: &Frame) {
-        self.push(frame, 0..frame.len(), Doing::Own);
+        self.push(frame, 0..frame.len(), Cause::Reader);
     }
 
     /// Adds the bytes `range` of the text of `chunk` at the end. Chunks that follow
-    /// each other in the backlog are one segment.
+    /// each other in the log are one segment.
     ///
     /// # Panics
     ///
@@ -182,17 +180,18 @@ impl WriteQueue {
         if range.is_empty() {
             return;
         }
-        self.queued_bytes += range.len();
+        let waiting = self.0.get_or_insert_default();
+        waiting.queued_bytes += range.len();
         let (place, end) = (chunk.place(range.start), chunk.place(range.end));
-        if let Some(Segment::Run(last)) = self.segments.back_mut()
+        if let Some(Segment::Run(last)) = waiting.segments.back_mut()
             && last.end == place
         {
             last.len += range.len();
             last.end = end;
             return;
         }
-        self.place.get_or_insert(place);
-        self.segments.push_back(Segment::Run(Run {
+        waiting.place.get_or_insert(place);
+        waiting.segments.push_back(Segment::Run(Run {
             chunk: Rc::clone(chunk),
             offset: below_4_gib(range.start),
             len: range.len(),
@@ -202,49 +201,50 @@ impl WriteQueue {
 
     /// The bytes that are still to be written.
     pub fn queued_bytes(&self) -> usize {
-        self.queued_bytes
+        self.0.as_ref().map_or(0, |waiting| waiting.queued_bytes)
     }
 
     /// What this queue costs by itself: its frames, counted as if it shared none, and
     /// its bookkeeping.
     pub fn own_cost_bytes(&self) -> usize {
-        self.frame_bytes + self.segments.len() * SEGMENT_COST_BYTES
+        self.0.as_ref().map_or(0, |waiting| {
+            waiting.frame_bytes + waiting.segments.len() * SEGMENT_COST_BYTES
+        })
     }
 
-    /// The part of [`WriteQueue::own_cost_bytes`] that is another's doing. Counted when it
-    /// is asked for: most queues are empty, and flow control keeps the others short.
-    pub fn anothers_cost_bytes(&self) -> usize {
-        let anothers = self.segments.iter().filter_map(|segment| match segment {
-            Segment::Frame { range, doing, .. } if *doing == Doing::Anothers => Some(range.len()),
-            _ => None,
-        });
-        anothers.map(|len| len + SEGMENT_COST_BYTES).sum()
+    /// The part of [`WriteQueue::own_cost_bytes`] that other members caused.
+    pub fn others_cost_bytes(&self) -> usize {
+        self.0
+            .as_ref()
+            .map_or(0, |waiting| waiting.others_cost_bytes)
     }
 
-    /// The other part: what the reader has asked for.
+    /// The other part: what the reader asked for.
     pub fn answers_cost_bytes(&self) -> usize {
-        self.own_cost_bytes() - self.anothers_cost_bytes()
+        self.own_cost_bytes() - self.others_cost_bytes()
     }
 
-    /// What `backlog` has to keep for it: everything from its place on.
-    pub fn held_bytes(&self, backlog: &Backlog) -> usize {
-        self.place.map_or(0, |place| backlog.held_since(place))
+    /// What `log` has to keep for it: everything from its place on.
+    pub fn held_bytes(&self, log: &SharedLog) -> usize {
+        let place = self.0.as_ref().and_then(|waiting| waiting.place);
+        place.map_or(0, |place| log.held_since(place))
     }
 
     /// Whether everything has been written.
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty()
+        self.0.is_none()
     }
 
     /// Forgets everything, and gives its memory back.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.0 = None;
     }
 
     /// Forgets all but the rest of a line of which a part has been written, and adds
     /// `last_words`.
     pub fn cut_short(&mut self, last_words: &[u8]) {
-        let rest_of_line = self.segments.front().map_or(&[][..], Segment::rest_of_line);
+        let front = self.0.as_ref().and_then(|waiting| waiting.segments.front());
+        let rest_of_line = front.map_or(&[][..], Segment::rest_of_line);
         let text = Frame::from([rest_of_line, last_words].concat());
         self.clear();
         self.push_frame(&text);
@@ -259,28 +259,31 @@ impl WriteQueue {
     /// `Interrupted` (tried again); `WriteZero` when it takes nothing.
     pub fn flush(&mut self, sink: &mut impl Write, budget_bytes: usize) -> io::Result<Flushed> {
         let mut written_bytes = 0;
-        while !self.segments.is_empty() {
+        while let Some(waiting) = &mut self.0 {
             if written_bytes >= budget_bytes {
                 return Ok(Flushed::BudgetSpent);
             }
             let most_bytes = budget_bytes - written_bytes;
-            match retry_interrupted(|| self.write_once(sink, most_bytes)) {
+            match retry_interrupted(|| waiting.write_once(sink, most_bytes)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
-                    self.advance(count);
+                    waiting.advance(count);
                     written_bytes += count;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
                 Err(e) => return Err(e),
             }
+            if waiting.segments.is_empty() {
+                debug_assert_eq!((waiting.queued_bytes, waiting.frame_bytes), (0, 0));
+                debug_assert_eq!((waiting.place, waiting.others_cost_bytes), (None, 0));
+                self.0 = None;
+            }
         }
-        debug_assert_eq!((self.queued_bytes, self.frame_bytes), (0, 0));
-        debug_assert_eq!(self.place, None);
-        // What grew while the reader lagged is not kept for the next time.
-        self.segments = VecDeque::new();
         Ok(Flushed::All)
     }
+}
 
+impl Waiting {
     /// Hands the sink what comes first, up to `most_bytes`, in one write.
     fn write_once(&self, sink: &mut impl Write, most_bytes: usize) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
@@ -323,10 +326,14 @@ impl WriteQueue {
             count -= taken;
             let is_done = taken == front.len();
             match front {
-                Segment::Frame { range, .. } => {
+                Segment::Frame { range, cause, .. } => {
                     // No more than the range's length, which is a u32.
                     range.start += taken as u32;
                     self.frame_bytes -= taken;
+                    if *cause == Cause::Other {
+                        let bookkeeping = if is_done { SEGMENT_COST_BYTES } else { 0 };
+                        self.others_cost_bytes -= taken + bookkeeping;
+                    }
                 }
                 Segment::Run(run) => {
                     run.advance(taken);
@@ -429,7 +436,7 @@ mod tests {
             (sink.taken.as_slice(), sink.writes),
             (&b"one two three"[..], 1)
         );
-        assert_eq!(queue.segments.capacity(), 0, "an idle queue owns nothing");
+        assert_eq!(size_of::<WriteQueue>(), size_of::<usize>());
     }
 
     #[test]
@@ -492,77 +499,77 @@ mod tests {
         );
     }
 
-    /// Two turns of the backlog, the second without its middle, and a frame between.
-    fn mixed_queue(backlog: &mut Backlog) -> WriteQueue {
+    /// Two batches of the log, the second without its middle, and a frame between.
+    fn mixed_queue(log: &mut SharedLog) -> WriteQueue {
         let mut queue = WriteQueue::new();
-        queue.push_chunk(backlog.chunk(b"one\n"), 0..4);
-        backlog.end_turn();
-        queue.push_chunk(backlog.chunk(b"two\nthree\nfour\n"), 0..4);
+        queue.push_chunk(log.chunk(b"one\n"), 0..4);
+        log.end_batch();
+        queue.push_chunk(log.chunk(b"two\nthree\nfour\n"), 0..4);
         queue.push_frame(&Frame::from(&b"for you\n"[..]));
-        queue.push_chunk(backlog.chunk(b"two\nthree\nfour\n"), 10..15);
-        backlog.end_turn();
+        queue.push_chunk(log.chunk(b"two\nthree\nfour\n"), 10..15);
+        log.end_batch();
         queue
     }
 
     #[test]
-    fn turns_that_follow_each_other_are_one_segment() {
-        let mut backlog = Backlog::new();
+    fn batches_that_follow_each_other_are_one_segment() {
+        let mut log = SharedLog::new();
         let mut queue = WriteQueue::new();
         for _ in 0..1000 {
-            queue.push_chunk(backlog.chunk(b"again\n"), 0..6);
-            backlog.end_turn();
+            queue.push_chunk(log.chunk(b"again\n"), 0..6);
+            log.end_batch();
         }
-        assert_eq!(queue.segments.len(), 1);
+        assert_eq!(queue.0.as_ref().unwrap().segments.len(), 1);
         let mut sink = Script::default();
         assert_eq!(queue.flush(&mut sink, usize::MAX).unwrap(), Flushed::All);
         assert_eq!(sink.taken, b"again\n".repeat(1000));
-        assert_eq!(backlog.held_bytes(), 0);
+        assert_eq!(log.held_bytes(), 0);
     }
 
     #[test]
-    fn a_queue_holds_the_backlog_from_its_place_on() {
-        let mut backlog = Backlog::new();
-        let mut queue = mixed_queue(&mut backlog);
+    fn a_queue_holds_the_log_from_its_place_on() {
+        let mut log = SharedLog::new();
+        let mut queue = mixed_queue(&mut log);
         let own_bytes = 8 + 3 * SEGMENT_COST_BYTES;
         assert_eq!(queue.own_cost_bytes(), own_bytes);
-        assert_eq!(queue.held_bytes(&backlog), backlog.held_bytes());
+        assert_eq!(queue.held_bytes(&log), log.held_bytes());
 
-        // Past the first turn, which goes by itself, into the frame.
+        // Past the first batch, which goes by itself, into the frame.
         let mut sink = Script::new([Step::Take(9), Step::Block]);
         queue.flush(&mut sink, usize::MAX).unwrap();
         let own_bytes = 7 + 2 * SEGMENT_COST_BYTES;
         assert_eq!(queue.own_cost_bytes(), own_bytes);
-        let left_bytes = queue.held_bytes(&backlog);
-        assert_eq!(left_bytes, backlog.held_bytes() - 10);
+        let left_bytes = queue.held_bytes(&log);
+        assert_eq!(left_bytes, log.held_bytes() - 10);
         queue.clear();
-        assert_eq!((queue.held_bytes(&backlog), backlog.held_bytes()), (0, 0));
+        assert_eq!((queue.held_bytes(&log), log.held_bytes()), (0, 0));
     }
 
     #[test]
-    fn what_others_send_is_told_from_what_was_asked_for() {
+    fn what_others_caused_is_told_from_answers() {
         let mut queue = WriteQueue::new();
         queue.push_frame(&Frame::from(&b"answer\n"[..]));
-        queue.push(&Frame::from(&b"psst\n"[..]), 0..5, Doing::Anothers);
+        queue.push(&Frame::from(&b"psst\n"[..]), 0..5, Cause::Other);
         assert_eq!(queue.answers_cost_bytes(), 7 + SEGMENT_COST_BYTES);
-        assert_eq!(queue.anothers_cost_bytes(), 5 + SEGMENT_COST_BYTES);
+        assert_eq!(queue.others_cost_bytes(), 5 + SEGMENT_COST_BYTES);
         let mut sink = Script::new([Step::Take(8), Step::Block]);
         queue.flush(&mut sink, usize::MAX).unwrap();
         assert_eq!(queue.answers_cost_bytes(), 0);
-        assert_eq!(queue.anothers_cost_bytes(), 4 + SEGMENT_COST_BYTES);
+        assert_eq!(queue.others_cost_bytes(), 4 + SEGMENT_COST_BYTES);
     }
 
     #[test]
     fn cut_short_it_ends_the_line_that_was_begun() {
         let everything = b"one\ntwo\nfor you\nfour\n";
         for written in 0..everything.len() {
-            let mut backlog = Backlog::new();
-            let mut queue = mixed_queue(&mut backlog);
+            let mut log = SharedLog::new();
+            let mut queue = mixed_queue(&mut log);
             let mut sink = Script::new([Step::Take(written), Step::Block]);
             if written > 0 {
                 queue.flush(&mut sink, usize::MAX).unwrap();
             }
             queue.cut_short(b"-- bye\n");
-            assert_eq!(backlog.held_bytes(), 0);
+            assert_eq!(log.held_bytes(), 0);
             let mut sink = Script {
                 taken: sink.taken,
                 ..Script::default()
@@ -597,7 +604,7 @@ mod tests {
             steps in prop::collection::vec(step(), 0..60),
             budget in 1_usize..20,
         ) {
-            let mut backlog = Backlog::new();
+            let mut log = SharedLog::new();
             let mut queue = WriteQueue::new();
             let mut sink = Script::new(steps);
             let mut expected = Vec::new();
@@ -607,20 +614,20 @@ mod tests {
                 expected.extend_from_slice(&text.as_bytes()[start..end]);
                 let frame = Frame::from(text.as_bytes());
                 match is_own {
-                    None => queue.push_chunk(backlog.chunk(text.as_bytes()), start..end),
-                    Some(true) => queue.push(&frame, start..end, Doing::Own),
-                    Some(false) => queue.push(&frame, start..end, Doing::Anothers),
+                    None => queue.push_chunk(log.chunk(text.as_bytes()), start..end),
+                    Some(true) => queue.push(&frame, start..end, Cause::Reader),
+                    Some(false) => queue.push(&frame, start..end, Cause::Other),
                 }
-                backlog.end_turn();
+                log.end_batch();
                 queue.flush(&mut sink, budget).unwrap();
                 // A chunk of which a part has been written is kept whole.
                 let most_written = 11;
-                prop_assert!(queue.held_bytes(&backlog) + most_written >= backlog.held_bytes());
+                prop_assert!(queue.held_bytes(&log) + most_written >= log.held_bytes());
                 prop_assert_eq!(sink.taken.len() + queue.queued_bytes(), expected.len());
             }
             while queue.flush(&mut sink, budget).unwrap() != Flushed::All {}
             prop_assert_eq!(sink.taken, expected);
-            prop_assert_eq!(backlog.held_bytes(), 0);
+            prop_assert_eq!(log.held_bytes(), 0);
         }
     }
 }

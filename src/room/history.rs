@@ -90,9 +90,10 @@ impl History {
 /// How many lines follow after `words`, if that is a [heading](History::heading).
 pub fn count_in_heading(words: &str) -> Option<usize> {
     let rest = words.strip_prefix("the last ")?.strip_suffix(" ago:")?;
-    match rest.starts_with("line, ") {
-        true => Some(1),
-        false => rest.split_once(" lines, the latest ")?.0.parse().ok(),
+    if rest.starts_with("line, ") {
+        Some(1)
+    } else {
+        rest.split_once(" lines, the latest ")?.0.parse().ok()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Somebody in the room, and what it is called.
+//! A member of the room, and what it is called.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,63 +7,56 @@ use std::rc::Rc;
 use crate::protocol::name::Name;
 use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left};
 
-/// Somebody in the room. Small, for there may be many, and most take no name.
+/// A member. Small, for there may be many, and most take no name.
 #[derive(Debug)]
-pub struct Member(Kind);
-
-#[derive(Debug)]
-enum Kind {
-    Unnamed(Person),
-    Named(Box<(Person, Rc<Name>)>),
+pub struct Member {
+    /// The serial number of its client.
+    serial: u64,
+    identity: Identity,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Person {
-    address: IpAddr,
-    has_spoken: bool,
+#[derive(Debug)]
+enum Identity {
+    Unnamed(IpAddr),
+    Named(Box<(IpAddr, Rc<Name>)>),
 }
 
 impl Member {
-    /// One that has just come in.
-    pub fn new(address: IpAddr) -> Self {
-        Self(Kind::Unnamed(Person {
-            address,
-            has_spoken: false,
-        }))
+    /// One that has just joined.
+    pub fn new(serial: u64, address: IpAddr) -> Self {
+        Self {
+            serial,
+            identity: Identity::Unnamed(address),
+        }
+    }
+
+    /// The serial number of its client.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Where it comes from.
     pub fn address(&self) -> IpAddr {
-        self.person().address
+        match &self.identity {
+            Identity::Unnamed(address) => *address,
+            Identity::Named(named) => named.0,
+        }
     }
 
-    /// What it asked to be called.
+    /// The name it took.
     pub fn name(&self) -> Option<&Rc<Name>> {
-        match &self.0 {
-            Kind::Unnamed(_) => None,
-            Kind::Named(named) => Some(&named.1),
+        match &self.identity {
+            Identity::Unnamed(_) => None,
+            Identity::Named(named) => Some(&named.1),
         }
     }
 
-    /// It is called so from now on.
+    /// It has this name from now on.
     pub fn take_name(&mut self, name: Rc<Name>) {
-        self.0 = Kind::Named(Box::new((*self.person(), name)));
+        self.identity = Identity::Named(Box::new((self.address(), name)));
     }
 
-    /// Whether it has sent more than blanks.
-    pub fn has_spoken(&self) -> bool {
-        self.person().has_spoken
-    }
-
-    /// It has sent more than blanks.
-    pub fn note_that_it_speaks(&mut self) {
-        match &mut self.0 {
-            Kind::Unnamed(person) => person.has_spoken = true,
-            Kind::Named(named) => named.0.has_spoken = true,
-        }
-    }
-
-    /// Where it comes from, and what it is called, for who has to tell members apart.
+    /// Where it comes from, and its name: for those who have to tell members apart.
     pub fn full_label(&self) -> String {
         match self.name() {
             Some(name) => format!("{} ({name})", self.address()),
@@ -76,13 +69,6 @@ impl Member {
         match self.name() {
             Some(name) => Label::Name(Rc::clone(name)),
             None => Label::Address(self.address()),
-        }
-    }
-
-    fn person(&self) -> &Person {
-        match &self.0 {
-            Kind::Unnamed(person) => person,
-            Kind::Named(named) => &named.0,
         }
     }
 }
@@ -141,24 +127,22 @@ mod tests {
 
     #[test]
     fn a_member_is_called_by_its_address_until_it_has_a_name() {
-        let mut member = Member::new("10.0.0.1".parse().unwrap());
+        let mut member = Member::new(7, "10.0.0.1".parse().unwrap());
         assert_eq!(
             (member.to_string(), member.label().to_string()),
             ("10.0.0.1".to_owned(), "10.0.0.1".to_owned())
         );
-        member.note_that_it_speaks();
         member.take_name(Rc::new(Name::parse(b"alice").unwrap()));
         assert_eq!(
             (member.to_string(), member.label().to_string()),
             ("alice".to_owned(), "alice".to_owned())
         );
         assert_eq!(member.full_label(), "10.0.0.1 (alice)");
-        assert!(member.has_spoken(), "it is the same person");
     }
 
     #[test]
     fn a_place_in_a_room_is_small() {
-        assert!(size_of::<Option<Member>>() <= 24);
+        assert!(size_of::<Option<Member>>() <= 32);
     }
 
     #[test]

@@ -125,9 +125,10 @@ impl Presence {
             0 => {}
             many => clauses.push(format!("{} have new names", Count(many))),
         }
-        match clauses.is_empty() {
-            true => None,
-            false => Some(format!("{} ({} here)", clauses.join(", "), Count(here))),
+        if clauses.is_empty() {
+            None
+        } else {
+            Some(format!("{} ({} here)", clauses.join(", "), Count(here)))
         }
     }
 
@@ -213,20 +214,20 @@ mod tests {
         }
 
         fn join(&mut self, id: usize, label: Label) -> &mut Self {
-            self.labels.insert(ClientId(id), label);
-            self.presence.joined(ClientId(id), self.now);
+            self.labels.insert(ClientId::nth(id), label);
+            self.presence.joined(ClientId::nth(id), self.now);
             self
         }
 
         fn rename(&mut self, id: usize, to: Label) -> &mut Self {
-            let from = self.labels.insert(ClientId(id), to).unwrap();
-            self.presence.renamed(ClientId(id), from, self.now);
+            let from = self.labels.insert(ClientId::nth(id), to).unwrap();
+            self.presence.renamed(ClientId::nth(id), from, self.now);
             self
         }
 
         fn leave(&mut self, id: usize) -> &mut Self {
-            let label = self.labels.remove(&ClientId(id)).unwrap();
-            self.presence.left(ClientId(id), label, self.now);
+            let label = self.labels.remove(&ClientId::nth(id)).unwrap();
+            self.presence.left(ClientId::nth(id), label, self.now);
             self
         }
 

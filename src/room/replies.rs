@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::protocol::batch::Frame;
 use crate::protocol::command::{BadCommand, COMMANDS, USAGES};
 use crate::protocol::name::BadName;
 use crate::protocol::wording::{NOTICE_PREFIX, notice, refusal};
-use crate::reactor::write_queue::Frame;
 
 /// What members can do, in lines of less than 80 columns, less than 24 of them.
 const HELP: &str = "\

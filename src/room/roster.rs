@@ -8,11 +8,10 @@ use std::rc::Rc;
 use unicode_width::UnicodeWidthStr;
 
 use super::member::Count;
-use super::name_registry::NameRegistry;
-use crate::protocol::batch::ClientId;
+use super::names::NameRegistry;
+use crate::protocol::batch::{ClientId, Frame};
 use crate::protocol::name::Name;
 use crate::protocol::wording::{NOTICE_PREFIX, notice};
-use crate::reactor::write_queue::Frame;
 
 /// The most lines of names, and the most of addresses.
 const MAX_LINES: usize = 8;
@@ -32,8 +31,9 @@ pub struct Unnamed {
 struct Group {
     /// Invariant: not 0.
     count: usize,
-    /// All their numbers, by exclusive or: so, of a group of one, who it is.
-    ids: usize,
+    /// The keys and the serial numbers of all, by exclusive or: of a group of one, who it is.
+    keys: usize,
+    serials: u64,
 }
 
 /// Who is called by an address.
@@ -49,18 +49,18 @@ pub enum Called {
 
 impl Unnamed {
     /// `id`, without a name, is here from `address`.
-    pub fn add(&mut self, ClientId(id): ClientId, address: IpAddr) {
+    pub fn add(&mut self, id: ClientId, address: IpAddr) {
         let group = self.by_address.entry(address).or_default();
         group.count += 1;
-        group.ids ^= id;
+        group.mix(id);
         self.count += 1;
     }
 
     /// It is no more, or has a name.
-    pub fn remove(&mut self, ClientId(id): ClientId, address: IpAddr) {
+    pub fn remove(&mut self, id: ClientId, address: IpAddr) {
         let group = self.by_address.get_mut(&address).expect("it was added");
         group.count -= 1;
-        group.ids ^= id;
+        group.mix(id);
         self.count -= 1;
         if group.count == 0 {
             self.by_address.remove(&address);
@@ -81,9 +81,20 @@ impl Unnamed {
     pub fn called(&self, address: IpAddr) -> Called {
         match self.by_address.get(&address) {
             None => Called::Nobody,
-            Some(Group { count: 1, ids }) => Called::One(ClientId(*ids)),
+            Some(&Group {
+                count: 1,
+                keys: key,
+                serials: serial,
+            }) => Called::One(ClientId { key, serial }),
             Some(group) => Called::Many(group.count),
         }
+    }
+}
+
+impl Group {
+    fn mix(&mut self, id: ClientId) {
+        self.keys ^= id.key;
+        self.serials ^= id.serial;
     }
 }
 
@@ -173,12 +184,12 @@ mod tests {
         for (id, name) in names.iter().enumerate() {
             let name = Name::parse(name.as_bytes()).unwrap();
             registry
-                .take(ClientId(id), from, None, name, Instant::now())
+                .take(ClientId::nth(id), from, None, name, Instant::now())
                 .unwrap();
         }
         let mut unnamed = Unnamed::default();
         for (id, from) in addresses.iter().enumerate() {
-            unnamed.add(ClientId(id), address(from));
+            unnamed.add(ClientId::nth(id), address(from));
         }
         String::from_utf8(
             roster(&registry, &unnamed, |name, _| Label::Name(Rc::clone(name))).to_vec(),
@@ -239,15 +250,15 @@ mod tests {
         let mut unnamed = Unnamed::default();
         let from = address("10.0.0.1");
         assert_eq!(unnamed.called(from), Called::Nobody);
-        unnamed.add(ClientId(7), from);
-        assert_eq!(unnamed.called(from), Called::One(ClientId(7)));
-        unnamed.add(ClientId(0), from);
-        unnamed.add(ClientId(9), from);
+        unnamed.add(ClientId::nth(7), from);
+        assert_eq!(unnamed.called(from), Called::One(ClientId::nth(7)));
+        unnamed.add(ClientId::nth(0), from);
+        unnamed.add(ClientId::nth(9), from);
         assert_eq!(unnamed.called(from), Called::Many(3));
-        unnamed.remove(ClientId(7), from);
-        unnamed.remove(ClientId(0), from);
-        assert_eq!(unnamed.called(from), Called::One(ClientId(9)));
-        unnamed.remove(ClientId(9), from);
+        unnamed.remove(ClientId::nth(7), from);
+        unnamed.remove(ClientId::nth(0), from);
+        assert_eq!(unnamed.called(from), Called::One(ClientId::nth(9)));
+        unnamed.remove(ClientId::nth(9), from);
         assert_eq!(unnamed.called(from), Called::Nobody);
         assert!(unnamed.by_address.is_empty());
     }

@@ -5,18 +5,16 @@ mod newcomers;
 mod properties;
 
 use std::collections::BTreeMap;
-
 use std::time::Duration;
 
-use super::claims::{CLAIM_TIMEOUT, MAX_CLAIMS};
-use super::name_registry::HOLD;
+use super::names::{CLAIM_TIMEOUT, HOLD, MAX_CLAIMS};
 use super::presence::PRESENCE_WINDOW;
 use super::*;
-use crate::protocol::batch::Part;
+use crate::protocol::batch::{Batch, Part};
 
-const ALICE: ClientId = ClientId(0);
-const BOB: ClientId = ClientId(1);
-const CAROL: ClientId = ClientId(2);
+const ALICE: ClientId = ClientId::nth(0);
+const BOB: ClientId = ClientId::nth(1);
+const CAROL: ClientId = ClientId::nth(2);
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -60,24 +58,28 @@ impl Stage {
         stage
     }
 
-    /// Has the room `act` in a turn of its own, and takes down who hears what.
-    fn act<R>(&mut self, act: impl FnOnce(&mut Room, Instant, &mut Batch) -> R) -> R {
-        let mut turn = Batch::new();
-        let result = act(&mut self.room, self.now, &mut turn);
-        turn.seal();
-        self.closed.extend(turn.take_closes());
-        self.said += &text(turn.shared());
-        let edits: BTreeMap<ClientId, _> = turn.edits().collect();
+    /// Has the room `act` in a batch of its own, and takes down who hears what.
+    fn act<R>(&mut self, act: impl FnOnce(&mut Room, &mut Context<'_>) -> R) -> R {
+        let mut batch = Batch::new();
+        let mut context = Context {
+            now: self.now,
+            batch: &mut batch,
+        };
+        let result = act(&mut self.room, &mut context);
+        batch.seal();
+        self.closed.extend(batch.take_closes());
+        self.said += &text(batch.shared());
+        let edits: BTreeMap<ClientId, _> = batch.edits_from(0).collect();
         let members: Vec<ClientId> = self.room.members().map(|(id, _)| id).collect();
         for id in members {
             let heard = self.heard.entry(id).or_default();
             let Some(&edits) = edits.get(&id) else {
-                *heard += &text(turn.shared());
+                *heard += &text(batch.shared());
                 continue;
             };
-            for part in turn.parts(edits) {
+            for part in batch.parts(edits) {
                 *heard += &match part {
-                    Part::Shared(range) => text(&turn.shared()[range]),
+                    Part::Shared(range) => text(&batch.shared()[range]),
                     Part::Private(frame, _) => String::from_utf8_lossy(frame).into_owned(),
                 };
             }
@@ -87,18 +89,18 @@ impl Stage {
 
     fn join(&mut self, id: ClientId, address: &str) {
         let address = address.parse().unwrap();
-        self.heard.remove(&id);
-        self.act(|room, now, turn| room.join(id, address, now, turn));
+        let greeting = self.room.join(id, address, self.now);
+        self.heard.insert(id, text(&greeting));
     }
 
     fn leave(&mut self, id: ClientId) {
-        let member = self.act(|room, now, turn| room.leave(id, now, turn));
+        let member = self.act(|room, context| room.leave(id, context));
         assert!(member.is_some());
         self.heard.remove(&id);
     }
 
     fn hears(&mut self, id: ClientId, heard: Decoded<'_>) {
-        self.act(|room, now, turn| room.hear(id, heard, now, turn));
+        self.act(|room, context| room.hear(id, heard, context));
     }
 
     fn says(&mut self, id: ClientId, line: impl AsRef<[u8]>) {
@@ -255,7 +257,7 @@ fn a_private_message_is_for_one_alone() {
         CAROL,
         "-- sent to alice\n!! no one is called 10.0.0.2 here\n",
     );
-    stage.join(ClientId(3), "10.0.0.3");
+    stage.join(ClientId::nth(3), "10.0.0.3");
     stage.says(ALICE, "/msg 10.0.0.3 hi");
     stage.expect(
         ALICE,
@@ -306,7 +308,7 @@ fn who_is_here_is_composed_once_for_all_who_ask() {
 #[test]
 fn the_operator_speaks_in_notices_that_nobody_can_forge() {
     let mut stage = Stage::of_two();
-    stage.act(|room, now, turn| room.hear_operator(b"be\rkind", now, turn));
+    stage.act(|room, context| room.hear_operator(b"be\rkind", context));
     for id in [ALICE, BOB] {
         stage.expect(id, "-- operator: be␍kind\n");
     }
@@ -339,32 +341,9 @@ fn a_line_too_long_is_refused_with_the_limit() {
 }
 
 #[test]
-fn a_browser_is_told_by_its_first_line_and_sent_away() {
-    for first in [
-        Decoded::Line(b"GET / HTTP/1.1"),
-        Decoded::TooLong(b"POST /aaaaaa"),
-        Decoded::Line(b"\x16\x03\x01\x02\x00\x01"),
-        Decoded::TooLong(b"\x16\x03\x01\x02\x00\x01"),
-    ] {
-        let mut stage = Stage::of_two();
-        stage.says(ALICE, "");
-        stage.says(ALICE, " \t\r");
-        stage.said();
-        stage.hears(ALICE, first);
-        assert_eq!(stage.closed, [(ALICE, CloseReason::WrongProtocol)]);
-        assert_eq!(stage.said(), "");
-
-        let mut stage = Stage::of_two();
-        stage.says(ALICE, "hello");
-        stage.hears(ALICE, first);
-        assert_eq!(stage.closed, []);
-    }
-}
-
-#[test]
 fn nobody_leaves_twice_or_is_heard_after() {
     let mut stage = Stage::of_two();
-    let leave = |stage: &mut Stage| stage.act(|room, now, turn| room.leave(ALICE, now, turn));
+    let leave = |stage: &mut Stage| stage.act(|room, context| room.leave(ALICE, context));
     let member = leave(&mut stage).unwrap();
     assert_eq!(member.address(), "10.0.0.1".parse::<IpAddr>().unwrap());
     assert!(leave(&mut stage).is_none());
@@ -402,24 +381,6 @@ fn who_is_sent_away_is_told_why_if_it_is_there_to_be_told() {
 #[test]
 fn everybody_is_told_that_the_room_is_closing() {
     let mut stage = Stage::of_two();
-    stage.act(|room, _, turn| room.close(turn));
+    stage.act(|room, context| room.close(context));
     stage.expect(ALICE, "-- the room is closing\n");
-}
-
-#[test]
-fn telnet_is_answered_and_what_was_typed_is_said() {
-    let mut stage = Stage::of_two();
-    let mut turn = Batch::new();
-    let line = Decoded::Line(b"\xff\xf4\xff\xfd\x06hi");
-    stage.room.hear(ALICE, line, stage.now, &mut turn);
-    assert_eq!(turn.shared(), b"<10.0.0.1> hi\n");
-    turn.seal();
-    let (_, edits) = turn.edits_from(ALICE).next().unwrap();
-    let is_answer = |part: Part<'_>| matches!(part, Part::Private(frame, _) if frame[..] == *telnet::WONT_TIMING_MARK);
-    assert!(turn.parts(edits).any(is_answer));
-
-    turn.clear();
-    let line = Decoded::Line(b"\xff\xf4\xff\xfd\x06");
-    stage.room.hear(ALICE, line, stage.now, &mut turn);
-    assert_eq!(turn.shared(), b"", "what is left is an empty line");
 }

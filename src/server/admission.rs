@@ -497,9 +497,10 @@ mod tests {
             .iter()
             .filter(|&&one| bits(one) == bits(from))
             .count();
-        let default = match from.to_canonical().is_loopback() {
-            true => usize::MAX,
-            false => (limits.max_clients / 2).max(1),
+        let default = if from.to_canonical().is_loopback() {
+            usize::MAX
+        } else {
+            (limits.max_clients / 2).max(1)
         };
         match limits.max_per_address.unwrap_or(default) {
             _ if !is_allowed => Err(Refusal::Denied),
@@ -537,9 +538,12 @@ mod tests {
             "2001:db8::/32",
             "::1/128",
         ]);
-        (any::<bool>(), network).prop_map(|(is_allowed, network)| match is_allowed {
-            true => allow(network),
-            false => deny(network),
+        (any::<bool>(), network).prop_map(|(is_allowed, network)| {
+            if is_allowed {
+                allow(network)
+            } else {
+                deny(network)
+            }
         })
     }
 

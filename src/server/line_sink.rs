@@ -11,7 +11,7 @@ use std::io::{self, Write};
 
 use log::warn;
 
-use crate::platform::interrupt::retry_interrupted;
+use crate::platform::socket::retry_interrupted;
 
 /// Once this much waits, nothing is added.
 pub const LINE_BACKLOG_BYTES: usize = 256 * 1024;

@@ -2,6 +2,9 @@
 //!
 //! Pure: a line in, a request out. The [server](crate::server) carries it out.
 
+pub mod actions;
+pub mod input;
+
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -71,9 +74,10 @@ pub fn parse(line: &[u8]) -> Result<Option<Request<'_>>, String> {
         [b'/', ..] => return parse_command(line).map(Some),
         _ => line,
     };
-    match text.trim_ascii().is_empty() {
-        true => Ok(None),
-        false => Ok(Some(Request::Say(text))),
+    if text.trim_ascii().is_empty() {
+        Ok(None)
+    } else {
+        Ok(Some(Request::Say(text)))
     }
 }
 
@@ -82,9 +86,12 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
     let word = word.to_ascii_lowercase();
     let rest = std::str::from_utf8(rest.trim_ascii_end())
         .map_err(|_| "that is not UTF-8 text".to_owned())?;
-    let needed = |usage: &str| match rest.is_empty() {
-        true => Err(format!("something is missing: {usage}")),
-        false => Ok(rest),
+    let needed = |usage: &str| {
+        if rest.is_empty() {
+            Err(format!("something is missing: {usage}"))
+        } else {
+            Ok(rest)
+        }
     };
     match &word[..] {
         b"/who" => Ok(Request::Who),

@@ -1,45 +1,10 @@
-//! What a server has done so far, and how it stands, in figures.
+//! Statistics: what a server has done so far, and how it stands.
 
 use std::fmt;
 
-use crate::protocol::batch::Share;
 use crate::protocol::close::CloseReason;
+use crate::reactor::service::Load;
 use crate::server::admission::RefusalCounts;
-
-/// What went through the connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Lines that clients sent, commands and refused ones too.
-    pub lines_in: u64,
-    /// Bytes that clients sent while they were in the room.
-    pub bytes_in: u64,
-    /// Lines for everybody, counted once for each reader they were sent to.
-    pub lines_out: u64,
-    /// Bytes meant for readers: what the kernel has taken, what still waits for it, and
-    /// what is lost.
-    pub bytes_out: u64,
-    /// Bytes that were waiting for readers when these were dropped, or went.
-    pub bytes_lost: u64,
-}
-
-impl Traffic {
-    /// A reader was sent so much of a turn.
-    pub fn sent(&mut self, share: Share) {
-        self.lines_out += share.lines as u64;
-        self.bytes_out += share.bytes as u64;
-    }
-}
-
-/// What the event loop carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// What went through it.
-    pub traffic: Traffic,
-    /// What is kept in memory for readers that lag, in bytes.
-    pub backlog_bytes: usize,
-    /// Clients that are not read because readers are behind.
-    pub paused: usize,
-}
 
 /// Clients that did not leave by themselves, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,14 +70,14 @@ impl Attendance {
 
 /// All of it, as one line of `key=value`, for people and for programs.
 #[derive(Clone, Copy, Debug)]
-pub struct Figures {
+pub struct Stats {
     /// Who came and went.
     pub attendance: Attendance,
     /// What was said.
     pub load: Load,
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Attendance {
             clients,
@@ -182,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_one_line_of_pairs() {
+    fn stats_are_one_line_of_pairs() {
         let mut attendance = Attendance::default();
         attendance.joined();
         attendance.joined();
@@ -190,21 +155,19 @@ mod tests {
         attendance.left(CloseReason::PeerClosed);
         attendance.joined();
         let mut load = Load::default();
-        load.traffic.sent(Share {
-            lines: 3,
-            bytes: 40,
-        });
-        let figures = Figures { attendance, load }.to_string();
-        assert!(figures.starts_with("clients=1 most=2 joined=3 lines_in=0 "));
+        load.traffic.lines_out = 3;
+        load.traffic.bytes_out = 40;
+        let stats = Stats { attendance, load }.to_string();
+        assert!(stats.starts_with("clients=1 most=2 joined=3 lines_in=0 "));
         for pair in [
             "lines_out=3",
             "bytes_out=40",
             "dropped_stuck=1",
             "dropped_idle=0",
         ] {
-            assert!(figures.split(' ').any(|found| found == pair), "{pair}");
+            assert!(stats.split(' ').any(|found| found == pair), "{pair}");
         }
-        for pair in figures.split(' ') {
+        for pair in stats.split(' ') {
             let (key, value) = pair.split_once('=').unwrap();
             assert!(!key.is_empty() && value.parse::<u64>().is_ok(), "{pair}");
         }

@@ -103,9 +103,10 @@ impl Transcript {
         if let Some((registry, token)) = &self.poll {
             register(&file, registry, *token)?;
         }
-        let torn_line = match is_same(self.sink.output(), &file)? {
-            true => TornLine::GoesOn,
-            false => TornLine::BeginsAnew,
+        let torn_line = if is_same(self.sink.output(), &file)? {
+            TornLine::GoesOn
+        } else {
+            TornLine::BeginsAnew
         };
         self.sink.replace_output(file, torn_line);
         self.flush();

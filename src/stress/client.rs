@@ -11,8 +11,8 @@ use mio::net::TcpStream;
 
 use super::framing::{Cut, LineReader};
 use super::protocol::{Handshake, MAX_WORDS_BYTES, safe_words};
-use crate::platform::interrupt::retry_interrupted;
 use crate::platform::socket::has_connected;
+use crate::platform::socket::retry_interrupted;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 
 /// The most that a server may send before what the handshake waits for.

@@ -4,15 +4,13 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use chat::protocol::batch::{Batch, ClientId};
+use chat::protocol::batch::{ClientId, Context, Frame};
 use chat::protocol::close::CloseReason;
 use chat::protocol::line::Decoded;
 use chat::protocol::wording;
-use chat::reactor::write_queue::Frame;
-use chat::reactor::{Next, Service};
+use chat::reactor::service::{Load, Next, Service};
 use chat::room::{self, Room};
 use chat::server::admission::{Admission, Limits};
-use chat::server::stats::Load;
 use mio::Token;
 
 pub(crate) struct PlainService {
@@ -20,12 +18,12 @@ pub(crate) struct PlainService {
     room: Room,
     /// Who has left, and why.
     pub(crate) left: Vec<(ClientId, CloseReason)>,
-    /// How many turns of the loop there were.
-    pub(crate) turns: usize,
+    /// How many iterations of the loop there were.
+    pub(crate) iterations: usize,
 }
 
 impl PlainService {
-    /// A room for so many at once.
+    /// A room for this many at once.
     pub(crate) fn new(config: room::Config, max_clients: usize) -> Self {
         Self {
             admission: Admission::new(Limits {
@@ -35,55 +33,63 @@ impl PlainService {
             }),
             room: Room::new(config),
             left: Vec::new(),
-            turns: 0,
+            iterations: 0,
         }
     }
 }
 
 impl Service for PlainService {
-    fn admit(&mut self, address: IpAddr, now: Instant) -> Result<(), Frame> {
-        self.admission.admit(address, now).map_err(wording::refusal)
-    }
-
-    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Batch) {
+    fn join(
+        &mut self,
+        client: ClientId,
+        address: IpAddr,
+        context: &mut Context<'_>,
+    ) -> Result<Frame, Frame> {
+        let admitted = self.admission.admit(address, context.now);
+        admitted.map_err(wording::refusal)?;
         self.admission.entered(address);
-        self.room.join(client, address, now, turn);
+        Ok(self.room.join(client, address, context.now))
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Batch) {
-        self.room.hear(client, line, now, turn);
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>) {
+        self.room.hear(client, line, context);
     }
 
-    fn farewell(&self, reason: CloseReason) -> Option<Frame> {
-        self.room.farewell(reason)
-    }
-
-    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Batch) {
-        let member = self.room.leave(client, now, turn);
-        self.admission
-            .left(member.expect("nobody leaves twice").address());
+    fn left(
+        &mut self,
+        client: ClientId,
+        reason: CloseReason,
+        context: &mut Context<'_>,
+    ) -> Option<Frame> {
+        let member = self.room.leave(client, context);
+        let address = member.expect("nobody leaves twice").address();
+        self.admission.left(address);
         self.left.push((client, reason));
+        self.room.farewell(reason)
     }
 
     fn deadline(&self) -> Option<Instant> {
         self.room.deadline()
     }
 
-    fn expired(&mut self, now: Instant, turn: &mut Batch) -> Next {
-        self.room.expire(now, turn);
+    fn expired(&mut self, _load: Load, context: &mut Context<'_>) -> Next {
+        self.room.expire(context);
         Next::Continue
     }
 
-    fn source_ready(&mut self, _token: Token, _now: Instant, turn: &mut Batch) -> io::Result<Next> {
-        self.room.close(turn);
+    fn source_ready(
+        &mut self,
+        _token: Token,
+        _load: Load,
+        context: &mut Context<'_>,
+    ) -> io::Result<Next> {
+        self.room.close(context);
         Ok(Next::Shutdown)
     }
 
-    fn report(&mut self, _load: Load) {}
-
     fn said(&mut self, _text: &[u8]) {}
 
-    fn turn_ended(&mut self) {
-        self.turns += 1;
+    fn iteration_ended(&mut self) {
+        self.iterations += 1;
     }
 }

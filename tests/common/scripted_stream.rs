@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
 
-use chat::reactor::connection::Stream;
+use chat::reactor::connection::transport::Stream;
 
 /// What the peer sends.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use chat::reactor::log_limit::{LOG_BURST, LOG_INTERVAL};
+use chat::rate::{LOG_BURST, LOG_INTERVAL};
 
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, chat_client};

@@ -7,8 +7,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chat::rate::{LOG_BURST, LOG_INTERVAL};
 use chat::reactor::flow::{GRACE, LOOK_INTERVAL};
-use chat::reactor::log_limit::{LOG_BURST, LOG_INTERVAL};
 use rustix::process::Signal;
 
 use crate::common::crowd::{Crowd, LINE_BYTES, Member, NO_END, numbered_line};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chat::platform::machine::raise_descriptor_limit;
+use chat::platform::proc::raise_descriptor_limit;
 use chat::reactor::clients::FLUSH_TIMEOUT;
 
 use crate::common::peer::Peer;

@@ -6,13 +6,11 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use chat::protocol::batch::{Batch, ClientId};
+use chat::protocol::batch::{ClientId, Context, Frame};
 use chat::protocol::close::CloseReason;
 use chat::protocol::line::Decoded;
-use chat::reactor::write_queue::Frame;
-use chat::reactor::{Next, Service};
+use chat::reactor::service::{Load, Next, Service};
 use chat::room;
-use chat::server::stats::Load;
 use mio::Token;
 
 use crate::cutter::Cutter;
@@ -87,18 +85,19 @@ impl Model {
 }
 
 impl Service for Model {
-    fn admit(&mut self, address: IpAddr, now: Instant) -> Result<(), Frame> {
+    fn join(
+        &mut self,
+        client: ClientId,
+        address: IpAddr,
+        context: &mut Context<'_>,
+    ) -> Result<Frame, Frame> {
         let number = self.arrivals;
         self.arrivals += 1;
         if self.random.one_in(10) {
             self.refused.insert(number);
             return Err(Frame::from(REFUSAL));
         }
-        self.service.admit(address, now)
-    }
-
-    fn joined(&mut self, client: ClientId, address: IpAddr, now: Instant, turn: &mut Batch) {
-        let number = self.arrivals - 1;
+        let greeting = self.service.join(client, address, context)?;
         let guest = Guest {
             least_expected: None,
             left: None,
@@ -107,12 +106,12 @@ impl Service for Model {
         assert!(self.guests.insert(number, guest).is_none(), "comes twice");
         let before = self.inside.insert(client, number);
         assert_eq!(before, None, "{client:?} is taken");
-        self.service.joined(client, address, now, turn);
-        self.oracle.joined(number, client.0, address, now);
+        self.oracle.joined(number, client.key, address, context.now);
+        Ok(greeting)
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, now: Instant, turn: &mut Batch) {
-        self.service.received(client, line, now, turn);
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>) {
+        self.service.received(client, line, context);
         let number = self.inside[&client];
         let guest = self.guests.get_mut(&number).expect("somebody inside");
         assert!(guest.left.is_none(), "who has left is not heard");
@@ -124,19 +123,20 @@ impl Service for Model {
         let sent = input.sent.as_deref().expect("it is kept");
         let line = guest.cutter.next(sent, input.is_ended);
         let line = line.unwrap_or_else(|| panic!("{number} is heard and has said nothing more"));
-        self.oracle.received(number, line, now);
+        self.oracle.received(number, line, context.now);
         let leaves = self.oracle.leaves(number).is_some();
-        assert_eq!(turn.closes(client), leaves, "{number} is let go");
+        assert_eq!(context.batch.closes(client), leaves, "{number} is let go");
         if leaves {
             guest.least_expected = Some(self.oracle.heard(number).len());
         }
     }
 
-    fn farewell(&self, reason: CloseReason) -> Option<Frame> {
-        self.service.farewell(reason)
-    }
-
-    fn left(&mut self, client: ClientId, reason: CloseReason, now: Instant, turn: &mut Batch) {
+    fn left(
+        &mut self,
+        client: ClientId,
+        reason: CloseReason,
+        context: &mut Context<'_>,
+    ) -> Option<Frame> {
         if self.owed_bytes.is_empty() {
             let inside = self.inside.values();
             let owed = inside.map(|&number| (number, self.oracle.heard(number).len()));
@@ -153,11 +153,23 @@ impl Service for Model {
             _ => true,
         };
         assert!(is_true, "{number} has left: {reason}");
+        if let CloseReason::PeerClosed | CloseReason::WrongProtocol = reason {
+            // The room does not hear of another protocol's first words. There is no other
+            // line that it does not hear of a client that was read to its end.
+            let sent = input.sent.as_deref().expect("it is kept");
+            if let Some(foreign) = guest.cutter.next(sent, input.is_ended) {
+                self.oracle.received(number, foreign, context.now);
+                let leaves = self.oracle.leaves(number);
+                assert_eq!(leaves, Some(CloseReason::WrongProtocol));
+            }
+        }
         if let CloseReason::Quit | CloseReason::WrongProtocol = reason {
             assert_eq!(self.oracle.leaves(number), Some(reason));
         }
-        self.service.left(client, reason, now, turn);
-        self.oracle.left(number, self.owed_bytes[&number], now);
+        let last_words = self.service.left(client, reason, context);
+        self.oracle
+            .left(number, self.owed_bytes[&number], context.now);
+        last_words
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -166,27 +178,28 @@ impl Service for Model {
         deadline
     }
 
-    fn expired(&mut self, now: Instant, turn: &mut Batch) -> Next {
+    fn expired(&mut self, load: Load, context: &mut Context<'_>) -> Next {
         self.expirations += 1;
-        self.oracle.expired(now);
-        self.service.expired(now, turn)
+        self.oracle.expired(context.now);
+        self.service.expired(load, context)
     }
 
-    fn source_ready(&mut self, token: Token, now: Instant, turn: &mut Batch) -> io::Result<Next> {
+    fn source_ready(
+        &mut self,
+        token: Token,
+        load: Load,
+        context: &mut Context<'_>,
+    ) -> io::Result<Next> {
         self.oracle.closing();
-        self.service.source_ready(token, now, turn)
-    }
-
-    fn report(&mut self, load: Load) {
-        self.service.report(load);
+        self.service.source_ready(token, load, context)
     }
 
     fn said(&mut self, text: &[u8]) {
         self.shown.extend_from_slice(text);
     }
 
-    fn turn_ended(&mut self) {
+    fn iteration_ended(&mut self) {
         self.owed_bytes.clear();
-        self.service.turn_ended();
+        self.service.iteration_ended();
     }
 }

@@ -9,13 +9,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use chat::protocol::close::CloseReason;
-use chat::reactor::clients::{
-    CLOSE_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES, WRITE_COST_BYTES,
-};
-use chat::reactor::event_loop::{Accepted, EventLoop, Status};
+use chat::rate::Rate;
+use chat::reactor::acceptor::Accepted;
+use chat::reactor::clients::CLOSE_TIMEOUT;
+use chat::reactor::event_loop::{EventLoop, Status};
 use chat::reactor::flow::{ALLOWANCE_BYTES, Bounds};
-use chat::reactor::rate::Rate;
-use chat::reactor::{Policy, source_token};
+use chat::reactor::inbound::{BATCH_BUDGET_BYTES, READ_BUDGET_BYTES};
+use chat::reactor::outbound::WRITE_COST_BYTES;
+use chat::reactor::service::{Policy, source_token};
 use chat::room;
 
 use crate::fnv::Fnv;
@@ -114,7 +115,7 @@ pub(crate) struct Outcome {
 /// What may be gathered before the loop notices that it is too much: a turn and the
 /// one on its way, either of which may end within a read. The answers to a read full
 /// of the shortest commands are most.
-const SLACK_BYTES: usize = 2 * (TURN_BUDGET_BYTES + 200 * READ_BUDGET_BYTES / 2);
+const SLACK_BYTES: usize = 2 * (BATCH_BUDGET_BYTES + 200 * READ_BUDGET_BYTES / 2);
 
 /// Turns within which who has just said something is read, whoever else talks: so many
 /// slices may a turn on its way still have, at most one for each reader, and what is
@@ -416,7 +417,10 @@ impl World {
         let accept = |key: usize| {
             if is_out_of_descriptors && !waiting.is_empty() {
                 let error = io::Error::from_raw_os_error(ERROR_OUT_OF_DESCRIPTORS);
-                return Accepted::Exhausted(error);
+                return Accepted::Exhausted {
+                    error,
+                    is_of_descriptors: true,
+                };
             }
             let Some((number, server_end)) = waiting.pop_front() else {
                 return Accepted::Nobody;
@@ -426,7 +430,7 @@ impl World {
             keys[key] = number;
             Accepted::Client(server_end, peers[number].address.into())
         };
-        let turned = self.event_loop.turn(self.now, &mut self.model, accept);
+        let turned = self.event_loop.iterate(self.now, &mut self.model, accept);
         self.status = turned.expect("no peer's doing is an error");
         self.happened.note(Event::ReusedKey, reused_keys);
         let has_begun = self.model.shown.len() > shown_before;

@@ -11,13 +11,13 @@ use std::time::Duration;
 use mio::Token;
 
 use self::harness::{Loop, Socket, WELCOME};
-use super::{ACCEPT_BUDGET, ACCEPT_PAUSE, SHUTDOWN_TIMEOUT, Status};
+use super::{SHUTDOWN_TIMEOUT, Status};
 use crate::protocol::batch::ClientId;
 use crate::protocol::close::CloseReason;
-use crate::reactor::clients::{
-    CLOSE_TIMEOUT, FLUSH_TIMEOUT, LINGER_TIMEOUT, MAX_REFUSED, READ_BUDGET_BYTES, TURN_BUDGET_BYTES,
-};
-use crate::reactor::connection::WRITE_BUDGET_BYTES;
+use crate::reactor::acceptor::{ACCEPT_BUDGET, ACCEPT_PAUSE};
+use crate::reactor::clients::{CLOSE_TIMEOUT, FLUSH_TIMEOUT, LINGER_TIMEOUT, MAX_REFUSED};
+use crate::reactor::connection::output::WRITE_BUDGET_BYTES;
+use crate::reactor::inbound::{BATCH_BUDGET_BYTES, READ_BUDGET_BYTES};
 
 #[test]
 fn a_turn_costs_each_reader_one_write_and_nobody_hears_itself() {
@@ -79,7 +79,10 @@ fn a_half_closed_client_is_heard_to_the_end_and_gets_what_it_is_owed() {
     bob_socket.ends();
     room.readable(bob);
     assert_eq!(ann_socket.received(), "<10.0.0.1> last words\n");
-    assert_eq!(room.host.left, [(ClientId(bob), CloseReason::PeerClosed)]);
+    assert_eq!(
+        room.host.left,
+        [(ClientId::nth(bob), CloseReason::PeerClosed)]
+    );
     assert!(bob_socket.is_open_here(), "it is owed something");
 
     ann_socket.sends("after it left\n");
@@ -101,7 +104,7 @@ fn half_a_line_of_a_reset_client_is_not_said() {
     room.readable(bob);
     assert_eq!(ann_socket.received(), "<10.0.0.1> whole\n");
     let reason = CloseReason::Lost(io::ErrorKind::ConnectionReset);
-    assert_eq!(room.host.left, [(ClientId(bob), reason)]);
+    assert_eq!(room.host.left, [(ClientId::nth(bob), reason)]);
     assert!(!bob_socket.is_open_here());
 }
 
@@ -119,7 +122,7 @@ fn a_client_that_cannot_be_written_to_is_still_heard_to_the_end() {
         "<10.0.0.1> I said this before I went\n"
     );
     let reason = CloseReason::Lost(io::ErrorKind::BrokenPipe);
-    assert_eq!(room.host.left, [(ClientId(bob), reason)]);
+    assert_eq!(room.host.left, [(ClientId::nth(bob), reason)]);
     assert!(!bob_socket.is_open_here());
 }
 
@@ -133,7 +136,7 @@ fn an_http_request_is_not_heard_and_its_sender_is_seen_off() {
     room.readable(bob);
     assert_eq!(
         room.host.left,
-        [(ClientId(bob), CloseReason::WrongProtocol)]
+        [(ClientId::nth(bob), CloseReason::WrongProtocol)]
     );
     assert!(
         bob_socket.saw_end() && bob_socket.is_open_here(),
@@ -222,7 +225,7 @@ fn a_client_that_left_cannot_trickle_for_ever() {
 fn a_refused_client_is_told_why_and_never_was_in_the_room() {
     let mut room = Loop::with_room_for(1);
     let (ann, ann_socket) = room.join();
-    let bob = room.event_loop.clients.vacant_key();
+    let bob = room.event_loop.clients.next_key();
     let bob_socket = room.connect();
     ann_socket.sends("not for bob\n");
     room.readable(ann);
@@ -265,7 +268,7 @@ fn a_flooder_gets_one_read_budget_a_turn() {
     bob_socket.sends("a word\n");
     room.event_loop.mark_client(ann, true, false);
     room.event_loop.mark_client(bob, true, false);
-    room.turn();
+    room.iterate();
     let heard = cyd_socket.received();
     assert_eq!(heard.lines().count(), lines_a_budget + 1);
     assert!(heard.ends_with("<10.0.0.1> a word\n"));
@@ -282,11 +285,12 @@ fn answers_count_towards_the_budget_of_a_turn() {
         socket.sends("/\n".repeat(READ_BUDGET_BYTES / 2));
         room.event_loop.mark_client(key, true, false);
     }
-    room.event_loop
-        .clients
-        .fill(&mut room.host, &mut room.event_loop.turn);
+    room.event_loop.clients.read(&mut room.host);
     let one_client_bytes = READ_BUDGET_BYTES / 2 * MOST_BYTES_AN_ANSWER;
-    assert!(room.event_loop.turn.size_bytes() <= TURN_BUDGET_BYTES + one_client_bytes);
+    assert!(
+        room.event_loop.clients.context().batch.size_bytes()
+            <= BATCH_BUDGET_BYTES + one_client_bytes
+    );
     assert!(
         room.event_loop.clients.has_work(),
         "the others wait for the next turn"
@@ -306,7 +310,7 @@ fn a_reader_that_catches_up_gets_one_write_budget_a_turn() {
 
     bob_socket.takes(usize::MAX);
     room.event_loop.mark_client(bob, false, true);
-    room.turn();
+    room.iterate();
     let first_turn = bob_socket.received();
     assert_eq!(first_turn.len(), WRITE_BUDGET_BYTES);
     room.settle();
@@ -320,7 +324,7 @@ fn a_rush_of_newcomers_is_accepted_within_a_budget_a_turn() {
     let sockets: Vec<_> = (0..2 * ACCEPT_BUDGET + 1).map(|_| Socket::new()).collect();
     room.waiting.extend(sockets.iter().cloned());
     room.event_loop.mark_listener();
-    room.turn();
+    room.iterate();
     assert_eq!(room.waiting.len(), ACCEPT_BUDGET + 1);
     room.settle();
     assert!(sockets.iter().all(|socket| socket.received() == WELCOME));
@@ -332,7 +336,7 @@ fn out_of_descriptors_accepting_pauses_and_resumes_by_itself() {
     let (ann, ann_socket) = room.join();
     room.out_of_descriptors = true;
     let bob_socket = room.connect();
-    let turns_before = room.host.turns;
+    let turns_before = room.host.iterations;
     room.event_loop.mark_listener();
     assert_eq!(
         room.event_loop.poll_timeout(&room.host, room.now),
@@ -340,7 +344,7 @@ fn out_of_descriptors_accepting_pauses_and_resumes_by_itself() {
         "no spin"
     );
     room.wait(3 * ACCEPT_PAUSE);
-    assert_eq!(room.host.turns - turns_before, 3);
+    assert_eq!(room.host.iterations - turns_before, 3);
 
     room.out_of_descriptors = false;
     room.wait(ACCEPT_PAUSE);
@@ -388,7 +392,7 @@ fn a_shutdown_does_not_wait_longer_than_its_timeout() {
     ann_socket.sends("bob takes nothing\n");
     room.readable(ann);
     room.event_loop.mark_source(Token(usize::MAX - 1));
-    room.turn();
+    room.iterate();
     room.wait(SHUTDOWN_TIMEOUT - Duration::from_millis(1));
     assert_eq!(room.status, Status::ShuttingDown);
     room.wait(Duration::from_millis(1));

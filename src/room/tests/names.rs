@@ -72,9 +72,10 @@ fn ones_own_name_can_be_written_anew() {
 fn a_freed_name_is_held_for_its_address_for_a_while() {
     for is_left in [true, false] {
         let mut stage = Stage::of_alice_and_bob();
-        match is_left {
-            true => stage.leave(ALICE),
-            false => stage.says(ALICE, "/nick al"),
+        if is_left {
+            stage.leave(ALICE)
+        } else {
+            stage.says(ALICE, "/nick al")
         }
         for wanted in ["alice", "Alice"] {
             stage.says(BOB, format!("/nick {wanted}"));
@@ -130,12 +131,11 @@ fn who_claims_a_name_and_goes_or_thinks_better_of_it_does_not_get_it() {
         let mut stage = Stage::of_alice_and_bob();
         stage.join(CAROL, "10.0.0.1");
         stage.says(CAROL, "/nick alice");
-        match thinks_better {
-            true => stage.says(CAROL, "/nick carol"),
-            false => {
-                stage.leave(CAROL);
-                stage.join(CAROL, "10.0.0.3");
-            }
+        if thinks_better {
+            stage.says(CAROL, "/nick carol")
+        } else {
+            stage.leave(CAROL);
+            stage.join(CAROL, "10.0.0.3");
         }
         stage.heard.clear();
         stage.leave(ALICE);
@@ -153,7 +153,7 @@ fn who_claims_a_name_and_goes_or_thinks_better_of_it_does_not_get_it() {
 #[test]
 fn of_those_who_claim_a_name_the_last_gets_it() {
     let mut stage = Stage::of_alice_and_bob();
-    for id in [2, 3].map(ClientId) {
+    for id in [2, 3].map(ClientId::nth) {
         stage.join(id, "10.0.0.1");
         stage.says(id, "/nick alice");
     }
@@ -163,7 +163,7 @@ fn of_those_who_claim_a_name_the_last_gets_it() {
     );
     stage.leave(ALICE);
     assert_eq!(stage.label(CAROL), "10.0.0.1");
-    assert_eq!(stage.label(ClientId(3)), "alice");
+    assert_eq!(stage.label(ClientId::nth(3)), "alice");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_claim_outlives_a_name_that_is_written_anew_and_a_crowd_of_others_no_longer(
     stage.says(ALICE, "/nick Alice");
     assert_eq!(stage.room.claims.len(), 1);
     for number in 0..MAX_CLAIMS {
-        let [bearer, claimant] = [0, 1].map(|which| ClientId(10 + 2 * number + which));
+        let [bearer, claimant] = [0, 1].map(|which| ClientId::nth(10 + 2 * number + which));
         for id in [bearer, claimant] {
             stage.join(id, "10.0.0.9");
             stage.says(id, format!("/nick n{number}x"));
@@ -183,8 +183,8 @@ fn a_claim_outlives_a_name_that_is_written_anew_and_a_crowd_of_others_no_longer(
     assert_eq!(stage.room.claims.len(), MAX_CLAIMS);
     stage.leave(ALICE);
     assert_eq!(stage.label(CAROL), "10.0.0.1", "it has waited longest");
-    stage.leave(ClientId(10));
-    assert_eq!(stage.label(ClientId(11)), "n0x");
+    stage.leave(ClientId::nth(10));
+    assert_eq!(stage.label(ClientId::nth(11)), "n0x");
 }
 
 #[test]

@@ -44,16 +44,14 @@ fn ten_thousand_who_come_at_once_are_a_line() {
         announces_presence: true,
         ..Config::plain(4096)
     });
-    let mut turn = Batch::new();
     let address = "10.0.0.1".parse().unwrap();
     for id in 0..10_000 {
-        stage.room.join(ClientId(id), address, stage.now, &mut turn);
+        stage.room.join(ClientId::nth(id), address, stage.now);
     }
-    assert_eq!(turn.shared(), b"");
     stage.wait(PRESENCE_WINDOW);
     assert_eq!(stage.said(), "-- 10,000 joined (10,000 here)\n");
     for id in 0..10_000 {
-        stage.expect(ClientId(id), "-- 10,000 joined (10,000 here)\n");
+        stage.expect(ClientId::nth(id), "-- 10,000 joined (10,000 here)\n");
     }
 }
 
@@ -78,7 +76,7 @@ fn who_comes_later_is_shown_what_was_said() {
     stage.says(ALICE, "/who");
     stage.says(ALICE, "two");
     stage.says(BOB, "/me threes");
-    stage.act(|room, now, turn| room.hear_operator(b"four", now, turn));
+    stage.act(|room, context| room.hear_operator(b"four", context));
     stage.now += 125 * SECOND;
     stage.join(CAROL, "10.0.0.3");
     let history = "-- the last 3 lines, the latest 2 minutes ago:\n\

@@ -78,16 +78,16 @@ proptest! {
             stage.heard.clear();
             stage.said();
             match act {
-                Act::Join(seat, address) if !seats.contains_key(&ClientId(seat)) => {
+                Act::Join(seat, address) if !seats.contains_key(&ClientId::nth(seat)) => {
                     let address = format!("10.0.0.{address}");
-                    stage.join(ClientId(seat), &address);
-                    seats.insert(ClientId(seat), address);
+                    stage.join(ClientId::nth(seat), &address);
+                    seats.insert(ClientId::nth(seat), address);
                 }
-                Act::Leave(seat) if seats.remove(&ClientId(seat)).is_some() => {
-                    stage.leave(ClientId(seat));
+                Act::Leave(seat) if seats.remove(&ClientId::nth(seat)).is_some() => {
+                    stage.leave(ClientId::nth(seat));
                 }
-                Act::Line(seat, line) if seats.contains_key(&ClientId(seat)) => {
-                    let id = ClientId(seat);
+                Act::Line(seat, line) if seats.contains_key(&ClientId::nth(seat)) => {
+                    let id = ClientId::nth(seat);
                     let label = stage.label(id);
                     stage.says(id, &line);
                     let said = stage.said();
@@ -139,18 +139,18 @@ proptest! {
     ) {
         let mut stage = Stage::new(Config::plain(4096));
         for (seat, name) in names.iter().enumerate() {
-            stage.join(ClientId(seat), &format!("10.0.0.{}", seat / 2));
+            stage.join(ClientId::nth(seat), &format!("10.0.0.{}", seat / 2));
             if let Some(name) = name {
-                stage.says(ClientId(seat), format!("/nick n{name}"));
+                stage.says(ClientId::nth(seat), format!("/nick n{name}"));
             }
         }
         stage.heard.clear();
-        stage.says(ClientId(0), format!("/msg n{to} psst"));
+        stage.says(ClientId::nth(0), format!("/msg n{to} psst"));
         let readers: Vec<usize> = (0..6)
-            .filter(|&seat| stage.heard(ClientId(seat)).contains("psst"))
+            .filter(|&seat| stage.heard(ClientId::nth(seat)).contains("psst"))
             .collect();
         let bearers: Vec<usize> = (1..6)
-            .filter(|&seat| stage.label(ClientId(seat)) == format!("n{to}"))
+            .filter(|&seat| stage.label(ClientId::nth(seat)) == format!("n{to}"))
             .collect();
         prop_assert!(readers.len() <= 1);
         prop_assert_eq!(readers, bearers);

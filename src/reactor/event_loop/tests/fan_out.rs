@@ -1,10 +1,9 @@
 //! A turn for a big room is sent in slices.
 
 use super::harness::{Loop, POLICY, Socket, WELCOME};
-use crate::reactor::clients::{
-    FAN_OUT_BUDGET_BYTES, READ_BUDGET_BYTES, SLICE_BYTES, WRITE_COST_BYTES,
-};
-use crate::reactor::event_loop::CROWD_ACCEPT_INTERVAL;
+use crate::reactor::acceptor::CROWD_ACCEPT_INTERVAL;
+use crate::reactor::inbound::{FAN_OUT_BUDGET_BYTES, READ_BUDGET_BYTES};
+use crate::reactor::outbound::{SLICE_BYTES, WRITE_COST_BYTES};
 
 /// More readers of a short line than two slices reach.
 const READERS: usize = 5 * SLICE_BYTES / WRITE_COST_BYTES / 2;
@@ -16,7 +15,7 @@ fn in_the_middle_of_a_line() -> (Loop, Vec<Socket>) {
     let sockets: Vec<_> = (0..READERS).map(|_| room.join().1).collect();
     sockets[0].sends("one\n");
     room.event_loop.mark_client(0, true, false);
-    room.turn();
+    room.iterate();
     assert!(room.event_loop.clients.is_sending());
     (room, sockets)
 }
@@ -35,7 +34,7 @@ fn while_a_line_is_on_its_way_others_are_read_and_accepted() {
     let newcomer = Socket::new();
     room.waiting.push_back(newcomer.clone());
     room.event_loop.mark_listener();
-    room.turn();
+    room.iterate();
     assert_eq!(sockets[1].unread_bytes(), 0);
     assert!(newcomer.is_open_here());
 
@@ -57,8 +56,8 @@ fn who_comes_into_a_freed_place_meanwhile_does_not_hear_what_was_said_before() {
     room.readable(freed);
     sockets[0].sends("one\n");
     room.event_loop.mark_client(0, true, false);
-    room.turn();
-    let (key, newcomer) = (room.event_loop.clients.vacant_key(), Socket::new());
+    room.iterate();
+    let (key, newcomer) = (room.event_loop.clients.next_key(), Socket::new());
     assert_eq!(key, freed);
     room.waiting.push_back(newcomer.clone());
     room.event_loop.mark_listener();
@@ -98,8 +97,8 @@ fn the_more_readers_the_less_is_gathered_for_a_turn() {
     for (key, socket) in sockets.iter().enumerate().take(100) {
         room.floods(key, socket, READ_BUDGET_BYTES);
     }
-    room.turn();
-    let text_bytes = room.event_loop.clients.shared_text().len();
+    room.iterate();
+    let text_bytes = sockets[100].received().len();
     assert!((READ_BUDGET_BYTES..3 * READ_BUDGET_BYTES).contains(&text_bytes));
     const { assert!(READERS * READ_BUDGET_BYTES > FAN_OUT_BUDGET_BYTES) };
 }
@@ -112,7 +111,7 @@ fn a_key_that_is_another_s_by_the_end_of_the_turn_does_not_cost_that_one_its_ans
     sockets[gone].refuses_writes();
     sockets[gone].sends("last words\n");
     sockets[gone].ends();
-    room.turn();
+    room.iterate();
     room.event_loop.mark_client(gone, true, false);
     room.settle();
     assert!(!sockets[gone].is_open_here());
@@ -122,7 +121,7 @@ fn a_key_that_is_another_s_by_the_end_of_the_turn_does_not_cost_that_one_its_ans
     assert_eq!(key, gone);
     sockets[0].sends("two\n");
     room.event_loop.mark_client(0, true, false);
-    room.turn();
+    room.iterate();
     newcomer.sends("/help\n");
     newcomer.ends();
     room.readable(key);
@@ -139,18 +138,18 @@ fn newcomers_wait_while_a_crowd_has_not_been_read() {
     }
     room.waiting.extend((0..1000).map(|_| Socket::new()));
     room.event_loop.mark_listener();
-    room.turn();
+    room.iterate();
     assert_eq!(room.waiting.len(), 1000);
     // A crowd that never stopped would keep nobody out for ever.
     for turns in 1..=3 {
         room.now += CROWD_ACCEPT_INTERVAL;
-        room.turn();
+        room.iterate();
         assert_eq!(room.waiting.len(), 1000 - turns, "they come in one by one");
-        room.turn();
+        room.iterate();
         assert_eq!(room.waiting.len(), 1000 - turns, "and not all at once");
     }
     while room.event_loop.clients.has_work() {
-        room.turn();
+        room.iterate();
         // It is more than there is room for.
         talkers.iter().for_each(|socket| drop(socket.received()));
     }
@@ -166,10 +165,10 @@ fn a_rush_of_newcomers_does_not_silence_those_inside() {
     let rush: Vec<_> = (0..10_000).map(|_| Socket::new()).collect();
     room.waiting.extend(rush.iter().cloned());
     room.event_loop.mark_listener();
-    room.turn();
+    room.iterate();
     sockets[1].sends("is it always so full here?\n");
     room.event_loop.mark_client(1, true, false);
-    room.turn();
+    room.iterate();
     assert_eq!(sockets[1].unread_bytes(), 0);
     assert!(!room.waiting.is_empty(), "the rush goes on");
 }

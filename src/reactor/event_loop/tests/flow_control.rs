@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::harness::{Loop, POLICY, Socket, WELCOME};
 use crate::protocol::batch::ClientId;
 use crate::protocol::close::CloseReason;
-use crate::reactor::Policy;
-use crate::reactor::clients::{LAST_WORDS_TIMEOUT, READ_BUDGET_BYTES, TURN_BUDGET_BYTES};
+use crate::reactor::clients::LAST_WORDS_TIMEOUT;
 use crate::reactor::flow::{ALLOWANCE_BYTES, ALLOWANCE_PERIOD, Bounds, GRACE, PAUSE_BYTES};
+use crate::reactor::inbound::{BATCH_BUDGET_BYTES, READ_BUDGET_BYTES};
+use crate::reactor::service::Policy;
 
 const MAX_BACKLOG_BYTES: usize = POLICY.flow.max_backlog_bytes;
 const STALL_TIMEOUT: Duration = POLICY.flow.stall_timeout;
@@ -16,7 +17,7 @@ const STALL_TIMEOUT: Duration = POLICY.flow.stall_timeout;
 const A_FLOOD_BYTES: usize = 5 * MAX_BACKLOG_BYTES;
 
 /// What is added before the loop notices: a turn, which may end within a read.
-const SLACK_BYTES: usize = TURN_BUDGET_BYTES + 2 * READ_BUDGET_BYTES;
+const SLACK_BYTES: usize = BATCH_BUDGET_BYTES + 2 * READ_BUDGET_BYTES;
 
 const GOODBYE: &str = "goodbye\n";
 
@@ -62,7 +63,7 @@ fn a_flooder_waits_for_a_reader_that_takes_something_and_nothing_is_lost() {
     room.settle();
     let mut heard = slow_socket.received();
     while flooder_socket.unread_bytes() > 0 {
-        assert!(room.event_loop.clients.owed_bytes() <= PAUSE_BYTES + SLACK_BYTES);
+        assert!(room.event_loop.load().backlog_bytes <= PAUSE_BYTES + SLACK_BYTES);
         room.wait(GRACE / 2);
         slow_socket.takes(TAKEN_BYTES);
         room.writable(slow);
@@ -76,7 +77,7 @@ fn a_flooder_waits_for_a_reader_that_takes_something_and_nothing_is_lost() {
     assert_eq!(heard.lines().count(), A_FLOOD_BYTES.div_ceil(1000));
     assert!(heard == person_socket.received(), "both hear the same");
     assert_eq!(room.host.left, []);
-    assert_eq!(room.event_loop.clients.owed_bytes(), 0);
+    assert_eq!(room.event_loop.load().backlog_bytes, 0);
 }
 
 #[test]
@@ -119,12 +120,12 @@ fn a_reader_that_takes_nothing_holds_up_a_flooder_for_a_grace_and_no_longer() {
     let began = trio.room.now;
     while trio.flooder.1.unread_bytes() > 0 {
         assert!(trio.room.now - began <= GRACE);
-        let owed_bytes = trio.room.event_loop.clients.owed_bytes();
+        let owed_bytes = trio.room.event_loop.load().backlog_bytes;
         assert!(owed_bytes <= MAX_BACKLOG_BYTES + SLACK_BYTES);
         trio.room.wait(GRACE);
         trio.room.settle();
     }
-    let dropped = (ClientId(trio.stuck.0), CloseReason::Stuck);
+    let dropped = (ClientId::nth(trio.stuck.0), CloseReason::Stuck);
     assert_eq!(trio.room.host.left, [dropped]);
     let heard = trio.person.1.received();
     assert_eq!(heard.lines().count(), A_FLOOD_BYTES.div_ceil(1000));
@@ -139,10 +140,10 @@ fn a_dropped_reader_leaves_nothing_in_the_kernel() {
     let stuck = &trio.stuck.1;
     assert_eq!(trio.room.host.left.len(), 1);
     assert!(stuck.is_open_here(), "it might still take its last words");
-    assert!(trio.room.event_loop.clients.owed_bytes() < 10_000);
+    assert!(trio.room.event_loop.load().backlog_bytes < 10_000);
     trio.room.wait(LAST_WORDS_TIMEOUT);
     assert!(!stuck.is_open_here() && stuck.was_reset());
-    assert_eq!(trio.room.event_loop.clients.owed_bytes(), 0);
+    assert_eq!(trio.room.event_loop.load().backlog_bytes, 0);
     let traffic = trio.room.event_loop.load().traffic;
     let heard = |socket: &Socket| socket.received().len() as u64;
     let heard_bytes: u64 = [&trio.flooder.1, &trio.person.1].map(heard).iter().sum();
@@ -188,7 +189,7 @@ fn a_reader_that_trickles_is_dropped_after_the_stall_timeout() {
         assert!(trio.room.now <= began + STALL_TIMEOUT);
     }
     assert_eq!(trio.room.now, began + STALL_TIMEOUT);
-    let dropped = (ClientId(*stuck), CloseReason::TooSlow);
+    let dropped = (ClientId::nth(*stuck), CloseReason::TooSlow);
     assert_eq!(trio.room.host.left, [dropped]);
     trio.room.settle();
     assert_eq!(trio.flooder.1.unread_bytes(), 0);
@@ -213,7 +214,7 @@ fn a_client_that_has_left_is_waited_for_too() {
     let (stuck, socket) = &trio.stuck;
     socket.ends();
     trio.room.readable(*stuck);
-    let left = (ClientId(*stuck), CloseReason::PeerClosed);
+    let left = (ClientId::nth(*stuck), CloseReason::PeerClosed);
     assert_eq!(trio.room.host.left, [left]);
     assert!(trio.flooder.1.unread_bytes() > A_FLOOD_BYTES / 2);
     socket.takes(usize::MAX);
@@ -257,7 +258,7 @@ fn everything_together_is_bounded_however_many_talk() {
     room.settle();
     let most_bytes = bounds.max_total_bytes() + SLACK_BYTES;
     assert!(TALKERS * ALLOWANCE_BYTES / 2 > most_bytes, "it is a test");
-    assert!(room.event_loop.clients.owed_bytes() <= most_bytes);
+    assert!(room.event_loop.load().backlog_bytes <= most_bytes);
     let (person, person_socket) = &talkers[0];
     let unread = talkers
         .iter()
@@ -266,7 +267,7 @@ fn everything_together_is_bounded_however_many_talk() {
 
     room.wait(GRACE);
     room.settle();
-    assert_eq!(room.host.left, [(ClientId(0), CloseReason::Stuck)]);
+    assert_eq!(room.host.left, [(ClientId::nth(0), CloseReason::Stuck)]);
     assert!(talkers.iter().all(|(_, socket)| socket.unread_bytes() == 0));
     person_socket.sends("free at last\n");
     room.readable(*person);
@@ -289,14 +290,14 @@ fn a_person_need_not_queue_behind_flooders() {
         .iter()
         .any(|(_, socket)| socket.unread_bytes() == FLOOD_BYTES)
     {
-        room.turn();
+        room.iterate();
     }
     reader.received();
     person_socket.sends("me too\n");
     room.event_loop.mark_client(person, true, false);
     // The turn on its way may take two slices, and so may the next one.
     for _ in 0..4 {
-        room.turn();
+        room.iterate();
     }
     assert!(reader.received().contains("> me too\n"));
     room.settle();
@@ -309,7 +310,7 @@ fn nothing_ticks_once_readers_have_caught_up() {
     let mut trio = Trio::new();
     trio.flood();
     let (stuck, socket) = &trio.stuck;
-    while trio.flooder.1.unread_bytes() > 0 || trio.room.event_loop.clients.owed_bytes() > 0 {
+    while trio.flooder.1.unread_bytes() > 0 || trio.room.event_loop.load().backlog_bytes > 0 {
         socket.takes(usize::MAX);
         trio.room.writable(*stuck);
     }
@@ -341,10 +342,10 @@ fn a_talker_is_read_a_budget_at_a_time_however_little_it_may_still_say() {
     let (person, socket) = &trio.person;
     socket.sends("y".repeat(ALLOWANCE_BYTES - 100) + "\n");
     trio.room.readable(*person);
-    let turns_before = trio.room.host.turns;
+    let turns_before = trio.room.host.iterations;
     socket.sends("z".repeat(READ_BUDGET_BYTES));
     trio.room.readable(*person);
-    assert!(trio.room.host.turns - turns_before <= 3);
+    assert!(trio.room.host.iterations - turns_before <= 3);
     assert_eq!(socket.unread_bytes(), 0);
     socket.sends("z");
     trio.room.readable(*person);
@@ -410,7 +411,7 @@ fn private_messages_that_are_not_read_hold_up_who_sends_them() {
     let mut heard = String::new();
     while flooder_socket.unread_bytes() > 0 {
         assert!(!room.event_loop.clients.has_work(), "it waits");
-        let owed_bytes = room.event_loop.clients.owed_bytes();
+        let owed_bytes = room.event_loop.load().backlog_bytes;
         assert!(
             owed_bytes <= 2 * (PAUSE_BYTES + SLACK_BYTES),
             "{owed_bytes}"
@@ -446,7 +447,7 @@ fn all_answers_together_are_bounded_and_nobody_else_waits_for_that() {
     }
     room.settle();
     let most_bytes = POLICY.flow.max_total_bytes() + SLACK_BYTES + 4 * MAX_BACKLOG_BYTES;
-    assert!(room.event_loop.clients.owed_bytes() <= most_bytes);
+    assert!(room.event_loop.load().backlog_bytes <= most_bytes);
     assert!(room.host.left.len() > 10, "those with most have to go");
     person_socket.sends("I go on\n");
     room.readable(person);

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use self::plain_service::PlainService;
 pub(super) use self::scripted_stream::FarEnd as Socket;
 use self::scripted_stream::ScriptedStream;
-use crate::protocol::batch::ClientId;
 use crate::protocol::close::CloseReason;
-use crate::reactor::Policy;
-use crate::reactor::event_loop::{Accepted, EventLoop, Status};
+use crate::reactor::acceptor::Accepted;
+use crate::reactor::event_loop::{EventLoop, Status};
+use crate::reactor::service::Policy;
 use crate::room;
 
 pub(super) const WELCOME: &str = "Welcome to this chatroom!\n";
@@ -72,17 +72,20 @@ impl Loop {
 
     /// A client comes in and is welcomed. Clients get the keys 0, 1, 2 …
     pub(super) fn join(&mut self) -> (usize, Socket) {
-        let key = self.event_loop.clients.vacant_key();
+        let key = self.event_loop.clients.next_key();
         let socket = self.connect();
         assert_eq!(socket.received(), WELCOME);
         (key, socket)
     }
 
-    pub(super) fn turn(&mut self) {
+    pub(super) fn iterate(&mut self) {
         let accept = |key: usize| match self.waiting.pop_front() {
             Some(socket) if self.out_of_descriptors => {
                 self.waiting.push_front(socket);
-                Accepted::Exhausted(io::Error::from_raw_os_error(24))
+                Accepted::Exhausted {
+                    error: io::Error::from_raw_os_error(24),
+                    is_of_descriptors: true,
+                }
             }
             Some(socket) => {
                 let address = Ipv4Addr::new(10, 0, (key / 256) as u8, key as u8);
@@ -92,11 +95,11 @@ impl Loop {
         };
         self.status = self
             .event_loop
-            .turn(self.now, &mut self.host, accept)
+            .iterate(self.now, &mut self.host, accept)
             .unwrap();
     }
 
-    /// Turns until the loop would wait.
+    /// Iterates until the loop would wait.
     pub(super) fn settle(&mut self) {
         for _ in 0..10_000 {
             if self.status == Status::Ended
@@ -104,7 +107,7 @@ impl Loop {
             {
                 return;
             }
-            self.turn();
+            self.iterate();
         }
         panic!("the loop does not come to rest");
     }
@@ -136,16 +139,16 @@ impl Loop {
             && self.now + timeout <= until
         {
             self.now += timeout;
-            self.turn();
+            self.iterate();
         }
         self.now = until;
     }
 
     /// The service asks for `key` to be sent away.
     pub(super) fn send_away(&mut self, key: usize) {
-        self.event_loop
-            .turn
-            .close(ClientId(key), CloseReason::Shutdown);
+        let id = self.event_loop.clients.id(key);
+        let batch = self.event_loop.clients.context().batch;
+        batch.close(id, CloseReason::Shutdown);
         self.settle();
     }
 }

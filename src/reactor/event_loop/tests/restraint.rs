@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::harness::{Loop, POLICY};
 use crate::protocol::batch::ClientId;
 use crate::protocol::close::CloseReason;
-use crate::reactor::Policy;
-use crate::reactor::rate::Rate;
+use crate::rate::Rate;
+use crate::reactor::service::Policy;
 
 const A_SECOND: Duration = Duration::from_secs(1);
 
@@ -100,7 +100,7 @@ fn one_who_has_to_wait_and_is_gone_is_not_said_for_hours() {
     bob_socket.sends("are you there?\n");
     room.readable(bob);
     let lost = CloseReason::Lost(std::io::ErrorKind::BrokenPipe);
-    assert_eq!(room.host.left, [(ClientId(ann), lost)]);
+    assert_eq!(room.host.left, [(ClientId::nth(ann), lost)]);
     bob_socket.received();
     room.wait(10 * A_SECOND);
     assert_eq!(bob_socket.received(), "");
@@ -117,7 +117,7 @@ fn who_says_nothing_for_too_long_is_told_and_sent_away() {
     room.readable(bob);
     ann_socket.received();
     room.wait(A_SECOND);
-    assert_eq!(room.host.left, [(ClientId(ann), CloseReason::Idle)]);
+    assert_eq!(room.host.left, [(ClientId::nth(ann), CloseReason::Idle)]);
     let told = ann_socket.received();
     assert!(
         told.starts_with("-- ") && told.ends_with("goodbye\n"),
@@ -128,7 +128,7 @@ fn who_says_nothing_for_too_long_is_told_and_sent_away() {
     room.wait(57 * A_SECOND);
     assert_eq!(room.host.left.len(), 1);
     room.wait(2 * A_SECOND);
-    assert_eq!(room.host.left[1], (ClientId(bob), CloseReason::Idle));
+    assert_eq!(room.host.left[1], (ClientId::nth(bob), CloseReason::Idle));
     assert_eq!(bob_socket.received(), told);
 }
 
@@ -143,12 +143,12 @@ fn those_who_come_and_go_leave_no_deadlines_behind() {
         room.readable(guest);
         room.now += Duration::from_millis(1);
     }
-    let turns_before = room.host.turns;
+    let turns_before = room.host.iterations;
     room.wait(3600 * A_SECOND);
-    let woken = room.host.turns - turns_before;
+    let woken = room.host.iterations - turns_before;
     assert!(woken < GUESTS / 10, "{woken} deadlines were kept");
     let (last, reason) = *room.host.left.last().unwrap();
-    assert_eq!((last, reason), (ClientId(ann), CloseReason::Idle));
+    assert_eq!((last, reason), (ClientId::nth(ann), CloseReason::Idle));
 }
 
 #[test]
@@ -164,5 +164,5 @@ fn who_is_not_read_is_not_silent() {
     room.wait(100 * A_SECOND);
     assert_eq!(room.host.left, []);
     room.wait(6 * A_SECOND);
-    assert_eq!(room.host.left, [(ClientId(ann), CloseReason::Idle)]);
+    assert_eq!(room.host.left, [(ClientId::nth(ann), CloseReason::Idle)]);
 }

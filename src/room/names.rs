@@ -1,8 +1,9 @@
-//! Who bears which name, and for whom a name is held that was freed.
+//! Who has which name, for whom a freed name is held, and who waits for one.
 //!
 //! No two members' names can be taken for each other. A name that is freed is held
 //! for the address of who had it, so that a connection that drops does not lose it to
-//! somebody else.
+//! somebody else. Such a connection may still have the name when its owner comes back
+//! under a new one: that is a claim.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -196,12 +197,77 @@ impl NameRegistry {
     }
 }
 
+/// How long a claim stands: until the kernel has found out that nobody is there (the
+/// listener's user timeout), and a little longer.
+pub const CLAIM_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// The most claims. Then the oldest stands no longer.
+pub const MAX_CLAIMS: usize = 64;
+
+/// The claims, oldest first.
+#[derive(Debug, Default)]
+pub struct Claims(Vec<Claim>);
+
+/// A name that is claimed.
+#[derive(Debug)]
+pub struct Claim {
+    /// Who waits for it. Invariant: of no other claim.
+    pub claimant: ClientId,
+    /// Who bears it. Invariant: of no other claim.
+    pub bearer: ClientId,
+    /// The name, as the claimant writes it.
+    pub name: Name,
+    /// When it stands no longer.
+    pub until: Instant,
+}
+
+impl Claims {
+    /// Takes down a claim in place of any other to the same bearer's name: who has come
+    /// last is who has come back. Whether that is news to the bearer.
+    pub fn add(&mut self, claim: Claim) -> bool {
+        let before = self.remove_of_bearer(claim.bearer);
+        if self.0.len() >= MAX_CLAIMS {
+            self.0.remove(0);
+        }
+        let is_news = before.is_none_or(|before| before.claimant != claim.claimant);
+        self.0.push(claim);
+        is_news
+    }
+
+    /// `claimant` waits no longer, unless for `name`.
+    pub fn forget_others(&mut self, claimant: ClientId, name: &Name) {
+        self.0
+            .retain(|claim| claim.claimant != claimant || claim.name == *name);
+    }
+
+    /// `claimant` waits for nothing any more.
+    pub fn forget(&mut self, claimant: ClientId) {
+        self.0.retain(|claim| claim.claimant != claimant);
+    }
+
+    /// Takes the claim to the name of `bearer`, if there is one.
+    pub fn remove_of_bearer(&mut self, bearer: ClientId) -> Option<Claim> {
+        let index = self.0.iter().position(|claim| claim.bearer == bearer)?;
+        Some(self.0.remove(index))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALICE: ClientId = ClientId(0);
-    const BOB: ClientId = ClientId(1);
+    const ALICE: ClientId = ClientId::nth(0);
+    const BOB: ClientId = ClientId::nth(1);
 
     struct Scene {
         registry: NameRegistry,
@@ -231,12 +297,12 @@ mod tests {
             old: Option<&Rc<Name>>,
             text: &str,
         ) -> Result<Rc<Name>, Conflict> {
-            let from = address(id.0);
+            let from = address(id.key);
             self.registry.take(id, from, old, name(text), self.now)
         }
 
         fn release(&mut self, id: ClientId, name: &Rc<Name>) {
-            self.registry.release(name, address(id.0), self.now);
+            self.registry.release(name, address(id.key), self.now);
         }
 
         /// Takes a name and lets it go.
@@ -316,7 +382,7 @@ mod tests {
         for number in 0..=MAX_HELD_PER_ADDRESS {
             scene.pass(ALICE, &format!("n{number}x"));
         }
-        let other = ClientId(2);
+        let other = ClientId::nth(2);
         scene.take(other, None, "n0x").expect("the oldest is free");
         let held = scene.take(other, None, "n1x");
         assert_eq!(held, Err(Conflict::Held(HOLD)));
@@ -327,7 +393,7 @@ mod tests {
     fn all_that_is_held_is_bounded() {
         let mut scene = Scene::new();
         for id in 0..MAX_HELD + 100 {
-            scene.pass(ClientId(id), &format!("n{id}x"));
+            scene.pass(ClientId::nth(id), &format!("n{id}x"));
         }
         assert_eq!(scene.registry.hold_count, MAX_HELD);
         let listed: usize = scene.registry.holds.values().map(VecDeque::len).sum();
@@ -341,7 +407,10 @@ mod tests {
         scene.pass(ALICE, "alice");
         for address in 0..MAX_HELD / MAX_HELD_PER_ADDRESS + 1 {
             for number in 0..MAX_HELD_PER_ADDRESS {
-                scene.pass(ClientId(100 + address), &format!("n{address}x{number}"));
+                scene.pass(
+                    ClientId::nth(100 + address),
+                    &format!("n{address}x{number}"),
+                );
             }
         }
         assert_eq!(scene.registry.hold_count, MAX_HELD);

@@ -1,102 +1,105 @@
-//! How the operator's requests are carried out. The answers go to the console.
+//! What the operator's requests do. The answers go to the console.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use log::info;
 
-use super::Server;
-use super::operator_input::{OperatorInput, Typed};
-use crate::protocol::batch::Batch;
+use super::input::Typed;
+use super::{HELP, Request, parse};
+use crate::platform::stdio::StandardOutput;
+use crate::protocol::batch::{ClientId, Context};
 use crate::protocol::close::CloseReason;
 use crate::protocol::text;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
-use crate::reactor::Next;
+use crate::room::Room;
 use crate::room::member::{Count, Member};
+use crate::server::admission::Admission;
+use crate::server::console::Console;
 use crate::server::network;
-use crate::server::operator::{HELP, Request, parse};
+use crate::server::stats::Stats;
 
 /// The longest answer in one line.
 const MAX_REPLY_CHARS: usize = 200;
 
-impl Server {
-    /// Does what the operator has typed.
-    pub(super) fn hear_operator(&mut self, now: Instant, turn: &mut Batch) -> Next {
-        let mut next = Next::Continue;
-        while let Some(typed) = self
-            .operator
-            .as_mut()
-            .and_then(|operator| OperatorInput::next_line(operator, now))
-        {
-            let line = match typed {
-                Typed::Line(line) => line,
-                Typed::TooLong => {
-                    self.refuse("that line was not said: it is too long");
-                    continue;
-                }
-                Typed::End => {
-                    self.answer(
-                        "that was the end of your input: the room goes on, without operator",
-                    );
-                    continue;
-                }
-            };
-            match parse(&line) {
+/// How wide an answer is at the console.
+const CONSOLE_COLUMNS: usize = 78;
+
+/// What the operator's requests act on.
+pub struct Actions<'a> {
+    /// Whom it speaks to, and disconnects.
+    pub room: &'a mut Room,
+    /// Whom it bans.
+    pub admission: &'a mut Admission,
+    /// Where it is answered.
+    pub console: &'a mut Console<StandardOutput>,
+    /// How the server stands.
+    pub stats: Stats,
+}
+
+impl Actions<'_> {
+    /// Does what was typed. `Break` when the room is to be closed.
+    pub fn take(&mut self, typed: &Typed, context: &mut Context<'_>) -> ControlFlow<()> {
+        match typed {
+            Typed::Line(line) => match parse(line) {
                 Ok(None) => {}
-                Ok(Some(request)) => next = next.max(self.carry_out(&request, now, turn)),
+                Ok(Some(request)) => return self.carry_out(&request, context),
                 Err(words) => self.refuse(words),
-            }
+            },
+            Typed::TooLong => self.refuse("that line was not said: it is too long"),
+            Typed::End => self.answer("stdin closed; continuing without an operator"),
         }
-        next
+        ControlFlow::Continue(())
     }
 
-    fn carry_out(&mut self, request: &Request<'_>, now: Instant, turn: &mut Batch) -> Next {
+    fn carry_out(&mut self, request: &Request<'_>, context: &mut Context<'_>) -> ControlFlow<()> {
         match *request {
-            Request::Say(text) => self.room.hear_operator(text, now, turn),
+            Request::Say(text) => self.room.hear_operator(text, context),
             Request::Who => {
                 let roster = self.room.full_roster();
                 self.console.lines(&roster);
             }
-            Request::Kick(label) => self.kick(label, turn),
+            Request::Kick(label) => self.kick(label, context),
             Request::Ban { whom, time } => match self.place_of(whom) {
-                Ok(network) => self.ban(network, time, now, turn),
+                Ok(network) => self.ban(network, time, context),
                 Err(words) => self.refuse(words),
             },
-            Request::Unban(network) => match self.admission.unban(network, now) {
-                true => self.answer(format_args!("{} is let in again", Place(network))),
-                false => self.refuse(format_args!(
-                    "{} is not banned; /bans tells who is",
-                    Place(network)
-                )),
-            },
-            Request::Bans => self.tell_bans(now),
+            Request::Unban(network) if self.admission.unban(network, context.now) => {
+                self.answer(format_args!("{} is let in again", Place(network)));
+            }
+            Request::Unban(network) => self.refuse(format_args!(
+                "{} is not banned; /bans lists all bans",
+                Place(network)
+            )),
+            Request::Bans => self.tell_bans(context.now),
             Request::Stats => {
-                self.are_figures_to_show = true;
-                return Next::Report;
+                let lines = text::wrap(&self.stats.to_string(), CONSOLE_COLUMNS);
+                self.console.line(format_args!("{lines}"));
             }
             Request::Help => self.console.lines(HELP.as_bytes()),
-            Request::Quit => return self.close(turn),
+            Request::Quit => return ControlFlow::Break(()),
         }
-        Next::Continue
+        ControlFlow::Continue(())
     }
 
-    fn kick(&mut self, label: &str, turn: &mut Batch) {
+    fn kick(&mut self, label: &str, context: &mut Context<'_>) {
         let called = self.room.called(label);
         let who: Vec<String> = called
             .iter()
             .map(|(_, member)| member.full_label())
             .collect();
-        let ids: Vec<_> = called.into_iter().map(|(id, _)| id).collect();
+        let ids: Vec<ClientId> = called.iter().map(|&(id, _)| id).collect();
         match &who[..] {
             [] => self.refuse(format_args!(
-                "no one is called {label} here; /who tells who is"
+                "nobody here is called {label}; /who lists everybody"
             )),
-            [one] => self.answer(format_args!("{one} is sent away")),
-            many => self.answer(format_args!("{} are sent away", Count(many.len()))),
+            [one] => self.answer(format_args!("disconnected {one}")),
+            many => self.answer(format_args!("disconnected {} clients", Count(many.len()))),
         }
         for id in ids {
-            turn.close(id, CloseReason::Kicked);
+            context.batch.close(id, CloseReason::Kicked);
         }
     }
 
@@ -106,21 +109,19 @@ impl Server {
             (Ok(network), _) => Ok(network),
             (Err(_), [(_, member), ..]) => Ok(member.address().into()),
             (Err(words), []) if whom.contains(['.', ':', '/']) => Err(words),
-            (Err(_), []) => Err(format!(
-                "no one is called {whom} here, and it is no address"
-            )),
+            (Err(_), []) => Err(format!("{whom} is neither a member nor an address")),
         }
     }
 
-    fn ban(&mut self, network: IpNet, time: Option<Duration>, now: Instant, turn: &mut Batch) {
-        let until = time.map(|time| now + time);
-        if let Err(e) = self.admission.ban(network, until, now) {
+    fn ban(&mut self, network: IpNet, time: Option<Duration>, context: &mut Context<'_>) {
+        let until = time.map(|time| context.now + time);
+        if let Err(e) = self.admission.ban(network, until, context.now) {
             return self.refuse(format_args!("{e}; /unban ends one"));
         }
         let is_within = |member: &Member| network::contains(network, member.address());
         let mut sent_away = 0;
         for (id, _) in self.room.members().filter(|(_, member)| is_within(member)) {
-            turn.close(id, CloseReason::Banned);
+            context.batch.close(id, CloseReason::Banned);
             sent_away += 1;
         }
         let place = Place(network);
@@ -131,9 +132,11 @@ impl Server {
         info!("{place} is banned {time}");
         match sent_away {
             0 => self.answer(format_args!("{place} is banned {time}")),
-            1 => self.answer(format_args!("{place} is banned {time}; 1 is sent away")),
+            1 => self.answer(format_args!(
+                "{place} is banned {time}; disconnected 1 client"
+            )),
             many => self.answer(format_args!(
-                "{place} is banned {time}; {} are sent away",
+                "{place} is banned {time}; disconnected {} clients",
                 Count(many)
             )),
         }
@@ -142,17 +145,14 @@ impl Server {
     fn tell_bans(&mut self, now: Instant) {
         let bans: Vec<_> = self.admission.bans(now).collect();
         if bans.is_empty() {
-            self.answer("no one is banned");
+            self.answer("nobody is banned");
         }
         for ban in bans {
             let place = Place(ban.network);
             match ban.left {
                 None => self.answer(format_args!("{place} is banned until the server ends")),
                 Some(left) => {
-                    self.answer(format_args!(
-                        "{place} is banned for another {}",
-                        Minutes(left)
-                    ));
+                    self.answer(format_args!("{place} is banned for {} more", Minutes(left)));
                 }
             }
         }
@@ -179,9 +179,10 @@ struct Place(IpNet);
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let network = network::canonical(self.0);
-        match network.prefix_len() == network.max_prefix_len() {
-            true => network.addr().fmt(f),
-            false => network.fmt(f),
+        if network.prefix_len() == network.max_prefix_len() {
+            network.addr().fmt(f)
+        } else {
+            network.fmt(f)
         }
     }
 }

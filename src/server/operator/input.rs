@@ -11,10 +11,10 @@ use log::warn;
 use mio::{Registry, Token};
 
 use crate::error::plain;
-use crate::platform::interrupt::retry_interrupted;
+use crate::platform::socket::retry_interrupted;
 use crate::platform::stdio::StandardInput;
 use crate::protocol::line::{Decoded, LineDecoder};
-use crate::reactor::rate::{Bucket, Rate};
+use crate::rate::{Bucket, Rate};
 
 /// Lines taken in a second, and at once: more than anybody types or pastes.
 const LINES_PER_SECOND: u32 = 20;

@@ -1,0 +1,206 @@
+//! What one client is owed: straight from the batch to its socket, and only what that
+//! does not take into a queue.
+
+use std::io::{self, IoSlice};
+
+use super::transport::{Stream, Transport};
+use crate::protocol::batch::{Batch, Cause, Edits, Frame, Part};
+use crate::reactor::flow::Reader;
+use crate::reactor::shared_log::SharedLog;
+use crate::reactor::write_queue::{Flushed, MAX_SLICES, WriteQueue};
+
+/// The most that is written to one client that catches up before it is the next
+/// one's turn.
+pub(crate) const WRITE_BUDGET_BYTES: usize = 256 * 1024;
+
+/// The output of one client. It owns no heap memory while the client is owed nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    queue: WriteQueue,
+    reader: Reader,
+    /// It stands in the list of clients to be flushed.
+    pub(crate) is_listed: bool,
+    /// It is behind, and flow control is to look at it once it has been flushed.
+    pub(crate) is_to_be_looked_at: bool,
+    /// It has taken something from its queue since flow control was last told.
+    took_some: bool,
+    /// Bytes that waited and were dropped, and are not in the statistics yet.
+    lost_bytes: usize,
+    /// What its queue costs by itself, as it was last counted.
+    counted_bytes: usize,
+}
+
+/// What has changed about an output since the last time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change {
+    pub(crate) lost_bytes: usize,
+    /// What its queue cost by itself then, and costs now.
+    pub(crate) own_cost_bytes: (usize, usize),
+    pub(crate) took_some: bool,
+}
+
+impl Output {
+    pub(crate) fn queue(&self) -> &WriteQueue {
+        &self.queue
+    }
+
+    pub(crate) fn reader(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+
+    /// What its queue cost by itself when that was last counted.
+    pub(crate) fn counted_bytes(&self) -> usize {
+        self.counted_bytes
+    }
+
+    /// What others may have to wait for, in bytes of memory: speech and private messages,
+    /// but no answers.
+    pub(crate) fn lag_bytes(&self, log: &SharedLog) -> usize {
+        self.queue.held_bytes(log) + self.queue.others_cost_bytes()
+    }
+
+    /// What has changed since this was last asked.
+    pub(crate) fn take_change(&mut self) -> Change {
+        let before = self.counted_bytes;
+        self.counted_bytes = self.queue.own_cost_bytes();
+        Change {
+            lost_bytes: std::mem::take(&mut self.lost_bytes),
+            own_cost_bytes: (before, self.counted_bytes),
+            took_some: std::mem::take(&mut self.took_some),
+        }
+    }
+
+    /// Sends the shared text of `batch` as it stands: straight from there to the
+    /// kernel, and only what the kernel does not take is queued.
+    ///
+    /// # Errors
+    ///
+    /// Here and in the other methods that write: the peer can be sent nothing
+    /// more, and what was queued is lost. What it sent before may still be there to
+    /// be read.
+    pub(crate) fn send_shared<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        batch: &Batch,
+        log: &mut SharedLog,
+    ) -> io::Result<Flushed> {
+        let text = batch.shared();
+        let written = self.write_at_once(transport, &[IoSlice::new(text)])?;
+        if written == text.len() || transport.write_ended() {
+            return Ok(Flushed::All);
+        }
+        self.queue.push_chunk(log.chunk(text), written..text.len());
+        self.flush_rest(transport, written)
+    }
+
+    /// Sends `batch` to a reader with exceptions, in one write as well.
+    pub(crate) fn send_edited<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        batch: &Batch,
+        edits: Edits<'_>,
+        log: &mut SharedLog,
+    ) -> io::Result<Flushed> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let mut used = 0;
+        let mut total_bytes = 0;
+        for part in batch.parts(edits).filter(|part| part.size_bytes() > 0) {
+            total_bytes += part.size_bytes();
+            if let Some(slice) = slices.get_mut(used) {
+                *slice = IoSlice::new(match part {
+                    Part::Shared(range) => &batch.shared()[range],
+                    Part::Private(frame, _) => frame,
+                });
+                used += 1;
+            }
+        }
+        let written = self.write_at_once(transport, &slices[..used])?;
+        if written == total_bytes || transport.write_ended() {
+            return Ok(Flushed::All);
+        }
+        let mut to_skip = written;
+        for part in batch.parts(edits) {
+            let skipped = to_skip.min(part.size_bytes());
+            to_skip -= skipped;
+            match part {
+                Part::Shared(range) if range.len() == skipped => {}
+                Part::Shared(range) => {
+                    let owed = range.start + skipped..range.end;
+                    self.queue.push_chunk(log.chunk(batch.shared()), owed);
+                }
+                Part::Private(frame, cause) => {
+                    self.queue.push(frame, skipped..frame.len(), cause);
+                }
+            }
+        }
+        self.flush_rest(transport, written)
+    }
+
+    /// Sends `frame` to this client alone.
+    pub(crate) fn send_frame<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        frame: &Frame,
+    ) -> io::Result<Flushed> {
+        let written = self.write_at_once(transport, &[IoSlice::new(frame)])?;
+        if transport.write_ended() {
+            return Ok(Flushed::All);
+        }
+        self.queue.push(frame, written..frame.len(), Cause::Reader);
+        self.flush_rest(transport, written)
+    }
+
+    /// Writes what waits, as far as the socket takes it and the write budget
+    /// goes. After [`Flushed::BudgetSpent`] no edge will come: flush again.
+    pub(crate) fn flush<S: Stream>(&mut self, transport: &mut Transport<S>) -> io::Result<Flushed> {
+        let before = self.queue.queued_bytes();
+        let flushed = transport.flush(&mut self.queue, WRITE_BUDGET_BYTES);
+        match flushed {
+            Ok(_) => self.took_some |= self.queue.queued_bytes() < before,
+            Err(_) => self.lose(),
+        }
+        flushed
+    }
+
+    /// Takes back what waits, but for the rest of a line that was begun; `last_words`
+    /// take its place.
+    pub(crate) fn cut_short(&mut self, last_words: &[u8]) {
+        let waited_bytes = self.queue.queued_bytes();
+        self.queue.cut_short(last_words);
+        let kept_bytes = self.queue.queued_bytes() - last_words.len();
+        self.lost_bytes += waited_bytes - kept_bytes;
+    }
+
+    /// What waits is lost: the peer can be sent nothing more.
+    pub(crate) fn lose(&mut self) {
+        self.lost_bytes += self.queue.queued_bytes();
+        self.queue.clear();
+    }
+
+    /// Writes `slices` if nothing waits before them, and returns how many bytes of
+    /// them were taken.
+    fn write_at_once<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        slices: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
+        if !self.queue.is_empty() {
+            return Ok(0);
+        }
+        transport.write(slices)
+    }
+
+    /// After `written` bytes were taken at once, goes on with what had to be
+    /// queued. When nothing was taken there is no point: either the socket blocks,
+    /// or more waited before, which is flushed in its own time.
+    fn flush_rest<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        written: usize,
+    ) -> io::Result<Flushed> {
+        if written == 0 && !self.queue.is_empty() {
+            return Ok(Flushed::Blocked);
+        }
+        self.flush(transport)
+    }
+}

@@ -1,0 +1,307 @@
+//! How batches get to their readers, and what readers are still owed of earlier ones.
+//!
+//! A batch for twenty thousand readers takes a while, during which nobody would be
+//! read or accepted. So it is sent in slices, and the loop goes round between
+//! them; what is said meanwhile is gathered for the next batch. Every reader gets the
+//! batches in the same order, for one is sent to all before the next one begins.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::connection::output::{Change, WRITE_BUDGET_BYTES};
+use super::connection::transport::Stream;
+use super::connection::{Connection, ConnectionSlab};
+use super::shared_log::SharedLog;
+use super::write_queue::Flushed;
+use crate::protocol::batch::{Batch, ClientId, Share};
+
+/// How much is written before the loop goes round to read and accept: some
+/// milliseconds' worth.
+pub const SLICE_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a write counts towards the slice besides its bytes: on a fast machine the
+/// kernel takes about as long for a write as for copying so much.
+pub const WRITE_COST_BYTES: usize = 16 * 1024;
+
+/// The batch being gathered, the batch on its way, and what waits of earlier ones.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    /// What is being said, to be sent when the batch on its way has been.
+    gathering: Batch,
+    /// The batch on its way.
+    sending: Batch,
+    /// The key from which on readers have not got it yet. `None` when all have.
+    cursor: Option<usize>,
+    /// The serial number of the first client that came too late for it.
+    first_late: u64,
+    /// What was said and some readers have yet to take.
+    log: SharedLog,
+    /// Have something to write, and the socket is said to take it.
+    to_flush: VecDeque<ClientId>,
+    /// Invariant: what the write queues cost by themselves, as last counted.
+    own_cost_bytes: usize,
+    lines: u64,
+    bytes: u64,
+    lost_bytes: u64,
+}
+
+/// How much may still be written before the loop goes round.
+#[derive(Debug)]
+pub(super) struct Slice {
+    left_bytes: usize,
+}
+
+impl Slice {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self { left_bytes: bytes }
+    }
+
+    fn is_over(&self) -> bool {
+        self.left_bytes == 0
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.left_bytes = self.left_bytes.saturating_sub(bytes);
+    }
+}
+
+impl Outbound {
+    pub(super) fn new() -> Self {
+        Self {
+            gathering: Batch::new(),
+            sending: Batch::new(),
+            cursor: None,
+            first_late: 0,
+            log: SharedLog::new(),
+            to_flush: VecDeque::new(),
+            own_cost_bytes: 0,
+            lines: 0,
+            bytes: 0,
+            lost_bytes: 0,
+        }
+    }
+
+    /// Where to say what is to be said.
+    pub(super) fn gathering(&mut self) -> &mut Batch {
+        &mut self.gathering
+    }
+
+    /// Whether something has been said that is to be sent.
+    pub(super) fn has_gathered(&self) -> bool {
+        !self.gathering.is_empty()
+    }
+
+    /// Whether a batch is on its way.
+    pub(super) fn is_sending(&self) -> bool {
+        self.cursor.is_some()
+    }
+
+    /// Whether something can be written.
+    pub(super) fn has_work(&self) -> bool {
+        self.is_sending() || !self.to_flush.is_empty()
+    }
+
+    /// The log that lagging readers share.
+    pub(super) fn log(&self) -> &SharedLog {
+        &self.log
+    }
+
+    /// What the write queues cost by themselves.
+    pub(super) fn own_cost_bytes(&self) -> usize {
+        self.own_cost_bytes
+    }
+
+    /// What is kept in memory for readers that lag, in bytes.
+    pub(super) fn owed_bytes(&self) -> usize {
+        self.log.held_bytes() + self.own_cost_bytes
+    }
+
+    /// How many lines and bytes were meant for readers, and how many bytes were lost.
+    pub(super) fn sent(&self) -> (u64, u64, u64) {
+        (self.lines, self.bytes, self.lost_bytes)
+    }
+
+    /// What has been gathered is sent from now on, to those with serial numbers below
+    /// `first_late`. Returns the text that all get.
+    pub(super) fn begin_sending(&mut self, first_late: u64) -> &[u8] {
+        debug_assert!(!self.is_sending(), "one batch comes after the other");
+        std::mem::swap(&mut self.sending, &mut self.gathering);
+        debug_assert!(!self.has_gathered(), "it was cleared when it had been sent");
+        self.sending.seal();
+        self.cursor = Some(0);
+        self.first_late = first_late;
+        self.sending.shared()
+    }
+
+    /// Sends the batch on its way to the next readers, until one of them has to be looked
+    /// at for what came of it, the slice is over, or all have got it.
+    pub(super) fn send_some<S: Stream>(
+        &mut self,
+        connections: &mut ConnectionSlab<S>,
+        slice: &mut Slice,
+    ) -> Option<(ClientId, io::Result<Flushed>)> {
+        let first_key = self.cursor?;
+        let stopped_at = if self.sending.shared().is_empty() {
+            self.send_to_those_told(connections, slice, first_key)
+        } else {
+            self.send_to_all(connections, slice, first_key)
+        };
+        match stopped_at {
+            Stop::At(id, sent) => {
+                self.cursor = Some(id.key + 1);
+                Some((id, sent))
+            }
+            Stop::SliceOver(key) => {
+                self.cursor = Some(key);
+                None
+            }
+            Stop::End => {
+                self.cursor = None;
+                self.sending.clear();
+                self.log.end_batch();
+                None
+            }
+        }
+    }
+
+    fn send_to_all<S: Stream>(
+        &mut self,
+        connections: &mut ConnectionSlab<S>,
+        slice: &mut Slice,
+        first_key: usize,
+    ) -> Stop {
+        let batch = &self.sending;
+        let mut edits = batch.edits_from(first_key).peekable();
+        let mut next_edited_key = edits.peek().map_or(usize::MAX, |(reader, _)| reader.key);
+        for key in first_key..connections.end_key() {
+            let Some(connection) = connections.at(key) else {
+                continue;
+            };
+            let id = ClientId {
+                key,
+                serial: connection.serial(),
+            };
+            let mut own_edits = None;
+            if key >= next_edited_key {
+                // Those of clients that are gone are passed over.
+                while edits.next_if(|&(reader, _)| reader < id).is_some() {}
+                own_edits = edits.next_if(|&(reader, _)| reader == id);
+                next_edited_key = edits.peek().map_or(usize::MAX, |(reader, _)| reader.key);
+            }
+            if !connection.is_in_room() {
+                if connection.is_flushed() {
+                    continue;
+                }
+                // The log that it holds has grown.
+                return Stop::At(id, Ok(Flushed::Blocked));
+            }
+            if id.serial >= self.first_late {
+                continue;
+            }
+            if slice.is_over() {
+                return Stop::SliceOver(key);
+            }
+            slice.take(batch.shared().len() + WRITE_COST_BYTES);
+            let (share, sent) = match own_edits {
+                None => (
+                    batch.whole_share(),
+                    connection.send_shared(batch, &mut self.log),
+                ),
+                Some((_, edits)) => (
+                    batch.share(edits),
+                    connection.send_edited(batch, edits, &mut self.log),
+                ),
+            };
+            count(&mut self.lines, &mut self.bytes, share);
+            if !matches!(sent, Ok(Flushed::All)) {
+                return Stop::At(id, sent);
+            }
+        }
+        Stop::End
+    }
+
+    /// The same for a batch in which nothing was said to everybody.
+    fn send_to_those_told<S: Stream>(
+        &mut self,
+        connections: &mut ConnectionSlab<S>,
+        slice: &mut Slice,
+        first_key: usize,
+    ) -> Stop {
+        let batch = &self.sending;
+        for (id, edits) in batch.edits_from(first_key) {
+            let Some(connection) = connections.get(id) else {
+                continue;
+            };
+            if !connection.is_in_room() || id.serial >= self.first_late {
+                continue;
+            }
+            if slice.is_over() {
+                return Stop::SliceOver(id.key);
+            }
+            let share = batch.share(edits);
+            slice.take(share.bytes + WRITE_COST_BYTES);
+            let sent = connection.send_edited(batch, edits, &mut self.log);
+            count(&mut self.lines, &mut self.bytes, share);
+            if !matches!(sent, Ok(Flushed::All)) {
+                return Stop::At(id, sent);
+            }
+        }
+        Stop::End
+    }
+
+    /// Lists `id` to be flushed, unless it is.
+    pub(super) fn list<S: Stream>(&mut self, id: ClientId, connection: &mut Connection<S>) {
+        if !connection.output.is_listed {
+            connection.output.is_listed = true;
+            self.to_flush.push_back(id);
+        }
+    }
+
+    /// How many are listed to be flushed.
+    pub(super) fn to_flush(&self) -> usize {
+        self.to_flush.len()
+    }
+
+    /// Sends the next of those listed what its socket takes of what it is owed, and
+    /// returns what came of it. `None` if it is gone, or the slice is over.
+    pub(super) fn flush_next<S: Stream>(
+        &mut self,
+        connections: &mut ConnectionSlab<S>,
+        slice: &mut Slice,
+    ) -> Option<(ClientId, io::Result<Flushed>)> {
+        if slice.is_over() {
+            return None;
+        }
+        let id = self.to_flush.pop_front()?;
+        let connection = connections.get(id)?;
+        connection.output.is_listed = false;
+        slice.take(WRITE_BUDGET_BYTES);
+        Some((id, connection.flush()))
+    }
+
+    /// Counts bytes that one client is sent besides the batches.
+    pub(super) fn count_sent(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// Counts what has changed about one client's output.
+    pub(super) fn count_change(&mut self, change: &Change) {
+        let (before, now) = change.own_cost_bytes;
+        self.own_cost_bytes = self.own_cost_bytes + now - before;
+        self.lost_bytes += change.lost_bytes as u64;
+    }
+}
+
+/// Where sending stopped.
+enum Stop {
+    /// At this reader: what came of it is to be dealt with.
+    At(ClientId, io::Result<Flushed>),
+    /// Before the reader with this key.
+    SliceOver(usize),
+    End,
+}
+
+fn count(lines: &mut u64, bytes: &mut u64, share: Share) {
+    *lines += share.lines as u64;
+    *bytes += share.bytes as u64;
+}

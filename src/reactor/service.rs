@@ -1,0 +1,158 @@
+//! What a reactor serves, what it allows its clients, and how the two talk.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use mio::Token;
+
+use super::flow;
+use super::outbound::SLICE_BYTES;
+use crate::protocol::batch::{ClientId, Context, Frame};
+use crate::protocol::close::CloseReason;
+use crate::protocol::line::Decoded;
+use crate::rate::Rate;
+
+/// Tokens from here on belong to the service's own sources; the reactor keeps the last
+/// one for its listener. Clients' tokens are their slab keys, counted from 0.
+const FIRST_SOURCE: usize = LISTENER.0 - MAX_SOURCES;
+
+/// The listener's token.
+pub(super) const LISTENER: Token = Token(usize::MAX);
+
+/// How many sources of its own a service can have.
+pub const MAX_SOURCES: usize = 16;
+
+/// The token of a service's own `index`th source.
+///
+/// # Panics
+///
+/// When `index` is not below [`MAX_SOURCES`].
+pub const fn source_token(index: usize) -> Token {
+    assert!(index < MAX_SOURCES);
+    Token(FIRST_SOURCE + index)
+}
+
+/// Whether `token` is that of a service's own source.
+pub(super) fn is_source(token: Token) -> bool {
+    token.0 >= FIRST_SOURCE && token != LISTENER
+}
+
+/// What the loop allows its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Bytes of a line, its line end not counted.
+    pub max_line_bytes: u32,
+    /// What may wait for readers, and how long.
+    pub flow: flow::Bounds,
+    /// How many lines each may say, if that is bounded. Excess lines are delayed.
+    pub rate: Option<Rate>,
+    /// How long each may be silent, if that is bounded.
+    pub idle_timeout: Option<Duration>,
+    /// How much of a batch is sent before others are read and accepted; tests use
+    /// another value.
+    pub slice_bytes: usize,
+}
+
+impl Policy {
+    /// What fits most rooms.
+    pub const DEFAULT: Self = Self {
+        max_line_bytes: 4096,
+        flow: flow::Bounds::DEFAULT,
+        rate: None,
+        idle_timeout: None,
+        slice_bytes: SLICE_BYTES,
+    };
+}
+
+/// What a reactor serves: decides what is said, and to whom. It says it into the batch of
+/// the [`Context`] that comes with each call.
+pub trait Service {
+    /// `client`, at `address`, has connected. Returns its greeting, which it is sent at
+    /// once; it has joined.
+    ///
+    /// # Errors
+    ///
+    /// What it is told before it is disconnected: it has not joined.
+    fn join(
+        &mut self,
+        client: ClientId,
+        address: IpAddr,
+        context: &mut Context<'_>,
+    ) -> Result<Frame, Frame>;
+
+    /// A member has sent a line.
+    fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>);
+
+    /// A member has left. Returns its last words from us, if any: whole lines.
+    fn left(
+        &mut self,
+        client: ClientId,
+        reason: CloseReason,
+        context: &mut Context<'_>,
+    ) -> Option<Frame>;
+
+    /// When the service wants to [go on](Service::expired) though nothing may have
+    /// happened; `None` for never.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Its deadline has passed.
+    fn expired(&mut self, load: Load, context: &mut Context<'_>) -> Next;
+
+    /// A source that the service registered itself, with a [`source_token`], is
+    /// ready.
+    ///
+    /// # Errors
+    ///
+    /// Only those that leave no way to go on: they end the loop.
+    fn source_ready(
+        &mut self,
+        token: Token,
+        load: Load,
+        context: &mut Context<'_>,
+    ) -> io::Result<Next>;
+
+    /// A batch is complete: `text` is what all its readers get.
+    fn said(&mut self, text: &[u8]);
+
+    /// The iteration is over: the place for what is to be done once in each.
+    fn iteration_ended(&mut self);
+}
+
+/// How the loop is to go on. Ordered: of two answers the greater one holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Next {
+    /// As before.
+    Continue,
+    /// Accept nobody any more, let everybody have what they are owed, and end.
+    Shutdown,
+    /// End now.
+    Exit,
+}
+
+/// What went through the connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Lines that members sent, commands and refused ones too.
+    pub lines_in: u64,
+    /// Bytes that members sent.
+    pub bytes_in: u64,
+    /// Lines for everybody, counted once for each reader they were sent to.
+    pub lines_out: u64,
+    /// Bytes meant for readers: what the kernel has taken, what still waits for it, and
+    /// what is lost.
+    pub bytes_out: u64,
+    /// Bytes that waited for readers that were dropped or went.
+    pub bytes_lost: u64,
+}
+
+/// How the event loop stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// What went through it.
+    pub traffic: Traffic,
+    /// What is kept in memory for readers that lag, in bytes.
+    pub backlog_bytes: usize,
+    /// Clients that are not read because readers are behind.
+    pub paused: usize,
+}
