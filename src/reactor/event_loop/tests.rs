@@ -1,6 +1,7 @@
 //! The real loop, driven with sockets that follow a script.
 
 mod fan_out;
+mod first_words;
 mod flow_control;
 mod harness;
 mod restraint;
