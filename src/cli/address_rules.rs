@@ -8,8 +8,8 @@ use crate::server::network;
 const ALLOW: &str = "allow";
 const DENY: &str = "deny";
 
-/// The rules, in the order in which they stand on the command line. Written by hand,
-/// because clap's derive keeps the order of one option alone.
+/// The rules in the order of the command line. Written by hand: clap's derive keeps the
+/// order only within one option.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AddressRules(Vec<Rule>);
 
@@ -49,10 +49,10 @@ impl Args for AddressRules {
         };
         let allow = option(ALLOW)
             .value_parser(|text: &str| network::parse(text).map(Rule::Allow))
-            .help("Let in this address or network, such as 192.168.1.0/24; may be repeated");
+            .help("Let in this address or network; can be repeated");
         let deny = option(DENY)
             .value_parser(|text: &str| network::parse(text).map(Rule::Deny))
-            .help("Keep out this address or network; may be repeated");
+            .help("Refuse this address or network; can be repeated");
         command.arg(allow).arg(deny)
     }
 

@@ -1,4 +1,4 @@
-//! Completions for shells, and manual pages: made from the command line's own definition.
+//! Shell completions and manual pages, generated from the definition of the command line.
 
 use clap::CommandFactory;
 use clap::builder::PossibleValuesParser;
@@ -9,16 +9,16 @@ use super::Cli;
 
 const PROGRAM: &str = "chat";
 
-/// The script that has `shell` complete commands, options and their values.
+/// A script that makes `shell` complete commands, options and their values.
 pub(super) fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     generate(shell, &mut Cli::command(), PROGRAM, &mut script);
     script
 }
 
-/// The manual page of `command`, or of the program, as troff(1) takes it.
+/// The manual page of `command`, or of the program, for troff(1).
 pub(super) fn manual(command: Option<&str>) -> Vec<u8> {
-    // `chat help` is no page of its own: it prints what --help does.
+    // `chat help` prints what --help does: no page for it.
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let page = match command {
@@ -32,7 +32,7 @@ pub(super) fn manual(command: Option<&str>) -> Vec<u8> {
     let mut text = Vec::new();
     let written = Man::new(page).source(version).render(&mut text);
     written.expect("a Vec takes every write");
-    // The crate has no better name for what stands after the options.
+    // clap_mangen calls the text after the options EXTRA.
     let text = String::from_utf8_lossy(&text);
     text.replace(".SH EXTRA", ".SH NOTES").into_bytes()
 }
@@ -41,7 +41,7 @@ fn program_version() -> String {
     format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION"))
 }
 
-/// The names of the commands that have a page.
+/// The commands that have a page.
 pub(super) fn commands() -> PossibleValuesParser {
     let mut names = vec!["server", "client", "send", "tail", "completions", "man"];
     if cfg!(feature = "stress") {

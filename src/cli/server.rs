@@ -19,122 +19,148 @@ use crate::server::{self, admission};
 /// A year.
 const MAX_SECONDS: u32 = 31_536_000;
 
-/// Less than this is one read, and would have everybody wait for everybody.
+/// One read, and flow control would act on every reader at once.
 const MIN_BACKLOG_BYTES: usize = 16 * 1024;
 
-/// More could be no bound for any machine that this is meant for.
+/// More would not bound memory on any machine that this is meant for.
 const MAX_BACKLOG_BYTES: usize = 1024 * 1024 * 1024;
 
-/// What somebody may paste at once though lines are bounded: a stack trace.
-const LEAST_BURST: u32 = 50;
+/// Room to paste a stack trace in spite of `--rate`.
+const MIN_BURST_LINES: u32 = 50;
 
-/// The kernel's own least is about this (socket(7): twice the value, at least 2,048).
+/// About the kernel's own minimum (socket(7): twice the value, at least 2,048).
 const MIN_SEND_BUFFER_BYTES: usize = 4 * 1024;
 
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024 * 1024;
 
-/// Every newcomer is sent it.
+/// The server sends the welcome to every newcomer.
 const MAX_WELCOME_BYTES: usize = 1000;
 
 /// Run a room
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  chat server 192.168.1.5 8081    a room for the LAN, at this machine's address
-  chat server 0.0.0.0 8081        at every address of this machine
-  chat server 127.0.0.1 8081      for this machine alone
-  chat server 0.0.0.0 8081 --allow 192.168.1.0/24 --allow 127.0.0.1
-                                  for the LAN and this machine alone
-
-The first --allow or --deny that matches an address decides. An address that
-none matches is let in, but kept out if there is any --allow.
-
-What you type at the console is said to everybody as the operator; /help there
-tells what else you can do: who is here, send somebody away, ban an address.
-
-Ctrl-C or SIGTERM closes the room: everybody is told, and gets what was said.
-SIGUSR1 has it write a line of figures to standard error; so does its end.")]
+#[command(after_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct ServerArgs {
-    /// The IP address to listen on: one that this machine has, or 0.0.0.0 or :: for all
+    /// The IP address to listen on; 0.0.0.0 or :: for every address
     #[arg(value_name = "IP", value_parser = parse_ip)]
     ip: IpAddr,
 
-    /// The port to listen on; 0 for any free one
+    /// The port to listen on; 0 for any free port
     #[arg(value_name = "PORT", value_parser = parse_port)]
     port: u16,
 
-    /// The most clients in the room at once
+    /// The maximum number of clients
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     #[arg(allow_negative_numbers = true, value_parser = parse_clients)]
     max_clients: u32,
 
-    /// The most clients from one address; unless set, half of the room, and no limit
-    /// from loopback
-    #[arg(long, value_name = "N")]
+    /// The maximum number of clients from one address [default: half of --max-clients, but no
+    /// limit from loopback]
+    #[arg(long, value_name = "N", hide_short_help = true)]
     #[arg(allow_negative_numbers = true, value_parser = parse_clients)]
     max_per_ip: Option<u32>,
 
     #[command(flatten)]
     rules: AddressRules,
 
-    /// The longest line a client may say, in bytes
+    /// The longest line that a client may send, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = Policy::DEFAULT.max_line_bytes)]
+    #[arg(hide_short_help = true)]
     #[arg(allow_negative_numbers = true, value_parser = parse_line_bytes)]
     max_line: u32,
 
-    /// The most that may wait for a client that does not read, in bytes or with K or M
-    #[arg(long, value_name = "BYTES", value_parser = parse_backlog)]
+    /// Disconnect a stalled client above this much unsent output
+    ///
+    /// A number of bytes, or of KiB or MiB with K or M.
+    #[arg(long, value_name = "BYTES", value_parser = parse_backlog, hide_short_help = true)]
     #[arg(default_value_t = Bytes(flow::Bounds::DEFAULT.max_backlog_bytes))]
     max_backlog: Bytes,
 
-    /// How long a client that reads too slowly has to catch up, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    /// Disconnect a slow reader that has not caught up after this many seconds
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 30,
+        hide_short_help = true
+    )]
     #[arg(allow_negative_numbers = true, value_parser = parse_seconds)]
     stall_timeout: u32,
 
-    /// What the kernel may hold for each client, in bytes or with K or M: more is
-    /// faster over long distances, less is gentler on a small box
-    #[arg(long, value_name = "BYTES", value_parser = parse_send_buffer)]
+    /// The size of the kernel's send buffer for each client
+    ///
+    /// A number of bytes, or of KiB or MiB with K or M. A larger buffer is faster over long
+    /// distances; a smaller one saves memory.
+    #[arg(long, value_name = "BYTES", value_parser = parse_send_buffer, hide_short_help = true)]
     #[arg(default_value_t = Bytes(SEND_BUFFER_BYTES))]
     send_buffer: Bytes,
 
-    /// The most lines a client may say in a second, after a burst of 50 (or a second's
-    /// worth, if that is more); what is over waits [default: any number]
-    #[arg(long, value_name = "LINES/S")]
+    /// The maximum number of lines per second from one client [default: no limit]
+    ///
+    /// It applies after a burst of 50 lines, or of one second's worth if that is more. Excess
+    /// lines are delayed, not dropped.
+    #[arg(long, value_name = "LINES/S", hide_short_help = true)]
     #[arg(allow_negative_numbers = true, value_parser = parse_rate)]
     rate: Option<u32>,
 
-    /// How long a client may send nothing before it has to go, in seconds [default: for
-    /// ever]
-    #[arg(long, value_name = "SECONDS")]
+    /// Disconnect a client that has sent nothing for this many seconds [default: never]
+    #[arg(long, value_name = "SECONDS", hide_short_help = true)]
     #[arg(allow_negative_numbers = true, value_parser = parse_seconds)]
     idle_timeout: Option<u32>,
 
-    /// What newcomers are told after the greeting
+    /// Show this line to newcomers after the greeting
     #[arg(long, value_name = "TEXT", value_parser = parse_welcome)]
     welcome: Option<String>,
 
-    /// A file of which newcomers are told every line, at most 8 KiB
-    #[arg(long, value_name = "FILE")]
+    /// Show this file to newcomers after the greeting, at most 8 KiB
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     motd: Option<PathBuf>,
 
-    /// How many of the last lines newcomers are shown, 0 for none
+    /// Show this many past lines to newcomers
     #[arg(long, value_name = "N", default_value_t = 20)]
     #[arg(allow_negative_numbers = true, value_parser = parse_history)]
     history: u32,
 
-    /// Tell nobody who joins, leaves and takes a new name
-    #[arg(long)]
+    /// Do not announce who joins, leaves or takes a new name
+    #[arg(long, hide_short_help = true)]
     no_presence: bool,
 
-    /// Append all that is said to a file, each line with its time; SIGHUP opens it anew
+    /// Append everything said to this file
+    ///
+    /// Each line begins with its time. SIGHUP reopens the file, for log rotation.
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
 
-    /// Show nothing on standard output but what is asked for at the console; problems
-    /// and figures still go to standard error
-    #[arg(short, long)]
+    /// Write only the answers to the operator to standard output
+    ///
+    /// Warnings and statistics still go to standard error.
+    #[arg(short, long, hide_short_help = true)]
     quiet: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  chat server 192.168.1.5 8081
+  chat server 0.0.0.0 8081 --allow 192.168.1.0/24 --allow 127.0.0.1";
+
+const NOTES: &str = "\
+Examples:
+  chat server 192.168.1.5 8081
+      a room for the LAN, at this machine's address
+  chat server 0.0.0.0 8081
+      at every address of this machine
+  chat server 127.0.0.1 8081
+      for this machine alone
+  chat server 0.0.0.0 8081 --allow 192.168.1.0/24 --allow 127.0.0.1
+      at every address, but only for the LAN and this machine
+
+The first --allow or --deny that matches an address decides. With any --allow, all other \
+addresses are refused, loopback included; without one, they are let in.
+
+Everyone in the room sees what you type at the console. /help there lists the operator's \
+commands: see who is here, disconnect someone, ban an address.
+
+Ctrl-C or SIGTERM closes the room: the server says goodbye, delivers what was said and exits. \
+So does SIGHUP, unless it reopens a transcript or nohup(1) has it ignored. SIGUSR1 logs \
+statistics to standard error, as does exit.";
 
 impl ServerArgs {
     pub(super) fn into_config(self) -> server::Config {
@@ -158,7 +184,9 @@ impl ServerArgs {
                 stall_timeout: Duration::from_secs(self.stall_timeout.into()),
             },
             send_buffer_bytes: self.send_buffer.0,
-            rate: self.rate.map(|rate| Rate::new(rate, rate.max(LEAST_BURST))),
+            rate: self
+                .rate
+                .map(|rate| Rate::new(rate, rate.max(MIN_BURST_LINES))),
             idle_timeout: self
                 .idle_timeout
                 .map(|timeout| Duration::from_secs(timeout.into())),
@@ -179,19 +207,24 @@ fn parse_history(text: &str) -> Result<u32, String> {
     parse_number(text, 0..=MAX_HISTORY_LINES)
 }
 
-/// A welcome is one line; a control character would be shown as such.
-fn parse_welcome(text: &str) -> Result<String, &'static str> {
-    match text {
-        _ if text.trim().is_empty() => Err("a welcome says something"),
-        _ if text.len() > MAX_WELCOME_BYTES => Err("that is too long for a welcome; see --motd"),
-        _ if text.contains(char::is_control) => Err("a welcome is one line; --motd has many"),
-        _ => Ok(text.to_owned()),
+/// A welcome is one line. Newcomers would see a control character's picture.
+fn parse_welcome(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        Err("the welcome is empty".to_owned())
+    } else if text.len() > MAX_WELCOME_BYTES {
+        Err(format!(
+            "longer than {MAX_WELCOME_BYTES} bytes; use --motd for a long text"
+        ))
+    } else if text.contains(char::is_control) {
+        Err("contains a control character; use --motd for several lines".to_owned())
+    } else {
+        Ok(text.to_owned())
     }
 }
 
 fn parse_rate(text: &str) -> Result<u32, String> {
     parse_number(text, 1..=1_000_000)
-        .map_err(|expected| format!("{expected}; without this option there is no limit"))
+        .map_err(|expected| format!("{expected}; leave the option out for no limit"))
 }
 
 fn parse_seconds(text: &str) -> Result<u32, String> {

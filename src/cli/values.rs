@@ -1,4 +1,4 @@
-//! What more than one command takes, as people write it.
+//! Parsers for the values that more than one command takes.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,29 +7,26 @@ use std::ops::RangeInclusive;
 pub(super) fn parse_ip(text: &str) -> Result<IpAddr, &'static str> {
     match text.parse::<IpAddr>() {
         Ok(ip) if ip.is_multicast() || ip == Ipv4Addr::BROADCAST => {
-            Err("no machine has this address: it stands for many at once")
+            Err("this is a multicast or broadcast address; give the address of one machine")
         }
         Ok(ip) => Ok(ip),
-        Err(_) => Err(
-            "not an IP address, such as 192.168.1.5, or 0.0.0.0 for every address of this machine",
-        ),
+        Err(_) => Err("expected an IP address, such as 192.168.1.5, or 0.0.0.0 for every address"),
     }
 }
 
-/// A host as it is given; an IPv6 address may stand in brackets, as it does
-/// where a port follows it.
+/// A host name or IP address. An IPv6 address may have brackets, as in `[::1]`.
 pub(super) fn parse_host(text: &str) -> Result<String, &'static str> {
     let bracketed = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));
     match bracketed.unwrap_or(text) {
-        "" => Err("a name or an IP address is needed"),
-        host if has_port(host) => Err("write the port after a blank, as in 192.168.1.5 8081"),
+        "" => Err("expected a name or an IP address"),
+        host if has_port(host) => Err("separate the port by a space, as in 192.168.1.5 8081"),
         host => Ok(host.to_owned()),
     }
 }
 
-/// Whether it is `host:port`, which no IPv6 address can be taken for.
+/// Whether `text` is `HOST:PORT`. An IPv6 address has more than one colon.
 fn has_port(text: &str) -> bool {
     match text.split_once(':') {
         Some((_, port)) => !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()),
@@ -37,7 +34,7 @@ fn has_port(text: &str) -> bool {
     }
 }
 
-/// A whole number within `range`. An option that is left out is no limit, so 0 is none.
+/// A whole number within `range`. No limit is an option left out, never 0.
 pub(super) fn parse_number(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| {
@@ -49,7 +46,7 @@ pub(super) fn parse_number(text: &str, range: RangeInclusive<u32>) -> Result<u32
     })
 }
 
-/// A number of bytes, written with K (1,024) or M where that comes out even.
+/// A number of bytes. Displayed in K (1,024) or M where it is a multiple.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bytes(pub(super) usize);
 
@@ -63,7 +60,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// A number of bytes: `65536`, `64K` or `1M`.
+/// A number of bytes such as `65536`, `64K` or `1M`. `None` if it is not one or too large.
 pub(super) fn parse_bytes(text: &str) -> Option<usize> {
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let unit_bytes = match text[digits.len()..].to_ascii_lowercase().as_str() {
@@ -76,14 +73,13 @@ pub(super) fn parse_bytes(text: &str) -> Option<usize> {
 }
 
 pub(super) fn parse_port(text: &str) -> Result<u16, &'static str> {
-    text.parse()
-        .map_err(|_| "a port is a number from 0 to 65535")
+    text.parse().map_err(|_| "expected a port from 0 to 65535")
 }
 
 pub(super) fn parse_port_to_connect(text: &str) -> Result<u16, &'static str> {
     match parse_port(text) {
         Ok(port) if port > 0 => Ok(port),
-        _ => Err("a port to connect to is a number from 1 to 65535"),
+        _ => Err("expected a port from 1 to 65535"),
     }
 }
 
@@ -92,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_and_ports_are_taken_as_people_write_them() {
+    fn parses_hosts_ports_and_sizes() {
         assert_eq!(parse_host("[::1]").as_deref(), Ok("::1"));
         assert_eq!(parse_host("room.lan").as_deref(), Ok("room.lan"));
         assert_eq!(parse_host("::1").as_deref(), Ok("::1"));
