@@ -1,4 +1,4 @@
-//! What can go wrong for the person who started the program.
+//! Errors that end the program, worded for the person who started it.
 //!
 //! Each message says what happened, to what, and what to do about it.
 
@@ -15,89 +15,89 @@ use crate::platform::addresses::is_link_local_v6;
 /// An error that ends the program.
 #[derive(Debug)]
 pub enum Error {
-    /// The server cannot listen there.
+    /// The server cannot listen on `address`.
     Listen {
-        /// Where it was told to listen.
+        /// From the command line.
         address: SocketAddr,
-        /// Why it cannot.
+        /// From socket(2), bind(2) or listen(2).
         source: io::Error,
     },
-    /// The file with what newcomers are told cannot be used.
+    /// The server cannot read the message of the day, or it is too long.
     ReadMotd {
-        /// The file.
+        /// From the command line.
         path: PathBuf,
-        /// Why not.
+        /// From open(2) or read(2), or the limit.
         source: io::Error,
     },
-    /// The file to which all that is said is to be appended cannot be opened.
+    /// The server cannot open the transcript.
     OpenTranscript {
-        /// The file.
+        /// From the command line.
         path: PathBuf,
-        /// Why not.
+        /// From open(2).
         source: io::Error,
     },
-    /// The poll does not work, or something cannot be registered with it.
+    /// The poll failed, or the registration of a source with it.
     Poll(io::Error),
-    /// A host name could not be turned into addresses.
+    /// The resolver found no address for a host name.
     Resolve {
-        /// The name.
+        /// From the command line.
         host: String,
-        /// The port that was wanted there.
+        /// From the command line.
         port: u16,
-        /// What the resolver said.
+        /// From getaddrinfo(3).
         source: io::Error,
     },
-    /// None of a host's addresses took the connection.
+    /// No address of the host accepted the connection.
     Connect {
-        /// The host as it was given.
+        /// From the command line.
         host: String,
-        /// Its port.
+        /// From the command line.
         port: u16,
-        /// What came of each address, in the order tried.
+        /// One error per address, in the order tried.
         attempts: Vec<(SocketAddr, io::Error)>,
     },
-    /// The server closed the connection, or it broke.
+    /// The server closed the connection, or the connection broke.
     ConnectionLost {
-        /// Where the server was.
+        /// The server's address.
         server: SocketAddr,
-        /// What the connection died of; `None` when the server ended it.
+        /// What broke the connection. `None` if the server closed it.
         source: Option<io::Error>,
-        /// Whether something typed may not have got there.
+        /// Whether the last lines that the user said may not have arrived.
         unsent: bool,
     },
-    /// The room did not take the client in; it has said why.
+    /// The room refused the client.
     Refused {
-        /// Where the server is.
+        /// The server's address.
         server: SocketAddr,
-        /// Why, in the server's words, unless they were shown already.
+        /// The server's reason. `None` if the user has seen it already.
         words: Option<String>,
     },
-    /// The room did not take all that it was sent.
+    /// The room refused some of the lines it was sent.
     NotTaken {
-        /// Where the server is.
+        /// The server's address.
         server: SocketAddr,
-        /// Why not, in the room's words, of the first that it did not take.
+        /// The room's reason for the first refused line.
         words: String,
-        /// How many more there were.
+        /// The number of further refused lines.
         more: usize,
     },
-    /// What was typed could not be sent before the user gave up.
+    /// The user gave up before the client could send all lines.
     NotSaid {
-        /// Where the server was.
+        /// The server's last address.
         server: SocketAddr,
-        /// How many lines.
+        /// The number of unsent lines.
         lines: usize,
     },
-    /// What was said was said to something that has not shown itself to be a chat room.
+    /// The client sent lines to a server that did not greet as a chat room does.
     NoRoom {
-        /// Where the server is.
+        /// The server's address.
         server: SocketAddr,
     },
-    /// The terminal does not obey.
+    /// The client cannot set the terminal's mode.
     Terminal(io::Error),
-    /// Standard input cannot be read.
+    /// The program cannot read standard input.
     ReadInput(io::Error),
-    /// Standard output cannot be written.
+    /// The program cannot write to standard output.
     WriteOutput(io::Error),
     /// A stress test failed; `crate::stress::error` has the cases.
     #[cfg(feature = "stress")]
@@ -110,7 +110,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// With which code the program ends.
+    /// The program's exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Listen { .. }
@@ -153,11 +153,15 @@ impl fmt::Display for Error {
                 path.display(),
                 plain(source)
             ),
-            Self::Poll(source) => write!(f, "cannot wait for events: {source}"),
+            Self::Poll(source) => write!(
+                f,
+                "cannot wait for events: {} (check the limits: ulimit -n, /proc/sys/fs/epoll)",
+                plain(source)
+            ),
             Self::Resolve { host, port, source } => write!(
                 f,
-                "cannot connect to {host} port {port}: the name is not known ({source}); \
-                 check it, or give an IP address"
+                "cannot connect to {host} port {port}: unknown host name ({source}); \
+                 check the name, or give an IP address"
             ),
             Self::Connect {
                 host,
@@ -202,12 +206,12 @@ impl fmt::Display for Error {
             }
             Self::NoRoom { server } => write!(
                 f,
-                "what is at {server} does not greet as a chat room does; \
-                 nobody may have heard what you said (is that the right port?)"
+                "no chat server at {server}: unexpected greeting; \
+                 your lines may not have been delivered (is the port right?)"
             ),
             Self::Terminal(source) => write!(
                 f,
-                "cannot set the mode of the terminal: {}; TERM=dumb does without",
+                "cannot set the terminal's mode: {} (set TERM=dumb to do without)",
                 plain(source)
             ),
             Self::ReadInput(source) => write!(f, "cannot read standard input: {}", plain(source)),
@@ -222,9 +226,9 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// So many lines. Displayed as `1 line`.
+/// A number of lines. Displayed as `1 line` or `2 lines`.
 #[derive(Clone, Copy, Debug)]
-pub struct Lines(pub usize);
+pub(crate) struct Lines(pub(crate) usize);
 
 impl fmt::Display for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -235,7 +239,7 @@ impl fmt::Display for Lines {
     }
 }
 
-/// Why a server cannot listen somewhere, and what to do.
+/// Displayed as why the server cannot listen, and what to do.
 struct ListenProblem<'a>(SocketAddr, &'a io::Error);
 
 impl fmt::Display for ListenProblem<'_> {
@@ -244,22 +248,22 @@ impl fmt::Display for ListenProblem<'_> {
         let port = address.port();
         match error.kind() {
             io::ErrorKind::PermissionDenied if port < 1024 => f.write_str(
-                "permission denied (ports below 1024 need privileges; choose a higher one, such as 8081)",
+                "permission denied (ports below 1024 need root; choose a higher one, such as 8081)",
             ),
             io::ErrorKind::AddrInUse => write!(
                 f,
-                "the port is in use (choose another, or find out who has it: ss -ltnp sport = :{port})"
+                "the port is in use (choose another, or find its owner: ss -ltnp sport = :{port})"
             ),
             io::ErrorKind::AddrNotAvailable => {
-                f.write_str("this machine does not have that address (it has")?;
+                f.write_str("this machine does not have that address (choose one of")?;
                 for own in crate::platform::addresses::addresses() {
                     write!(f, " {own}")?;
                 }
                 let all = if address.is_ipv4() { "0.0.0.0" } else { "::" };
-                write!(f, "; {all} stands for all)")
+                write!(f, ", or {all} for all)")
             }
             _ if is_link_local_v6(&address.ip()) => f.write_str(
-                "a link-local address belongs to one network interface (choose another address, or :: for all)",
+                "a link-local address needs a network interface (choose another address, or :: for all)",
             ),
             _ if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) => {
                 f.write_str("this machine has no IPv6 (choose an IPv4 address, or enable it)")
@@ -293,9 +297,9 @@ fn write_connect(
     }
 }
 
-/// The error's text in lower case and without the number that the standard
-/// library adds: `connection refused`.
-pub fn plain(error: &io::Error) -> String {
+/// The error's text with a lower-case first letter and without the number that the
+/// standard library adds: `connection refused`.
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();
@@ -326,7 +330,7 @@ mod tests {
             (
                 Errno::ADDRNOTAVAIL,
                 "does not have that address",
-                "0.0.0.0 stands for all",
+                "or 0.0.0.0 for all",
             ),
             (Errno::AFNOSUPPORT, "no IPv6", "choose an IPv4 address"),
         ] {
@@ -343,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_error_tells_of_every_address() {
+    fn a_connect_error_lists_every_address() {
         let error = Error::Connect {
             host: "room.lan".into(),
             port: 8081,

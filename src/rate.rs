@@ -1,41 +1,37 @@
-//! How often something may happen: so many a second, and a burst at once; and so how
-//! often it is logged.
+//! Rate limits with bursts, for clients' lines and for log messages.
 //!
-//! Knows no clock: whoever asks says what time it is.
-//!
-//! A token bucket, kept by virtual scheduling (GCRA, ITU-T I.371): in place of a
-//! number of tokens and the time of the last count, one moment is remembered, that
-//! at which the bucket will be full. So nothing has to be refilled.
+//! A token bucket, implemented as virtual scheduling (GCRA, ITU-T I.371): its state is
+//! one instant, at which the bucket will be full again, instead of a token count and the
+//! time of the last refill. No timer refills it. It reads no clock: callers pass the time.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// How fast buckets fill, and how much they hold.
+/// How fast a bucket refills, and how many tokens it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How long one takes to come back.
+    /// The time to refill one token.
     interval: Duration,
-    /// How long a full bucket can be emptied ahead of time: one less than the burst,
-    /// each an interval.
+    /// How far a bucket may be from full and still give a token: (burst - 1) intervals.
     tolerance: Duration,
 }
 
 impl Rate {
-    /// `per_second` each second, and `burst` at once after a rest.
+    /// `per_second` tokens per second, and `burst` at once when full.
     ///
     /// # Panics
     ///
     /// When either is 0.
     pub const fn new(per_second: u32, burst: u32) -> Self {
         assert!(per_second > 0);
-        // Rounded up: rather a little slower than faster.
+        // Rounded up, so never faster than asked for.
         let interval_nanos = NANOS_PER_SECOND.div_ceil(per_second as u64);
         Self::one_each(Duration::from_nanos(interval_nanos), burst)
     }
 
-    /// One each `interval`, and `burst` at once after a rest: for rates below one a
+    /// One token per `interval`, and `burst` at once when full: for rates below one per
     /// second.
     ///
     /// # Panics
@@ -50,57 +46,53 @@ impl Rate {
     }
 }
 
-/// What one taker has left of a [`Rate`]. It is full at first.
+/// One taker's tokens. Full at first.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Bucket {
-    /// When it will be full, if it is not. A moment in the past says the same as
-    /// none.
+pub(crate) struct Bucket {
+    /// When it will be full again. `None`, or an instant in the past: it is full.
     full_at: Option<Instant>,
 }
 
 impl Bucket {
-    /// `None` when one may be taken at `now`, else the moment from which one may
-    /// be.
-    pub fn ready_at(&self, rate: Rate, now: Instant) -> Option<Instant> {
+    /// When the next token is available. `None`: one is available at `now`.
+    pub(crate) fn ready_at(&self, rate: Rate, now: Instant) -> Option<Instant> {
         let until_full = self.full_at?.saturating_duration_since(now);
         let until_ready = until_full.saturating_sub(rate.tolerance);
         (!until_ready.is_zero()).then(|| now + until_ready)
     }
 
-    /// Takes one. It may be taken of an empty bucket too, which is then the longer
-    /// in getting ready: for takers who learn only afterwards how much they took.
-    pub fn take(&mut self, rate: Rate, now: Instant) {
+    /// Takes a token. The bucket may be empty, and then goes into debt: for takers that
+    /// learn only afterwards how much they took.
+    pub(crate) fn take(&mut self, rate: Rate, now: Instant) {
         let full_at = self.full_at.map_or(now, |full_at| full_at.max(now));
         self.full_at = Some(full_at + rate.interval);
     }
 }
 
-/// Messages of one kind that are logged at once, after a rest.
+/// The number of messages of one kind that are logged at once.
 pub const LOG_BURST: u32 = 10;
 
-/// After a burst, the least time between two messages of one kind.
+/// After a burst, the minimum time between two messages of one kind.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 const LOG_RATE: Rate = Rate::one_each(LOG_INTERVAL, LOG_BURST);
 
-/// Bounds how often one kind of message is logged.
+/// A rate limit for one kind of log message.
 #[derive(Debug, Default)]
-pub struct LogLimit {
+pub(crate) struct LogLimit {
     bucket: Bucket,
-    /// Messages suppressed since one was logged.
+    /// Messages suppressed since the last one was logged.
     suppressed: u64,
 }
 
 impl LogLimit {
-    /// Nothing has been logged yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Whether there is cause for a message at `now` and it may be logged: if so, how
-    /// many were suppressed since the last one, to be told with [`AndMore`]. If not,
-    /// it counts as suppressed.
-    pub fn allow(&mut self, now: Instant) -> Option<u64> {
+    /// Whether to log a message at `now`: if so, returns the number of messages suppressed
+    /// since the last one, for [`AndMore`]; if not, counts this one as suppressed.
+    pub(crate) fn allow(&mut self, now: Instant) -> Option<u64> {
         if self.bucket.ready_at(LOG_RATE, now).is_some() {
             self.suppressed += 1;
             return None;
@@ -110,10 +102,9 @@ impl LogLimit {
     }
 }
 
-/// The end of a message, which tells how many like it were suppressed. Nothing, if
-/// none was.
+/// The number of suppressed messages. Displayed as the end of a log message, empty for 0.
 #[derive(Clone, Copy, Debug)]
-pub struct AndMore(pub u64);
+pub(crate) struct AndMore(pub(crate) u64);
 
 impl fmt::Display for AndMore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,7 +123,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// Takes as long as one may be taken at `now`; how many were.
+    /// Takes all tokens that are available at `now`. Returns their number.
     fn take_all(bucket: &mut Bucket, rate: Rate, now: Instant) -> u32 {
         let mut count = 0;
         while bucket.ready_at(rate, now).is_none() {
@@ -143,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_bucket_gives_its_burst_at_one_instant_and_then_one_each_interval() {
+    fn a_full_bucket_gives_its_burst_and_then_one_per_interval() {
         let now = Instant::now();
         for burst in [1, 2, 50] {
             let rate = Rate::new(4, burst);
@@ -157,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_can_be_slower_than_one_a_second() {
+    fn a_rate_can_be_below_one_per_second() {
         let now = Instant::now();
         let rate = Rate::one_each(HOUR, 1);
         let mut bucket = Bucket::default();
@@ -166,19 +157,19 @@ mod tests {
     }
 
     #[test]
-    fn the_greatest_rate_and_burst_are_no_overflow() {
+    fn extreme_rates_and_bursts_do_not_overflow() {
         let now = Instant::now();
         for per_second in [1, u32::MAX] {
             let mut bucket = Bucket::default();
             bucket.take(Rate::new(per_second, u32::MAX), now);
             assert_eq!(bucket.ready_at(Rate::new(per_second, u32::MAX), now), None);
             let ready_at = bucket.ready_at(Rate::new(per_second, 1), now);
-            assert!(ready_at > Some(now), "no rate is without end");
+            assert!(ready_at > Some(now), "no rate is unlimited");
         }
     }
 
     #[test]
-    fn what_is_taken_of_an_empty_bucket_is_waited_for_afterwards() {
+    fn taking_from_an_empty_bucket_is_a_debt() {
         let now = Instant::now();
         let rate = Rate::new(1, 2);
         let mut bucket = Bucket::default();
@@ -191,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_goes_backward_gives_nothing_and_costs_nothing() {
+    fn a_clock_that_goes_backward_changes_nothing() {
         let earlier = Instant::now();
         let now = earlier + HOUR;
         let rate = Rate::new(1, 3);
@@ -203,10 +194,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_window_has_more_than_its_share_and_waiting_is_enough(
+        fn no_window_exceeds_the_rate_and_waiting_until_ready_suffices(
             per_second in 1_u32..2000,
             burst in 1_u32..20,
-            // Milliseconds to the next try; or, of those, to wait until it is ready.
+            // Milliseconds until the next try; `None` waits until the bucket is ready.
             pauses in prop::collection::vec(prop::option::of(0_u64..40), 1..100),
         ) {
             let rate = Rate::new(per_second, burst);
@@ -240,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_burst_one_message_each_interval_tells_of_those_left_out() {
+    fn after_a_burst_each_message_counts_the_suppressed_ones() {
         let mut now = Instant::now();
         let mut limit = LogLimit::new();
         for _ in 0..LOG_BURST {
@@ -253,11 +244,11 @@ mod tests {
         assert_eq!(limit.allow(now), Some(312));
         assert_eq!(limit.allow(now), None);
         now += LOG_INTERVAL;
-        assert_eq!(limit.allow(now), Some(1), "each is told of once");
+        assert_eq!(limit.allow(now), Some(1), "each is counted once");
     }
 
     #[test]
-    fn after_a_rest_there_may_be_a_burst_again() {
+    fn after_a_pause_there_may_be_another_burst() {
         let mut now = Instant::now();
         let mut limit = LogLimit::new();
         for _ in 0..3 {
@@ -268,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_ends_as_before_unless_some_were_left_out() {
+    fn a_message_ends_with_the_number_of_suppressed_ones_if_any() {
         assert_eq!(format!("gone{}", AndMore(0)), "gone");
         assert_eq!(
             format!("gone{}", AndMore(312)),

@@ -1,16 +1,16 @@
-//! The room: who is in it, what they are called, and what is said to whom.
+//! The room: its members, their names, and who hears what.
 //!
-//! Decides, and carries nothing out: it knows no socket and no clock. Whatever
-//! happens is told it by a method, with the time where that matters, and what is to be
-//! sent as a result goes into the [`Batch`] that the method is given. What it has to do
-//! later it does when it is asked at its [deadline](Room::deadline).
+//! It decides and does no I/O: it knows no socket and no clock. Each event is a method
+//! call, with the time where that matters; the method writes what to send into the
+//! [batch](Context::batch) it is given. For work that is due later, the caller calls
+//! [`Room::expire`] at the room's [deadline](Room::deadline).
 
-pub mod history;
+pub(crate) mod history;
 pub mod member;
-pub mod names;
+pub(crate) mod names;
 pub mod presence;
-pub mod replies;
-pub mod roster;
+pub(crate) mod replies;
+pub(crate) mod roster;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -33,16 +33,16 @@ use crate::protocol::wording::{
     refusal,
 };
 
-/// What a room is like.
+/// The options of a room.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Bytes of a line, its line end not counted.
+    /// The longest line, without its line end.
     pub max_line_bytes: u32,
-    /// What newcomers are told after the welcome: a notice for each line.
+    /// Lines for newcomers after the welcome, each sent as a notice.
     pub notices: Vec<String>,
-    /// How many of the last lines newcomers are shown.
+    /// The number of past lines that newcomers get; 0 for none.
     pub history_lines: usize,
-    /// Whether it is told who comes, goes and has a new name.
+    /// Whether the room announces joins, leaves and renames.
     pub announces_presence: bool,
 }
 
@@ -58,7 +58,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// A room that only passes on what is said.
+    /// A room that only relays lines: no notices, no history, no presence.
     pub fn plain(max_line_bytes: u32) -> Self {
         Self {
             max_line_bytes,
@@ -72,21 +72,21 @@ impl Config {
 /// A room and its members.
 #[derive(Debug)]
 pub struct Room {
-    /// Indexed by [`ClientId`], whose numbers are dense.
+    /// Indexed by [`ClientId::key`], which is dense.
     members: Vec<Option<Member>>,
     names: NameRegistry,
     /// Invariant: the members without a name.
     unnamed: Unnamed,
     claims: Claims,
-    /// `None` when it is not announced.
+    /// `None` if the room does not announce presence.
     presence: Option<Presence>,
     history: History,
-    /// What every newcomer is told first.
+    /// The welcome and the notices for newcomers.
     opening: Vec<u8>,
-    /// The opening with the history, as of when it was last wanted. Invariant: `None`
-    /// when the history has changed since.
+    /// A cache: the opening and the history, whose heading has this age. Invariant:
+    /// `None` when the history has changed since.
     greeting: Option<(Age, Frame)>,
-    /// The answer to who is here. Invariant: `None` when it has changed.
+    /// A cache. Invariant: `None` when the members or their names have changed since.
     roster: Option<Frame>,
     replies: Replies,
 }
@@ -113,13 +113,14 @@ impl Room {
         }
     }
 
-    /// `id`, admitted before, joins from `address`. Returns its greeting.
+    /// Adds the member `id` at `address`. Returns its greeting: whole lines, to be sent
+    /// before anything else.
     pub fn join(&mut self, id: ClientId, address: IpAddr, now: Instant) -> Frame {
         if self.members.len() <= id.key {
             self.members.resize_with(id.key + 1, || None);
         }
         let before = self.members[id.key].replace(Member::new(id.serial, address));
-        debug_assert!(before.is_none(), "{id:?} is in the room already");
+        debug_assert!(before.is_none(), "another member has the key of {id:?}");
         self.unnamed.add(id, address);
         self.roster = None;
         if let Some(presence) = &mut self.presence {
@@ -128,7 +129,8 @@ impl Room {
         self.greeting(now)
     }
 
-    /// `id` goes, for whatever reason. What it was, if it was in the room.
+    /// Removes the member `id`, for whatever reason, and returns it. `None` if it was not
+    /// in the room.
     pub fn leave(&mut self, id: ClientId, context: &mut Context<'_>) -> Option<Member> {
         let member = self
             .members
@@ -149,7 +151,7 @@ impl Room {
         Some(member)
     }
 
-    /// `id` has sent a line. One that is no member is not heard.
+    /// Handles a line from `id`. Ignores clients that are not members.
     pub fn hear(&mut self, id: ClientId, heard: Decoded<'_>, context: &mut Context<'_>) {
         let Some(member) = self.find(id) else {
             return;
@@ -161,7 +163,7 @@ impl Room {
                 self.obey(id, line, context);
             }
             Decoded::Line(line) => {
-                // A line that is to begin with a slash is sent with two.
+                // A second slash escapes the first.
                 let text = line.strip_prefix(b"/").unwrap_or(line);
                 let said = context.batch.say(Some(id), |out| {
                     push_message(out, format_args!("<{member}> "), text);
@@ -172,7 +174,7 @@ impl Room {
         }
     }
 
-    /// The operator says `text` to everybody.
+    /// Says `text` to everybody, as the operator.
     pub fn hear_operator(&mut self, text: &[u8], context: &mut Context<'_>) {
         let before = format_args!("{NOTICE_PREFIX}{OPERATOR_PREFIX}");
         let said = context
@@ -181,13 +183,12 @@ impl Room {
         self.remember(said, context.now);
     }
 
-    /// When the room wants to be asked to [go on](Room::expire), if nothing happens
-    /// before.
+    /// When [`Room::expire`] is due. `None` if nothing is pending.
     pub fn deadline(&self) -> Option<Instant> {
         self.presence.as_ref().and_then(Presence::due_at)
     }
 
-    /// Does what is due.
+    /// Sends the presence notice if it is due.
     pub fn expire(&mut self, context: &mut Context<'_>) {
         let here = self.here();
         let members = &self.members;
@@ -207,13 +208,13 @@ impl Room {
         }
     }
 
-    /// How many are here.
+    /// The number of members.
     pub fn here(&self) -> usize {
         self.names.len() + self.unnamed.len()
     }
 
-    /// Who is here, in notices.
-    pub fn roster(&mut self) -> Frame {
+    /// The list of members, in notices.
+    pub(crate) fn roster(&mut self) -> Frame {
         let (names, unnamed) = (&self.names, &self.unnamed);
         let roster = self
             .roster
@@ -221,13 +222,13 @@ impl Room {
         Frame::clone(roster)
     }
 
-    /// The same with everybody's address, for the operator.
-    pub fn full_roster(&self) -> Frame {
+    /// The list of members with all addresses, for the operator.
+    pub(crate) fn full_roster(&self) -> Frame {
         let full_label = |_: &_, id| self.member(id).full_label();
         roster(&self.names, &self.unnamed, full_label)
     }
 
-    /// Everybody who is here.
+    /// All members, by key.
     pub fn members(&self) -> impl Iterator<Item = (ClientId, &Member)> {
         self.members.iter().enumerate().filter_map(|(key, member)| {
             let member = member.as_ref()?;
@@ -236,8 +237,8 @@ impl Room {
         })
     }
 
-    /// Those who are called `label`; if that is an address, all who come from there.
-    pub fn called(&self, label: &str) -> Vec<(ClientId, &Member)> {
+    /// The member with the name `label`, or all members at the address `label`.
+    pub(crate) fn called(&self, label: &str) -> Vec<(ClientId, &Member)> {
         if let Ok(address) = label.parse::<IpAddr>() {
             let address = address.to_canonical();
             let is_there = |(_, member): &(ClientId, &Member)| member.address() == address;
@@ -248,35 +249,34 @@ impl Room {
         found.map(|id| (id, self.member(id))).into_iter().collect()
     }
 
-    /// What a member is told that has to leave for this reason, if anything.
+    /// The last notice to a member that is disconnected for `reason`, if there is one.
     pub fn farewell(&self, reason: CloseReason) -> Option<Frame> {
         farewell(reason).map(|words| notice(format_args!("{NOTICE_PREFIX}{words}")))
     }
 
-    /// The server is about to end.
+    /// Tells everybody that the room is closing.
     pub fn close(&self, context: &mut Context<'_>) {
         context
             .batch
             .say(None, |out| push_notice(out, CLOSING.as_bytes()));
     }
 
-    /// Notes that `id` says something to others.
     fn note_speech(&mut self, id: ClientId) {
         if let Some(presence) = &mut self.presence {
             presence.spoke(id);
         }
     }
 
-    /// Keeps a line that was said to everybody for those who come later.
+    /// Adds a line that was said to everybody to the history.
     fn remember(&mut self, line: &[u8], now: Instant) {
         self.history.push(line, now);
         self.greeting = None;
     }
 
-    /// Does what `line` of the member `id` asks for.
+    /// Carries out a command.
     fn obey(&mut self, id: ClientId, line: &[u8], context: &mut Context<'_>) {
         match command::parse(line) {
-            Ok(Command::Nick(name)) => self.name(id, name, context),
+            Ok(Command::Nick(name)) => self.rename(id, name, context),
             Ok(Command::Me(action)) => {
                 let member = self.member(id);
                 let said = context.batch.say(Some(id), |out| {
@@ -296,8 +296,7 @@ impl Room {
         }
     }
 
-    /// `id` wants to be called `text`.
-    fn name(&mut self, id: ClientId, text: &[u8], context: &mut Context<'_>) {
+    fn rename(&mut self, id: ClientId, text: &[u8], context: &mut Context<'_>) {
         let name = match Name::parse(text) {
             Ok(name) => name,
             Err(bad) => return context.batch.tell(id, self.replies.bad_name(bad)),
@@ -306,17 +305,17 @@ impl Room {
         if self.member(id).name().is_some_and(|own| **own == name) {
             return context.batch.tell(id, replies::named(name));
         }
-        // Else it would have spoken under a name that nobody is ever told of.
+        // Otherwise nobody would ever learn who had spoken under the name between.
         let presence = self.presence.as_ref();
-        if presence.is_some_and(|presence| presence.has_spoken_untold(id)) {
+        if presence.is_some_and(|presence| presence.has_spoken_unannounced(id)) {
             return context.batch.tell(id, Frame::clone(&self.replies.too_soon));
         }
         let Err(conflict) = self.give_name(id, name.clone(), context) else {
             return;
         };
         let refused = match conflict {
-            Conflict::Taken(bearer) if self.is_at_the_same_address(id, bearer) => {
-                self.claim(id, bearer, &name, context);
+            Conflict::Taken(holder) if self.is_at_the_same_address(id, holder) => {
+                self.claim(id, holder, &name, context);
                 refusal(format_args!(
                     "{name} is taken, by a connection from your own address; \
                      should that be dead, the name is yours once it has ended"
@@ -334,14 +333,14 @@ impl Room {
         context.batch.tell(id, refused);
     }
 
-    /// Gives `id` its `name`, and tells it, if it can have it.
+    /// Gives `name` to `id` and confirms it, unless there is a conflict.
     fn give_name(
         &mut self,
         id: ClientId,
         name: Name,
         context: &mut Context<'_>,
     ) -> Result<(), Conflict> {
-        let member = self.members[id.key].as_mut().expect("it is here");
+        let member = self.members[id.key].as_mut().expect("a member");
         let old = member.label();
         let name = self
             .names
@@ -364,13 +363,13 @@ impl Room {
         self.member(one).address() == self.member(other).address()
     }
 
-    /// Notes that `id` wants the `name` of `bearer`, which is at the same address: that may
-    /// be a connection of its own that is dead, and not yet known to be. So it is sent
-    /// something, which will show.
-    fn claim(&mut self, id: ClientId, bearer: ClientId, name: &Name, context: &mut Context<'_>) {
+    /// Records that `id` claims the `name` of `holder`, at the same address: `holder` may be
+    /// an older connection of the same user, dead without the server knowing. The notice to
+    /// `holder` probes the connection.
+    fn claim(&mut self, id: ClientId, holder: ClientId, name: &Name, context: &mut Context<'_>) {
         let is_news = self.claims.add(Claim {
             claimant: id,
-            bearer,
+            holder,
             name: name.clone(),
             until: context.now + CLAIM_TIMEOUT,
         });
@@ -379,13 +378,13 @@ impl Room {
                 "somebody else at your address would be called as you are; you keep the name";
             context
                 .batch
-                .tell_from_another(bearer, notice(format_args!("{NOTICE_PREFIX}{words}")));
+                .tell_from_another(holder, notice(format_args!("{NOTICE_PREFIX}{words}")));
         }
     }
 
-    /// `bearer` has another name, or none any more: who waits for the old one gets it.
-    fn satisfy_claims(&mut self, bearer: ClientId, context: &mut Context<'_>) {
-        let Some(claim) = self.claims.remove_of_bearer(bearer) else {
+    /// `holder` has left or changed its name: gives the old name to its claimant.
+    fn satisfy_claims(&mut self, holder: ClientId, context: &mut Context<'_>) {
+        let Some(claim) = self.claims.take(holder) else {
             return;
         };
         if claim.until <= context.now {
@@ -393,14 +392,14 @@ impl Room {
         }
         let given = self.give_name(claim.claimant, claim.name.clone(), context);
         if let Err(Conflict::Taken(owner)) = given
-            && owner == bearer
+            && owner == holder
         {
-            // It only writes it in another way now.
+            // The holder has only changed the spelling.
             self.claims.add(claim);
         }
     }
 
-    /// `id` says `text` to the member called `to`, and to nobody else.
+    /// Sends the private message `text` from `id` to the member called `to`.
     fn whisper(&mut self, id: ClientId, to: &[u8], text: &[u8], context: &mut Context<'_>) {
         let label = String::from_utf8_lossy(to);
         let called = match label.parse::<IpAddr>() {
@@ -436,7 +435,7 @@ impl Room {
                 )),
             ),
             Called::Nobody => {
-                // No longer than a name can be.
+                // Repeat no more than the length of a name.
                 let label = text::excerpt(to, MAX_NAME_COLUMNS);
                 context
                     .batch
@@ -445,9 +444,8 @@ impl Room {
         }
     }
 
-    /// A member that is known to be here.
     fn member(&self, id: ClientId) -> &Member {
-        self.find(id).expect("it is here")
+        self.find(id).expect("a member")
     }
 
     fn find(&self, id: ClientId) -> Option<&Member> {
@@ -455,7 +453,6 @@ impl Room {
         (member.serial() == id.serial).then_some(member)
     }
 
-    /// What a newcomer is told.
     fn greeting(&mut self, now: Instant) -> Frame {
         let age = self.history.age(now);
         if let Some((as_of, greeting)) = &self.greeting

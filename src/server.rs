@@ -2,12 +2,12 @@
 //! transcript and the signals.
 
 pub mod admission;
-pub mod console;
+pub(crate) mod console;
 pub mod line_sink;
-pub mod network;
-pub mod operator;
-pub mod stats;
-pub mod transcript;
+pub(crate) mod network;
+pub(crate) mod operator;
+pub(crate) mod stats;
+pub(crate) mod transcript;
 
 use std::fmt::{self, Write as _};
 use std::fs::File;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// Link-local IPv6 addresses are left out: they mean nothing without the name of
 /// an interface, which differs from machine to machine. Empty when the system
 /// does not tell.
-pub fn addresses() -> Vec<IpAddr> {
+pub(crate) fn addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let mut addresses: Vec<IpAddr> = interfaces
         .iter()
@@ -19,13 +19,13 @@ pub fn addresses() -> Vec<IpAddr> {
 }
 
 /// Whether `address` means something only together with a network interface.
-pub fn is_link_local_v6(address: &IpAddr) -> bool {
+pub(crate) fn is_link_local_v6(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 /// The addresses by which a server that listens on `address` is reached: that
 /// one, or when it is unspecified every address of this machine that it covers.
-pub fn addresses_to_join(address: IpAddr) -> Vec<IpAddr> {
+pub(crate) fn addresses_to_join(address: IpAddr) -> Vec<IpAddr> {
     if !address.is_unspecified() {
         return vec![address];
     }

@@ -45,7 +45,7 @@ impl Job {
 /// Whether this process has the foreground of the terminal `fd`. Without that it is stopped when
 /// it reads there (termios(3): SIGTTIN), or sets the mode (SIGTTOU). `None` when `fd` is not the
 /// terminal of its session.
-pub fn has_foreground(fd: BorrowedFd<'_>) -> Option<bool> {
+pub(crate) fn has_foreground(fd: BorrowedFd<'_>) -> Option<bool> {
     // An error: it is another session's terminal, or none at all. But OPNOTSUPP is how rustix
     // tells of a group that is outside of our PID namespace.
     match tcgetpgrp(fd) {
@@ -57,14 +57,14 @@ pub fn has_foreground(fd: BorrowedFd<'_>) -> Option<bool> {
 
 /// Whether there is a shell that can have this process go on after it was stopped: not if it is
 /// its session's first, or of that one's group, or if the shell has said so.
-pub fn can_be_resumed() -> bool {
+pub(crate) fn can_be_resumed() -> bool {
     let is_first = Job::own().is_some_and(|job| job.session == job.group);
     !is_first && !is_init() && !is_ignored(SIGTSTP)
 }
 
 /// Whether this process is the first of its PID namespace, as of a container: then it is ended
 /// and stopped by no signal of its own that it does not catch (pid_namespaces(7)).
-pub fn is_init() -> bool {
+pub(crate) fn is_init() -> bool {
     process::id() == 1
 }
 

@@ -12,7 +12,7 @@ use crate::platform::stdio::StandardOutput;
 
 /// The target of statistics that the user asked for: they are logged whatever level
 /// the command line asks for.
-pub const STATS: &str = "chat::stats";
+pub(crate) const STATS: &str = "chat::stats";
 
 /// The most messages that wait to be taken; what is over is lost.
 const MAX_DIVERTED: usize = 1000;
@@ -23,7 +23,7 @@ static DIVERTED: Mutex<Option<Vec<String>>> = Mutex::new(None);
 /// Has messages wait to be [taken](take_diverted), if they would be shown on a terminal;
 /// for somebody who draws there. Or has them go to standard error again, and before them
 /// what was not taken.
-pub fn set_diverted(is_diverted: bool) {
+pub(crate) fn set_diverted(is_diverted: bool) {
     let diverted = (is_diverted && isatty(stderr())).then(Vec::new);
     let left = std::mem::replace(&mut *lock_diverted(), diverted);
     for message in left.into_iter().flatten() {
@@ -33,7 +33,7 @@ pub fn set_diverted(is_diverted: bool) {
 }
 
 /// The messages since this was last asked, each a line.
-pub fn take_diverted() -> Vec<String> {
+pub(crate) fn take_diverted() -> Vec<String> {
     let mut diverted = lock_diverted();
     diverted.as_mut().map(std::mem::take).unwrap_or_default()
 }

@@ -86,7 +86,7 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
 
 /// Whether this process was started with `signal` ignored, and nothing has been made of
 /// it since. False when the kernel does not tell.
-pub fn is_ignored(signal: i32) -> bool {
+pub(crate) fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut lines = status.lines();
     let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));

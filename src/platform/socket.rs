@@ -17,11 +17,11 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// and is gone if it has not answered so often.
-pub const KEEPALIVE_PROBES: u32 = 6;
+pub(crate) const KEEPALIVE_PROBES: u32 = 6;
 
 /// A peer that has not acknowledged what was sent to it for so long is gone: it has
 /// vanished, or has had no room for it all that time (tcp(7): `TCP_USER_TIMEOUT`).
-pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const USER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A TCP socket for an address of the same family as `address`, which does not block
 /// and is not handed down to other programs.
@@ -29,7 +29,7 @@ pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
 /// # Errors
 ///
 /// Those of socket(2).
-pub fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+pub(crate) fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -45,7 +45,7 @@ pub fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
 /// # Errors
 ///
 /// Those of connect(2).
-pub fn has_connected(stream: &TcpStream) -> io::Result<bool> {
+pub(crate) fn has_connected(stream: &TcpStream) -> io::Result<bool> {
     if let Some(e) = stream.take_error()? {
         return Err(e);
     }
@@ -62,7 +62,7 @@ pub fn has_connected(stream: &TcpStream) -> io::Result<bool> {
 /// # Errors
 ///
 /// Those of setsockopt(2).
-pub fn keep_alive(socket: impl AsFd) -> io::Result<()> {
+pub(crate) fn keep_alive(socket: impl AsFd) -> io::Result<()> {
     let socket = socket.as_fd();
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
@@ -77,7 +77,7 @@ pub fn keep_alive(socket: impl AsFd) -> io::Result<()> {
 /// # Errors
 ///
 /// Those of setsockopt(2).
-pub fn give_up_on_the_unreachable(socket: impl AsFd) -> io::Result<()> {
+pub(crate) fn give_up_on_the_unreachable(socket: impl AsFd) -> io::Result<()> {
     let timeout_ms = USER_TIMEOUT.as_millis().try_into();
     sockopt::set_tcp_user_timeout(socket, timeout_ms.expect("some minutes"))?;
     Ok(())
@@ -86,7 +86,7 @@ pub fn give_up_on_the_unreachable(socket: impl AsFd) -> io::Result<()> {
 /// How many bytes written to the TCP connection `socket` its peer has not
 /// acknowledged yet, as /proc/net/tcp has it (proc_pid_net(5)). `None` where that
 /// cannot be told.
-pub fn unacknowledged_bytes(socket: impl AsFd) -> Option<u64> {
+pub(crate) fn unacknowledged_bytes(socket: impl AsFd) -> Option<u64> {
     let inode = fstat(socket).ok()?.st_ino.to_string();
     ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|path| {
         let table = std::fs::read_to_string(path).ok()?;
@@ -104,7 +104,7 @@ pub fn unacknowledged_bytes(socket: impl AsFd) -> Option<u64> {
 }
 
 /// Calls `call` until its result is not that a signal interrupted it (signal(7)).
-pub fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

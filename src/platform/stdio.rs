@@ -31,7 +31,7 @@ const PIPE_BUF_BYTES: usize = 4096;
 
 /// How a source is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
+pub(crate) enum Readiness {
     /// The poll tells when it is ready.
     Polled,
     /// It is always ready; the poll will never say so.
@@ -53,13 +53,13 @@ pub fn print(text: &[u8]) -> io::Result<()> {
 
 /// Standard input.
 #[derive(Debug)]
-pub struct StandardInput {
+pub(crate) struct StandardInput {
     fd: BorrowedFd<'static>,
 }
 
 impl StandardInput {
     /// The standard input of this process.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { fd: stdin() }
     }
 
@@ -68,14 +68,14 @@ impl StandardInput {
     /// # Errors
     ///
     /// Those of epoll_ctl(2), but for EPERM, which is [`Readiness::Always`].
-    pub fn register(&self, registry: &Registry, token: Token) -> io::Result<Readiness> {
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<Readiness> {
         register(self.fd, registry, token, Interest::READABLE)
     }
 
     /// Whether somebody can type there for us: it is a pipe, the terminal of our session,
     /// or one that we show things on as well. Of a terminal that was only inherited, as by a
     /// daemon, somebody else would miss what we read.
-    pub fn is_for_us(&self) -> bool {
+    pub(crate) fn is_for_us(&self) -> bool {
         let Ok(stat) = fstat(self.fd) else {
             return false;
         };
@@ -87,20 +87,20 @@ impl StandardInput {
     }
 
     /// Whether it is a terminal.
-    pub fn is_terminal(&self) -> bool {
+    pub(crate) fn is_terminal(&self) -> bool {
         isatty(self.fd)
     }
 
     /// Whether it is a terminal at which the foreground belongs to others: to read there
     /// would stop this process (termios(3): SIGTTIN).
-    pub fn is_somebody_elses(&self) -> bool {
+    pub(crate) fn is_somebody_elses(&self) -> bool {
         job::has_foreground(self.fd) == Some(false)
     }
 
     /// Throws away what was typed at the terminal and not read: the shell that
     /// comes next must not take it for a command. Does nothing when standard
     /// input is no terminal, or not ours at the moment.
-    pub fn discard_typed(&self) {
+    pub(crate) fn discard_typed(&self) {
         if job::has_foreground(self.fd) == Some(true) {
             // It is a courtesy; nothing is to be done when it fails.
             let _ = tcflush(self.fd, QueueSelector::IFlush);
@@ -130,7 +130,7 @@ impl Read for StandardInput {
 
 /// Standard output or standard error.
 #[derive(Debug)]
-pub struct StandardOutput {
+pub(crate) struct StandardOutput {
     given: BorrowedFd<'static>,
     way: Way,
     is_terminal: bool,
@@ -153,12 +153,12 @@ enum Way {
 
 impl StandardOutput {
     /// The standard output of this process.
-    pub fn stdout() -> Self {
+    pub(crate) fn stdout() -> Self {
         Self::new(stdout())
     }
 
     /// The standard error of this process.
-    pub fn stderr() -> Self {
+    pub(crate) fn stderr() -> Self {
         Self::new(stderr())
     }
 
@@ -184,13 +184,13 @@ impl StandardOutput {
     /// # Errors
     ///
     /// Those of epoll_ctl(2), but for EPERM, which is [`Readiness::Always`].
-    pub fn register(&self, registry: &Registry, token: Token) -> io::Result<Readiness> {
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<Readiness> {
         register(self.fd(), registry, token, Interest::WRITABLE)
     }
 
     /// Whether nobody can read any more what is written here: the reader of the
     /// pipe, the terminal or the socket's peer has gone.
-    pub fn is_hung_up(&self) -> bool {
+    pub(crate) fn is_hung_up(&self) -> bool {
         ready(self.fd(), PollFlags::empty()).is_ok_and(|events| !events.is_empty())
     }
 

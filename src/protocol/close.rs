@@ -32,7 +32,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Whether it is the server that ends the connection, against what the peer wants.
-    pub fn is_of_our_making(self) -> bool {
+    pub(crate) fn is_of_our_making(self) -> bool {
         match self {
             Self::Stuck
             | Self::TooSlow

@@ -2,7 +2,7 @@
 
 /// What a member can ask the room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command<'a> {
+pub(crate) enum Command<'a> {
     /// To be called so.
     Nick(&'a [u8]),
     /// To have everybody see it do this.
@@ -24,7 +24,7 @@ pub enum Command<'a> {
 
 /// What it did not ask for in a way that can be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum BadCommand {
+pub(crate) enum BadCommand {
     /// There is no such command; perhaps this one was meant.
     Unknown(Option<&'static str>),
     /// It has to say more: this is how.
@@ -34,14 +34,14 @@ pub enum BadCommand {
 }
 
 /// The commands, as they are typed.
-pub const COMMANDS: [&str; 6] = ["/nick", "/me", "/msg", "/who", "/help", "/quit"];
+pub(crate) const COMMANDS: [&str; 6] = ["/nick", "/me", "/msg", "/who", "/help", "/quit"];
 
 const HOW_TO_NICK: &str = "/nick NAME";
 const HOW_TO_ME: &str = "/me ACTION";
 const HOW_TO_MESSAGE: &str = "/msg NAME TEXT";
 
 /// How the commands that need more are used.
-pub const USAGES: [&str; 3] = [HOW_TO_NICK, HOW_TO_ME, HOW_TO_MESSAGE];
+pub(crate) const USAGES: [&str; 3] = [HOW_TO_NICK, HOW_TO_ME, HOW_TO_MESSAGE];
 
 /// What the commands are called elsewhere.
 const ELSEWHERE: [(&str, &str); 21] = [
@@ -80,7 +80,7 @@ const MAX_WORD_BYTES: usize = 12;
 /// # Errors
 ///
 /// What it could have been.
-pub fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
+pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
     let (word, rest) = split_word(line);
     let need = |rest: &'_ [u8], usage| {
         if rest.is_empty() {
@@ -111,14 +111,14 @@ pub fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
 }
 
 /// The first word of `text`, and what follows the blanks after it.
-pub fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(u8::is_ascii_whitespace);
     let (word, rest) = text.split_at(end.unwrap_or(text.len()));
     (word, rest.trim_ascii_start())
 }
 
 /// Which of `commands` may have been meant by `word`, in lower case.
-pub fn nearest(word: &[u8], commands: &[&'static str]) -> Option<&'static str> {
+pub(crate) fn nearest(word: &[u8], commands: &[&'static str]) -> Option<&'static str> {
     let word = std::str::from_utf8(word).ok()?;
     if word.len() > MAX_WORD_BYTES {
         return None;

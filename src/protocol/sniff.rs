@@ -28,7 +28,7 @@ pub fn is_request_line(line: &[u8]) -> bool {
 /// beginning of a request line: `method SP`, and then one of the four forms of a
 /// request target (RFC 9112, section 3.2). The form `host:port` counts only after
 /// CONNECT, the one method that has it: chat is full of words before a colon.
-pub fn may_begin_request_line(beginning: &[u8]) -> bool {
+pub(crate) fn may_begin_request_line(beginning: &[u8]) -> bool {
     let mut words = beginning.splitn(2, |&byte| byte == b' ');
     let method = words.next().unwrap_or_default();
     let target = words.next().unwrap_or_default();
@@ -56,7 +56,7 @@ fn is_cut_short(beginning: &[u8]) -> bool {
 /// Whether `beginning` is that of a TLS handshake: a record of type 22, of a
 /// version 3.x (RFC 8446, section 5.1). In UTF-8 that is a control character
 /// nobody types, followed by another.
-pub fn begins_tls_handshake(beginning: &[u8]) -> bool {
+pub(crate) fn begins_tls_handshake(beginning: &[u8]) -> bool {
     beginning.starts_with(&[22, 3])
 }
 

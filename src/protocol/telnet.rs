@@ -20,13 +20,13 @@ pub const WONT_TIMING_MARK: &[u8] = &[IAC, 252, 6];
 
 /// Whether telnet waits for an answer to something in this line. The bytes are
 /// no UTF-8, so nobody can have meant them as text.
-pub fn asks_for_timing_mark(line: &[u8]) -> bool {
+pub(crate) fn asks_for_timing_mark(line: &[u8]) -> bool {
     memchr(IAC, line).is_some_and(|at| memmem::find(&line[at..], DO_TIMING_MARK).is_some())
 }
 
 /// `line` without the requests for a timing mark, and without the commands
 /// (`IAC IP` and its kin) that come right before them.
-pub fn without_timing_marks(line: &[u8]) -> Vec<u8> {
+pub(crate) fn without_timing_marks(line: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(line.len());
     let mut rest = line;
     while let Some(at) = memmem::find(rest, DO_TIMING_MARK) {

@@ -42,7 +42,7 @@ pub fn push_safe(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// `words` in lines of at most `max_columns` characters, broken at blanks.
-pub fn wrap(words: &str, max_columns: usize) -> String {
+pub(crate) fn wrap(words: &str, max_columns: usize) -> String {
     let mut lines = String::new();
     let mut columns = 0;
     for word in words.split(' ') {
@@ -66,7 +66,7 @@ pub fn wrap(words: &str, max_columns: usize) -> String {
 
 /// Stands between what shows who speaks and what is said, where that is written from right
 /// to left: so that it is not shown on the other side of it. Left-to-right mark.
-pub const LEFT_TO_RIGHT_MARK: &str = "\u{200e}";
+pub(crate) const LEFT_TO_RIGHT_MARK: &str = "\u{200e}";
 
 /// Whether some of `text` is written from right to left, so that a terminal that knows of
 /// that shows what stands beside it in another order.
@@ -90,7 +90,7 @@ fn is_right_to_left(c: char) -> bool {
 
 /// The first `max_chars` characters of `text`, made safe: what is fit to be repeated in
 /// an answer.
-pub fn excerpt(text: &[u8], max_chars: usize) -> String {
+pub(crate) fn excerpt(text: &[u8], max_chars: usize) -> String {
     let text: String = String::from_utf8_lossy(text)
         .chars()
         .take(max_chars)
@@ -126,7 +126,7 @@ fn push_char(out: &mut Vec<u8>, c: char) {
 }
 
 /// What is shown in place of `c`; `None` when `c` is safe as it is.
-pub fn replacement(c: char) -> Option<char> {
+pub(crate) fn replacement(c: char) -> Option<char> {
     match c {
         '\t' => None,
         // Each C0 control has a picture of its own: ESC is shown as ␛.

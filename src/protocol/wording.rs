@@ -19,10 +19,10 @@ pub const REFUSAL_PREFIX: &str = "!! ";
 pub const NOTICE_PREFIX: &str = "-- ";
 
 /// How a notice begins, after that, by which the operator speaks.
-pub const OPERATOR_PREFIX: &str = "operator: ";
+pub(crate) const OPERATOR_PREFIX: &str = "operator: ";
 
 /// What everybody is told when the server is about to end.
-pub const CLOSING: &str = "the room is closing";
+pub(crate) const CLOSING: &str = "the room is closing";
 
 /// What a peer from a banned address is told.
 pub(crate) const BANNED: &str = "this address is banned from the room";
@@ -58,7 +58,7 @@ pub fn refusal(words: impl fmt::Display) -> Frame {
 }
 
 /// Appends what somebody says, after what shows who it is.
-pub fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) {
+pub(crate) fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) {
     let start = out.len();
     out.write_fmt(before).expect("a Vec takes every write");
     let end = out.len();
@@ -74,7 +74,7 @@ pub fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) 
 }
 
 /// Appends a notice, without its LF.
-pub fn push_notice(out: &mut Vec<u8>, words: &[u8]) {
+pub(crate) fn push_notice(out: &mut Vec<u8>, words: &[u8]) {
     out.extend_from_slice(NOTICE_PREFIX.as_bytes());
     text::push_safe(out, words);
 }

@@ -1,32 +1,30 @@
-//! The room's last lines, for those who come later.
+//! The room's last lines, for newcomers.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// The most that is kept, in bytes: a newcomer is sent it all at once, and each that
-/// does not read it has it wait in the kernel.
-pub const MAX_HISTORY_BYTES: usize = 16 * 1024;
+/// The server sends it all to each newcomer at once, and the kernel buffers it for those
+/// that do not read.
+pub(crate) const MAX_HISTORY_BYTES: usize = 16 * 1024;
 
-/// The most lines that a room can be told to keep.
-pub const MAX_HISTORY_LINES: u32 = 10_000;
+/// The limit of the `--history` option.
+pub(crate) const MAX_HISTORY_LINES: u32 = 10_000;
 
-/// The last lines that were said. Older ones go first, when there are too many or too
-/// many bytes.
+/// A ring of lines, bounded in lines and in bytes.
 #[derive(Debug)]
-pub struct History {
+pub(crate) struct History {
     max_lines: usize,
-    /// The lines, each with its LF, one after the other.
+    /// All lines, each with its LF, oldest first.
     text: VecDeque<u8>,
-    /// Invariant: how many bytes each line has; their sum is that of `text`.
+    /// The length of each line in bytes. Invariant: the sum is the length of `text`.
     line_bytes: VecDeque<usize>,
-    /// When the last one was said.
+    /// The time of the last line.
     said_at: Option<Instant>,
 }
 
 impl History {
-    /// Of no more than `max_lines`. With none it is always empty.
-    pub fn new(max_lines: usize) -> Self {
+    pub(crate) fn new(max_lines: usize) -> Self {
         Self {
             max_lines,
             text: VecDeque::new(),
@@ -35,8 +33,9 @@ impl History {
         }
     }
 
-    /// A `line` was said, given with its LF.
-    pub fn push(&mut self, line: &[u8], now: Instant) {
+    /// Appends `line`, which ends with its LF, and drops the oldest lines above the
+    /// bounds.
+    pub(crate) fn push(&mut self, line: &[u8], now: Instant) {
         debug_assert!(line.ends_with(b"\n"));
         if self.max_lines == 0 {
             return;
@@ -45,7 +44,7 @@ impl History {
             || self.text.len() + line.len() > MAX_HISTORY_BYTES
         {
             let Some(oldest_bytes) = self.line_bytes.pop_front() else {
-                // It is too much alone, and without it there is nothing to show.
+                // The line alone is too long. The history stays empty: no gap.
                 return;
             };
             self.text.drain(..oldest_bytes);
@@ -55,40 +54,38 @@ impl History {
         self.said_at = Some(now);
     }
 
-    /// How many lines there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.line_bytes.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.line_bytes.is_empty()
     }
 
-    /// How long ago the last one was said.
-    pub fn age(&self, now: Instant) -> Age {
+    /// The age of the last line.
+    pub(crate) fn age(&self, now: Instant) -> Age {
         let said_at = self.said_at.unwrap_or(now);
         Age::of(now.saturating_duration_since(said_at))
     }
 
-    /// What stands before them for a newcomer, the last one of whom is of that `age`.
-    pub fn heading(&self, age: Age) -> String {
+    /// The words before the history. `age` is that of the last line.
+    pub(crate) fn heading(&self, age: Age) -> String {
         match self.len() {
             1 => format!("the last line, {age} ago:"),
             count => format!("the last {count} lines, the latest {age} ago:"),
         }
     }
 
-    /// Appends all of them to `out`.
-    pub fn write_to(&self, out: &mut Vec<u8>) {
+    /// Appends all lines to `out`.
+    pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
         let (first, second) = self.text.as_slices();
         out.extend_from_slice(first);
         out.extend_from_slice(second);
     }
 }
 
-/// How many lines follow after `words`, if that is a [heading](History::heading).
-pub fn count_in_heading(words: &str) -> Option<usize> {
+/// The number of lines that follow `words`, if they are a [heading](History::heading).
+pub(crate) fn count_in_heading(words: &str) -> Option<usize> {
     let rest = words.strip_prefix("the last ")?.strip_suffix(" ago:")?;
     if rest.starts_with("line, ") {
         Some(1)
@@ -97,22 +94,18 @@ pub fn count_in_heading(words: &str) -> Option<usize> {
     }
 }
 
-/// A length of time as people speak of it. Displayed as `3 minutes`.
+/// A duration, rounded down to one unit. Displayed as `3 minutes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
+pub(crate) enum Age {
     /// Less than a minute.
     Moments,
-    /// So many.
     Minutes(u64),
-    /// So many.
     Hours(u64),
-    /// So many.
     Days(u64),
 }
 
 impl Age {
-    /// `time`, rounded down.
-    pub fn of(time: Duration) -> Self {
+    pub(crate) fn of(time: Duration) -> Self {
         match time.as_secs() {
             seconds if seconds < 60 => Self::Moments,
             seconds if seconds < 60 * 60 => Self::Minutes(seconds / 60),
@@ -148,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lines_are_kept_in_order() {
+    fn keeps_the_last_lines_in_order() {
         let now = Instant::now();
         let mut history = History::new(3);
         assert!(history.is_empty());
@@ -159,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heading_tells_how_many_lines_follow() {
+    fn a_heading_gives_the_number_of_lines() {
         let now = Instant::now();
         let mut history = History::new(3);
         for count in 1..=3 {
@@ -175,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_much_alone_leaves_no_gap() {
+    fn an_oversized_line_leaves_no_gap() {
         let now = Instant::now();
         let mut history = History::new(3);
         history.push(b"before\n", now);
@@ -188,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn without_lines_nothing_is_kept() {
+    fn a_limit_of_zero_keeps_nothing() {
         let mut history = History::new(0);
         history.push(b"1\n", Instant::now());
         assert!(history.is_empty() && text(&history).is_empty());
     }
 
     #[test]
-    fn ages_are_told_as_people_do() {
+    fn ages_are_rounded_down_to_one_unit() {
         let now = Instant::now();
         let mut history = History::new(1);
         history.push(b"1\n", now);
@@ -216,7 +209,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_longest_end_of_all_that_fits(
+        fn keeps_the_longest_tail_that_fits(
             max_lines in 0_usize..6,
             lengths in prop::collection::vec(0_usize..MAX_HISTORY_BYTES / 2, 0..20),
         ) {

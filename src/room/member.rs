@@ -1,4 +1,4 @@
-//! A member of the room, and what it is called.
+//! A member of the room, and its label.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::protocol::name::Name;
 use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left};
 
-/// A member. Small, for there may be many, and most take no name.
+/// A member of the room. Small, because there may be many, and most take no name.
 #[derive(Debug)]
 pub struct Member {
     /// The serial number of its client.
@@ -22,20 +22,18 @@ enum Identity {
 }
 
 impl Member {
-    /// One that has just joined.
-    pub fn new(serial: u64, address: IpAddr) -> Self {
+    pub(crate) fn new(serial: u64, address: IpAddr) -> Self {
         Self {
             serial,
             identity: Identity::Unnamed(address),
         }
     }
 
-    /// The serial number of its client.
-    pub fn serial(&self) -> u64 {
+    pub(crate) fn serial(&self) -> u64 {
         self.serial
     }
 
-    /// Where it comes from.
+    /// The address it joined from.
     pub fn address(&self) -> IpAddr {
         match &self.identity {
             Identity::Unnamed(address) => *address,
@@ -43,29 +41,26 @@ impl Member {
         }
     }
 
-    /// The name it took.
-    pub fn name(&self) -> Option<&Rc<Name>> {
+    pub(crate) fn name(&self) -> Option<&Rc<Name>> {
         match &self.identity {
             Identity::Unnamed(_) => None,
             Identity::Named(named) => Some(&named.1),
         }
     }
 
-    /// It has this name from now on.
-    pub fn take_name(&mut self, name: Rc<Name>) {
+    pub(crate) fn take_name(&mut self, name: Rc<Name>) {
         self.identity = Identity::Named(Box::new((self.address(), name)));
     }
 
-    /// Where it comes from, and its name: for those who have to tell members apart.
-    pub fn full_label(&self) -> String {
+    /// The address and the name, for the operator.
+    pub(crate) fn full_label(&self) -> String {
         match self.name() {
             Some(name) => format!("{} ({name})", self.address()),
             None => self.address().to_string(),
         }
     }
 
-    /// What it is called.
-    pub fn label(&self) -> Label {
+    pub(crate) fn label(&self) -> Label {
         match self.name() {
             Some(name) => Label::Name(Rc::clone(name)),
             None => Label::Address(self.address()),
@@ -82,13 +77,13 @@ impl fmt::Display for Member {
     }
 }
 
-/// What a member is called: its address, until it has a name. Displayed so that what
-/// follows stays in its place, if the name is written from right to left.
+/// What a member is called: its address, until it has a name. A right-to-left name is
+/// displayed with a mark, so that it does not reorder the text after it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Label {
-    /// Nobody else is called so.
+pub(crate) enum Label {
+    /// Unique in the room.
     Name(Rc<Name>),
-    /// There may be any number of them.
+    /// Any number of members may share it.
     Address(IpAddr),
 }
 
@@ -104,9 +99,9 @@ impl fmt::Display for Label {
     }
 }
 
-/// A number with its thousands apart, as people write it: `9,204`.
+/// A number, displayed with a thousands separator: `9,204`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count(pub usize);
+pub(crate) struct Count(pub(crate) usize);
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,12 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn a_place_in_a_room_is_small() {
+    fn a_member_is_small() {
         assert!(size_of::<Option<Member>>() <= 32);
     }
 
     #[test]
-    fn thousands_stand_apart() {
+    fn counts_have_thousands_separators() {
         for (count, shown) in [
             (0, "0"),
             (999, "999"),

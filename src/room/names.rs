@@ -1,9 +1,9 @@
-//! Who has which name, for whom a freed name is held, and who waits for one.
+//! Names: which member has which, which are held for an address, and which are claimed.
 //!
-//! No two members' names can be taken for each other. A name that is freed is held
-//! for the address of who had it, so that a connection that drops does not lose it to
-//! somebody else. Such a connection may still have the name when its owner comes back
-//! under a new one: that is a claim.
+//! No two members have names that look alike. When a member frees a name, the registry
+//! holds it for the member's address for a while, so that a dropped connection does not
+//! lose its name to somebody else. If the owner comes back before the server has noticed
+//! that the old connection is dead, the new connection claims the name.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -14,64 +14,63 @@ use std::time::{Duration, Instant};
 use crate::protocol::batch::ClientId;
 use crate::protocol::name::Name;
 
-/// How long a freed name is held.
-pub const HOLD: Duration = Duration::from_secs(60);
+/// How long the registry holds a freed name.
+pub(crate) const HOLD: Duration = Duration::from_secs(60);
 
-/// The most names that are held for one address: it may be a router, with many
-/// people behind it. Then the oldest are held no longer.
-pub const MAX_HELD_PER_ADDRESS: usize = 64;
+/// Generous, because the address may be a router with many people behind it. Above this,
+/// the oldest hold of the address ends.
+pub(crate) const MAX_HELD_PER_ADDRESS: usize = 64;
 
-/// The most names that are held in all. Then the oldest of those are held no longer for
-/// whose address most are held.
-pub const MAX_HELD: usize = 4096;
+/// For all addresses together. Above this, the oldest hold of the address with the most
+/// holds ends, so that one address cannot cost others their names.
+pub(crate) const MAX_HELD: usize = 4096;
 
-/// The names.
 #[derive(Debug, Default)]
-pub struct NameRegistry {
-    /// Those of members, by what they are without regard to case.
-    borne: BTreeMap<Box<str>, (Rc<Name>, ClientId)>,
-    /// Whose a name is, by each of the things it looks like.
+pub(crate) struct NameRegistry {
+    /// The members' names, by their folded form.
+    taken: BTreeMap<Box<str>, (Rc<Name>, ClientId)>,
+    /// The owner of each name, by each of its looks.
     owners: HashMap<Box<str>, (Rc<Name>, Owner)>,
-    /// The freed ones of each address, oldest first. Invariants: they are those that are
-    /// held in `owners`, though some may be over; no list is empty.
+    /// The held names of each address, oldest first. Invariants: they are the held names
+    /// of `owners`, expired ones included; no list is empty.
     holds: HashMap<IpAddr, VecDeque<Rc<Name>>>,
-    /// Invariant: how many there are in all lists.
+    /// Invariant: the sum of the lengths of all lists in `holds`.
     hold_count: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Member(ClientId),
-    /// Nobody now; it is held for this address.
+    /// No member; held for this address.
     Held {
         address: IpAddr,
         until: Instant,
     },
 }
 
-/// Why a name is not to be had.
+/// Why a member cannot have a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Conflict {
-    /// A member bears it.
+pub(crate) enum Conflict {
+    /// This member has it.
     Taken(ClientId),
-    /// It looks too much like this one, which a member bears.
+    /// It looks too much like this name of another member.
     LooksLike(Rc<Name>),
-    /// It, or one that looks too much like it, is held for somebody else, for so long.
+    /// It, or a name that looks too much like it, is held for another address, for this
+    /// much longer.
     Held(Duration),
 }
 
 impl NameRegistry {
-    /// Nobody has a name.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Gives `name` to `id`, who is at `address` and lets its `old` one go for it.
+    /// Gives `name` to the member `id` at `address`, in exchange for its `old` name.
     ///
     /// # Errors
     ///
-    /// Why it cannot have it; then all stays as it was.
-    pub fn take(
+    /// Why the member cannot have it. Nothing has changed then.
+    pub(crate) fn take(
         &mut self,
         id: ClientId,
         address: IpAddr,
@@ -100,7 +99,7 @@ impl NameRegistry {
             }
         }
         for (held, its_address) in in_the_way {
-            self.let_go(&held, its_address);
+            self.end_hold(&held, its_address);
         }
         match old {
             Some(old) if old.looks_like(&name) => self.forget(old),
@@ -108,24 +107,24 @@ impl NameRegistry {
             None => {}
         }
         let name = Rc::new(name);
-        self.own(&name, Owner::Member(id));
-        self.borne
+        self.set_owner(&name, Owner::Member(id));
+        self.taken
             .insert(name.folded().into(), (Rc::clone(&name), id));
         Ok(name)
     }
 
-    /// The member that bore `name` does no longer: it is held for its `address`.
-    pub fn release(&mut self, name: &Rc<Name>, address: IpAddr, now: Instant) {
-        self.borne.remove(name.folded());
+    /// Takes `name` from its member, at `address`, and holds it for that address.
+    pub(crate) fn release(&mut self, name: &Rc<Name>, address: IpAddr, now: Instant) {
+        self.taken.remove(name.folded());
         if self.holds.get(&address).map_or(0, VecDeque::len) >= MAX_HELD_PER_ADDRESS {
-            self.let_go_oldest(address);
+            self.end_oldest_hold(address);
         } else if self.hold_count >= MAX_HELD {
             let most = self.holds.iter().max_by_key(|(_, names)| names.len());
-            let (&most, _) = most.expect("there are many");
-            self.let_go_oldest(most);
+            let (&most, _) = most.expect("there are holds");
+            self.end_oldest_hold(most);
         }
         let until = now + HOLD;
-        self.own(name, Owner::Held { address, until });
+        self.set_owner(name, Owner::Held { address, until });
         self.holds
             .entry(address)
             .or_default()
@@ -133,33 +132,28 @@ impl NameRegistry {
         self.hold_count += 1;
     }
 
-    /// Who is called `text`, without regard to case.
-    pub fn find(&self, text: &Name) -> Option<ClientId> {
-        self.borne.get(text.folded()).map(|&(_, id)| id)
+    /// The member with this name, ignoring case.
+    pub(crate) fn find(&self, name: &Name) -> Option<ClientId> {
+        self.taken.get(name.folded()).map(|&(_, id)| id)
     }
 
-    /// How many members bear a name.
-    pub fn len(&self) -> usize {
-        self.borne.len()
+    /// The number of members with a name.
+    pub(crate) fn len(&self) -> usize {
+        self.taken.len()
     }
 
-    /// Whether nobody bears one.
-    pub fn is_empty(&self) -> bool {
-        self.borne.is_empty()
+    /// The members' names in order, with their owners.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&Rc<Name>, ClientId)> {
+        self.taken.values().map(|(name, id)| (name, *id))
     }
 
-    /// The names of members in order, and whose they are.
-    pub fn names(&self) -> impl Iterator<Item = (&Rc<Name>, ClientId)> {
-        self.borne.values().map(|(name, id)| (name, *id))
-    }
-
-    fn own(&mut self, name: &Rc<Name>, owner: Owner) {
+    fn set_owner(&mut self, name: &Rc<Name>, owner: Owner) {
         for look in name.looks() {
             self.owners.insert(look.into(), (Rc::clone(name), owner));
         }
     }
 
-    /// `name` is nobody's any more.
+    /// Frees `name` for everybody.
     fn forget(&mut self, name: &Rc<Name>) {
         for look in name.looks() {
             let is_own = |(owned, _): &(Rc<Name>, Owner)| Rc::ptr_eq(owned, name);
@@ -167,14 +161,13 @@ impl NameRegistry {
                 self.owners.remove(look);
             }
         }
-        let is_borne = |(borne, _): &(Rc<Name>, ClientId)| Rc::ptr_eq(borne, name);
-        if self.borne.get(name.folded()).is_some_and(is_borne) {
-            self.borne.remove(name.folded());
+        let is_taken = |(taken, _): &(Rc<Name>, ClientId)| Rc::ptr_eq(taken, name);
+        if self.taken.get(name.folded()).is_some_and(is_taken) {
+            self.taken.remove(name.folded());
         }
     }
 
-    /// `name` is no longer held for `address`.
-    fn let_go(&mut self, name: &Rc<Name>, address: IpAddr) {
+    fn end_hold(&mut self, name: &Rc<Name>, address: IpAddr) {
         self.forget(name);
         let Entry::Occupied(mut names) = self.holds.entry(address) else {
             return;
@@ -189,43 +182,43 @@ impl NameRegistry {
         }
     }
 
-    fn let_go_oldest(&mut self, address: IpAddr) {
+    fn end_oldest_hold(&mut self, address: IpAddr) {
         let names = self.holds.get(&address);
         if let Some(oldest) = names.and_then(VecDeque::front).cloned() {
-            self.let_go(&oldest, address);
+            self.end_hold(&oldest, address);
         }
     }
 }
 
-/// How long a claim stands: until the kernel has found out that nobody is there (the
-/// listener's user timeout), and a little longer.
-pub const CLAIM_TIMEOUT: Duration = Duration::from_secs(150);
+/// How long a claim lasts: until the kernel has given up on a dead peer
+/// ([`USER_TIMEOUT`](crate::platform::socket::USER_TIMEOUT)), and a little longer.
+pub(crate) const CLAIM_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// The most claims. Then the oldest stands no longer.
-pub const MAX_CLAIMS: usize = 64;
+/// Above this, the oldest claim ends.
+pub(crate) const MAX_CLAIMS: usize = 64;
 
-/// The claims, oldest first.
+/// Oldest first.
 #[derive(Debug, Default)]
-pub struct Claims(Vec<Claim>);
+pub(crate) struct Claims(Vec<Claim>);
 
-/// A name that is claimed.
+/// One member's wish for the name of another at the same address.
 #[derive(Debug)]
-pub struct Claim {
-    /// Who waits for it. Invariant: of no other claim.
-    pub claimant: ClientId,
-    /// Who bears it. Invariant: of no other claim.
-    pub bearer: ClientId,
-    /// The name, as the claimant writes it.
-    pub name: Name,
-    /// When it stands no longer.
-    pub until: Instant,
+pub(crate) struct Claim {
+    /// Invariant: no other claim has the same.
+    pub(crate) claimant: ClientId,
+    /// The member that has the name. Invariant: no other claim has the same.
+    pub(crate) holder: ClientId,
+    /// As the claimant spells it.
+    pub(crate) name: Name,
+    pub(crate) until: Instant,
 }
 
 impl Claims {
-    /// Takes down a claim in place of any other to the same bearer's name: who has come
-    /// last is who has come back. Whether that is news to the bearer.
-    pub fn add(&mut self, claim: Claim) -> bool {
-        let before = self.remove_of_bearer(claim.bearer);
+    /// Adds a claim and removes any other to the same holder's name: the owner that came
+    /// back is the latest claimant. Returns whether the holder has not heard of this
+    /// claimant yet.
+    pub(crate) fn add(&mut self, claim: Claim) -> bool {
+        let before = self.take(claim.holder);
         if self.0.len() >= MAX_CLAIMS {
             self.0.remove(0);
         }
@@ -234,31 +227,26 @@ impl Claims {
         is_news
     }
 
-    /// `claimant` waits no longer, unless for `name`.
-    pub fn forget_others(&mut self, claimant: ClientId, name: &Name) {
+    /// Removes the claims of `claimant` to other names than `name`.
+    pub(crate) fn forget_others(&mut self, claimant: ClientId, name: &Name) {
         self.0
             .retain(|claim| claim.claimant != claimant || claim.name == *name);
     }
 
-    /// `claimant` waits for nothing any more.
-    pub fn forget(&mut self, claimant: ClientId) {
+    /// Removes the claims of `claimant`.
+    pub(crate) fn forget(&mut self, claimant: ClientId) {
         self.0.retain(|claim| claim.claimant != claimant);
     }
 
-    /// Takes the claim to the name of `bearer`, if there is one.
-    pub fn remove_of_bearer(&mut self, bearer: ClientId) -> Option<Claim> {
-        let index = self.0.iter().position(|claim| claim.bearer == bearer)?;
+    /// Removes and returns the claim to the name of `holder`.
+    pub(crate) fn take(&mut self, holder: ClientId) -> Option<Claim> {
+        let index = self.0.iter().position(|claim| claim.holder == holder)?;
         Some(self.0.remove(index))
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
         self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
@@ -290,7 +278,7 @@ mod tests {
             }
         }
 
-        /// `id`, from the address with its number, takes a name.
+        /// `id` takes a name, from the address with the same number.
         fn take(
             &mut self,
             id: ClientId,
@@ -305,7 +293,7 @@ mod tests {
             self.registry.release(name, address(id.key), self.now);
         }
 
-        /// Takes a name and lets it go.
+        /// `id` takes a name and releases it.
         fn pass(&mut self, id: ClientId, text: &str) {
             let taken = self.take(id, None, text).unwrap();
             self.release(id, &taken);
@@ -313,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_taken_with_all_that_look_like_it() {
+    fn a_taken_name_blocks_all_names_that_look_like_it() {
         let mut scene = Scene::new();
         let alice = scene.take(ALICE, None, "Alice").unwrap();
         assert_eq!(scene.take(BOB, None, "ALICE"), Err(Conflict::Taken(ALICE)));
@@ -326,7 +314,7 @@ mod tests {
         assert_eq!(
             scene.registry.find(&name("al1ce")),
             None,
-            "it is another name"
+            "a different name"
         );
         let names: Vec<&str> = scene
             .registry
@@ -337,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_changes_nothing() {
+    fn a_conflict_changes_nothing() {
         let mut scene = Scene::new();
         scene.take(ALICE, None, "alice").unwrap();
         let bob = scene.take(BOB, None, "bob").unwrap();
@@ -351,12 +339,12 @@ mod tests {
     fn a_freed_name_is_held_for_its_address_alone() {
         let mut scene = Scene::new();
         scene.pass(ALICE, "alice");
-        assert!(scene.registry.is_empty());
+        assert_eq!(scene.registry.len(), 0);
         for like in ["alice", "Alice"] {
             assert_eq!(scene.take(BOB, None, like), Err(Conflict::Held(HOLD)));
         }
         scene.take(ALICE, None, "Alice").unwrap();
-        // What was held is no more, though its time is not over.
+        // The hold has ended before its time.
         scene.now += HOLD;
         scene.take(BOB, None, "bob").unwrap();
         assert_eq!(scene.take(BOB, None, "alice"), Err(Conflict::Taken(ALICE)));
@@ -376,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn no_address_has_more_names_held_than_its_share() {
+    fn holds_per_address_are_bounded() {
         let mut scene = Scene::new();
         scene.pass(BOB, "bob");
         for number in 0..=MAX_HELD_PER_ADDRESS {
@@ -390,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_held_is_bounded() {
+    fn holds_in_total_are_bounded() {
         let mut scene = Scene::new();
         for id in 0..MAX_HELD + 100 {
             scene.pass(ClientId::nth(id), &format!("n{id}x"));
@@ -402,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_many_names_held_does_not_cost_others_theirs() {
+    fn addresses_with_many_holds_do_not_cost_others_theirs() {
         let mut scene = Scene::new();
         scene.pass(ALICE, "alice");
         for address in 0..MAX_HELD / MAX_HELD_PER_ADDRESS + 1 {
@@ -418,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_goes_back_and_forth_without_leaving_anything() {
+    fn renaming_back_and_forth_leaves_nothing_behind() {
         let mut scene = Scene::new();
         let mut old = scene.take(ALICE, None, "alice").unwrap();
         for text in ["Alice", "bob", "alice", "ALICE", "bob", "carol"].repeat(50) {
@@ -432,6 +420,6 @@ mod tests {
         }
         scene.take(BOB, None, "carol").unwrap();
         assert_eq!((scene.registry.len(), scene.registry.hold_count), (1, 2));
-        assert_eq!(scene.registry.borne.len(), 1);
+        assert_eq!(scene.registry.taken.len(), 1);
     }
 }

@@ -1,8 +1,7 @@
-//! Who came, who went and who has a new name, gathered over a short time into one
-//! notice.
+//! Joins, leaves and renames, coalesced over a short window into one notice.
 //!
-//! Ten thousand who come at once would otherwise be a hundred million lines. Nothing
-//! is told of those who come and go within that time.
+//! Without that, ten thousand simultaneous joins would be a hundred million lines. The
+//! notice omits members that joined and left within the window.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -12,21 +11,20 @@ use std::time::{Duration, Instant};
 use super::member::{Count, Label};
 use crate::protocol::batch::ClientId;
 
-/// How long it is gathered, from the first change on.
+/// How long changes are gathered, from the first one on.
 pub const PRESENCE_WINDOW: Duration = Duration::from_secs(1);
 
-/// If no more than this came, went or changed their names they are told by name, else
-/// by number.
-const MAX_TOLD_BY_NAME: usize = 5;
+/// A notice names at most this many joins, leaves or renames; it only counts more.
+const MAX_NAMED: usize = 5;
 
-/// What has changed since the last notice.
+/// The changes since the last notice.
 #[derive(Debug, Default)]
-pub struct Presence {
-    /// Who has come. Small, for thousands may come at once.
+pub(crate) struct Presence {
+    /// Ids alone, because thousands may join at once.
     joined: BTreeSet<ClientId>,
-    /// Who has a new name, and what they were called at the last notice or when they came.
+    /// The renamed members, with their labels as of the last notice or their join.
     renamed: BTreeMap<ClientId, Renamed>,
-    /// What those were called who have left, of those who were here at the last notice.
+    /// The last labels of members that were here at the last notice and have left.
     left: Vec<Label>,
     /// When the notice is due. Invariant: `None` when nothing has changed.
     due_at: Option<Instant>,
@@ -35,48 +33,45 @@ pub struct Presence {
 #[derive(Debug)]
 struct Renamed {
     from: Label,
-    /// It has said something since.
-    has_spoken: bool,
+    has_spoken_since: bool,
 }
 
 impl Presence {
-    /// Nothing has changed.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// `id` has come in.
-    pub fn joined(&mut self, id: ClientId, now: Instant) {
+    pub(crate) fn joined(&mut self, id: ClientId, now: Instant) {
         let is_new = self.joined.insert(id);
-        debug_assert!(is_new, "whose number it was has left");
+        debug_assert!(is_new, "ids are unique");
         self.changed(now);
     }
 
-    /// `id` was called `from`, and is not any more.
-    pub fn renamed(&mut self, id: ClientId, from: Label, now: Instant) {
+    /// `id` is no longer called `from`.
+    pub(crate) fn renamed(&mut self, id: ClientId, from: Label, now: Instant) {
         self.renamed.entry(id).or_insert(Renamed {
             from,
-            has_spoken: false,
+            has_spoken_since: false,
         });
         self.changed(now);
     }
 
-    /// `id` has said something.
-    pub fn spoke(&mut self, id: ClientId) {
+    /// `id` has said something to others.
+    pub(crate) fn spoke(&mut self, id: ClientId) {
         if let Some(renamed) = self.renamed.get_mut(&id) {
-            renamed.has_spoken = true;
+            renamed.has_spoken_since = true;
         }
     }
 
-    /// Whether `id` has spoken under a name of which nobody has been told yet.
-    pub fn has_spoken_untold(&self, id: ClientId) -> bool {
+    /// Whether `id` has spoken under a name that no notice has announced yet.
+    pub(crate) fn has_spoken_unannounced(&self, id: ClientId) -> bool {
         self.renamed
             .get(&id)
-            .is_some_and(|renamed| renamed.has_spoken)
+            .is_some_and(|renamed| renamed.has_spoken_since)
     }
 
-    /// `id` has left, which was called `label` at last.
-    pub fn left(&mut self, id: ClientId, label: Label, now: Instant) {
+    /// `id`, last called `label`, has left.
+    pub(crate) fn left(&mut self, id: ClientId, label: Label, now: Instant) {
         self.renamed.remove(&id);
         if !self.joined.remove(&id) {
             self.left.push(label);
@@ -84,20 +79,24 @@ impl Presence {
         self.changed(now);
     }
 
-    /// When [`Presence::notice`] has something to tell.
-    pub fn due_at(&self) -> Option<Instant> {
+    /// When [`Presence::notice`] is due. `None` when nothing has changed.
+    pub(crate) fn due_at(&self) -> Option<Instant> {
         self.due_at
     }
 
-    /// What there is to tell, if anything, to a room that `here` are in now, each of
-    /// whom is called as `label` says; and then nothing has changed.
-    pub fn notice(&mut self, here: usize, label: impl Fn(ClientId) -> Label) -> Option<String> {
+    /// Takes the changes and words them. `here` is the number of members, `label` what
+    /// each is called now. `None` if the changes cancel out.
+    pub(crate) fn notice(
+        &mut self,
+        here: usize,
+        label: impl Fn(ClientId) -> Label,
+    ) -> Option<String> {
         let mut changes = std::mem::take(self);
         let mut joined_count = changes.joined.len();
         let mut joined = Vec::new();
         let left = &mut changes.left;
-        // Thousands who come and nobody who leaves are only counted.
-        if joined_count <= MAX_TOLD_BY_NAME || !left.is_empty() {
+        // Labels for thousands of joins are only needed to match leaves.
+        if joined_count <= MAX_NAMED || !left.is_empty() {
             joined.extend(changes.joined.iter().copied().map(&label));
             cancel_out(&mut joined, left);
             joined_count = joined.len();
@@ -109,18 +108,18 @@ impl Presence {
         let mut clauses = Vec::new();
         match joined_count {
             0 => {}
-            1..=MAX_TOLD_BY_NAME => clauses.push(format!("{} joined", Labels(&joined))),
+            1..=MAX_NAMED => clauses.push(format!("{} joined", Labels(&joined))),
             many => clauses.push(format!("{} joined", Count(many))),
         }
         match left.len() {
             0 => {}
-            1..=MAX_TOLD_BY_NAME => clauses.push(format!("{} left", Labels(left))),
+            1..=MAX_NAMED => clauses.push(format!("{} left", Labels(left))),
             many => clauses.push(format!("{} left", Count(many))),
         }
         match renamed.len() {
-            1..=MAX_TOLD_BY_NAME => {
-                let told = |(from, to): &(Label, Label)| format!("{from} is now {to}");
-                clauses.extend(renamed.iter().map(told));
+            1..=MAX_NAMED => {
+                let clause = |(from, to): &(Label, Label)| format!("{from} is now {to}");
+                clauses.extend(renamed.iter().map(clause));
             }
             0 => {}
             many => clauses.push(format!("{} have new names", Count(many))),
@@ -137,7 +136,8 @@ impl Presence {
     }
 }
 
-/// Takes out who is among both: who went and came back has only changed its connection.
+/// Removes labels that are in both: a member that left and came back has only
+/// reconnected.
 fn cancel_out(joined: &mut Vec<Label>, left: &mut Vec<Label>) {
     let mut gone: HashMap<Label, usize> = HashMap::new();
     for label in left.iter() {
@@ -151,22 +151,22 @@ fn cancel_out(joined: &mut Vec<Label>, left: &mut Vec<Label>) {
         _ => false,
     };
     joined.retain(|label| !take(label));
-    // Those are left who have not come back.
+    // The labels still counted in `gone` have not come back.
     left.retain(|label| take(label));
 }
 
-/// Some labels as people list them: `alice, bob and 2 from 10.0.0.1`.
+/// Displayed as a list: `alice, bob and 2 from 10.0.0.1`.
 struct Labels<'a>(&'a [Label]);
 
 impl fmt::Display for Labels<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut items: Vec<String> = Vec::new();
-        let mut told: Vec<IpAddr> = Vec::new();
+        let mut listed: Vec<IpAddr> = Vec::new();
         for label in self.0 {
             match label {
-                Label::Address(address) if told.contains(address) => {}
+                Label::Address(address) if listed.contains(address) => {}
                 Label::Address(address) => {
-                    told.push(*address);
+                    listed.push(*address);
                     match self.0.iter().filter(|other| *other == label).count() {
                         1 => items.push(address.to_string()),
                         count => items.push(format!("{count} from {address}")),
@@ -197,7 +197,7 @@ mod tests {
         Label::Address(text.parse().unwrap())
     }
 
-    /// Presence, and what its members are called.
+    /// Presence, and its members' labels.
     struct Scene {
         presence: Presence,
         labels: BTreeMap<ClientId, Label>,
@@ -234,7 +234,7 @@ mod tests {
         fn notice(&mut self) -> Option<String> {
             let labels = &self.labels;
             let notice = self.presence.notice(labels.len(), |id| labels[&id].clone());
-            assert_eq!(self.presence.due_at(), None, "all has been told");
+            assert_eq!(self.presence.due_at(), None, "nothing is left");
             notice
         }
 
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_is_told_in_one_notice_by_the_names_at_its_end() {
+    fn a_notice_uses_the_names_at_the_end_of_its_window() {
         Scene::new()
             .join(0, address("10.0.0.1"))
             .expect("10.0.0.1 joined (1 here)")
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_before_the_notice_or_back_is_not_mentioned() {
+    fn joins_and_leaves_within_a_window_cancel_out() {
         let mut scene = Scene::new();
         scene.join(0, name("alice")).leave(0);
         assert_eq!(scene.notice(), None);
@@ -278,13 +278,13 @@ mod tests {
         assert_eq!(scene.notice(), None);
         scene.rename(1, name("al")).rename(1, name("alice"));
         assert_eq!(scene.notice(), None);
-        // The same number, another guest.
+        // The same key, another client.
         scene.leave(1).join(1, name("bob"));
         scene.expect("bob joined, alice left (1 here)");
     }
 
     #[test]
-    fn who_has_no_name_is_told_by_address_and_number() {
+    fn unnamed_members_are_listed_by_address_and_count() {
         let mut scene = Scene::new();
         scene.join(0, address("10.0.0.1")).join(1, name("alice"));
         scene
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn many_are_told_by_number() {
+    fn many_changes_are_counted() {
         let mut scene = Scene::new();
         for id in 0..9224 {
             scene.join(id, address("10.0.0.1"));
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn many_who_come_back_have_not_left() {
+    fn many_reconnections_are_no_news() {
         let mut scene = Scene::new();
         for id in 0..50 {
             scene.join(id, name(&format!("n{id}")));

@@ -1,5 +1,4 @@
-//! What the room answers in the same words each time: composed once, and shared by all
-//! who are answered.
+//! The room's fixed replies, composed once and shared by all their readers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +8,7 @@ use crate::protocol::command::{BadCommand, COMMANDS, USAGES};
 use crate::protocol::name::BadName;
 use crate::protocol::wording::{NOTICE_PREFIX, notice, refusal};
 
-/// What members can do, in lines of less than 80 columns, less than 24 of them.
+/// Fits a terminal of 80 by 24.
 const HELP: &str = "\
 -- What you type is said to everybody, unless it begins with a slash:
 --   /nick NAME        be called NAME from now on
@@ -20,24 +19,20 @@ const HELP: &str = "\
 --   /quit             leave
 --   //TEXT            say /TEXT";
 
-/// The answers.
 #[derive(Debug)]
-pub struct Replies {
+pub(crate) struct Replies {
     bad_commands: BTreeMap<BadCommand, Frame>,
     bad_names: BTreeMap<BadName, Frame>,
-    /// To `/help`.
-    pub help: Frame,
-    /// To a line that is too long.
-    pub too_long: Frame,
-    /// To who has sent itself something.
-    pub to_oneself: Frame,
-    /// To who has spoken by a name that has yet to be told, and wants another.
-    pub too_soon: Frame,
+    pub(crate) help: Frame,
+    pub(crate) too_long: Frame,
+    /// To a private message to its own sender.
+    pub(crate) to_oneself: Frame,
+    /// To a rename by a member that has spoken under an unannounced name.
+    pub(crate) too_soon: Frame,
 }
 
 impl Replies {
-    /// Those of a room whose lines have at most so many bytes.
-    pub fn new(max_line_bytes: u32) -> Self {
+    pub(crate) fn new(max_line_bytes: u32) -> Self {
         let meant = COMMANDS.into_iter().map(Some).chain([None]);
         let unknown = meant.map(BadCommand::Unknown);
         let incomplete = USAGES.into_iter().map(BadCommand::Incomplete);
@@ -60,13 +55,11 @@ impl Replies {
         }
     }
 
-    /// To what is no command.
-    pub fn bad_command(&self, bad: BadCommand) -> Frame {
+    pub(crate) fn bad_command(&self, bad: BadCommand) -> Frame {
         Frame::clone(&self.bad_commands[&bad])
     }
 
-    /// To what is no name.
-    pub fn bad_name(&self, bad: BadName) -> Frame {
+    pub(crate) fn bad_name(&self, bad: BadName) -> Frame {
         Frame::clone(&self.bad_names[&bad])
     }
 }
@@ -88,13 +81,13 @@ impl fmt::Display for BadCommand {
     }
 }
 
-/// What somebody reads who has just got a name.
-pub fn named(name: impl fmt::Display) -> Frame {
+/// Tells a member its new name.
+pub(crate) fn named(name: impl fmt::Display) -> Frame {
     notice(format_args!("{NOTICE_PREFIX}you are {name} now"))
 }
 
-/// The name that somebody has got who is told `words`, if that is what they tell.
-pub fn name_given(words: &str) -> Option<&str> {
+/// The inverse of [`named`], without its prefix: the name, if `words` give one.
+pub(crate) fn name_given(words: &str) -> Option<&str> {
     words.strip_prefix("you are ")?.strip_suffix(" now")
 }
 
@@ -104,7 +97,7 @@ mod tests {
     use crate::protocol::wording::REFUSAL_PREFIX;
 
     #[test]
-    fn who_has_got_a_name_can_tell_from_the_answer() {
+    fn the_name_given_can_be_parsed_from_the_reply() {
         let answer = named("Zoë");
         let text = std::str::from_utf8(&answer).unwrap().trim_end();
         let words = text.strip_prefix(NOTICE_PREFIX).unwrap();
@@ -113,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn help_fits_a_terminal_and_tells_of_every_command() {
+    fn help_fits_a_terminal_and_lists_every_command() {
         let replies = Replies::new(4096);
         let text = std::str::from_utf8(&replies.help).unwrap();
         assert!(text.lines().count() < 24);
@@ -129,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_wrong_is_answered_in_one_line() {
+    fn every_refusal_is_one_line() {
         let replies = Replies::new(4096);
         let frames = (replies.bad_commands.values())
             .chain(replies.bad_names.values())

@@ -1,4 +1,4 @@
-//! Who is here, as a text that is short however many they are.
+//! The list of who is here, in a text of bounded length.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -13,51 +13,48 @@ use crate::protocol::batch::{ClientId, Frame};
 use crate::protocol::name::Name;
 use crate::protocol::wording::{NOTICE_PREFIX, notice};
 
-/// The most lines of names, and the most of addresses.
+/// For names, and again for addresses.
 const MAX_LINES: usize = 8;
 
-/// How wide a line is: what fits on a narrow terminal.
+/// Fits a terminal of 80 columns.
 const MAX_COLUMNS: usize = 78;
 
 /// The members without a name, by address.
 #[derive(Debug, Default)]
-pub struct Unnamed {
+pub(crate) struct Unnamed {
     by_address: BTreeMap<IpAddr, Group>,
     count: usize,
 }
 
-/// Those of one address.
+/// The unnamed members of one address.
 #[derive(Debug, Default)]
 struct Group {
     /// Invariant: not 0.
     count: usize,
-    /// The keys and the serial numbers of all, by exclusive or: of a group of one, who it is.
+    /// The exclusive or of all keys and of all serial numbers: in a group of one, the
+    /// member's own.
     keys: usize,
     serials: u64,
 }
 
-/// Who is called by an address.
+/// The members that a label stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Called {
-    /// Nobody.
+pub(crate) enum Called {
     Nobody,
-    /// This one alone.
     One(ClientId),
-    /// So many.
     Many(usize),
 }
 
 impl Unnamed {
-    /// `id`, without a name, is here from `address`.
-    pub fn add(&mut self, id: ClientId, address: IpAddr) {
+    pub(crate) fn add(&mut self, id: ClientId, address: IpAddr) {
         let group = self.by_address.entry(address).or_default();
         group.count += 1;
         group.mix(id);
         self.count += 1;
     }
 
-    /// It is no more, or has a name.
-    pub fn remove(&mut self, id: ClientId, address: IpAddr) {
+    /// `id` has left, or taken a name.
+    pub(crate) fn remove(&mut self, id: ClientId, address: IpAddr) {
         let group = self.by_address.get_mut(&address).expect("it was added");
         group.count -= 1;
         group.mix(id);
@@ -67,18 +64,12 @@ impl Unnamed {
         }
     }
 
-    /// How many they are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Who is called `address`.
-    pub fn called(&self, address: IpAddr) -> Called {
+    /// The unnamed members at `address`.
+    pub(crate) fn called(&self, address: IpAddr) -> Called {
         match self.by_address.get(&address) {
             None => Called::Nobody,
             Some(&Group {
@@ -98,8 +89,8 @@ impl Group {
     }
 }
 
-/// The notices that say who is here: of those with a name, what `label` makes of it.
-pub fn roster<L: fmt::Display>(
+/// The notices that list who is here. `label` is how a member with a name is listed.
+pub(crate) fn roster<L: fmt::Display>(
     names: &NameRegistry,
     unnamed: &Unnamed,
     label: impl Fn(&Rc<Name>, ClientId) -> L,
@@ -119,7 +110,7 @@ pub fn roster<L: fmt::Display>(
     notice(format_args!("{}", text.trim_end()))
 }
 
-/// Those of one address, as they are told.
+/// Displayed as an address, and how many unnamed members are there if several.
 struct Unit<'a> {
     address: &'a IpAddr,
     group: &'a Group,
@@ -135,8 +126,8 @@ impl fmt::Display for Unit<'_> {
     }
 }
 
-/// Appends notices with as many of the `count` items as fit, and how many do not. Those
-/// are not even looked at: the room may be big, and the question be asked all the time.
+/// Appends notices with as many of the `count` items as fit, and the number of the rest.
+/// It does not format the rest: the room may be big, and clients may ask often.
 fn push_list(text: &mut String, items: impl Iterator<Item: fmt::Display>, count: usize) {
     let mut lines = 0;
     let mut columns = 0;
@@ -177,7 +168,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// So many with these names, and from these addresses.
+    /// The roster of members with these names, and of others at these addresses.
     fn text_of(names: &[&str], addresses: &[&str]) -> String {
         let mut registry = NameRegistry::new();
         let from = address("10.0.0.1");
@@ -198,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stand_in_order_and_addresses_with_how_many() {
+    fn lists_names_in_order_and_addresses_with_counts() {
         let text = text_of(
             &["dave", "alice", "Bob"],
             &["10.0.0.9", "10.0.0.2", "10.0.0.9"],
@@ -218,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_big_room_is_told_in_few_lines_that_fit_a_terminal() {
+    fn a_big_room_is_listed_in_few_lines_that_fit_a_terminal() {
         let names: Vec<String> = (0..3000).map(|n| format!("陳{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let addresses: Vec<String> = (0..3000)
@@ -246,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_called_by_an_address_is_known_while_it_is_one() {
+    fn an_address_stands_for_a_member_while_only_one_is_there() {
         let mut unnamed = Unnamed::default();
         let from = address("10.0.0.1");
         assert_eq!(unnamed.called(from), Called::Nobody);

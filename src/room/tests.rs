@@ -1,4 +1,4 @@
-//! The room's behaviour, as who says what, when, and what each member hears of it.
+//! The room's behaviour: what each member hears of what others do.
 
 mod names;
 mod newcomers;
@@ -18,11 +18,11 @@ const CAROL: ClientId = ClientId::nth(2);
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A room, and what its members hear.
+/// A room, a clock, and a record of what the members hear.
 struct Stage {
     room: Room,
     now: Instant,
-    /// What each has heard since it was last asked.
+    /// What each member has heard since [`Stage::heard`] was last called.
     heard: BTreeMap<ClientId, String>,
     /// What was said to everybody.
     said: String,
@@ -40,7 +40,7 @@ impl Stage {
         }
     }
 
-    /// A room that only passes on what is said, with two in it from 10.0.0.1 and .2.
+    /// A plain room with two members, from 10.0.0.1 and 10.0.0.2.
     fn of_two() -> Self {
         let mut stage = Self::new(Config::plain(4096));
         stage.join(ALICE, "10.0.0.1");
@@ -49,7 +49,7 @@ impl Stage {
         stage
     }
 
-    /// The same, where these two are called alice and bob.
+    /// The same with the names alice and bob.
     fn of_alice_and_bob() -> Self {
         let mut stage = Self::of_two();
         stage.says(ALICE, "/nick alice");
@@ -58,7 +58,7 @@ impl Stage {
         stage
     }
 
-    /// Has the room `act` in a batch of its own, and takes down who hears what.
+    /// Calls `act` with a batch of its own, and records what each member hears.
     fn act<R>(&mut self, act: impl FnOnce(&mut Room, &mut Context<'_>) -> R) -> R {
         let mut batch = Batch::new();
         let mut context = Context {
@@ -107,7 +107,7 @@ impl Stage {
         self.hears(id, Decoded::Line(line.as_ref()));
     }
 
-    /// Time goes by, and the room does what is due.
+    /// Lets `time` pass; the room does what becomes due.
     fn wait(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(deadline) = self.room.deadline()
@@ -115,12 +115,16 @@ impl Stage {
         {
             self.now = deadline;
             self.act(Room::expire);
-            assert_ne!(self.room.deadline(), Some(deadline), "it is done");
+            assert_ne!(
+                self.room.deadline(),
+                Some(deadline),
+                "expire does what is due"
+            );
         }
         self.now = until;
     }
 
-    /// What `id` has heard since this was last asked.
+    /// What `id` has heard since the last call.
     fn heard(&mut self, id: ClientId) -> String {
         self.heard
             .get_mut(&id)
@@ -177,7 +181,7 @@ fn what_each_line_says() {
 }
 
 #[test]
-fn what_is_asked_is_answered_to_who_asks_alone() {
+fn answers_go_only_to_the_member_that_asked() {
     let table: &[(&str, &str)] = &[
         ("/dance with me", "!! there is no such command; /help lists"),
         ("/", "!! there is no such command; /help lists"),
@@ -225,7 +229,7 @@ fn what_is_asked_is_answered_to_who_asks_alone() {
 }
 
 #[test]
-fn who_says_goodbye_is_let_go() {
+fn quit_disconnects() {
     let mut stage = Stage::of_two();
     stage.says(ALICE, "/quit");
     assert_eq!(stage.closed, [(ALICE, CloseReason::Quit)]);
@@ -234,7 +238,7 @@ fn who_says_goodbye_is_let_go() {
 }
 
 #[test]
-fn a_private_message_is_for_one_alone() {
+fn a_private_message_reaches_only_its_reader() {
     let mut stage = Stage::of_alice_and_bob();
     stage.join(CAROL, "10.0.0.3");
     stage.heard.clear();
@@ -251,7 +255,7 @@ fn a_private_message_is_for_one_alone() {
     assert_eq!(stage.said(), "");
     stage.says(CAROL, "/msg alice hi");
     stage.expect(ALICE, "[10.0.0.3] hi\n");
-    // Who has a name is not called by its address.
+    // An address stands for unnamed members only.
     stage.says(CAROL, "/msg 10.0.0.2 hi");
     stage.expect(
         CAROL,
@@ -266,7 +270,7 @@ fn a_private_message_is_for_one_alone() {
 }
 
 #[test]
-fn what_is_written_from_right_to_left_does_not_turn_the_line_around() {
+fn right_to_left_text_does_not_reorder_the_line() {
     let mut stage = Stage::of_two();
     for (line, said) in [
         ("שלום", "<10.0.0.1> \u{200e}שלום\n"),
@@ -288,7 +292,7 @@ fn what_is_written_from_right_to_left_does_not_turn_the_line_around() {
 }
 
 #[test]
-fn who_is_here_is_composed_once_for_all_who_ask() {
+fn the_roster_is_composed_once_for_all_readers() {
     let mut stage = Stage::of_two();
     let first = stage.room.roster();
     assert!(Frame::ptr_eq(&first, &stage.room.roster()));
@@ -306,7 +310,7 @@ fn who_is_here_is_composed_once_for_all_who_ask() {
 }
 
 #[test]
-fn the_operator_speaks_in_notices_that_nobody_can_forge() {
+fn the_operator_speaks_in_notices() {
     let mut stage = Stage::of_two();
     stage.act(|room, context| room.hear_operator(b"be\rkind", context));
     for id in [ALICE, BOB] {
@@ -315,7 +319,7 @@ fn the_operator_speaks_in_notices_that_nobody_can_forge() {
 }
 
 #[test]
-fn those_are_found_who_are_called_so() {
+fn finds_members_by_name_or_address() {
     let mut stage = Stage::of_alice_and_bob();
     stage.join(CAROL, "10.0.0.1");
     let called = |stage: &Stage, label: &str| -> Vec<ClientId> {
@@ -330,7 +334,7 @@ fn those_are_found_who_are_called_so() {
 }
 
 #[test]
-fn a_line_too_long_is_refused_with_the_limit() {
+fn the_refusal_of_a_long_line_gives_the_limit() {
     let mut stage = Stage::of_two();
     stage.hears(ALICE, Decoded::TooLong(b"so long"));
     stage.expect(
@@ -341,7 +345,7 @@ fn a_line_too_long_is_refused_with_the_limit() {
 }
 
 #[test]
-fn nobody_leaves_twice_or_is_heard_after() {
+fn a_member_leaves_once_and_is_not_heard_afterwards() {
     let mut stage = Stage::of_two();
     let leave = |stage: &mut Stage| stage.act(|room, context| room.leave(ALICE, context));
     let member = leave(&mut stage).unwrap();
@@ -352,7 +356,7 @@ fn nobody_leaves_twice_or_is_heard_after() {
 }
 
 #[test]
-fn who_is_sent_away_is_told_why_if_it_is_there_to_be_told() {
+fn disconnected_members_that_can_read_learn_why() {
     let stage = Stage::of_two();
     for (reason, why) in [
         (CloseReason::Stuck, "you did not read"),
@@ -379,7 +383,7 @@ fn who_is_sent_away_is_told_why_if_it_is_there_to_be_told() {
 }
 
 #[test]
-fn everybody_is_told_that_the_room_is_closing() {
+fn closing_is_announced_to_everybody() {
     let mut stage = Stage::of_two();
     stage.act(|room, context| room.close(context));
     stage.expect(ALICE, "-- the room is closing\n");

@@ -20,7 +20,7 @@ use crate::protocol::wording;
 use crate::server::network;
 
 use self::bans::Bans;
-pub use self::bans::{Ban, MAX_BANS, TooManyBans};
+pub(crate) use self::bans::{Ban, TooManyBans};
 
 /// Whether the addresses of a network are let in. Bits of the network beyond its
 /// prefix do not matter.
@@ -84,20 +84,20 @@ impl fmt::Display for Refusal {
 
 /// How many were refused, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RefusalCounts {
+pub(crate) struct RefusalCounts {
     /// [`Refusal::Banned`].
-    pub banned: u64,
+    pub(crate) banned: u64,
     /// [`Refusal::Denied`].
-    pub denied: u64,
+    pub(crate) denied: u64,
     /// [`Refusal::AddressFull`].
-    pub address_full: u64,
+    pub(crate) address_full: u64,
     /// [`Refusal::RoomFull`].
-    pub room_full: u64,
+    pub(crate) room_full: u64,
 }
 
 impl RefusalCounts {
     /// One more was refused.
-    pub fn count(&mut self, refusal: Refusal) {
+    pub(crate) fn count(&mut self, refusal: Refusal) {
         let count = match refusal {
             Refusal::Banned => &mut self.banned,
             Refusal::Denied => &mut self.denied,
@@ -189,8 +189,8 @@ impl Admission {
     ///
     /// # Errors
     ///
-    /// When there are [`MAX_BANS`] others that are not over at `now`.
-    pub fn ban(
+    /// When there are [`bans::MAX_BANS`] others that are not over at `now`.
+    pub(crate) fn ban(
         &mut self,
         network: IpNet,
         until: Option<Instant>,
@@ -202,12 +202,12 @@ impl Admission {
     /// Lifts the ban of exactly this network, which may be written in another way:
     /// 10.0.0.7/24 is 10.0.0.0/24, see [`network::canonical`]. Returns whether there was
     /// one at `now`.
-    pub fn unban(&mut self, network: IpNet, now: Instant) -> bool {
+    pub(crate) fn unban(&mut self, network: IpNet, now: Instant) -> bool {
         self.bans.unban(network, now)
     }
 
     /// The bans that are in force at `now`, in order of network: IPv4 first.
-    pub fn bans(&self, now: Instant) -> impl Iterator<Item = Ban> {
+    pub(crate) fn bans(&self, now: Instant) -> impl Iterator<Item = Ban> {
         self.bans.in_force(now)
     }
 

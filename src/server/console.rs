@@ -8,28 +8,28 @@ use crate::server::line_sink::LineSink;
 
 /// Shows lines on `W`, which must not block.
 #[derive(Debug)]
-pub struct Console<W>(LineSink<W>);
+pub(crate) struct Console<W>(LineSink<W>);
 
 impl<W: Write> Console<W> {
     /// A console on `output`.
-    pub fn new(output: W) -> Self {
+    pub(crate) fn new(output: W) -> Self {
         Self(LineSink::new(output, "standard output"))
     }
 
     /// Puts one line down to be shown.
-    pub fn line(&mut self, line: fmt::Arguments<'_>) {
+    pub(crate) fn line(&mut self, line: fmt::Arguments<'_>) {
         self.lines(format!("{line}\n").as_bytes());
     }
 
     /// Puts whole lines down to be shown.
-    pub fn lines(&mut self, lines: &[u8]) {
+    pub(crate) fn lines(&mut self, lines: &[u8]) {
         self.0.lines(lines);
     }
 
     /// Shows what is taken at once. To be called after lines were put down, and
     /// when the output is writable again. See [`LineSink::flush`] for what becomes of
     /// the rest.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         self.0
             .flush(|lines| format!("-- {lines} could not be shown here\n"));
     }

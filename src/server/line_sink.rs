@@ -18,7 +18,7 @@ pub const LINE_BACKLOG_BYTES: usize = 256 * 1024;
 
 /// Writes lines to `W`, which must not block.
 #[derive(Debug)]
-pub struct LineSink<W> {
+pub(crate) struct LineSink<W> {
     output: W,
     /// What messages call the output.
     name: String,
@@ -38,7 +38,7 @@ pub struct LineSink<W> {
 
 /// What becomes of a line of which a part has been written when the output is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TornLine {
+pub(crate) enum TornLine {
     /// The rest of it follows: the output is the same one, opened again.
     GoesOn,
     /// It is written once more, from its beginning.
@@ -47,7 +47,7 @@ pub enum TornLine {
 
 impl<W: Write> LineSink<W> {
     /// A sink on `output`, which messages call `name`.
-    pub fn new(output: W, name: impl Into<String>) -> Self {
+    pub(crate) fn new(output: W, name: impl Into<String>) -> Self {
         Self::with_backlog(output, name, LINE_BACKLOG_BYTES)
     }
 
@@ -65,14 +65,14 @@ impl<W: Write> LineSink<W> {
     }
 
     /// Puts whole lines down to be written.
-    pub fn lines(&mut self, lines: &[u8]) {
+    pub(crate) fn lines(&mut self, lines: &[u8]) {
         self.lines_with(lines, Vec::extend_from_slice);
     }
 
     /// Puts whole lines down, in the form that `append` gives them when it adds them to
     /// what waits. It makes one line of each, and is not called for lines that are
     /// dropped.
-    pub fn lines_with(&mut self, lines: &[u8], append: impl FnOnce(&mut Vec<u8>, &[u8])) {
+    pub(crate) fn lines_with(&mut self, lines: &[u8], append: impl FnOnce(&mut Vec<u8>, &[u8])) {
         debug_assert!(lines.is_empty() || lines.ends_with(b"\n"));
         // After a loss nothing is taken until all has been written that came before
         // it: so the count stands where the lines are missing.
@@ -92,7 +92,7 @@ impl<W: Write> LineSink<W> {
     /// more (`BrokenPipe`), what waits is lost, but for the rest of a torn line. After
     /// any other error it is kept, and the next flush goes on where this one stopped: a
     /// full disk may have room then.
-    pub fn flush(&mut self, notice: impl FnOnce(LineCount) -> String) {
+    pub(crate) fn flush(&mut self, notice: impl FnOnce(LineCount) -> String) {
         if self.write_waiting() && self.dropped_lines > 0 {
             self.noticed_lines = std::mem::take(&mut self.dropped_lines);
             self.waiting
@@ -103,17 +103,17 @@ impl<W: Write> LineSink<W> {
     }
 
     /// What has been put down and not been written yet.
-    pub fn waiting_bytes(&self) -> usize {
+    pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting.len() - self.written_bytes
     }
 
     /// Where the lines go.
-    pub fn output(&self) -> &W {
+    pub(crate) fn output(&self) -> &W {
         &self.output
     }
 
     /// From now on lines go to `output`, those that wait too.
-    pub fn replace_output(&mut self, output: W, torn_line: TornLine) {
+    pub(crate) fn replace_output(&mut self, output: W, torn_line: TornLine) {
         self.output = output;
         self.failing = false;
         if torn_line == TornLine::BeginsAnew {
@@ -189,7 +189,7 @@ impl<W: Write> LineSink<W> {
 
 /// So many lines, as they are spoken of: `1 line`, `2 lines`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LineCount(pub usize);
+pub(crate) struct LineCount(pub usize);
 
 impl fmt::Display for LineCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

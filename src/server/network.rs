@@ -17,7 +17,7 @@ const MAPPED_PREFIX_BITS: u8 = 96;
 /// # Errors
 ///
 /// What is wrong with `text`, and what to write instead.
-pub fn parse(text: &str) -> Result<IpNet, String> {
+pub(crate) fn parse(text: &str) -> Result<IpNet, String> {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),
@@ -64,7 +64,7 @@ pub fn parse(text: &str) -> Result<IpNet, String> {
 
 /// The one way to write `network`: as IPv4, if it is an IPv4 network that is written as
 /// IPv6, and without bits beyond its prefix. So 10.0.0.7/24 is 10.0.0.0/24.
-pub fn canonical(network: IpNet) -> IpNet {
+pub(crate) fn canonical(network: IpNet) -> IpNet {
     if let IpNet::V6(mapped) = network
         && let Some(address) = mapped.addr().to_ipv4_mapped()
         && let Some(prefix_bits) = mapped.prefix_len().checked_sub(MAPPED_PREFIX_BITS)
@@ -77,7 +77,7 @@ pub fn canonical(network: IpNet) -> IpNet {
 
 /// Whether `address` lies within `network`, however the two are written. An IPv4 address
 /// lies within IPv4 networks alone: not even within `::/0`.
-pub fn contains(network: IpNet, address: IpAddr) -> bool {
+pub(crate) fn contains(network: IpNet, address: IpAddr) -> bool {
     canonical(network).contains(&address.to_canonical())
 }
 

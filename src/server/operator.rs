@@ -2,8 +2,8 @@
 //!
 //! Pure: a line in, a request out. The [server](crate::server) carries it out.
 
-pub mod actions;
-pub mod input;
+pub(crate) mod actions;
+pub(crate) mod input;
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::server::network;
 
 /// What an operator can ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request<'a> {
+pub(crate) enum Request<'a> {
     /// To have everybody told this.
     Say(&'a [u8]),
     /// To be told who is here.
@@ -48,7 +48,7 @@ const COMMANDS: [&str; 8] = [
 ];
 
 /// What an operator can do, in lines of less than 80 columns.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 What you type is said to everybody, unless it begins with a slash:
   /who                        see who is here
   /kick NAME                  send NAME away; or all from an ADDRESS
@@ -68,7 +68,7 @@ What you type is said to everybody, unless it begins with a slash:
 /// # Errors
 ///
 /// What is wrong with it, and what to type instead.
-pub fn parse(line: &[u8]) -> Result<Option<Request<'_>>, String> {
+pub(crate) fn parse(line: &[u8]) -> Result<Option<Request<'_>>, String> {
     let text = match line {
         [b'/', b'/', ..] => &line[1..],
         [b'/', ..] => return parse_command(line).map(Some),

@@ -8,22 +8,22 @@ use crate::server::admission::RefusalCounts;
 
 /// Clients that did not leave by themselves, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DropCounts {
+pub(crate) struct DropCounts {
     /// They did not read.
-    pub stuck: u64,
+    pub(crate) stuck: u64,
     /// They read too slowly.
-    pub slow: u64,
+    pub(crate) slow: u64,
     /// They said nothing for too long.
-    pub idle: u64,
+    pub(crate) idle: u64,
     /// They spoke another protocol.
-    pub protocol: u64,
+    pub(crate) protocol: u64,
     /// The operator sent them away, or banned their address.
-    pub kicked: u64,
+    pub(crate) kicked: u64,
 }
 
 impl DropCounts {
     /// Counts a client that goes for this reason, if it is one of these.
-    pub fn count(&mut self, reason: CloseReason) {
+    pub(crate) fn count(&mut self, reason: CloseReason) {
         match reason {
             CloseReason::Stuck => self.stuck += 1,
             CloseReason::TooSlow => self.slow += 1,
@@ -40,29 +40,29 @@ impl DropCounts {
 
 /// How many came and went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attendance {
+pub(crate) struct Attendance {
     /// Are in the room.
-    pub clients: u64,
+    pub(crate) clients: u64,
     /// Have come in, since the server started.
-    pub joined: u64,
+    pub(crate) joined: u64,
     /// Were in the room at once, at most.
-    pub most: u64,
+    pub(crate) most: u64,
     /// Did not leave by themselves.
-    pub dropped: DropCounts,
+    pub(crate) dropped: DropCounts,
     /// Were not let in.
-    pub refused: RefusalCounts,
+    pub(crate) refused: RefusalCounts,
 }
 
 impl Attendance {
     /// Somebody has come in.
-    pub fn joined(&mut self) {
+    pub(crate) fn joined(&mut self) {
         self.clients += 1;
         self.joined += 1;
         self.most = self.most.max(self.clients);
     }
 
     /// Somebody has gone.
-    pub fn left(&mut self, reason: CloseReason) {
+    pub(crate) fn left(&mut self, reason: CloseReason) {
         self.clients -= 1;
         self.dropped.count(reason);
     }
@@ -70,11 +70,11 @@ impl Attendance {
 
 /// All of it, as one line of `key=value`, for people and for programs.
 #[derive(Clone, Copy, Debug)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Who came and went.
-    pub attendance: Attendance,
+    pub(crate) attendance: Attendance,
     /// What was said.
-    pub load: Load,
+    pub(crate) load: Load,
 }
 
 impl fmt::Display for Stats {

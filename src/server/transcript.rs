@@ -26,7 +26,7 @@ use crate::server::line_sink::{LineSink, TornLine};
 
 /// Writes down what is said.
 #[derive(Debug)]
-pub struct Transcript {
+pub(crate) struct Transcript {
     path: PathBuf,
     sink: LineSink<File>,
     stamp: Stamp,
@@ -44,7 +44,7 @@ impl Transcript {
     /// # Errors
     ///
     /// Those of open(2); `BrokenPipe` for a pipe that nobody reads.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = open(path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -61,7 +61,7 @@ impl Transcript {
     ///
     /// Those of epoll_ctl(2), but for EPERM, as with a regular file, which need not be
     /// waited for.
-    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         register(self.sink.output(), registry, token)?;
         self.poll = Some((registry.try_clone()?, token));
         Ok(())
@@ -69,7 +69,7 @@ impl Transcript {
 
     /// Puts whole lines down as the room has just said them, each with the time before
     /// it: `2026-11-25T15:54:07+01:00 <alice> hi`.
-    pub fn said(&mut self, lines: &[u8]) {
+    pub(crate) fn said(&mut self, lines: &[u8]) {
         let stamp = &mut self.stamp;
         self.sink.lines_with(lines, |waiting, lines| {
             stamp_lines(waiting, lines, stamp.at(Timestamp::now()));
@@ -78,7 +78,7 @@ impl Transcript {
 
     /// Writes what is taken at once. To be called at the end of a turn, and when the file
     /// is writable again. See [`LineSink::flush`] for what becomes of the rest.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let stamp = &mut self.stamp;
         self.sink.flush(|lines| {
             let time = stamp.at(Timestamp::now());
@@ -97,7 +97,7 @@ impl Transcript {
     ///
     /// As with [`Transcript::open`] and [`Transcript::register`]; the file before goes on
     /// being used.
-    pub fn reopen(&mut self) -> io::Result<()> {
+    pub(crate) fn reopen(&mut self) -> io::Result<()> {
         self.flush();
         let file = open(&self.path)?;
         if let Some((registry, token)) = &self.poll {

@@ -1,9 +1,9 @@
-//! Who gets which name, and who gets it next.
+//! Who gets a name, and who gets it next.
 
 use super::*;
 
 #[test]
-fn a_name_stands_before_all_that_its_bearer_says() {
+fn a_members_name_prefixes_what_it_says() {
     let mut stage = Stage::of_two();
     stage.says(ALICE, "/nick Zoe\u{308}");
     stage.expect(ALICE, "-- you are Zoë now\n");
@@ -21,7 +21,7 @@ fn a_name_stands_before_all_that_its_bearer_says() {
 }
 
 #[test]
-fn a_name_is_one_members_alone_however_it_is_written() {
+fn a_name_is_unique_in_any_spelling() {
     for (taken, wanted, answer) in [
         ("alice", "alice", "!! alice is taken\n"),
         ("alice", "ALICE", "!! ALICE is taken\n"),
@@ -47,16 +47,16 @@ fn a_name_is_one_members_alone_however_it_is_written() {
         stage.says(ALICE, format!("/nick {taken}"));
         stage.says(BOB, format!("/nick {wanted}"));
         stage.expect(BOB, answer);
-        assert_eq!(stage.label(BOB), "10.0.0.2", "it is called as before");
+        assert_eq!(stage.label(BOB), "10.0.0.2", "it keeps its label");
         stage.says(BOB, "/nick bobby");
         stage.says(BOB, format!("/nick {wanted}"));
-        assert_eq!(stage.label(BOB), "bobby", "it is called as before");
+        assert_eq!(stage.label(BOB), "bobby", "it keeps its label");
         assert_eq!(stage.label(ALICE), taken);
     }
 }
 
 #[test]
-fn ones_own_name_can_be_written_anew() {
+fn a_member_can_respell_its_name() {
     let mut stage = Stage::of_alice_and_bob();
     for name in ["Alice", "ALICE", "alice"] {
         stage.says(ALICE, format!("/nick {name}"));
@@ -69,7 +69,7 @@ fn ones_own_name_can_be_written_anew() {
 }
 
 #[test]
-fn a_freed_name_is_held_for_its_address_for_a_while() {
+fn a_freed_name_is_held_for_its_address() {
     for is_left in [true, false] {
         let mut stage = Stage::of_alice_and_bob();
         if is_left {
@@ -85,7 +85,7 @@ fn a_freed_name_is_held_for_its_address_for_a_while() {
                 "{heard}"
             );
         }
-        // Another connection from its address has it.
+        // Another connection from that address can take it.
         stage.join(CAROL, "10.0.0.1");
         stage.heard.clear();
         stage.says(CAROL, "/nick alice");
@@ -101,7 +101,7 @@ fn a_freed_name_is_held_for_its_address_for_a_while() {
 }
 
 #[test]
-fn a_ghost_gives_its_name_up_to_who_returns() {
+fn a_dead_connection_yields_its_name_to_a_claim() {
     let mut stage = Stage::of_alice_and_bob();
     stage.join(CAROL, "10.0.0.1");
     stage.heard.clear();
@@ -114,7 +114,7 @@ fn a_ghost_gives_its_name_up_to_who_returns() {
         heard.starts_with("-- somebody else at your address"),
         "{heard}"
     );
-    // It is told once, however often its name is wanted.
+    // The holder hears of a claimant once, however often it asks.
     stage.says(CAROL, "/nick alice");
     stage.says(CAROL, "/nick alice");
     assert_eq!(stage.heard(CAROL).matches("your own address").count(), 2);
@@ -126,7 +126,7 @@ fn a_ghost_gives_its_name_up_to_who_returns() {
 }
 
 #[test]
-fn who_claims_a_name_and_goes_or_thinks_better_of_it_does_not_get_it() {
+fn a_claim_ends_when_its_claimant_leaves_or_takes_another_name() {
     for thinks_better in [true, false] {
         let mut stage = Stage::of_alice_and_bob();
         stage.join(CAROL, "10.0.0.1");
@@ -141,7 +141,7 @@ fn who_claims_a_name_and_goes_or_thinks_better_of_it_does_not_get_it() {
         stage.leave(ALICE);
         stage.expect(CAROL, "");
     }
-    // Nor who waits for too long.
+    // A claim also ends after a while.
     let mut stage = Stage::of_alice_and_bob();
     stage.join(CAROL, "10.0.0.1");
     stage.says(CAROL, "/nick alice");
@@ -151,7 +151,7 @@ fn who_claims_a_name_and_goes_or_thinks_better_of_it_does_not_get_it() {
 }
 
 #[test]
-fn of_those_who_claim_a_name_the_last_gets_it() {
+fn the_last_claimant_gets_the_name() {
     let mut stage = Stage::of_alice_and_bob();
     for id in [2, 3].map(ClientId::nth) {
         stage.join(id, "10.0.0.1");
@@ -167,15 +167,15 @@ fn of_those_who_claim_a_name_the_last_gets_it() {
 }
 
 #[test]
-fn a_claim_outlives_a_name_that_is_written_anew_and_a_crowd_of_others_no_longer() {
+fn a_claim_outlives_a_respelling_but_not_too_many_others() {
     let mut stage = Stage::of_alice_and_bob();
     stage.join(CAROL, "10.0.0.1");
     stage.says(CAROL, "/nick alice");
     stage.says(ALICE, "/nick Alice");
     assert_eq!(stage.room.claims.len(), 1);
     for number in 0..MAX_CLAIMS {
-        let [bearer, claimant] = [0, 1].map(|which| ClientId::nth(10 + 2 * number + which));
-        for id in [bearer, claimant] {
+        let [holder, claimant] = [0, 1].map(|which| ClientId::nth(10 + 2 * number + which));
+        for id in [holder, claimant] {
             stage.join(id, "10.0.0.9");
             stage.says(id, format!("/nick n{number}x"));
         }
@@ -188,7 +188,7 @@ fn a_claim_outlives_a_name_that_is_written_anew_and_a_crowd_of_others_no_longer(
 }
 
 #[test]
-fn who_comes_from_elsewhere_claims_nothing() {
+fn members_at_other_addresses_claim_nothing() {
     let mut stage = Stage::of_alice_and_bob();
     stage.says(BOB, "/nick alice");
     stage.expect(BOB, "!! alice is taken\n");
@@ -198,7 +198,7 @@ fn who_comes_from_elsewhere_claims_nothing() {
 }
 
 #[test]
-fn nobody_borrows_a_name_between_two_notices() {
+fn a_member_that_spoke_keeps_its_name_until_the_notice() {
     let mut stage = Stage::new(Config {
         announces_presence: true,
         ..Config::plain(4096)
@@ -210,7 +210,7 @@ fn nobody_borrows_a_name_between_two_notices() {
             stage.join(ALICE, "10.0.0.1");
         }
         stage.heard.clear();
-        // A slip can be corrected.
+        // A typo can be corrected before speaking.
         for line in ["/nick crol", "/nick carol", "I resign", "/nick alice"] {
             stage.says(ALICE, line);
         }
@@ -223,7 +223,10 @@ fn nobody_borrows_a_name_between_two_notices() {
         assert_eq!(stage.label(ALICE), "carol");
         stage.heard.clear();
         stage.wait(PRESENCE_WINDOW);
-        assert!(stage.heard(BOB).contains("carol"), "who that was is told");
+        assert!(
+            stage.heard(BOB).contains("carol"),
+            "the notice tells who spoke"
+        );
         stage.says(ALICE, "/nick alice");
         assert_eq!(stage.label(ALICE), "alice");
         stage.wait(PRESENCE_WINDOW);

@@ -1,9 +1,9 @@
-//! What newcomers are shown, and others of them.
+//! What newcomers see, and what others see of newcomers.
 
 use super::*;
 
 #[test]
-fn a_newcomer_is_welcomed_and_nobody_else_is_told() {
+fn only_the_newcomer_is_welcomed() {
     let mut stage = Stage::new(Config::plain(4096));
     stage.join(ALICE, "10.0.0.1");
     stage.join(BOB, "10.0.0.2");
@@ -14,12 +14,12 @@ fn a_newcomer_is_welcomed_and_nobody_else_is_told() {
 }
 
 #[test]
-fn presence_is_told_once_a_window_to_everybody() {
+fn presence_is_announced_once_per_window() {
     let mut stage = Stage::new(Config {
         announces_presence: true,
         ..Config::plain(4096)
     });
-    assert_eq!(stage.room.deadline(), None, "nothing ticks");
+    assert_eq!(stage.room.deadline(), None, "no timer runs");
     stage.join(ALICE, "10.0.0.1");
     stage.join(BOB, "10.0.0.2");
     stage.says(BOB, "/nick bob");
@@ -28,7 +28,7 @@ fn presence_is_told_once_a_window_to_everybody() {
     for id in [ALICE, BOB] {
         stage.expect(id, "-- 10.0.0.1 and bob joined (2 here)\n");
     }
-    assert_eq!(stage.room.deadline(), None, "nothing ticks");
+    assert_eq!(stage.room.deadline(), None, "no timer runs");
     stage.says(ALICE, "/nick alice");
     stage.join(CAROL, "10.0.0.3");
     stage.heard.clear();
@@ -39,7 +39,7 @@ fn presence_is_told_once_a_window_to_everybody() {
 }
 
 #[test]
-fn ten_thousand_who_come_at_once_are_a_line() {
+fn ten_thousand_simultaneous_joins_are_one_line() {
     let mut stage = Stage::new(Config {
         announces_presence: true,
         ..Config::plain(4096)
@@ -56,7 +56,7 @@ fn ten_thousand_who_come_at_once_are_a_line() {
 }
 
 #[test]
-fn who_comes_later_is_shown_what_was_said() {
+fn newcomers_get_the_notices_and_the_history() {
     let mut stage = Stage::new(Config {
         history_lines: 3,
         notices: vec!["Be kind.".to_owned(), String::new()],
@@ -85,7 +85,7 @@ fn who_comes_later_is_shown_what_was_said() {
 }
 
 #[test]
-fn newcomers_share_what_they_are_shown() {
+fn newcomers_share_one_greeting() {
     let mut stage = Stage::new(Config::default());
     stage.join(ALICE, "10.0.0.1");
     stage.says(ALICE, "one");

@@ -1,10 +1,10 @@
-//! Whatever happens in a room.
+//! Properties of any sequence of events.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What can happen in a room, by the number of a seat.
+/// An event. The number is a seat, which one client at a time has.
 #[derive(Clone, Debug)]
 enum Act {
     Join(usize, u8),
@@ -14,7 +14,7 @@ enum Act {
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    // Names that are taken for each other, and some that are not.
+    // Some of these look alike.
     let name = prop::sample::select(&["alice", "ALICE", "aIice", "bob", "b0b", "carol"]);
     let line = prop_oneof![
         4 => name.clone().prop_map(|name| format!("/nick {name}")),
@@ -34,8 +34,8 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// How many joined less how many left, by a presence notice that names few; and how
-/// many are here.
+/// Joins minus leaves according to a presence notice with few names, and the number of
+/// members.
 fn presence_count(notice: &str) -> Option<(i64, i64)> {
     let (clauses, here) = notice
         .strip_prefix("-- ")?
@@ -65,7 +65,7 @@ fn presence_count(notice: &str) -> Option<(i64, i64)> {
 
 proptest! {
     #[test]
-    fn whatever_happens_names_are_unique_and_nobody_hears_itself(
+    fn names_stay_unique_and_nobody_hears_itself(
         acts in prop::collection::vec(act(), 0..60),
     ) {
         let mut stage = Stage::new(Config {
@@ -122,7 +122,7 @@ proptest! {
                 }
                 _ => {}
             }
-            // Unique, and none can be taken for another.
+            // No two names look alike.
             let names: Vec<_> = stage.room.members().filter_map(|(_, member)| member.name().cloned()).collect();
             for (nth, name) in names.iter().enumerate() {
                 prop_assert!(names[..nth].iter().all(|other| !other.looks_like(name)));
@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn a_private_message_reaches_one_alone(
+    fn a_private_message_has_at_most_one_reader(
         names in prop::collection::vec(prop::option::of(0_usize..6), 6),
         to in 0_usize..6,
     ) {
@@ -149,10 +149,10 @@ proptest! {
         let readers: Vec<usize> = (0..6)
             .filter(|&seat| stage.heard(ClientId::nth(seat)).contains("psst"))
             .collect();
-        let bearers: Vec<usize> = (1..6)
+        let holders: Vec<usize> = (1..6)
             .filter(|&seat| stage.label(ClientId::nth(seat)) == format!("n{to}"))
             .collect();
         prop_assert!(readers.len() <= 1);
-        prop_assert_eq!(readers, bearers);
+        prop_assert_eq!(readers, holders);
     }
 }

@@ -14,21 +14,21 @@ use ipnet::IpNet;
 use crate::server::network;
 
 /// Bans in force at once.
-pub const MAX_BANS: usize = 1_000;
+pub(crate) const MAX_BANS: usize = 1_000;
 
 /// A network that is banned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ban {
+pub(crate) struct Ban {
     /// Nobody is let in from its addresses. It is canonical, see
     /// [`network::canonical`].
-    pub network: IpNet,
+    pub(crate) network: IpNet,
     /// How much longer. `None`: until it is lifted.
-    pub left: Option<Duration>,
+    pub(crate) left: Option<Duration>,
 }
 
 /// There are [`MAX_BANS`] already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyBans;
+pub(crate) struct TooManyBans;
 
 impl fmt::Display for TooManyBans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -28,20 +28,20 @@ const MAX_REPLY_CHARS: usize = 200;
 const CONSOLE_COLUMNS: usize = 78;
 
 /// What the operator's requests act on.
-pub struct Actions<'a> {
+pub(crate) struct Actions<'a> {
     /// Whom it speaks to, and disconnects.
-    pub room: &'a mut Room,
+    pub(crate) room: &'a mut Room,
     /// Whom it bans.
-    pub admission: &'a mut Admission,
+    pub(crate) admission: &'a mut Admission,
     /// Where it is answered.
-    pub console: &'a mut Console<StandardOutput>,
+    pub(crate) console: &'a mut Console<StandardOutput>,
     /// How the server stands.
-    pub stats: Stats,
+    pub(crate) stats: Stats,
 }
 
 impl Actions<'_> {
     /// Does what was typed. `Break` when the room is to be closed.
-    pub fn take(&mut self, typed: &Typed, context: &mut Context<'_>) -> ControlFlow<()> {
+    pub(crate) fn take(&mut self, typed: &Typed, context: &mut Context<'_>) -> ControlFlow<()> {
         match typed {
             Typed::Line(line) => match parse(line) {
                 Ok(None) => {}

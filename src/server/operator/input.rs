@@ -25,7 +25,7 @@ const READ_BYTES: usize = 4096;
 
 /// The operator's side of the console.
 #[derive(Debug)]
-pub struct OperatorInput {
+pub(crate) struct OperatorInput {
     input: StandardInput,
     decoder: LineDecoder,
     rate: Rate,
@@ -44,7 +44,7 @@ pub struct OperatorInput {
 
 /// What the operator has typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Typed {
+pub(crate) enum Typed {
     /// A line, without its LF.
     Line(Vec<u8>),
     /// One that is too long.
@@ -59,7 +59,7 @@ impl OperatorInput {
     /// # Errors
     ///
     /// Those of epoll_ctl(2).
-    pub fn open(
+    pub(crate) fn open(
         registry: &Registry,
         token: Token,
         max_line_bytes: u32,
@@ -85,17 +85,17 @@ impl OperatorInput {
     }
 
     /// Something can be read.
-    pub fn mark_ready(&mut self) {
+    pub(crate) fn mark_ready(&mut self) {
         self.is_ready = true;
     }
 
     /// When [`OperatorInput::next_line`] has a line though nothing happens.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.waits_until
     }
 
     /// The next line, if there is one now. To be called until there is none.
-    pub fn next_line(&mut self, now: Instant) -> Option<Typed> {
+    pub(crate) fn next_line(&mut self, now: Instant) -> Option<Typed> {
         self.waits_until = None;
         loop {
             if self.taken_bytes < self.buffer.len() {
