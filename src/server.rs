@@ -350,7 +350,7 @@ impl Service for Server {
             }
             _ => debug!("{who} left: {reason}"),
         }
-        if reason.is_of_our_making() {
+        if reason.is_forced() {
             self.show_event(format_args!("{who} disconnected: {reason}"));
         } else {
             self.show_event(format_args!("{who} disconnected"));

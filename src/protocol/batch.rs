@@ -1,10 +1,10 @@
-//! What is said in one go, and what each reader gets of it.
+//! The text of one fan-out, and each reader's share of it.
 //!
-//! All that the room says while a batch is gathered is joined into one text that every
-//! reader gets in one write. Most readers get it as it stands. The few exceptions are
-//! edits: a sender does not get its own lines (they are omitted), and what is for one
-//! reader alone is inserted at the place where it was said. So a batch costs one text,
-//! one edit for each exception, and nothing for each ordinary reader.
+//! Everything that the room says while a batch is gathered is joined into one shared text,
+//! and each reader gets it in one write. Most readers get the text as it is. The
+//! exceptions are edits: a sender does not get its own lines, so they are omitted; a frame
+//! for one reader alone is inserted where it was said. So a batch costs one text, one edit
+//! per exception, and nothing per ordinary reader.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -12,32 +12,32 @@ use std::time::Instant;
 
 use crate::protocol::close::CloseReason;
 
-/// The most of the text's buffer that is kept from batch to batch: a rare flood does
-/// not cost memory for ever.
+/// The capacity of the text's buffer that [`Batch::clear`] keeps: a rare flood does not
+/// cost memory for ever.
 const KEPT_TEXT_BYTES: usize = 64 * 1024;
 
-/// The most edits for which memory is kept.
+/// The capacity for edits that [`Batch::clear`] keeps.
 const KEPT_EDITS: usize = 1024;
 
-/// What an edit counts for in [`Batch::size_bytes`], which budgets are compared with.
+/// The cost of an edit in [`Batch::size_bytes`], for comparison with budgets.
 const EDIT_COST_BYTES: usize = 40;
 
-/// Text encoded once and shared by all who are to read it. One thread, so no
-/// atomic counts.
+/// Text that is encoded once and shared by its readers. There is one thread, so the
+/// reference count is not atomic.
 pub type Frame = Rc<[u8]>;
 
-/// Names one client of a server, and never another.
+/// Identifies a client of a server; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId {
-    /// The key of its connection in the reactor's slab: small and dense, and used again
-    /// once the client is gone.
+    /// The key of its connection in the reactor's slab: small, dense, and reused once the
+    /// client is gone.
     pub key: usize,
-    /// How many clients came before it: tells it from others with the same key.
+    /// The number of earlier clients: the generation of the key.
     pub serial: u64,
 }
 
 impl ClientId {
-    /// The client that comes after `n` others to a server that nobody has left yet.
+    /// The client that joined after `n` others, if none of them has left.
     pub const fn nth(n: usize) -> Self {
         Self {
             key: n,
@@ -46,81 +46,81 @@ impl ClientId {
     }
 }
 
-/// What the room and the service are given with each event.
+/// The arguments of every event for the room and the service.
 #[derive(Debug)]
 pub struct Context<'a> {
     /// The time of this iteration.
     pub now: Instant,
-    /// Where to say what is to be said as a result.
+    /// Collects what is said as a result.
     pub batch: &'a mut Batch,
 }
 
-/// Who made a private frame necessary: that one is held up while the reader does not
-/// take it.
+/// Who caused a private frame: that client gets backpressure while the reader does not
+/// read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The reader itself: it is an answer.
+    /// The reader: the frame answers it.
     Reader,
     /// Another member, with a private message.
     Other,
 }
 
-/// Gathers what is said.
+/// The shared text and its edits.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// What everybody gets, but for the edits.
+    /// The text for everybody, before edits.
     shared: Vec<u8>,
-    /// Invariant: how many lines `shared` has.
+    /// Invariant: the number of lines in `shared`.
     shared_lines: usize,
-    /// Invariant: once sealed, ordered by reader; a reader's own edits stand in
-    /// the order in which they came, which is that of their places in `shared`.
+    /// Invariant: once sealed, sorted by reader; a reader's edits keep their order, which
+    /// is that of their positions in `shared`.
     edits: Vec<Edit>,
-    /// Clients to be disconnected.
+    /// Clients to disconnect.
     closes: Vec<(ClientId, CloseReason)>,
-    /// Bytes of the frames that are for one reader alone.
+    /// Invariant: the size of all inserted frames.
     private_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Edit {
     reader: ClientId,
-    /// Where in the shared text.
+    /// The position in the shared text, in bytes.
     at: usize,
     change: Change,
 }
 
 #[derive(Debug)]
 enum Change {
-    /// These lines are the reader's own.
+    /// The reader does not get this much of the text: its own lines.
     Omit { bytes: usize, lines: usize },
-    /// This is for the reader alone.
+    /// The reader alone gets this frame.
     Insert(Frame, Cause),
 }
 
-/// The exceptions of one reader.
+/// All edits of one reader.
 #[derive(Clone, Copy, Debug)]
 pub struct Edits<'a>(&'a [Edit]);
 
-/// How much one reader gets of a batch.
+/// How much of a batch one reader gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Lines that were said to everybody.
+    /// Lines of the shared text.
     pub lines: usize,
-    /// Bytes of those and of what is for this reader alone.
+    /// Bytes of those lines and of the reader's private frames.
     pub bytes: usize,
 }
 
-/// A part of what a reader with exceptions gets.
+/// A contiguous part of an edited text.
 #[derive(Debug)]
 pub enum Part<'a> {
-    /// These bytes of the shared text.
+    /// This range of the shared text, in bytes.
     Shared(Range<usize>),
-    /// A frame for this reader alone, and what caused it.
+    /// A private frame.
     Private(&'a Frame, Cause),
 }
 
 impl Part<'_> {
-    /// How many bytes it has; a part may be empty.
+    /// The length in bytes; may be 0.
     pub fn size_bytes(&self) -> usize {
         match self {
             Self::Shared(range) => range.len(),
@@ -130,21 +130,20 @@ impl Part<'_> {
 }
 
 impl Batch {
-    /// A batch in which nothing has been said.
+    /// An empty batch.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// `newcomer` has just joined: what was said before is not for it.
+    /// Omits everything said so far for `newcomer`, which has just joined.
     pub fn begin_for(&mut self, newcomer: ClientId) {
         if !self.shared.is_empty() {
             self.omit(newcomer, 0..self.shared.len(), self.shared_lines);
         }
     }
 
-    /// Says one line to everybody but `from`. `compose` appends the line, without
-    /// its LF, to what it is given, and must not touch what stands there. Returns the
-    /// line, with its LF.
+    /// Says one line to everybody but `from`. `compose` must append the line without its
+    /// LF, and leave the buffer's contents alone. Returns the line with its LF.
     pub fn say(&mut self, from: Option<ClientId>, compose: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
         let start = self.shared.len();
         compose(&mut self.shared);
@@ -156,13 +155,13 @@ impl Batch {
         &self.shared[start..]
     }
 
-    /// Tells one reader `frame` (whole lines, or a telnet command) at this point of
-    /// the batch: an answer to what it asked, or a notice.
+    /// Inserts `frame`, whole lines or a telnet command, for one reader at this point: an
+    /// answer or a notice.
     pub fn tell(&mut self, reader: ClientId, frame: Frame) {
         self.insert(reader, frame, Cause::Reader);
     }
 
-    /// The same for what another member caused.
+    /// The same for a frame that another member caused.
     pub fn tell_from_another(&mut self, reader: ClientId, frame: Frame) {
         self.insert(reader, frame, Cause::Other);
     }
@@ -176,28 +175,28 @@ impl Batch {
         });
     }
 
-    /// Asks for `client` to be disconnected once it has got what this batch holds for
-    /// it. Nothing more is heard from it.
+    /// Asks the reactor to disconnect `client` once it has its share of this batch. The
+    /// reactor discards further input of the client.
     pub fn close(&mut self, client: ClientId, reason: CloseReason) {
         self.closes.push((client, reason));
     }
 
-    /// Whether `client` is to be disconnected, and nobody has taken note of it yet.
+    /// Whether `client` is on the list that [`Batch::take_closes`] would return.
     pub fn closes(&self, client: ClientId) -> bool {
         self.closes.iter().any(|&(closed, _)| closed == client)
     }
 
-    /// Takes the list of clients to be disconnected, in the order asked for.
+    /// Takes the list of clients to disconnect, in the order of the requests.
     pub fn take_closes(&mut self) -> Vec<(ClientId, CloseReason)> {
         std::mem::take(&mut self.closes)
     }
 
-    /// What everybody gets, but for the edits.
+    /// The text for everybody, before edits.
     pub fn shared(&self) -> &[u8] {
         &self.shared
     }
 
-    /// How much has been gathered, in bytes: the text, and the exceptions.
+    /// The size of the text and the edits, in bytes.
     pub fn size_bytes(&self) -> usize {
         self.shared.len() + self.private_bytes + self.edits.len() * EDIT_COST_BYTES
     }
@@ -207,15 +206,15 @@ impl Batch {
         self.shared.is_empty() && self.edits.is_empty() && self.closes.is_empty()
     }
 
-    /// Ends the gathering: puts the edits in order, so that [`Batch::edits_from`] can
-    /// go through them side by side with the readers.
+    /// Sorts the edits by reader, for [`Batch::edits_from`]. Call it after the last
+    /// change.
     pub fn seal(&mut self) {
-        // Stable: a reader's own edits keep their order.
+        // Stable: each reader's edits keep their order.
         self.edits.sort_by_key(|edit| edit.reader);
     }
 
-    /// The readers with exceptions whose keys are `first_key` or above, in order, each
-    /// once. Only after [`Batch::seal`].
+    /// Each reader that has edits and a key of at least `first_key`, in order. The batch
+    /// must be [sealed](Batch::seal).
     pub fn edits_from(&self, first_key: usize) -> impl Iterator<Item = (ClientId, Edits<'_>)> {
         debug_assert!(self.edits.is_sorted_by_key(|edit| edit.reader));
         let start = self
@@ -226,7 +225,7 @@ impl Batch {
             .map(|edits| (edits[0].reader, Edits(edits)))
     }
 
-    /// How much a reader without exceptions gets.
+    /// The share of a reader without edits.
     pub fn whole_share(&self) -> Share {
         Share {
             lines: self.shared_lines,
@@ -234,7 +233,7 @@ impl Batch {
         }
     }
 
-    /// How much a reader with these exceptions gets.
+    /// The share of a reader with these edits.
     pub fn share(&self, edits: Edits<'_>) -> Share {
         let mut share = self.whole_share();
         for edit in edits.0 {
@@ -249,7 +248,7 @@ impl Batch {
         share
     }
 
-    /// What a reader with these exceptions gets, in order.
+    /// The text for a reader with these edits, in order.
     pub fn parts<'a>(&self, edits: Edits<'a>) -> impl Iterator<Item = Part<'a>> {
         let mut done = 0;
         let last = self.shared.len();
@@ -270,8 +269,7 @@ impl Batch {
         before.chain(std::iter::once(Part::Shared(after_last_edit..last)))
     }
 
-    /// Forgets everything said. Buffers of an ordinary size are kept for the next
-    /// batch.
+    /// Empties the batch. Keeps buffers of an ordinary size for the next one.
     pub fn clear(&mut self) {
         self.shared.clear();
         self.shared.shrink_to(KEPT_TEXT_BYTES);
@@ -282,8 +280,8 @@ impl Batch {
         self.private_bytes = 0;
     }
 
-    /// Omits `range`, which has `new_lines`, for `reader`, in one edit with what it said
-    /// just before.
+    /// Omits `range`, of `new_lines` lines, for `reader`. Extends the reader's last edit if
+    /// that ends here, so a run of lines is one edit.
     fn omit(&mut self, reader: ClientId, range: Range<usize>, new_lines: usize) {
         if let Some(Edit {
             reader: last_reader,
@@ -309,7 +307,7 @@ impl Batch {
 }
 
 impl Edit {
-    /// Where the shared text goes on after this edit.
+    /// The position in the shared text after this edit.
     fn end(&self) -> usize {
         match self.change {
             Change::Omit { bytes, .. } => self.at + bytes,
@@ -338,7 +336,7 @@ mod tests {
         Frame::from(text.as_bytes())
     }
 
-    /// What `reader` gets of a sealed batch.
+    /// `reader`'s text of a sealed batch.
     fn heard(batch: &Batch, reader: ClientId) -> String {
         let Some((_, edits)) = batch
             .edits_from(0)
@@ -359,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn who_speaks_hears_all_but_itself_in_one_order() {
+    fn senders_hear_all_others_in_the_common_order() {
         let mut batch = Batch::new();
         say(&mut batch, Some(A), "a1");
         say(&mut batch, Some(B), "b1");
@@ -371,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_stands_where_it_was_said() {
+    fn private_frames_keep_their_place() {
         let mut batch = Batch::new();
         say(&mut batch, Some(A), "before");
         batch.tell(B, frame("for b\n"));
@@ -385,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_gets_nothing_of_what_was_said_before_it_came() {
+    fn newcomers_get_nothing_said_before_they_joined() {
         let mut batch = Batch::new();
         say(&mut batch, Some(A), "before");
         batch.begin_for(B);
@@ -397,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_gets_nothing_that_was_for_the_last_one_with_its_key() {
+    fn newcomers_get_nothing_of_the_last_client_with_their_key() {
         let mut batch = Batch::new();
         batch.tell(B, frame("for b\n"));
         let newcomer = ClientId { serial: 9, ..B };
@@ -418,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_counted_with_those_that_a_reader_does_not_get() {
+    fn a_share_excludes_omitted_lines() {
         let mut batch = Batch::new();
         for speaker in [A, A, B, A] {
             say(&mut batch, Some(speaker), "x");
@@ -439,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_turn_has_gathered_is_its_text_and_its_exceptions() {
+    fn the_size_is_that_of_the_text_and_the_edits() {
         let mut batch = Batch::new();
         assert_eq!(batch.size_bytes(), 0);
         say(&mut batch, None, "notice");
@@ -450,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_with_anything_at_all_in_it_is_not_empty() {
+    fn a_batch_with_any_content_is_not_empty() {
         let acts: [fn(&mut Batch); 3] = [
             |batch| say(batch, None, "notice"),
             |batch| batch.tell(A, frame("for a\n")),
@@ -465,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cleared_turn_is_empty() {
+    fn a_cleared_batch_is_empty() {
         let mut batch = Batch::new();
         say(&mut batch, None, "notice");
         batch.tell(A, frame("x\n"));
@@ -480,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_to_be_sent_away_is_taken_once_with_every_reason() {
+    fn closes_are_taken_once_with_every_reason() {
         let mut batch = Batch::new();
         let asked = [
             (A, CloseReason::Idle),
@@ -496,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_ordinary_turn_needs_is_kept_and_what_a_flood_needs_is_not() {
+    fn clear_keeps_ordinary_buffers_and_frees_those_of_a_flood() {
         let ordinary = (32 * 1024, 512);
         let flood = (1024 * 1024, 16 * 1024);
         let mut batch = Batch::new();

@@ -3,36 +3,35 @@
 use std::fmt;
 use std::io;
 
-/// Why a connection ends. What goes wrong with one peer is a value of this type,
-/// never an error that could end the loop.
+/// Why a connection ends. One peer's failure is a value of this type, never an error that
+/// could end the event loop. Displayed as a clause about the peer, for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The peer has closed its side.
+    /// The peer closed its side.
     PeerClosed,
-    /// Reading or writing failed: the peer has reset the connection, vanished,
-    /// or cannot be reached any more.
+    /// Reading or writing failed: the peer reset the connection, or is unreachable.
     Lost(io::ErrorKind),
-    /// The peer did not read for too long.
+    /// The peer stalled: it did not read for too long.
     Stuck,
     /// The peer read too slowly to catch up in time.
     TooSlow,
-    /// The peer has said nothing for longer than is allowed.
+    /// The peer sent nothing for longer than the idle timeout.
     Idle,
-    /// The peer speaks another protocol: it is a browser, say.
+    /// The peer speaks another protocol, as a browser does.
     WrongProtocol,
-    /// The peer has asked for it.
+    /// The peer asked to leave.
     Quit,
-    /// The operator has sent the peer away.
+    /// The operator disconnected the peer.
     Kicked,
-    /// The operator lets nobody in from the peer's address any more.
+    /// The operator banned the peer's address.
     Banned,
-    /// The server is ending.
+    /// The server is shutting down.
     Shutdown,
 }
 
 impl CloseReason {
-    /// Whether it is the server that ends the connection, against what the peer wants.
-    pub(crate) fn is_of_our_making(self) -> bool {
+    /// Whether the server disconnects the peer against its will.
+    pub(crate) fn is_forced(self) -> bool {
         match self {
             Self::Stuck
             | Self::TooSlow
@@ -44,7 +43,7 @@ impl CloseReason {
         }
     }
 
-    /// Whether the peer is to lose what it is still owed.
+    /// Whether the server discards the peer's unsent output.
     pub fn drops_backlog(self) -> bool {
         matches!(self, Self::Stuck | Self::TooSlow)
     }
@@ -59,10 +58,10 @@ impl fmt::Display for CloseReason {
             Self::TooSlow => f.write_str("read too slowly to catch up"),
             Self::Idle => f.write_str("said nothing for too long"),
             Self::WrongProtocol => f.write_str("speaks HTTP or TLS, not chat"),
-            Self::Quit => f.write_str("said goodbye"),
-            Self::Kicked => f.write_str("sent away by the operator"),
+            Self::Quit => f.write_str("quit"),
+            Self::Kicked => f.write_str("kicked by the operator"),
             Self::Banned => f.write_str("banned by the operator"),
-            Self::Shutdown => f.write_str("the server is ending"),
+            Self::Shutdown => f.write_str("the server is shutting down"),
         }
     }
 }
@@ -72,8 +71,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_says_whose_doing_it_is_and_what_becomes_of_the_backlog() {
-        for (reason, is_of_our_making, drops_backlog, words) in [
+    fn reasons_tell_who_ended_the_connection_and_what_happens_to_output() {
+        for (reason, is_forced, drops_backlog, words) in [
             (CloseReason::PeerClosed, false, false, "closed"),
             (
                 CloseReason::Lost(io::ErrorKind::TimedOut),
@@ -85,12 +84,12 @@ mod tests {
             (CloseReason::TooSlow, true, true, "too slowly"),
             (CloseReason::Idle, true, false, "said nothing"),
             (CloseReason::WrongProtocol, true, false, "HTTP"),
-            (CloseReason::Quit, false, false, "goodbye"),
-            (CloseReason::Kicked, true, false, "sent away"),
+            (CloseReason::Quit, false, false, "quit"),
+            (CloseReason::Kicked, true, false, "kicked"),
             (CloseReason::Banned, true, false, "banned"),
-            (CloseReason::Shutdown, false, false, "the server is ending"),
+            (CloseReason::Shutdown, false, false, "shutting down"),
         ] {
-            assert_eq!(reason.is_of_our_making(), is_of_our_making, "{reason}");
+            assert_eq!(reason.is_forced(), is_forced, "{reason}");
             assert_eq!(reason.drops_backlog(), drops_backlog, "{reason}");
             assert!(reason.to_string().contains(words), "{reason}");
         }

@@ -1,50 +1,45 @@
-//! What a line that begins with a slash asks for.
+//! Slash commands: a line in, a command out.
 
-/// What a member can ask the room for.
+/// A member's command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command<'a> {
-    /// To be called so.
+    /// Take a name.
     Nick(&'a [u8]),
-    /// To have everybody see it do this.
+    /// Perform an action: `* alice waves`.
     Me(&'a [u8]),
-    /// To tell one member something.
+    /// Send a private message to a member, given by name or address.
     Message {
-        /// The name, or address, of the member.
         to: &'a [u8],
-        /// What it is told.
         text: &'a [u8],
     },
-    /// To be told who is here.
+    /// List who is here.
     Who,
-    /// To be told what there is to ask for.
     Help,
-    /// To be let go.
     Quit,
 }
 
-/// What it did not ask for in a way that can be understood.
+/// Why a line is not a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum BadCommand {
-    /// There is no such command; perhaps this one was meant.
+    /// No such command, and the likeliest intended one.
     Unknown(Option<&'static str>),
-    /// It has to say more: this is how.
+    /// An argument is missing, and the usage.
     Incomplete(&'static str),
-    /// It is the operator's to ask for.
+    /// Only the operator has this command.
     Operators,
 }
 
-/// The commands, as they are typed.
 pub(crate) const COMMANDS: [&str; 6] = ["/nick", "/me", "/msg", "/who", "/help", "/quit"];
 
-const HOW_TO_NICK: &str = "/nick NAME";
-const HOW_TO_ME: &str = "/me ACTION";
-const HOW_TO_MESSAGE: &str = "/msg NAME TEXT";
+const NICK_USAGE: &str = "/nick NAME";
+const ME_USAGE: &str = "/me ACTION";
+const MESSAGE_USAGE: &str = "/msg NAME TEXT";
 
-/// How the commands that need more are used.
-pub(crate) const USAGES: [&str; 3] = [HOW_TO_NICK, HOW_TO_ME, HOW_TO_MESSAGE];
+/// Of the commands that take arguments.
+pub(crate) const USAGES: [&str; 3] = [NICK_USAGE, ME_USAGE, MESSAGE_USAGE];
 
-/// What the commands are called elsewhere.
-const ELSEWHERE: [(&str, &str); 21] = [
+/// Names from other chat programs, and our commands for them.
+const ALIASES: [(&str, &str); 21] = [
     ("/name", "/nick"),
     ("/rename", "/nick"),
     ("/nickname", "/nick"),
@@ -68,18 +63,17 @@ const ELSEWHERE: [(&str, &str); 21] = [
     ("/part", "/quit"),
 ];
 
-/// A word that needs more edits than this to become a command is none mistyped.
+/// A word at a greater edit distance from a command is not a typo of it.
 const MAX_EDITS: usize = 2;
 
-/// A longer word is none mistyped, either.
+/// A longer word is not a typo of any command.
 const MAX_WORD_BYTES: usize = 12;
 
-/// What `line` asks for, which begins with one slash. The word after that counts
-/// without regard to case.
+/// Parses `line`, which begins with one slash. Commands ignore case.
 ///
 /// # Errors
 ///
-/// What it could have been.
+/// Why it is not a command.
 pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
     let (word, rest) = split_word(line);
     let need = |rest: &'_ [u8], usage| {
@@ -91,16 +85,16 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
     };
     let word = word.to_ascii_lowercase();
     match &word[..] {
-        b"/nick" => need(rest, HOW_TO_NICK).map(|()| Command::Nick(rest.trim_ascii_end())),
-        b"/me" => need(rest, HOW_TO_ME).map(|()| Command::Me(rest)),
+        b"/nick" => need(rest, NICK_USAGE).map(|()| Command::Nick(rest.trim_ascii_end())),
+        b"/me" => need(rest, ME_USAGE).map(|()| Command::Me(rest)),
         b"/msg" => {
             let (to, text) = split_word(rest);
-            // As people address each other: no name ends so.
+            // People write `/msg bob: hi`. No name ends with these.
             let to = to
                 .strip_suffix(b":")
                 .or(to.strip_suffix(b","))
                 .unwrap_or(to);
-            need(text, HOW_TO_MESSAGE).map(|()| Command::Message { to, text })
+            need(text, MESSAGE_USAGE).map(|()| Command::Message { to, text })
         }
         b"/who" => Ok(Command::Who),
         b"/help" => Ok(Command::Help),
@@ -110,21 +104,21 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
     }
 }
 
-/// The first word of `text`, and what follows the blanks after it.
+/// The first word of `text`, and the rest after white space.
 pub(crate) fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(u8::is_ascii_whitespace);
     let (word, rest) = text.split_at(end.unwrap_or(text.len()));
     (word, rest.trim_ascii_start())
 }
 
-/// Which of `commands` may have been meant by `word`, in lower case.
+/// The one of `commands` that `word`, in lower case, most likely stands for.
 pub(crate) fn nearest(word: &[u8], commands: &[&'static str]) -> Option<&'static str> {
     let word = std::str::from_utf8(word).ok()?;
     if word.len() > MAX_WORD_BYTES {
         return None;
     }
     let is_there = |command: &&'static str| commands.contains(command);
-    if let Some((_, command)) = ELSEWHERE.iter().find(|(name, _)| *name == word) {
+    if let Some((_, command)) = ALIASES.iter().find(|(name, _)| *name == word) {
         return Some(*command).filter(is_there);
     }
     let begun = commands.iter().find(|command| command.starts_with(word));
@@ -133,9 +127,9 @@ pub(crate) fn nearest(word: &[u8], commands: &[&'static str]) -> Option<&'static
     }
     let edits = |command: &&str| strsim::osa_distance(word, command);
     let is_near = |command: &&&'static str| {
-        // The shorter the command, the less of it may differ.
+        // The shorter the command, the fewer edits count as a typo.
         let most = MAX_EDITS.min(command.len().saturating_sub(3));
-        // Counting is dear, and a flood of such lines may come.
+        // Compare lengths first: the distance is expensive, and clients may flood.
         command.len().abs_diff(word.len()) <= most && edits(command) <= most
     };
     let near = commands.iter().filter(is_near);
@@ -147,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_understood_as_people_type_them() {
+    fn parses_commands_in_any_case_and_spacing() {
         let table: &[(&[u8], Command<'_>)] = &[
             (b"/nick alice", Command::Nick(b"alice")),
             (b"/NICK   alice  ", Command::Nick(b"alice")),
@@ -178,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lacks_something_is_told_how_it_is_used() {
+    fn a_missing_argument_gives_the_usage() {
         for (line, usage) in [
             (&b"/nick"[..], "/nick NAME"),
             (b"/nick  ", "/nick NAME"),
@@ -193,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_answered_with_the_nearest() {
+    fn unknown_commands_suggest_the_nearest() {
         for (line, meant) in [
             (&b"/nik alice"[..], Some("/nick")),
             (b"/ncik alice", Some("/nick")),
@@ -219,15 +213,15 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_does_is_not_for_members() {
+    fn operator_commands_are_not_for_members() {
         for line in [&b"/kick bob"[..], b"/BAN 10.0.0.1", b"/stats"] {
             assert_eq!(parse(line), Err(BadCommand::Operators));
         }
     }
 
     #[test]
-    fn whatever_they_are_called_elsewhere_is_a_command_here() {
-        for (name, command) in ELSEWHERE {
+    fn aliases_suggest_commands() {
+        for (name, command) in ALIASES {
             assert!(COMMANDS.contains(&command) && !COMMANDS.contains(&name));
             assert_eq!(nearest(name.as_bytes(), &COMMANDS), Some(command));
         }

@@ -1,53 +1,50 @@
-//! Bytes in, lines out: the framing of the wire, with no socket in sight.
+//! The framing of the wire: bytes in, lines out. No I/O.
 //!
-//! A line is what stands before a LF; one CR before that LF belongs to the line
-//! end (telnet and Windows send CRLF). TCP has no messages, so a line may arrive
-//! torn into any number of pieces and many lines may arrive in one:
-//! [`LineDecoder`] gives the same lines however the bytes were cut.
+//! A line ends with LF or CRLF (telnet and Windows send CRLF). TCP has no message
+//! boundaries: one read may return part of a line, or many lines. [`LineDecoder`] gives
+//! the same lines wherever the stream was cut.
 //!
-//! A decoder that has seen only whole lines owns no heap memory, and one that
-//! holds an unfinished line never reserves more than the limit and one byte.
+//! A decoder without an unfinished line owns no heap memory. One with an unfinished line
+//! reserves at most the limit and one byte.
 
 use memchr::memchr;
 
-/// The least that is reserved for an unfinished line, so that a peer that sends
-/// one byte a segment does not cost one allocation a byte.
+/// The minimum capacity for an unfinished line, so that a peer that sends single bytes
+/// does not cost an allocation for each.
 const MIN_PARTIAL_BYTES: usize = 64;
 
-/// What the decoder makes of a line.
+/// A decoded line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoded<'a> {
     /// A whole line, without its line end. It may be empty.
     Line(&'a [u8]),
-    /// A line over the limit. What is given is its beginning, of limit bytes;
-    /// the rest, up to the next LF, is skipped. Reported once a line, as soon
-    /// as the limit is passed.
+    /// The first bytes of a line over the limit, as many as the limit. The decoder skips
+    /// the rest up to the next LF. Returned once per line, as soon as it exceeds the limit.
     TooLong(&'a [u8]),
 }
 
 /// Cuts a stream of bytes into lines of bounded length.
 #[derive(Debug)]
 pub struct LineDecoder {
-    /// Boxed, for a room holds many decoders and few partial lines.
+    /// Boxed: a server has many decoders and few unfinished lines.
     partial: Option<Box<Partial>>,
     limit_bytes: u32,
-    /// Within a line over the limit: everything up to its LF is dropped.
+    /// Within a line over the limit: drop everything up to its LF.
     skipping: bool,
 }
 
-/// The beginning of a line.
+/// An unfinished line, or the line just returned.
 #[derive(Debug, Default)]
 struct Partial {
-    /// Invariant: not empty, and at most `limit_bytes + 1` long, the one being a CR that
-    /// may prove to be part of the line end.
+    /// Invariant: not empty, and at most `limit_bytes + 1` long; the last byte may be a CR
+    /// that belongs to the line end.
     text: Vec<u8>,
-    /// It was just returned, and is forgotten at the next call.
+    /// The line has just been returned; the next call frees it.
     handed_out: bool,
 }
 
 impl LineDecoder {
-    /// A decoder that refuses lines of more than `limit_bytes`, line end not
-    /// counted.
+    /// A decoder for lines of at most `limit_bytes`, without their line end.
     pub fn new(limit_bytes: u32) -> Self {
         Self {
             partial: None,
@@ -56,9 +53,8 @@ impl LineDecoder {
         }
     }
 
-    /// Takes bytes off the front of `input` until they complete a line, and
-    /// returns it. `None` when `input` is used up; what was left of it is kept
-    /// for the next call.
+    /// Consumes `input` up to the end of a line and returns the line. `None` when `input`
+    /// ends first; the decoder keeps the unfinished line for the next call.
     ///
     /// ```
     /// use chat::protocol::line::{Decoded, LineDecoder};
@@ -85,7 +81,7 @@ impl LineDecoder {
             if self.skipping {
                 self.skipping = line_end.is_none();
             } else if line_end.is_some() && self.partial.is_none() {
-                // The common case: the line lies whole in the input, no copy.
+                // The common case: the whole line is in the input. No copy.
                 return Some(classify(head, self.limit_bytes as usize));
             } else {
                 let fits = self.gather(head);
@@ -105,7 +101,7 @@ impl LineDecoder {
         None
     }
 
-    /// The line whose end has not come yet; empty if there is none.
+    /// The unfinished line; empty if there is none.
     pub fn unfinished(&self) -> &[u8] {
         match &self.partial {
             Some(partial) if !partial.handed_out => &partial.text,
@@ -113,9 +109,8 @@ impl LineDecoder {
         }
     }
 
-    /// The end of the line is not waited for any longer: returns the unfinished line,
-    /// if there is one. A CR at its end is taken for half a line end. What comes
-    /// after that begins a new line.
+    /// Ends the unfinished line, if there is one, and returns it without a CR at its end.
+    /// Further input begins a new line.
     pub fn finish(&mut self) -> Option<Decoded<'_>> {
         self.forget_handed_out();
         let partial = self.partial.as_mut()?;
@@ -123,7 +118,7 @@ impl LineDecoder {
         Some(classify(&partial.text, self.limit_bytes as usize))
     }
 
-    /// Gives the memory back as well: an idle connection owns none.
+    /// Frees the memory, too: an idle connection owns none.
     fn forget_handed_out(&mut self) {
         if self
             .partial
@@ -134,8 +129,8 @@ impl LineDecoder {
         }
     }
 
-    /// Adds to the unfinished line as much as may yet prove to be within the
-    /// limit. False when it was too much.
+    /// Appends as much of `piece` to the unfinished line as the invariant allows. False if
+    /// the line exceeds the limit.
     fn gather(&mut self, piece: &[u8]) -> bool {
         let limit = self.limit_bytes as usize;
         let most = limit + 1;
@@ -200,7 +195,7 @@ mod tests {
         Owned::TooLong(beginning.into())
     }
 
-    /// Decodes `pieces` one after the other, and the end of the stream.
+    /// Decodes a stream that arrives in `pieces`.
     fn decode<'a>(limit: u32, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Owned> {
         let mut decoder = LineDecoder::new(limit);
         let mut lines = Vec::new();
@@ -214,7 +209,7 @@ mod tests {
         lines
     }
 
-    /// What the decoder must give, said the slow and obvious way.
+    /// An independent, slow implementation.
     fn model(limit: usize, bytes: &[u8]) -> Vec<Owned> {
         let mut raw: Vec<&[u8]> = bytes.split(|&b| b == b'\n').collect();
         if raw.last().is_some_and(|last| last.is_empty()) {
@@ -222,9 +217,12 @@ mod tests {
         }
         raw.into_iter()
             .map(|raw| raw.strip_suffix(b"\r").unwrap_or(raw))
-            .map(|line| match line.len() > limit {
-                true => Owned::TooLong(line[..limit].to_vec()),
-                false => Owned::Line(line.to_vec()),
+            .map(|line| {
+                if line.len() > limit {
+                    Owned::TooLong(line[..limit].to_vec())
+                } else {
+                    Owned::Line(line.to_vec())
+                }
             })
             .collect()
     }
@@ -251,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_exactly_the_limit_passes_with_either_line_end() {
+    fn a_line_at_the_limit_passes_with_either_line_end() {
         assert_eq!(
             decode(3, [&b"abc\nabc\r\n"[..]]),
             [line("abc"), line("abc")]
@@ -277,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_that_is_never_finished_is_not_reported_again_at_the_end() {
+    fn an_unfinished_long_line_is_not_reported_again_at_the_end() {
         assert_eq!(decode(2, [&b"abcdef"[..]]), [too_long("ab")]);
     }
 
     #[test]
-    fn whole_lines_leave_no_memory_behind() {
+    fn no_memory_is_kept_after_whole_lines() {
         let mut decoder = LineDecoder::new(4096);
         for piece in [&b"half of"[..], b" a line\nwhole\n"] {
             let mut input = piece;
@@ -292,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_line_grows_in_few_steps_and_never_beyond_the_limit_and_one_byte() {
+    fn an_unfinished_line_grows_in_few_steps_up_to_the_limit_and_one_byte() {
         for limit in [1, 63, 100, 4096] {
             let mut decoder = LineDecoder::new(limit);
             let mut capacities = vec![0];

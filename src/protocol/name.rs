@@ -1,12 +1,12 @@
-//! What is a good name, and which names look alike.
+//! Which names are valid, and which names look alike.
 //!
-//! A name stands before every line that its bearer says, on terminals of every kind.
-//! So it must not be taken for another's, nor for anything that the server itself
-//! says: it is made of letters, digits, `_`, `-` and `.` alone, of those that
-//! Unicode recommends for identifiers (UTS #39, General Security Profile), which are
-//! visible, have one meaning, and do not change the direction of the text.
+//! A name prefixes every line that its member says, on terminals of every kind. It must
+//! not pass for another member's name or for the server's own words. So it consists of
+//! letters, digits, `_`, `-` and `.`, and only of characters that Unicode recommends for
+//! identifiers (UTS #39, General Security Profile): they are visible, unambiguous, and do
+//! not change the direction of the text.
 //!
-//! Pure: who bears which name is the [registry](crate::room::names)'s.
+//! Which member has which name is the business of `room::names`.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -17,64 +17,58 @@ use unicode_security::confusable_detection::skeleton;
 use unicode_security::{GeneralSecurityProfile, RestrictionLevel, RestrictionLevelDetection};
 use unicode_width::UnicodeWidthStr;
 
-/// The widest name, in columns of a terminal.
-pub const MAX_NAME_COLUMNS: usize = 24;
+/// In columns of a terminal.
+pub(crate) const MAX_NAME_COLUMNS: usize = 24;
 
-/// Marks upon one letter. No living script needs more; more reach into other lines.
+/// No living script needs more combining marks on a letter; more reach into other lines.
 const MAX_MARKS_ON_A_LETTER: usize = 3;
 
-/// Of a character in UTF-8.
+/// In UTF-8.
 const MAX_CHARACTER_BYTES: usize = 4;
 
 const DOT_ABOVE: char = '\u{307}';
 
-/// Names by which the room speaks of others than its members: the client shows
-/// `<You>` before one's own lines, and the operator speaks in notices.
+/// The client shows `<You>` before the user's own lines; the operator speaks in notices.
 const RESERVED: [&str; 3] = ["you", "operator", "server"];
 
 static RESERVED_NAMES: LazyLock<[Name; 3]> =
     LazyLock::new(|| RESERVED.map(|name| Name::of(name.to_owned())));
 
-/// A good name.
+/// A valid name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Name {
-    /// In normalisation form C, as it was typed.
+pub(crate) struct Name {
+    /// As typed, in normalisation form C.
     shown: Box<str>,
-    /// Without regard to case.
+    /// Case-folded.
     folded: Box<str>,
-    /// What it looks like: as it is shown, in small letters and with a capital first, all
-    /// without regard to case; and in capitals. Invariant: sorted, and all different.
+    /// The skeletons (UTS #39, section 4) of four spellings: as typed, in lower case and
+    /// capitalised, all three case-folded; and in upper case. Invariant: sorted, no
+    /// duplicates.
     looks: Box<[Box<str>]>,
 }
 
-/// Why a name is none. Displayed as who wanted it is told.
+/// Why a name is not valid. Displayed as the reply to the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BadName {
-    /// There is nothing.
+pub(crate) enum BadName {
     Empty,
-    /// It is too wide.
     Wide,
-    /// It has a character that no name has.
     Character,
-    /// It begins with something that is no letter and no digit.
     Beginning,
-    /// It ends with a dot, which would be taken for that of a sentence.
+    /// A dot at the end would pass for the end of a sentence.
     End,
-    /// It mixes scripts that do not go together, such as Latin and Cyrillic.
+    /// Mixed scripts, such as Latin and Cyrillic.
     Scripts,
-    /// It has too many marks on a letter, or some that cannot be seen.
+    /// Too many combining marks on a letter, or invisible ones.
     Marks,
-    /// It is, or looks like, an IP address.
+    /// An IP address, or something that looks like one.
     Address,
-    /// It has no letter: it would be taken for a number of people.
+    /// Without a letter, it would pass for a number of people.
     Number,
-    /// It stands for somebody who is no member.
     Reserved,
 }
 
 impl BadName {
-    /// All there are.
-    pub const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Empty,
         Self::Wide,
         Self::Character,
@@ -108,20 +102,14 @@ impl fmt::Display for BadName {
 }
 
 impl Name {
-    /// The name that `text` gives, bytes as they were typed.
+    /// Parses a name as typed.
     ///
     /// # Errors
     ///
-    /// Why it is none.
-    ///
-    /// ```
-    /// use chat::protocol::name::{BadName, Name};
-    /// assert_eq!(Name::parse(b"Zo\xc3\xab").unwrap().as_str(), "Zoë");
-    /// assert_eq!(Name::parse(b"10.0.0.1"), Err(BadName::Address));
-    /// ```
-    pub fn parse(text: &[u8]) -> Result<Self, BadName> {
+    /// Why it is not valid.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, BadName> {
         let text = std::str::from_utf8(text).map_err(|_| BadName::Character)?;
-        // Looking alike is dear to find out: not for what cannot be a name anyway.
+        // The looks are expensive: rule out what cannot be a name first.
         if text.len() > MAX_NAME_COLUMNS * (1 + MAX_MARKS_ON_A_LETTER) * MAX_CHARACTER_BYTES {
             return Err(BadName::Wide);
         }
@@ -155,8 +143,8 @@ impl Name {
             fold(&look(&shown)),
             fold(&look(&folded)),
             fold(&look(&capitalised)),
-            // Capitals alone are as different as can be: KAI is not KAL, where Kai with a
-            // capital I in it would be Kal.
+            // Not case-folded: in upper case, KAI differs from KAL, but folded its I
+            // would look like the l of Kal.
             look(&shown.to_uppercase()),
         ]
         .map(String::into_boxed_str)
@@ -170,25 +158,21 @@ impl Name {
         }
     }
 
-    /// As it is shown.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.shown
     }
 
-    /// The same for all names that differ in case alone: for comparing, not for
-    /// showing.
-    pub fn folded(&self) -> &str {
+    /// Equal for names that differ only in case. For comparison only.
+    pub(crate) fn folded(&self) -> &str {
         &self.folded
     }
 
-    /// What it looks like: names that have one of these in common can be taken for each
-    /// other. For comparing, not for showing.
-    pub fn looks(&self) -> impl Iterator<Item = &str> {
+    /// Names that share one of these look alike. For comparison only.
+    pub(crate) fn looks(&self) -> impl Iterator<Item = &str> {
         self.looks.iter().map(|look| &**look)
     }
 
-    /// Whether one can be taken for the other.
-    pub fn looks_like(&self, other: &Self) -> bool {
+    pub(crate) fn looks_like(&self, other: &Self) -> bool {
         self.looks()
             .any(|look| other.looks().any(|its| its == look))
     }
@@ -200,9 +184,9 @@ impl fmt::Display for Name {
     }
 }
 
-/// `text` without regard to case: full case folding of normalised text (the Unicode
+/// `text` for comparison without case: full case folding of normalised text (the Unicode
 /// Standard, section 3.13, canonical caseless matching).
-pub fn fold(text: &str) -> String {
+pub(crate) fn fold(text: &str) -> String {
     let folded = caseless::default_case_fold_str(&text.nfd().collect::<String>());
     folded.nfc().collect()
 }
@@ -218,7 +202,7 @@ fn check_characters(name: &str) -> Result<(), BadName> {
     }
     match (name.chars().next(), name.chars().next_back()) {
         (None, _) => return Err(BadName::Empty),
-        // Some vowel signs are letters to Unicode, and marks that need another letter.
+        // Some vowel signs are alphanumeric in Unicode, but need a letter before them.
         (Some(first), _) if !first.is_alphanumeric() || is_combining_mark(first) => {
             return Err(BadName::Beginning);
         }
@@ -231,8 +215,8 @@ fn check_characters(name: &str) -> Result<(), BadName> {
     check_marks(name)
 }
 
-/// Marks that cannot be seen are not upon a letter: one that stands there twice, or the
-/// dot of an i that has its dot (UTS #39, section 5.4).
+/// Refuses too many marks on a letter, and invisible ones: a repeated mark, or a dot above
+/// a letter that has one (UTS #39, section 5.4).
 fn check_marks(name: &str) -> Result<(), BadName> {
     let mut before = None;
     let mut marks = 0;
@@ -252,11 +236,11 @@ fn check_marks(name: &str) -> Result<(), BadName> {
     Ok(())
 }
 
-/// Whether it has nothing but dots and what can be taken for digits: some programs
-/// take even `10.1` for an address (inet_aton(3)).
+/// Whether `name` consists of dots and of what looks like digits: some programs accept even
+/// `10.1` as an address (inet_aton(3)).
 fn looks_like_an_address(name: &str) -> bool {
-    // What looks like a digit becomes that, but for 1 and 0, which become letters; and
-    // the zero of Arabic becomes a dot.
+    // The skeleton of a digit look-alike is the digit, except that 1 and 0 become letters.
+    // The Arabic zero becomes a dot.
     let look: String = skeleton(name).collect();
     let is_digit_or_dot = |c: char| c.is_ascii_digit() || matches!(c, 'l' | 'O' | 'o' | '.');
     look.contains('.') && look.chars().all(is_digit_or_dot)
@@ -273,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn people_of_all_countries_have_names() {
+    fn accepts_names_in_many_scripts() {
         for text in [
             "alice",
             "Bob_2",
@@ -298,12 +282,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_told_why() {
+    fn refuses_bad_names_with_the_reason() {
         let table: &[(&str, BadName)] = &[
             ("", BadName::Empty),
             ("abcdefghijklmnopqrstuvwxy", BadName::Wide),
             ("陳陳陳陳陳陳陳陳陳陳陳陳陳", BadName::Wide),
-            // Not one of ours.
+            // Not for names.
             ("al ice", BadName::Character),
             ("<alice>", BadName::Character),
             ("alice>", BadName::Character),
@@ -329,7 +313,7 @@ mod tests {
             // Other shapes of letters.
             ("ａｌｉｃｅ", BadName::Character),
             ("𝐚𝐥𝐢𝐜𝐞", BadName::Character),
-            // Looks like a notice, or like nothing.
+            // Like a notice, or hardly visible.
             ("--", BadName::Beginning),
             ("-alice", BadName::Beginning),
             (".", BadName::Beginning),
@@ -351,7 +335,7 @@ mod tests {
             ("٣١٢", BadName::Number),
             ("::1", BadName::Character),
             ("fe80::1", BadName::Character),
-            // Somebody else.
+            // Reserved, or a look-alike.
             ("You", BadName::Reserved),
             ("yOU", BadName::Reserved),
             ("Υоu", BadName::Scripts),
@@ -385,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_in_case_alone_are_one() {
+    fn names_that_differ_only_in_case_are_equal() {
         for (a, b) in [
             ("alice", "ALICE"),
             ("Straße", "STRASSE"),
@@ -400,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_look_alike_are_found() {
+    fn finds_names_that_look_alike() {
         for (a, b) in [
             ("ape", "аре"),
             ("bob", "b0b"),

@@ -1,11 +1,10 @@
-//! Tells a browser from a person.
+//! Recognises HTTP and TLS, so that web pages cannot talk into a room.
 //!
-//! Any web page can make the browser that shows it send a request to an address
-//! of the LAN the browser sits in, with a body of the page's choosing. Were the
-//! lines of that body taken for chat, every page could talk into every room its
-//! readers can reach. So a connection whose first line is a request line, or the
-//! beginning of a TLS handshake (which holds a host name of the page's choosing),
-//! is closed before anything after it is looked at.
+//! Any web page can make a browser send a request to an address on the browser's LAN, with
+//! a body of the page's choice. If the server took the lines of that body for chat, every
+//! page could talk into every room that its readers can reach. So the server closes a
+//! connection whose first line is a request line or begins a TLS handshake (which contains
+//! a host name of the page's choice), and ignores what follows.
 
 /// Whether `line` is a request line: `method SP request-target SP HTTP-version`
 /// (RFC 9112, section 3).
@@ -24,10 +23,10 @@ pub fn is_request_line(line: &[u8]) -> bool {
         && version.is_some_and(is_version)
 }
 
-/// Whether `beginning`, all that is known of a line too long to keep, may be the
-/// beginning of a request line: `method SP`, and then one of the four forms of a
-/// request target (RFC 9112, section 3.2). The form `host:port` counts only after
-/// CONNECT, the one method that has it: chat is full of words before a colon.
+/// Whether `beginning`, the kept part of a line over the limit, may begin a request line:
+/// `method SP`, and one of the four forms of a request target (RFC 9112, section 3.2). The
+/// form `host:port` counts only after CONNECT, the only method with that form: words with
+/// a colon are common in chat.
 pub(crate) fn may_begin_request_line(beginning: &[u8]) -> bool {
     let mut words = beginning.splitn(2, |&byte| byte == b' ');
     let method = words.next().unwrap_or_default();
@@ -41,8 +40,8 @@ pub(crate) fn may_begin_request_line(beginning: &[u8]) -> bool {
     is_token(method) && (is_target || method == b"CONNECT") || is_cut_short(beginning)
 }
 
-/// Whether `beginning` is so short, with a tiny limit for lines, that it ends before
-/// the target of one of the usual methods can be told.
+/// Whether `beginning` ends before the target of a common method, as it does when the line
+/// limit is tiny.
 fn is_cut_short(beginning: &[u8]) -> bool {
     const METHODS: [&str; 9] = [
         "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
@@ -53,15 +52,13 @@ fn is_cut_short(beginning: &[u8]) -> bool {
             .any(|method| format!("{method} /").as_bytes().starts_with(beginning))
 }
 
-/// Whether `beginning` is that of a TLS handshake: a record of type 22, of a
-/// version 3.x (RFC 8446, section 5.1). In UTF-8 that is a control character
-/// nobody types, followed by another.
+/// Whether `beginning` begins a TLS handshake: a record of type 22, version 3.x (RFC 8446,
+/// section 5.1). As text, these are two control characters that nobody types.
 pub(crate) fn begins_tls_handshake(beginning: &[u8]) -> bool {
     beginning.starts_with(&[22, 3])
 }
 
-/// `HTTP/1.1` and its kin (RFC 9112, section 2.3), in any case: leniency here is
-/// on the safe side.
+/// An HTTP version (RFC 9112, section 2.3). Any case, to be on the safe side.
 fn is_version(word: &[u8]) -> bool {
     match word {
         [name @ .., b'/', major, b'.', minor] => {
@@ -71,7 +68,7 @@ fn is_version(word: &[u8]) -> bool {
     }
 }
 
-/// A token as RFC 9110, section 5.6.2 has it.
+/// RFC 9110, section 5.6.2.
 fn is_token(word: &[u8]) -> bool {
     !word.is_empty()
         && word
@@ -84,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn request_lines_are_recognised() {
+    fn recognises_request_lines() {
         for line in [
             "GET / HTTP/1.1",
             "POST /x HTTP/1.0",
@@ -99,13 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn a_tls_handshake_is_recognised() {
+    fn recognises_tls_handshakes() {
         assert!(begins_tls_handshake(b"\x16\x03\x01\x02\x00\x01"));
         assert!(!begins_tls_handshake(b"\x16") && !begins_tls_handshake(b"hello"));
     }
 
     #[test]
-    fn chat_is_not_taken_for_a_request() {
+    fn chat_is_not_a_request() {
         for line in [
             "",
             "hello",

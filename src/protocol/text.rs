@@ -1,27 +1,24 @@
-//! What is safe to show on somebody else's terminal.
+//! Makes text safe for other people's terminals.
 //!
-//! Most people in a room read it with `nc`, straight onto a terminal that obeys
-//! every control sequence it is sent. So the server passes on only text that
-//! does no more than stand there, and our client, which may be talking to
-//! another server, filters once more with the same functions.
+//! Many people read a room with `nc`, on a terminal that obeys every control sequence. So
+//! the server relays only text without side effects. Our client may talk to another kind
+//! of server, so it filters again with the same functions.
 //!
-//! Replaced are: bytes that are not UTF-8 (as the Unicode Standard recommends in
-//! section 3.9, and `String::from_utf8_lossy` does), the C0 controls except tab,
-//! DEL, the C1 controls, the line and paragraph separators, the characters that
-//! change the direction of the text after them ("Trojan Source",
-//! CVE-2021-42574), and the interlinear annotation characters. Everything else is
-//! left as it is, emoji joiners, direction marks and combining marks among it:
-//! several scripts need them, and none can pass for a line of somebody else's; but see
+//! [`push_safe`] replaces: bytes that are not UTF-8 (as the Unicode Standard recommends in
+//! section 3.9, and `String::from_utf8_lossy` does), the C0 controls except tab, DEL, the
+//! C1 controls, the line and paragraph separators, the characters that change the
+//! direction of the text after them ("Trojan Source", CVE-2021-42574), and the interlinear
+//! annotation characters. It keeps everything else, such as emoji joiners, direction marks
+//! and combining marks: several scripts need them, and none can forge a line. But see
 //! [`has_right_to_left`].
 
-/// What stands for that which cannot be shown.
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
-/// Bytes looked at together; a multiple of every vector register's width.
+/// A multiple of every vector register's width.
 const PLAIN_BLOCK_BYTES: usize = 32;
 
-/// Appends `text` to `out`, made safe. The result is valid UTF-8 without a LF
-/// and at most three times as long as `text`.
+/// Appends a safe version of `text` to `out`: valid UTF-8 without LF, at most three times
+/// as long as `text`.
 ///
 /// ```
 /// let mut shown = Vec::new();
@@ -41,7 +38,7 @@ pub fn push_safe(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// `words` in lines of at most `max_columns` characters, broken at blanks.
+/// `words` in lines of at most `max_columns` characters, broken at spaces.
 pub(crate) fn wrap(words: &str, max_columns: usize) -> String {
     let mut lines = String::new();
     let mut columns = 0;
@@ -64,18 +61,18 @@ pub(crate) fn wrap(words: &str, max_columns: usize) -> String {
     lines
 }
 
-/// Stands between what shows who speaks and what is said, where that is written from right
-/// to left: so that it is not shown on the other side of it. Left-to-right mark.
+/// The left-to-right mark. Between a sender and right-to-left text, it keeps the terminal
+/// from showing the sender on the other side of the text.
 pub(crate) const LEFT_TO_RIGHT_MARK: &str = "\u{200e}";
 
-/// Whether some of `text` is written from right to left, so that a terminal that knows of
-/// that shows what stands beside it in another order.
+/// Whether `text` contains right-to-left characters, so that a terminal with bidirectional
+/// support may reorder it and the text beside it.
 pub fn has_right_to_left(text: &str) -> bool {
     !text.is_ascii() && text.chars().any(is_right_to_left)
 }
 
-/// The ranges that the Unicode Standard gives to such scripts, present and to come
-/// (DerivedBidiClass.txt, defaults R and AL), and the marks RLM and ALM.
+/// The ranges of the right-to-left scripts, future ones included (DerivedBidiClass.txt,
+/// defaults R and AL), and the marks RLM and ALM.
 fn is_right_to_left(c: char) -> bool {
     matches!(
         c,
@@ -88,8 +85,7 @@ fn is_right_to_left(c: char) -> bool {
     )
 }
 
-/// The first `max_chars` characters of `text`, made safe: what is fit to be repeated in
-/// an answer.
+/// A safe version of the first `max_chars` characters of `text`, to quote in an answer.
 pub(crate) fn excerpt(text: &[u8], max_chars: usize) -> String {
     let text: String = String::from_utf8_lossy(text)
         .chars()
@@ -98,10 +94,10 @@ pub(crate) fn excerpt(text: &[u8], max_chars: usize) -> String {
     text.chars().map(|c| replacement(c).unwrap_or(c)).collect()
 }
 
-/// True when `text` is printable ASCII and tabs throughout, as most chat is.
+/// Whether `text` is only printable ASCII and tabs, as most chat is.
 fn is_plain(text: &[u8]) -> bool {
     let plain = |byte: u8| (b' '..0x7f).contains(&byte) | (byte == b'\t');
-    // No early exit within a block: that lets the compiler use vectors.
+    // No early exit within a block, so that the compiler can vectorise it.
     let (blocks, rest) = text.as_chunks::<PLAIN_BLOCK_BYTES>();
     blocks
         .iter()
@@ -125,21 +121,21 @@ fn push_char(out: &mut Vec<u8>, c: char) {
     out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// What is shown in place of `c`; `None` when `c` is safe as it is.
+/// The replacement for `c`. `None` if `c` is safe.
 pub(crate) fn replacement(c: char) -> Option<char> {
     match c {
         '\t' => None,
-        // Each C0 control has a picture of its own: ESC is shown as ␛.
+        // Each C0 control has a picture: ESC becomes ␛.
         '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)),
         '\u{7f}' => Some('\u{2421}'),
-        // C1 controls: CSI and its kin, as single characters.
+        // C1 controls, such as CSI as a single character.
         '\u{80}'..='\u{9f}' => Some(REPLACEMENT),
-        // Line and paragraph separator: a line end to some programs.
+        // Line and paragraph separator: line ends to some programs.
         '\u{2028}' | '\u{2029}' => Some(REPLACEMENT),
         // Embeddings, overrides and isolates, and the deprecated format
         // characters that swap mirrored and shaped forms.
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' => Some(REPLACEMENT),
-        // Interlinear annotation: hides text from some displays.
+        // Interlinear annotation: some displays hide the annotated text.
         '\u{fff9}'..='\u{fffb}' => Some(REPLACEMENT),
         _ => None,
     }
@@ -158,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_text_is_left_alone() {
+    fn ordinary_text_is_unchanged() {
         for text in [
             "",
             "plain ASCII, tabs\ttoo ~",
@@ -186,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_bad_byte_is_found_wherever_it_stands() {
+    fn finds_a_single_bad_byte_at_any_position() {
         for length in 1..3 * PLAIN_BLOCK_BYTES {
             for at in 0..length {
                 let mut text = vec![b'x'; length];
@@ -198,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_from_right_to_left_is_told_from_all_else() {
+    fn recognises_right_to_left_text() {
         for text in [
             "שלום",
             "مرحبا",
@@ -216,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_wrapped_at_blanks() {
+    fn wraps_at_spaces() {
         assert_eq!(wrap("one two three", 7), "one two\nthree");
         assert_eq!(wrap("one two three", 6), "one\ntwo\nthree");
         assert_eq!(wrap("longer than that", 4), "longer\nthan\nthat");
@@ -230,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn two_bad_bytes_do_not_make_up_for_each_other() {
+    fn two_bad_bytes_do_not_cancel_out() {
         for first in 0..PLAIN_BLOCK_BYTES {
             for second in first + 1..PLAIN_BLOCK_BYTES {
                 let mut text = [b'x'; PLAIN_BLOCK_BYTES];
@@ -241,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_most_people_say_takes_the_short_way() {
+    fn ordinary_ascii_takes_the_fast_path() {
         let line = "a line of plain ASCII, longer than a block, with tabs\ttoo ~";
         assert!(line.len() > PLAIN_BLOCK_BYTES);
         assert!(is_plain(line.as_bytes()) && !is_plain("é".as_bytes()));
@@ -261,7 +257,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_give_bounded_text_that_is_not_changed_again(
+        fn the_result_is_bounded_and_idempotent(
             bytes in prop::collection::vec(any::<u8>(), 0..200),
         ) {
             let once = safe(&bytes);
@@ -271,7 +267,7 @@ mod tests {
         }
 
         #[test]
-        fn without_unsafe_characters_it_is_the_standard_lossy_decoding(
+        fn agrees_with_lossy_decoding_but_for_replacements(
             bytes in prop::collection::vec(any::<u8>(), 0..200),
         ) {
             let lossy = String::from_utf8_lossy(&bytes);

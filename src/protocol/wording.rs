@@ -1,5 +1,5 @@
-//! How the lines are written that the room sends: what each kind begins with, and the words
-//! that other programs know again.
+//! The wording of the server's lines: the prefix of each kind, and the phrases that clients
+//! recognise.
 
 use std::fmt;
 use std::io::Write;
@@ -8,26 +8,25 @@ use crate::protocol::batch::Frame;
 use crate::protocol::close::CloseReason;
 use crate::protocol::text;
 
-/// The first line of every conversation, and the mark by which other programs
-/// know this kind of room.
+/// The first line of every conversation. Clients recognise a chat server by it.
 pub const WELCOME: &str = "Welcome to this chatroom!";
 
-/// How a line begins by which the server says that it did not do what was asked.
+/// Begins a line that refuses a request.
 pub const REFUSAL_PREFIX: &str = "!! ";
 
-/// How a notice of the server begins.
+/// Begins a notice.
 pub const NOTICE_PREFIX: &str = "-- ";
 
-/// How a notice begins, after that, by which the operator speaks.
+/// Follows [`NOTICE_PREFIX`] when the operator speaks.
 pub(crate) const OPERATOR_PREFIX: &str = "operator: ";
 
-/// What everybody is told when the server is about to end.
+/// The notice to everybody before the server exits.
 pub(crate) const CLOSING: &str = "the room is closing";
 
-/// What a peer from a banned address is told.
+/// The refusal of a banned address.
 pub(crate) const BANNED: &str = "this address is banned from the room";
 
-/// What a peer is told whose address no rule lets in.
+/// The refusal of an address by the rules.
 pub(crate) const DENIED: &str = "nobody is let in from this address";
 
 /// Whether a refusal in `words` is final until an operator changes it, so that connecting
@@ -36,7 +35,8 @@ pub(crate) fn is_lasting_refusal(words: &str) -> bool {
     [BANNED, DENIED].contains(&words)
 }
 
-/// The words by which a member is told that it has to leave for this reason, if any.
+/// The last notice to a member that is disconnected for `reason`. `None` if there is
+/// nobody to read it, or everybody has had [`CLOSING`].
 pub fn farewell(reason: CloseReason) -> Option<&'static str> {
     match reason {
         CloseReason::Stuck => Some("you did not read for too long what was said: goodbye"),
@@ -52,12 +52,13 @@ pub fn farewell(reason: CloseReason) -> Option<&'static str> {
     }
 }
 
-/// The line by which one reader is told what was not done, and why.
+/// A line that refuses a request of one reader.
 pub fn refusal(words: impl fmt::Display) -> Frame {
     notice(format_args!("{REFUSAL_PREFIX}{words}"))
 }
 
-/// Appends what somebody says, after what shows who it is.
+/// Appends `text`, made safe, after `before`, which shows the sender; between them a
+/// [left-to-right mark](text::LEFT_TO_RIGHT_MARK) where either needs it.
 pub(crate) fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) {
     let start = out.len();
     out.write_fmt(before).expect("a Vec takes every write");
@@ -73,13 +74,13 @@ pub(crate) fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: 
     }
 }
 
-/// Appends a notice, without its LF.
+/// Appends a notice of `words`, made safe, without its LF.
 pub(crate) fn push_notice(out: &mut Vec<u8>, words: &[u8]) {
     out.extend_from_slice(NOTICE_PREFIX.as_bytes());
     text::push_safe(out, words);
 }
 
-/// One line, or some, from the server to one reader.
+/// A frame of whole lines. `line` is without its last LF.
 pub fn notice(line: fmt::Arguments<'_>) -> Frame {
     Frame::from(format!("{line}\n").into_bytes())
 }
