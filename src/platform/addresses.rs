@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-/// The addresses of this machine, those of the LAN first and loopback last.
-/// Link-local IPv6 addresses are left out: they mean nothing without the name of
-/// an interface, which differs from machine to machine. Empty when the system
-/// does not tell.
+/// The addresses of this machine, loopback last. Without link-local IPv6 addresses: they
+/// need the name of an interface, which differs between machines. Empty if the system call
+/// fails.
 pub(crate) fn addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let mut addresses: Vec<IpAddr> = interfaces
@@ -18,13 +17,13 @@ pub(crate) fn addresses() -> Vec<IpAddr> {
     addresses
 }
 
-/// Whether `address` means something only together with a network interface.
+/// Whether `address` needs the name of an interface.
 pub(crate) fn is_link_local_v6(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
-/// The addresses by which a server that listens on `address` is reached: that
-/// one, or when it is unspecified every address of this machine that it covers.
+/// The addresses at which clients reach a server that listens on `address`: that one, or if
+/// it is unspecified, all of this machine that it covers.
 pub(crate) fn addresses_to_join(address: IpAddr) -> Vec<IpAddr> {
     if !address.is_unspecified() {
         return vec![address];
@@ -44,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_among_the_addresses_and_last() {
+    fn loopback_comes_last() {
         let addresses = addresses();
         assert!(addresses.iter().any(IpAddr::is_loopback), "{addresses:?}");
         assert!(addresses.is_sorted_by_key(IpAddr::is_loopback));

@@ -1,5 +1,5 @@
-//! The job that this process belongs to, as a shell sees it (credentials(7)): whether it has
-//! the foreground of its terminal, and whether it can be stopped and go on.
+//! Job control (credentials(7)): whether this process is in the foreground of its terminal,
+//! and whether a shell could resume it after a stop.
 
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -11,27 +11,27 @@ use signal_hook::consts::SIGTSTP;
 
 use crate::platform::proc::is_ignored;
 
-/// Where this process stands among those of its terminal, by their numbers. A group or session
-/// whose leader is outside of our PID namespace has the number 0 (pid_namespaces(7)), which
-/// getsid(2) and getpgrp(2) answer as well; rustix takes that for impossible.
+/// The process group and session of this process, and its terminal's foreground group. The ID
+/// is 0 if the leader is outside our PID namespace (pid_namespaces(7)). getsid(2) and
+/// getpgrp(2) return 0 as well then, which rustix treats as impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Job {
     group: i32,
     session: i32,
-    /// The group that has the terminal's foreground. -1 without a terminal.
+    /// -1 without a terminal.
     foreground: i32,
 }
 
 impl Job {
-    /// That of this process. `None` when the kernel does not tell.
+    /// Of this process. `None` if /proc is unavailable.
     fn own() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/self/stat").ok()?)
     }
 
-    /// Reads a line of proc_pid_stat(5).
+    /// Parses a line of proc_pid_stat(5).
     fn parse(stat: &str) -> Option<Self> {
-        // `PID (NAME) STATE PARENT GROUP SESSION TERMINAL FOREGROUND ...`, and a name may have
-        // anything in it.
+        // `PID (NAME) STATE PARENT GROUP SESSION TERMINAL FOREGROUND ...`, where NAME may
+        // contain anything.
         let (_, fields) = stat.rsplit_once(')')?;
         let mut numbers = fields.split_ascii_whitespace().map(str::parse);
         Some(Self {
@@ -42,12 +42,12 @@ impl Job {
     }
 }
 
-/// Whether this process has the foreground of the terminal `fd`. Without that it is stopped when
-/// it reads there (termios(3): SIGTTIN), or sets the mode (SIGTTOU). `None` when `fd` is not the
-/// terminal of its session.
+/// Whether this process is in the foreground of the terminal `fd`. In the background, the kernel
+/// stops it when it reads there (termios(3): SIGTTIN) or sets the mode (SIGTTOU). `None` if `fd`
+/// is not the terminal of its session.
 pub(crate) fn has_foreground(fd: BorrowedFd<'_>) -> Option<bool> {
-    // An error: it is another session's terminal, or none at all. But OPNOTSUPP is how rustix
-    // tells of a group that is outside of our PID namespace.
+    // An error means another session's terminal, or no terminal. Only OPNOTSUPP is how rustix
+    // reports a group outside our PID namespace.
     match tcgetpgrp(fd) {
         Ok(_) | Err(Errno::OPNOTSUPP) => {}
         Err(_) => return None,
@@ -55,15 +55,15 @@ pub(crate) fn has_foreground(fd: BorrowedFd<'_>) -> Option<bool> {
     Some(Job::own().is_none_or(|job| job.foreground == job.group))
 }
 
-/// Whether there is a shell that can have this process go on after it was stopped: not if it is
-/// its session's first, or of that one's group, or if the shell has said so.
+/// Whether a shell can resume this process after a stop: not if it is in the group of the session
+/// leader, or ignores SIGTSTP, as a shell without job control has it do.
 pub(crate) fn can_be_resumed() -> bool {
     let is_first = Job::own().is_some_and(|job| job.session == job.group);
     !is_first && !is_init() && !is_ignored(SIGTSTP)
 }
 
-/// Whether this process is the first of its PID namespace, as of a container: then it is ended
-/// and stopped by no signal of its own that it does not catch (pid_namespaces(7)).
+/// Whether this process is the init of its PID namespace, as in a container: signals from within
+/// the namespace that it does not handle neither end nor stop it (pid_namespaces(7)).
 pub(crate) fn is_init() -> bool {
     process::id() == 1
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_is_read_whatever_the_process_is_called() {
+    fn parses_jobs_with_any_process_name() {
         let job = Job::parse;
         let typed = "28960 (cat) R 28958 28958 28276 34816 28958 4194304 99 0";
         let expected = Job {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn leaders_may_be_out_of_sight() {
+    fn leaders_may_be_outside_the_namespace() {
         let expected = Job {
             group: 0,
             session: 0,
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_terminal_has_no_foreground() {
+    fn a_file_has_no_foreground() {
         let file = fs::File::open("/dev/null").unwrap();
         assert_eq!(has_foreground(std::os::fd::AsFd::as_fd(&file)), None);
     }

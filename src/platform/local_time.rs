@@ -1,13 +1,13 @@
-//! The time of day as it is written before a line.
+//! Local time stamps.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use log::warn;
 
-/// How a time is written.
+/// The format of a time stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// As in RFC 3339, with the offset from UTC: `2026-11-25T15:54:07+01:00`.
+    /// RFC 3339 with the offset from UTC: `2026-11-25T15:54:07+01:00`.
     Rfc3339,
     /// `15:54`
     HoursMinutes,
@@ -15,28 +15,28 @@ pub enum Format {
     HoursMinutesSeconds,
 }
 
-/// A local time as text, made once a second.
+/// Formats local times, and caches the text for a second.
 #[derive(Debug)]
 pub struct Stamp {
     zone: TimeZone,
     format: Format,
-    /// What `text` says. Invariant: whole seconds.
+    /// The time in `text`. Invariant: whole seconds.
     time: Timestamp,
     text: String,
 }
 
 impl Stamp {
-    /// Times of the system's time zone (`TZ`, or `/etc/localtime`) as it is now; of UTC
-    /// where that is not known, which is logged.
+    /// Times in the system's current time zone (`TZ`, or `/etc/localtime`). If that is
+    /// unknown, logs a warning and uses UTC.
     pub fn local(format: Format) -> Self {
         let zone = TimeZone::try_system().unwrap_or_else(|e| {
-            warn!("times are UTC, the time zone is not known: {e}");
+            warn!("showing times in UTC: unknown time zone: {e} (set TZ)");
             TimeZone::UTC
         });
         Self::new(zone, format)
     }
 
-    /// Times of `zone`.
+    /// Times in `zone`.
     pub fn new(zone: TimeZone, format: Format) -> Self {
         let time = Timestamp::UNIX_EPOCH;
         let text = written(&zone, format, time);
@@ -48,7 +48,7 @@ impl Stamp {
         }
     }
 
-    /// The time `now`, to the second or minute.
+    /// `now` as text.
     pub fn at(&mut self, now: Timestamp) -> &str {
         if now.as_second() != self.time.as_second() {
             self.time = whole_seconds(now);
@@ -58,9 +58,8 @@ impl Stamp {
     }
 }
 
-/// `time`, rounded to whole seconds.
 fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).expect("it is no farther from the epoch")
+    Timestamp::from_second(time.as_second()).expect("no farther from the epoch")
 }
 
 fn written(zone: &TimeZone, format: Format, time: Timestamp) -> String {
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_local_with_their_offset_and_in_whole_seconds() {
+    fn rfc_3339_times_have_their_offset_and_whole_seconds() {
         let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
         let kathmandu = TimeZone::posix("<+0545>-5:45").unwrap();
         let newfoundland = TimeZone::posix("NST3:30NDT,M3.2.0,M11.1.0").unwrap();
@@ -96,7 +95,7 @@ mod tests {
                 "2026-11-25T15:54:07+01:00",
             ),
             (&berlin, "2026-07-25T14:54:07Z", "2026-07-25T16:54:07+02:00"),
-            // The night in which an hour comes twice.
+            // The night in which an hour repeats.
             (&berlin, "2026-10-25T00:59:59Z", "2026-10-25T02:59:59+02:00"),
             (&berlin, "2026-10-25T01:00:00Z", "2026-10-25T02:00:00+01:00"),
             (
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_made_anew_each_second_even_when_the_clock_is_set_back() {
+    fn the_text_follows_a_clock_that_is_set_back() {
         let mut stamp = Stamp::new(TimeZone::UTC, Format::Rfc3339);
         assert_eq!(stamp.at(Timestamp::UNIX_EPOCH), "1970-01-01T00:00:00+00:00");
         let noon = time("2026-11-25T12:00:00Z");
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_of_day_is_as_long_as_was_asked_for() {
+    fn times_of_day_have_the_precision_of_their_format() {
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
         for (format, winter, summer) in [
             (Format::HoursMinutes, "01:00", "09:05"),

@@ -1,4 +1,4 @@
-//! Diagnostics for who runs the program, on standard error.
+//! Log messages on standard error, for the person who runs the program.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,19 +10,18 @@ use rustix::termios::isatty;
 
 use crate::platform::stdio::StandardOutput;
 
-/// The target of statistics that the user asked for: they are logged whatever level
-/// the command line asks for.
+/// The log target of statistics that the user asked for: logged at any level.
 pub(crate) const STATS: &str = "chat::stats";
 
-/// The most messages that wait to be taken; what is over is lost.
+/// Further messages are dropped.
 const MAX_DIVERTED: usize = 1000;
 
-/// Messages on their way to whoever has the terminal, while somebody has.
+/// Messages for the code that draws on the terminal. `None` when they go to standard error.
 static DIVERTED: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
-/// Has messages wait to be [taken](take_diverted), if they would be shown on a terminal;
-/// for somebody who draws there. Or has them go to standard error again, and before them
-/// what was not taken.
+/// Diverts messages to [`take_diverted`] if standard error is a terminal, for code that
+/// draws there. `false` writes the messages not yet taken to standard error, and all later
+/// ones.
 pub(crate) fn set_diverted(is_diverted: bool) {
     let diverted = (is_diverted && isatty(stderr())).then(Vec::new);
     let left = std::mem::replace(&mut *lock_diverted(), diverted);
@@ -32,7 +31,7 @@ pub(crate) fn set_diverted(is_diverted: bool) {
     }
 }
 
-/// The messages since this was last asked, each a line.
+/// The diverted messages since the last call, one line each.
 pub(crate) fn take_diverted() -> Vec<String> {
     let mut diverted = lock_diverted();
     diverted.as_mut().map(std::mem::take).unwrap_or_default()
@@ -42,7 +41,7 @@ fn lock_diverted() -> MutexGuard<'static, Option<Vec<String>>> {
     DIVERTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether `message` will be taken by somebody.
+/// Queues `message` if messages are diverted. Returns whether they are.
 fn divert(message: &[u8]) -> bool {
     let mut diverted = lock_diverted();
     let Some(messages) = &mut *diverted else {
@@ -54,8 +53,8 @@ fn divert(message: &[u8]) -> bool {
     true
 }
 
-/// Starts logging what is at least as important as `level`; the environment
-/// variable `RUST_LOG`, when it is set, decides instead.
+/// Starts logging at `level`, or as the environment variable `RUST_LOG` says, if set. Call
+/// it once.
 pub fn init(level: LevelFilter) {
     let filter = format!("{level},{STATS}={}", level.max(LevelFilter::Info));
     Builder::from_env(Env::default().default_filter_or(filter))
@@ -69,13 +68,13 @@ pub fn init(level: LevelFilter) {
         .init();
 }
 
-/// Where messages go. A terminal that is paused or a pipe that nobody reads must
-/// not hold up the room: what is not taken at once is dropped and counted.
+/// Writes messages without blocking: a paused terminal or a pipe without a reader must not
+/// stall the room. It drops and counts the messages that `output` does not take at once.
 struct LogOutput<W> {
     output: W,
-    /// Messages lost and not yet reported.
+    /// Dropped messages not yet reported.
     lost: usize,
-    /// The last message was taken in part: its line has not ended.
+    /// `output` took only part of the last message, so its line has no end yet.
     torn: bool,
 }
 
@@ -90,8 +89,7 @@ impl<W: Write> LogOutput<W> {
 }
 
 impl<W: Write> Write for LogOutput<W> {
-    /// Takes one message whole, as the logger hands it over. Never fails: there is
-    /// nobody left to tell.
+    /// Takes one whole message per call. Never fails: nobody could report the error.
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
         if divert(message) {
             return Ok(message.len());
@@ -101,7 +99,7 @@ impl<W: Write> Write for LogOutput<W> {
             text.push(b'\n');
         }
         if self.lost > 0 {
-            writeln!(text, "chat: {} messages could not be shown", self.lost)?;
+            writeln!(text, "chat: {} messages were lost", self.lost)?;
         }
         text.extend_from_slice(message);
         match self.output.write(&text) {
@@ -123,7 +121,7 @@ impl<W: Write> Write for LogOutput<W> {
 mod tests {
     use super::*;
 
-    /// Takes what fits into a buffer.
+    /// Accepts everything, or nothing while blocked.
     struct Shown {
         text: Vec<u8>,
         blocked: bool,
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_cannot_be_shown_are_counted() {
+    fn lost_messages_are_counted() {
         let mut log = LogOutput::new(Shown {
             text: Vec::new(),
             blocked: false,
@@ -155,9 +153,6 @@ mod tests {
         log.write_all(b"three\n").unwrap();
         log.output.blocked = false;
         log.write_all(b"four\n").unwrap();
-        assert_eq!(
-            log.output.text,
-            b"one\nchat: 2 messages could not be shown\nfour\n"
-        );
+        assert_eq!(log.output.text, b"one\nchat: 2 messages were lost\nfour\n");
     }
 }

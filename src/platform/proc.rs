@@ -1,5 +1,5 @@
-//! What a process costs, how it was started and what it may open: /proc (proc(5)) and
-//! its limits.
+//! A process's CPU time, memory, ignored signals and descriptor limit (proc(5),
+//! setrlimit(2)).
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// A process, by its number.
+/// A process, by its PID.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
     pid: u32,
@@ -17,31 +17,31 @@ pub struct Process {
 /// The memory of a process, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// Its own: not of files, and really there.
+    /// Resident memory without files: heap and stack.
     pub anonymous_bytes: u64,
-    /// All of it that is really there.
+    /// All resident memory, files included.
     pub resident_bytes: u64,
 }
 
 impl Process {
-    /// The process with the number `pid`.
+    /// The process with this PID. It need not exist.
     pub fn new(pid: u32) -> Self {
         Self { pid }
     }
 
-    /// The time that its threads have spent on a CPU, by the scheduler's own
-    /// accounting. Threads that have ended are not counted any more.
+    /// The CPU time of the process's live threads, by the scheduler's accounting. Threads
+    /// that have ended do not count.
     ///
     /// # Errors
     ///
-    /// When there is no such process, or the kernel does not keep accounts.
+    /// If there is no such process, or the kernel has no accounting.
     pub fn cpu(&self) -> io::Result<Duration> {
         let mut nanos = 0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
             let path = thread?.path().join("schedstat");
             match fs::read_to_string(path) {
                 Ok(text) => nanos += first_number(&text).ok_or_else(unreadable)?,
-                // A thread that has just ended.
+                // The thread has just ended.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) if Errno::from_io_error(&e) == Some(Errno::SRCH) => {}
                 Err(e) => return Err(e),
@@ -50,11 +50,11 @@ impl Process {
         Ok(Duration::from_nanos(nanos))
     }
 
-    /// The memory it has now.
+    /// The process's current memory.
     ///
     /// # Errors
     ///
-    /// When there is no such process, or it belongs to somebody else.
+    /// If there is no such process, or it belongs to another user.
     pub fn memory(&self) -> io::Result<Memory> {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
         Ok(Memory {
@@ -64,8 +64,7 @@ impl Process {
     }
 }
 
-/// Lets this process open as many descriptors as it may at all, and returns how
-/// many those are.
+/// Raises this process's soft limit of open descriptors to the hard limit, and returns that.
 ///
 /// # Errors
 ///
@@ -84,8 +83,7 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
     }))
 }
 
-/// Whether this process was started with `signal` ignored, and nothing has been made of
-/// it since. False when the kernel does not tell.
+/// Whether this process ignores `signal`, as after nohup(1). False if /proc is unavailable.
 pub(crate) fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut lines = status.lines();
@@ -95,7 +93,7 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
     bits.is_some_and(|bits| bits >> (signal - 1) & 1 == 1)
 }
 
-/// The value of the line that begins with `name`.
+/// The number in the line that begins with `name`.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     first_number(text.lines().find_map(|line| line.strip_prefix(name))?)
 }
@@ -105,7 +103,7 @@ fn first_number(text: &str) -> Option<u64> {
 }
 
 fn unreadable() -> io::Error {
-    io::Error::other("/proc has it in a form that is not known here")
+    io::Error::other("unexpected format in /proc")
 }
 
 #[cfg(test)]
@@ -113,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_has_its_own_figures() {
+    fn measures_this_process() {
         let own = Process::new(std::process::id());
         let memory = own.memory().unwrap();
         assert!(memory.anonymous_bytes > 0);
@@ -126,8 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn there_is_not_every_process() {
-        // Above the greatest that the kernel gives, proc_sys_kernel(5).
+    fn a_missing_process_is_an_error() {
+        // Above the kernel's maximum PID, proc_sys_kernel(5).
         let none = Process::new(1 << 23);
         assert_eq!(none.cpu().unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(none.memory().unwrap_err().kind(), io::ErrorKind::NotFound);

@@ -1,4 +1,4 @@
-//! TCP sockets: how this program makes them, and what the kernel tells of them.
+//! TCP sockets: creation, options, and the kernel's view of a connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,21 +10,20 @@ use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, sockopt};
 
-/// A peer that has been silent for so long is asked whether it is still there,
+/// The kernel probes a peer that has been silent for this long,
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
-/// again after so long,
+/// repeats the probe at this interval,
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// and is gone if it has not answered so often.
+/// and resets the connection after this many unanswered probes.
 pub(crate) const KEEPALIVE_PROBES: u32 = 6;
 
-/// A peer that has not acknowledged what was sent to it for so long is gone: it has
-/// vanished, or has had no room for it all that time (tcp(7): `TCP_USER_TIMEOUT`).
+/// How long sent data may stay unacknowledged: the peer is unreachable, or its receive
+/// buffer has been full all that time (tcp(7): `TCP_USER_TIMEOUT`).
 pub(crate) const USER_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A TCP socket for an address of the same family as `address`, which does not block
-/// and is not handed down to other programs.
+/// A TCP socket of the same family as `address`, non-blocking and close-on-exec.
 ///
 /// # Errors
 ///
@@ -39,12 +38,12 @@ pub(crate) fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Whether the connection of `stream`, which was begun, has been made; neither so nor an error
-/// while it is not known. mio's documentation of `TcpStream::connect` has these steps.
+/// Whether a connect in progress has succeeded. `false` means not yet. The steps are those of
+/// mio's documentation of `TcpStream::connect`.
 ///
 /// # Errors
 ///
-/// Those of connect(2).
+/// Those of connect(2), if it has failed.
 pub(crate) fn has_connected(stream: &TcpStream) -> io::Result<bool> {
     if let Some(e) = stream.take_error()? {
         return Err(e);
@@ -57,7 +56,7 @@ pub(crate) fn has_connected(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Has the kernel find out whether a silent peer of `socket` is still there.
+/// Enables keepalive probes for `socket`.
 ///
 /// # Errors
 ///
@@ -71,8 +70,7 @@ pub(crate) fn keep_alive(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the kernel give a peer of `socket` up that does not take what it is sent for
-/// [`USER_TIMEOUT`], which takes a quarter of an hour otherwise.
+/// Sets [`USER_TIMEOUT`] for `socket`. The kernel's own timeout is a quarter of an hour.
 ///
 /// # Errors
 ///
@@ -83,9 +81,8 @@ pub(crate) fn give_up_on_the_unreachable(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// How many bytes written to the TCP connection `socket` its peer has not
-/// acknowledged yet, as /proc/net/tcp has it (proc_pid_net(5)). `None` where that
-/// cannot be told.
+/// The number of bytes written to the TCP connection `socket` that its peer has not
+/// acknowledged, from /proc/net/tcp (proc_pid_net(5)). `None` if unknown.
 pub(crate) fn unacknowledged_bytes(socket: impl AsFd) -> Option<u64> {
     let inode = fstat(socket).ok()?.st_ino.to_string();
     ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|path| {
@@ -103,7 +100,7 @@ pub(crate) fn unacknowledged_bytes(socket: impl AsFd) -> Option<u64> {
     })
 }
 
-/// Calls `call` until its result is not that a signal interrupted it (signal(7)).
+/// Repeats `call` while it fails with EINTR (signal(7)).
 pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -121,7 +118,7 @@ mod tests {
     use super::unacknowledged_bytes;
 
     #[test]
-    fn what_a_peer_does_not_take_is_unacknowledged() {
+    fn data_that_the_peer_has_no_room_for_is_unacknowledged() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert_eq!(unacknowledged_bytes(&socket), Some(0));

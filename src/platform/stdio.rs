@@ -1,16 +1,17 @@
-//! Standard input, output and error in a poll loop, which they must never block.
+//! Standard input, output and error in an event loop, without ever blocking it.
 //!
-//! They are not ours alone: a shell, a pager or the next program may hold the
-//! same open file description, and would be surprised to find it non-blocking
-//! after we have gone. So the mode of what we were given is never changed:
+//! The open file descriptions are not ours alone: a shell, a pager or the next program may
+//! share them, and does not expect to find them non-blocking after we exit. So this module
+//! never changes the mode of an inherited description:
 //!
-//! - Standard input is asked by poll(2) before each read.
-//! - Standard output and error are opened a second time, by their names under
-//!   `/proc`. That gives descriptions of our own, which may be non-blocking. Where
-//!   this cannot be had, each write is small and asked for by poll(2).
+//! - It calls poll(2) before each read from standard input.
+//! - It opens standard output and error again by their paths under `/proc`. These
+//!   descriptions are our own and may be non-blocking. Where that fails, it calls poll(2)
+//!   before each write and writes little at a time.
 //!
-//! Regular files cannot be polled (epoll answers EPERM) and need not be: they
-//! are always ready. [`StandardInput::register`] and its twin say so.
+//! epoll refuses regular files (EPERM), because they are always ready.
+//! [`StandardInput::register`] and [`StandardOutput::register`] return that as
+//! [`Readiness::Always`].
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -26,24 +27,24 @@ use rustix::termios::{LocalModes, QueueSelector, isatty, tcflush, tcgetattr};
 
 use crate::platform::job;
 
-/// What a pipe that poll(2) calls writable takes without blocking: `PIPE_BUF`.
+/// `PIPE_BUF`: a pipe that poll(2) reports as writable takes this much without blocking.
 const PIPE_BUF_BYTES: usize = 4096;
 
-/// How a source is waited for.
+/// How to learn that a source is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
-    /// The poll tells when it is ready.
+    /// By events from the poll.
     Polled,
-    /// It is always ready; the poll will never say so.
+    /// It is always ready; there are no events.
     Always,
 }
 
-/// Prints `text` to standard output, outside any poll loop. A reader that closes the
-/// pipe early (`| head`) has seen enough: that is no error.
+/// Prints `text` to standard output, outside any event loop. A reader that closes the pipe
+/// early (`| head`) has seen enough: that is no error.
 ///
 /// # Errors
 ///
-/// Those of write(2), but for EPIPE.
+/// Those of write(2) except EPIPE.
 pub fn print(text: &[u8]) -> io::Result<()> {
     match io::stdout().write_all(text) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -51,14 +52,12 @@ pub fn print(text: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Standard input.
 #[derive(Debug)]
 pub(crate) struct StandardInput {
     fd: BorrowedFd<'static>,
 }
 
 impl StandardInput {
-    /// The standard input of this process.
     pub(crate) fn new() -> Self {
         Self { fd: stdin() }
     }
@@ -67,14 +66,14 @@ impl StandardInput {
     ///
     /// # Errors
     ///
-    /// Those of epoll_ctl(2), but for EPERM, which is [`Readiness::Always`].
+    /// Those of epoll_ctl(2) except EPERM, which is [`Readiness::Always`].
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<Readiness> {
         register(self.fd, registry, token, Interest::READABLE)
     }
 
-    /// Whether somebody can type there for us: it is a pipe, the terminal of our session,
-    /// or one that we show things on as well. Of a terminal that was only inherited, as by a
-    /// daemon, somebody else would miss what we read.
+    /// Whether its input is meant for us: it is a pipe, the terminal of our session, or the
+    /// terminal that is also our standard output. A daemon that only inherited a terminal
+    /// must not steal the input of whoever uses that.
     pub(crate) fn is_for_us(&self) -> bool {
         let Ok(stat) = fstat(self.fd) else {
             return false;
@@ -86,23 +85,22 @@ impl StandardInput {
         }
     }
 
-    /// Whether it is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         isatty(self.fd)
     }
 
-    /// Whether it is a terminal at which the foreground belongs to others: to read there
-    /// would stop this process (termios(3): SIGTTIN).
+    /// Whether it is a terminal and this process is in its background: a read would stop the
+    /// process (termios(3): SIGTTIN).
     pub(crate) fn is_somebody_elses(&self) -> bool {
         job::has_foreground(self.fd) == Some(false)
     }
 
-    /// Throws away what was typed at the terminal and not read: the shell that
-    /// comes next must not take it for a command. Does nothing when standard
-    /// input is no terminal, or not ours at the moment.
+    /// Discards unread input from the terminal, which the shell would take for a command
+    /// after we exit. Does nothing if standard input is not a terminal, or this process is
+    /// in the background.
     pub(crate) fn discard_typed(&self) {
         if job::has_foreground(self.fd) == Some(true) {
-            // It is a courtesy; nothing is to be done when it fails.
+            // Best effort.
             let _ = tcflush(self.fd, QueueSelector::IFlush);
         }
     }
@@ -115,13 +113,13 @@ impl Default for StandardInput {
 }
 
 impl Read for StandardInput {
-    /// Reads what is there; `WouldBlock` when there is nothing.
+    /// Reads what is available. `WouldBlock` if nothing is.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if ready(self.fd, PollFlags::IN)?.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         match rustix::io::read(self.fd, buffer) {
-            // The terminal has gone: that is the end of what is typed there.
+            // A terminal that has hung up: end of file.
             Err(Errno::IO) if is_terminal(self.fd) => Ok(0),
             result => Ok(result?),
         }
@@ -131,51 +129,49 @@ impl Read for StandardInput {
 /// Standard output or standard error.
 #[derive(Debug)]
 pub(crate) struct StandardOutput {
-    given: BorrowedFd<'static>,
-    way: Way,
+    inherited: BorrowedFd<'static>,
+    method: Method,
     is_terminal: bool,
 }
 
 /// How to write without blocking.
 #[derive(Debug)]
-enum Way {
-    /// To a description of our own.
+enum Method {
+    /// Write to a non-blocking description of our own.
     Reopened(OwnedFd),
-    /// To a socket, where each call can say that it must not block.
+    /// Send to a socket with `MSG_DONTWAIT`.
     Socket,
-    /// To a regular file, which does not block.
+    /// Write to a regular file, which does not block.
     File,
-    /// As much as poll(2) vouches for: a pipe takes [`PIPE_BUF_BYTES`] then. For
-    /// the terminal of another session, which is all that is left, it vouches for
-    /// less; there a write may wait.
-    Asking,
+    /// Write at most [`PIPE_BUF_BYTES`] after poll(2) reports readiness. That suffices for a
+    /// pipe. The only other case is the terminal of another session, where a write may
+    /// still block.
+    PollFirst,
 }
 
 impl StandardOutput {
-    /// The standard output of this process.
     pub(crate) fn stdout() -> Self {
         Self::new(stdout())
     }
 
-    /// The standard error of this process.
     pub(crate) fn stderr() -> Self {
         Self::new(stderr())
     }
 
-    fn new(given: BorrowedFd<'static>) -> Self {
-        let kind = fstat(given).map(|stat| FileType::from_raw_mode(stat.st_mode));
-        let way = match kind {
-            Ok(FileType::RegularFile) => Way::File,
-            Ok(FileType::Socket) => Way::Socket,
-            _ => match reopen(given) {
-                Ok(fd) => Way::Reopened(fd),
-                Err(_) => Way::Asking,
+    fn new(inherited: BorrowedFd<'static>) -> Self {
+        let kind = fstat(inherited).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let method = match kind {
+            Ok(FileType::RegularFile) => Method::File,
+            Ok(FileType::Socket) => Method::Socket,
+            _ => match reopen(inherited) {
+                Ok(fd) => Method::Reopened(fd),
+                Err(_) => Method::PollFirst,
             },
         };
         Self {
-            given,
-            way,
-            is_terminal: isatty(given),
+            inherited,
+            method,
+            is_terminal: isatty(inherited),
         }
     }
 
@@ -183,37 +179,36 @@ impl StandardOutput {
     ///
     /// # Errors
     ///
-    /// Those of epoll_ctl(2), but for EPERM, which is [`Readiness::Always`].
+    /// Those of epoll_ctl(2) except EPERM, which is [`Readiness::Always`].
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<Readiness> {
         register(self.fd(), registry, token, Interest::WRITABLE)
     }
 
-    /// Whether nobody can read any more what is written here: the reader of the
-    /// pipe, the terminal or the socket's peer has gone.
+    /// Whether the reader is gone: the pipe's read end, the terminal, or the socket's peer.
     pub(crate) fn is_hung_up(&self) -> bool {
         ready(self.fd(), PollFlags::empty()).is_ok_and(|events| !events.is_empty())
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        match &self.way {
-            Way::Reopened(fd) => fd.as_fd(),
-            Way::Socket | Way::File | Way::Asking => self.given,
+        match &self.method {
+            Method::Reopened(fd) => fd.as_fd(),
+            Method::Socket | Method::File | Method::PollFirst => self.inherited,
         }
     }
 }
 
 impl Write for StandardOutput {
-    /// Writes what is taken at once; `WouldBlock` when that is nothing, and
-    /// `BrokenPipe` when nobody reads it any more.
+    /// Writes what fits at once. `WouldBlock` if that is nothing, `BrokenPipe` if the reader
+    /// is gone.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let fd = self.fd();
         if self.is_terminal && would_stop_us(fd) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let written = match &self.way {
-            Way::Reopened(_) | Way::File => rustix::io::write(fd, bytes),
-            Way::Socket => send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            Way::Asking => {
+        let written = match &self.method {
+            Method::Reopened(_) | Method::File => rustix::io::write(fd, bytes),
+            Method::Socket => send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Method::PollFirst => {
                 if ready(fd, PollFlags::OUT)?.is_empty() {
                     Err(Errno::WOULDBLOCK)
                 } else {
@@ -222,7 +217,7 @@ impl Write for StandardOutput {
             }
         };
         match written {
-            // The terminal has gone.
+            // A terminal that has hung up.
             Err(Errno::IO) if is_terminal(fd) => Err(io::ErrorKind::BrokenPipe.into()),
             result => Ok(result?),
         }
@@ -233,8 +228,8 @@ impl Write for StandardOutput {
     }
 }
 
-/// Opens what `fd` refers to once more. A terminal that belongs to somebody else,
-/// as after su(1), can still be opened as the terminal of our session.
+/// Opens the file of `fd` again. A terminal of another user, as after su(1), can still be
+/// opened as the terminal of our session.
 fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let by_descriptor = format!("/proc/self/fd/{}", fd.as_raw_fd());
@@ -245,24 +240,23 @@ fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether to write to the terminal `fd` would stop this process, as it does in the
-/// background after `stty tostop` (termios(3): SIGTTOU).
+/// Whether a write to the terminal `fd` would stop this process: it is in the background,
+/// and `stty tostop` is set (termios(3): SIGTTOU).
 fn would_stop_us(fd: BorrowedFd<'_>) -> bool {
     tcgetattr(fd).is_ok_and(|mode| mode.local_modes.contains(LocalModes::TOSTOP))
         && job::has_foreground(fd) == Some(false)
 }
 
-/// Whether `fd` is the terminal of our session.
 fn is_of_our_session(fd: BorrowedFd<'_>) -> bool {
     job::has_foreground(fd).is_some()
 }
 
-/// Whether `fd` is a terminal, or was one before it was hung up.
+/// Whether `fd` is a terminal, even one that has hung up: isatty(3) denies that.
 fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice)
 }
 
-/// What poll(2) says of `fd` at once; errors and hang-ups are among it always.
+/// The result of poll(2) without waiting. Includes errors and hang-ups.
 fn ready(fd: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<PollFlags> {
     let mut fds = [PollFd::new(&fd, wanted)];
     let at_once = Timespec::default();
