@@ -1,5 +1,5 @@
-//! The chat server: wires the room to the reactor, the console, the operator, the
-//! transcript and the signals.
+//! The chat server: connects the room with the reactor, admission, the console, the
+//! operator, the transcript and signals.
 
 pub mod admission;
 pub(crate) mod console;
@@ -47,41 +47,40 @@ const CONSOLE: Token = source_token(1);
 const OPERATOR: Token = source_token(2);
 const TRANSCRIPT: Token = source_token(3);
 
-/// The longest message of the day, in bytes: every newcomer is sent all of it.
+/// The server sends all of it to every newcomer.
 const MAX_MOTD_BYTES: u64 = 8 * 1024;
 
-/// What a server is told to do.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen on. Port 0 is any free port.
     pub address: SocketAddr,
-    /// Who gets in.
+    /// Who may join.
     pub admission: admission::Limits,
-    /// What the room is like.
+    /// The options of the room.
     pub room: room::Config,
-    /// A file of which newcomers are told every line.
+    /// The message of the day: a file whose lines newcomers get as notices.
     pub motd: Option<PathBuf>,
-    /// A file to which all that is said is appended.
+    /// A file to append everything said to.
     pub transcript: Option<PathBuf>,
-    /// What may wait for readers, and how long.
+    /// The bounds of unsent output, in size and in time.
     pub flow: flow::Bounds,
-    /// What the kernel may hold for each client, in bytes.
+    /// The size of the kernel's send buffer for each client.
     pub send_buffer_bytes: usize,
-    /// How many lines a second each client may say, if that is bounded.
+    /// The rate limit for each client's lines. `None`: no limit.
     pub rate: Option<Rate>,
-    /// How long each client may be silent, if that is bounded.
+    /// How long a client may send nothing. `None`: no limit.
     pub idle_timeout: Option<Duration>,
-    /// Whether nothing is shown on standard output but what the operator asks for.
+    /// Whether to write only the answers to the operator to standard output.
     pub quiet: bool,
 }
 
-/// Runs a room until it is told to end: by SIGINT, SIGTERM, its operator, or SIGHUP if
-/// there is no transcript to be opened anew.
+/// Runs a room until SIGINT, SIGTERM or the operator closes it; or SIGHUP, if there is no
+/// transcript to reopen.
 ///
 /// # Errors
 ///
-/// When it cannot listen where it was told to, a file cannot be used, or the poll itself
-/// fails.
+/// If it cannot listen on the address, cannot use a file, or the poll fails.
 pub fn run(config: &Config) -> Result<(), Error> {
     let mut room = config.room.clone();
     if let Some(path) = &config.motd {
@@ -89,9 +88,12 @@ pub fn run(config: &Config) -> Result<(), Error> {
     }
     let transcript = config.transcript.as_deref();
     let transcript = transcript.map(open_transcript).transpose()?;
-    // Each client is one.
+    // Each client needs a descriptor.
     if let Err(e) = raise_descriptor_limit() {
-        warn!("the limit of open files stays as it is: {e}");
+        warn!(
+            "cannot raise the limit on open files: {}; it also limits clients (see ulimit -n)",
+            plain(&e)
+        );
     }
     let listener = Listener::bind(config.address, config.send_buffer_bytes).map_err(|source| {
         Error::Listen {
@@ -111,14 +113,14 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let mut server =
         Server::new(config, Room::new(room), transcript, &reactor).map_err(Error::Poll)?;
     info!("listening on {address}");
-    info!("room for {} clients", config.admission.max_clients);
+    info!("accepting up to {} clients", config.admission.max_clients);
     server.show(&banner(address, &addresses_to_join(address.ip())));
     if server.operator.is_some() {
-        server.show("what you type is said to everybody; /help tells what else you can do\n");
+        server.show("everyone sees what you type here; /help lists the commands\n");
     }
     reactor.run(&mut server).map_err(Error::Poll)?;
     info!(target: STATS, "{}", server.stats(reactor.load()));
-    // What the last iteration has left for the console and the transcript.
+    // Flush the console and the transcript after the last iteration.
     server.iteration_ended();
     Ok(())
 }
@@ -130,7 +132,7 @@ fn open_transcript(path: &Path) -> Result<Transcript, Error> {
     })
 }
 
-/// The lines of the message of the day in the file at `path`.
+/// The lines of the message of the day.
 fn read_motd(path: &Path) -> Result<Vec<String>, Error> {
     let text = read_page(path).map_err(|source| Error::ReadMotd {
         path: path.to_owned(),
@@ -147,13 +149,13 @@ fn read_page(path: &Path) -> io::Result<Vec<u8>> {
         .read_to_end(&mut text)?;
     if text.len() as u64 > MAX_MOTD_BYTES {
         return Err(io::Error::other(format!(
-            "it is longer than {MAX_MOTD_BYTES} bytes, and every newcomer would be sent it"
+            "longer than {MAX_MOTD_BYTES} bytes (every newcomer gets all of it); shorten it"
         )));
     }
     Ok(text)
 }
 
-/// What the console shows first: where the room is, and how to get there.
+/// The first lines on the console: where the server listens, and how to join.
 fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
     let port = listening_on.port();
     let mut text = format!("listening on {listening_on}\njoin with:\n");
@@ -165,22 +167,22 @@ fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
     text
 }
 
-/// The service that the reactor serves: a room, shown on a console.
+/// The reactor's service: a room with its operator, console and transcript.
 struct Server {
     admission: Admission,
     attendance: Attendance,
     room: Room,
-    /// Messages that newcomers can cause, as often as they like.
+    /// For refused newcomers, who may try as often as they like.
     refusal_log: LogLimit,
-    /// Messages of clients that are dropped.
+    /// For slow and stalled readers.
     drop_log: LogLimit,
-    /// Messages of clients that speak another protocol.
+    /// For clients that speak another protocol.
     protocol_log: LogLimit,
     console: Console<StandardOutput>,
-    /// The console shows only what the operator asks for.
+    /// The console shows only answers to the operator.
     is_quiet: bool,
     transcript: Option<Transcript>,
-    /// `None` when there is nobody to type anything.
+    /// `None` if nobody can type.
     operator: Option<OperatorInput>,
     signals: Signals,
     closing: bool,
@@ -195,7 +197,7 @@ impl Server {
     ) -> io::Result<Self> {
         let registry = reactor.registry();
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
-        // Who has it ignored, as nohup(1) does, wants the room to outlive its terminal.
+        // Under nohup(1), which ignores SIGHUP, the room shall outlive its terminal.
         if transcript.is_some() || !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }
@@ -229,7 +231,6 @@ impl Server {
         }
     }
 
-    /// Shows what happens to somebody.
     fn show_event(&mut self, event: fmt::Arguments<'_>) {
         if !self.is_quiet {
             self.console.line(event);
@@ -241,7 +242,7 @@ impl Server {
         Stats { attendance, load }
     }
 
-    /// Signals that come together count as one.
+    /// Handles pending signals. Several that close the room at once count as one.
     fn signalled(&mut self, load: Load, context: &mut Context<'_>) -> Next {
         let mut is_to_close = false;
         let pending: Vec<i32> = self.signals.pending().collect();
@@ -266,7 +267,7 @@ impl Server {
         }
     }
 
-    /// Does what the operator has typed.
+    /// Carries out the operator's input.
     fn hear_operator(&mut self, load: Load, context: &mut Context<'_>) -> Next {
         let mut next = Next::Continue;
         while let Some(typed) = self
@@ -288,7 +289,7 @@ impl Server {
         next
     }
 
-    /// Closes the room; if that was done before, at once.
+    /// Closes the room gracefully; if it is closing already, exits at once.
     fn close(&mut self, context: &mut Context<'_>) -> Next {
         if self.closing {
             return Next::Exit;
@@ -382,8 +383,7 @@ impl Service for Server {
                 }
                 self.hear_operator(load, context)
             }
-            // The console, or the transcript: they are flushed at the end of every
-            // iteration.
+            // The console or the transcript: every iteration ends with a flush of both.
             _ => Next::Continue,
         })
     }
@@ -414,7 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_is_told_and_no_more_than_a_page() {
+    fn a_motd_is_read_by_lines_and_bounded() {
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(b"Be kind.\r\n\ncaf\xe9").unwrap();
         let lines = read_motd(file.path()).unwrap();

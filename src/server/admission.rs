@@ -1,10 +1,10 @@
-//! Who gets in: by address, by how many come from there, and by how many are in.
+//! Admission: who may join, by address, by clients per address, and by clients in total.
 //!
-//! Decides, and carries nothing out: it knows no socket and no clock. It is told who
-//! comes in and who leaves, and keeps count; and who is banned, and until when.
+//! It decides and does no I/O: it knows no socket and no clock. The caller reports who
+//! joins and leaves.
 //!
-//! An IPv4 address that is written as IPv6, such as `::ffff:10.1.2.3`, is the IPv4
-//! address, with peers and in rules.
+//! An IPv4-mapped IPv6 address, such as `::ffff:10.1.2.3`, counts as the IPv4 address, both
+//! of clients and in rules.
 
 mod bans;
 
@@ -22,46 +22,43 @@ use crate::server::network;
 use self::bans::Bans;
 pub(crate) use self::bans::{Ban, TooManyBans};
 
-/// Whether the addresses of a network are let in. Bits of the network beyond its
-/// prefix do not matter.
+/// A rule for the addresses of a network. Bits beyond the prefix are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// They are.
+    /// Let them in.
     Allow(IpNet),
-    /// They are not.
+    /// Refuse them.
     Deny(IpNet),
 }
 
-/// Who may come in, and how many.
+/// The options of admission.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Clients in the room at once.
+    /// The maximum number of clients.
     pub max_clients: usize,
-    /// Clients of one address at once. `None`: half of the room, but at least one,
-    /// so that nobody can fill it alone; and any number from this machine itself
-    /// (loopback).
+    /// The maximum number of clients from one address. `None`: half of `max_clients`, but
+    /// at least one, so that no address can fill the room; no limit for loopback.
     pub max_per_address: Option<usize>,
-    /// The first rule that matches an address decides. One that none matches is
-    /// refused if there is any `Allow`, else let in: to allow 192.168.1.0/24 and say
-    /// no more means only these.
+    /// The first matching rule decides. An address that no rule matches is refused if there
+    /// is any `Allow`, and let in otherwise.
     pub rules: Vec<Rule>,
 }
 
-/// Why somebody is not let in. Displayed as the peer is told.
+/// Why a client is refused. Displayed as the words that the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It has been banned.
+    /// The operator has banned the address.
     Banned,
-    /// A rule says so, or none lets it in.
+    /// The rules refuse the address.
     Denied,
-    /// Its address has all the clients it may have.
+    /// The address has the maximum number of clients.
     AddressFull {
-        /// So many.
+        /// That number.
         clients: usize,
     },
-    /// There are all the clients that there may be.
+    /// The room has the maximum number of clients.
     RoomFull {
-        /// So many.
+        /// That number.
         clients: usize,
     },
 }
@@ -82,21 +79,16 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How many were refused, by reason.
+/// The number of refused clients, by [`Refusal`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RefusalCounts {
-    /// [`Refusal::Banned`].
     pub(crate) banned: u64,
-    /// [`Refusal::Denied`].
     pub(crate) denied: u64,
-    /// [`Refusal::AddressFull`].
     pub(crate) address_full: u64,
-    /// [`Refusal::RoomFull`].
     pub(crate) room_full: u64,
 }
 
 impl RefusalCounts {
-    /// One more was refused.
     pub(crate) fn count(&mut self, refusal: Refusal) {
         let count = match refusal {
             Refusal::Banned => &mut self.banned,
@@ -108,20 +100,20 @@ impl RefusalCounts {
     }
 }
 
-/// Decides who gets in, and knows how many are in.
+/// The limits, the bans, and the number of clients.
 #[derive(Debug)]
 pub struct Admission {
     /// Invariant: the networks of the rules are canonical.
     limits: Limits,
     bans: Bans,
     client_count: usize,
-    /// Invariant: no count is 0. So there are never more than `client_count`; and
-    /// addresses without a bound have none.
+    /// Clients by address, for addresses with a maximum. Invariant: no count is 0, so there
+    /// are at most `client_count` entries.
     counts: HashMap<IpAddr, usize>,
 }
 
 impl Admission {
-    /// Nobody is in.
+    /// With no clients and no bans.
     pub fn new(mut limits: Limits) -> Self {
         for rule in &mut limits.rules {
             let (Rule::Allow(network) | Rule::Deny(network)) = rule;
@@ -135,13 +127,12 @@ impl Admission {
         }
     }
 
-    /// Whether somebody from `address` may come in at `now`. Of several reasons
-    /// against it a ban is told first, for that is what was meant for this one; else
-    /// the one that will last longest.
+    /// Whether a client from `address` may join at `now`.
     ///
     /// # Errors
     ///
-    /// The reason why it may not.
+    /// Why not. Of several reasons it is the ban, which was meant for this client, or else
+    /// the one that is likely to last longest.
     pub fn admit(&self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
         let address = address.to_canonical();
         if self.bans.is_banned(address, now) {
@@ -161,7 +152,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Somebody from `address`, admitted before, has come in.
+    /// Counts a client from `address` that has joined after [`Admission::admit`].
     pub fn entered(&mut self, address: IpAddr) {
         self.client_count += 1;
         let address = address.to_canonical();
@@ -170,9 +161,9 @@ impl Admission {
         }
     }
 
-    /// Somebody who had come in from `address` has left.
+    /// Counts a client from `address` that has left.
     pub fn left(&mut self, address: IpAddr) {
-        debug_assert!(self.client_count > 0, "who leaves has come in");
+        debug_assert!(self.client_count > 0, "only clients that joined can leave");
         self.client_count -= 1;
         if let Entry::Occupied(mut count) = self.counts.entry(address.to_canonical()) {
             *count.get_mut() -= 1;
@@ -182,14 +173,13 @@ impl Admission {
         }
     }
 
-    /// Nobody is let in from `network` any more, this machine's own addresses
-    /// (loopback) being no exception: up to `until`, or until the ban is lifted. A ban
-    /// of the same network is replaced. Who is in stays in; [`network::contains`] tells
-    /// who would not come in again.
+    /// Refuses `network` until `until`, or until [`Admission::unban`] if that is `None`.
+    /// Loopback is no exception. Replaces a ban of the same network. Clients stay in the
+    /// room; [`network::contains`] finds those that the ban concerns.
     ///
     /// # Errors
     ///
-    /// When there are [`bans::MAX_BANS`] others that are not over at `now`.
+    /// If [`bans::MAX_BANS`] other bans are in force at `now`.
     pub(crate) fn ban(
         &mut self,
         network: IpNet,
@@ -199,14 +189,13 @@ impl Admission {
         self.bans.ban(network, until, now)
     }
 
-    /// Lifts the ban of exactly this network, which may be written in another way:
-    /// 10.0.0.7/24 is 10.0.0.0/24, see [`network::canonical`]. Returns whether there was
-    /// one at `now`.
+    /// Ends the ban of exactly this network in any spelling: 10.0.0.7/24 is 10.0.0.0/24, see
+    /// [`network::canonical`]. Returns whether there was one at `now`.
     pub(crate) fn unban(&mut self, network: IpNet, now: Instant) -> bool {
         self.bans.unban(network, now)
     }
 
-    /// The bans that are in force at `now`, in order of network: IPv4 first.
+    /// The bans in force at `now`, sorted by network, IPv4 first.
     pub(crate) fn bans(&self, now: Instant) -> impl Iterator<Item = Ban> {
         self.bans.in_force(now)
     }
@@ -224,7 +213,7 @@ impl Admission {
         !only_allowed
     }
 
-    /// The most clients that may come from `address`, if there is a bound.
+    /// The maximum number of clients from `address`, if there is one.
     fn max_from(&self, address: IpAddr) -> Option<usize> {
         match self.limits.max_per_address {
             None if address.is_loopback() => None,
@@ -254,7 +243,7 @@ mod tests {
         Rule::Deny(network.parse().unwrap())
     }
 
-    /// A large room with these rules.
+    /// For a large room.
     fn with_rules(rules: &[Rule]) -> Admission {
         Admission::new(Limits {
             max_clients: 1000,
@@ -271,8 +260,8 @@ mod tests {
         })
     }
 
-    /// Lets in as many from `from` as may come; how many these were, and what the
-    /// next one is told.
+    /// Lets in clients from `from` until one is refused. Returns their number and the
+    /// refusal.
     fn fill(admission: &mut Admission, from: &str) -> (usize, Refusal) {
         for count in 0.. {
             match admission.admit(address(from), Instant::now()) {
@@ -280,11 +269,11 @@ mod tests {
                 Err(refusal) => return (count, refusal),
             }
         }
-        unreachable!("there is a bound")
+        unreachable!("there is a limit")
     }
 
     #[test]
-    fn rules_decide_as_they_are_read() {
+    fn the_first_matching_rule_decides() {
         let lan = allow("192.168.1.0/24");
         let guest = deny("192.168.1.7/32");
         let table: &[(&[Rule], &[&str], &[&str])] = &[
@@ -330,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_is_one_however_it_is_written() {
+    fn an_ipv4_address_is_the_same_in_any_spelling() {
         for rule in ["10.1.0.0/16", "::ffff:10.1.0.0/112"] {
             let admission = with_rules(&[deny(rule)]);
             for (from, is_denied) in [
@@ -360,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_but_this_machine_can_fill_the_room_alone() {
+    fn only_loopback_can_fill_the_room_alone() {
         for (max_clients, half) in [(1, 1), (2, 1), (3, 1), (10, 5)] {
             let mut admission = with_bounds(max_clients, None);
             let (count, _) = fill(&mut admission, "10.0.0.1");
@@ -377,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_that_is_set_holds_for_this_machine_too() {
+    fn an_explicit_limit_per_address_includes_loopback() {
         let mut admission = with_bounds(10, Some(2));
         let full = Refusal::AddressFull { clients: 2 };
         assert_eq!(fill(&mut admission, "127.0.0.1"), (2, full));
@@ -387,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_room_admits_again_once_somebody_has_left() {
+    fn a_full_room_admits_again_after_a_client_leaves() {
         let mut admission = with_bounds(2, Some(2));
         let full = Refusal::RoomFull { clients: 2 };
         admission.entered(address("10.0.0.1"));
@@ -397,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_is_told_before_all_else_and_lets_in_again_at_its_end() {
+    fn a_ban_is_the_first_reason_until_it_ends() {
         let now = Instant::now();
         let end = now + Duration::from_secs(60);
         let mut admission = Admission::new(Limits {
@@ -422,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_too_can_be_banned_and_a_ban_can_be_lifted() {
+    fn loopback_can_be_banned_and_a_ban_can_be_ended() {
         let now = Instant::now();
         let mut admission = with_bounds(10, None);
         let loopback = "127.0.0.0/8".parse().unwrap();
@@ -443,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_apart_and_counted() {
+    fn refusals_are_counted_by_reason() {
         let mut counts = RefusalCounts::default();
         for (times, refusal, words) in [
             (4, Refusal::Banned, "this address is banned from the room"),
@@ -471,7 +460,7 @@ mod tests {
         assert_eq!(counts, expected);
     }
 
-    /// The 128 bits by which all addresses can be compared.
+    /// The address as 128 bits, IPv4 mapped to IPv6.
     fn bits(address: IpAddr) -> u128 {
         match address {
             IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
@@ -479,7 +468,7 @@ mod tests {
         }
     }
 
-    /// What must be decided, said the slow and obvious way.
+    /// An independent, slow implementation.
     fn model(limits: &Limits, inside: &[IpAddr], from: IpAddr) -> Result<(), Refusal> {
         let matches = |rule: &&Rule| {
             let (Rule::Allow(network) | Rule::Deny(network)) = rule;
@@ -549,11 +538,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_coming_and_going_agrees_with_the_model(
+        fn any_joins_and_leaves_agree_with_the_model(
             max_clients in 1_usize..8,
             max_per_address in prop::option::of(1_usize..5),
             rules in prop::collection::vec(any_rule(), 0..5),
-            // Who comes; or which of those inside leaves.
+            // Who joins, or which of the clients leaves.
             steps in prop::collection::vec((any_address(), prop::option::of(0_usize..8)), 0..60),
         ) {
             let limits = Limits { max_clients, max_per_address, rules };

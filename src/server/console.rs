@@ -1,34 +1,32 @@
-//! The server's console: standard output, which may be slow, stuck or gone, and
-//! must not hold up the room for that.
+//! The server's console: standard output. A reader that is slow, stuck or gone must not
+//! stall the room.
 
 use std::fmt;
 use std::io::Write;
 
 use crate::server::line_sink::LineSink;
 
-/// Shows lines on `W`, which must not block.
+/// `W` must not block.
 #[derive(Debug)]
 pub(crate) struct Console<W>(LineSink<W>);
 
 impl<W: Write> Console<W> {
-    /// A console on `output`.
     pub(crate) fn new(output: W) -> Self {
         Self(LineSink::new(output, "standard output"))
     }
 
-    /// Puts one line down to be shown.
+    /// Queues one line, given without its LF.
     pub(crate) fn line(&mut self, line: fmt::Arguments<'_>) {
         self.lines(format!("{line}\n").as_bytes());
     }
 
-    /// Puts whole lines down to be shown.
+    /// Queues whole lines.
     pub(crate) fn lines(&mut self, lines: &[u8]) {
         self.0.lines(lines);
     }
 
-    /// Shows what is taken at once. To be called after lines were put down, and
-    /// when the output is writable again. See [`LineSink::flush`] for what becomes of
-    /// the rest.
+    /// Writes queued lines. Call it after queueing, and when the output is writable again.
+    /// See [`LineSink::flush`].
     pub(crate) fn flush(&mut self) {
         self.0
             .flush(|lines| format!("-- {lines} could not be shown here\n"));
@@ -43,7 +41,7 @@ mod tests {
 
     use super::*;
 
-    /// A pipe that somebody reads, or nobody.
+    /// A pipe with a reader, or without.
     #[derive(Clone, Default)]
     struct Pipe(Rc<RefCell<(String, bool)>>);
 
@@ -63,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_shown_at_the_flush_in_order_and_what_is_lost_is_told() {
+    fn flush_writes_lines_in_order_and_reports_losses() {
         let pipe = Pipe::default();
         let mut console = Console::new(pipe.clone());
         for _ in 0..7 {

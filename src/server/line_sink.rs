@@ -1,52 +1,52 @@
-//! Lines on their way to somewhere that may be slow, stuck, full or gone, and must not
-//! hold up the room for that.
+//! A queue of lines for an output that may be slow, stuck, full or gone, and must not stall
+//! the room.
 //!
-//! What is not taken at once waits in a bounded backlog; past it lines are dropped and
-//! counted. Lines are dropped whole, and a line that was torn is finished first: so
-//! whoever reads there sees whole lines, in order, and a notice of how many are missing
-//! where they are missing.
+//! Lines that the output does not take at once wait in a bounded queue. Above the bound,
+//! the sink drops and counts lines. It drops only whole lines, and finishes a partly
+//! written line first. So the reader sees whole lines in order, and where lines are
+//! missing, a notice of how many.
 
-use std::fmt;
 use std::io::{self, Write};
 
 use log::warn;
 
+use crate::error::{Lines, plain};
 use crate::platform::socket::retry_interrupted;
 
-/// Once this much waits, nothing is added.
+/// With this much in the queue, a sink adds nothing more.
 pub const LINE_BACKLOG_BYTES: usize = 256 * 1024;
 
-/// Writes lines to `W`, which must not block.
+/// `W` must not block.
 #[derive(Debug)]
 pub(crate) struct LineSink<W> {
     output: W,
-    /// What messages call the output.
+    /// The output's name in log messages.
     name: String,
     backlog_bytes: usize,
-    /// Whole lines, from the first that has not been written to its end.
+    /// Whole lines, from the first that is not completely written.
     waiting: Vec<u8>,
-    /// How much of `waiting` has been written. Invariant: this much lies within its
-    /// first line, but while it is being written.
+    /// How much of `waiting` has been written. Invariant, except during a write: less than
+    /// its first line.
     written_bytes: usize,
-    /// How many lines the first line of `waiting` tells of as lost. 0: it is no notice.
+    /// If the first line of `waiting` is a notice, the number of lost lines in it; else 0.
     noticed_lines: usize,
-    /// Lines lost, of which no notice has been put down yet.
+    /// Lost lines that no notice reports yet.
     dropped_lines: usize,
-    /// Writing failed, and that has been logged.
+    /// A write has failed, and the sink has logged that.
     failing: bool,
 }
 
-/// What becomes of a line of which a part has been written when the output is replaced.
+/// What happens to a partly written line when the output is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TornLine {
-    /// The rest of it follows: the output is the same one, opened again.
-    GoesOn,
-    /// It is written once more, from its beginning.
-    BeginsAnew,
+    /// The rest follows: the new output is the same file, opened again.
+    Continue,
+    /// The new output gets the whole line.
+    Restart,
 }
 
 impl<W: Write> LineSink<W> {
-    /// A sink on `output`, which messages call `name`.
+    /// A sink for `output`, which log messages call `name`.
     pub(crate) fn new(output: W, name: impl Into<String>) -> Self {
         Self::with_backlog(output, name, LINE_BACKLOG_BYTES)
     }
@@ -64,18 +64,17 @@ impl<W: Write> LineSink<W> {
         }
     }
 
-    /// Puts whole lines down to be written.
+    /// Queues whole lines.
     pub(crate) fn lines(&mut self, lines: &[u8]) {
         self.lines_with(lines, Vec::extend_from_slice);
     }
 
-    /// Puts whole lines down, in the form that `append` gives them when it adds them to
-    /// what waits. It makes one line of each, and is not called for lines that are
-    /// dropped.
+    /// Queues whole lines in the form that `append` gives them. `append` must add one line
+    /// for each, and is not called for lines that the sink drops.
     pub(crate) fn lines_with(&mut self, lines: &[u8], append: impl FnOnce(&mut Vec<u8>, &[u8])) {
         debug_assert!(lines.is_empty() || lines.ends_with(b"\n"));
-        // After a loss nothing is taken until all has been written that came before
-        // it: so the count stands where the lines are missing.
+        // After a loss, queue nothing until everything before it is written: then the notice
+        // stands where the lines are missing.
         if self.dropped_lines > 0 || self.waiting_bytes() >= self.backlog_bytes {
             self.dropped_lines += count_lines(lines);
         } else {
@@ -84,44 +83,42 @@ impl<W: Write> LineSink<W> {
         }
     }
 
-    /// Writes what is taken at once. To be called after lines were put down, and when
-    /// the output is writable again. If lines are missing, `notice` says so; it is
-    /// handed how many, and returns one line.
+    /// Writes as much as the output takes. Call it after queueing lines, and when the output
+    /// is writable again. `notice` turns the number of missing lines into one line.
     ///
-    /// Errors are logged, once until all has been written again. When nobody reads any
-    /// more (`BrokenPipe`), what waits is lost, but for the rest of a torn line. After
-    /// any other error it is kept, and the next flush goes on where this one stopped: a
-    /// full disk may have room then.
-    pub(crate) fn flush(&mut self, notice: impl FnOnce(LineCount) -> String) {
+    /// The sink logs the first error, and the next one after it has written everything. When
+    /// the reader is gone (`BrokenPipe`), it drops the queue, except the rest of a partly
+    /// written line. After any other error it keeps the queue, and the next flush continues:
+    /// a full disk may have room by then.
+    pub(crate) fn flush(&mut self, notice: impl FnOnce(Lines) -> String) {
         if self.write_waiting() && self.dropped_lines > 0 {
             self.noticed_lines = std::mem::take(&mut self.dropped_lines);
             self.waiting
-                .extend_from_slice(notice(LineCount(self.noticed_lines)).as_bytes());
+                .extend_from_slice(notice(Lines(self.noticed_lines)).as_bytes());
             debug_assert_eq!(count_lines(&self.waiting), 1);
             self.write_waiting();
         }
     }
 
-    /// What has been put down and not been written yet.
+    /// Queued and not written yet.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting.len() - self.written_bytes
     }
 
-    /// Where the lines go.
     pub(crate) fn output(&self) -> &W {
         &self.output
     }
 
-    /// From now on lines go to `output`, those that wait too.
+    /// Sends all further output to `output`, queued lines included.
     pub(crate) fn replace_output(&mut self, output: W, torn_line: TornLine) {
         self.output = output;
         self.failing = false;
-        if torn_line == TornLine::BeginsAnew {
+        if torn_line == TornLine::Restart {
             self.written_bytes = 0;
         }
     }
 
-    /// Whether everything has been written.
+    /// Writes the queue. Returns whether everything is written.
     fn write_waiting(&mut self) -> bool {
         if self.waiting.is_empty() {
             return true;
@@ -147,7 +144,7 @@ impl<W: Write> LineSink<W> {
         true
     }
 
-    /// Forgets the lines that have been written to their end.
+    /// Removes completely written lines from the queue.
     fn forget_written(&mut self) {
         let Some(last_end) = memchr::memrchr(b'\n', &self.waiting[..self.written_bytes]) else {
             return;
@@ -155,7 +152,7 @@ impl<W: Write> LineSink<W> {
         self.noticed_lines = 0;
         self.written_bytes -= last_end + 1;
         if last_end + 1 == self.waiting.len() && self.waiting.capacity() > self.backlog_bytes {
-            // What an uncommonly large turn took is not kept for the next time.
+            // Free the memory of an unusually large batch.
             self.waiting = Vec::new();
         } else {
             self.waiting.drain(..=last_end);
@@ -165,14 +162,17 @@ impl<W: Write> LineSink<W> {
     fn fail(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.failing, true) {
             let name = &self.name;
-            warn!("{name} takes nothing more ({error}); the room goes on");
+            warn!(
+                "cannot write to {name}: {}; the room goes on and counts lost lines",
+                plain(error)
+            );
         }
         if error.kind() == io::ErrorKind::BrokenPipe {
             self.drop_waiting();
         }
     }
 
-    /// Drops and counts what waits, but for the rest of a line that was torn.
+    /// Drops and counts the queue, except a partly written line.
     fn drop_waiting(&mut self) {
         let torn_bytes = match self.written_bytes {
             0 => 0,
@@ -180,21 +180,10 @@ impl<W: Write> LineSink<W> {
         };
         self.dropped_lines += count_lines(&self.waiting[torn_bytes..]);
         if torn_bytes == 0 && self.noticed_lines > 0 {
-            // What it tells of is lost still; it is no loss itself.
+            // The lines of a lost notice are still lost; the notice itself does not count.
             self.dropped_lines += std::mem::take(&mut self.noticed_lines) - 1;
         }
         self.waiting.truncate(torn_bytes);
-    }
-}
-
-/// So many lines, as they are spoken of: `1 line`, `2 lines`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LineCount(pub usize);
-
-impl fmt::Display for LineCount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.0 == 1 { "" } else { "s" };
-        write!(f, "{} line{plural}", self.0)
     }
 }
 
@@ -212,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// What an output does with one write.
+    /// The result of one write.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Take(usize),
@@ -225,7 +214,7 @@ mod tests {
     const FULL: Step = Fail(io::ErrorKind::StorageFull);
     const BROKEN: Step = Fail(io::ErrorKind::BrokenPipe);
 
-    /// An output that follows a script and then takes everything.
+    /// Follows a script, then takes everything.
     #[derive(Clone, Default)]
     struct Output(Rc<RefCell<Script>>);
 
@@ -278,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_leave_at_the_flush_in_order_and_in_one_write() {
+    fn flush_writes_all_lines_in_order_in_one_write() {
         let (mut sink, output) = sink();
         sink.lines(b"one\ntwo\n");
         sink.lines(b"");
@@ -293,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_take_anything_costs_bounded_memory_and_the_loss_is_counted() {
+    fn a_stuck_output_costs_bounded_memory_and_losses_are_counted() {
         let line = [&[b'x'; 99][..], b"\n"].concat();
         let put_down = 10 * LINE_BACKLOG_BYTES / line.len();
         for failure in [BLOCK, FULL, Take(0)] {
@@ -319,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_big_turn_leaves_whole_where_all_is_taken_and_its_memory_is_given_back() {
+    fn a_big_batch_is_written_whole_and_its_memory_freed() {
         let (mut sink, output) = sink();
         let lines = "a line\n".repeat(LINE_BACKLOG_BYTES);
         sink.lines(lines.as_bytes());
@@ -329,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_that_becomes_free_misses_nothing() {
+    fn a_full_disk_loses_nothing_once_it_has_room() {
         let (mut sink, output) = sink();
         output.then([Take(5), FULL, FULL, FULL]);
         for lines in [&b"one\ntwo\n"[..], b"three\n", b"four\n"] {
@@ -340,11 +329,11 @@ mod tests {
         assert!(sink.failing);
         flush(&mut sink);
         assert_eq!(output.taken(), "one\ntwo\nthree\nfour\n");
-        assert!(!sink.failing, "the next failure is a new one");
+        assert!(!sink.failing, "the next failure is logged again");
     }
 
     #[test]
-    fn what_waits_is_lost_with_its_reader_and_counted() {
+    fn a_reader_that_goes_loses_the_queue_which_is_counted() {
         let (mut sink, output) = sink();
         output.then([BROKEN; 7]);
         for _ in 0..7 {
@@ -360,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_reader_finds_the_torn_line_finished() {
+    fn a_partly_written_line_is_finished_for_the_next_reader() {
         let (mut sink, output) = sink();
         output.then([Take(6), BROKEN]);
         sink.lines(b"one\ntwo\nthree\nfour\n");
@@ -370,12 +359,12 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_that_is_lost_is_made_up_for_by_the_next() {
+    fn the_next_notice_includes_a_lost_one() {
         let (mut sink, output) = sink();
         output.then([BROKEN, BLOCK, BROKEN]);
         sink.lines(b"one\ntwo\n");
         flush(&mut sink);
-        // The notice has to wait, and a line behind it.
+        // The notice waits, and a line behind it.
         flush(&mut sink);
         sink.lines(b"three\n");
         flush(&mut sink);
@@ -384,10 +373,10 @@ mod tests {
     }
 
     #[test]
-    fn in_another_output_a_torn_line_begins_anew_and_in_the_same_it_goes_on() {
+    fn a_replaced_output_gets_the_whole_line_or_the_rest() {
         for (torn_line, expected) in [
-            (TornLine::BeginsAnew, "two\nthree\n"),
-            (TornLine::GoesOn, "o\nthree\n"),
+            (TornLine::Restart, "two\nthree\n"),
+            (TornLine::Continue, "o\nthree\n"),
         ] {
             let (mut sink, output) = sink();
             output.then([Take(6), BLOCK]);
@@ -413,26 +402,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_happens_each_line_is_there_or_is_counted_where_it_is_missing(
-            turns in prop::collection::vec(0_usize..6, 0..40),
+        fn each_line_is_written_or_counted_in_its_place(
+            batches in prop::collection::vec(0_usize..6, 0..40),
             steps in prop::collection::vec(any_step(), 0..120),
         ) {
             const BACKLOG_BYTES: usize = 30;
-            const MAX_TURN_BYTES: usize = 6 * "line 199\n".len();
+            const MAX_BATCH_BYTES: usize = 6 * "line 199\n".len();
             let output = Output::default();
             output.then(steps);
             let mut sink = LineSink::with_backlog(output.clone(), "the test", BACKLOG_BYTES);
             let mut line_count = 0;
-            for lines in turns {
+            for lines in batches {
                 let numbers = line_count..line_count + lines;
                 line_count += lines;
                 let text: String = numbers.map(|number| format!("line {number}\n")).collect();
                 sink.lines(text.as_bytes());
                 flush(&mut sink);
-                prop_assert!(sink.waiting.len() < BACKLOG_BYTES + MAX_TURN_BYTES);
+                prop_assert!(sink.waiting.len() < BACKLOG_BYTES + MAX_BATCH_BYTES);
             }
             output.recover();
-            // What waits and the notice after it.
+            // The queue, and the notice after it.
             flush(&mut sink);
             prop_assert_eq!((sink.waiting_bytes(), sink.dropped_lines), (0, 0));
 

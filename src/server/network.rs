@@ -1,18 +1,16 @@
-//! Networks of addresses: as people write them, and what lies within them.
+//! Parsing and matching of networks (CIDR).
 //!
-//! An IPv4 address or network that is written as IPv6, such as `::ffff:10.1.2.3`, is
-//! the IPv4 one.
+//! An IPv4-mapped IPv6 address or network, such as `::ffff:10.1.2.3`, is the IPv4 one.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// How many bits come before an IPv4 address that is written as IPv6 (RFC 4291,
-/// 2.5.5.2).
+/// The bits before the IPv4 address in an IPv4-mapped one (RFC 4291, 2.5.5.2).
 const MAPPED_PREFIX_BITS: u8 = 96;
 
-/// Reads a network that is written as `ADDRESS/BITS`, or an address alone, which is a
-/// network of one. It is kept as it is written: see [`canonical`].
+/// Parses `ADDRESS/BITS`, or an address alone, which is a network of one. The result is as
+/// written, not [`canonical`].
 ///
 /// # Errors
 ///
@@ -24,8 +22,8 @@ pub(crate) fn parse(text: &str) -> Result<IpNet, String> {
     };
     let Ok(address) = address.parse::<IpAddr>() else {
         return Err(
-            "not an IP address such as 192.168.1.7, nor a network such as \
-                    192.168.1.0/24; names are not looked up"
+            "expected an IP address such as 192.168.1.7 or a network such as 192.168.1.0/24; \
+             host names are not looked up"
                 .to_owned(),
         );
     };
@@ -46,24 +44,24 @@ pub(crate) fn parse(text: &str) -> Result<IpNet, String> {
         .and_then(|bits| IpNet::new(address, bits).ok())
     else {
         return Err(format!(
-            "what follows the / is a number from 0 to {max_bits}"
+            "expected a number of bits from 0 to {max_bits} after the /"
         ));
     };
-    // As IPv6, this would be a network of next to nobody; IPv4 is what is meant.
+    // Taken literally, this network contains almost no address. IPv4 is meant.
     if let IpAddr::V4(v4) = address.to_canonical()
         && address.is_ipv6()
         && network.prefix_len() < MAPPED_PREFIX_BITS
     {
         return Err(format!(
-            "for an IPv4 address that is written as IPv6 it would be at least \
-             /{MAPPED_PREFIX_BITS}; write {v4}/ and 0 to 32 bits"
+            "an IPv4-mapped network has at least /{MAPPED_PREFIX_BITS}; \
+             write {v4}/ and 0 to 32 bits"
         ));
     }
     Ok(network)
 }
 
-/// The one way to write `network`: as IPv4, if it is an IPv4 network that is written as
-/// IPv6, and without bits beyond its prefix. So 10.0.0.7/24 is 10.0.0.0/24.
+/// The canonical form of `network`: IPv4 if it is IPv4-mapped, and without bits beyond the
+/// prefix. 10.0.0.7/24 becomes 10.0.0.0/24.
 pub(crate) fn canonical(network: IpNet) -> IpNet {
     if let IpNet::V6(mapped) = network
         && let Some(address) = mapped.addr().to_ipv4_mapped()
@@ -75,8 +73,8 @@ pub(crate) fn canonical(network: IpNet) -> IpNet {
     network.trunc()
 }
 
-/// Whether `address` lies within `network`, however the two are written. An IPv4 address
-/// lies within IPv4 networks alone: not even within `::/0`.
+/// Whether `network` contains `address`, in any spelling. Only IPv4 networks contain IPv4
+/// addresses: even `::/0` does not.
 pub(crate) fn contains(network: IpNet, address: IpAddr) -> bool {
     canonical(network).contains(&address.to_canonical())
 }
@@ -117,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_taken_as_people_write_them() {
+    fn parses_networks_as_written() {
         for (given, meant) in [
             ("10.0.0.7", "10.0.0.7/32"),
             ("::1", "::1/128"),
@@ -130,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_way_to_write_a_network() {
+    fn canonical_form_is_unique() {
         for (given, meant) in [
             ("10.0.0.0/24", "10.0.0.0/24"),
             ("10.0.0.7/24", "10.0.0.0/24"),
             ("::ffff:10.0.0.7/120", "10.0.0.0/24"),
             ("::ffff:10.0.0.7/128", "10.0.0.7/32"),
             ("::ffff:1.2.3.4/96", "0.0.0.0/0"),
-            // No network of IPv4 addresses alone.
+            // Also contains addresses that are not IPv4.
             ("::ffff:1.2.3.4/95", "::fffe:0:0/95"),
             ("fe80::1/10", "fe80::/10"),
             ("::7/0", "::/0"),
@@ -147,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_within_a_network_however_they_are_written() {
+    fn contains_compares_any_spelling() {
         for (around, address, is_within) in [
             ("10.0.0.7/24", "10.0.0.200", true),
             ("10.0.0.7/24", "::ffff:10.0.0.200", true),
@@ -186,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_displayed_can_be_read_again(network in any_network()) {
+        fn displayed_networks_can_be_parsed(network in any_network()) {
             let canonical = canonical(network);
             prop_assert_eq!(parse(&canonical.to_string()), Ok(canonical));
         }
@@ -195,8 +193,7 @@ mod tests {
         fn a_canonical_network_is_the_same_network(network in any_network()) {
             let once = canonical(network);
             prop_assert_eq!(canonical(once), once);
-            // First and last address; an IPv6 network may begin or end with one that is
-            // written as IPv6 and is none.
+            // The first and the last address. That of an IPv6 network may be IPv4-mapped.
             for address in [once.network(), once.broadcast()] {
                 let is_of_its_kind = address.to_canonical().is_ipv4() == once.addr().is_ipv4();
                 prop_assert_eq!(contains(network, address), is_of_its_kind);

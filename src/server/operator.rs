@@ -1,6 +1,6 @@
-//! What the operator, who holds the server's terminal, asks for.
+//! The operator's commands: a line from the server's standard input in, a request out.
 //!
-//! Pure: a line in, a request out. The [server](crate::server) carries it out.
+//! The operator is whoever types at the server's terminal, or writes to its pipe.
 
 pub(crate) mod actions;
 pub(crate) mod input;
@@ -12,58 +12,54 @@ use ipnet::IpNet;
 use crate::protocol::command::{nearest, split_word};
 use crate::server::network;
 
-/// What an operator can ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request<'a> {
-    /// To have everybody told this.
+    /// Say this to everybody.
     Say(&'a [u8]),
-    /// To be told who is here.
+    /// List the members and their addresses.
     Who,
-    /// To have whoever is called so, or comes from there, sent away.
+    /// Disconnect the member with this name, or all members at this address.
     Kick(&'a str),
-    /// To have nobody let in from there, and those who are here sent away.
+    /// Disconnect an address or network, and refuse it from now on.
     Ban {
-        /// A network, or a member's name.
+        /// A network, or a member's name for its address.
         whom: &'a str,
-        /// How long; `None` for as long as the server runs.
+        /// `None` until the server exits.
         time: Option<Duration>,
     },
-    /// To end a ban.
     Unban(IpNet),
-    /// To be told of the bans.
+    /// List the bans.
     Bans,
-    /// To be told the server's figures.
     Stats,
-    /// To be told what there is to ask for.
     Help,
-    /// To close the room.
+    /// Close the room.
     Quit,
 }
 
-/// The longest ban in minutes: a year.
+/// A year.
 const MAX_BAN_MINUTES: u32 = 525_600;
 
 const COMMANDS: [&str; 8] = [
     "/who", "/kick", "/ban", "/unban", "/bans", "/stats", "/help", "/quit",
 ];
 
-/// What an operator can do, in lines of less than 80 columns.
+/// Fits a terminal of 80 by 24.
 pub(crate) const HELP: &str = "\
-What you type is said to everybody, unless it begins with a slash:
-  /who                        see who is here
-  /kick NAME                  send NAME away; or all from an ADDRESS
-  /ban ADDRESS [MINUTES]      let nobody in from there, and send them away;
-                              from a network, such as 192.168.1.0/24, or from
-                              where the member NAME is
-  /unban ADDRESS              let them in again
-  /bans                       see who is not let in, and how long
-  /stats                      see the server's figures
-  /help                       see this
+Everyone sees what you type, unless it begins with a slash:
+  /who                        list who is here
+  /kick NAME                  disconnect a member, or all at an ADDRESS
+  /ban ADDRESS [MINUTES]      disconnect an address and refuse it from now on,
+                              or a network such as 192.168.1.0/24, or the
+                              address of the member NAME
+  /unban ADDRESS              end a ban
+  /bans                       list the bans
+  /stats                      show the server's statistics
+  /help                       show this list
   /quit                       close the room
   //TEXT                      say /TEXT
 ";
 
-/// What `line` asks for, typed by the operator; `None` for nothing.
+/// Parses a line from the operator. `None` if it is blank.
 ///
 /// # Errors
 ///
@@ -85,10 +81,10 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
     let (word, rest) = split_word(line);
     let word = word.to_ascii_lowercase();
     let rest = std::str::from_utf8(rest.trim_ascii_end())
-        .map_err(|_| "that is not UTF-8 text".to_owned())?;
+        .map_err(|_| "the command is not valid UTF-8".to_owned())?;
     let needed = |usage: &str| {
         if rest.is_empty() {
-            Err(format!("something is missing: {usage}"))
+            Err(format!("usage: {usage}"))
         } else {
             Ok(rest)
         }
@@ -97,7 +93,7 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
         b"/who" => Ok(Request::Who),
         b"/kick" => match needed("/kick NAME, or /kick ADDRESS")? {
             name if name.contains(char::is_whitespace) => {
-                Err("a name has no blanks: /kick NAME".to_owned())
+                Err("a name has no spaces; usage: /kick NAME".to_owned())
             }
             name => Ok(Request::Kick(name)),
         },
@@ -105,16 +101,16 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
             "/ban ADDRESS [MINUTES], such as /ban 192.168.1.7 60",
         )?),
         b"/unban" => {
-            let network = network::parse(needed("/unban ADDRESS (/bans lists them)")?)?;
+            let network = network::parse(needed("/unban ADDRESS (/bans lists all bans)")?)?;
             Ok(Request::Unban(network))
         }
         b"/bans" => Ok(Request::Bans),
         b"/stats" => Ok(Request::Stats),
         b"/help" => Ok(Request::Help),
         b"/quit" => Ok(Request::Quit),
-        b"/nick" | b"/me" | b"/msg" => Err(
-            "that is for members; what you type without a slash is said to everybody".to_owned(),
-        ),
+        b"/nick" | b"/me" | b"/msg" => {
+            Err("that command is for members; to talk, type without a slash".to_owned())
+        }
         _ => Err(match nearest(&word, &COMMANDS) {
             Some(meant) => format!("there is no such command; did you mean {meant}?"),
             None => "there is no such command; /help lists them all".to_owned(),
@@ -135,8 +131,8 @@ fn parse_minutes(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(minutes @ 1..=MAX_BAN_MINUTES) => Ok(Duration::from_secs(60 * u64::from(minutes))),
         _ => Err(format!(
-            "{text:?} is no time: a whole number of minutes from 1 to {MAX_BAN_MINUTES}, \
-             or none for as long as the server runs"
+            "{text:?} is not a time: give a whole number of minutes from 1 to \
+             {MAX_BAN_MINUTES}, or none for a ban until the server ends"
         )),
     }
 }
@@ -150,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_understood_as_people_type_them() {
+    fn parses_requests_in_any_case_and_spacing() {
         let ban = |whom, minutes: Option<u64>| Request::Ban {
             whom,
             time: minutes.map(|minutes| Duration::from_secs(60 * minutes)),
@@ -181,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_what_to_type_instead() {
+    fn errors_say_what_to_type_instead() {
         for (line, words) in [
             (&b"/kick"[..], "/kick NAME"),
             (b"/ban", "/ban ADDRESS [MINUTES]"),
@@ -205,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn help_fits_a_terminal_and_tells_of_every_command() {
+    fn help_fits_a_terminal_and_lists_every_command() {
         assert!(HELP.lines().count() < 24);
         assert!(HELP.lines().all(|line| line.len() < 80), "{HELP}");
         for command in COMMANDS {

@@ -1,4 +1,4 @@
-//! Statistics: what a server has done so far, and how it stands.
+//! The server's statistics.
 
 use std::fmt;
 
@@ -6,23 +6,19 @@ use crate::protocol::close::CloseReason;
 use crate::reactor::service::Load;
 use crate::server::admission::RefusalCounts;
 
-/// Clients that did not leave by themselves, by reason.
+/// The number of clients that the server disconnected, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DropCounts {
-    /// They did not read.
     pub(crate) stuck: u64,
-    /// They read too slowly.
     pub(crate) slow: u64,
-    /// They said nothing for too long.
     pub(crate) idle: u64,
-    /// They spoke another protocol.
     pub(crate) protocol: u64,
-    /// The operator sent them away, or banned their address.
+    /// Kicked or banned.
     pub(crate) kicked: u64,
 }
 
 impl DropCounts {
-    /// Counts a client that goes for this reason, if it is one of these.
+    /// Counts a client that left for `reason`, if the server made it.
     pub(crate) fn count(&mut self, reason: CloseReason) {
         match reason {
             CloseReason::Stuck => self.stuck += 1,
@@ -38,42 +34,36 @@ impl DropCounts {
     }
 }
 
-/// How many came and went.
+/// The number of clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attendance {
-    /// Are in the room.
+    /// Now in the room.
     pub(crate) clients: u64,
-    /// Have come in, since the server started.
+    /// Since the server started.
     pub(crate) joined: u64,
-    /// Were in the room at once, at most.
+    /// The maximum at once.
     pub(crate) most: u64,
-    /// Did not leave by themselves.
     pub(crate) dropped: DropCounts,
-    /// Were not let in.
     pub(crate) refused: RefusalCounts,
 }
 
 impl Attendance {
-    /// Somebody has come in.
     pub(crate) fn joined(&mut self) {
         self.clients += 1;
         self.joined += 1;
         self.most = self.most.max(self.clients);
     }
 
-    /// Somebody has gone.
     pub(crate) fn left(&mut self, reason: CloseReason) {
         self.clients -= 1;
         self.dropped.count(reason);
     }
 }
 
-/// All of it, as one line of `key=value`, for people and for programs.
+/// Displayed as one line of `key=value` pairs, for people and for programs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stats {
-    /// Who came and went.
     pub(crate) attendance: Attendance,
-    /// What was said.
     pub(crate) load: Load,
 }
 
@@ -121,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_does_not_leave_by_itself_is_counted_by_reason() {
+    fn disconnected_clients_are_counted_by_reason() {
         let mut dropped = DropCounts::default();
         for (times, reason) in [
             (1, CloseReason::Stuck),

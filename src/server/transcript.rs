@@ -1,12 +1,11 @@
-//! The transcript: a file that gets what the room says, each line with its time.
+//! The transcript: everything said in the room, appended to a file with times.
 //!
-//! Where the lines go must not hold up the room. A pipe or a terminal takes what it can
-//! at once, and the rest waits, see [`LineSink`]. A regular file cannot be asked to:
-//! a write to it is a copy into the kernel's page cache, and returns when that is done.
-//! There is no thread that could wait instead. So a file on a network file system
-//! whose server hangs would make the room hang with it: do not keep it there.
+//! The file must not stall the room. A pipe or a terminal takes what it can at once, and
+//! the rest waits (see [`LineSink`]). A write to a regular file always blocks until the data
+//! is in the page cache, and no other thread could do it. So a network file system whose
+//! server hangs would make the room hang as well: do not keep a transcript there.
 //!
-//! Nothing is synced: if the machine itself goes down, the last half a minute may be
+//! Nothing is synced to disk: after a crash of the machine, the last half a minute may be
 //! missing.
 
 use std::fs::{File, OpenOptions};
@@ -24,26 +23,24 @@ use crate::platform::local_time::{self, Stamp};
 use crate::platform::stdio;
 use crate::server::line_sink::{LineSink, TornLine};
 
-/// Writes down what is said.
 #[derive(Debug)]
 pub(crate) struct Transcript {
     path: PathBuf,
     sink: LineSink<File>,
     stamp: Stamp,
-    /// Where the file is registered.
+    /// For [`Transcript::reopen`]. `None` before [`Transcript::register`].
     poll: Option<(Registry, Token)>,
 }
 
 impl Transcript {
-    /// A transcript that goes on at the end of the file at `path`, which is made if there
-    /// is none. What is there may also be a pipe that somebody reads, or a terminal.
+    /// Opens the file at `path` for appending, and creates it if necessary. It may also be a
+    /// pipe with a reader, or a terminal.
     ///
-    /// Times are those of the system's time zone (`TZ`, or `/etc/localtime`) as it is
-    /// now.
+    /// Times are in the system's current time zone (`TZ`, or `/etc/localtime`).
     ///
     /// # Errors
     ///
-    /// Those of open(2); `BrokenPipe` for a pipe that nobody reads.
+    /// Those of open(2). `BrokenPipe` for a pipe without a reader.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = open(path)?;
         Ok(Self {
@@ -54,21 +51,19 @@ impl Transcript {
         })
     }
 
-    /// Registers the file for writing, and those that take its place when it is reopened,
-    /// so that the poll tells when to flush again.
+    /// Registers the file for writing, and later those that [`Transcript::reopen`] opens.
     ///
     /// # Errors
     ///
-    /// Those of epoll_ctl(2), but for EPERM, as with a regular file, which need not be
-    /// waited for.
+    /// Those of epoll_ctl(2) except EPERM: a regular file is always writable.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         register(self.sink.output(), registry, token)?;
         self.poll = Some((registry.try_clone()?, token));
         Ok(())
     }
 
-    /// Puts whole lines down as the room has just said them, each with the time before
-    /// it: `2026-11-25T15:54:07+01:00 <alice> hi`.
+    /// Queues whole lines, each with the current time before it:
+    /// `2026-11-25T15:54:07+01:00 <alice> hi`.
     pub(crate) fn said(&mut self, lines: &[u8]) {
         let stamp = &mut self.stamp;
         self.sink.lines_with(lines, |waiting, lines| {
@@ -76,8 +71,8 @@ impl Transcript {
         });
     }
 
-    /// Writes what is taken at once. To be called at the end of a turn, and when the file
-    /// is writable again. See [`LineSink::flush`] for what becomes of the rest.
+    /// Writes queued lines. Call it at the end of an iteration, and when the file is writable
+    /// again. See [`LineSink::flush`].
     pub(crate) fn flush(&mut self) {
         let stamp = &mut self.stamp;
         self.sink.flush(|lines| {
@@ -86,17 +81,16 @@ impl Transcript {
         });
     }
 
-    /// Writes what is taken at once, and goes on in the file that is at the path now, or
-    /// is made there: the one before has been moved away, to rotate logs.
+    /// Flushes, and switches to the file that is now at the path, or creates it: a log
+    /// rotation has moved the old one away.
     ///
-    /// What still waits goes to the new file. If a part of a line is in the one before,
-    /// which took no more, the whole line comes first in the new one, and the one before
-    /// ends with that part. If it is the same file still, the line just goes on.
+    /// Lines that still wait go to the new file. If the old file ends with part of a line,
+    /// the new one begins with the whole line. If both are the same file, the line
+    /// continues.
     ///
     /// # Errors
     ///
-    /// As with [`Transcript::open`] and [`Transcript::register`]; the file before goes on
-    /// being used.
+    /// Those of [`Transcript::open`] and [`Transcript::register`]. The old file stays in use.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
         self.flush();
         let file = open(&self.path)?;
@@ -104,9 +98,9 @@ impl Transcript {
             register(&file, registry, *token)?;
         }
         let torn_line = if is_same(self.sink.output(), &file)? {
-            TornLine::GoesOn
+            TornLine::Continue
         } else {
-            TornLine::BeginsAnew
+            TornLine::Restart
         };
         self.sink.replace_output(file, torn_line);
         self.flush();
@@ -114,14 +108,14 @@ impl Transcript {
     }
 }
 
-/// Opens for appending, without waiting for the reader of a pipe and without taking a
-/// terminal for ours.
+/// Opens for appending. Does not wait for a pipe's reader, and does not acquire a controlling
+/// terminal.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = OpenOptions::new()
         .append(true)
         .create(true)
-        // These are small numbers. The standard library adds O_CLOEXEC.
+        // The flags fit an i32. The standard library adds O_CLOEXEC.
         .custom_flags(flags.bits() as i32)
         .open(path);
     opened.map_err(|e| match Errno::from_io_error(&e) {
@@ -147,7 +141,7 @@ fn is_same(one: &File, other: &File) -> io::Result<bool> {
     Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
-/// Adds `lines`, which are whole, to `text`: each with `time` and a space before it.
+/// Appends whole `lines` to `text`, each after `time` and a space.
 fn stamp_lines(text: &mut Vec<u8>, lines: &[u8], time: &str) {
     for line in lines.split_inclusive(|&byte| byte == b'\n') {
         text.extend_from_slice(time.as_bytes());
@@ -168,7 +162,7 @@ mod tests {
     use crate::server::line_sink::LINE_BACKLOG_BYTES;
 
     #[test]
-    fn each_line_of_a_turn_gets_the_time() {
+    fn each_line_of_a_batch_gets_the_time() {
         let mut text = b"before\n".to_vec();
         stamp_lines(&mut text, "<alice> hi\n* bob föhnt\n \n".as_bytes(), "NOW");
         let expected = "before\nNOW <alice> hi\nNOW * bob föhnt\nNOW  \n";
@@ -192,7 +186,7 @@ mod tests {
             self.directory.path().join(name)
         }
 
-        /// A pipe with a reader that does not wait, and the transcript into it.
+        /// A pipe's non-blocking reader, and a transcript that writes to the pipe.
         fn pipe(&self, name: &str) -> (File, Transcript) {
             let path = self.path(name);
             mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
@@ -205,7 +199,7 @@ mod tests {
         }
     }
 
-    /// The lines without their times, which are checked.
+    /// The lines without their times. Checks the times.
     fn unstamped(text: &str) -> Vec<&str> {
         let lines = text.lines().map(|line| {
             let (time, line) = line.split_once(' ').unwrap();
@@ -223,7 +217,7 @@ mod tests {
         unstamped(&text).into_iter().map(str::to_owned).collect()
     }
 
-    /// What has been written to the pipe and not read.
+    /// The unread contents of the pipe.
     fn read_from(pipe: &mut File) -> String {
         let mut text = Vec::new();
         match pipe.read_to_end(&mut text) {
@@ -233,13 +227,13 @@ mod tests {
         String::from_utf8(text).unwrap()
     }
 
-    /// Much more than a pipe takes, and less than what may wait.
+    /// Much more than a pipe takes, and less than the bound of the queue.
     fn more_than_a_pipe_takes() -> String {
         (0..6000).map(|n| format!("<alice> {n}\n")).collect()
     }
 
     #[test]
-    fn what_is_said_goes_to_the_end_of_the_file_at_the_flush() {
+    fn flush_appends_to_the_file() {
         let place = Place::new();
         let path = place.path("log");
         for run in ["first", "second"] {
@@ -262,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_moved_away_is_left_at_the_reopening() {
+    fn reopen_switches_to_a_new_file() {
         let place = Place::new();
         let (path, moved) = (place.path("log"), place.path("log.1"));
         let mut transcript = Transcript::open(&path).unwrap();
@@ -280,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn when_the_reopening_fails_the_file_before_goes_on() {
+    fn a_failed_reopen_keeps_the_old_file() {
         let place = Place::new();
         let (path, moved) = (place.path("log"), place.path("log.1"));
         let mut transcript = Transcript::open(&path).unwrap();
@@ -295,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_to_is_told_at_the_opening() {
+    fn open_reports_what_cannot_be_written_to() {
         let place = Place::new();
         let pipe = place.path("pipe");
         mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
@@ -319,13 +313,13 @@ mod tests {
     }
 
     #[test]
-    fn on_a_full_disk_so_much_waits_until_there_is_room() {
+    fn lines_wait_for_a_full_disk_up_to_the_bound() {
         let place = Place::new();
         let path = place.path("log");
         let mut transcript = Transcript::open(&path).unwrap();
         transcript
             .sink
-            .replace_output(open(Path::new("/dev/full")).unwrap(), TornLine::GoesOn);
+            .replace_output(open(Path::new("/dev/full")).unwrap(), TornLine::Continue);
         let line = "x".repeat(1000);
         let put_down = 2 * LINE_BACKLOG_BYTES / line.len();
         for _ in 0..put_down {
@@ -351,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_is_full_misses_nothing_when_it_is_read_again() {
+    fn a_full_pipe_loses_nothing_once_it_is_read() {
         let place = Place::new();
         let (mut pipe, mut transcript) = place.pipe("pipe");
         let said = more_than_a_pipe_takes();
@@ -359,7 +353,7 @@ mod tests {
         transcript.flush();
         let mut text = read_from(&mut pipe);
         assert!(transcript.sink.waiting_bytes() > 0 && !text.ends_with('\n'));
-        // It is the same pipe: nothing has been moved away.
+        // Nothing was moved: it is still the same pipe.
         transcript.reopen().unwrap();
         while transcript.sink.waiting_bytes() > 0 {
             text += &read_from(&mut pipe);
@@ -370,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_torn_in_one_file_is_whole_in_the_next() {
+    fn a_line_cut_off_in_one_file_is_whole_in_the_next() {
         let place = Place::new();
         let (mut pipe, mut transcript) = place.pipe("log");
         let said = more_than_a_pipe_takes();
@@ -387,7 +381,7 @@ mod tests {
         assert!(lines.iter().copied().eq(said.lines()));
     }
 
-    /// What has been written to the pipe; nobody writes there any more.
+    /// The unread contents of the pipe, whose writer is gone.
     fn read_from_end(pipe: &mut File) -> String {
         let mut text = String::new();
         pipe.read_to_string(&mut text).unwrap();
@@ -395,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_reading_a_pipe_misses_what_is_counted() {
+    fn lines_lost_without_a_reader_are_counted() {
         let place = Place::new();
         let (pipe, mut transcript) = place.pipe("pipe");
         drop(pipe);

@@ -1,7 +1,7 @@
-//! Networks that are banned: for a while, or until the ban is lifted.
+//! Banned networks, with an end or without.
 //!
-//! Bans are few and looked through one by one: all of them take some microseconds, once
-//! for each newcomer.
+//! Each newcomer costs a linear search. Bans are few: even the maximum takes only some
+//! microseconds.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -13,42 +13,37 @@ use ipnet::IpNet;
 
 use crate::server::network;
 
-/// Bans in force at once.
 pub(crate) const MAX_BANS: usize = 1_000;
 
-/// A network that is banned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ban {
-    /// Nobody is let in from its addresses. It is canonical, see
-    /// [`network::canonical`].
+    /// Invariant: [canonical](network::canonical).
     pub(crate) network: IpNet,
-    /// How much longer. `None`: until it is lifted.
+    /// The remaining time. `None`: no end.
     pub(crate) left: Option<Duration>,
 }
 
-/// There are [`MAX_BANS`] already.
+/// [`MAX_BANS`] are in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManyBans;
 
 impl fmt::Display for TooManyBans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there are {MAX_BANS} bans, no more can be kept")
+        write!(f, "there are {MAX_BANS} bans, the maximum")
     }
 }
 
 impl Error for TooManyBans {}
 
-/// The bans. Knows no clock: whoever asks says what time it is.
 #[derive(Debug, Default)]
 pub(super) struct Bans {
-    /// When each ends, if it ends by itself. Invariants: the networks are canonical,
-    /// there are at most [`MAX_BANS`]. Some may be over: nothing happens at their end.
+    /// The end of each ban, if it has one. Invariants: the networks are canonical; there are
+    /// at most [`MAX_BANS`], including expired ones, which the next ban removes.
     ends: BTreeMap<IpNet, Option<Instant>>,
 }
 
 impl Bans {
-    /// Bans `network` up to, not at `until`, or until it is lifted. If it is banned
-    /// already, this takes the place of the ban's end.
+    /// Bans `network` before `until`, or without an end. Replaces the end of an existing ban.
     pub(super) fn ban(
         &mut self,
         network: IpNet,
@@ -64,13 +59,13 @@ impl Bans {
         Ok(())
     }
 
-    /// Lifts the ban of exactly this network; whether there was one.
+    /// Removes the ban of exactly this network. Returns whether it was in force.
     pub(super) fn unban(&mut self, network: IpNet, now: Instant) -> bool {
         let end = self.ends.remove(&network::canonical(network));
         end.is_some_and(|end| is_ahead(end, now))
     }
 
-    /// Whether `address`, which is canonical, is banned.
+    /// Whether `address`, which must be canonical, is banned.
     pub(super) fn is_banned(&self, address: IpAddr, now: Instant) -> bool {
         debug_assert_eq!(address, address.to_canonical());
         self.ends
@@ -78,7 +73,7 @@ impl Bans {
             .any(|(network, end)| network.contains(&address) && is_ahead(*end, now))
     }
 
-    /// The bans in force, in order of network.
+    /// Sorted by network.
     pub(super) fn in_force(&self, now: Instant) -> impl Iterator<Item = Ban> {
         self.ends
             .iter()
@@ -90,7 +85,6 @@ impl Bans {
     }
 }
 
-/// Whether a ban that ends at `end` is still in force.
 fn is_ahead(end: Option<Instant>, now: Instant) -> bool {
     end.is_none_or(|end| now < end)
 }
@@ -123,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_ends_by_itself_or_never() {
+    fn a_ban_expires_at_its_end_if_it_has_one() {
         let now = Instant::now();
         let mut bans = Bans::default();
         bans.ban(network("10.0.0.1/32"), Some(now + SECOND), now)
@@ -156,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_ban_of_exactly_this_network_is_lifted() {
+    fn unban_removes_only_the_ban_of_exactly_this_network() {
         let now = Instant::now();
         let mut bans = Bans::default();
         bans.ban(network("10.0.0.0/24"), None, now).unwrap();
@@ -172,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_no_ban_that_could_be_lifted() {
+    fn an_expired_ban_cannot_be_removed() {
         let now = Instant::now();
         let mut bans = Bans::default();
         let all_of_it = network("::/0");
@@ -184,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn bans_are_listed_in_order_with_what_is_left() {
+    fn bans_are_sorted_and_have_their_remaining_time() {
         let now = Instant::now();
         let mut bans = Bans::default();
         for (written, seconds) in [
@@ -208,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_so_many_bans_and_those_that_are_over_do_not_count() {
+    fn bans_are_bounded_and_expired_ones_do_not_count() {
         let now = Instant::now();
         let mut bans = Bans::default();
         let nth = |n: u32| IpNet::from(IpAddr::from(Ipv4Addr::from_bits(n)));
@@ -244,8 +238,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bans_agree_with_the_list_of_all_that_was_said(
-            // After so many seconds: a ban for so long or for ever, or the lifting of one.
+        fn bans_agree_with_a_log_of_all_requests(
+            // Seconds to wait, a network, whether to ban or unban it, and seconds to ban it
+            // for.
             steps in prop::collection::vec(
                 (0_u32..4, any_network(), any::<bool>(), prop::option::of(0_u32..9)),
                 0..40,

@@ -1,4 +1,4 @@
-//! What the operator's requests do. The answers go to the console.
+//! Carries out the operator's requests. The answers go to the console.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -21,26 +21,22 @@ use crate::server::console::Console;
 use crate::server::network;
 use crate::server::stats::Stats;
 
-/// The longest answer in one line.
+/// Answers quote the operator, whose input may come from a program.
 const MAX_REPLY_CHARS: usize = 200;
 
-/// How wide an answer is at the console.
+/// Fits a terminal of 80 columns.
 const CONSOLE_COLUMNS: usize = 78;
 
 /// What the operator's requests act on.
 pub(crate) struct Actions<'a> {
-    /// Whom it speaks to, and disconnects.
     pub(crate) room: &'a mut Room,
-    /// Whom it bans.
     pub(crate) admission: &'a mut Admission,
-    /// Where it is answered.
     pub(crate) console: &'a mut Console<StandardOutput>,
-    /// How the server stands.
     pub(crate) stats: Stats,
 }
 
 impl Actions<'_> {
-    /// Does what was typed. `Break` when the room is to be closed.
+    /// Carries out what the operator typed. `Break` to close the room.
     pub(crate) fn take(&mut self, typed: &Typed, context: &mut Context<'_>) -> ControlFlow<()> {
         match typed {
             Typed::Line(line) => match parse(line) {
@@ -48,7 +44,7 @@ impl Actions<'_> {
                 Ok(Some(request)) => return self.carry_out(&request, context),
                 Err(words) => self.refuse(words),
             },
-            Typed::TooLong => self.refuse("that line was not said: it is too long"),
+            Typed::TooLong => self.refuse("that line was not said: it is over --max-line"),
             Typed::End => self.answer("stdin closed; continuing without an operator"),
         }
         ControlFlow::Continue(())
@@ -103,7 +99,7 @@ impl Actions<'_> {
         }
     }
 
-    /// The network that `whom` stands for, or the address of the member called so.
+    /// The network `whom`, or the address of the member called `whom`.
     fn place_of(&self, whom: &str) -> Result<IpNet, String> {
         match (network::parse(whom), &self.room.called(whom)[..]) {
             (Ok(network), _) => Ok(network),
@@ -119,10 +115,10 @@ impl Actions<'_> {
             return self.refuse(format_args!("{e}; /unban ends one"));
         }
         let is_within = |member: &Member| network::contains(network, member.address());
-        let mut sent_away = 0;
+        let mut disconnected = 0;
         for (id, _) in self.room.members().filter(|(_, member)| is_within(member)) {
             context.batch.close(id, CloseReason::Banned);
-            sent_away += 1;
+            disconnected += 1;
         }
         let place = Place(network);
         let time = match time {
@@ -130,7 +126,7 @@ impl Actions<'_> {
             Some(time) => format!("for {}", Minutes(time)),
         };
         info!("{place} is banned {time}");
-        match sent_away {
+        match disconnected {
             0 => self.answer(format_args!("{place} is banned {time}")),
             1 => self.answer(format_args!(
                 "{place} is banned {time}; disconnected 1 client"
@@ -166,14 +162,14 @@ impl Actions<'_> {
         self.reply(REFUSAL_PREFIX, words);
     }
 
-    /// Shows a line. Some repeat what was typed, which may come from a program.
+    /// Shows one line, made safe, because it may quote input from a program.
     fn reply(&mut self, prefix: &str, words: impl fmt::Display) {
         let words = text::excerpt(words.to_string().as_bytes(), MAX_REPLY_CHARS);
         self.console.line(format_args!("{prefix}{words}"));
     }
 }
 
-/// A network, or the one address that it consists of.
+/// Displayed as a network, or as an address if it contains only one.
 struct Place(IpNet);
 
 impl fmt::Display for Place {
@@ -187,7 +183,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A time in whole minutes, rounded up.
+/// Displayed in whole minutes, rounded up.
 struct Minutes(Duration);
 
 impl fmt::Display for Minutes {

@@ -1,8 +1,7 @@
-//! The operator's lines, from standard input: a terminal or a pipe, read in the same
-//! loop as everything else.
+//! Reads the operator's lines from standard input, a terminal or a pipe, in the event loop.
 //!
-//! What a program pours into the pipe must not flood the room: lines are taken at a
-//! bounded rate, and the rest waits in the pipe.
+//! A program at the other end of the pipe must not flood the room: this reads lines at a
+//! bounded rate and leaves the rest in the pipe.
 
 use std::io::{self, Read};
 use std::time::Instant;
@@ -16,45 +15,42 @@ use crate::platform::stdio::StandardInput;
 use crate::protocol::line::{Decoded, LineDecoder};
 use crate::rate::{Bucket, Rate};
 
-/// Lines taken in a second, and at once: more than anybody types or pastes.
+/// More than anybody types or pastes.
 const LINES_PER_SECOND: u32 = 20;
 const BURST_LINES: u32 = 200;
 
-/// Read at once.
 const READ_BYTES: usize = 4096;
 
-/// The operator's side of the console.
 #[derive(Debug)]
 pub(crate) struct OperatorInput {
     input: StandardInput,
     decoder: LineDecoder,
     rate: Rate,
     bucket: Bucket,
-    /// There may be something to be read.
+    /// Standard input may be readable.
     is_ready: bool,
     has_ended: bool,
-    /// The end has been told, or need not be.
-    is_end_told: bool,
-    /// What was read and not taken yet is that from `taken_bytes` on.
+    /// [`Typed::End`] has been returned, or is not needed.
+    is_end_reported: bool,
+    /// The input not yet decoded begins at `taken_bytes`.
     buffer: Vec<u8>,
     taken_bytes: usize,
-    /// When the next line may be taken, if one waits.
+    /// When the rate limit allows the next line, if there may be one in `buffer`.
     waits_until: Option<Instant>,
 }
 
-/// What the operator has typed.
+/// The operator's input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Typed {
-    /// A line, without its LF.
+    /// Without its LF.
     Line(Vec<u8>),
-    /// One that is too long.
     TooLong,
-    /// Nothing more will come, where a person would be surprised by that.
+    /// End of file at a terminal. That of a pipe surprises nobody.
     End,
 }
 
 impl OperatorInput {
-    /// Standard input, registered as `token`, if somebody can type there.
+    /// Standard input, registered as `token`. `None` if nobody can type there.
     ///
     /// # Errors
     ///
@@ -69,7 +65,7 @@ impl OperatorInput {
             return Ok(None);
         }
         input.register(registry, token)?;
-        let is_end_told = !input.is_terminal();
+        let is_end_reported = !input.is_terminal();
         Ok(Some(Self {
             input,
             decoder: LineDecoder::new(max_line_bytes),
@@ -77,24 +73,24 @@ impl OperatorInput {
             bucket: Bucket::default(),
             is_ready: false,
             has_ended: false,
-            is_end_told,
+            is_end_reported,
             buffer: Vec::new(),
             taken_bytes: 0,
             waits_until: None,
         }))
     }
 
-    /// Something can be read.
+    /// The poll has reported standard input as readable.
     pub(crate) fn mark_ready(&mut self) {
         self.is_ready = true;
     }
 
-    /// When [`OperatorInput::next_line`] has a line though nothing happens.
+    /// When the rate limit allows another call of [`OperatorInput::next_line`].
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.waits_until
     }
 
-    /// The next line, if there is one now. To be called until there is none.
+    /// The next input, if there is any at `now`. Call it until it returns `None`.
     pub(crate) fn next_line(&mut self, now: Instant) -> Option<Typed> {
         self.waits_until = None;
         loop {
@@ -112,7 +108,7 @@ impl OperatorInput {
                 return line;
             }
             if !self.read() {
-                let is_news = self.has_ended && !std::mem::replace(&mut self.is_end_told, true);
+                let is_news = self.has_ended && !std::mem::replace(&mut self.is_end_reported, true);
                 return is_news.then_some(Typed::End);
             }
             if self.has_ended
@@ -123,9 +119,9 @@ impl OperatorInput {
         }
     }
 
-    /// Whether there is more, or the end.
+    /// Reads into the buffer. Returns whether there is input, or the end of it.
     fn read(&mut self) -> bool {
-        // When it is ours again, the next line typed will tell.
+        // In the background, wait: the next line typed in the foreground is a new event.
         if !self.is_ready || self.has_ended || self.input.is_somebody_elses() {
             self.is_ready = false;
             return false;
@@ -143,7 +139,7 @@ impl OperatorInput {
             }
             Err(e) => {
                 warn!(
-                    "cannot read standard input ({}); the room goes on",
+                    "cannot read standard input ({}); continuing without an operator",
                     plain(&e)
                 );
                 self.has_ended = true;
