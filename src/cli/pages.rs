@@ -28,6 +28,8 @@ pub(super) fn manual(command: Option<&str>) -> Vec<u8> {
             command.cloned().unwrap_or(program)
         }
     };
+    // clap_mangen would omit the help of options that -h hides.
+    let page = page.mut_args(|option| option.hide_short_help(false));
     let version = program_version();
     let mut text = Vec::new();
     let written = Man::new(page).source(version).render(&mut text);
@@ -48,4 +50,21 @@ pub(super) fn commands() -> PossibleValuesParser {
         names.push("stress");
     }
     names.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manual_pages_describe_options_that_short_help_hides() {
+        let page = String::from_utf8(manual(Some("server"))).unwrap();
+        for words in [
+            "Do not announce",
+            "Disconnect a slow reader",
+            "after this many",
+        ] {
+            assert!(page.contains(words), "no {words} in:\n{page}");
+        }
+    }
 }

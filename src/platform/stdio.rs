@@ -9,9 +9,8 @@
 //!   descriptions are our own and may be non-blocking. Where that fails, it calls poll(2)
 //!   before each write and writes little at a time.
 //!
-//! epoll refuses regular files (EPERM), because they are always ready.
-//! [`StandardInput::register`] and [`StandardOutput::register`] return that as
-//! [`Readiness::Always`].
+//! epoll refuses regular files (EPERM), because they are always ready: registering one
+//! returns `Readiness::Always`.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -35,8 +35,8 @@ pub(crate) fn is_lasting_refusal(words: &str) -> bool {
     [BANNED, DENIED].contains(&words)
 }
 
-/// The last notice to a member that is disconnected for `reason`. `None` if there is
-/// nobody to read it, or everybody has had [`CLOSING`].
+/// The last notice to a member that is disconnected for `reason`. `None` if nobody would
+/// read it, or the room is closing, which has a notice of its own.
 pub fn farewell(reason: CloseReason) -> Option<&'static str> {
     match reason {
         CloseReason::Stuck => Some("you did not read for too long what was said: goodbye"),
