@@ -36,7 +36,7 @@ static RESERVED_NAMES: LazyLock<[Name; 3]> =
 
 /// A valid name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Name {
+pub struct Name {
     /// As typed, in normalisation form C.
     shown: Box<str>,
     /// Case-folded.
@@ -172,7 +172,8 @@ impl Name {
         self.looks.iter().map(|look| &**look)
     }
 
-    pub(crate) fn looks_like(&self, other: &Self) -> bool {
+    /// Whether readers could mistake one name for the other.
+    pub fn looks_like(&self, other: &Self) -> bool {
         self.looks()
             .any(|look| other.looks().any(|its| its == look))
     }

@@ -41,7 +41,8 @@ impl Member {
         }
     }
 
-    pub(crate) fn name(&self) -> Option<&Rc<Name>> {
+    /// Its name, if it has taken one.
+    pub fn name(&self) -> Option<&Rc<Name>> {
         match &self.identity {
             Identity::Unnamed(_) => None,
             Identity::Named(named) => Some(&named.1),
