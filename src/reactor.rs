@@ -1,7 +1,7 @@
 //! One thread, one [`Poll`], and everything that waits on it.
 //!
 //! The reactor owns the poll, the listener and the event loop. It knows when something can
-//! be read or written; what is said to whom it leaves to a [`Service`](service::Service).
+//! be read or written; what is said to whom it leaves to a [`Service`].
 //!
 //! mio's events are edges: they come once. The reactor only polls and marks what
 //! is ready; [`event_loop`] does the work, and keeps a list of whatever it could not

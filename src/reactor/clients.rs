@@ -1,8 +1,8 @@
 //! The clients, in a slab keyed by token: how they join, how they leave, and what follows
 //! from each read, write and timer in between.
 //!
-//! [`Inbound`] owns who is read, [`Outbound`] what is sent, [`Timers`] when a client is
-//! looked at again; [`Flow`] decides who waits for whom. They do not know each other: the
+//! `Inbound` owns who is read, `Outbound` what is sent, `Timers` when a client is
+//! looked at again; `Flow` decides who waits for whom. They do not know each other: the
 //! result of one is passed on to the others here.
 
 use std::io;

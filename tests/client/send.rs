@@ -369,7 +369,7 @@ fn what_does_not_greet_is_no_room() {
         server.expect_line("hello");
         server.expect_end();
         drop(server);
-        let named = ["does not greet as a chat room does"];
+        let named = ["no chat server at"];
         assert_fails(&sender.finish(), CONNECTION_LOST, &named);
     }
 }

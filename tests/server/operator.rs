@@ -20,7 +20,7 @@ fn with_operator(options: &[&str]) -> Server {
     server.skip_banner();
     server
         .stdout()
-        .expect_line("what you type is said to everybody; /help tells what else you can do");
+        .expect_line("everyone sees what you type here; /help lists the commands");
     server
 }
 
@@ -65,16 +65,16 @@ fn somebody_is_sent_away_and_may_come_back() {
     server.type_line("/kick nobody");
     server
         .stdout()
-        .expect_line("!! no one is called nobody here; /who tells who is");
+        .expect_line("!! nobody here is called nobody; /who lists everybody");
     server.type_line("/kick ALICE");
     alice.expect_line("-- the operator has sent you away: goodbye");
     alice.expect_end();
     server
         .stdout()
-        .expect_line("-- 127.0.0.2 (alice) is sent away");
+        .expect_line("-- disconnected 127.0.0.2 (alice)");
     server
         .stdout()
-        .expect_line("127.0.0.2 (alice) disconnected: sent away by the operator");
+        .expect_line("127.0.0.2 (alice) disconnected: kicked by the operator");
     let mut again = join_as(&mut server, "127.0.0.2", "alice");
     let mut other = server.join("127.0.0.2");
     server.type_line("/kick 127.0.0.2");
@@ -90,11 +90,11 @@ fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
     let mut alice = join_as(&mut server, "127.0.1.2", "alice");
     let mut bob = join_as(&mut server, "127.0.2.2", "bob");
     server.type_line("/bans");
-    server.stdout().expect_line("-- no one is banned");
+    server.stdout().expect_line("-- nobody is banned");
     server.type_line("/ban 127.0.1.7/24 5");
     server
         .stdout()
-        .expect_line("-- 127.0.1.0/24 is banned for 5 minutes; 1 is sent away");
+        .expect_line("-- 127.0.1.0/24 is banned for 5 minutes; disconnected 1 client");
     alice.expect_line("-- the operator has banned your address: goodbye");
     alice.expect_end();
     server
@@ -110,7 +110,7 @@ fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
     server.type_line("/bans");
     server
         .stdout()
-        .expect_line("-- 127.0.1.0/24 is banned for another 5 minutes");
+        .expect_line("-- 127.0.1.0/24 is banned for 5 minutes more");
     server
         .stdout()
         .expect_line("-- 127.0.3.3 is banned until the server ends");
@@ -118,7 +118,7 @@ fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
         ("/unban 127.0.1.0/24", "-- 127.0.1.0/24 is let in again"),
         (
             "/unban 127.0.1.0/24",
-            "!! 127.0.1.0/24 is not banned; /bans tells who is",
+            "!! 127.0.1.0/24 is not banned; /bans lists all bans",
         ),
     ] {
         server.type_line(typed);
@@ -129,7 +129,7 @@ fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
     server.type_line("/ban nobody");
     server
         .stdout()
-        .expect_line("!! no one is called nobody here, and it is no address");
+        .expect_line("!! nobody is neither a member nor an address");
     bob.say("/who");
     bob.expect_line("-- 2 here: 1 by name, 1 by address");
 }
@@ -147,7 +147,7 @@ fn figures_that_were_asked_for_come_though_the_room_closes_and_in_the_log_beside
     let mut server = with_operator(&[]);
     write!(server.take_stdin(), "/stats\n/quit\n").expect("a pipe");
     assert_eq!(server.exit_code(), 0);
-    assert!(server.stdout().rest().contains("\nclients=0 "));
+    assert!(server.stdout().rest().contains("clients=0 "));
     assert!(server.stderr().rest().contains(" clients=0 "));
 }
 
@@ -157,7 +157,7 @@ fn what_was_typed_is_shown_made_safe() {
     server.type_line("/kick \x1b]0;x\x07");
     server
         .stdout()
-        .expect_line("!! no one is called ␛]0;x␇ here; /who tells who is");
+        .expect_line("!! nobody here is called ␛]0;x␇; /who lists everybody");
     server.type_line("/ban \x1b[2J");
     let answer = server.stdout().next_line().expect("an answer");
     assert!(
@@ -195,7 +195,7 @@ fn answers_are_shown_though_all_else_is_not() {
     server.type_line("hello");
     alice.expect_line("-- operator: hello");
     server.type_line("/bans");
-    server.stdout().expect_line("-- no one is banned");
+    server.stdout().expect_line("-- nobody is banned");
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_terminal_is_an_operators() {
     // Ctrl-D
     keyboard.get_ref().type_bytes(b"\x04");
     let mut shown = String::new();
-    while !shown.contains("without operator") {
+    while !shown.contains("without an operator") {
         shown += &keyboard.next_line().expect("the console");
     }
     assert!(shown.contains("-- operator: hello from here\r"), "{shown}");

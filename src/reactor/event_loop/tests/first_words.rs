@@ -23,7 +23,10 @@ fn a_first_line_of_another_protocol_closes_the_connection_unheard() {
         }
         room.readable(browser);
         let heard = ann.received();
-        assert!(!heard.contains("HTTP") && !heard.contains("body"), "{heard}");
+        assert!(
+            !heard.contains("HTTP") && !heard.contains("body"),
+            "{heard}"
+        );
         assert!(socket.saw_end() || !socket.is_open_here());
         let (_, reason) = room.host.left[0];
         let at_its_end = [CloseReason::PeerClosed, CloseReason::WrongProtocol];
