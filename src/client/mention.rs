@@ -48,7 +48,7 @@ fn is_punctuation(c: char) -> bool {
 }
 
 fn may_be_in_a_name(c: char) -> bool {
-    c.is_alphanumeric() || is_punctuation(c) || unicode_normalization::char::is_combining_mark(c)
+    name::may_be_in_a_word(c) || is_punctuation(c)
 }
 
 #[cfg(test)]

@@ -11,11 +11,14 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
-use unicode_security::confusable_detection::skeleton;
-use unicode_security::{GeneralSecurityProfile, RestrictionLevel, RestrictionLevelDetection};
 use unicode_width::UnicodeWidthStr;
+
+use characters::{composed, decomposed, is_allowed, is_mark, is_of_one_script, skeleton};
+
+mod characters;
+// As examples/name_tables.rs prints it.
+#[rustfmt::skip]
+mod tables;
 
 /// In columns of a terminal.
 pub(crate) const MAX_NAME_COLUMNS: usize = 24;
@@ -113,7 +116,7 @@ impl Name {
         if text.len() > MAX_NAME_COLUMNS * (1 + MAX_MARKS_ON_A_LETTER) * MAX_CHARACTER_BYTES {
             return Err(BadName::Wide);
         }
-        let shown: String = text.nfc().collect();
+        let shown = composed(text);
         check_characters(&shown)?;
         if shown.width() > MAX_NAME_COLUMNS {
             return Err(BadName::Wide);
@@ -134,18 +137,17 @@ impl Name {
 
     fn of(shown: String) -> Self {
         let folded = fold(&shown);
-        let look = |text: &str| skeleton(text).collect::<String>();
         let mut initial = shown.chars();
         let initial = initial.next().into_iter().flat_map(char::to_uppercase);
         let rest = shown.chars().skip(1);
         let capitalised: String = initial.chain(rest).collect();
         let mut looks = [
-            fold(&look(&shown)),
-            fold(&look(&folded)),
-            fold(&look(&capitalised)),
+            fold(&skeleton(&shown)),
+            fold(&skeleton(&folded)),
+            fold(&skeleton(&capitalised)),
             // Not case-folded: in upper case, KAI differs from KAL, but folded its I
             // would look like the l of Kal.
-            look(&shown.to_uppercase()),
+            skeleton(&shown.to_uppercase()),
         ]
         .map(String::into_boxed_str)
         .to_vec();
@@ -185,32 +187,34 @@ impl fmt::Display for Name {
     }
 }
 
-/// `text` for comparison without case: full case folding of normalised text (the Unicode
-/// Standard, section 3.13, canonical caseless matching).
+/// `text` for comparison without case. For names, and what may be one.
 pub(crate) fn fold(text: &str) -> String {
-    let folded = caseless::default_case_fold_str(&text.nfd().collect::<String>());
-    folded.nfc().collect()
+    characters::folded(text)
+}
+
+/// Whether `c` may be part of a name, or of a word that is none.
+pub(crate) fn may_be_in_a_word(c: char) -> bool {
+    c.is_alphanumeric() || is_mark(c)
 }
 
 fn check_characters(name: &str) -> Result<(), BadName> {
     for c in name.chars() {
-        let is_of_a_name = c.is_alphanumeric() || is_combining_mark(c);
         match c {
             '_' | '-' | '.' => {}
-            _ if c.identifier_allowed() && is_of_a_name => {}
+            _ if is_allowed(c) && may_be_in_a_word(c) => {}
             _ => return Err(BadName::Character),
         }
     }
     match (name.chars().next(), name.chars().next_back()) {
         (None, _) => return Err(BadName::Empty),
         // Some vowel signs are alphanumeric in Unicode, but need a letter before them.
-        (Some(first), _) if !first.is_alphanumeric() || is_combining_mark(first) => {
+        (Some(first), _) if !first.is_alphanumeric() || is_mark(first) => {
             return Err(BadName::Beginning);
         }
         (_, Some('.')) => return Err(BadName::End),
         _ => {}
     }
-    if !name.check_restriction_level(RestrictionLevel::HighlyRestrictive) {
+    if !is_of_one_script(name) {
         return Err(BadName::Scripts);
     }
     check_marks(name)
@@ -221,8 +225,8 @@ fn check_characters(name: &str) -> Result<(), BadName> {
 fn check_marks(name: &str) -> Result<(), BadName> {
     let mut before = None;
     let mut marks = 0;
-    for c in name.nfd() {
-        let is_mark = is_combining_mark(c);
+    for c in decomposed(name) {
+        let is_mark = is_mark(c);
         marks = if is_mark { marks + 1 } else { 0 };
         let is_hidden = match (before, c) {
             (Some('i' | 'j' | 'ı' | 'ȷ' | 'і' | 'ј'), DOT_ABOVE) => true,
@@ -242,7 +246,7 @@ fn check_marks(name: &str) -> Result<(), BadName> {
 fn looks_like_an_address(name: &str) -> bool {
     // The skeleton of a digit look-alike is the digit, except that 1 and 0 become letters.
     // The Arabic zero becomes a dot.
-    let look: String = skeleton(name).collect();
+    let look = skeleton(name);
     let is_digit_or_dot = |c: char| c.is_ascii_digit() || matches!(c, 'l' | 'O' | 'o' | '.');
     look.contains('.') && look.chars().all(is_digit_or_dot)
 }
