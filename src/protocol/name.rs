@@ -9,11 +9,13 @@
 //! Which member has which name is the business of `room::names`.
 
 use std::fmt;
-use std::sync::LazyLock;
 
 use unicode_width::UnicodeWidthStr;
 
-use characters::{composed, decomposed, is_allowed, is_mark, is_of_one_script, skeleton};
+use characters::{
+    combining_class, compose, composed, decomposed, is_allowed, is_diacritic, is_mark,
+    is_of_one_script, skeleton,
+};
 
 mod characters;
 // As examples/name_tables.rs prints it.
@@ -29,13 +31,22 @@ const MAX_MARKS_ON_A_LETTER: usize = 3;
 /// In UTF-8.
 const MAX_CHARACTER_BYTES: usize = 4;
 
+/// On a letter that does not compose with all of them. Languages from Yoruba to Navajo need
+/// two, such as a dot below and a tone; nobody could tell which of three was added.
+const MAX_LOOSE_DIACRITICS: usize = 2;
+
+/// Above and below letters of any script; the vowel signs of Arabic have lower classes.
+const MIN_DIACRITIC_CLASS: u8 = 200;
+
 const DOT_ABOVE: char = '\u{307}';
 
-/// The client shows `<You>` before the user's own lines; the operator speaks in notices.
-const RESERVED: [&str; 3] = ["you", "operator", "server"];
+/// The letters among the characters of names that hardly change the one before them.
+/// Hawaiian and Ukrainian names need them.
+const MODIFIER_LETTERS: [char; 2] = ['ʻ', 'ʼ'];
 
-static RESERVED_NAMES: LazyLock<[Name; 3]> =
-    LazyLock::new(|| RESERVED.map(|name| Name::of(name.to_owned())));
+/// The client shows `<You>` before the user's own lines; the operator speaks in notices.
+/// Their skeletons are the words themselves.
+const RESERVED: [&str; 3] = ["you", "operator", "server"];
 
 /// A valid name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,8 +56,8 @@ pub struct Name {
     /// Case-folded.
     folded: Box<str>,
     /// The skeletons (UTS #39, section 4) of four spellings: as typed, in lower case and
-    /// capitalised, all three case-folded; and in upper case. Invariant: sorted, no
-    /// duplicates.
+    /// capitalised, all three case-folded; in upper case; and as typed. The same of the
+    /// name without what readers may overlook. Invariant: sorted, no duplicates.
     looks: Box<[Box<str>]>,
 }
 
@@ -121,41 +132,30 @@ impl Name {
         if shown.width() > MAX_NAME_COLUMNS {
             return Err(BadName::Wide);
         }
-        let name = Self::of(shown);
-        if looks_like_an_address(&name.shown) {
+        let plain = without_modifiers(&shown);
+        let plainest = plain.as_ref().map_or(&shown, |[plain, _]| plain);
+        if looks_like_an_address(plainest) {
             return Err(BadName::Address);
         }
-        if !name.shown.contains(char::is_alphabetic) {
+        if !plainest.contains(char::is_alphabetic) {
             return Err(BadName::Number);
         }
-        if RESERVED_NAMES.iter().any(|one| name.looks_like(one)) {
+        let name = Self::of(shown, plain);
+        if name.looks().any(looks_reserved) {
             Err(BadName::Reserved)
         } else {
             Ok(name)
         }
     }
 
-    fn of(shown: String) -> Self {
-        let folded = fold(&shown);
-        let mut initial = shown.chars();
-        let initial = initial.next().into_iter().flat_map(char::to_uppercase);
-        let rest = shown.chars().skip(1);
-        let capitalised: String = initial.chain(rest).collect();
-        let mut looks = [
-            fold(&skeleton(&shown)),
-            fold(&skeleton(&folded)),
-            fold(&skeleton(&capitalised)),
-            // Not case-folded: in upper case, KAI differs from KAL, but folded its I
-            // would look like the l of Kal.
-            skeleton(&shown.to_uppercase()),
-        ]
-        .map(String::into_boxed_str)
-        .to_vec();
+    fn of(shown: String, plain: Option<[String; 2]>) -> Self {
+        let mut looks = looks_of(&shown).to_vec();
+        looks.extend(plain.iter().flatten().flat_map(|plain| looks_of(plain)));
         looks.sort_unstable();
         looks.dedup();
         Self {
+            folded: fold(&shown).into(),
             shown: shown.into(),
-            folded: folded.into(),
             looks: looks.into(),
         }
     }
@@ -197,6 +197,86 @@ pub(crate) fn may_be_in_a_word(c: char) -> bool {
     c.is_alphanumeric() || is_mark(c)
 }
 
+/// The looks of `name`, as it stands.
+fn looks_of(name: &str) -> [Box<str>; 6] {
+    let as_typed = skeleton(name);
+    // In upper case, an M no longer looks like rn.
+    let folded = |look: &str| skeleton(&fold(look));
+    [
+        folded(&as_typed),
+        folded(&skeleton(&fold(name))),
+        folded(&skeleton(&capitalised(name))),
+        // Not case-folded: in upper case, KAI differs from KAL, but folded its I
+        // would look like the l of Kal.
+        skeleton(&name.to_uppercase()),
+        skeleton(&as_typed.to_uppercase()),
+        as_typed,
+    ]
+    .map(String::into_boxed_str)
+}
+
+fn capitalised(name: &str) -> String {
+    let mut initial = name.chars();
+    let initial = initial.next().into_iter().flat_map(char::to_uppercase);
+    initial.chain(name.chars().skip(1)).collect()
+}
+
+/// Two spellings of `name`, which is normalised, without what readers may overlook:
+/// modifier letters, and diacritics that their letter does not compose with. A letter that
+/// composes, such as é, is one of its own. The second spelling lacks the first diacritic of
+/// such a letter instead: a dot below ë yields ẹ and a diaeresis, but readers may see ë.
+///
+/// `None` if there are none.
+fn without_modifiers(name: &str) -> Option<[String; 2]> {
+    let is_modifier = |c: char| MODIFIER_LETTERS.contains(&c) || is_diacritic(c);
+    if !name.contains(is_modifier) {
+        return None;
+    }
+    let mut spellings = [String::new(), String::new()];
+    for letter in letters(&decomposed(name)) {
+        let mut others = letter.to_vec();
+        if has_loose_diacritic(letter)
+            && let Some(first) = letter.iter().position(|c| is_diacritic(*c))
+        {
+            others.remove(first);
+        }
+        for (spelling, parts) in spellings.iter_mut().zip([letter, &others]) {
+            let parts = compose(parts);
+            spelling.extend(parts.chars().filter(|c| !is_modifier(*c)));
+        }
+    }
+    Some(spellings.map(|spelling| composed(&spelling)))
+}
+
+/// The letters of decomposed text, each with its diacritics.
+fn letters(parts: &[char]) -> impl Iterator<Item = &[char]> {
+    parts.chunk_by(|_, next| combining_class(*next) != 0)
+}
+
+/// Whether a diacritic is left over when `letter` is composed.
+fn has_loose_diacritic(letter: &[char]) -> bool {
+    letter.len() > 1 && compose(letter).contains(is_diacritic)
+}
+
+/// `look` without the punctuation at its end.
+fn stem(look: &str) -> &str {
+    look.trim_end_matches(['_', '-', '.'])
+}
+
+/// Whether `look` is a reserved word with punctuation after it or digits for letters.
+fn looks_reserved(look: &str) -> bool {
+    let letter = |c: char| match c {
+        '0' => 'o',
+        '3' => 'e',
+        '4' => 'a',
+        '5' => 's',
+        '7' => 't',
+        _ => c.to_ascii_lowercase(),
+    };
+    let is_it = |word: &&str| stem(look).chars().map(letter).eq(word.chars());
+    RESERVED.iter().any(is_it)
+}
+
 fn check_characters(name: &str) -> Result<(), BadName> {
     for c in name.chars() {
         match c {
@@ -223,9 +303,18 @@ fn check_characters(name: &str) -> Result<(), BadName> {
 /// Refuses too many marks on a letter, and invisible ones: a repeated mark, or a dot above
 /// a letter that has one (UTS #39, section 5.4).
 fn check_marks(name: &str) -> Result<(), BadName> {
+    let parts = decomposed(name);
+    let is_diacritic = |c: &&char| combining_class(**c) >= MIN_DIACRITIC_CLASS;
+    let has_too_many = |letter: &[char]| {
+        letter.iter().filter(is_diacritic).count() > MAX_LOOSE_DIACRITICS
+            && has_loose_diacritic(letter)
+    };
+    if letters(&parts).any(has_too_many) {
+        return Err(BadName::Marks);
+    }
     let mut before = None;
     let mut marks = 0;
-    for c in decomposed(name) {
+    for c in parts {
         let is_mark = is_mark(c);
         marks = if is_mark { marks + 1 } else { 0 };
         let is_hidden = match (before, c) {
@@ -241,19 +330,26 @@ fn check_marks(name: &str) -> Result<(), BadName> {
     Ok(())
 }
 
-/// Whether `name` consists of dots and of what looks like digits: some programs accept even
-/// `10.1` as an address (inet_aton(3)).
+/// Whether `name` consists of dots and of what looks like digits, but for punctuation at
+/// its end: some programs accept even `10.1` as an address (inet_aton(3)).
 fn looks_like_an_address(name: &str) -> bool {
     // The skeleton of a digit look-alike is the digit, except that 1 and 0 become letters.
     // The Arabic zero becomes a dot.
     let look = skeleton(name);
+    let look = stem(&look);
     let is_digit_or_dot = |c: char| c.is_ascii_digit() || matches!(c, 'l' | 'O' | 'o' | '.');
     look.contains('.') && look.chars().all(is_digit_or_dot)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
+    use proptest::sample::select;
+    use unicode_normalization::UnicodeNormalization;
+    use unicode_security::confusable_detection;
 
     use super::*;
 
@@ -265,6 +361,14 @@ mod tests {
     fn accepts_names_in_many_scripts() {
         for text in [
             "alice",
+            "Adébáyọ\u{300}",
+            "Kaʻiulani",
+            "Дем\u{2bc}ян",
+            "Nguyễn",
+            "bronių\u{301}ʼ",
+            "佐々木",
+            "ルーシー",
+            "أَحمد",
             "Bob_2",
             "j.r.r-tolkien",
             "7of9",
@@ -360,16 +464,60 @@ mod tests {
             ("zoe\u{308}\u{308}", BadName::Marks),
             ("anna\u{301}\u{301}", BadName::Marks),
             ("Server", BadName::Reserved),
+            ("operator_", BadName::Reserved),
+            ("0perator_", BadName::Reserved),
+            ("server_", BadName::Reserved),
+            ("SERVER-_", BadName::Reserved),
+            ("you.-", BadName::Reserved),
+            ("Y0U_", BadName::Reserved),
+            ("0p3r4t0r", BadName::Reserved),
+            ("OPERA7OR", BadName::Reserved),
+            ("53rver", BadName::Reserved),
+            ("operatorʼ", BadName::Reserved),
+            ("seʻrver_", BadName::Reserved),
+            ("server\u{31b}", BadName::Reserved),
+            // An address behind what readers may overlook.
+            ("192.168.1.7ʼ", BadName::Address),
+            ("l92.168.1.7_", BadName::Address),
+            ("l92.168.1.7\u{301}", BadName::Address),
+            ("312ʼ", BadName::Number),
+            // Other modifier letters, and other marks.
+            ("aliceʹ", BadName::Character),
+            ("aliceˈ", BadName::Character),
+            ("aliceˬ", BadName::Character),
+            ("aliceꞌ", BadName::Character),
+            ("alice\u{302e}", BadName::Character),
+            ("alice\u{34f}", BadName::Character),
+            // A third mark, which readers may overlook.
+            ("o\u{31b}\u{309}\u{323}", BadName::Marks),
         ];
         for &(text, why) in table {
             assert_eq!(Name::parse(text.as_bytes()), Err(why), "{text:?}");
         }
         assert_eq!(Name::parse(b"ali\xffce"), Err(BadName::Character));
+        for text in [
+            "operators",
+            "operat",
+            "younes",
+            "server1",
+            "Your",
+            "1server",
+        ] {
+            assert_eq!(name(text).as_str(), text);
+        }
         let long = "a".repeat(100_000);
         assert_eq!(Name::parse(long.as_bytes()), Err(BadName::Wide));
         for why in BadName::ALL {
             let words = why.to_string();
             assert!(words.len() < 70 && words.contains("name"), "{words}");
+        }
+    }
+
+    #[test]
+    fn the_looks_of_the_reserved_words_are_these_words() {
+        for word in RESERVED {
+            assert_eq!(skeleton(word), word);
+            assert!(looks_reserved(word) && !looks_reserved(&format!("{word}s")));
         }
     }
 
@@ -407,6 +555,14 @@ mod tests {
             ("mike", "ΜΙΚΕ"),
             ("kate", "КАТЕ"),
             ("Mia", "МІА"),
+            ("alice", "ALlCE"),
+            ("alice", "aliceʼ"),
+            ("alice", "aʻlice"),
+            ("alice", "alice\u{31b}"),
+            ("alice", "ALlCE\u{31b}"),
+            ("alice\u{301}", "alice\u{301}\u{31b}"),
+            ("Zoë", "zoe\u{308}\u{323}"),
+            ("प्रिया", "प\u{93c}्रिया"),
         ] {
             assert!(name(a).looks_like(&name(b)), "{a} {b}");
             assert!(name(b).looks_like(&name(a)), "{b} {a}");
@@ -417,8 +573,126 @@ mod tests {
             ("anna", "hannah"),
             ("Kai", "Kal"),
             ("mia", "mla"),
+            ("alice", "alice_"),
+            ("alice", "alice2"),
+            ("alice", "alicé"),
+            ("Zoe", "Zoë"),
+            ("Adébáyọ\u{300}", "Adebayo"),
+            ("Kaʻiulani", "Keʻiulani"),
         ] {
             assert!(!name(a).looks_like(&name(b)), "{a} {b}");
+        }
+    }
+
+    fn spellings(name: &str) -> [String; 4] {
+        [
+            name.to_owned(),
+            name.to_lowercase(),
+            capitalised(name),
+            name.to_uppercase(),
+        ]
+    }
+
+    /// Variants of `name` that readers could mistake for it.
+    fn look_alikes(name: &str) -> impl Strategy<Value = String> + use<> {
+        let shapes = prop::collection::vec(any::<prop::sample::Index>(), 24);
+        let added =
+            prop::collection::vec((any::<prop::sample::Index>(), select(&**MODIFIERS)), 0..3);
+        (
+            select(spellings(name).to_vec()),
+            shapes,
+            any::<bool>(),
+            added,
+        )
+            .prop_map(|(spelling, shapes, is_thorough, added)| {
+                let mut letters: Vec<String> = spelling.chars().map(String::from).collect();
+                for (letter, shape) in letters.iter_mut().zip(shapes) {
+                    if let Some(confusable) = CONFUSABLES.get(letter)
+                        && (is_thorough || shape.index(3) == 0)
+                    {
+                        *letter = shape.get(confusable).to_string();
+                    }
+                }
+                for (place, modifier) in added {
+                    let place = place.index(letters.len());
+                    let letter = &mut letters[place];
+                    let changed = format!("{letter}{modifier}");
+                    // A letter that composes is another one.
+                    if changed.nfc().collect::<String>().contains(modifier) {
+                        *letter = changed;
+                    }
+                }
+                letters.concat()
+            })
+    }
+
+    /// Modifier letters and marks, more than names may hold.
+    static MODIFIERS: LazyLock<Vec<char>> = LazyLock::new(|| {
+        let blocks = ('\u{2b0}'..='\u{36f}').chain('\u{64b}'..='\u{65f}');
+        blocks.chain(['\u{93c}', '\u{200d}', '\u{fe0f}']).collect()
+    });
+
+    /// What looks like a character: each with all of the same skeleton, and its wide form.
+    static CONFUSABLES: LazyLock<HashMap<String, Vec<char>>> = LazyLock::new(|| {
+        let mut by_look: HashMap<String, Vec<char>> = HashMap::new();
+        for c in '\0'..='\u{1ffff}' {
+            let look = confusable_detection::skeleton(c.encode_utf8(&mut [0; 4])).collect();
+            by_look.entry(look).or_default().push(c);
+        }
+        let mut confusables = HashMap::new();
+        for likes in by_look.into_values().filter(|likes| likes.len() > 1) {
+            for like in &likes {
+                // Most are no characters of names. A few of these will do.
+                let (names, others): (Vec<char>, Vec<char>) =
+                    likes.iter().partition(|c| is_allowed(**c));
+                let few = others.len().min(names.len() / 2);
+                let wide = char::from_u32(u32::from(*like) + 0xfee0).filter(|_| like.is_ascii());
+                let others = names
+                    .into_iter()
+                    .chain(others.into_iter().take(few))
+                    .chain(wide)
+                    .collect();
+                confusables.insert(like.to_string(), others);
+            }
+        }
+        confusables
+    });
+
+    const BASES: [&str; 11] = [
+        "alice",
+        "Bob_2",
+        "Kai",
+        "ivan",
+        "corn-Mill",
+        "mike",
+        "Leo.l",
+        "Олег",
+        "марія",
+        "Ελένη",
+        "Σοφία",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn no_two_look_alikes_of_a_name_are_names_of_different_looks(
+            (base, one, other) in select(&BASES[..])
+                .prop_flat_map(|base| (Just(base), look_alikes(base), look_alikes(base))),
+        ) {
+            let parse = |text: &str| Name::parse(text.as_bytes()).ok();
+            let (one, other) = (parse(&one), parse(&other));
+            for like in one.iter().chain(&other) {
+                for spelling in spellings(base) {
+                    let spelling = name(&spelling);
+                    prop_assert!(like.looks_like(&spelling), "{} {}", like, spelling);
+                }
+            }
+            // An m looks like rn, but not in capitals: what looks like its name does so in
+            // too many ways to look like each other.
+            if let (Some(one), Some(other), false) = (one, other, base.contains(['m', 'M'])) {
+                prop_assert!(one.looks_like(&other), "{} {}", one, other);
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use super::tables::{CLASSES, COMPOSITIONS, DECOMPOSITIONS, FOLDINGS, PROTOTYPES,
 /// As the kinds in [`CLASSES`].
 const ALLOWED: u8 = 1;
 const MARK: u8 = 2;
+const DIACRITIC: u8 = 4;
 
 /// As the scripts in [`CLASSES`].
 const LATIN: u64 = 1;
@@ -46,6 +47,22 @@ pub(super) fn is_allowed(c: char) -> bool {
 /// Whether `c` is a combining mark.
 pub(super) fn is_mark(c: char) -> bool {
     !c.is_ascii() && class(c).kind & MARK != 0
+}
+
+/// Whether `c` is a mark that changes letters of several scripts, or a nukta. The marks of
+/// a single script, such as vowel signs, are none.
+pub(super) fn is_diacritic(c: char) -> bool {
+    !c.is_ascii() && class(c).kind & DIACRITIC != 0
+}
+
+/// The canonical combining class of `c`: 0 for what begins a letter; marks of the same
+/// class are at the same side of it.
+pub(super) fn combining_class(c: char) -> u8 {
+    if c.is_ascii() {
+        0
+    } else {
+        class(c).combining_class
+    }
 }
 
 /// Whether `text` is written in one script, or in Latin and what Chinese, Japanese or
@@ -149,29 +166,25 @@ fn unpacked(entry: u64) -> [char; 3] {
 
 /// The canonical order: marks on the same letter by their combining class.
 fn put_marks_in_order(text: &mut [char]) {
-    let combining_class = |c: &char| class(*c).combining_class;
     let mut rest = text;
-    while let Some(start) = rest
-        .iter()
-        .position(|c| !c.is_ascii() && combining_class(c) != 0)
-    {
+    while let Some(start) = rest.iter().position(|c| combining_class(*c) != 0) {
         rest = &mut rest[start..];
-        let end = rest.iter().position(|c| combining_class(c) == 0);
+        let end = rest.iter().position(|c| combining_class(*c) == 0);
         let (marks, after) = rest.split_at_mut(end.unwrap_or(rest.len()));
-        marks.sort_by_key(combining_class);
+        marks.sort_by_key(|c| combining_class(*c));
         rest = after;
     }
 }
 
-/// Composes decomposed text (the Unicode Standard, section 3.11).
-fn compose(parts: &[char]) -> String {
+/// Normalisation form C of decomposed text (the Unicode Standard, section 3.11).
+pub(super) fn compose(parts: &[char]) -> String {
     let mut text: Vec<char> = Vec::with_capacity(parts.len());
     // Where the last character without a combining class is, and the class of what
     // follows it.
     let mut starter = None;
     let mut class_before = 0;
     for &c in parts {
-        let class = class(c).combining_class;
+        let class = combining_class(c);
         let is_blocked = |at: usize| at + 1 < text.len() && class_before >= class;
         if let Some(at) = starter
             && !is_blocked(at)
