@@ -25,11 +25,14 @@ mod tables;
 /// In columns of a terminal.
 pub(crate) const MAX_NAME_COLUMNS: usize = 24;
 
+/// In UTF-8, normalised. A name is part of every line that its member says.
+pub(crate) const MAX_NAME_BYTES: usize = 96;
+
+/// Normalisation form C hardly makes text shorter than a third of this.
+const MAX_TYPED_BYTES: usize = 3 * MAX_NAME_BYTES;
+
 /// No living script needs more combining marks on a letter; more reach into other lines.
 const MAX_MARKS_ON_A_LETTER: usize = 3;
-
-/// In UTF-8.
-const MAX_CHARACTER_BYTES: usize = 4;
 
 /// On a letter that does not compose with all of them. Languages from Yoruba to Navajo need
 /// two, such as a dot below and a tone; nobody could tell which of three was added.
@@ -100,7 +103,10 @@ impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("a name is missing: /nick alice"),
-            Self::Wide => write!(f, "a name has at most {MAX_NAME_COLUMNS} columns"),
+            Self::Wide => write!(
+                f,
+                "a name has at most {MAX_NAME_COLUMNS} columns and {MAX_NAME_BYTES} bytes"
+            ),
             Self::Character => {
                 f.write_str("a name is made of letters, digits, _, - and ., without blanks")
             }
@@ -124,12 +130,12 @@ impl Name {
     pub(crate) fn parse(text: &[u8]) -> Result<Self, BadName> {
         let text = std::str::from_utf8(text).map_err(|_| BadName::Character)?;
         // The looks are expensive: rule out what cannot be a name first.
-        if text.len() > MAX_NAME_COLUMNS * (1 + MAX_MARKS_ON_A_LETTER) * MAX_CHARACTER_BYTES {
+        if text.len() > MAX_TYPED_BYTES {
             return Err(BadName::Wide);
         }
         let shown = composed(text);
         check_characters(&shown)?;
-        if shown.width() > MAX_NAME_COLUMNS {
+        if shown.len() > MAX_NAME_BYTES || shown.width() > MAX_NAME_COLUMNS {
             return Err(BadName::Wide);
         }
         let plain = without_modifiers(&shown);
@@ -511,6 +517,23 @@ mod tests {
             let words = why.to_string();
             assert!(words.len() < 70 && words.contains("name"), "{words}");
         }
+    }
+
+    #[test]
+    fn a_name_has_at_most_as_many_bytes_as_fit_into_lines() {
+        let ka = "\u{915}\u{94d}"; // A consonant and its virama: six bytes, one column.
+        let longest = ka.repeat(MAX_NAME_BYTES / ka.len());
+        assert_eq!(name(&longest).as_str().len(), MAX_NAME_BYTES);
+        let longer = format!("{longest}\u{915}");
+        assert!(longer.width() <= MAX_NAME_COLUMNS);
+        assert_eq!(Name::parse(longer.as_bytes()), Err(BadName::Wide));
+        // What counts is the name, and not how it was typed.
+        let syllables: String = "한".repeat(MAX_NAME_COLUMNS / 2);
+        let typed: String = syllables.nfd().collect();
+        assert!(typed.len() > MAX_NAME_BYTES);
+        assert_eq!(name(&typed).as_str(), syllables);
+        let kelvins = "\u{212a}".repeat(MAX_NAME_COLUMNS);
+        assert_eq!(name(&kelvins).as_str(), "K".repeat(MAX_NAME_COLUMNS));
     }
 
     #[test]
