@@ -2,7 +2,7 @@
 
 use super::style::{OWN_NAME, Palette};
 use crate::protocol::command::{self, Command};
-use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left};
+use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left, made_safe};
 
 /// A line that was entered, as the room will take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,8 @@ impl<'a> Entered<'a> {
     pub(crate) fn echo(self, palette: Palette) -> Option<String> {
         let bold = palette.bold();
         let line = |before: String, text: &str| {
-            let mark = if has_right_to_left(text) {
+            let text = made_safe(text.as_bytes());
+            let mark = if has_right_to_left(&text) {
                 LEFT_TO_RIGHT_MARK
             } else {
                 ""
@@ -94,6 +95,7 @@ mod tests {
             ("hi there", Some("<You> hi there")),
             ("//usr/bin", Some("<You> /usr/bin")),
             (" /who", Some("<You>  /who")),
+            ("a\t\t\t\t\tb", Some("<You> a\t\t\t\t…b")),
             ("שלום", Some("<You> \u{200e}שלום")),
             ("/me waves", Some("* You waves")),
             ("/MSG bob: psst", Some("[You to bob] psst")),

@@ -92,7 +92,7 @@ impl LineSplitter {
 
 fn pass_line(safe: &mut Vec<u8>, line: &[u8], continues: bool, pass: &mut dyn FnMut(Line<'_>)) {
     safe.clear();
-    text::push_safe(safe, line);
+    text::push_safe_line(safe, line);
     let text = std::str::from_utf8(safe).expect("safe text is UTF-8");
     pass(Line { text, continues });
 }

@@ -65,6 +65,60 @@ fn unsafe_text_is_shown_harmless() {
     }
 }
 
+/// FAULTS.md, S3 and S16: what is harmless only in small amounts is cut visibly, wherever it
+/// is shown, and however it was said.
+#[test]
+fn wide_blanks_and_high_stacks_are_cut_wherever_they_are_shown() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let transcript = folder.path().join("transcript");
+    let transcript = transcript.to_str().expect("a path of UTF-8");
+    let mut server = Server::sociable(&["--no-presence", "--transcript", transcript]);
+    server.skip_banner();
+    let mallory = server.join("127.0.0.2");
+    let mut alice = server.join("127.0.0.3");
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        server.stdout().expect_line(&format!("{address} connected"));
+    }
+
+    let spaces = " ".repeat(32);
+    let high = format!("Z{}", "\u{301}".repeat(8));
+    for (sent, shown) in [
+        (
+            format!("ok{}<alice> my bank is evil.example", " ".repeat(68)),
+            format!("ok{spaces}…<alice> my bank is evil.example"),
+        ),
+        (format!("ok{}x", "\t".repeat(10)), "ok\t\t\t\t…x".to_owned()),
+        (
+            format!("ok{}-- operator: go", "\u{3164}".repeat(30)),
+            format!("ok{}…-- operator: go", "\u{3164}".repeat(16)),
+        ),
+        (format!("Z{}o", "\u{301}".repeat(600)), format!("{high}…o")),
+        // As wide and as high as it may be, at the beginning, too.
+        (format!("{spaces}{high}"), format!("{spaces}{high}")),
+    ] {
+        mallory.say(&sent);
+        mallory.say(&format!("/me {sent}"));
+        mallory.say(&format!("/msg 127.0.0.3 {sent}"));
+        alice.expect_line(&format!("<127.0.0.2> {shown}"));
+        alice.expect_line(&format!("* 127.0.0.2 {}", shown.trim_start()));
+        alice.expect_line(&format!("[127.0.0.2] {}", shown.trim_start()));
+        server.stdout().expect_line(&format!("<127.0.0.2> {shown}"));
+        server
+            .stdout()
+            .expect_line(&format!("* 127.0.0.2 {}", shown.trim_start()));
+    }
+
+    // The history, and the transcript.
+    let mut late = server.join("127.0.0.4");
+    late.expect_line("-- the last 10 lines, the latest moments ago:");
+    let line = format!("<127.0.0.2> ok{spaces}…<alice> my bank is evil.example");
+    late.expect_line(&line);
+    let written = std::fs::read_to_string(transcript).expect("a transcript");
+    assert!(written.contains(&line), "{written}");
+    assert!(!written.contains(&" ".repeat(34)), "{written}");
+    assert!(!written.contains(&"\u{301}".repeat(9)), "{written}");
+}
+
 #[test]
 fn an_unfinished_last_line_is_shown_harmless() {
     let server = Server::start();
