@@ -26,6 +26,7 @@ mod session;
 pub mod style;
 pub mod terminal;
 mod user;
+mod wrap;
 
 use std::env;
 
@@ -75,9 +76,7 @@ fn frontend(config: &Config) -> (Box<dyn Frontend>, bool) {
                 stamp: view.time.map(Stamp::local),
                 bell: *bell,
             };
-            let size =
-                terminal::size().map_or(DEFAULT_SIZE, |(columns, rows)| Size { columns, rows });
-            return (Box::new(Prompt::new(look, size)), true);
+            return (Box::new(Prompt::new(look, size())), true);
         }
         Purpose::Chat { view, .. } => (format(*view), None),
         Purpose::Tail { view, max_past } => (format(*view), *max_past),
@@ -88,10 +87,18 @@ fn frontend(config: &Config) -> (Box<dyn Frontend>, bool) {
 
 fn format(view: View) -> Format {
     if view.is_json {
-        Format::Json(Stamp::local(local_time::Format::Rfc3339))
-    } else {
-        Format::text(palette(view.color), view.time.map(Stamp::local))
+        return Format::Json(Stamp::local(local_time::Format::Rfc3339));
     }
+    let text = Format::text(palette(view.color), view.time.map(Stamp::local));
+    if isatty(stdout()) {
+        text.at_terminal(size().columns, is_output_capable())
+    } else {
+        text
+    }
+}
+
+fn size() -> Size {
+    terminal::size().map_or(DEFAULT_SIZE, |(columns, rows)| Size { columns, rows })
 }
 
 fn palette(choice: ColorChoice) -> Palette {

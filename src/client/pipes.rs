@@ -1,4 +1,5 @@
 //! The frontend for pipes and files: lines as they are, or JSON Lines, without cursor control.
+//! At a terminal at which nothing is typed, lines are broken to its width.
 
 use std::time::Instant;
 
@@ -9,20 +10,23 @@ use super::frontend::{Action, Frontend, Moment, Status};
 use super::line_splitter::LineSplitter;
 use super::mention::Mention;
 use super::message::{Age, Kind, Message};
-use super::style::{OWN_NAME, Palette, margin, styled};
+use super::style::{OWN_NAME, Palette, margin, margin_columns, styled};
+use super::wrap::{Page, push_rows};
 use crate::platform::local_time::Stamp;
 use crate::room::history;
 
 /// The format of the output.
 #[derive(Debug)]
 pub(crate) enum Format {
-    /// Lines as they came.
+    /// Lines as they came, but for breaks.
     Text {
         palette: Palette,
         /// For the time before each line, if that is wanted.
         stamp: Option<Stamp>,
         /// The prefix of the user's own lines.
         own_prefix: String,
+        /// The page to break lines for, at a terminal.
+        page: Option<Page>,
     },
     /// JSON Lines.
     Json(Stamp),
@@ -126,7 +130,18 @@ impl Frontend for Pipes {
     }
 
     fn compose(&mut self, out: &mut Vec<u8>) {
-        if out.is_empty() {
+        if let Format::Text {
+            page: Some(page), ..
+        } = self.format
+        {
+            let text = String::from_utf8(std::mem::take(&mut self.out)).expect("safe text");
+            let mut rows = String::new();
+            for line in text.split_terminator('\n') {
+                push_rows(&mut rows, line, page);
+                rows.push('\n');
+            }
+            out.extend_from_slice(rows.as_bytes());
+        } else if out.is_empty() {
             std::mem::swap(out, &mut self.out);
         } else {
             out.append(&mut self.out);
@@ -143,19 +158,40 @@ impl Frontend for Pipes {
 
     fn expire(&mut self, _now: Moment) {}
 
-    fn resized(&mut self, _columns: usize, _rows: usize) {}
+    fn resized(&mut self, columns: usize, _rows: usize) {
+        if let Format::Text {
+            page: Some(page), ..
+        } = &mut self.format
+        {
+            page.columns = columns;
+        }
+    }
 
     fn set_hidden(&mut self, _is_hidden: bool) {}
 }
 
 impl Format {
+    /// Lines as they came.
     pub(crate) fn text(palette: Palette, stamp: Option<Stamp>) -> Self {
         let style = palette.bold();
         Self::Text {
             palette,
             stamp,
             own_prefix: format!("{style}<{OWN_NAME}>{style:#}"),
+            page: None,
         }
+    }
+
+    /// Has lines broken for a terminal of this width, which obeys control sequences or not.
+    pub(crate) fn at_terminal(mut self, columns: usize, is_capable: bool) -> Self {
+        if let Self::Text { stamp, page, .. } = &mut self {
+            *page = Some(Page {
+                columns,
+                margin_columns: margin_columns(stamp),
+                is_capable,
+            });
+        }
+        self
     }
 
     fn push_heard(
@@ -195,6 +231,7 @@ impl Format {
                 palette,
                 stamp,
                 own_prefix,
+                ..
             } => {
                 out.extend_from_slice(margin(stamp, *palette, Some(now)).as_bytes());
                 // As in the Python original no space follows.

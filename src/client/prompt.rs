@@ -34,7 +34,8 @@ use super::mention::Mention;
 use super::message::{Age, Message};
 use super::outbox::MAX_UNSENT_BYTES;
 use super::people::People;
-use super::style::{Palette, margin, styled};
+use super::style::{Palette, margin, margin_columns, styled};
+use super::wrap::{Page, push_rows};
 use crate::error::Lines;
 use crate::platform::local_time::Stamp;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
@@ -75,8 +76,13 @@ pub struct Prompt {
     address: Option<String>,
     mention: Option<Mention>,
     screen: Screen,
-    /// Lines to be written above the prompt.
+    /// The width of the margin with the time.
+    margin_columns: usize,
+    /// Lines to be written above the prompt, each ended by a LF. They are broken when they are
+    /// written: only then the width of the terminal is known.
     above: String,
+    /// The cursor's row is free, whatever it shows.
+    takes_row: bool,
     rings: bool,
     bell: Bucket,
     /// The screen is to be cleared first.
@@ -89,8 +95,9 @@ pub struct Prompt {
 
 impl Prompt {
     /// An empty prompt on a terminal of this `size`.
-    pub fn new(look: Look, size: Size) -> Self {
+    pub fn new(mut look: Look, size: Size) -> Self {
         Self {
+            margin_columns: margin_columns(&mut look.stamp),
             look,
             size,
             keyboard: Keyboard::default(),
@@ -105,6 +112,7 @@ impl Prompt {
             mention: None,
             screen: Screen::default(),
             above: String::new(),
+            takes_row: false,
             rings: false,
             bell: Bucket::default(),
             clears: false,
@@ -217,7 +225,7 @@ impl Prompt {
     fn push_above(&mut self, line: &str, time: Option<Timestamp>) {
         self.above += &margin(&mut self.look.stamp, self.look.palette, time);
         self.above += line;
-        self.above += "\r\n";
+        self.above.push('\n');
     }
 
     /// The prompt as plain text: the state and the name, as far as there is room.
@@ -322,7 +330,18 @@ impl Frontend for Prompt {
             // Clear the screen (ED), move the cursor to its beginning (CUP).
             text += "\x1b[2J\x1b[H";
         }
-        text += &std::mem::take(&mut self.above);
+        if std::mem::take(&mut self.takes_row) {
+            text += screen::CLEAR_ROW;
+        }
+        let page = Page {
+            columns: self.size.columns,
+            margin_columns: self.margin_columns,
+            is_capable: true,
+        };
+        for line in std::mem::take(&mut self.above).split_terminator('\n') {
+            push_rows(&mut text, line, page);
+            text += "\r\n";
+        }
         self.is_stale = false;
         if !self.is_hidden && !self.screen.is_drawn() {
             let prompt = self.prompt();
@@ -369,7 +388,7 @@ impl Frontend for Prompt {
         if !is_hidden {
             // Other programs have written meanwhile; the cursor's row is free.
             self.screen.forget();
-            self.above.insert_str(0, screen::CLEAR_ROW);
+            self.takes_row = true;
         }
     }
 }

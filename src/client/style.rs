@@ -83,11 +83,21 @@ pub(crate) fn margin(
     palette: Palette,
     time: Option<Timestamp>,
 ) -> String {
-    let style = palette.dim();
     match (stamp, time) {
-        (None, _) => String::new(),
-        (Some(stamp), Some(time)) => format!("{style}{}{style:#} ", stamp.at(time)),
-        (Some(stamp), None) => " ".repeat(stamp.at(Timestamp::UNIX_EPOCH).len() + 1),
+        (Some(stamp), Some(time)) => {
+            let style = palette.dim();
+            format!("{style}{}{style:#} ", stamp.at(time))
+        }
+        (None, Some(_)) => String::new(),
+        (stamp, None) => " ".repeat(margin_columns(stamp)),
+    }
+}
+
+/// The width of the [`margin`].
+pub(crate) fn margin_columns(stamp: &mut Option<Stamp>) -> usize {
+    match stamp {
+        Some(stamp) => stamp.at(Timestamp::UNIX_EPOCH).len() + 1,
+        None => 0,
     }
 }
 

@@ -68,7 +68,7 @@ impl Drop for Terminal {
     }
 }
 
-/// The terminal's columns and rows, if it reports them.
+/// The columns and rows of the terminal at standard output, if it reports them.
 pub(crate) fn size() -> Option<(usize, usize)> {
     let size = tcgetwinsize(stdout()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))

@@ -345,9 +345,7 @@ impl User {
 
     fn compose(&mut self) {
         // SIGWINCH may come later than what is to be drawn.
-        if self.terminal.is_some()
-            && let Some((columns, rows)) = terminal::size()
-        {
+        if let Some((columns, rows)) = terminal::size() {
             self.frontend.resized(columns, rows);
         }
         self.frontend.compose(&mut self.to_show);

@@ -8,7 +8,7 @@ use rustix::termios::InputModes;
 
 use crate::alice::{CTRL_D, alice_at_a_terminal, client_of_the_test_at};
 use crate::common::eventually;
-use crate::common::peer::WELCOME;
+use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{CHAT, chat_client, chat_to, piped, run_by};
 use crate::common::screen::Screen;
 use crate::common::server::Server;
@@ -205,6 +205,58 @@ fn what_any_server_sends_is_shown_harmless() {
     for harm in ["\x1b[2J", "\x1b]", "\x07", "\x1b[201~"] {
         assert!(!screen.written().contains(harm), "{harm:?}");
     }
+}
+
+/// FAULTS.md, S3, through the server and from any other.
+#[test]
+fn blanks_cannot_make_a_row_that_looks_like_anothers_line() {
+    let mut alice = alice_at_a_terminal(&[]);
+    for blanks in [" ".repeat(68), "\t".repeat(10), "\u{a0}".repeat(68)] {
+        for forged in [
+            "<alice> my bank is evil.example",
+            "-- operator: evil.example",
+        ] {
+            alice.reader.say(&format!("ok{blanks}{forged}"));
+        }
+    }
+    alice.reader.say("no more");
+    alice.screen.expect_row("<127.0.0.2> no more");
+    assert_is_not_forged(&alice.screen.rows());
+
+    for command in ["client", "tail"] {
+        let mut screen = Screen::new(80, 24);
+        let (server, _client) = Peer::serve(|address| screen.run(chat_to(command, address, &[])));
+        server.send(format!(
+            "{WELCOME}\n<mallory> ok{}<alice> my bank is evil.example\n<bob> no more\n",
+            " ".repeat(66)
+        ));
+        screen.expect_row("<bob> no more");
+        assert_is_not_forged(&screen.rows());
+    }
+}
+
+#[track_caller]
+fn assert_is_not_forged(rows: &[String]) {
+    let evil: Vec<_> = rows.iter().filter(|row| row.contains("evil")).collect();
+    assert!(!evil.is_empty(), "{rows:#?}");
+    let begins = ["    ", "<127.0.0.2> ", "<mallory> "];
+    let is_marked = |row: &&String| begins.iter().any(|begin| row.starts_with(begin));
+    assert!(evil.iter().all(is_marked), "{rows:#?}");
+}
+
+/// As in `chat tail` at a terminal, which may be resized.
+#[test]
+fn a_listener_at_a_terminal_breaks_lines_to_its_width() {
+    let mut screen = Screen::new(40, 24);
+    let (server, client) = Peer::serve(|address| screen.run(chat_to("tail", address, &[])));
+    let line = "<mallory> one two three four five six seven";
+    server.send(format!("{WELCOME}\n{line}\n"));
+    screen.expect("two rows", |rows| {
+        rows.ends_with(&["<mallory> one two three four five six", "    seven"].map(str::to_owned))
+    });
+    screen.resize(60, 24, &client);
+    server.say(line);
+    screen.expect_row(line);
 }
 
 #[test]

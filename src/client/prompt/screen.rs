@@ -1,21 +1,20 @@
 //! Draws the rows of the prompt, and erases them before something else is written.
 //!
 //! The cursor's place is known only within these rows. What is written above them is the
-//! terminal's to wrap, scroll and keep.
+//! terminal's to scroll and keep.
+//!
+//! While the prompt is drawn, the terminal's own wrapping is off: a character that the terminal
+//! takes to be wider than we do must not add a row.
 
 use std::fmt::Write as _;
 
 use anstyle::Style;
 
 use super::layout::{Layout, Row, Size};
+use crate::client::wrap::{WRAP_OFF, WRAP_ON};
 
 /// Clears the cursor's row and all below it (CR, ED; ECMA-48).
 pub(crate) const CLEAR_ROW: &str = "\r\x1b[J";
-
-/// While the prompt is drawn, the terminal's own wrapping is off (DECAWM): a character that
-/// the terminal takes to be wider than we do must not add a row.
-const WRAP_OFF: &str = "\x1b[?7l";
-const WRAP_ON: &str = "\x1b[?7h";
 
 #[derive(Debug, Default)]
 pub(crate) struct Screen {

@@ -286,13 +286,85 @@ fn the_prompt_shows_the_state_of_the_connection() {
     assert_eq!(scene.last_row(), ">", "it is for typing, above all");
 }
 
-/// That is the terminal's, which can then copy it as it was.
+/// So that a terminal can copy it.
 #[test]
-fn no_line_is_broken_by_us() {
-    let mut scene = Scene::new(20, 10);
-    let link = format!("https://example.org/{}", "a_long_path/".repeat(20));
-    scene.hear(&link);
-    assert!(scene.written.contains(&link));
+fn a_link_that_fits_into_a_row_is_not_broken() {
+    let mut scene = Scene::new(40, 20);
+    let link = format!("https://example.org/{}", "x".repeat(16));
+    assert_eq!(link.len(), 40 - 4);
+    scene.hear(&format!("<alice> {link}"));
+    assert_eq!(scene.rows()[..2], ["<alice>", &format!("    {link}")]);
+    // One column too long: it begins where it stands.
+    scene.hear(&format!("<alice> {link}y"));
+    assert_eq!(scene.rows()[2], format!("<alice> {}", &link[..32]));
+    assert_eq!(scene.rows()[3], "    xxxxy");
+    let long = format!("https://example.org/{}", "a_long_path/".repeat(20));
+    scene.hear(&long);
+    assert!(scene.written.replace("\r\n    ", "").contains(&long));
+}
+
+/// FAULTS.md, S3: at 80 columns, 68 blanks put the rest into a row of its own.
+#[test]
+fn blanks_cannot_make_a_row_that_looks_like_anothers_line() {
+    let mut scene = Scene::new(80, 24);
+    for blanks in [" ".repeat(68), "\t".repeat(10), "\u{3000}".repeat(34)] {
+        scene.hear(&format!(
+            "<mallory> ok{blanks}<alice> my bank is evil.example"
+        ));
+        scene.hear(&format!(
+            "<mallory> ok{blanks}-- operator: my bank is evil.example"
+        ));
+    }
+    let rows = scene.rows();
+    let forged = rows
+        .iter()
+        .filter(|row| row.starts_with("<a") || row.starts_with("--"));
+    assert_eq!(forged.count(), 0, "{rows:#?}");
+    assert_eq!(
+        rows.concat().matches("evil.example").count(),
+        6,
+        "{rows:#?}"
+    );
+}
+
+#[test]
+fn a_time_in_the_margin_is_nothing_to_hide_in() {
+    for columns in 20..60 {
+        let look = Look {
+            palette: Palette { is_colored: false },
+            stamp: Some(Stamp::new(
+                TimeZone::UTC,
+                local_time::Format::HoursMinutesSeconds,
+            )),
+            bell: Bell::Never,
+        };
+        let mut scene = Scene::with(look, columns, 24);
+        scene
+            .hear("<mallory> a line that wraps, <alice> and looks like hers, <alice> does it not?");
+        let rows = scene.rows();
+        for row in &rows[1..rows.len() - 1] {
+            assert!(
+                row.starts_with(&" ".repeat("00:00:00 ".len() + 1)),
+                "{rows:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn new_lines_are_broken_to_the_new_width() {
+    let mut scene = Scene::new(20, 24);
+    scene.hear("<alice> one two three four");
+    assert_eq!(scene.rows()[..2], ["<alice> one two", "    three four"]);
+    scene.resize(40, 24);
+    scene.hear("<alice> one two three four");
+    assert_eq!(scene.rows()[2], "<alice> one two three four");
+    // What has come before, and is written after.
+    scene
+        .prompt
+        .heard(&Message::parse("<alice> one two three five"), now());
+    scene.resize(24, 24);
+    assert_eq!(scene.rows()[3..5], ["<alice> one two three", "    five"]);
 }
 
 #[test]
