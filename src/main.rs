@@ -6,12 +6,16 @@ use std::process::ExitCode;
 use chat::cli::{Cli, Task};
 use chat::error::Error;
 use chat::exit::Exit;
+use chat::platform::proc::survive_file_size_limit;
 use chat::platform::stdio::print;
 use chat::{client, server};
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
     chat::platform::logging::init(cli.log_level());
+    if let Err(e) = survive_file_size_limit() {
+        log::warn!("cannot catch SIGXFSZ: {e}; a limit on file sizes would end the program");
+    }
     let result = match cli.into_task() {
         Task::Server(config) => server::run(&config),
         Task::Client(config) => client::run(&config),

@@ -10,15 +10,17 @@ pub(crate) mod stats;
 pub(crate) mod transcript;
 
 use std::fmt::{self, Write as _};
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use mio::{Interest, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use rustix::fs::OFlags;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
 use self::admission::Admission;
@@ -36,7 +38,7 @@ use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::line::Decoded;
 use crate::protocol::wording;
-use crate::rate::{AndMore, LogLimit, Rate};
+use crate::rate::{AndMore, Bucket, LogLimit, Rate};
 use crate::reactor::listener::Listener;
 use crate::reactor::service::{Load, Next, Policy, Service, source_token};
 use crate::reactor::{Reactor, flow};
@@ -49,6 +51,10 @@ const TRANSCRIPT: Token = source_token(3);
 
 /// The server sends all of it to every newcomer.
 const MAX_MOTD_BYTES: u64 = 8 * 1024;
+
+/// Lines of statistics for SIGUSR1: more than any script asks for. Further signals are
+/// ignored; the next line counts from the start anyway.
+const STATS_RATE: Rate = Rate::new(10, 20);
 
 /// The options of a server.
 #[derive(Clone, Debug)]
@@ -75,8 +81,8 @@ pub struct Config {
     pub quiet: bool,
 }
 
-/// Runs a room until SIGINT, SIGTERM or the operator closes it; or SIGHUP, if there is no
-/// transcript to reopen.
+/// Runs a room until SIGINT, SIGTERM, SIGXCPU or the operator closes it; or SIGHUP, if there
+/// is no transcript to reopen.
 ///
 /// # Errors
 ///
@@ -143,10 +149,21 @@ fn read_motd(path: &Path) -> Result<Vec<String>, Error> {
 }
 
 fn read_page(path: &Path) -> io::Result<Vec<u8>> {
+    // Otherwise a pipe without a writer would keep open(2) waiting.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        // The flags fit an i32. The standard library adds O_CLOEXEC.
+        .custom_flags(flags.bits() as i32)
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(io::Error::other(
+            "not a regular file; copy its text to one",
+        ));
+    }
     let mut text = Vec::new();
-    File::open(path)?
-        .take(MAX_MOTD_BYTES + 1)
-        .read_to_end(&mut text)?;
+    file.take(MAX_MOTD_BYTES + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_MOTD_BYTES {
         return Err(io::Error::other(format!(
             "longer than {MAX_MOTD_BYTES} bytes (every newcomer gets all of it); shorten it"
@@ -178,6 +195,9 @@ struct Server {
     drop_log: LogLimit,
     /// For clients that speak another protocol.
     protocol_log: LogLimit,
+    stats_bucket: Bucket,
+    /// For SIGHUP, which may come as often as its sender likes.
+    reopen_log: LogLimit,
     console: Console<StandardOutput>,
     /// The console shows only answers to the operator.
     is_quiet: bool,
@@ -196,7 +216,9 @@ impl Server {
         reactor: &Reactor,
     ) -> io::Result<Self> {
         let registry = reactor.registry();
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+        // SIGXCPU comes when the soft limit of CPU time is used up: the hard one leaves time
+        // to say goodbye.
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGXCPU])?;
         // Under nohup(1), which ignores SIGHUP, the room shall outlive its terminal.
         if transcript.is_some() || !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
@@ -215,6 +237,8 @@ impl Server {
             refusal_log: LogLimit::new(),
             drop_log: LogLimit::new(),
             protocol_log: LogLimit::new(),
+            stats_bucket: Bucket::default(),
+            reopen_log: LogLimit::new(),
             console: Console::new(output),
             is_quiet: config.quiet,
             transcript,
@@ -248,15 +272,26 @@ impl Server {
         let pending: Vec<i32> = self.signals.pending().collect();
         for signal in pending {
             match (signal, &mut self.transcript) {
-                (SIGUSR1, _) => info!(target: STATS, "{}", self.stats(load)),
-                (SIGHUP, Some(transcript)) => match transcript.reopen() {
-                    Ok(()) => info!("reopened the transcript"),
-                    Err(e) => warn!(
-                        "cannot reopen the transcript ({}); \
-                         still writing to the old file",
-                        plain(&e)
-                    ),
-                },
+                (SIGUSR1, _) => {
+                    if self.stats_bucket.ready_at(STATS_RATE, context.now).is_none() {
+                        self.stats_bucket.take(STATS_RATE, context.now);
+                        info!(target: STATS, "{}", self.stats(load));
+                    }
+                }
+                (SIGHUP, Some(transcript)) => {
+                    let reopened = transcript.reopen();
+                    if let Some(suppressed) = self.reopen_log.allow(context.now) {
+                        let more = AndMore(suppressed);
+                        match reopened {
+                            Ok(()) => info!("reopened the transcript{more}"),
+                            Err(e) => warn!(
+                                "cannot reopen the transcript ({}); \
+                                 still writing to the old file{more}",
+                                plain(&e)
+                            ),
+                        }
+                    }
+                }
                 _ => is_to_close = true,
             }
         }

@@ -1,12 +1,15 @@
-//! A process's CPU time, memory, ignored signals and descriptor limit (proc(5),
+//! A process's CPU time, memory, ignored signals and resource limits (proc(5),
 //! setrlimit(2)).
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::SIGXFSZ;
+use signal_hook::flag;
 
 /// A process, by its PID.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +84,17 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
     Ok(most.map_or(usize::MAX, |most| {
         usize::try_from(most).unwrap_or(usize::MAX)
     }))
+}
+
+/// Has a write beyond the file-size limit (`ulimit -f`, systemd's `LimitFSIZE=`) fail with
+/// EFBIG. By default the kernel ends the process with SIGXFSZ instead.
+///
+/// # Errors
+///
+/// Those of sigaction(2).
+pub fn survive_file_size_limit() -> io::Result<()> {
+    // Nobody reads the flag: the error of write(2) tells as much.
+    flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// Whether this process ignores `signal`, as after nohup(1). False if /proc is unavailable.

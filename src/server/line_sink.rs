@@ -7,11 +7,13 @@
 //! missing, a notice of how many.
 
 use std::io::{self, Write};
+use std::time::Instant;
 
 use log::warn;
 
 use crate::error::{Lines, plain};
 use crate::platform::socket::retry_interrupted;
+use crate::rate::{AndMore, LogLimit};
 
 /// With this much in the queue, a sink adds nothing more.
 pub const LINE_BACKLOG_BYTES: usize = 256 * 1024;
@@ -32,8 +34,11 @@ pub(crate) struct LineSink<W> {
     noticed_lines: usize,
     /// Lost lines that no notice reports yet.
     dropped_lines: usize,
-    /// A write has failed, and the sink has logged that.
+    /// A write has failed since everything was written or the output was replaced. Only the
+    /// first failure is logged, if `failure_log` permits: a disk may be full and not full in
+    /// turn.
     failing: bool,
+    failure_log: LogLimit,
 }
 
 /// What happens to a partly written line when the output is replaced.
@@ -61,6 +66,7 @@ impl<W: Write> LineSink<W> {
             noticed_lines: 0,
             dropped_lines: 0,
             failing: false,
+            failure_log: LogLimit::new(),
         }
     }
 
@@ -86,7 +92,8 @@ impl<W: Write> LineSink<W> {
     /// Writes as much as the output takes. Call it after queueing lines, and when the output
     /// is writable again. `notice` turns the number of missing lines into one line.
     ///
-    /// The sink logs the first error, and the next one after it has written everything. When
+    /// The sink logs the first error, and the next one after it has written everything, at a
+    /// bounded rate. When
     /// the reader is gone (`BrokenPipe`), it drops the queue, except the rest of a partly
     /// written line. After any other error it keeps the queue, and the next flush continues:
     /// a full disk may have room by then.
@@ -160,11 +167,14 @@ impl<W: Write> LineSink<W> {
     }
 
     fn fail(&mut self, error: &io::Error) {
-        if !std::mem::replace(&mut self.failing, true) {
-            let name = &self.name;
+        if !std::mem::replace(&mut self.failing, true)
+            && let Some(suppressed) = self.failure_log.allow(Instant::now())
+        {
             warn!(
-                "cannot write to {name}: {}; the room goes on and counts lost lines",
-                plain(error)
+                "cannot write to {}: {}; the room goes on and counts lost lines{}",
+                self.name,
+                plain(error),
+                AndMore(suppressed)
             );
         }
         if error.kind() == io::ErrorKind::BrokenPipe {

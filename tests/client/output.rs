@@ -145,6 +145,20 @@ fn an_output_that_cannot_be_written_is_said_to_be_so() {
     assert_eq!(client.exit_code(), 1);
 }
 
+/// As under `ulimit -f` or systemd's `LimitFSIZE=`.
+#[test]
+fn a_limit_on_file_sizes_is_said_to_be_one() {
+    let server = Server::start();
+    let file = tempfile::tempfile().expect("a temporary file");
+    let command = chat_client(server.address);
+    let mut limited = run_by(&["sh", "-c", r#"ulimit -f 0 && exec "$0" "$@""#], &command);
+    limited.stdin(Stdio::null()).stdout(file);
+    let mut client = Process::spawn(limited);
+    let stderr = client.stderr().rest();
+    assert!(stderr.contains("file too large"), "{stderr}");
+    assert_eq!(client.exit_code(), 1);
+}
+
 /// A client that has nothing to say.
 fn client_with_output(server: &Server, output: impl Into<Stdio>) -> Process {
     let mut command = chat_client(server.address);

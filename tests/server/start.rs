@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 use crate::common::can_test;
@@ -128,4 +129,18 @@ fn start_error(command: Command, address: &str) -> String {
         .strip_prefix(&format!("chat: cannot listen on {address}: "))
         .unwrap_or_else(|| panic!("{line:?} does not say what failed where"));
     what_happened.to_owned()
+}
+
+#[test]
+fn a_pipe_without_a_writer_does_not_keep_the_start_waiting() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let pipe = folder.path().join("motd");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    let pipe = pipe.to_str().expect("a path of letters");
+    for option in ["--motd", "--transcript"] {
+        let finished = Process::spawn(server_command("127.0.0.1", &[option, pipe])).finish();
+        assert_eq!(finished.code, 1, "{option}");
+        let words = format!("{pipe} for {option}: no");
+        assert!(finished.stderr.contains(&words), "{}", finished.stderr);
+    }
 }

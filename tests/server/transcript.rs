@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
@@ -13,6 +14,7 @@ use chat::server::line_sink::LINE_BACKLOG_BYTES;
 use crate::common::PATIENCE;
 use crate::common::lines::LineReader;
 use crate::common::peer::Peer;
+use crate::common::process::{CHAT, piped};
 use crate::common::server::Server;
 
 fn start(path: &Path) -> Server {
@@ -153,5 +155,89 @@ fn without_a_transcript_sighup_closes_the_room() {
     server.signal(Signal::HUP);
     alice.expect_line("-- the room is closing");
     alice.expect_end();
+    assert_eq!(server.exit_code(), 0);
+}
+
+/// A server whose files may have some kilobytes, as under systemd's `LimitFSIZE=`.
+fn limit_file_size(options: &[&str]) -> Command {
+    // Blocks of 512 bytes, or in some shells of 1,024.
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", r#"ulimit -f 8 && exec "$0" "$@""#, CHAT])
+        .args(["server", "127.0.0.1", "0", "--no-presence", "--history=0"])
+        .args(options);
+    let mut shell = piped(shell);
+    shell.stdin(Stdio::null());
+    shell
+}
+
+/// More than the limit lets a file have.
+#[track_caller]
+fn talk_past_the_limit(server: &Server) -> (Peer, Peer) {
+    let speaker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    let long = "x".repeat(1000);
+    for _ in 0..20 {
+        say(&speaker, &mut listener, &long);
+    }
+    (speaker, listener)
+}
+
+#[test]
+fn a_limit_on_file_sizes_is_like_a_full_disk() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("room.log");
+    let path = path.to_str().expect("a path of letters");
+    let mut server = Server::spawn(limit_file_size(&["--transcript", path]));
+    let _in_the_room = talk_past_the_limit(&server);
+    let warning = server.stderr().next_line().expect("a warning");
+    assert!(warning.contains("file too large"), "{warning}");
+    assert!(!server.stderr().has_more(), "one warning is enough");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    let text = fs::read_to_string(path).expect("a transcript");
+    assert!((4000..=8192).contains(&text.len()), "{} bytes", text.len());
+}
+
+#[test]
+fn a_limit_on_file_sizes_does_not_end_a_room_with_its_console_in_a_file() {
+    let folder = TempDir::new().expect("a folder");
+    let console = File::create(folder.path().join("console")).expect("a file");
+    let mut command = limit_file_size(&[]);
+    command.stdout(console);
+    let mut server = Server::spawn_with_log(command);
+    let _in_the_room = talk_past_the_limit(&server);
+    server.signal(Signal::TERM);
+    let finished = server.exit_code();
+    assert_eq!(finished, 0);
+    assert!(server.stderr().rest().contains("file too large"));
+}
+
+#[test]
+fn a_storm_of_sighup_on_a_full_disk_is_logged_at_a_bounded_rate() {
+    const SIGNALS: usize = 300;
+    let mut server = start(Path::new("/dev/full"));
+    let speaker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    for _ in 0..SIGNALS {
+        server.signal(Signal::HUP);
+        server.signal(Signal::USR1);
+        say(&speaker, &mut listener, "still here");
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    let log = server.stderr().rest();
+    for (words, most) in [("cannot write", 20), ("clients=", 200)] {
+        let count = log.matches(words).count();
+        assert!((1..=most).contains(&count), "{count} times: {words}");
+    }
+}
+
+#[test]
+fn the_room_says_goodbye_when_its_cpu_time_is_used_up() {
+    let mut server = Server::start();
+    let mut alice = server.join("127.0.0.2");
+    server.signal(Signal::XCPU);
+    alice.expect_line("-- the room is closing");
     assert_eq!(server.exit_code(), 0);
 }
