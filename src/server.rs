@@ -77,6 +77,8 @@ pub struct Config {
     pub rate: Option<Rate>,
     /// How long a client may send nothing. `None`: no limit.
     pub idle_timeout: Option<Duration>,
+    /// Whether lines from a pipe may be commands. Those from a terminal always may.
+    pub operator_commands: bool,
     /// Whether to write only the answers to the operator to standard output.
     pub quiet: bool,
 }
@@ -122,7 +124,12 @@ pub fn run(config: &Config) -> Result<(), Error> {
     info!("accepting up to {} clients", config.admission.max_clients);
     server.show(&banner(address, &addresses_to_join(address.ip())));
     if server.operator.is_some() {
-        server.show("everyone sees what you type here; /help lists the commands\n");
+        server.show(if server.obeys_operator {
+            "everyone sees what you type here; /help lists the commands\n"
+        } else {
+            "everyone sees each line from standard input; \
+             commands need --operator-commands\n"
+        });
     }
     reactor.run(&mut server).map_err(Error::Poll)?;
     info!(target: STATS, "{}", server.stats(reactor.load()));
@@ -158,9 +165,7 @@ fn read_page(path: &Path) -> io::Result<Vec<u8>> {
         .open(path)?;
     let kind = file.metadata()?.file_type();
     if !kind.is_file() && !kind.is_dir() {
-        return Err(io::Error::other(
-            "not a regular file; copy its text to one",
-        ));
+        return Err(io::Error::other("not a regular file; copy its text to one"));
     }
     let mut text = Vec::new();
     file.take(MAX_MOTD_BYTES + 1).read_to_end(&mut text)?;
@@ -204,6 +209,9 @@ struct Server {
     transcript: Option<Transcript>,
     /// `None` if nobody can type.
     operator: Option<OperatorInput>,
+    /// Whether the operator's lines may be commands. If not, all are said: what comes from a
+    /// program may hold lines that others wrote.
+    obeys_operator: bool,
     signals: Signals,
     closing: bool,
 }
@@ -229,7 +237,8 @@ impl Server {
         if let Some(transcript) = &mut transcript {
             transcript.register(registry, TRANSCRIPT)?;
         }
-        let max_line_bytes = config.room.max_line_bytes;
+        let operator = OperatorInput::open(registry, OPERATOR, config.room.max_line_bytes)?;
+        let is_typed = operator.as_ref().is_some_and(OperatorInput::is_terminal);
         Ok(Self {
             admission: Admission::new(config.admission.clone()),
             attendance: Attendance::default(),
@@ -242,7 +251,8 @@ impl Server {
             console: Console::new(output),
             is_quiet: config.quiet,
             transcript,
-            operator: OperatorInput::open(registry, OPERATOR, max_line_bytes)?,
+            operator,
+            obeys_operator: is_typed || config.operator_commands,
             signals,
             closing: false,
         })
@@ -273,7 +283,11 @@ impl Server {
         for signal in pending {
             match (signal, &mut self.transcript) {
                 (SIGUSR1, _) => {
-                    if self.stats_bucket.ready_at(STATS_RATE, context.now).is_none() {
+                    if self
+                        .stats_bucket
+                        .ready_at(STATS_RATE, context.now)
+                        .is_none()
+                    {
                         self.stats_bucket.take(STATS_RATE, context.now);
                         info!(target: STATS, "{}", self.stats(load));
                     }
@@ -317,7 +331,10 @@ impl Server {
                 console: &mut self.console,
                 stats,
             };
-            if actions.take(&typed, context).is_break() {
+            if actions
+                .take(&typed, self.obeys_operator, context)
+                .is_break()
+            {
                 next = next.max(self.close(context));
             }
         }

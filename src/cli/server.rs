@@ -129,6 +129,13 @@ pub(super) struct ServerArgs {
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
 
+    /// Obey commands from standard input even if it is a pipe
+    ///
+    /// From a terminal, lines that begin with a slash are always commands. From a pipe, every
+    /// line is said as it is, because others may have written it: a log, for example.
+    #[arg(long, hide_short_help = true)]
+    operator_commands: bool,
+
     /// Write only the answers to the operator to standard output
     ///
     /// Warnings and statistics still go to standard error.
@@ -156,7 +163,8 @@ The first --allow or --deny that matches an address decides. With any --allow, a
 addresses are refused, loopback included; without one, they are let in.
 
 Everyone in the room sees what you type at the console. /help there lists the operator's \
-commands: see who is here, disconnect someone, ban an address.
+commands: see who is here, disconnect someone, ban an address. Lines from a pipe are only said, \
+unless --operator-commands is given.
 
 Ctrl-C or SIGTERM closes the room: the server says goodbye, delivers what was said and exits. \
 So does SIGHUP, unless it reopens a transcript or nohup(1) has it ignored. SIGUSR1 logs \
@@ -190,6 +198,7 @@ impl ServerArgs {
             idle_timeout: self
                 .idle_timeout
                 .map(|timeout| Duration::from_secs(timeout.into())),
+            operator_commands: self.operator_commands,
             quiet: self.quiet,
         }
     }

@@ -1,6 +1,7 @@
 //! The operator's commands: a line from the server's standard input in, a request out.
 //!
-//! The operator is whoever types at the server's terminal, or writes to its pipe.
+//! The operator is whoever types at the server's terminal. What a program writes to its pipe
+//! is only said, unless the server is told that the pipe may command, too.
 
 pub(crate) mod actions;
 pub(crate) mod input;
@@ -70,6 +71,11 @@ pub(crate) fn parse(line: &[u8]) -> Result<Option<Request<'_>>, String> {
         [b'/', ..] => return parse_command(line).map(Some),
         _ => line,
     };
+    parse_speech(text)
+}
+
+/// Parses a line that is no command, whatever it begins with. `None` if it is blank.
+pub(crate) fn parse_speech(text: &[u8]) -> Result<Option<Request<'_>>, String> {
     if text.trim_ascii().is_empty() {
         Ok(None)
     } else {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::common::lines::LineReader;
 use crate::common::peer::{Peer, WELCOME, client_of_the_test};
-use crate::common::process::{CHAT, Process, chat_client, chat_to, piped};
+use crate::common::process::{CHAT, Process, chat_client, chat_to, piped, run_by};
 use crate::common::server::Server;
 
 #[test]

@@ -120,7 +120,7 @@ fn refusals_do_not_fill_the_log() {
     let log = server.finish().stderr;
     let refusals: Vec<&str> = log
         .lines()
-        .filter(|line| line.contains("refused"))
+        .filter(|line| line.contains(" refused "))
         .collect();
     let expected = "chat: info: refused 127.0.0.2: nobody is let in from this address";
     assert_eq!(refusals.first(), Some(&expected));

@@ -11,16 +11,23 @@ use crate::common::process::{CHAT, Process, piped};
 use crate::common::pty::open_terminal;
 use crate::common::server::{Server, server_command};
 
-/// A server with a pipe to type into.
+/// A server with a pipe to type into, which may command.
 #[track_caller]
-fn with_operator(options: &[&str]) -> Server {
+fn with_operator() -> Server {
+    with_pipe(
+        &["--operator-commands"],
+        "everyone sees what you type here; /help lists the commands",
+    )
+}
+
+/// A server with a pipe to type into, and the last line of its banner.
+#[track_caller]
+fn with_pipe(options: &[&str], banner: &str) -> Server {
     let mut command = server_command("127.0.0.1", options);
     command.stdin(Stdio::piped());
     let mut server = Server::spawn(command);
     server.skip_banner();
-    server
-        .stdout()
-        .expect_line("everyone sees what you type here; /help lists the commands");
+    server.stdout().expect_line(banner);
     server
 }
 
@@ -36,7 +43,7 @@ fn join_as(server: &mut Server, ip: &str, name: &str) -> Peer {
 
 #[test]
 fn what_is_typed_is_said_to_everybody() {
-    let mut server = with_operator(&[]);
+    let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     server.type_line("dinner is ready");
     server.type_line("");
@@ -60,7 +67,7 @@ fn what_is_typed_is_said_to_everybody() {
 
 #[test]
 fn somebody_is_sent_away_and_may_come_back() {
-    let mut server = with_operator(&[]);
+    let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     server.type_line("/kick nobody");
     server
@@ -86,7 +93,7 @@ fn somebody_is_sent_away_and_may_come_back() {
 
 #[test]
 fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
-    let mut server = with_operator(&[]);
+    let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.1.2", "alice");
     let mut bob = join_as(&mut server, "127.0.2.2", "bob");
     server.type_line("/bans");
@@ -136,7 +143,7 @@ fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
 
 #[test]
 fn the_figures_come_to_the_console() {
-    let mut server = with_operator(&[]);
+    let mut server = with_operator();
     server.type_line("/stats");
     let figures = server.stdout().next_line().expect("figures");
     assert!(figures.starts_with("clients=0 most=0 "), "{figures}");
@@ -144,7 +151,7 @@ fn the_figures_come_to_the_console() {
 
 #[test]
 fn figures_that_were_asked_for_come_though_the_room_closes_and_in_the_log_besides() {
-    let mut server = with_operator(&[]);
+    let mut server = with_operator();
     write!(server.take_stdin(), "/stats\n/quit\n").expect("a pipe");
     assert_eq!(server.exit_code(), 0);
     assert!(server.stdout().rest().contains("clients=0 "));
@@ -153,7 +160,7 @@ fn figures_that_were_asked_for_come_though_the_room_closes_and_in_the_log_beside
 
 #[test]
 fn what_was_typed_is_shown_made_safe() {
-    let mut server = with_operator(&[]);
+    let mut server = with_operator();
     server.type_line("/kick \x1b]0;x\x07");
     server
         .stdout()
@@ -178,7 +185,7 @@ fn without_anybody_to_type_there_is_no_operator() {
 
 #[test]
 fn the_operator_closes_the_room() {
-    let mut server = with_operator(&[]);
+    let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     server.type_line("/quit");
     alice.expect_line("-- the room is closing");
@@ -188,7 +195,7 @@ fn the_operator_closes_the_room() {
 
 #[test]
 fn answers_are_shown_though_all_else_is_not() {
-    let mut command = server_command("127.0.0.1", &["--quiet"]);
+    let mut command = server_command("127.0.0.1", &["--quiet", "--operator-commands"]);
     command.stdin(Stdio::piped());
     let mut server = Server::spawn_with_log(command);
     let mut alice = server.join("127.0.0.2");
@@ -200,7 +207,7 @@ fn answers_are_shown_though_all_else_is_not() {
 
 #[test]
 fn the_end_of_what_is_typed_does_not_end_the_room() {
-    let mut server = with_operator(&[]);
+    let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     write!(server.take_stdin(), "the last word").expect("a pipe");
     alice.expect_line("-- operator: the last word");
@@ -212,10 +219,24 @@ fn the_end_of_what_is_typed_does_not_end_the_room() {
     assert_eq!(server.exit_code(), 0);
 }
 
+/// `journalctl -f | chat server …`: others decide what a line begins with.
+#[test]
+fn what_comes_from_a_pipe_is_said_and_not_obeyed() {
+    let banner = "everyone sees each line from standard input; commands need --operator-commands";
+    let mut server = with_pipe(&[], banner);
+    let mut alice = join_as(&mut server, "127.0.0.2", "alice");
+    for line in ["/quit", "/ban 0.0.0.0/0", "//who", "/help", " hi"] {
+        server.type_line(line);
+        alice.expect_line(&format!("-- operator: {line}"));
+        server.stdout().expect_line(&format!("-- operator: {line}"));
+    }
+    let _bob = server.join("127.0.0.3");
+}
+
 #[test]
 fn a_program_that_pours_text_into_the_pipe_is_slowed_down() {
     const POURED: usize = 400;
-    let mut server = with_operator(&[]);
+    let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     let mut bob = join_as(&mut server, "127.0.0.3", "bob");
     let mut stdin = server.take_stdin();

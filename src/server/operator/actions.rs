@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use log::info;
 
 use super::input::Typed;
-use super::{HELP, Request, parse};
+use super::{HELP, Request, parse, parse_speech};
 use crate::platform::stdio::StandardOutput;
 use crate::protocol::batch::{ClientId, Context};
 use crate::protocol::close::CloseReason;
@@ -36,8 +36,15 @@ pub(crate) struct Actions<'a> {
 }
 
 impl Actions<'_> {
-    /// Carries out what the operator typed. `Break` to close the room.
-    pub(crate) fn take(&mut self, typed: &Typed, context: &mut Context<'_>) -> ControlFlow<()> {
+    /// Carries out what the operator typed; without `may_command`, all of it is said.
+    /// `Break` to close the room.
+    pub(crate) fn take(
+        &mut self,
+        typed: &Typed,
+        may_command: bool,
+        context: &mut Context<'_>,
+    ) -> ControlFlow<()> {
+        let parse = if may_command { parse } else { parse_speech };
         match typed {
             Typed::Line(line) => match parse(line) {
                 Ok(None) => {}

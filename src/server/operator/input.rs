@@ -80,6 +80,10 @@ impl OperatorInput {
         }))
     }
 
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.input.is_terminal()
+    }
+
     /// The poll has reported standard input as readable.
     pub(crate) fn mark_ready(&mut self) {
         self.is_ready = true;
