@@ -2,6 +2,7 @@
 //! operator, the transcript and signals.
 
 pub mod admission;
+pub(crate) mod arrivals;
 pub(crate) mod console;
 pub mod line_sink;
 pub(crate) mod network;
@@ -17,13 +18,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{Level, debug, info, log_enabled, warn};
 use mio::{Interest, Token};
 use rustix::fs::OFlags;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
 use self::admission::Admission;
+use self::arrivals::Arrivals;
 use self::console::Console;
 use self::operator::actions::Actions;
 use self::operator::input::OperatorInput;
@@ -206,6 +208,8 @@ struct Server {
     console: Console<StandardOutput>,
     /// The console shows only answers to the operator.
     is_quiet: bool,
+    /// Empty while every newcomer is shown at once, or none is.
+    arrivals: Arrivals,
     transcript: Option<Transcript>,
     /// `None` if nobody can type.
     operator: Option<OperatorInput>,
@@ -250,6 +254,7 @@ impl Server {
             reopen_log: LogLimit::new(),
             console: Console::new(output),
             is_quiet: config.quiet,
+            arrivals: Arrivals::default(),
             transcript,
             operator,
             obeys_operator: is_typed || config.operator_commands,
@@ -269,6 +274,10 @@ impl Server {
         if !self.is_quiet {
             self.console.line(event);
         }
+    }
+
+    fn show_arrival(&mut self, address: IpAddr) {
+        self.show_event(format_args!("{address} connected"));
     }
 
     fn stats(&self, load: Load) -> Stats {
@@ -371,11 +380,19 @@ impl Service for Server {
         debug!("{address} joined");
         self.admission.entered(address);
         self.attendance.joined();
-        self.show_event(format_args!("{address} connected"));
+        // With -v, who says nothing and leaves at once is shown, too.
+        if log_enabled!(Level::Info) {
+            self.show_arrival(address);
+        } else if !self.is_quiet {
+            self.arrivals.came(client, address, now);
+        }
         Ok(self.room.join(client, address, now))
     }
 
     fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>) {
+        if let Some(address) = self.arrivals.take(client) {
+            self.show_arrival(address);
+        }
         self.room.hear(client, line, context);
     }
 
@@ -403,7 +420,9 @@ impl Service for Server {
             }
             _ => debug!("{who} left: {reason}"),
         }
-        if reason.is_forced() {
+        if self.arrivals.take(client).is_some() {
+            // Nobody has been told that it was here.
+        } else if reason.is_forced() {
             self.show_event(format_args!("{who} disconnected: {reason}"));
         } else {
             self.show_event(format_args!("{who} disconnected"));
@@ -413,10 +432,14 @@ impl Service for Server {
 
     fn deadline(&self) -> Option<Instant> {
         let operator = self.operator.as_ref().and_then(OperatorInput::deadline);
-        [self.room.deadline(), operator].into_iter().flatten().min()
+        let deadlines = [self.room.deadline(), operator, self.arrivals.due_at()];
+        deadlines.into_iter().flatten().min()
     }
 
     fn expired(&mut self, load: Load, context: &mut Context<'_>) -> Next {
+        while let Some(address) = self.arrivals.next_due(context.now) {
+            self.show_arrival(address);
+        }
         self.room.expire(context);
         self.hear_operator(load, context)
     }

@@ -29,6 +29,34 @@ fn the_console_shows_who_comes_what_is_said_and_who_leaves() {
     server.stdout().expect_line("127.0.0.3 disconnected");
 }
 
+/// A load balancer's health check, each few seconds.
+#[test]
+fn a_visit_without_a_word_is_shown_only_with_v() {
+    let mut quiet = Server::start();
+    quiet.skip_banner();
+    for _ in 0..5 {
+        quiet.join("127.0.0.2").leave();
+    }
+    let talker = quiet.join("127.0.0.3");
+    talker.say("hi");
+    quiet.stdout().expect_line("127.0.0.3 connected");
+    quiet.stdout().expect_line("<127.0.0.3> hi");
+    let _silent = quiet.join("127.0.0.4");
+    quiet.stdout().expect_line("127.0.0.4 connected");
+    talker.leave();
+    quiet.stdout().expect_line("127.0.0.3 disconnected");
+
+    let mut verbose = Server::spawn_with_log(server_command("127.0.0.1", &[]));
+    let address = verbose.address;
+    verbose
+        .stdout()
+        .expect_line(&format!("listening on {address}"));
+    verbose.skip_banner();
+    verbose.join("127.0.0.2").leave();
+    verbose.stdout().expect_line("127.0.0.2 connected");
+    verbose.stdout().expect_line("127.0.0.2 disconnected");
+}
+
 #[test]
 fn what_is_not_said_is_not_on_the_console() {
     let mut server = Server::start();
@@ -120,7 +148,7 @@ fn lines_that_could_not_be_shown_are_counted() {
     assert!(shown > 0 && missing > 0, "{shown} shown, {missing} missing");
     assert_eq!(shown + missing, LINES);
 
-    server.join("127.0.0.4");
+    let _late = server.join("127.0.0.4");
     server.stdout().expect_line("127.0.0.4 connected");
 }
 
@@ -132,8 +160,11 @@ const LINES: usize = 1000;
 #[track_caller]
 fn talk_at_length(server: &Server) -> (Peer, Peer) {
     const LINE_BYTES: usize = 1000;
-    let alice = server.join("127.0.0.2");
+    let mut alice = server.join("127.0.0.2");
     let mut bob = server.join("127.0.0.3");
+    // Who says nothing is shown a second later.
+    bob.say("go on");
+    alice.expect_line("<127.0.0.3> go on");
     for number in 0..LINES {
         let line = format!("{number} {:-<LINE_BYTES$}", "");
         alice.say(&line);
