@@ -24,7 +24,7 @@ use rustix::fs::OFlags;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
-use self::admission::Admission;
+use self::admission::{Admission, Capacity};
 use self::arrivals::Arrivals;
 use self::console::Console;
 use self::operator::actions::Actions;
@@ -34,7 +34,7 @@ use self::transcript::Transcript;
 use crate::error::{Error, plain};
 use crate::platform::addresses::addresses_to_join;
 use crate::platform::logging::STATS;
-use crate::platform::proc::{is_ignored, raise_descriptor_limit};
+use crate::platform::proc::{descriptor_limit, is_ignored, raise_descriptor_limit};
 use crate::platform::stdio::StandardOutput;
 use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
@@ -99,12 +99,13 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let transcript = config.transcript.as_deref();
     let transcript = transcript.map(open_transcript).transpose()?;
     // Each client needs a descriptor.
-    if let Err(e) = raise_descriptor_limit() {
-        warn!(
-            "cannot raise the limit on open files: {}; it also limits clients (see ulimit -n)",
-            plain(&e)
-        );
-    }
+    let descriptors = raise_descriptor_limit().unwrap_or_else(|e| {
+        warn!("cannot raise the limit on open files: {}", plain(&e));
+        descriptor_limit()
+    });
+    let capacity = Capacity::of(descriptors);
+    let admission = Admission::within(config.admission.clone(), capacity);
+    let (max_clients, wanted) = (admission.max_clients(), config.admission.max_clients);
     let listener = Listener::bind(config.address, config.send_buffer_bytes).map_err(|source| {
         Error::Listen {
             address: config.address,
@@ -117,13 +118,22 @@ pub fn run(config: &Config) -> Result<(), Error> {
         flow: config.flow,
         rate: config.rate,
         idle_timeout: config.idle_timeout,
+        max_refused: capacity.refused,
         ..Policy::DEFAULT
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
-    let mut server =
-        Server::new(config, Room::new(room), transcript, &reactor).map_err(Error::Poll)?;
+    let mut server = Server::new(config, admission, Room::new(room), transcript, &reactor)
+        .map_err(Error::Poll)?;
     info!("listening on {address}");
-    info!("accepting up to {} clients", config.admission.max_clients);
+    // A few less are not worth a warning: no limit is set so exactly.
+    if 2 * max_clients < wanted {
+        warn!(
+            "accepting up to {max_clients} clients, not {wanted}: the limit on open files is \
+             {descriptors}; raise it (ulimit -n, LimitNOFILE=) or lower --max-clients"
+        );
+    } else {
+        info!("accepting up to {max_clients} clients");
+    }
     server.show(&banner(address, &addresses_to_join(address.ip())));
     if server.operator.is_some() {
         server.show(if server.obeys_operator {
@@ -223,6 +233,7 @@ struct Server {
 impl Server {
     fn new(
         config: &Config,
+        admission: Admission,
         room: Room,
         mut transcript: Option<Transcript>,
         reactor: &Reactor,
@@ -244,7 +255,7 @@ impl Server {
         let operator = OperatorInput::open(registry, OPERATOR, config.room.max_line_bytes)?;
         let is_typed = operator.as_ref().is_some_and(OperatorInput::is_terminal);
         Ok(Self {
-            admission: Admission::new(config.admission.clone()),
+            admission,
             attendance: Attendance::default(),
             room,
             refusal_log: LogLimit::new(),
@@ -404,7 +415,7 @@ impl Service for Server {
     ) -> Option<Frame> {
         let now = context.now;
         let member = self.room.leave(client, context)?;
-        self.admission.left(member.address());
+        self.admission.departed(client, member.address());
         self.attendance.left(reason);
         let who = member.full_label();
         match reason {
@@ -428,6 +439,18 @@ impl Service for Server {
             self.show_event(format_args!("{who} disconnected"));
         }
         self.room.farewell(reason)
+    }
+
+    fn lingers(&mut self, client: ClientId) {
+        self.admission.lingers(client);
+    }
+
+    fn closed(&mut self, client: ClientId) {
+        self.admission.closed(client);
+    }
+
+    fn gives_way(&mut self, address: IpAddr, now: Instant) -> Option<ClientId> {
+        self.admission.make_room(address, now)
     }
 
     fn deadline(&self) -> Option<Instant> {

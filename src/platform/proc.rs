@@ -81,9 +81,19 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
             maximum: most,
         },
     )?;
-    Ok(most.map_or(usize::MAX, |most| {
-        usize::try_from(most).unwrap_or(usize::MAX)
-    }))
+    Ok(count(most))
+}
+
+/// This process's soft limit of open descriptors.
+pub(crate) fn descriptor_limit() -> usize {
+    count(getrlimit(Resource::Nofile).current)
+}
+
+/// `None`: no limit.
+fn count(limit: Option<u64>) -> usize {
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
 }
 
 /// Has a write beyond the file-size limit (`ulimit -f`, systemd's `LimitFSIZE=`) fail with

@@ -47,11 +47,6 @@ pub const TIMER_BUDGET: usize = 256;
 /// (mremap(2)), not by copying, which would leave a hole of its former size.
 const INITIAL_CAPACITY: usize = 1024;
 
-/// Refused connections that are kept until they have taken the refusal. Any further one
-/// is told, if it takes that at once, and closed on the spot: a crowd of the refused
-/// must not use up the descriptors.
-pub const MAX_REFUSED: usize = 256;
-
 /// The clients.
 #[derive(Debug)]
 pub struct Clients<S> {
@@ -191,6 +186,10 @@ impl<S: Stream> Clients<S> {
         address: IpAddr,
         service: &mut impl Service,
     ) -> bool {
+        if let Some(id) = service.gives_way(address, self.now) {
+            self.connection(id.key).end();
+            self.to_reap.push(id);
+        }
         let id = self.connections.next_id();
         let max_line_bytes = self.policy.max_line_bytes;
         let joined = service.join(id, address, &mut self.context());
@@ -209,7 +208,7 @@ impl<S: Stream> Clients<S> {
                 true
             }
             Err(refusal) => {
-                if self.refused_count >= MAX_REFUSED {
+                if self.refused_count >= self.policy.max_refused {
                     // Whether it is heard or not, there is no more to be done for it.
                     let _ = stream.write(&refusal);
                     return false;
@@ -348,8 +347,12 @@ impl<S: Stream> Clients<S> {
                         Exit::Ordinary | Exit::Refused => LINGER_TIMEOUT,
                     };
                     self.arm(id, self.now + timeout, Kind::Linger);
+                    service.lingers(id);
                 }
-                Advance::Close => self.remove(id),
+                Advance::Close => {
+                    self.remove(id);
+                    service.closed(id);
+                }
             }
         }
         before - self.connections.len()

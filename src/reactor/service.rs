@@ -49,6 +49,10 @@ pub struct Policy {
     pub rate: Option<Rate>,
     /// How long each may be silent, if that is bounded.
     pub idle_timeout: Option<Duration>,
+    /// How many refused connections are kept until they have taken the refusal. Further ones
+    /// are told, if they take that at once, and closed on the spot: a crowd of the refused
+    /// must not use up the descriptors.
+    pub max_refused: usize,
     /// How much of a batch is sent before others are read and accepted; tests use
     /// another value.
     pub slice_bytes: usize,
@@ -61,6 +65,7 @@ impl Policy {
         flow: flow::Bounds::DEFAULT,
         rate: None,
         idle_timeout: None,
+        max_refused: 256,
         slice_bytes: SLICE_BYTES,
     };
 }
@@ -91,6 +96,19 @@ pub trait Service {
         reason: CloseReason,
         context: &mut Context<'_>,
     ) -> Option<Frame>;
+
+    /// `client`, which has left, has got what it is owed. Its socket stays open until the
+    /// peer closes its side, for half a second at most.
+    fn lingers(&mut self, _client: ClientId) {}
+
+    /// The socket of `client`, which has left, is closed.
+    fn closed(&mut self, _client: ClientId) {}
+
+    /// A newcomer from `address` is about to [join](Service::join). Returns a client that
+    /// [lingers](Service::lingers) and is to be closed at once to make room for it.
+    fn gives_way(&mut self, _address: IpAddr, _now: Instant) -> Option<ClientId> {
+        None
+    }
 
     /// When the service wants to [go on](Service::expired) though nothing may have
     /// happened; `None` for never.

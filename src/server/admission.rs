@@ -1,22 +1,25 @@
 //! Admission: who may join, by address, by clients per address, and by clients in total.
 //!
 //! It decides and does no I/O: it knows no socket and no clock. The caller reports who
-//! joins and leaves.
+//! joins and leaves, and when a socket is closed: until then, a client that has left takes up
+//! a place. One that only waits for its peer to close gives way to a newcomer.
 //!
 //! An IPv4-mapped IPv6 address, such as `::ffff:10.1.2.3`, counts as the IPv4 address, both
 //! of clients and in rules.
 
 mod bans;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
 
+use crate::protocol::batch::ClientId;
 use crate::protocol::wording;
+use crate::reactor::service::Policy;
 use crate::server::network;
 
 use self::bans::Bans;
@@ -36,8 +39,9 @@ pub enum Rule {
 pub struct Limits {
     /// The maximum number of clients.
     pub max_clients: usize,
-    /// The maximum number of clients from one address. `None`: half of `max_clients`, but
-    /// at least one, so that no address can fill the room; no limit for loopback.
+    /// The maximum number of clients from one address. `None`: half of `max_clients`, or less
+    /// if descriptors are scarce, but at least one, so that no address can fill the room; no
+    /// limit for loopback.
     pub max_per_address: Option<usize>,
     /// The first matching rule decides. An address that no rule matches is refused if there
     /// is any `Allow`, and let in otherwise.
@@ -100,31 +104,92 @@ impl RefusalCounts {
     }
 }
 
+/// What the process can hold, by its limit of descriptors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capacity {
+    /// Connections of any kind.
+    connections: usize,
+    /// Refused connections that are kept until they have taken the refusal.
+    pub(crate) refused: usize,
+}
+
+/// Descriptors for everything that is no client's connection: standard streams, the poll,
+/// signals, the listener, the transcript, and some to spare.
+const RESERVED_DESCRIPTORS: usize = 32;
+
+/// Of the connections, this part is for refused ones, if there are not enough for the usual
+/// number.
+const REFUSED_PART: usize = 16;
+
+impl Capacity {
+    pub(crate) fn of(descriptors: usize) -> Self {
+        let connections = descriptors.saturating_sub(RESERVED_DESCRIPTORS);
+        Self {
+            connections,
+            refused: (connections / REFUSED_PART).min(Policy::DEFAULT.max_refused),
+        }
+    }
+}
+
 /// The limits, the bans, and the number of clients.
 #[derive(Debug)]
 pub struct Admission {
     /// Invariant: the networks of the rules are canonical.
     limits: Limits,
+    /// The maximum number of clients from one address unless the limits have it.
+    default_share: usize,
+    /// Clients that give way and are not closed yet are at most so many.
+    max_giving_way: usize,
     bans: Bans,
+    /// Clients in the room, and those in `leaving`.
     client_count: usize,
-    /// Clients by address, for addresses with a maximum. Invariant: no count is 0, so there
+    /// The same by address, for addresses with a maximum. Invariant: no count is 0, so there
     /// are at most `client_count` entries.
     counts: HashMap<IpAddr, usize>,
+    /// Clients that have left and whose sockets are open.
+    leaving: HashMap<ClientId, IpAddr>,
+    /// Those of them that have got all they are owed.
+    lingering: BTreeSet<(IpAddr, ClientId)>,
+    /// Clients that are closed early, and do not count any more.
+    giving_way: HashSet<ClientId>,
 }
 
 impl Admission {
     /// With no clients and no bans.
-    pub fn new(mut limits: Limits) -> Self {
+    pub fn new(limits: Limits) -> Self {
+        Self::within(limits, Capacity::of(usize::MAX))
+    }
+
+    /// [`Admission::new`], with limits that are lowered to what the process can hold.
+    pub(crate) fn within(mut limits: Limits, capacity: Capacity) -> Self {
+        let Capacity {
+            connections,
+            refused,
+        } = capacity;
+        limits.max_clients = limits.max_clients.min(connections - refused).max(1);
+        // One address may also have all the refused connections, and still leaves half to
+        // the others.
+        let share = (limits.max_clients / 2).min((connections / 2).saturating_sub(refused));
         for rule in &mut limits.rules {
             let (Rule::Allow(network) | Rule::Deny(network)) = rule;
             *network = network::canonical(*network);
         }
         Self {
             limits,
+            default_share: share.max(1),
+            max_giving_way: refused.max(1),
             bans: Bans::default(),
             client_count: 0,
             counts: HashMap::new(),
+            leaving: HashMap::new(),
+            lingering: BTreeSet::new(),
+            giving_way: HashSet::new(),
         }
+    }
+
+    /// The maximum number of clients.
+    pub(crate) fn max_clients(&self) -> usize {
+        self.limits.max_clients
     }
 
     /// Whether a client from `address` may join at `now`.
@@ -161,7 +226,55 @@ impl Admission {
         }
     }
 
-    /// Counts a client from `address` that has left.
+    /// Makes room for a newcomer from `address`, if only that keeps it out. Returns the client
+    /// whose socket is to be closed at once: one that lingers, from the same address if that
+    /// has its maximum.
+    pub(crate) fn make_room(&mut self, address: IpAddr, now: Instant) -> Option<ClientId> {
+        let from = match self.admit(address, now) {
+            Err(Refusal::AddressFull { .. }) => Some(address.to_canonical()),
+            Err(Refusal::RoomFull { .. }) => None,
+            Ok(()) | Err(Refusal::Banned | Refusal::Denied) => return None,
+        };
+        if self.giving_way.len() >= self.max_giving_way {
+            return None;
+        }
+        let &(address, client) = match from {
+            Some(from) => {
+                let first = ClientId { key: 0, serial: 0 };
+                let next = self.lingering.range((from, first)..).next();
+                next.filter(|(address, _)| *address == from)?
+            }
+            None => self.lingering.first()?,
+        };
+        self.lingering.remove(&(address, client));
+        self.leaving.remove(&client);
+        self.left(address);
+        self.giving_way.insert(client);
+        Some(client)
+    }
+
+    /// `client`, from `address`, has left. Its socket is still open.
+    pub(crate) fn departed(&mut self, client: ClientId, address: IpAddr) {
+        self.leaving.insert(client, address.to_canonical());
+    }
+
+    /// `client` has left and has got all it is owed. Ignores clients that never joined.
+    pub(crate) fn lingers(&mut self, client: ClientId) {
+        if let Some(&address) = self.leaving.get(&client) {
+            self.lingering.insert((address, client));
+        }
+    }
+
+    /// The socket of `client` is closed. Ignores clients that never joined.
+    pub(crate) fn closed(&mut self, client: ClientId) {
+        if let Some(address) = self.leaving.remove(&client) {
+            self.lingering.remove(&(address, client));
+            self.left(address);
+        }
+        self.giving_way.remove(&client);
+    }
+
+    /// Counts a client from `address` that has left and is closed.
     pub fn left(&mut self, address: IpAddr) {
         debug_assert!(self.client_count > 0, "only clients that joined can leave");
         self.client_count -= 1;
@@ -217,7 +330,7 @@ impl Admission {
     fn max_from(&self, address: IpAddr) -> Option<usize> {
         match self.limits.max_per_address {
             None if address.is_loopback() => None,
-            None => Some((self.limits.max_clients / 2).max(1)),
+            None => Some(self.default_share),
             max => max,
         }
     }
@@ -363,6 +476,101 @@ mod tests {
                 assert!(admission.counts.is_empty(), "it is not even counted");
             }
         }
+    }
+
+    #[test]
+    fn no_address_but_loopback_can_have_more_than_half_of_what_the_process_can_hold() {
+        for descriptors in [0, 1, 33, 64, 256, 1024, 4096, 20_300, 1 << 20] {
+            let capacity = Capacity::of(descriptors);
+            let limits = Limits {
+                max_clients: 20_000,
+                max_per_address: None,
+                rules: Vec::new(),
+            };
+            let mut admission = Admission::within(limits, capacity);
+            assert!(admission.max_clients() <= capacity.connections.max(1));
+            let (count, _) = fill(&mut admission, "10.0.0.1");
+            let most = (capacity.connections / 2).max(1);
+            assert!(count + capacity.refused <= most, "{count} of {descriptors}");
+            assert!(4 * count >= capacity.connections.min(20_000), "{count}");
+            let (rest, refusal) = fill(&mut admission, "127.0.0.1");
+            let clients = count + rest;
+            assert_eq!(refusal, Refusal::RoomFull { clients });
+            assert_eq!(clients, admission.max_clients());
+        }
+        let unbounded = with_bounds(20_000, None);
+        assert_eq!(unbounded.max_from(address("10.0.0.1")), Some(10_000));
+    }
+
+    /// Lets in the client `nth` from `from`.
+    fn enter(admission: &mut Admission, nth: usize, from: &str) -> ClientId {
+        assert_eq!(admission.admit(address(from), Instant::now()), Ok(()));
+        admission.entered(address(from));
+        ClientId::nth(nth)
+    }
+
+    #[test]
+    fn who_has_left_counts_until_its_socket_is_closed() {
+        let now = Instant::now();
+        let mut admission = with_bounds(3, Some(2));
+        let [alice, bob] = [0, 1].map(|nth| enter(&mut admission, nth, "10.0.0.1"));
+        admission.departed(alice, address("10.0.0.1"));
+        let full = Err(Refusal::AddressFull { clients: 2 });
+        assert_eq!(admission.admit(address("10.0.0.1"), now), full);
+        // It still takes what it is owed.
+        assert_eq!(admission.make_room(address("10.0.0.1"), now), None);
+        admission.closed(alice);
+        let carol = enter(&mut admission, 2, "::ffff:10.0.0.1");
+        for client in [bob, carol] {
+            admission.departed(client, address("10.0.0.1"));
+            admission.closed(client);
+        }
+        assert_eq!(admission.client_count, 0);
+        assert!(admission.counts.is_empty() && admission.leaving.is_empty());
+    }
+
+    #[test]
+    fn who_lingers_gives_way_to_a_newcomer_that_needs_the_place() {
+        let now = Instant::now();
+        let mut admission = with_bounds(3, Some(2));
+        let [alice, bob] = [0, 1].map(|nth| enter(&mut admission, nth, "10.0.0.1"));
+        admission.departed(alice, address("10.0.0.1"));
+        admission.lingers(alice);
+        assert_eq!(
+            admission.make_room(address("10.0.0.2"), now),
+            None,
+            "there is room"
+        );
+        assert_eq!(
+            admission.make_room(address("10.0.0.1"), now),
+            Some(alice),
+            "its address is full"
+        );
+        let carol = enter(&mut admission, 2, "10.0.0.1");
+        assert_eq!(admission.make_room(address("10.0.0.1"), now), None);
+        let dave = enter(&mut admission, 3, "10.0.0.2");
+        admission.departed(dave, address("10.0.0.2"));
+        admission.lingers(dave);
+        assert_eq!(
+            admission.make_room(address("10.0.0.1"), now),
+            None,
+            "the one that lingers has another address"
+        );
+        assert_eq!(
+            admission.make_room(address("10.0.0.3"), now),
+            Some(dave),
+            "the room is full"
+        );
+        for client in [alice, dave] {
+            admission.closed(client);
+        }
+        for client in [bob, carol] {
+            admission.departed(client, address("10.0.0.1"));
+            admission.lingers(client);
+            admission.closed(client);
+        }
+        assert_eq!(admission.client_count, 0);
+        assert!(admission.lingering.is_empty() && admission.giving_way.is_empty());
     }
 
     #[test]

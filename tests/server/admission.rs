@@ -5,6 +5,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use chat::rate::{LOG_BURST, LOG_INTERVAL};
+use chat::reactor::service::Policy;
 
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, chat_client};
@@ -86,6 +87,43 @@ fn an_address_has_so_many_places_until_one_is_free_again() {
     dave.say("finally");
     alice.expect_line("<127.0.0.2> finally");
     expect_refused(&server, "127.0.0.2", FULL);
+}
+
+#[test]
+fn who_quits_and_does_not_close_keeps_a_place() {
+    const VISITS: usize = 500;
+    const MOST: usize = 10 + Policy::DEFAULT.max_refused;
+    let server = Server::with(&["--max-clients", "100", "--max-per-ip", "10"]);
+    let before = server.descriptors();
+    let mut most = 0;
+    let visits: Vec<Peer> = (0..VISITS)
+        .map(|_| {
+            let peer = Peer::connect_from("127.0.0.2", server.address);
+            peer.send("/quit\n");
+            most = most.max(server.descriptors() - before);
+            peer
+        })
+        .collect();
+    let mut victim = server.join("127.0.0.3");
+    victim.say("/who");
+    victim.next_line().expect("an answer");
+    assert!(most <= MOST, "{most} descriptors for one address");
+    drop(visits);
+}
+
+#[test]
+fn who_quits_and_comes_back_at_once_gets_in() {
+    let server = Server::with(&["--max-clients", "1", "--max-per-ip", "1"]);
+    let mut gone = Vec::new();
+    for visit in 0..10 {
+        // The second address finds the room full.
+        let ip = ["127.0.0.2", "127.0.0.3"][visit / 5];
+        let mut alice = server.join(ip);
+        alice.say("/quit");
+        alice.expect_line("-- goodbye");
+        alice.expect_end();
+        gone.push(alice);
+    }
 }
 
 #[test]

@@ -12,7 +12,8 @@ const GUESTS: usize = 100;
 
 #[test]
 fn out_of_descriptors_those_inside_chat_on_and_those_outside_wait_for_a_place() {
-    let mut server = start_with_limit("-n");
+    let mut server = Server::start();
+    server.allow_more_descriptors(DESCRIPTOR_LIMIT);
     let (mut inside, mut waiting) = more_than_can_come_in(&mut server);
     assert!(inside.len() >= waiting.len(), "so few found a place");
     let (speaker, others) = inside.split_first_mut().expect("somebody inside");
@@ -65,6 +66,26 @@ fn the_last_descriptor_is_no_shortage_while_nobody_waits() {
 }
 
 #[test]
+fn a_hard_limit_lowers_the_number_of_clients_and_is_said_to() {
+    const FULL: &str = "!! the room is full (30 clients)";
+    let mut server = start_with_limit("-n");
+    let warning = server.stderr().next_line().expect("a warning");
+    let words = "accepting up to 30 clients, not 20000: the limit on open files is 64;";
+    assert!(warning.contains(words), "{warning}");
+    let mut inside: Vec<Peer> = (0..30).map(|_| server.join("127.0.0.2")).collect();
+    let mut refused: Vec<Peer> = (0..GUESTS)
+        .map(|_| Peer::connect_from("127.0.0.2", server.address))
+        .collect();
+    for guest in &mut refused {
+        guest.expect_line(FULL);
+    }
+    assert!(server.descriptors() < DESCRIPTOR_LIMIT);
+    inside[0].say("we are all here");
+    inside[29].expect_line("<127.0.0.2> we are all here");
+    assert!(!server.stderr().has_more(), "nothing was short");
+}
+
+#[test]
 fn the_server_raises_its_own_soft_limit() {
     let server = start_with_limit("-Sn");
     let mut guests: Vec<Peer> = (0..GUESTS).map(|_| server.join("127.0.0.2")).collect();
@@ -99,7 +120,7 @@ fn expect_warning(server: &mut Server) {
     assert!(warning.contains("Too many open files"), "{warning}");
 }
 
-/// A server that may have [`DESCRIPTOR_LIMIT`] descriptors open. `ulimit` is told
+/// A server that may have [`DESCRIPTOR_LIMIT`] descriptors open from the start. `ulimit` is told
 /// by `which` whether this is the soft limit (`-Sn`) or the hard one too (`-n`).
 fn start_with_limit(which: &str) -> Server {
     let mut shell = Command::new("sh");

@@ -42,6 +42,7 @@ fn policy(random: &mut Random) -> Policy {
         idle_timeout: random.one_in(4).then(|| Duration::from_secs(5)),
         // From a write at a time to all at once.
         slice_bytes: random.between(1, 20 * WRITE_COST_BYTES),
+        ..Policy::DEFAULT
     }
 }
 

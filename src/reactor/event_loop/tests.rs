@@ -16,9 +16,10 @@ use super::{SHUTDOWN_TIMEOUT, Status};
 use crate::protocol::batch::ClientId;
 use crate::protocol::close::CloseReason;
 use crate::reactor::acceptor::{ACCEPT_BUDGET, ACCEPT_PAUSE};
-use crate::reactor::clients::{CLOSE_TIMEOUT, FLUSH_TIMEOUT, LINGER_TIMEOUT, MAX_REFUSED};
+use crate::reactor::clients::{CLOSE_TIMEOUT, FLUSH_TIMEOUT, LINGER_TIMEOUT};
 use crate::reactor::connection::output::WRITE_BUDGET_BYTES;
 use crate::reactor::inbound::{BATCH_BUDGET_BYTES, READ_BUDGET_BYTES};
+use crate::reactor::service::Policy;
 
 #[test]
 fn a_turn_costs_each_reader_one_write_and_nobody_hears_itself() {
@@ -243,9 +244,11 @@ fn a_refused_client_is_told_why_and_never_was_in_the_room() {
 fn a_crowd_of_the_refused_does_not_use_up_the_descriptors() {
     let mut room = Loop::with_room_for(1);
     room.join();
-    let refused: Vec<_> = (0..MAX_REFUSED + 10).map(|_| room.connect()).collect();
+    let refused: Vec<_> = (0..Policy::DEFAULT.max_refused + 10)
+        .map(|_| room.connect())
+        .collect();
     let kept = refused.iter().filter(|socket| socket.is_open_here());
-    assert_eq!(kept.count(), MAX_REFUSED);
+    assert_eq!(kept.count(), Policy::DEFAULT.max_refused);
     for socket in &refused {
         assert_eq!(socket.received(), "!! the room is full (1 clients)\n");
     }
