@@ -153,9 +153,9 @@ impl Room {
 
     /// Handles a line from `id`. Ignores clients that are not members.
     pub fn hear(&mut self, id: ClientId, heard: Decoded<'_>, context: &mut Context<'_>) {
-        let Some(member) = self.find(id) else {
+        if self.find(id).is_none() {
             return;
-        };
+        }
         match heard {
             Decoded::Line(b"") => {}
             Decoded::TooLong(_) => context.batch.tell(id, Frame::clone(&self.replies.too_long)),
@@ -165,11 +165,12 @@ impl Room {
             Decoded::Line(line) => {
                 // A second slash escapes the first.
                 let text = line.strip_prefix(b"/").unwrap_or(line);
+                self.introduce(id, context);
+                let member = self.member(id);
                 let said = context.batch.say(Some(id), |out| {
                     push_message(out, format_args!("<{member}> "), text);
                 });
                 self.remember(said, context.now);
-                self.note_speech(id);
             }
         }
     }
@@ -190,21 +191,8 @@ impl Room {
 
     /// Sends the presence notice if it is due.
     pub fn expire(&mut self, context: &mut Context<'_>) {
-        let here = self.here();
-        let members = &self.members;
-        let label = |id: ClientId| {
-            let member = members[id.key].as_ref();
-            member.expect("a member that has not left").label()
-        };
-        if let Some(presence) = &mut self.presence
-            && presence
-                .due_at()
-                .is_some_and(|due_at| due_at <= context.now)
-            && let Some(words) = presence.notice(here, label)
-        {
-            context
-                .batch
-                .say(None, |out| push_notice(out, words.as_bytes()));
+        if self.deadline().is_some_and(|due_at| due_at <= context.now) {
+            self.tell_presence(context);
         }
     }
 
@@ -261,9 +249,28 @@ impl Room {
             .say(None, |out| push_notice(out, CLOSING.as_bytes()));
     }
 
-    fn note_speech(&mut self, id: ClientId) {
-        if let Some(presence) = &mut self.presence {
-            presence.spoke(id);
+    /// `id` is about to be heard: others must know first who that is.
+    fn introduce(&mut self, id: ClientId, context: &mut Context<'_>) {
+        let presence = self.presence.as_ref();
+        if presence.is_some_and(|presence| presence.is_untold(id)) {
+            self.tell_presence(context);
+        }
+    }
+
+    /// Sends the presence notice.
+    fn tell_presence(&mut self, context: &mut Context<'_>) {
+        let here = self.here();
+        let members = &self.members;
+        let label = |id: ClientId| {
+            let member = members[id.key].as_ref();
+            member.expect("a member that has not left").label()
+        };
+        if let Some(presence) = &mut self.presence
+            && let Some(words) = presence.notice(here, label)
+        {
+            context
+                .batch
+                .say(None, |out| push_notice(out, words.as_bytes()));
         }
     }
 
@@ -278,12 +285,12 @@ impl Room {
         match command::parse(line) {
             Ok(Command::Nick(name)) => self.rename(id, name, context),
             Ok(Command::Me(action)) => {
+                self.introduce(id, context);
                 let member = self.member(id);
                 let said = context.batch.say(Some(id), |out| {
                     push_message(out, format_args!("* {member} "), action);
                 });
                 self.remember(said, context.now);
-                self.note_speech(id);
             }
             Ok(Command::Message { to, text }) => self.whisper(id, to, text, context),
             Ok(Command::Who) => {
@@ -304,11 +311,6 @@ impl Room {
         self.claims.forget_others(id, &name);
         if self.member(id).name().is_some_and(|own| **own == name) {
             return context.batch.tell(id, replies::named(name));
-        }
-        // Otherwise nobody would ever learn who had spoken under the name between.
-        let presence = self.presence.as_ref();
-        if presence.is_some_and(|presence| presence.has_spoken_unannounced(id)) {
-            return context.batch.tell(id, Frame::clone(&self.replies.too_soon));
         }
         let Err(conflict) = self.give_name(id, name.clone(), context) else {
             return;
@@ -416,12 +418,12 @@ impl Room {
                     .tell(id, Frame::clone(&self.replies.to_oneself));
             }
             Called::One(reader) => {
+                self.introduce(id, context);
                 let mut line = Vec::new();
                 let sender = self.member(id);
                 push_message(&mut line, format_args!("[{sender}] "), text);
                 line.push(b'\n');
                 context.batch.tell_from_another(reader, Frame::from(line));
-                self.note_speech(id);
                 let reader = self.member(reader);
                 context
                     .batch

@@ -151,10 +151,11 @@ impl Stage {
         let size_before = self.batch.size_bytes();
         let label = self.label(id);
         self.act(|room, context| room.hear(id, heard, context));
-        self.note_said(before, label.as_deref().map(|label| (id, label)));
+        let introduced = self.note_introduction(before);
+        self.note_said(introduced, label.as_deref().map(|label| (id, label)));
         self.check_names();
 
-        let said = &self.batch.shared()[before..];
+        let said = &self.batch.shared()[introduced..];
         let Some(member) = self.members.get_mut(&id) else {
             assert_eq!(self.batch.size_bytes(), size_before, "a stranger is heard");
             return;
@@ -217,13 +218,29 @@ impl Stage {
         self.note_said(before, None);
     }
 
+    /// Who is heard is introduced first. Takes note of that notice, if one begins at
+    /// `before`, and returns where it ends.
+    fn note_introduction(&mut self, before: usize) -> usize {
+        let said = &self.batch.shared()[before..];
+        if !said.starts_with(NOTICE_PREFIX.as_bytes()) {
+            return before;
+        }
+        let line_end = said.iter().position(|&byte| byte == b'\n');
+        let end = before + line_end.expect("whole lines") + 1;
+        self.note_line(before..end, None);
+        end
+    }
+
     /// Checks what has been said since `before`, and takes note of it.
     fn note_said(&mut self, before: usize, by: Option<(ClientId, &str)>) {
         let end = self.batch.shared().len();
-        if end == before {
-            return;
+        if end > before {
+            self.note_line(before..end, by);
         }
-        let line = assert_one_line(&self.batch.shared()[before..]);
+    }
+
+    fn note_line(&mut self, bytes: Range<usize>, by: Option<(ClientId, &str)>) {
+        let line = assert_one_line(&self.batch.shared()[bytes.clone()]);
         let is_of_a_kind = match by {
             None => line.starts_with(NOTICE_PREFIX),
             Some((_, label)) => {
@@ -231,7 +248,6 @@ impl Stage {
             }
         };
         assert!(is_of_a_kind, "said by {by:?}: {line:?}");
-        let bytes = before..end;
         let by = by.map(|(id, _)| id);
         self.said.push(Said { by, bytes });
     }

@@ -2,8 +2,15 @@
 //!
 //! Without that, ten thousand simultaneous joins would be a hundred million lines. The
 //! notice omits members that joined and left within the window.
+//!
+//! Nobody is heard under a label that the room has not been told of: who speaks before the
+//! notice is due has it sent first. That costs at most one notice for each join or rename,
+//! and a notice names at most [`MAX_NAMED`] of each kind.
+//!
+//! A notice tells changes in an order in which no label stands for two members: leaves,
+//! renames, joins, and each kind in the order of events.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -20,11 +27,14 @@ const MAX_NAMED: usize = 5;
 /// The changes since the last notice.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
-    /// Ids alone, because thousands may join at once.
-    joined: BTreeSet<ClientId>,
-    /// The renamed members, with their labels as of the last notice or their join.
+    /// The keys of members that have joined, by serial number, which is the order of their
+    /// joins. Ids alone, because thousands may join at once.
+    joined: BTreeMap<u64, usize>,
+    /// Members that were here at the last notice and have been renamed since.
     renamed: BTreeMap<ClientId, Renamed>,
-    /// The last labels of members that were here at the last notice and have left.
+    /// The number of renames.
+    rename_count: u64,
+    /// Members that were here at the last notice and have left, by their labels as of then.
     left: Vec<Label>,
     /// When the notice is due. Invariant: `None` when nothing has changed.
     due_at: Option<Instant>,
@@ -32,8 +42,10 @@ pub(crate) struct Presence {
 
 #[derive(Debug)]
 struct Renamed {
+    /// The label as of the last notice.
     from: Label,
-    has_spoken_since: bool,
+    /// The number of renames before the last one.
+    nth: u64,
 }
 
 impl Presence {
@@ -42,41 +54,40 @@ impl Presence {
     }
 
     pub(crate) fn joined(&mut self, id: ClientId, now: Instant) {
-        let is_new = self.joined.insert(id);
-        debug_assert!(is_new, "ids are unique");
+        let before = self.joined.insert(id.serial, id.key);
+        debug_assert!(before.is_none(), "serial numbers are unique");
         self.changed(now);
     }
 
     /// `id` is no longer called `from`.
     pub(crate) fn renamed(&mut self, id: ClientId, from: Label, now: Instant) {
-        self.renamed.entry(id).or_insert(Renamed {
-            from,
-            has_spoken_since: false,
-        });
-        self.changed(now);
-    }
-
-    /// `id` has said something to others.
-    pub(crate) fn spoke(&mut self, id: ClientId) {
-        if let Some(renamed) = self.renamed.get_mut(&id) {
-            renamed.has_spoken_since = true;
+        if self.joined.contains_key(&id.serial) {
+            // The notice of its join will have its new name.
+            return;
         }
-    }
-
-    /// Whether `id` has spoken under a name that no notice has announced yet.
-    pub(crate) fn has_spoken_unannounced(&self, id: ClientId) -> bool {
-        self.renamed
-            .get(&id)
-            .is_some_and(|renamed| renamed.has_spoken_since)
+        let nth = self.rename_count;
+        self.rename_count += 1;
+        let renamed = self.renamed.entry(id);
+        renamed.or_insert(Renamed { from, nth }).nth = nth;
+        self.changed(now);
     }
 
     /// `id`, last called `label`, has left.
     pub(crate) fn left(&mut self, id: ClientId, label: Label, now: Instant) {
-        self.renamed.remove(&id);
-        if !self.joined.remove(&id) {
-            self.left.push(label);
+        if self.joined.remove(&id.serial).is_none() {
+            // Nobody has been told of its new name.
+            let renamed = self.renamed.remove(&id);
+            self.left
+                .push(renamed.map_or(label, |renamed| renamed.from));
         }
         self.changed(now);
+    }
+
+    /// Whether others do not know yet that `id` is here, or under which label.
+    pub(crate) fn is_untold(&self, id: ClientId) -> bool {
+        // In the common case, nothing has changed.
+        self.due_at.is_some()
+            && (self.joined.contains_key(&id.serial) || self.renamed.contains_key(&id))
     }
 
     /// When [`Presence::notice`] is due. `None` when nothing has changed.
@@ -97,20 +108,13 @@ impl Presence {
         let left = &mut changes.left;
         // Labels for thousands of joins are only needed to match leaves.
         if joined_count <= MAX_NAMED || !left.is_empty() {
-            joined.extend(changes.joined.iter().copied().map(&label));
+            let ids = changes.joined.iter();
+            joined.extend(ids.map(|(&serial, &key)| label(ClientId { key, serial })));
             cancel_out(&mut joined, left);
             joined_count = joined.len();
         }
-        let was_here = |(id, _): &(ClientId, Renamed)| !changes.joined.contains(id);
-        let renamed = changes.renamed.into_iter().filter(was_here);
-        let renamed = renamed.map(|(id, renamed)| (renamed.from, label(id)));
-        let renamed: Vec<_> = renamed.filter(|(from, to)| from != to).collect();
+        let renamed = renames(changes.renamed, label);
         let mut clauses = Vec::new();
-        match joined_count {
-            0 => {}
-            1..=MAX_NAMED => clauses.push(format!("{} joined", Labels(&joined))),
-            many => clauses.push(format!("{} joined", Count(many))),
-        }
         match left.len() {
             0 => {}
             1..=MAX_NAMED => clauses.push(format!("{} left", Labels(left))),
@@ -124,6 +128,11 @@ impl Presence {
             0 => {}
             many => clauses.push(format!("{} have new names", Count(many))),
         }
+        match joined_count {
+            0 => {}
+            1..=MAX_NAMED => clauses.push(format!("{} joined", Labels(&joined))),
+            many => clauses.push(format!("{} joined", Count(many))),
+        }
         if clauses.is_empty() {
             None
         } else {
@@ -134,6 +143,31 @@ impl Presence {
     fn changed(&mut self, now: Instant) {
         self.due_at.get_or_insert(now + PRESENCE_WINDOW);
     }
+}
+
+/// The labels of renamed members as of the last notice and now, in the order of events; but
+/// who has given up a name comes before who has it now.
+fn renames(
+    renamed: BTreeMap<ClientId, Renamed>,
+    label: impl Fn(ClientId) -> Label,
+) -> Vec<(Label, Label)> {
+    let mut by_time: Vec<_> = renamed.into_iter().collect();
+    by_time.sort_unstable_by_key(|(_, renamed)| renamed.nth);
+    let labels = by_time.into_iter();
+    let labels = labels.map(|(id, renamed)| (renamed.from, label(id)));
+    let mut left: Vec<_> = labels.filter(|(from, to)| from != to).collect();
+    if left.len() > MAX_NAMED {
+        // Only counted.
+        return left;
+    }
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        let is_free = |(_, to): &(Label, Label)| left.iter().all(|(from, _)| from != to);
+        // If nobody's new name is free, they have exchanged names.
+        let next = left.iter().position(is_free).unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
 }
 
 /// Removes labels that are in both: a member that left and came back has only
@@ -253,16 +287,64 @@ mod tests {
             .join(1, address("10.0.0.2"))
             .rename(1, name("bob"))
             .rename(0, name("alice"))
-            .expect("bob joined, 10.0.0.1 is now alice (2 here)")
+            .expect("10.0.0.1 is now alice, bob joined (2 here)")
             .join(2, name("carol"))
             .join(3, name("dave"))
             .leave(1)
             .rename(0, name("alicia"))
             .rename(0, name("al"))
-            .expect("carol and dave joined, bob left, alice is now al (3 here)")
-            .rename(2, name("cara"))
+            .expect("bob left, alice is now al, carol and dave joined (3 here)");
+    }
+
+    #[test]
+    fn who_leaves_is_told_by_the_label_that_the_room_knows() {
+        let mut scene = Scene::new();
+        scene.join(0, name("alice")).join(1, address("10.0.0.1"));
+        scene.expect("alice and 10.0.0.1 joined (2 here)");
+        // Two bear the name, and leave.
+        scene.leave(0).rename(1, name("alice")).leave(1);
+        scene.expect("alice and 10.0.0.1 left (0 here)");
+    }
+
+    #[test]
+    fn the_order_of_names_is_that_of_events() {
+        let mut scene = Scene::new();
+        // Keys are used again and say nothing of the order.
+        for (serial, key, who) in [(1, 3, "ann"), (2, 0, "bob"), (3, 2, "cid"), (4, 1, "dan")] {
+            let id = ClientId { key, serial };
+            scene.labels.insert(id, name(who));
+            scene.presence.joined(id, scene.now);
+        }
+        scene.expect("ann, bob, cid and dan joined (4 here)");
+        for (serial, key, to) in [(4, 1, "dora"), (2, 0, "rob"), (1, 3, "anna")] {
+            let id = ClientId { key, serial };
+            let from = scene.labels.insert(id, name(to)).unwrap();
+            scene.presence.renamed(id, from, scene.now);
+        }
+        scene.expect("dan is now dora, bob is now rob, ann is now anna (4 here)");
+    }
+
+    #[test]
+    fn a_name_is_given_up_before_another_has_it() {
+        Scene::new()
+            .join(0, name("ann"))
+            .join(1, name("bob"))
+            .join(2, name("cid"))
+            .expect("ann, bob and cid joined (3 here)")
+            .rename(0, name("anna"))
+            .rename(1, name("ann"))
+            .rename(0, name("zoe"))
             .leave(2)
-            .expect("cara left (2 here)");
+            .rename(1, name("cid"))
+            .expect("cid left, ann is now zoe, bob is now cid (2 here)")
+            .rename(1, name("bob"))
+            .rename(0, name("cid"))
+            .join(3, name("zoe"))
+            .expect("cid is now bob, zoe is now cid, zoe joined (3 here)")
+            .rename(0, name("x"))
+            .rename(1, name("cid"))
+            .rename(0, name("bob"))
+            .expect("bob is now cid, cid is now bob (3 here)");
     }
 
     #[test]
@@ -280,7 +362,7 @@ mod tests {
         assert_eq!(scene.notice(), None);
         // The same key, another client.
         scene.leave(1).join(1, name("bob"));
-        scene.expect("bob joined, alice left (1 here)");
+        scene.expect("alice left, bob joined (1 here)");
     }
 
     #[test]
@@ -306,7 +388,7 @@ mod tests {
         for id in 9224..9536 {
             scene.join(id, name(&format!("n{id}")));
         }
-        scene.expect("312 joined, 20 left (9,516 here)");
+        scene.expect("20 left, 312 joined (9,516 here)");
         for id in 100..106 {
             scene.rename(id, name(&format!("m{id}")));
         }
@@ -327,7 +409,7 @@ mod tests {
             scene.join(id, name(&format!("n{}", 49 - id)));
         }
         scene.join(49, address("10.0.0.1"));
-        scene.expect("10.0.0.1 joined, n0 left (50 here)");
+        scene.expect("n0 left, 10.0.0.1 joined (50 here)");
     }
 
     #[test]

@@ -27,8 +27,6 @@ pub(crate) struct Replies {
     pub(crate) too_long: Frame,
     /// To a private message to its own sender.
     pub(crate) to_oneself: Frame,
-    /// To a rename by a member that has spoken under an unannounced name.
-    pub(crate) too_soon: Frame,
 }
 
 impl Replies {
@@ -51,7 +49,6 @@ impl Replies {
                 "that line was not said: it is longer than {max_line_bytes} bytes"
             )),
             to_oneself: refusal("that is you"),
-            too_soon: refusal("you have just spoken by a new name; wait a second before the next"),
         }
     }
 

@@ -47,6 +47,23 @@ fn comings_and_goings_are_told_and_then_nothing_ticks() {
 }
 
 #[test]
+fn who_speaks_at_once_is_introduced_first() {
+    let server = Server::sociable(&[]);
+    let mut alice = server.join("127.0.0.2");
+    lines_until(&mut alice, 1);
+    let bob = server.join("127.0.0.3");
+    bob.send("/nick bob\nhi\n/nick rob\n/me waves\n");
+    for line in [
+        "-- bob joined (2 here)",
+        "<bob> hi",
+        "-- bob is now rob (2 here)",
+        "* rob waves",
+    ] {
+        alice.expect_line(line);
+    }
+}
+
+#[test]
 fn hundreds_who_come_at_once_cost_each_a_handful_of_lines() {
     const GUESTS: usize = 500;
     let server = Server::sociable(&[]);

@@ -106,7 +106,7 @@ impl Service for Model {
         assert!(self.guests.insert(number, guest).is_none(), "comes twice");
         let before = self.inside.insert(client, number);
         assert_eq!(before, None, "{client:?} is taken");
-        self.oracle.joined(number, client.key, address, context.now);
+        self.oracle.joined(number, address, context.now);
         Ok(greeting)
     }
 

@@ -42,9 +42,6 @@ const MAX_TOLD_BY_NAME: usize = 5;
 /// Somebody in the room.
 #[derive(Debug)]
 struct Person {
-    /// The event loop's number for it, which another may get later: it decides the order
-    /// in which people are listed.
-    key: usize,
     address: IpAddr,
     name: Option<String>,
     has_spoken: bool,
@@ -85,7 +82,6 @@ struct Claim {
 struct Renamed {
     person: usize,
     from: String,
-    has_spoken: bool,
 }
 
 /// Why a name is not to be had.
@@ -160,6 +156,18 @@ fn list(labels: &[String]) -> String {
     }
 }
 
+/// Old and new names, so sorted that nobody is told to be called as somebody else still is;
+/// unless each of them is.
+fn one_name_at_a_time(mut renamed: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut told = Vec::new();
+    while !renamed.is_empty() {
+        let still_borne: Vec<String> = renamed.iter().map(|(from, _)| from.clone()).collect();
+        let next = renamed.iter().position(|(_, to)| !still_borne.contains(to));
+        told.push(renamed.remove(next.unwrap_or_default()));
+    }
+    told
+}
+
 /// Lines of notices that list `items`.
 fn columns(items: &[String]) -> String {
     let mut text = String::new();
@@ -232,9 +240,8 @@ impl Oracle {
         self.people[&person].leaves
     }
 
-    pub(crate) fn joined(&mut self, person: usize, key: usize, address: IpAddr, now: Instant) {
+    pub(crate) fn joined(&mut self, person: usize, address: IpAddr, now: Instant) {
         let newcomer = Person {
-            key,
             address,
             name: None,
             has_spoken: false,
@@ -270,11 +277,14 @@ impl Oracle {
         let heard = self.heard.get_mut(&person).expect("it came");
         heard.truncate(owed_bytes);
         let gone = self.people.remove(&person).expect("it is here");
-        self.renamed.retain(|renamed| renamed.person != person);
+        let is_its_own = |renamed: &Renamed| renamed.person == person;
+        let untold = self.renamed.iter().position(is_its_own);
+        let untold = untold.map(|index| self.renamed.remove(index));
         if self.joined.contains(&person) {
             self.joined.retain(|joined| *joined != person);
         } else {
-            self.left.push(gone.label());
+            self.left
+                .push(untold.map_or(gone.label(), |untold| untold.from));
         }
         self.presence_changed(now);
         self.claims.retain(|claim| claim.claimant != person);
@@ -312,16 +322,18 @@ impl Oracle {
 
     /// It is time to tell who came and went.
     pub(crate) fn expired(&mut self, now: Instant) {
-        if self.due_at.is_none_or(|due_at| due_at > now) {
-            return;
+        if self.due_at.is_some_and(|due_at| due_at <= now) {
+            self.tell_presence();
         }
+    }
+
+    /// Tells who left, who is called otherwise now, and who joined, each in the order in
+    /// which that came about.
+    fn tell_presence(&mut self) {
         self.due_at = None;
         let mut left = std::mem::take(&mut self.left);
-        let mut renamed = std::mem::take(&mut self.renamed);
-        let mut came = std::mem::take(&mut self.joined);
-        came.sort_by_key(|person| self.people[person].key);
-        renamed.retain(|renamed| !came.contains(&renamed.person));
-        renamed.sort_by_key(|renamed| self.people[&renamed.person].key);
+        let renamed = std::mem::take(&mut self.renamed);
+        let came = std::mem::take(&mut self.joined);
         let mut joined = Vec::new();
         for person in came {
             // Who has gone and come back has done neither.
@@ -331,24 +343,26 @@ impl Oracle {
                 None => joined.push(label),
             }
         }
-        let mut clauses = Vec::new();
-        for (labels, verb) in [(&joined, "joined"), (&left, "left")] {
-            match labels.len() {
-                0 => {}
-                1..=MAX_TOLD_BY_NAME => clauses.push(format!("{} {verb}", list(labels))),
-                many => clauses.push(format!("{many} {verb}")),
-            }
-        }
-        let renamed: Vec<String> = renamed
-            .iter()
-            .map(|renamed| (&renamed.from, self.people[&renamed.person].label()))
-            .filter(|(from, to)| *from != to)
-            .map(|(from, to)| format!("{from} is now {to}"))
+        let told = |labels: &[String], verb| match labels.len() {
+            0 => None,
+            1..=MAX_TOLD_BY_NAME => Some(format!("{} {verb}", list(labels))),
+            many => Some(format!("{many} {verb}")),
+        };
+        let mut clauses = Vec::from_iter(told(&left, "left"));
+        let renamed: Vec<(String, String)> = renamed
+            .into_iter()
+            .map(|renamed| (renamed.from, self.people[&renamed.person].label()))
+            .filter(|(from, to)| from != to)
             .collect();
         match renamed.len() {
-            0..=MAX_TOLD_BY_NAME => clauses.extend(renamed),
+            0..=MAX_TOLD_BY_NAME => clauses.extend(
+                one_name_at_a_time(renamed)
+                    .iter()
+                    .map(|(from, to)| format!("{from} is now {to}")),
+            ),
             many => clauses.push(format!("{many} have new names")),
         }
+        clauses.extend(told(&joined, "joined"));
         if !clauses.is_empty() {
             let here = self.people.len();
             self.tell_all(&format!("-- {} ({here} here)", clauses.join(", ")));
@@ -401,11 +415,6 @@ impl Oracle {
         if self.people[&person].name.as_deref() == Some(name) {
             return self.tell(person, &format!("-- you are {name} now"));
         }
-        let has_spoken_untold = |renamed: &Renamed| renamed.person == person && renamed.has_spoken;
-        if self.announces_presence && self.renamed.iter().any(has_spoken_untold) {
-            let words = "!! you have just spoken by a new name; wait a second before the next";
-            return self.tell(person, words);
-        }
         let refusal = match self.give_name(person, name, now) {
             Ok(()) => return,
             Err(Conflict::Taken(bearer)) => {
@@ -452,14 +461,17 @@ impl Oracle {
         let bearer = self.people.get_mut(&person).expect("it is here");
         bearer.name = Some(name.to_owned());
         self.tell(person, &format!("-- you are {name} now"));
-        if !self.renamed.iter().any(|renamed| renamed.person == person) {
-            self.renamed.push(Renamed {
+        if !self.joined.contains(&person) {
+            let is_its_own = |renamed: &Renamed| renamed.person == person;
+            let before = self.renamed.iter().position(is_its_own);
+            let before = before.map(|index| self.renamed.remove(index));
+            // The latest is the last.
+            self.renamed.push(before.unwrap_or(Renamed {
                 person,
                 from: label,
-                has_spoken: false,
-            });
+            }));
+            self.presence_changed(now);
         }
-        self.presence_changed(now);
         self.claims.retain(|claim| claim.claimant != person);
         self.satisfy_claim(person, now);
         Ok(())
@@ -531,9 +543,9 @@ impl Oracle {
             [] => self.tell(person, &format!("!! no one is called {to} here")),
             [reader] if reader == person => self.tell(person, "!! that is you"),
             [reader] => {
+                self.introduce(person);
                 let label = self.people[&person].label();
                 self.tell(reader, &format!("[{label}] {}", shown(text)));
-                self.note_speech(person);
                 let reader = self.people[&reader].label();
                 self.tell(person, &format!("-- sent to {reader}"));
             }
@@ -574,13 +586,13 @@ impl Oracle {
 
     /// `person` says `line`, which everybody else hears, and newcomers later.
     fn say(&mut self, person: usize, line: String, now: Instant) {
+        self.introduce(person);
         for (&listener, heard) in &mut self.heard {
             if listener != person && self.people.contains_key(&listener) {
                 push_line(heard, &line);
             }
         }
         push_line(&mut self.said, &line);
-        self.note_speech(person);
         if self.history_lines > 0 {
             self.history.push(line);
             let too_many = self.history.len().saturating_sub(self.history_lines);
@@ -602,9 +614,12 @@ impl Oracle {
         push_line(self.heard.get_mut(&person).expect("it came"), line);
     }
 
-    fn note_speech(&mut self, person: usize) {
-        for renamed in &mut self.renamed {
-            renamed.has_spoken |= renamed.person == person;
+    /// Nobody is heard of whom nobody has been told.
+    fn introduce(&mut self, person: usize) {
+        let is_untold = self.joined.contains(&person)
+            || self.renamed.iter().any(|renamed| renamed.person == person);
+        if self.announces_presence && is_untold {
+            self.tell_presence();
         }
     }
 

@@ -196,39 +196,3 @@ fn members_at_other_addresses_claim_nothing() {
     stage.leave(ALICE);
     assert_eq!(stage.label(BOB), "bob");
 }
-
-#[test]
-fn a_member_that_spoke_keeps_its_name_until_the_notice() {
-    let mut stage = Stage::new(Config {
-        announces_presence: true,
-        ..Config::plain(4096)
-    });
-    stage.join(BOB, "10.0.0.2");
-    stage.wait(PRESENCE_WINDOW);
-    for is_new in [true, false] {
-        if is_new {
-            stage.join(ALICE, "10.0.0.1");
-        }
-        stage.heard.clear();
-        // A typo can be corrected before speaking.
-        for line in ["/nick crol", "/nick carol", "I resign", "/nick alice"] {
-            stage.says(ALICE, line);
-        }
-        let heard = stage.heard(ALICE);
-        assert!(
-            heard.ends_with(
-                "\n!! you have just spoken by a new name; wait a second before the next\n"
-            )
-        );
-        assert_eq!(stage.label(ALICE), "carol");
-        stage.heard.clear();
-        stage.wait(PRESENCE_WINDOW);
-        assert!(
-            stage.heard(BOB).contains("carol"),
-            "the notice tells who spoke"
-        );
-        stage.says(ALICE, "/nick alice");
-        assert_eq!(stage.label(ALICE), "alice");
-        stage.wait(PRESENCE_WINDOW);
-    }
-}

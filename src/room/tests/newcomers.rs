@@ -39,6 +39,80 @@ fn presence_is_announced_once_per_window() {
 }
 
 #[test]
+fn who_speaks_is_introduced_first() {
+    let mut stage = Stage::new(Config {
+        announces_presence: true,
+        ..Config::plain(4096)
+    });
+    stage.join(BOB, "10.0.0.2");
+    stage.wait(PRESENCE_WINDOW);
+    stage.join(ALICE, "10.0.0.1");
+    stage.join(CAROL, "10.0.0.3");
+    stage.says(ALICE, "/nick alice");
+    stage.heard.clear();
+    stage.says(ALICE, "hi");
+    stage.expect(BOB, "-- alice and 10.0.0.3 joined (3 here)\n<alice> hi\n");
+    assert_eq!(stage.room.deadline(), None, "nothing is left to tell");
+    for (name, line, heard) in [
+        ("alicia", "hi", "<alicia> hi\n"),
+        ("al", "/me waves", "* al waves\n"),
+        ("alice", "/msg 10.0.0.2 psst", "[alice] psst\n"),
+    ] {
+        let before = stage.label(ALICE);
+        stage.says(ALICE, format!("/nick {name}"));
+        stage.expect(BOB, "");
+        stage.says(ALICE, line);
+        let notice = format!("-- {before} is now {name} (3 here)\n");
+        stage.expect(BOB, &(notice + heard));
+        stage.says(ALICE, "/me leaves it at that");
+        stage.expect(BOB, &format!("* {name} leaves it at that\n"));
+    }
+    // Who has come back is no news.
+    stage.leave(ALICE);
+    stage.join(ALICE, "10.0.0.1");
+    stage.says(ALICE, "/nick alice");
+    stage.says(ALICE, "again");
+    stage.expect(BOB, "<alice> again\n");
+}
+
+#[test]
+fn ten_thousand_who_all_speak_cost_a_notice_of_bounded_size_each_at_most() {
+    const GUESTS: usize = 10_000;
+    let mut stage = Stage::new(Config {
+        announces_presence: true,
+        ..Config::plain(4096)
+    });
+    let address = "10.0.0.1".parse().unwrap();
+    // All come, and then all speak.
+    for id in 0..GUESTS {
+        stage.room.join(ClientId::nth(id), address, stage.now);
+    }
+    let mut batch = Batch::new();
+    let mut context = Context {
+        now: stage.now,
+        batch: &mut batch,
+    };
+    let mut speak = |room: &mut Room, id: usize| {
+        let line = Decoded::Line(b"hi");
+        room.hear(ClientId::nth(id), line, &mut context);
+    };
+    for id in 0..GUESTS {
+        speak(&mut stage.room, id);
+    }
+    // Each comes and speaks at once.
+    for id in GUESTS..2 * GUESTS {
+        stage.room.join(ClientId::nth(id), address, stage.now);
+        speak(&mut stage.room, id);
+    }
+    let said = text(batch.shared());
+    let notices: Vec<&str> = said.lines().filter(|line| line.starts_with("--")).collect();
+    assert_eq!(notices.len(), 1 + GUESTS);
+    assert_eq!(notices[0], "-- 10,000 joined (10,000 here)");
+    assert_eq!(notices[1], "-- 10.0.0.1 joined (10,001 here)");
+    assert!(notices.iter().all(|notice| notice.len() < 40));
+}
+
+#[test]
 fn ten_thousand_simultaneous_joins_are_one_line() {
     let mut stage = Stage::new(Config {
         announces_presence: true,

@@ -90,7 +90,16 @@ proptest! {
                     let id = ClientId::nth(seat);
                     let label = stage.label(id);
                     stage.says(id, &line);
-                    let said = stage.said();
+                    // Who is heard is introduced first.
+                    let text = stage.said();
+                    let (notices, said): (Vec<&str>, Vec<&str>) =
+                        text.lines().partition(|line| line.starts_with("-- "));
+                    prop_assert!(notices.is_empty() || notices.len() == 1, "{}", text);
+                    for notice in notices {
+                        let (change, here) = presence_count(notice).expect("a presence notice");
+                        announced += change;
+                        prop_assert_eq!((announced, here), (here, seats.len() as i64), "{}", text);
+                    }
                     for &other in seats.keys() {
                         let heard = stage.heard(other);
                         let others: Vec<&str> = heard.lines().filter(|line| !line.starts_with("-- ") && !line.starts_with("!! ")).collect();
@@ -100,7 +109,7 @@ proptest! {
                             let psst = format!("[{label}] psst");
                             prop_assert!(others.iter().all(|line| *line == psst));
                         } else {
-                            prop_assert_eq!(others.concat(), said.trim_end_matches('\n'), "{}", line);
+                            prop_assert_eq!(others.concat(), said.concat(), "{}", line);
                             let own = [format!("<{label}> "), format!("* {label} ")];
                             let is_own = |said: &str| own.iter().any(|own| said.starts_with(own));
                             prop_assert!(others.iter().all(|said| is_own(said)));
