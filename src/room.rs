@@ -24,7 +24,7 @@ use self::replies::Replies;
 use self::roster::{Called, Unnamed, roster};
 use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
-use crate::protocol::command::{self, Command};
+use crate::protocol::command::{self, BadCommand, Command};
 use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
 use crate::protocol::text;
@@ -161,6 +161,10 @@ impl Room {
             Decoded::TooLong(_) => context.batch.tell(id, Frame::clone(&self.replies.too_long)),
             Decoded::Line(line @ [b'/', text @ ..]) if !text.starts_with(b"/") => {
                 self.obey(id, line, context);
+            }
+            Decoded::Line(line) if command::is_misplaced(line) => {
+                let refused = self.replies.bad_command(BadCommand::Misplaced);
+                context.batch.tell(id, refused);
             }
             Decoded::Line(line) => {
                 // A second slash escapes the first.

@@ -1,5 +1,7 @@
 //! Slash commands: a line in, a command out.
 
+use super::text::is_invisible;
+
 /// A member's command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command<'a> {
@@ -27,6 +29,8 @@ pub(crate) enum BadCommand {
     Incomplete(&'static str),
     /// Only the operator has this command.
     Operators,
+    /// The line does not begin with its slash.
+    Misplaced,
 }
 
 pub(crate) const COMMANDS: [&str; 6] = ["/nick", "/me", "/msg", "/who", "/help", "/quit"];
@@ -101,6 +105,65 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
         b"/quit" => Ok(Command::Quit),
         b"/kick" | b"/ban" | b"/unban" | b"/bans" | b"/stats" => Err(BadCommand::Operators),
         _ => Err(BadCommand::Unknown(nearest(&word, &COMMANDS))),
+    }
+}
+
+/// Whether `line` is a command to the eye of its sender, though it does not begin with a
+/// slash: something invisible stands before that (a space, a byte-order mark, a control
+/// sequence, bytes that are not text), or it is one of an input method's. Said aloud, a
+/// private message would be public.
+pub(crate) fn is_misplaced(line: &[u8]) -> bool {
+    // Most lines.
+    if let [b'!'..=b'~', ..] | [] = line {
+        return false;
+    }
+    let text = String::from_utf8_lossy(line);
+    let mut chars = without_invisible(&text).chars();
+    if !chars.next().is_some_and(is_slash) || chars.as_str().starts_with('/') {
+        return false;
+    }
+    let word = chars
+        .take_while(|c| !c.is_whitespace())
+        .filter(|&c| !shows_nothing(c))
+        .map(halfwidth)
+        .take(MAX_WORD_BYTES);
+    let word: String = ['/'].into_iter().chain(word).collect();
+    parse(word.as_bytes()) != Err(BadCommand::Unknown(None))
+}
+
+/// `text` without what shows nothing at its beginning, and without control sequences,
+/// which keys that move the cursor and pastes send (ECMA-48, section 5.4).
+fn without_invisible(mut text: &str) -> &str {
+    loop {
+        let rest = text.trim_start_matches(shows_nothing);
+        let invisible = &text[..text.len() - rest.len()];
+        let sequence = match invisible.chars().next_back() {
+            Some('\u{1b}') => rest.strip_prefix(['[', 'O']),
+            Some('\u{9b}') => Some(rest),
+            _ => None,
+        };
+        let Some(sequence) = sequence else {
+            return rest;
+        };
+        let end = sequence.trim_start_matches(|c| matches!(c, '0'..='?'));
+        text = end.strip_prefix(|c| matches!(c, '@'..='~')).unwrap_or(end);
+    }
+}
+
+fn shows_nothing(c: char) -> bool {
+    is_invisible(c) || c.is_control() || c == char::REPLACEMENT_CHARACTER
+}
+
+/// A slash, or what looks like one.
+fn is_slash(c: char) -> bool {
+    matches!(c, '/' | '\u{2044}' | '\u{2215}' | '\u{29f8}' | '\u{ff0f}')
+}
+
+/// The ASCII character that `c` is the full width of, or else `c`.
+fn halfwidth(c: char) -> char {
+    match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).expect("it is ASCII"),
+        _ => c,
     }
 }
 
@@ -216,6 +279,99 @@ mod tests {
     fn operator_commands_are_not_for_members() {
         for line in [&b"/kick bob"[..], b"/BAN 10.0.0.1", b"/stats"] {
             assert_eq!(parse(line), Err(BadCommand::Operators));
+        }
+    }
+
+    #[test]
+    fn a_command_behind_something_invisible_is_misplaced() {
+        for before in [
+            " ",
+            "\t",
+            "\u{feff}",
+            "\0",
+            "\r",
+            "\u{8}",
+            "\u{7f}",
+            "\u{1b}",
+            "\u{1b}[D",
+            "\u{1b}[1;5C",
+            "\u{1b}OA",
+            "\u{1b}[200~",
+            "\u{9b}200~",
+            "\u{1b}[",
+            "\u{1b}O",
+            "\u{a0}",
+            "\u{3000}",
+            "\u{200b}",
+            "\u{200e}",
+            "\u{202e}",
+            "\u{2066}",
+            "\u{301}",
+            "\u{ad}",
+            "\u{fffd}",
+            " \u{1b}[A \u{1b}[B\u{feff} ",
+        ] {
+            for command in [
+                "/msg bob PIN",
+                "/MSG bob",
+                "/nick x",
+                "/me",
+                "/who",
+                "/help",
+                "/quit",
+            ] {
+                let line = format!("{before}{command}");
+                assert!(is_misplaced(line.as_bytes()), "{line:?}");
+            }
+        }
+        for line in [
+            &b"\xff/msg bob PIN"[..],
+            b"\xef\xbb/who",
+            b"\xff\xfe \xf4/quit",
+            b" /tell bob PIN",
+            b" /mgs bob PIN",
+            b" /kick bob",
+            " /m\u{200b}sg bob PIN".as_bytes(),
+        ] {
+            assert!(is_misplaced(line), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_command_of_an_input_method_is_misplaced() {
+        for line in [
+            "／msg bob PIN",
+            "／ｍｓｇ　bob　PIN",
+            "　／ＷＨＯ",
+            "⁄msg bob PIN",
+            "∕msg bob PIN",
+            "⧸quit",
+        ] {
+            assert!(is_misplaced(line.as_bytes()), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_may_begin_with_something_invisible() {
+        for line in [
+            "",
+            "hello",
+            "see /msg bob hi",
+            "  indented",
+            "  /etc/passwd",
+            " /tmp/file",
+            " / who",
+            " //msg bob is how to whisper",
+            "\u{feff}hello /who",
+            "漢字",
+            "／",
+            "１／２",
+            "½ /me",
+            "\u{1b}[31mred",
+            "\u{1b}[/",
+            "\u{9b}",
+        ] {
+            assert!(!is_misplaced(line.as_bytes()), "{line:?}");
         }
     }
 

@@ -21,6 +21,8 @@
 use unicode_normalization::char::is_combining_mark;
 use unicode_width::UnicodeWidthChar;
 
+use unicode_width::UnicodeWidthChar;
+
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
 /// Takes the place of what was cut. An ellipsis, the usual sign that text was left out: a
@@ -123,6 +125,26 @@ fn is_right_to_left(c: char) -> bool {
             | '\u{10800}'..='\u{10fff}'
             | '\u{1e800}'..='\u{1efff}'
     )
+}
+
+/// Whether `c` shows nothing but space, at most: white space, a joiner, a mark, a blank
+/// letter and the like. Control characters are another matter.
+pub(crate) fn is_invisible(c: char) -> bool {
+    let is_blank = || {
+        matches!(
+            c,
+            // Soft hyphen, fillers, the empty Braille pattern, annotation characters.
+            '\u{ad}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1d159}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+    };
+    !c.is_control() && (c.is_whitespace() || c.width() == Some(0) || is_blank())
 }
 
 /// A safe version of the first `max_chars` characters of `text`, to quote in an answer.
@@ -631,6 +653,16 @@ mod tests {
         }
         for text in ["", "plain", "Grüße, 世界, привет", "\u{200e}", "👩"] {
             assert!(!has_right_to_left(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn recognises_what_shows_nothing() {
+        for c in " \u{a0}\u{3000}\u{feff}\u{200b}\u{200e}\u{2060}\u{301}\u{ad}\u{3164}\u{2800}\u{fe0f}\u{e0020}".chars() {
+            assert!(is_invisible(c), "U+{:04X}", u32::from(c));
+        }
+        for c in "a1/.漢😀ก\u{1b}\u{0}\u{7f}\u{fffd}".chars() {
+            assert!(!is_invisible(c), "U+{:04X}", u32::from(c));
         }
     }
 

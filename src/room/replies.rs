@@ -37,7 +37,7 @@ impl Replies {
         Self {
             bad_commands: unknown
                 .chain(incomplete)
-                .chain([BadCommand::Operators])
+                .chain([BadCommand::Operators, BadCommand::Misplaced])
                 .map(|bad| (bad, refusal(bad)))
                 .collect(),
             bad_names: BadName::ALL
@@ -73,6 +73,9 @@ impl fmt::Display for BadCommand {
                  and //text says /text",
             ),
             Self::Operators => f.write_str("that is for who runs the room, at its console"),
+            Self::Misplaced => f.write_str(
+                "that looks like a command: type / first, with nothing before it; //text says /text",
+            ),
             Self::Incomplete(usage) => write!(f, "something is missing: {usage}"),
         }
     }
