@@ -23,6 +23,15 @@ pub enum Decoded<'a> {
     TooLong(&'a [u8]),
 }
 
+impl<'a> Decoded<'a> {
+    /// As much of the line as there is.
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Line(bytes) | Self::TooLong(bytes) => bytes,
+        }
+    }
+}
+
 /// Cuts a stream of bytes into lines of bounded length.
 #[derive(Debug)]
 pub struct LineDecoder {

@@ -39,6 +39,9 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 /// keeps nothing for it.
 pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a first line may stay unfinished that begins as another protocol does.
+pub const FIRST_WORDS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Timers dealt with in one iteration.
 pub const TIMER_BUDGET: usize = 256;
 
@@ -245,6 +248,9 @@ impl<S: Stream> Clients<S> {
                 service,
                 &mut context,
             );
+            if connection.input.becomes_suspect() {
+                self.arm(id, self.now + FIRST_WORDS_TIMEOUT, Kind::FirstWords);
+            }
             match after_read {
                 Some(AfterRead::Delayed { until }) => self.arm(id, until, Kind::Speak),
                 Some(AfterRead::Ended(reason)) => self.close(id, reason),
@@ -436,6 +442,11 @@ impl<S: Stream> Clients<S> {
                     self.inbound.list_again(id, connection);
                 }
                 Kind::Speak => {}
+                Kind::FirstWords => {
+                    if connection.is_member() && connection.input.is_still_suspect() {
+                        self.close(id, CloseReason::WrongProtocol);
+                    }
+                }
                 Kind::Idle => self.idle_timeout_over(id),
                 Kind::Flush { last } => match connection.take_progress() {
                     Some(true) if self.now < last => {

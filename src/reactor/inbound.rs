@@ -15,7 +15,6 @@ use super::flow::{Flow, MAX_ANSWERS_BYTES};
 use super::service::Service;
 use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
-use crate::protocol::telnet;
 
 /// The most that is read from one client before it is the next one's turn; also
 /// the size of the one buffer that all reads share.
@@ -201,11 +200,7 @@ impl Inbound {
                     *lines += 1;
                     service.received(id, line, context);
                 }
-                Heard::TimingMark => {
-                    context
-                        .batch
-                        .tell(id, Frame::from(telnet::WONT_TIMING_MARK));
-                }
+                Heard::Telnet(answers) => context.batch.tell(id, Frame::from(answers)),
                 Heard::Foreign => {
                     *lines += 1;
                     context.batch.close(id, CloseReason::WrongProtocol);

@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Look,
     /// It said more than its rate allows, and may say more now.
     Speak,
+    /// Its first line, unfinished, began as another protocol does, and may still be.
+    FirstWords,
     /// It may have been silent for too long.
     Idle,
     /// It has left and should have taken what it is owed; at `last` in any case.

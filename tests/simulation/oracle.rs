@@ -309,7 +309,8 @@ impl Oracle {
         let is_first = !speaker.has_spoken;
         speaker.has_spoken = true;
         let label = speaker.label();
-        if is_first && line == "GET / HTTP/1.1" {
+        let is_foreign = line == "GET / HTTP/1.1" || line.starts_with('\u{1b}');
+        if is_first && is_foreign {
             speaker.leaves = Some(CloseReason::WrongProtocol);
         } else if let Some(text) = line.strip_prefix("//") {
             self.say(person, format!("<{label}> /{}", shown(text)), now);

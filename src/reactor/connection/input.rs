@@ -1,8 +1,8 @@
-//! What one client sends: cut into lines, kept within its rate, and tested for being
-//! chat at all.
+//! What one client sends: freed of telnet, cut into lines, kept within its rate, and
+//! tested for being chat at all.
 //!
-//! Telnet's questions and the first words of other protocols are a matter of the
-//! connection: the room only hears lines.
+//! Telnet and the first words of other protocols are a matter of the connection: the room
+//! only hears lines.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -10,7 +10,8 @@ use std::time::Instant;
 use super::transport::{Received, Stream, Transport};
 use crate::protocol::close::CloseReason;
 use crate::protocol::line::{Decoded, LineDecoder};
-use crate::protocol::{sniff, telnet};
+use crate::protocol::sniff::{FirstWords, Verdict};
+use crate::protocol::telnet::{self, Telnet, Text};
 use crate::rate::{Bucket, Rate};
 use crate::reactor::flow::Talker;
 
@@ -38,8 +39,8 @@ pub(crate) enum ReadState {
 pub(crate) enum Heard<'a> {
     /// A line.
     Line(Decoded<'a>),
-    /// Telnet waits for a timing mark.
-    TimingMark,
+    /// Requests of a telnet, which is to be answered this.
+    Telnet(&'a [u8]),
     /// The first words of another protocol.
     Foreign,
 }
@@ -67,9 +68,9 @@ pub(crate) struct ReadLimits {
 /// The input of one client. It owns no heap memory while it holds no half line.
 #[derive(Debug)]
 pub(crate) struct Input {
+    telnet: Telnet,
     decoder: LineDecoder,
-    /// It has sent more than blank lines.
-    has_spoken: bool,
+    first_words: FirstWords,
     state: ReadState,
     talker: Talker,
     /// What bounds it, where that was asked for.
@@ -90,8 +91,9 @@ struct Restraint {
 impl Input {
     pub(crate) fn new(max_line_bytes: u32) -> Self {
         Self {
+            telnet: Telnet::new(),
             decoder: LineDecoder::new(max_line_bytes),
-            has_spoken: false,
+            first_words: FirstWords::default(),
             state: ReadState::Idle,
             talker: Talker::default(),
             restraint: None,
@@ -141,7 +143,14 @@ impl Input {
     ) -> (usize, AfterRead) {
         let mut read_bytes = 0;
         if let Some(restraint) = &mut self.restraint {
-            let unheard = std::mem::take(&mut restraint.unheard);
+            let unheard = Text {
+                bytes: std::mem::take(&mut restraint.unheard).into(),
+                telnet_from: if self.telnet.is_there() {
+                    0
+                } else {
+                    usize::MAX
+                },
+            };
             if let Some(stopped) = self.hear(&unheard, limits, hear) {
                 return (read_bytes, stopped);
             }
@@ -154,16 +163,19 @@ impl Input {
             match transport.read(&mut buffer[..budget_bytes - read_bytes]) {
                 Received::Bytes(count) => {
                     read_bytes += count;
-                    if let Some(stopped) = self.hear(&buffer[..count], limits, hear) {
+                    let mut answers = Vec::new();
+                    let text = self.telnet.decode(&buffer[..count], &mut answers);
+                    if !answers.is_empty() && hear(Heard::Telnet(&answers)).is_break() {
+                        return (read_bytes, AfterRead::More);
+                    }
+                    if let Some(stopped) = self.hear(&text, limits, hear) {
                         return (read_bytes, stopped);
                     }
                 }
                 Received::WouldBlock => return (read_bytes, AfterRead::WouldBlock),
                 Received::End => {
-                    if let Some(line) = self.decoder.finish() {
-                        // It is told to leave in any case.
-                        let _ = recognise(line, &mut self.has_spoken, hear);
-                    }
+                    // It is told to leave in any case.
+                    let _ = self.end(hear);
                     return (read_bytes, AfterRead::Ended(CloseReason::PeerClosed));
                 }
                 Received::Failed(kind) => {
@@ -195,15 +207,16 @@ impl Input {
         AfterRead::More
     }
 
-    /// Hands the lines in `input` on. If not all of it may be heard now, the rest is
+    /// Hands the lines in `text` on. If not all of it may be heard now, the rest is
     /// kept for later, and what is returned ends the reading.
     fn hear(
         &mut self,
-        mut input: &[u8],
+        text: &Text<'_>,
         limits: ReadLimits,
         hear: &mut impl FnMut(Heard<'_>) -> ControlFlow<()>,
     ) -> Option<AfterRead> {
         let ReadLimits { rate, now } = limits;
+        let mut input = &*text.bytes;
         loop {
             if let Some(restraint) = &mut self.restraint
                 && !input.is_empty()
@@ -214,48 +227,64 @@ impl Input {
                 }
                 restraint.heard_at = now;
             }
-            let line = self.decoder.next_line(&mut input)?;
+            let Some(line) = self.decoder.next_line(&mut input) else {
+                let is_chat = self.first_words.may_become_chat(self.decoder.unfinished());
+                return (!is_chat && hear(Heard::Foreign).is_break()).then_some(AfterRead::More);
+            };
             if let (Some(rate), Some(restraint)) = (rate, &mut self.restraint) {
                 restraint.bucket.take(rate, now);
             }
-            if recognise(line, &mut self.has_spoken, hear).is_break() {
+            let is_telnet = text.bytes.len() - input.len() > text.telnet_from;
+            if recognise(line, is_telnet, &mut self.first_words, hear).is_break() {
                 return Some(AfterRead::More);
             }
         }
+    }
+
+    /// Nothing more will come: the unfinished line is one, unless it is torn.
+    fn end(&mut self, hear: &mut impl FnMut(Heard<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        if !self.first_words.end_as_chat(self.decoder.unfinished()) {
+            return hear(Heard::Foreign);
+        }
+        let is_telnet = self.telnet.is_there();
+        match self.decoder.finish() {
+            Some(line) => recognise(line, is_telnet, &mut self.first_words, hear),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Whether its unfinished first line begins as another protocol does, since the last
+    /// read: it is to be [looked at](Self::is_still_suspect) in some seconds.
+    pub(crate) fn becomes_suspect(&mut self) -> bool {
+        self.first_words.become_suspect(self.decoder.unfinished())
+    }
+
+    /// Whether that line has not become chat in the meantime.
+    pub(crate) fn is_still_suspect(&mut self) -> bool {
+        self.first_words
+            .are_still_suspect(self.decoder.unfinished())
     }
 }
 
 /// Hands `line` on as what it is.
 fn recognise(
     line: Decoded<'_>,
-    has_spoken: &mut bool,
+    is_telnet: bool,
+    first_words: &mut FirstWords,
     hear: &mut impl FnMut(Heard<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let without_marks;
-    let line = match line {
-        Decoded::Line(text) if telnet::asks_for_timing_mark(text) => {
-            hear(Heard::TimingMark)?;
-            without_marks = telnet::without_timing_marks(text);
-            Decoded::Line(&without_marks)
-        }
-        line => line,
+    let edited = match line {
+        Decoded::Line(text) if is_telnet => telnet::edited(text),
+        _ => None,
     };
-    // Blank lines before a request line do not hide it.
-    let is_blank = matches!(line, Decoded::Line(text) if text.trim_ascii().is_empty());
-    let is_first = !*has_spoken && !is_blank;
-    *has_spoken |= is_first;
-    if is_first && is_another_protocol(line) {
+    let meant = edited.as_deref().map_or(line, Decoded::Line);
+    // As it was sent, too: whether a line is chat must not depend on where it was cut.
+    if !first_words.may_become_chat(line.bytes()) {
         return hear(Heard::Foreign);
     }
-    hear(Heard::Line(line))
-}
-
-/// Whether these are the first words of a browser, say.
-fn is_another_protocol(first: Decoded<'_>) -> bool {
-    match first {
-        Decoded::Line(line) => sniff::is_request_line(line) || sniff::begins_tls_handshake(line),
-        Decoded::TooLong(beginning) => {
-            sniff::may_begin_request_line(beginning) || sniff::begins_tls_handshake(beginning)
-        }
+    match first_words.judge(meant) {
+        Verdict::Blank => hear(Heard::Line(Decoded::Line(b""))),
+        Verdict::Chat => hear(Heard::Line(meant)),
+        Verdict::Foreign => hear(Heard::Foreign),
     }
 }
