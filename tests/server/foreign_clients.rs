@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
 use crate::common::lines::LineReader;
-use crate::common::peer::WELCOME;
+use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, piped};
-use crate::common::pty::open_terminal;
+use crate::common::pty::{Keyboard, open_terminal};
 use crate::common::server::Server;
 use crate::common::{PATIENCE, can_test, can_test_with};
 
@@ -73,24 +73,76 @@ fn telnet_talks_and_listens() {
     converse(&mut telnet, &server);
 }
 
+/// In its line mode, and told to go into character mode, in which Enter is CR NUL and
+/// nothing is edited or shown: refused that, it goes back.
+#[test]
+fn telnet_at_a_terminal_says_what_was_typed() {
+    const ESCAPE: &[u8] = b"\x1d";
+    let server = Server::start();
+    let mut peer = server.join("127.0.0.2");
+    let Some((mut keyboard, _telnet)) = start_at_a_terminal(&["telnet"], &server) else {
+        return;
+    };
+    type_and_be_heard(&mut keyboard, &mut peer, "in line mode");
+    skip_to(&mut keyboard, "once\r");
+    keyboard.get_ref().type_bytes(ESCAPE);
+    keyboard.expect_bytes(b"^]\r\ntelnet> ");
+    keyboard.get_ref().type_bytes(b"mode character\r");
+    type_and_be_heard(&mut keyboard, &mut peer, "in character mode");
+    peer.say("as you like");
+    skip_to(&mut keyboard, "<127.0.0.2> as you like\r");
+    keyboard.get_ref().type_bytes(b"/msg 127.0.0.2 PIN\r");
+    peer.expect_line("[127.0.0.1] PIN");
+}
+
+#[test]
+fn busybox_telnet_at_a_terminal_says_what_was_typed() {
+    let server = Server::start();
+    let mut peer = server.join("127.0.0.2");
+    let Some((mut keyboard, _telnet)) = start_at_a_terminal(&["busybox", "telnet"], &server) else {
+        return;
+    };
+    type_and_be_heard(&mut keyboard, &mut peer, "in busybox");
+    peer.say("as you like");
+    skip_to(&mut keyboard, "<127.0.0.2> as you like\r");
+}
+
+/// What PuTTY's Telnet sends, as it is after installation, and with line editing and local
+/// echo turned off.
+#[test]
+fn putty_is_refused_its_options_and_says_what_was_typed() {
+    /// WILL NAWS, TSPEED, TTYPE, NEW-ENVIRON; DO ECHO; WILL SGA, DO SGA.
+    const FIRST_WORDS: &[u8] =
+        b"\xff\xfb\x1f\xff\xfb\x20\xff\xfb\x18\xff\xfb\x27\xff\xfd\x01\xff\xfb\x03\xff\xfd\x03";
+    const REFUSALS: &[u8] =
+        b"\xff\xfe\x1f\xff\xfe\x20\xff\xfe\x18\xff\xfe\x27\xff\xfc\x01\xff\xfe\x03\xff\xfc\x03";
+    let server = Server::start();
+    let mut peer = server.join("127.0.0.2");
+    let mut putty = server.join("127.0.0.3");
+    putty.send(FIRST_WORDS);
+    putty.expect_bytes(REFUSALS);
+    putty.send("edited by PuTTY\r\n");
+    peer.expect_line("<127.0.0.3> edited by PuTTY");
+    for byte in "each kye\u{7f}\u{8}ey by itself, naïvé\u{7f}e\r\0".bytes() {
+        putty.send([byte]);
+    }
+    peer.expect_line("<127.0.0.3> each key by itself, naïve");
+    // Special commands: Break, Erase Character, No Operation; the size of the window.
+    putty.send(b"\xff\xf3no\xff\xf7\xff\xf7ye\xff\xf1s\xff\xfa\x1f\0\x50\0\n\xff\xf0\r\n");
+    peer.expect_line("<127.0.0.3> yes");
+    putty.expect_nothing_new();
+}
+
 /// Asked to interrupt, telnet throws away all that comes until the server has
 /// answered its DO TIMING-MARK (RFC 860).
 #[test]
 fn ctrl_c_does_not_make_telnet_deaf() {
     const CTRL_C: &[u8] = b"\x03";
-    if !["setsid", "telnet"].into_iter().all(can_test_with) {
-        return;
-    }
     let server = Server::start();
     let mut peer = server.join("127.0.0.2");
-    // Ctrl-C is a signal only to programs whose controlling terminal this is.
-    let (mut keyboard, terminal) = open_terminal();
-    let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
-    let mut command = join_with("setsid", &["--ctty", "telnet"], &server);
-    command.stdin(duplicate()).stdout(duplicate());
-    let _telnet = Process::spawn(command);
-    drop(terminal);
-    skip_to(&mut keyboard, &format!("{WELCOME}\r"));
+    let Some((mut keyboard, _telnet)) = start_at_a_terminal(&["telnet"], &server) else {
+        return;
+    };
 
     keyboard.get_ref().type_bytes(CTRL_C);
     keyboard.get_ref().type_bytes(b"never mind\n");
@@ -194,6 +246,36 @@ fn deliver_last_line_with(program: &str, options: &[&str]) {
     peer.expect_line("<127.0.0.1> one");
     peer.expect_line("<127.0.0.1> and a half");
     assert_eq!(client.finish().stdout, format!("{WELCOME}\n"));
+}
+
+/// Types `words` with a mistake, and sees that they are heard, once, as they were meant.
+#[track_caller]
+fn type_and_be_heard(keyboard: &mut LineReader<Keyboard>, peer: &mut Peer, words: &str) {
+    let keyboard = keyboard.get_ref();
+    keyboard.type_bytes(format!("tiped\u{7f}\u{7f}\u{7f}\u{7f}yped {words}\r").as_bytes());
+    peer.expect_line(&format!("<127.0.0.1> typed {words}"));
+    keyboard.type_bytes(b"once\r");
+    peer.expect_line("<127.0.0.1> once");
+}
+
+/// Starts a program in a terminal of its own, if it is installed, and waits until it has
+/// shown the welcome.
+fn start_at_a_terminal(
+    program: &[&str],
+    server: &Server,
+) -> Option<(LineReader<Keyboard>, Process)> {
+    if !["setsid", program[0]].into_iter().all(can_test_with) {
+        return None;
+    }
+    // Keys send signals only to programs whose controlling terminal this is.
+    let (mut keyboard, terminal) = open_terminal();
+    let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
+    let mut command = join_with("setsid", &[&["--ctty"], program].concat(), server);
+    command.stdin(duplicate()).stdout(duplicate());
+    let process = Process::spawn(command);
+    drop(terminal);
+    skip_to(&mut keyboard, &format!("{WELCOME}\r"));
+    Some((keyboard, process))
 }
 
 /// Passes over what a program shows before `line`.

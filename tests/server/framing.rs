@@ -49,6 +49,19 @@ fn crlf_ends_a_line_as_lf_does() {
 }
 
 #[test]
+fn cr_nul_ends_a_line_wherever_it_is_cut() {
+    let (_server, talker, mut listener) = room(&[]);
+    talker.send("from a telnet\r\0from a nc\n");
+    listener.expect_line("<127.0.0.2> from a telnet");
+    listener.expect_line("<127.0.0.2> from a nc");
+    for byte in "in character mode\r\0a\0b\n".bytes() {
+        talker.send([byte]);
+    }
+    listener.expect_line("<127.0.0.2> in character mode");
+    listener.expect_line("<127.0.0.2> a␀b");
+}
+
+#[test]
 fn empty_lines_are_ignored() {
     let (_server, talker, mut listener) = room(&[]);
     talker.send("\n\r\n\n\nnot empty\n\n \n\r\nlast\n");

@@ -49,6 +49,72 @@ fn http_in_pieces_is_closed_too() {
     bob.expect_line("<127.0.0.2> undisturbed");
 }
 
+/// Other protocols that a page can speak, or that come by mistake; the unit tests have more.
+#[test]
+fn what_is_not_chat_is_closed_unannounced() {
+    let server = Server::sociable(&["--history=0"]);
+    let mut alice = server.join("127.0.0.2");
+    alice.expect_line("-- 127.0.0.2 joined (1 here)");
+    for words in [
+        // STUN over TCP (RFC 4571), its user name of the page's choice.
+        &b"\0\x20\0\x01\0\x0c\x21\x12\xa4\x42\0\0\0\0\0\0\0\0\0\0\0\0\0\x06\0\x08\nsaid\n"[..],
+        b"OPTIONS * RTSP/1.0\r\nsaid\r\n",
+        b"INVITE sip:said@192.168.1.5 SIP/2.0\r\nsaid\r\n",
+        b" \t\xef\xbb\xbfGET / HTTP/1.1\r\nsaid\r\n",
+        b"\0GET / HTTP/1.1\r\nsaid\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nsaid\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\nsaid\r\n",
+        b"PROXY TCP4 192.168.1.9 192.168.1.5 56324 8081\r\nsaid\r\n",
+        b"\r\n\r\n\0\r\nQUIT\nsaid\n",
+        b"EHLO mail.example.com\r\nsaid\r\n",
+        b"\x05\x01\0",
+        b"\x04\x01\x1f\x91\x7f\0\0\x01said\0",
+        b"\x80\x2e\x01\0\x02\0\x15\0\0\0\x10",
+        // A TLS handshake without any line end.
+        b"\x16\x03\x01\x02\0\x01\0",
+    ] {
+        let mut stranger = server.join("127.0.0.4");
+        stranger.send(words);
+        // The room may say that Alice joined, or who came before.
+        let last = std::iter::from_fn(|| stranger.read_line().ok().flatten()).last();
+        assert!(last.is_none_or(|line| line.starts_with("-- ")));
+    }
+    let mut bob = server.join("127.0.0.3");
+    alice.expect_line("-- 127.0.0.3 joined (2 here)");
+    bob.expect_line("-- 127.0.0.3 joined (2 here)");
+    bob.say("undisturbed");
+    alice.expect_line("<127.0.0.3> undisturbed");
+}
+
+#[test]
+fn a_command_behind_stray_bytes_is_refused_and_not_said() {
+    let server = Server::start();
+    let mut alice = server.join("127.0.0.2");
+    let mut bob = server.join("127.0.0.3");
+    alice.say("hello");
+    bob.expect_line("<127.0.0.2> hello");
+    for before in [
+        &b"\xef\xbb\xbf"[..],
+        b" ",
+        b"\t",
+        b"\xff",
+        b"\0",
+        b"\x1b[D",
+        "　".as_bytes(),
+    ] {
+        alice.send([before, b"/msg bob PIN\r\n"].concat());
+        let answer = alice.next_line().expect("an answer");
+        assert!(
+            answer.starts_with("!! that looks like a command") && answer.contains("//text"),
+            "{answer}"
+        );
+    }
+    alice.say("／msg bob PIN");
+    assert!(alice.next_line().expect("an answer").starts_with("!! "));
+    alice.say("  /etc/passwd");
+    bob.expect_line("<127.0.0.2>   /etc/passwd");
+}
+
 #[test]
 fn only_a_first_line_can_be_http() {
     let server = Server::start();

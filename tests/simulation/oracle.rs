@@ -316,6 +316,10 @@ impl Oracle {
             self.say(person, format!("<{label}> /{}", shown(text)), now);
         } else if line.starts_with('/') {
             self.obey(person, line, now);
+        } else if line.starts_with(" /") {
+            let words = "!! that looks like a command: type / first, with nothing before it; \
+                         //text says /text";
+            self.tell(person, words);
         } else {
             self.say(person, format!("<{label}> {}", shown(line)), now);
         }

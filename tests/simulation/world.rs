@@ -129,7 +129,7 @@ const ERROR_OUT_OF_DESCRIPTORS: i32 = 24;
 
 /// What clients ask the room for. Some ask for the same name, and write to whoever has
 /// got it.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "/command\n",
     "/nik bob\n",
     "/kick bob\n",
@@ -146,6 +146,7 @@ const COMMANDS: [&str; 20] = [
     "/me waves\n",
     "/msg alice psst\n",
     "/msg bob psst\n",
+    " /msg bob psst\n",
     "/msg 10.0.0.1 psst\n",
     "/who\n",
     "/help\n",
