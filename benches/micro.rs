@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use chat::protocol::batch::Frame;
 use chat::protocol::line::{Decoded, LineDecoder};
+use chat::protocol::telnet::Telnet;
 use chat::protocol::text::push_safe;
 use chat::reactor::acceptor::Accepted;
 use chat::reactor::event_loop::EventLoop;
@@ -46,12 +47,15 @@ fn main() {
 #[divan::bench(args = [16_384, 1_448, 7])]
 fn decode(bencher: Bencher<'_, '_>, piece_bytes: usize) {
     let input: Vec<u8> = LINE.iter().copied().cycle().take(READ_BYTES).collect();
+    let mut telnet = Telnet::new();
     let mut decoder = LineDecoder::new(MAX_LINE_BYTES);
     bencher
         .counter(BytesCount::new(input.len()))
         .bench_local(|| {
             let mut lines = 0;
-            for mut piece in input.chunks(piece_bytes) {
+            for piece in input.chunks(piece_bytes) {
+                let text = telnet.decode(piece, &mut Vec::new());
+                let mut piece = &*text.bytes;
                 while let Some(line) = decoder.next_line(&mut piece) {
                     assert!(matches!(line, Decoded::Line(_)));
                     lines += 1;

@@ -315,9 +315,15 @@ fn assert_one_line(bytes: &[u8]) -> &str {
     assert_harmless(bytes.strip_suffix(b"\n").expect("it ends with a LF"))
 }
 
-/// Whether there is nothing to a line but what it says.
+/// Whether there is nothing to a line but what it says. A slash that is not its first
+/// character may be that of a command that something invisible stands before.
 fn is_ordinary(line: &[u8]) -> bool {
-    !line.is_empty() && !line.starts_with(b"/")
+    const SLASHES: [char; 5] = ['/', '\u{2044}', '\u{2215}', '\u{29f8}', '\u{ff0f}'];
+    match line {
+        [] | [b'/', ..] => false,
+        [b'!'..=b'~', ..] => true,
+        _ => !String::from_utf8_lossy(line).contains(SLASHES),
+    }
 }
 
 fn message(label: &str, text: &[u8]) -> Vec<u8> {

@@ -25,7 +25,7 @@ pub enum Decoded<'a> {
 
 impl<'a> Decoded<'a> {
     /// As much of the line as there is.
-    pub fn bytes(self) -> &'a [u8] {
+    pub(crate) fn bytes(self) -> &'a [u8] {
         match self {
             Self::Line(bytes) | Self::TooLong(bytes) => bytes,
         }

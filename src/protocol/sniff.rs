@@ -14,9 +14,12 @@
 use super::line::Decoded;
 use super::text::is_invisible;
 
+/// As much of an unfinished line is looked at, with each piece of it that comes.
+const MAX_LOOK_BYTES: usize = 256;
+
 /// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It is chat.
     Chat,
     /// It is blank, and comes before the first words: they decide, and it is not said.
@@ -27,7 +30,7 @@ pub enum Verdict {
 
 /// What is known of the first line of a connection. Blank lines do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FirstWords {
+pub(crate) enum FirstWords {
     /// There is none, or it has not ended.
     #[default]
     Awaited,
@@ -39,7 +42,7 @@ pub enum FirstWords {
 
 impl FirstWords {
     /// A line has come.
-    pub fn judge(&mut self, line: Decoded<'_>) -> Verdict {
+    pub(crate) fn judge(&mut self, line: Decoded<'_>) -> Verdict {
         if *self == Self::Heard {
             return Verdict::Chat;
         }
@@ -62,14 +65,15 @@ impl FirstWords {
     }
 
     /// `beginning` is the unfinished line. False if no first line of chat begins so.
-    pub fn may_become_chat(self, beginning: &[u8]) -> bool {
-        self == Self::Heard || !begins_foreign(beginning)
+    pub(crate) fn may_become_chat(self, beginning: &[u8]) -> bool {
+        self == Self::Heard || !begins_foreign(first_bytes(beginning))
     }
 
     /// Whether it is time to give `beginning`, the unfinished line, no more than some
     /// seconds: it begins as another protocol does, and did not so far.
-    pub fn become_suspect(&mut self, beginning: &[u8]) -> bool {
-        let is_suspect = *self == Self::Awaited && begins_as_another_protocol(beginning);
+    pub(crate) fn become_suspect(&mut self, beginning: &[u8]) -> bool {
+        let is_suspect =
+            *self == Self::Awaited && begins_as_another_protocol(first_bytes(beginning));
         if is_suspect {
             *self = Self::Suspect;
         }
@@ -77,24 +81,24 @@ impl FirstWords {
     }
 
     /// Those seconds are over. Whether `beginning` is still no chat.
-    pub fn are_still_suspect(&mut self, beginning: &[u8]) -> bool {
+    pub(crate) fn are_still_suspect(&mut self, beginning: &[u8]) -> bool {
         if *self != Self::Suspect {
             return false;
         }
         *self = Self::Awaited;
-        begins_as_another_protocol(beginning)
+        begins_as_another_protocol(first_bytes(beginning))
     }
 
     /// The peer has ended, and `beginning` is its last line, unfinished. False if it is a
     /// torn first line of another protocol.
-    pub fn end_as_chat(self, beginning: &[u8]) -> bool {
+    pub(crate) fn end_as_chat(self, beginning: &[u8]) -> bool {
         self == Self::Heard || !(is_foreign(beginning) || begins_as_another_protocol(beginning))
     }
 }
 
 /// Whether no first line of chat begins with `beginning`, however it goes on: it holds NUL,
-/// begins with a control character or an SSLv2 hello (by its length, 128 bits and more, and
-/// its type), or with a banner or a header that is complete.
+/// or begins with a control character, with an SSLv2 hello (known by the first bit of its
+/// length, and its type), or with a banner or a header that is complete.
 fn begins_foreign(beginning: &[u8]) -> bool {
     if beginning.contains(&0) || matches!(beginning, [0x80..=0xff, _, 1, ..]) {
         return true;
@@ -125,6 +129,10 @@ fn begins_as_another_protocol(beginning: &[u8]) -> bool {
         || text.starts_with(b"SSH-") && text[4..].iter().all(|byte| b"0123456789.".contains(byte))
         || text.len() >= b"PROXY ".len()
             && PROXY_HEADERS.iter().any(|header| header.starts_with(text))
+}
+
+fn first_bytes(line: &[u8]) -> &[u8] {
+    &line[..line.len().min(MAX_LOOK_BYTES)]
 }
 
 /// `line` without what shows nothing at its beginning, is not UTF-8, or moves the cursor
@@ -489,6 +497,20 @@ mod tests {
         for latin_1 in [&b"\xa1Hola!"[..], b"\xbfqu\xe9?", b"\x80 100"] {
             assert!(is_chat(latin_1), "{}", latin_1.escape_ascii());
         }
+    }
+
+    /// Or each byte of a long line would cost more than the one before.
+    #[test]
+    fn the_beginning_of_an_unfinished_line_is_enough() {
+        let long = |beginning: &str| beginning.to_owned() + &"a".repeat(MAX_LOOK_BYTES) + "\0";
+        let mut words = FirstWords::default();
+        assert!(words.may_become_chat(long("GET /").as_bytes()));
+        assert!(words.become_suspect(long("GET /").as_bytes()));
+        assert!(words.are_still_suspect(long("GET /").as_bytes()));
+        assert!(
+            !is_chat(long("hello").as_bytes()),
+            "as a line it is looked at whole"
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct Text<'a> {
     /// The text.
     pub bytes: Cow<'a, [u8]>,
     /// A line that ends after more of these bytes than that comes from a telnet, and is to
-    /// be [edited].
+    /// be edited.
     pub telnet_from: usize,
 }
 
@@ -86,8 +86,16 @@ impl Telnet {
     }
 
     /// Whether the peer has shown that it is a telnet.
-    pub fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         self.is_there
+    }
+
+    /// Text that was decoded, and put aside.
+    pub(crate) fn text<'a>(&self, bytes: impl Into<Cow<'a, [u8]>>) -> Text<'a> {
+        Text {
+            bytes: bytes.into(),
+            telnet_from: if self.is_there { 0 } else { usize::MAX },
+        }
     }
 
     /// Takes the next bytes that were received, and returns the text in them. Appends to
@@ -106,14 +114,13 @@ impl Telnet {
     /// assert_eq!(answers, b"\xff\xfc\x01", "IAC WONT ECHO");
     /// ```
     pub fn decode<'a>(&mut self, bytes: &'a [u8], answers: &mut Vec<u8>) -> Text<'a> {
-        let mut telnet_from = if self.is_there { 0 } else { usize::MAX };
         if self.state == State::Text && memchr2(IAC, NUL, bytes).is_none() {
             self.last = bytes.last().copied().unwrap_or(self.last);
-            let bytes = Cow::Borrowed(bytes);
-            return Text { bytes, telnet_from };
+            return self.text(bytes);
         }
         // What the last read ended with may turn out to be text: two bytes at most.
         let mut text = Vec::with_capacity(bytes.len() + 2);
+        let mut telnet_from = self.text(&[][..]).telnet_from;
         for &byte in bytes {
             let before = text.len();
             self.receive(byte, &mut text, answers);
@@ -203,7 +210,7 @@ impl Default for Telnet {
 
 /// `line` as its user meant it: without what BS and DEL (a character as people see it) and
 /// NAK (all before) erase. `None` if it holds none of these.
-pub fn edited(line: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn edited(line: &[u8]) -> Option<Vec<u8>> {
     let mut rest = line;
     let mut text = Vec::new();
     while let Some(at) = memchr3(BACKSPACE, DELETE, NAK, rest) {

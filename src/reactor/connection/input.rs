@@ -143,14 +143,8 @@ impl Input {
     ) -> (usize, AfterRead) {
         let mut read_bytes = 0;
         if let Some(restraint) = &mut self.restraint {
-            let unheard = Text {
-                bytes: std::mem::take(&mut restraint.unheard).into(),
-                telnet_from: if self.telnet.is_there() {
-                    0
-                } else {
-                    usize::MAX
-                },
-            };
+            let unheard = std::mem::take(&mut restraint.unheard);
+            let unheard = self.telnet.text(unheard);
             if let Some(stopped) = self.hear(&unheard, limits, hear) {
                 return (read_bytes, stopped);
             }
