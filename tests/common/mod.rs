@@ -6,10 +6,13 @@
     reason = "each program that includes this takes what it needs"
 )]
 
+pub(crate) mod cores;
 pub(crate) mod crowd;
 pub(crate) mod flood;
 pub(crate) mod lines;
+pub(crate) mod load;
 pub(crate) mod peer;
+pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod screen;

@@ -1,7 +1,8 @@
 //! A program under test: its pipes, its end, and what the kernel says of it.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -22,13 +23,22 @@ pub(crate) const CHAT: &str = match option_env!("CARGO_BIN_EXE_chat") {
     None => concat!(env!("CARGO_MANIFEST_DIR"), "/target/debug/chat"),
 };
 
+/// The environment variable that names another binary to put under the server tests, such as
+/// the one that is released.
+const UNDER_TEST: &str = "CHAT_UNDER_TEST";
+
 const A_SECOND: Duration = Duration::from_secs(1);
 
 /// `chat` with these arguments, a pipe for each of its standard streams.
 pub(crate) fn chat<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
-    let mut command = Command::new(CHAT);
+    let mut command = Command::new(under_test());
     command.args(arguments);
     piped(command)
+}
+
+/// The binary that the tests run: [`CHAT`], unless the environment names another.
+pub(crate) fn under_test() -> OsString {
+    env::var_os(UNDER_TEST).unwrap_or_else(|| CHAT.into())
 }
 
 /// `chat client`, bound for `to`.

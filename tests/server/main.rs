@@ -20,6 +20,7 @@ mod latency;
 mod names;
 mod newcomers;
 mod operator;
+mod overload;
 mod presence;
 mod refusals;
 mod resets;

@@ -1,0 +1,208 @@
+//! How long ordinary lines take: some people say a short line now and then, and somebody else
+//! notes when it hears them.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::peer::Peer;
+use super::server::Server;
+
+const PEOPLE: usize = 8;
+
+/// Some of the people say something so often.
+const SAYS_EVERY: Duration = Duration::from_millis(25);
+
+/// How long a line is waited for after the last one was said.
+const WAIT: Duration = Duration::from_secs(20);
+
+const READ_BYTES: usize = 1024 * 1024;
+
+/// Comes before each of their lines and in nobody else's: they are at addresses that nobody
+/// else has.
+const MARK: &[u8] = b"<127.9.0.";
+
+/// The people and who hears them.
+pub(crate) struct Probe {
+    people: Vec<OwnedFd>,
+    witness: OwnedFd,
+    buffer: Vec<u8>,
+    /// How much of the buffer holds the beginning of a line.
+    kept_bytes: usize,
+    said_at: Vec<Instant>,
+    heard: HashMap<usize, Duration>,
+    has_ended: bool,
+}
+
+/// How long it took until each of some lines was heard.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Delays {
+    /// In order.
+    times: Vec<Duration>,
+    /// How many were never heard; these count as long as they were waited for.
+    pub(crate) unheard: usize,
+}
+
+impl Delays {
+    pub(crate) fn new(mut times: Vec<Duration>, unheard: usize) -> Self {
+        times.sort_unstable();
+        Self { times, unheard }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    pub(crate) fn median(&self) -> Duration {
+        self.times[self.times.len() / 2]
+    }
+
+    pub(crate) fn p99(&self) -> Duration {
+        self.times[self.times.len() * 99 / 100]
+    }
+
+    pub(crate) fn longest(&self) -> Duration {
+        self.times[self.times.len() - 1]
+    }
+}
+
+impl Probe {
+    /// All of them come in.
+    #[track_caller]
+    pub(crate) fn join(server: &Server) -> Self {
+        let join = |ip: &str| OwnedFd::from(into_nonblocking(server.join(ip)));
+        let people = (1..=PEOPLE).map(|nth| join(&format!("127.9.0.{nth}")));
+        let people: Vec<OwnedFd> = people.collect();
+        Self {
+            witness: join("127.8.0.1"),
+            people,
+            buffer: vec![0; READ_BYTES],
+            kept_bytes: 0,
+            said_at: Vec::new(),
+            heard: HashMap::new(),
+            has_ended: false,
+        }
+    }
+
+    /// Has them talk for so long, and waits for what was said last.
+    #[track_caller]
+    pub(crate) fn run(mut self, span: Duration) -> Delays {
+        let end = Instant::now() + span;
+        let mut next = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                break;
+            }
+            if next <= now {
+                self.say();
+                next = now.max(next + SAYS_EVERY);
+            }
+            self.listen(next.saturating_duration_since(now));
+        }
+        let patience = Instant::now() + WAIT;
+        while self.heard.len() < self.said_at.len() && !self.has_ended && Instant::now() < patience
+        {
+            self.listen(SAYS_EVERY);
+        }
+        let unheard = self.said_at.len() - self.heard.len();
+        let time = |(number, at): (usize, &Instant)| {
+            let heard_after = self.heard.get(&number);
+            heard_after
+                .copied()
+                .unwrap_or_else(|| WAIT.max(at.elapsed()))
+        };
+        Delays::new(self.said_at.iter().enumerate().map(time).collect(), unheard)
+    }
+
+    fn say(&mut self) {
+        let number = self.said_at.len();
+        let person = &self.people[number % PEOPLE];
+        self.said_at.push(Instant::now());
+        // One that the server has disconnected stays unheard.
+        let _ = send(
+            person,
+            format!("~{number}\n").as_bytes(),
+            SendFlags::NOSIGNAL,
+        );
+    }
+
+    fn listen(&mut self, timeout: Duration) {
+        let timeout = Timespec::try_from(timeout).expect("a short duration");
+        let ready: Vec<bool> = {
+            let all = std::iter::once(&self.witness).chain(&self.people);
+            let mut fds: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+            match poll(&mut fds, Some(&timeout)) {
+                Ok(_) => {}
+                Err(Errno::INTR) => return,
+                Err(error) => panic!("{error}"),
+            }
+            fds.iter().map(|fd| !fd.revents().is_empty()).collect()
+        };
+        if ready[0] {
+            self.hear();
+        }
+        for (person, _) in self
+            .people
+            .iter()
+            .zip(&ready[1..])
+            .filter(|(_, ready)| **ready)
+        {
+            // Thrown away within the kernel (tcp(7)).
+            let _ = recv(
+                person,
+                &mut self.buffer[self.kept_bytes..],
+                RecvFlags::TRUNC,
+            );
+        }
+    }
+
+    fn hear(&mut self) {
+        let room = &mut self.buffer[self.kept_bytes..];
+        let end = match recv(&self.witness, room, RecvFlags::empty()) {
+            Ok((_, 0)) => {
+                self.has_ended = true;
+                return;
+            }
+            Ok((_, bytes)) => self.kept_bytes + bytes,
+            Err(Errno::AGAIN | Errno::INTR) => return,
+            Err(_) => {
+                self.has_ended = true;
+                return;
+            }
+        };
+        let now = Instant::now();
+        let lines_end = memchr::memrchr(b'\n', &self.buffer[..end]).map_or(0, |lf| lf + 1);
+        let lines = &self.buffer[..lines_end];
+        for at in memchr::memmem::find_iter(lines, MARK) {
+            if at > 0 && lines[at - 1] != b'\n' {
+                continue;
+            }
+            let line = &lines[at..at + memchr::memchr(b'\n', &lines[at..]).expect("whole lines")];
+            let line = std::str::from_utf8(line).expect("UTF-8");
+            let Some((_, number)) = line.split_once("> ~") else {
+                continue;
+            };
+            let number: usize = number.parse().expect("a number that was said");
+            let delay = now - self.said_at[number];
+            assert_eq!(
+                self.heard.insert(number, delay),
+                None,
+                "heard twice: {line}"
+            );
+        }
+        self.buffer.copy_within(lines_end..end, 0);
+        self.kept_bytes = end - lines_end;
+        assert!(self.kept_bytes < READ_BYTES / 2, "a line without end");
+    }
+}
+
+fn into_nonblocking(peer: Peer) -> std::net::TcpStream {
+    let stream = peer.into_stream();
+    stream.set_nonblocking(true).expect("a TCP socket");
+    stream
+}
