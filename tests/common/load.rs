@@ -24,9 +24,14 @@ use rustix::net::{
 };
 
 use super::eventually;
+use super::peer::SMALL_BUFFER_BYTES;
 
 /// A flood is repeated from a text at least so long.
 const FLOOD_BYTES: usize = 64 * 1024;
+
+/// What the kernel holds for a talker that waits for the server. Left alone it would be
+/// megabytes each, and thousands of them more than this machine has for the server.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What is read at once.
 const READ_BYTES: usize = 1024 * 1024;
@@ -73,7 +78,8 @@ impl Says {
     }
 }
 
-/// How a client reads.
+/// How a client reads. One that does not read all the time has a small receive buffer: what it
+/// does not read stays with the server.
 #[derive(Clone, Copy)]
 pub(crate) enum Reads {
     /// As fast as it can.
@@ -104,7 +110,6 @@ struct Shared {
 /// Clients that are counted together.
 #[derive(Default)]
 pub(crate) struct Group {
-    joined: AtomicUsize,
     greeted: AtomicUsize,
     lost: AtomicUsize,
     read_bytes: AtomicU64,
@@ -187,7 +192,13 @@ impl Load {
     /// Adds a client that has connected, or will soon.
     pub(crate) fn adopt(&self, group: &Arc<Group>, socket: OwnedFd, reads: Reads, says: Says) {
         rustix::io::ioctl_fionbio(&socket, true).expect("a TCP socket");
-        group.joined.fetch_add(1, Ordering::Relaxed);
+        if !matches!(says, Says::Nothing) {
+            sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES).expect("a TCP socket");
+        }
+        if matches!(reads, Reads::Never | Reads::Trickling { .. }) {
+            sockopt::set_socket_recv_buffer_size(&socket, SMALL_BUFFER_BYTES)
+                .expect("a TCP socket");
+        }
         let client = Client {
             socket,
             group: Arc::clone(group),

@@ -1,7 +1,6 @@
 //! How long ordinary lines take: some people say a short line now and then, and somebody else
 //! notes when it hears them.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,9 @@ const READ_BYTES: usize = 1024 * 1024;
 /// else has.
 const MARK: &[u8] = b"<127.9.0.";
 
+/// What they say: it fits whatever `--max-line` is.
+const TEXT: &[u8] = b"o\n";
+
 /// The people and who hears them.
 pub(crate) struct Probe {
     people: Vec<OwnedFd>,
@@ -34,7 +36,9 @@ pub(crate) struct Probe {
     /// How much of the buffer holds the beginning of a line.
     kept_bytes: usize,
     said_at: Vec<Instant>,
-    heard: HashMap<usize, Duration>,
+    /// How long each of the lines took that were heard, for each person in the order in which
+    /// it said them.
+    heard: [Vec<Duration>; PEOPLE],
     has_ended: bool,
 }
 
@@ -83,7 +87,7 @@ impl Probe {
             buffer: vec![0; READ_BYTES],
             kept_bytes: 0,
             said_at: Vec::new(),
-            heard: HashMap::new(),
+            heard: Default::default(),
             has_ended: false,
         }
     }
@@ -105,13 +109,15 @@ impl Probe {
             self.listen(next.saturating_duration_since(now));
         }
         let patience = Instant::now() + WAIT;
-        while self.heard.len() < self.said_at.len() && !self.has_ended && Instant::now() < patience
+        while self.heard_lines() < self.said_at.len()
+            && !self.has_ended
+            && Instant::now() < patience
         {
             self.listen(SAYS_EVERY);
         }
-        let unheard = self.said_at.len() - self.heard.len();
+        let unheard = self.said_at.len() - self.heard_lines();
         let time = |(number, at): (usize, &Instant)| {
-            let heard_after = self.heard.get(&number);
+            let heard_after = self.heard[number % PEOPLE].get(number / PEOPLE);
             heard_after
                 .copied()
                 .unwrap_or_else(|| WAIT.max(at.elapsed()))
@@ -119,16 +125,16 @@ impl Probe {
         Delays::new(self.said_at.iter().enumerate().map(time).collect(), unheard)
     }
 
+    fn heard_lines(&self) -> usize {
+        self.heard.iter().map(Vec::len).sum()
+    }
+
     fn say(&mut self) {
         let number = self.said_at.len();
         let person = &self.people[number % PEOPLE];
         self.said_at.push(Instant::now());
         // One that the server has disconnected stays unheard.
-        let _ = send(
-            person,
-            format!("~{number}\n").as_bytes(),
-            SendFlags::NOSIGNAL,
-        );
+        let _ = send(person, TEXT, SendFlags::NOSIGNAL);
     }
 
     fn listen(&mut self, timeout: Duration) {
@@ -183,17 +189,12 @@ impl Probe {
                 continue;
             }
             let line = &lines[at..at + memchr::memchr(b'\n', &lines[at..]).expect("whole lines")];
-            let line = std::str::from_utf8(line).expect("UTF-8");
-            let Some((_, number)) = line.split_once("> ~") else {
-                continue;
-            };
-            let number: usize = number.parse().expect("a number that was said");
-            let delay = now - self.said_at[number];
-            assert_eq!(
-                self.heard.insert(number, delay),
-                None,
-                "heard twice: {line}"
-            );
+            let person = std::str::from_utf8(&line[MARK.len()..])
+                .ok()
+                .and_then(|line| line.strip_suffix("> o")?.parse::<usize>().ok());
+            let person = person.expect("a line of one of the people") - 1;
+            let number = self.heard[person].len() * PEOPLE + person;
+            self.heard[person].push(now - self.said_at[number]);
         }
         self.buffer.copy_within(lines_end..end, 0);
         self.kept_bytes = end - lines_end;

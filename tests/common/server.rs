@@ -36,6 +36,19 @@ impl Server {
         Self::spawn(sociable_command("127.0.0.1", options))
     }
 
+    /// [`sociable`](Self::sociable), or what a server has to say that does not start.
+    #[track_caller]
+    pub(crate) fn try_sociable(options: &[&str]) -> Result<Self, String> {
+        let mut process = Process::spawn(sociable_command("127.0.0.1", options));
+        match process.stdout().next_line() {
+            Some(line) => Ok(Self {
+                address: address_in(&line),
+                process,
+            }),
+            None => Err(process.finish().stderr),
+        }
+    }
+
     /// Runs `command`, and waits for the first line on its console: where it listens.
     #[track_caller]
     pub(crate) fn spawn(command: Command) -> Self {
@@ -95,7 +108,11 @@ impl Server {
 /// Reads the first line of a console.
 #[track_caller]
 fn listening_on<R: Read + AsFd>(console: &mut LineReader<R>) -> SocketAddr {
-    let first_line = console.next_line().expect("a first line");
+    address_in(&console.next_line().expect("a first line"))
+}
+
+#[track_caller]
+fn address_in(first_line: &str) -> SocketAddr {
     first_line
         .trim_end()
         .strip_prefix("listening on ")
@@ -111,7 +128,7 @@ pub(crate) fn server_command(ip: &str, options: &[&str]) -> Command {
 }
 
 /// `chat server` at a free port of `ip`, as it is.
-fn sociable_command(ip: &str, options: &[&str]) -> Command {
+pub(crate) fn sociable_command(ip: &str, options: &[&str]) -> Command {
     let mut command = chat(["server", ip, "0"]);
     command.args(options).stdin(Stdio::null());
     command

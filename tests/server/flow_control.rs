@@ -217,7 +217,7 @@ fn join_stuck(server: &Server, count: usize) -> Vec<Peer> {
 }
 
 /// Measures again and again, until what it returns is called: that returns the most.
-fn sample(measure: impl Fn() -> usize + Send + 'static) -> impl FnOnce() -> usize {
+pub(super) fn sample(measure: impl Fn() -> usize + Send + 'static) -> impl FnOnce() -> usize {
     let (until, is_over) = mpsc::channel::<()>();
     let sampler = thread::spawn(move || {
         let mut most = 0;
@@ -234,7 +234,7 @@ fn sample(measure: impl Fn() -> usize + Send + 'static) -> impl FnOnce() -> usiz
 
 /// What the kernel has set aside for all TCP connections of this machine: counted in
 /// pages (proc_net(5), `sockstat`).
-fn kernel_tcp_bytes() -> usize {
+pub(super) fn kernel_tcp_bytes() -> usize {
     const PAGE_BYTES: usize = 4096;
     let sockstat = fs::read_to_string("/proc/net/sockstat").expect("proc_net(5)");
     let pages: usize = sockstat

@@ -8,8 +8,11 @@
 
 use std::env;
 use std::fmt;
+use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::panic::catch_unwind;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,12 +20,16 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use rustix::process::Signal;
 
+use super::flow_control::{kernel_tcp_bytes, sample};
 use crate::common::alone_under_load;
 use crate::common::cores::{Cores, Shares, Watch};
 use crate::common::load::{Group, Load, Reads, Says, Wait, connect_from};
+use crate::common::peer::Peer;
 use crate::common::probe::{Delays, Probe};
-use crate::common::server::Server;
+use crate::common::process::run_by;
+use crate::common::server::{Server, sociable_command};
 
 /// How often a scene is tried until it holds, unless the environment says otherwise
 /// (`CHAT_OVERLOAD_TRIES`): others may load the machine.
@@ -48,6 +55,10 @@ impl Scene {
     fn set(options: &[&str]) -> Self {
         let cores = Cores::divide();
         let server = cores.on_servers(|| Server::sociable(options));
+        Self::around(server, cores)
+    }
+
+    fn around(server: Server, cores: Cores) -> Self {
         Self {
             load: Load::start(server.address),
             probe: Probe::join(&server),
@@ -80,19 +91,38 @@ impl Scene {
 
     /// Everybody talks for so long.
     fn play(self, span: Duration) -> Figures {
-        let watch = Watch::start(self.server.pid());
+        self.play_to_the_end(span).0
+    }
+
+    /// [`play`](Self::play), and what the server wrote to standard error until it was told to
+    /// end.
+    fn play_to_the_end(mut self, span: Duration) -> (Figures, String) {
+        let pid = self.server.pid();
+        let watch = Watch::start(pid);
+        let kernel_before = kernel_tcp_bytes();
+        let kernel = sample(kernel_tcp_bytes);
         self.load.talk();
         let delays = self.probe.run(span);
+        let has_died = !self.server.is_running();
         let figures = Figures {
             delays,
             shares: watch.shares(),
             lost: self.load.lost(),
-            peak_bytes: self.server.peak_bytes(),
+            peak_bytes: if has_died {
+                0
+            } else {
+                self.server.peak_bytes()
+            },
+            kernel_bytes: kernel().saturating_sub(kernel_before),
+            has_died,
         };
         drop(self.load);
-        drop(self.server);
+        if !has_died {
+            self.server.signal(Signal::TERM);
+        }
+        let said = self.server.stderr().rest();
         drop(self.cores);
-        figures
+        (figures, said)
     }
 }
 
@@ -104,6 +134,9 @@ struct Figures {
     /// How many of the load were disconnected.
     lost: usize,
     peak_bytes: usize,
+    /// By how much the kernel's memory for TCP grew at most, of this machine.
+    kernel_bytes: usize,
+    has_died: bool,
 }
 
 /// What must hold for an ordinary line.
@@ -121,7 +154,7 @@ impl fmt::Display for Figures {
         write!(
             f,
             "an ordinary line: median {:.1} ms, p99 {:.1} ms, longest {:.1} ms, {} of {} unheard; \
-             {} dropped; server at most {:.1} MB; \
+             {} dropped; server at most {:.1} MB, kernel {:.1} MB more; \
              CPU: server {:.0}%, load {:.0}%, others {:.0}%",
             ms(delays.median()),
             ms(delays.p99()),
@@ -130,6 +163,7 @@ impl fmt::Display for Figures {
             delays.len(),
             self.lost,
             self.peak_bytes as f64 / 1e6,
+            self.kernel_bytes as f64 / 1e6,
             shares.server,
             shares.load,
             shares.others,
@@ -140,6 +174,15 @@ impl fmt::Display for Figures {
 impl Figures {
     /// What does not hold: nothing, or a line of text. Nobody may be dropped.
     fn fault(&self, bounds: Bounds) -> Option<String> {
+        if self.has_died {
+            return Some("the server has ended".to_owned());
+        }
+        let lost = self.lost;
+        self.fault_of_delays(bounds)
+            .or_else(|| (lost > 0).then(|| format!("{lost} were dropped")))
+    }
+
+    fn fault_of_delays(&self, bounds: Bounds) -> Option<String> {
         let over = |what: &str, found: Duration, most: Option<Duration>| {
             most.filter(|most| found > *most)
                 .map(|most| format!("{what} {found:?}, not {most:?} at most"))
@@ -149,7 +192,6 @@ impl Figures {
             .or_else(|| over("p99", self.delays.p99(), bounds.p99))
             .or_else(|| over("longest", self.delays.longest(), bounds.longest))
             .or_else(|| (unheard > 0).then(|| format!("{unheard} lines were not heard")))
-            .or_else(|| (self.lost > 0).then(|| format!("{} were dropped", self.lost)))
     }
 }
 
@@ -190,19 +232,37 @@ const fn seconds(seconds: u64) -> Duration {
 #[track_caller]
 fn join_with_a_long_name(server: &Server, nth: usize) -> OwnedFd {
     let mut peer = server.join("127.0.3.1");
-    for units in (1..=24).rev() {
-        peer.say(&format!("/nick {}", long_name(units, nth)));
-        loop {
-            let answer = peer.next_line().expect("an answer");
-            if answer.starts_with("-- you are ") {
-                return peer.into_stream().into();
-            }
-            if answer.starts_with("!! ") {
-                break;
-            }
+    let units = numbers_of_units().find(|&units| is_called(&mut peer, &long_name(units, nth)));
+    units.expect("a name that the server takes");
+    peer.into_stream().into()
+}
+
+/// How many units the longest name has that the server takes.
+#[track_caller]
+fn longest_name_units(server: &Server) -> usize {
+    let mut peer = server.join("127.0.3.2");
+    let units = numbers_of_units().find(|&units| is_called(&mut peer, &long_name(units, 511)));
+    units.expect("a name that the server takes")
+}
+
+/// From the most on.
+fn numbers_of_units() -> impl Iterator<Item = usize> {
+    (1..=24).rev()
+}
+
+/// Whether the server takes this name.
+#[track_caller]
+fn is_called(peer: &mut Peer, name: &str) -> bool {
+    peer.say(&format!("/nick {name}"));
+    loop {
+        let answer = peer.next_line().expect("an answer");
+        if answer.starts_with("-- you are ") {
+            return true;
+        }
+        if answer.starts_with("!! ") {
+            return false;
         }
     }
-    panic!("no name is good");
 }
 
 /// Columns of 12 bytes each; up to 512 different names.
@@ -225,6 +285,18 @@ fn long_name(units: usize, nth: usize) -> String {
 }
 
 // S1: what a read expands to.
+
+#[test]
+#[ignore = "measures time"]
+fn s1a_readers_that_pause_are_not_dropped_for_what_one_read_expands_to() {
+    try_out("S1a", Bounds::default(), || {
+        let mut scene = Scene::set(&[]);
+        let pause = Reads::After(Duration::from_millis(1200));
+        scene.load.join(20, "127.0.5.1", pause, |_| Says::Nothing);
+        scene.named_talkers(1, |_| Says::once("x\n".repeat(8192)));
+        scene.play(seconds(5))
+    });
+}
 
 const S1B: Bounds = Bounds {
     median: None,
@@ -257,6 +329,77 @@ fn s1b_ten_with_the_longest_names_in_turn_delay_nobody() {
     });
 }
 
+const S1C: Bounds = Bounds {
+    median: ms(25),
+    p99: None,
+    longest: ms(500),
+};
+
+fn a_flooder_with_a_long_name(readers: usize) -> Figures {
+    let mut scene = Scene::set(&[]);
+    scene.readers(readers);
+    scene.named_talkers(1, |_| Says::flood("x\n"));
+    scene.play(seconds(8))
+}
+
+#[test]
+#[ignore = "measures time"]
+fn s1c_a_flooder_with_the_longest_name_delays_none_of_1000() {
+    try_out("S1c, 1,000 readers", S1C, || {
+        a_flooder_with_a_long_name(1000)
+    });
+}
+
+#[test]
+#[ignore = "measures time"]
+fn s1c_a_flooder_with_the_longest_name_delays_none_of_3000() {
+    try_out("S1c, 3,000 readers", S1C, || {
+        a_flooder_with_a_long_name(3000)
+    });
+}
+
+/// Somebody who reads asks who is here as often as one read holds, in a room of `names` with
+/// long names. How long until all is answered, or what went wrong.
+fn ask_who_is_here(server: &Server, names: usize) -> Result<Duration, String> {
+    const TIMES: usize = 3276;
+    let _members: Vec<OwnedFd> = (0..names)
+        .map(|nth| join_with_a_long_name(server, nth))
+        .collect();
+    let mut curious = server.join("127.0.5.2");
+    let began = Instant::now();
+    curious.send("/who\n".repeat(TIMES));
+    let mut answers = 0;
+    while answers < TIMES {
+        match curious.read_line() {
+            Ok(Some(line)) if line.contains(" here: ") => answers += 1,
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(format!("dropped after {answers} answers")),
+            Err(error) => return Err(format!("{error} after {answers} answers")),
+        }
+    }
+    Ok(began.elapsed())
+}
+
+#[test]
+#[ignore = "measures time"]
+fn s1d_who_asks_much_and_reads_is_answered_and_not_dropped() {
+    try_until("S1d", || {
+        let scene = Scene::set(&[]);
+        let address = &scene.server;
+        let (answered, delays) = thread::scope(|scope| {
+            let probe = scope.spawn(|| scene.probe.run(seconds(4)));
+            let answered = ask_who_is_here(address, 200);
+            (answered, probe.join().expect("people who do not panic"))
+        });
+        let text = format!(
+            "answered after {answered:?}; an ordinary line meanwhile: median {:?}, longest {:?}",
+            delays.median(),
+            delays.longest()
+        );
+        (text, answered.err())
+    });
+}
+
 // S8: who has said much queues before who has said nothing.
 
 const S8: Bounds = Bounds {
@@ -272,6 +415,60 @@ fn s8_seven_hundred_flooders_without_pause_delay_nobody() {
         let mut scene = Scene::set(&[]);
         scene.talkers(700, |_| Says::flood(LINE));
         scene.play(seconds(15))
+    });
+}
+
+/// 16 KiB of lines all at once from each of so many, again and again.
+fn who_talk_at_once(talkers: usize, every: Duration, span: Duration) -> Figures {
+    let mut scene = Scene::set(&[]);
+    let text = LINE.repeat(16 * 1024 / LINE.len());
+    let first = Duration::from_millis(500);
+    scene.talkers(talkers, |_| Says::each(&text, first, every));
+    scene.play(span)
+}
+
+#[test]
+#[ignore = "measures time"]
+fn s8_seven_hundred_who_say_16_kib_each_10_s_delay_nobody() {
+    try_out("S8, 700 × 16 KiB each 10 s", S8, || {
+        who_talk_at_once(700, seconds(10), seconds(20))
+    });
+}
+
+#[test]
+#[ignore = "measures time"]
+fn s8_three_hundred_who_say_16_kib_each_5_s_delay_nobody() {
+    try_out("S8, 300 × 16 KiB each 5 s", S8, || {
+        who_talk_at_once(300, seconds(5), seconds(15))
+    });
+}
+
+// S9: what a line costs.
+
+#[test]
+#[ignore = "measures time"]
+fn s9_four_hundred_who_take_long_names_again_and_again_delay_nobody() {
+    try_out("S9, long names", S8, || {
+        let mut scene = Scene::set(&[]);
+        let units = longest_name_units(&scene.server);
+        scene.talkers(400, |nth| {
+            let (name, other) = (long_name(units, nth), long_name(units - 1, nth));
+            Says::flood(format!("/nick {name}\n/nick {other}\n"))
+        });
+        scene.play(seconds(10))
+    });
+}
+
+/// These cost less each, but more of them fit into a read.
+#[test]
+#[ignore = "measures time"]
+fn s9_four_hundred_who_take_short_names_again_and_again_delay_nobody() {
+    try_out("S9, short names", S8, || {
+        let mut scene = Scene::set(&[]);
+        scene.talkers(400, |nth| {
+            Says::flood(format!("/nick m{nth}\n/nick w{nth}\n"))
+        });
+        scene.play(seconds(10))
     });
 }
 
@@ -395,6 +592,8 @@ fn s10_newcomers_are_greeted_beside_a_crowd_that_floods_and_one_that_waits() {
             shares: watch.shares(),
             lost: load.lost(),
             peak_bytes: server.peak_bytes(),
+            kernel_bytes: 0,
+            has_died: false,
         };
         let (greeted, wait) = (pending.greeted(), &found.greeted_after);
         drop(load);
@@ -441,4 +640,157 @@ fn crowd_of_4_flooders_and_1000_readers_delays_nobody() {
 #[ignore = "measures time"]
 fn crowd_of_200_flooders_and_1000_readers_delays_nobody() {
     try_out("crowd, 200 flooders", CROWD, || beside_flooders(200));
+}
+
+// S11: values of options that do not go together.
+
+/// Each option at its least and its most.
+const EXTREMES: [(&str, [&str; 2]); 5] = [
+    ("--max-backlog", ["16K", "1024M"]),
+    ("--send-buffer", ["4K", "64M"]),
+    ("--max-line", ["1", "1048576"]),
+    ("--rate", ["1", "1000000"]),
+    ("--stall-timeout", ["1", "31536000"]),
+];
+
+const S11: Bounds = Bounds {
+    median: ms(50),
+    p99: None,
+    longest: None,
+};
+
+/// Every pair of values of two options.
+fn pairs() -> impl Iterator<Item = [&'static str; 4]> {
+    let numbers = (0..EXTREMES.len()).flat_map(|one| (0..one).map(move |other| (other, one)));
+    numbers.flat_map(|(one, other)| {
+        let ((one, values), (other, others)) = (EXTREMES[one], EXTREMES[other]);
+        let each = values
+            .into_iter()
+            .flat_map(move |value| others.map(|other| (value, other)));
+        each.map(move |(value, other_value)| [one, value, other, other_value])
+    })
+}
+
+/// 500 flooders, who say lines of so many bytes or less, if no more may be said. Returns the
+/// figures, and what does not hold.
+fn beside_flooders_with(
+    options: &[&'static str; 4],
+    line_bytes: usize,
+) -> (String, Option<String>) {
+    let cores = Cores::divide();
+    let mut scene = match cores.on_servers(|| Server::try_sociable(options)) {
+        Ok(server) => Scene::around(server, cores),
+        Err(said) => {
+            return (
+                format!("it says {:?}", said.trim()),
+                unless_named(&said, options),
+            );
+        }
+    };
+    let most = options
+        .iter()
+        .skip_while(|option| **option != "--max-line")
+        .nth(1);
+    let most = most.map_or(4096, |bytes| bytes.parse().expect("a number"));
+    let mut line = vec![b'='; line_bytes.min(most)];
+    line.push(b'\n');
+    let says = Says::flood(line);
+    scene.talkers(500, |_| says.clone());
+    let (figures, said) = scene.play_to_the_end(Duration::from_millis(2500));
+    let fault = figures.fault(S11);
+    let fault = fault.filter(|_| unless_named(&said, options).is_some());
+    (figures.to_string(), fault)
+}
+
+/// A fault unless both options are named in what the server has said.
+fn unless_named(said: &str, options: &[&str; 4]) -> Option<String> {
+    let is_named = [0, 2].iter().all(|&nth| said.contains(options[nth]));
+    (!is_named).then(|| format!("the server does not start, and does not say why: {said}"))
+}
+
+/// Tries all pairs before it fails.
+#[track_caller]
+fn try_pairs(name: &str, pairs: impl Iterator<Item = [&'static str; 4]>, line_bytes: usize) {
+    let mut faults = Vec::new();
+    for options in pairs {
+        let name = format!("{name}, {}", options.join(" "));
+        let tried =
+            catch_unwind(|| try_until(&name, || beside_flooders_with(&options, line_bytes)));
+        if tried.is_err() {
+            faults.push(name);
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+#[ignore = "measures time"]
+fn s11_pairs_of_extreme_values_delay_nobody_or_are_refused() {
+    try_pairs("S11", pairs(), LINE.len() - 1);
+}
+
+#[test]
+#[ignore = "measures time"]
+fn s11_the_longest_lines_delay_nobody_or_are_refused() {
+    let of_long_lines = |options: &[&str; 4]| options.contains(&"1048576");
+    try_pairs(
+        "S11, longest lines",
+        pairs().filter(of_long_lines),
+        1_048_576,
+    );
+}
+
+// S12 and S15: the memory of the many.
+
+#[test]
+#[ignore = "measures time, and what the kernel has for all programs"]
+fn s12_a_thousand_stuck_clients_that_lag_a_little_cost_the_kernel_little() {
+    try_until("S12", || {
+        let mut scene = Scene::set(&[]);
+        scene
+            .load
+            .join(1000, "127.0.6.1", Reads::Never, |_| Says::Nothing);
+        let line = [&[b'='; 1023][..], b"\n"].concat();
+        let every = Duration::from_millis(100);
+        scene.talkers(1, |_| Says::each(line.repeat(10), every, every));
+        let figures = scene.play(seconds(4));
+        let most_bytes = kernel_may_have_bytes() / 8;
+        let fault = figures.fault_of_delays(CROWD).or_else(|| {
+            let is_over = figures.kernel_bytes > most_bytes;
+            is_over.then(|| format!("the kernel has more than {most_bytes} bytes more"))
+        });
+        (figures.to_string(), fault)
+    });
+}
+
+/// From where on the kernel saves memory (tcp(7), `tcp_mem`: counted in pages).
+fn kernel_may_have_bytes() -> usize {
+    const PAGE_BYTES: usize = 4096;
+    let pages = fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").expect("tcp(7)");
+    let pages = pages.split_whitespace().nth(1).expect("three numbers");
+    PAGE_BYTES * pages.parse::<usize>().expect("a number")
+}
+
+#[test]
+#[ignore = "measures time"]
+fn s15_five_thousand_half_lines_do_not_end_a_server_with_little_memory() {
+    try_until("S15", || {
+        let cores = Cores::divide();
+        let mut server = sociable_command("127.0.0.1", &[]);
+        server = run_by(
+            &["sh", "-c", "ulimit -v 20480; exec \"$0\" \"$@\""],
+            &server,
+        );
+        server.stdin(Stdio::null());
+        let server = cores.on_servers(|| Server::spawn(server));
+        let mut scene = Scene::around(server, cores);
+        scene.talkers(5000, |_| Says::once([b'='; 4000]));
+        let figures = scene.play(seconds(5));
+        // Those who cost most may have gone.
+        let fault = match figures.has_died {
+            true => figures.fault(CROWD),
+            false => figures.fault_of_delays(CROWD),
+        };
+        (figures.to_string(), fault)
+    });
 }
