@@ -19,6 +19,7 @@ use clap::Parser;
 use indicatif::HumanCount;
 
 use support::chart::{self, Bars};
+use support::delay::{self, Crowd, Delay};
 use support::machine::{self, Cores};
 use support::options::Options;
 use support::subject::{Kind, Subject};
@@ -35,8 +36,17 @@ const SMOKE_TALK: Duration = Duration::from_millis(50);
 /// Lines from each talker where all clients talk.
 const LINES_EACH: u32 = 20;
 
+/// Those who talk where a crowd talks, but not everybody.
+const TALKERS: usize = 200;
+
+/// How long ordinary lines are said beside flooders.
+const BESIDE_FLOODERS: Duration = Duration::from_secs(4);
+
+/// So many flooders at a time, with 1,000 readers.
+const FLOODERS: [usize; 2] = [4, TALKERS];
+
 /// The number of workloads.
-const COLUMNS: usize = 6;
+const COLUMNS: usize = 7;
 
 /// How many times fewer clients a short run has.
 const SMOKE_DIVISOR: usize = 50;
@@ -60,9 +70,10 @@ fn main() -> io::Result<()> {
         }
         eprintln!("measured: {}", column.title);
     }
+    let delays = delays(&options, cores)?;
     let what = format!("Server CPU for each delivery, in lines of {LINE_BYTES} bytes");
     let heading = options.heading(&what, &machine::describe());
-    let chart = options.publish("fanout", &(heading + &report(&columns, &rows)))?;
+    let chart = options.publish("fanout", &(heading + &report(&columns, &rows, &delays)))?;
     draw(&chart, &columns, &rows)
 }
 
@@ -103,6 +114,7 @@ fn columns(smoke: bool) -> [Column; COLUMNS] {
     let scale = |count: usize| count.div_ceil(divisor);
     let in_flight = |count| Pace::InFlight(NonZeroU32::new(count).expect("not 0"));
     let (few, many, most) = (scale(100), scale(1_000), scale(10_000));
+    let crowd = scale(TALKERS);
     let closed = |readers| Column {
         title: format!("closed loop, {} readers", HumanCount(readers as u64)),
         workload: Workload {
@@ -144,6 +156,19 @@ fn columns(smoke: bool) -> [Column; COLUMNS] {
             },
             floor: Kind::JoinedFloor,
             has_peers: true,
+        },
+        Column {
+            title: format!(
+                "{crowd} talk, {LINES_EACH} in flight each, {} readers",
+                HumanCount(many as u64)
+            ),
+            workload: Workload {
+                talkers: crowd,
+                pace: in_flight(LINES_EACH),
+                ..closed(many).workload
+            },
+            floor: Kind::JoinedFloor,
+            has_peers: false,
         },
         everybody("one by one", 1),
         everybody("at once", LINES_EACH),
@@ -189,7 +214,30 @@ impl Row {
     }
 }
 
-fn report(columns: &[Column], rows: &[Row]) -> String {
+/// How long an ordinary line takes beside so many flooders, in interleaved trials.
+fn delays(options: &Options, cores: Cores) -> io::Result<Vec<(Crowd, Vec<Delay>)>> {
+    let (divisor, span) = if options.smoke {
+        (SMOKE_DIVISOR, SMOKE_TALK)
+    } else {
+        (1, BESIDE_FLOODERS)
+    };
+    let mut rows = FLOODERS.map(|flooders| {
+        let crowd = Crowd {
+            flooders: flooders.div_ceil(divisor),
+            readers: 1_000_usize.div_ceil(divisor),
+        };
+        (crowd, Vec::new())
+    });
+    for _ in 0..options.repeat() {
+        for (crowd, delays) in &mut rows {
+            delays.push(delay::trial(*crowd, span, cores)?);
+        }
+    }
+    eprintln!("measured: an ordinary line beside flooders");
+    Ok(rows.into())
+}
+
+fn report(columns: &[Column], rows: &[Row], delays: &[(Crowd, Vec<Delay>)]) -> String {
     let titles = |first: &str| -> Vec<String> {
         let titles = columns.iter().map(|column| column.title.clone());
         std::iter::once(first.to_owned()).chain(titles).collect()
@@ -217,6 +265,32 @@ fn report(columns: &[Column], rows: &[Row]) -> String {
         .map(|row| cells(row, &|column| ratio(cost(row, column), floor_cost(column))))
         .collect();
     text += &markdown(&titles("against the floor"), &ratios);
+
+    text += "\nHow long an ordinary line takes beside flooders, who all read.\n\n";
+    let heading = ["chat", "median", "99%", "longest"].map(str::to_owned);
+    let of_trials = |delays: &[Delay], figure: fn(&Delay) -> Duration| {
+        let micros = median(delays, |delay| figure(delay).as_secs_f64() * 1e6);
+        micros.map_or_else(
+            || "–".to_owned(),
+            |micros| format!("{:.1} ms", micros / 1e3),
+        )
+    };
+    let delays: Vec<Vec<String>> = delays
+        .iter()
+        .map(|(crowd, delays)| {
+            let Crowd { flooders, readers } = crowd;
+            vec![
+                format!(
+                    "{flooders} flooders, {} readers",
+                    HumanCount(*readers as u64)
+                ),
+                of_trials(delays, |delay| delay.median),
+                of_trials(delays, |delay| delay.p99),
+                of_trials(delays, |delay| delay.longest),
+            ]
+        })
+        .collect();
+    text += &markdown(&heading, &delays);
 
     text += "\nWhat connections and starting cost; memory is the server's own (anonymous).\n\n";
     let heading = [

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each bench takes what it needs")]
 
 pub(crate) mod chart;
+pub(crate) mod delay;
 pub(crate) mod floor;
 pub(crate) mod machine;
 pub(crate) mod options;

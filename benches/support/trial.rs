@@ -96,7 +96,7 @@ pub(crate) fn trial(subject: &Subject, workload: &Workload, cores: Cores) -> io:
 }
 
 /// The median of `figure` over `trials`.
-pub(crate) fn median(trials: &[Trial], figure: impl Fn(&Trial) -> f64) -> Option<f64> {
+pub(crate) fn median<T>(trials: &[T], figure: impl Fn(&T) -> f64) -> Option<f64> {
     let mut figures: Vec<f64> = trials.iter().map(figure).collect();
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;

@@ -1,6 +1,7 @@
 //! How long ordinary lines take: some people say a short line now and then, and somebody else
 //! notes when it hears them.
 
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::peer::Peer;
-use super::server::Server;
+use super::peer::{Peer, WELCOME};
 
 const PEOPLE: usize = 8;
 
@@ -77,8 +77,12 @@ impl Delays {
 impl Probe {
     /// All of them come in.
     #[track_caller]
-    pub(crate) fn join(server: &Server) -> Self {
-        let join = |ip: &str| OwnedFd::from(into_nonblocking(server.join(ip)));
+    pub(crate) fn join(server: SocketAddr) -> Self {
+        let join = |ip: &str| {
+            let mut peer = Peer::connect_from(ip, server);
+            peer.expect_line(WELCOME);
+            OwnedFd::from(into_nonblocking(peer))
+        };
         let people = (1..=PEOPLE).map(|nth| join(&format!("127.9.0.{nth}")));
         let people: Vec<OwnedFd> = people.collect();
         Self {
@@ -202,7 +206,7 @@ impl Probe {
     }
 }
 
-fn into_nonblocking(peer: Peer) -> std::net::TcpStream {
+fn into_nonblocking(peer: Peer) -> TcpStream {
     let stream = peer.into_stream();
     stream.set_nonblocking(true).expect("a TCP socket");
     stream
