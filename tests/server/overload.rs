@@ -6,6 +6,7 @@
 //! `CHAT_UNDER_TEST=target/release/chat cargo test --profile checked --test server --
 //! --ignored overload --nocapture --test-threads=1` tests that binary.
 
+mod brief;
 mod long_names;
 mod newcomers;
 mod scene;
