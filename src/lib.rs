@@ -30,6 +30,7 @@ pub mod platform {
     pub mod job;
     pub mod local_time;
     pub mod logging;
+    pub mod memory;
     pub mod proc;
     pub mod socket;
     pub mod stdio;

@@ -15,6 +15,7 @@ pub mod flow;
 pub mod inbound;
 pub mod listener;
 pub mod outbound;
+pub mod pacing;
 pub mod service;
 pub mod shared_log;
 mod timers;

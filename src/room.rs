@@ -384,7 +384,7 @@ impl Room {
                 "somebody else at your address would be called as you are; you keep the name";
             context
                 .batch
-                .tell_from_another(holder, notice(format_args!("{NOTICE_PREFIX}{words}")));
+                .tell(holder, notice(format_args!("{NOTICE_PREFIX}{words}")));
         }
     }
 
@@ -427,7 +427,7 @@ impl Room {
                 let sender = self.member(id);
                 push_message(&mut line, format_args!("[{sender}] "), text);
                 line.push(b'\n');
-                context.batch.tell_from_another(reader, Frame::from(line));
+                context.batch.tell(reader, Frame::from(line));
                 let reader = self.member(reader);
                 context
                     .batch

@@ -34,6 +34,7 @@ use self::transcript::Transcript;
 use crate::error::{Error, plain};
 use crate::platform::addresses::addresses_to_join;
 use crate::platform::logging::STATS;
+use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, is_ignored, raise_descriptor_limit};
 use crate::platform::stdio::StandardOutput;
 use crate::protocol::batch::{ClientId, Context, Frame};
@@ -45,6 +46,10 @@ use crate::reactor::listener::Listener;
 use crate::reactor::service::{Load, Next, Policy, Service, source_token};
 use crate::reactor::{Reactor, flow};
 use crate::room::{self, Room};
+
+/// Output that waits, and input that is unfinished, may each take this share of the memory
+/// that there is at the start.
+const MEMORY_SHARES: usize = 4;
 
 const SIGNALS: Token = source_token(0);
 const CONSOLE: Token = source_token(1);
@@ -113,12 +118,23 @@ pub fn run(config: &Config) -> Result<(), Error> {
         }
     })?;
     let address = listener.address();
+    let headroom = Headroom::now();
+    let share_bytes = headroom.process_bytes / MEMORY_SHARES;
+    let pinned_bytes = headroom.tcp_bytes / 2;
+    let flow = config.flow.within(share_bytes, pinned_bytes);
+    info!(
+        "at most {} bytes for output, {share_bytes} for unfinished input, and {pinned_bytes} in \
+         the kernel for clients that do not read",
+        flow.max_total_bytes
+    );
     let policy = Policy {
         max_line_bytes: config.room.max_line_bytes,
-        flow: config.flow,
+        flow,
+        max_input_bytes: share_bytes,
         rate: config.rate,
         idle_timeout: config.idle_timeout,
         max_refused: capacity.refused,
+        send_buffer_bytes: config.send_buffer_bytes,
         ..Policy::DEFAULT
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
@@ -419,7 +435,7 @@ impl Service for Server {
         self.attendance.left(reason);
         let who = member.full_label();
         match reason {
-            CloseReason::Stuck | CloseReason::TooSlow => {
+            CloseReason::Stuck | CloseReason::TooSlow | CloseReason::Overload => {
                 if let Some(suppressed) = self.drop_log.allow(now) {
                     warn!("dropped {who}: {reason}{}", AndMore(suppressed));
                 }

@@ -293,7 +293,7 @@ fn check_parts<'a>(
     for part in parts {
         match part {
             Part::Shared(bytes) => heard.extend_from_slice(&batch.shared()[bytes]),
-            Part::Private(frame, _) => {
+            Part::Private(frame) => {
                 let lines = frame.strip_suffix(b"\n").expect("whole lines");
                 for line in lines.split(|&byte| byte == b'\n').map(assert_harmless) {
                     refusals += usize::from(line.starts_with(REFUSAL_PREFIX));

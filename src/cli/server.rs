@@ -190,6 +190,7 @@ impl ServerArgs {
             flow: flow::Bounds {
                 max_backlog_bytes: self.max_backlog.0,
                 stall_timeout: Duration::from_secs(self.stall_timeout.into()),
+                ..flow::Bounds::DEFAULT
             },
             send_buffer_bytes: self.send_buffer.0,
             rate: self

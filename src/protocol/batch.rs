@@ -55,16 +55,6 @@ pub struct Context<'a> {
     pub batch: &'a mut Batch,
 }
 
-/// Who caused a private frame: that client gets backpressure while the reader does not
-/// read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The reader: the frame answers it.
-    Reader,
-    /// Another member, with a private message.
-    Other,
-}
-
 /// The shared text and its edits.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -79,6 +69,8 @@ pub struct Batch {
     closes: Vec<(ClientId, CloseReason)>,
     /// Invariant: the size of all inserted frames.
     private_bytes: usize,
+    /// What work counts for that shows in no text.
+    charged_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -94,7 +86,7 @@ enum Change {
     /// The reader does not get this much of the text: its own lines.
     Omit { bytes: usize, lines: usize },
     /// The reader alone gets this frame.
-    Insert(Frame, Cause),
+    Insert(Frame),
 }
 
 /// All edits of one reader.
@@ -116,7 +108,7 @@ pub enum Part<'a> {
     /// This range of the shared text, in bytes.
     Shared(Range<usize>),
     /// A private frame.
-    Private(&'a Frame, Cause),
+    Private(&'a Frame),
 }
 
 impl Part<'_> {
@@ -124,7 +116,7 @@ impl Part<'_> {
     pub fn size_bytes(&self) -> usize {
         match self {
             Self::Shared(range) => range.len(),
-            Self::Private(frame, _) => frame.len(),
+            Self::Private(frame) => frame.len(),
         }
     }
 }
@@ -156,23 +148,20 @@ impl Batch {
     }
 
     /// Inserts `frame`, whole lines or a telnet command, for one reader at this point: an
-    /// answer or a notice.
+    /// answer, a notice, or what another member says to it alone.
     pub fn tell(&mut self, reader: ClientId, frame: Frame) {
-        self.insert(reader, frame, Cause::Reader);
-    }
-
-    /// The same for a frame that another member caused.
-    pub fn tell_from_another(&mut self, reader: ClientId, frame: Frame) {
-        self.insert(reader, frame, Cause::Other);
-    }
-
-    fn insert(&mut self, reader: ClientId, frame: Frame, cause: Cause) {
         self.private_bytes += frame.len();
         self.edits.push(Edit {
             reader,
             at: self.shared.len(),
-            change: Change::Insert(frame, cause),
+            change: Change::Insert(frame),
         });
+    }
+
+    /// Counts work that takes the time of sending this many bytes, and shows in no text:
+    /// budgets are compared with the sum.
+    pub fn charge(&mut self, bytes: usize) {
+        self.charged_bytes += bytes;
     }
 
     /// Asks the reactor to disconnect `client` once it has its share of this batch. The
@@ -198,7 +187,8 @@ impl Batch {
 
     /// The size of the text and the edits, in bytes.
     pub fn size_bytes(&self) -> usize {
-        self.shared.len() + self.private_bytes + self.edits.len() * EDIT_COST_BYTES
+        let edits_bytes = self.edits.len() * EDIT_COST_BYTES;
+        self.shared.len() + self.private_bytes + edits_bytes + self.charged_bytes
     }
 
     /// Whether there is nothing to send and nobody to disconnect.
@@ -242,7 +232,7 @@ impl Batch {
                     share.bytes -= bytes;
                     share.lines -= lines;
                 }
-                Change::Insert(frame, _) => share.bytes += frame.len(),
+                Change::Insert(frame) => share.bytes += frame.len(),
             }
         }
         share
@@ -261,7 +251,7 @@ impl Batch {
                     done += bytes;
                     None
                 }
-                Change::Insert(frame, cause) => Some(Part::Private(frame, *cause)),
+                Change::Insert(frame) => Some(Part::Private(frame)),
             };
             std::iter::once(shared).chain(private)
         });
@@ -278,6 +268,7 @@ impl Batch {
         self.edits.shrink_to(KEPT_EDITS);
         self.closes.clear();
         self.private_bytes = 0;
+        self.charged_bytes = 0;
     }
 
     /// Omits `range`, of `new_lines` lines, for `reader`. Extends the reader's last edit if
@@ -348,7 +339,7 @@ mod tests {
         for part in batch.parts(edits) {
             let bytes = match &part {
                 Part::Shared(range) => &batch.shared()[range.clone()],
-                Part::Private(frame, _) => frame,
+                Part::Private(frame) => frame,
             };
             assert_eq!(part.size_bytes(), bytes.len());
             text.extend_from_slice(bytes);

@@ -15,6 +15,8 @@ pub enum CloseReason {
     Stuck,
     /// The peer read too slowly to catch up in time.
     TooSlow,
+    /// The server ran short of memory, and the peer held much of it with unfinished input.
+    Overload,
     /// The peer sent nothing for longer than the idle timeout.
     Idle,
     /// The peer speaks another protocol, as a browser does.
@@ -35,6 +37,7 @@ impl CloseReason {
         match self {
             Self::Stuck
             | Self::TooSlow
+            | Self::Overload
             | Self::Idle
             | Self::WrongProtocol
             | Self::Kicked
@@ -45,7 +48,7 @@ impl CloseReason {
 
     /// Whether the server discards the peer's unsent output.
     pub fn drops_backlog(self) -> bool {
-        matches!(self, Self::Stuck | Self::TooSlow)
+        matches!(self, Self::Stuck | Self::TooSlow | Self::Overload)
     }
 }
 
@@ -56,6 +59,7 @@ impl fmt::Display for CloseReason {
             Self::Lost(kind) => write!(f, "the connection was lost: {kind}"),
             Self::Stuck => f.write_str("did not read for too long"),
             Self::TooSlow => f.write_str("read too slowly to catch up"),
+            Self::Overload => f.write_str("held too much unfinished input"),
             Self::Idle => f.write_str("said nothing for too long"),
             Self::WrongProtocol => f.write_str("speaks another protocol, not chat"),
             Self::Quit => f.write_str("quit"),
@@ -82,6 +86,7 @@ mod tests {
             ),
             (CloseReason::Stuck, true, true, "did not read"),
             (CloseReason::TooSlow, true, true, "too slowly"),
+            (CloseReason::Overload, true, true, "unfinished input"),
             (CloseReason::Idle, true, false, "said nothing"),
             (CloseReason::WrongProtocol, true, false, "protocol"),
             (CloseReason::Quit, false, false, "quit"),

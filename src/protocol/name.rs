@@ -17,7 +17,7 @@ use characters::{
     is_of_one_script, skeleton,
 };
 
-mod characters;
+pub(in crate::protocol) mod characters;
 // As examples/name_tables.rs prints it.
 #[rustfmt::skip]
 mod tables;

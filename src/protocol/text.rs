@@ -18,10 +18,9 @@
 //! It keeps everything else, such as emoji joiners, direction marks and combining marks:
 //! several scripts need them, and none can forge a line. But see [`has_right_to_left`].
 
-use unicode_normalization::char::is_combining_mark;
 use unicode_width::UnicodeWidthChar;
 
-use unicode_width::UnicodeWidthChar;
+use crate::protocol::name::characters::is_mark;
 
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
@@ -347,7 +346,7 @@ impl Class {
             _ => match replacement(c) {
                 Some(shown) => Self::Unsafe(shown),
                 // Variation selectors, joiners and tags have no width.
-                None if c.width() == Some(0) || is_combining_mark(c) => Self::Joined,
+                None if c.width() == Some(0) || is_mark(c) => Self::Joined,
                 None => Self::Visible,
             },
         }
@@ -381,6 +380,8 @@ pub(crate) fn replacement(c: char) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use unicode_normalization::char::is_combining_mark;
 
     use super::*;
 

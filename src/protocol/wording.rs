@@ -41,6 +41,9 @@ pub fn farewell(reason: CloseReason) -> Option<&'static str> {
     match reason {
         CloseReason::Stuck => Some("you did not read for too long what was said: goodbye"),
         CloseReason::TooSlow => Some("you read too slowly to catch up with what was said: goodbye"),
+        CloseReason::Overload => Some(
+            "the server is short of memory, and your unfinished lines held much of it: goodbye",
+        ),
         CloseReason::Idle => Some("you have said nothing for too long: goodbye"),
         CloseReason::Kicked => Some("the operator has sent you away: goodbye"),
         CloseReason::Banned => Some("the operator has banned your address: goodbye"),

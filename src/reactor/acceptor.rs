@@ -10,10 +10,9 @@ use log::warn;
 /// the room.
 pub const ACCEPT_BUDGET: usize = 256;
 
-/// While a crowd waits to be read, newcomers come in one by one, so far apart: clients
-/// that come, talk and go in thousands are not let in faster than they are found to have
-/// gone, and yet nobody can keep others out for ever.
-pub const CROWD_ACCEPT_INTERVAL: Duration = Duration::from_millis(10);
+/// The same while a crowd waits to be read: what bounds newcomers is the work that they
+/// make in an iteration, and not a rate, so that nobody can keep others out for long.
+pub const CROWD_ACCEPT_BUDGET: usize = 64;
 
 /// How long accepting pauses when the machine is short of descriptors or memory.
 /// It resumes earlier if a connection goes.
@@ -51,8 +50,6 @@ pub(super) struct Acceptor {
     /// Until when accepting pauses.
     paused_until: Option<Instant>,
     warned_at: Option<Instant>,
-    /// When somebody was last accepted.
-    accepted_at: Option<Instant>,
 }
 
 impl Acceptor {
@@ -67,20 +64,9 @@ impl Acceptor {
         self.paused_until
     }
 
-    /// When somebody may be accepted, if somebody waits.
-    pub(super) fn next_at(&self, is_crowd_unread: bool, now: Instant) -> Option<Instant> {
-        if !self.is_ready {
-            return None;
-        }
-        match self.accepted_at {
-            Some(last) if is_crowd_unread => Some(last + CROWD_ACCEPT_INTERVAL),
-            _ => Some(now),
-        }
-    }
-
-    /// Somebody was accepted.
-    pub(super) fn accepted(&mut self, now: Instant) {
-        self.accepted_at = Some(now);
+    /// Whether somebody may be waiting, and be accepted.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_ready
     }
 
     /// Nobody waits any more.

@@ -14,9 +14,10 @@ use log::{debug, warn};
 use super::connection::input::{AfterRead, ReadLimits, ReadState};
 use super::connection::transport::Stream;
 use super::connection::{Advance, Connection, ConnectionSlab, Exit};
-use super::flow::{Flow, LOOK_INTERVAL, MAX_ANSWERS_BYTES, Total, Verdict};
-use super::inbound::Inbound;
+use super::flow::{Flow, LOOK_INTERVAL, MAX_FRAMES_BYTES, Total, Verdict};
+use super::inbound::{Inbound, READ_BUDGET_BYTES};
 use super::outbound::{Outbound, Slice};
+use super::pacing::Pacing;
 use super::service::{Load, Policy, Service, Traffic};
 use super::timers::{Kind, Timer, Timers};
 use super::write_queue::Flushed;
@@ -61,8 +62,12 @@ pub struct Clients<S> {
     policy: Policy,
     /// The time of this iteration.
     now: Instant,
-    /// The congestion, or period of one, in which those who are paused were paused.
-    last_congestion: u32,
+    pacing: Pacing,
+    /// When the batch on its way, or the last one, began to be sent, and its size, until
+    /// the time that took is known.
+    sent: Option<(Instant, usize)>,
+    /// A new period of flow control has begun.
+    is_new_period: bool,
     /// Members that leave the room once a batch has been sent.
     leaving: Vec<ClientId>,
     /// How many of them, from the first on, leave with the batch on its way; the others
@@ -79,15 +84,20 @@ pub struct Clients<S> {
 impl<S: Stream> Clients<S> {
     /// No connections yet.
     pub(super) fn new(policy: Policy, now: Instant) -> Self {
+        let batch_bytes = policy
+            .send_buffer_bytes
+            .min(policy.flow.max_backlog_bytes / 4);
         Self {
             connections: ConnectionSlab::with_capacity(INITIAL_CAPACITY),
-            inbound: Inbound::new(),
+            inbound: Inbound::new(READ_BUDGET_BYTES.min(batch_bytes)),
             outbound: Outbound::new(),
             timers: Timers::default(),
-            flow: Flow::new(policy.flow),
+            flow: Flow::new(policy.flow, now),
             policy,
             now,
-            last_congestion: 0,
+            pacing: Pacing::new(batch_bytes),
+            sent: None,
+            is_new_period: false,
             leaving: Vec::new(),
             leaving_now: 0,
             to_reap: Vec::new(),
@@ -151,6 +161,12 @@ impl<S: Stream> Clients<S> {
     /// From now on it is `now`.
     pub(super) fn set_time(&mut self, now: Instant) {
         self.now = now;
+        self.is_new_period = self.flow.set_time(now);
+        if !self.outbound.is_sending()
+            && let Some((began_at, bytes)) = self.sent.take()
+        {
+            self.pacing.sent(bytes, now - began_at);
+        }
     }
 
     /// What the service is given with a call.
@@ -182,13 +198,7 @@ impl<S: Stream> Clients<S> {
     }
 
     /// Takes a stream in: its client joins and is greeted, or is told why not and closed.
-    /// Returns whether it joined.
-    pub(super) fn take_in(
-        &mut self,
-        mut stream: S,
-        address: IpAddr,
-        service: &mut impl Service,
-    ) -> bool {
+    pub(super) fn take_in(&mut self, mut stream: S, address: IpAddr, service: &mut impl Service) {
         if let Some(id) = service.gives_way(address, self.now) {
             self.connection(id.key).end();
             self.to_reap.push(id);
@@ -200,7 +210,7 @@ impl<S: Stream> Clients<S> {
             Ok(greeting) => {
                 self.connections.insert(stream, max_line_bytes);
                 self.outbound.gathering().begin_for(id);
-                if self.policy.rate.is_some() || self.policy.idle_timeout.is_some() {
+                if self.is_restrained() {
                     let now = self.now;
                     self.connection(id.key).input.restrain(now);
                 }
@@ -208,18 +218,16 @@ impl<S: Stream> Clients<S> {
                     self.arm(id, self.now + timeout, Kind::Idle);
                 }
                 self.send_frame(id, &greeting);
-                true
             }
             Err(refusal) => {
                 if self.refused_count >= self.policy.max_refused {
                     // Whether it is heard or not, there is no more to be done for it.
                     let _ = stream.write(&refusal);
-                    return false;
+                    return;
                 }
                 self.connections.insert(stream, max_line_bytes);
                 self.refused_count += 1;
                 self.depart(id, Exit::Refused, Some(refusal));
-                false
             }
         }
     }
@@ -227,27 +235,25 @@ impl<S: Stream> Clients<S> {
     /// Reads those that have input, and hands their lines to `service`.
     pub(super) fn read(&mut self, service: &mut impl Service) {
         let is_sending = self.outbound.is_sending();
-        let mut round = self.inbound.begin_round(self.connections.len(), is_sending);
+        let budget_bytes = self.pacing.budget_bytes();
+        let mut round = self.inbound.begin_round(budget_bytes, is_sending);
         while let Some(id) = self.inbound.next(&mut round) {
+            let is_restrained = self.is_restrained();
             let Some(connection) = self.connections.get(id) else {
                 continue;
             };
             let limits = ReadLimits {
                 rate: self.policy.rate,
+                is_restrained,
                 now: self.now,
             };
             let mut context = Context {
                 now: self.now,
                 batch: self.outbound.gathering(),
             };
-            let after_read = self.inbound.read(
-                id,
-                connection,
-                &mut self.flow,
-                limits,
-                service,
-                &mut context,
-            );
+            let after_read =
+                self.inbound
+                    .read(id, connection, &self.flow, limits, service, &mut context);
             if connection.input.becomes_suspect() {
                 self.arm(id, self.now + FIRST_WORDS_TIMEOUT, Kind::FirstWords);
             }
@@ -268,6 +274,7 @@ impl<S: Stream> Clients<S> {
         let is_anything_new = self.outbound.has_gathered() || self.leaving.len() > self.leaving_now;
         if is_anything_new && !self.outbound.is_sending() {
             self.leaving_now = self.leaving.len();
+            self.sent = Some((self.now, self.inbound.gathered_bytes()));
             self.inbound.begin_batch();
             let first_late = self.connections.next_id().serial;
             let text = self.outbound.begin_sending(first_late);
@@ -416,6 +423,8 @@ impl<S: Stream> Clients<S> {
         let mut connection = self.connections.remove(id.key);
         self.flow.release(connection.output.reader());
         self.outbound.count_change(&connection.output.take_change());
+        connection.input.forget(self.policy.max_line_bytes);
+        self.inbound.count_held(&mut connection);
         self.refused_count -= usize::from(connection.exit() == Some(Exit::Refused));
     }
 
@@ -439,7 +448,7 @@ impl<S: Stream> Clients<S> {
                     self.list_for_flushing(id);
                 }
                 Kind::Speak if connection.input.state() == ReadState::Delayed => {
-                    self.inbound.list_again(id, connection);
+                    self.inbound.list_again(id, connection, &self.flow);
                 }
                 Kind::Speak => {}
                 Kind::FirstWords => {
@@ -515,11 +524,10 @@ impl<S: Stream> Clients<S> {
         let connection = self.connections.at(id.key).expect("it is looked at");
         let change = connection.output.take_change();
         self.outbound.count_change(&change);
-        let held_bytes = connection.output.lag_bytes(self.outbound.log());
-        let answers_bytes = connection.output.queue().answers_cost_bytes();
-        if connection.input.state() == ReadState::Answered && answers_bytes <= MAX_ANSWERS_BYTES / 2
-        {
-            self.inbound.list_again(id, connection);
+        let held_bytes = connection.output.held_bytes(self.outbound.log());
+        let frames_bytes = connection.output.queue().own_cost_bytes();
+        if connection.input.state() == ReadState::Owed && frames_bytes <= MAX_FRAMES_BYTES / 2 {
+            self.inbound.list_again(id, connection, &self.flow);
         }
         let reader = connection.output.reader();
         let verdict = self
@@ -532,7 +540,7 @@ impl<S: Stream> Clients<S> {
     fn look_if_due(&mut self, id: ClientId) {
         let connection = self.connections.at(id.key).expect("it was just flushed");
         if std::mem::take(&mut connection.output.is_to_be_looked_at) {
-            let held_bytes = connection.output.lag_bytes(self.outbound.log());
+            let held_bytes = connection.output.held_bytes(self.outbound.log());
             let reader = connection.output.reader();
             let verdict = self.flow.look(reader, held_bytes, self.now);
             self.carry_out(id, verdict);
@@ -542,17 +550,19 @@ impl<S: Stream> Clients<S> {
     /// Looks at what all readers together are owed, and lets paused talkers go on if it is
     /// little enough.
     pub(super) fn relieve(&mut self) {
-        if self.outbound.own_cost_bytes() > self.flow.bounds().max_total_bytes() {
-            self.drop_the_most_answered();
+        if self.inbound.held_bytes() > self.policy.max_input_bytes {
+            self.drop_the_most_unfinished();
         }
-        let held_bytes = self.outbound.log().held_bytes();
-        let total = self.flow.observe_total(held_bytes, self.now);
+        let owed_bytes = self.outbound.owed_bytes();
+        // The kernel counts its own overhead against twice the size that was asked for.
+        let pinned_bytes = 2 * self.policy.send_buffer_bytes * self.outbound.lagging();
+        let total = self.flow.observe_total(owed_bytes, pinned_bytes);
         if total == Total::BecameTooMuch {
             if let Some(suppressed) = self.total_log.allow(self.now) {
                 warn!(
                     "{} bytes wait for readers, more than may (eight times --max-backlog): \
                      nobody is heard until some of that has been taken{}",
-                    self.outbound.owed_bytes(),
+                    owed_bytes,
                     AndMore(suppressed)
                 );
             }
@@ -562,31 +572,40 @@ impl<S: Stream> Clients<S> {
                 }
             }
         }
-        let congestion = self.flow.congestion(self.now);
-        let is_new = std::mem::replace(&mut self.last_congestion, congestion) != congestion;
-        if total == Total::Recovered || is_new || !self.flow.is_congested() {
-            self.inbound.resume_paused(&mut self.connections);
+        if total == Total::Recovered || self.is_new_period || !self.flow.is_congested() {
+            self.inbound
+                .resume_paused(&mut self.connections, &self.flow);
+        }
+        if !self.inbound.has_work() {
+            // The loop will wait, and not only for the kernel to take what it was sent.
+            self.sent = None;
         }
     }
 
-    /// Frames for single clients come to more than the bound: of the clients whose sockets
-    /// are blocked, those with more than their share of it are dropped.
-    fn drop_the_most_answered(&mut self) {
-        let is_blocked = |connection: &Connection<S>| {
-            connection.output.counted_bytes() > 0 && !connection.output.is_listed
-        };
-        let blocked: Vec<(ClientId, usize)> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| is_blocked(connection))
-            .map(|(id, connection)| (id, connection.output.counted_bytes()))
+    /// Half lines take more memory than there is for them: the clients with most of it go,
+    /// until there is some to spare.
+    fn drop_the_most_unfinished(&mut self) {
+        let holders = self.connections.iter();
+        let mut holders: Vec<(usize, ClientId)> = holders
+            .filter(|(_, connection)| connection.is_member() && connection.input.held_bytes() > 0)
+            .map(|(id, connection)| (connection.input.held_bytes(), id))
             .collect();
-        let share_bytes = self.flow.bounds().max_total_bytes() / blocked.len().max(1);
-        for (id, bytes) in blocked {
-            if bytes > share_bytes {
-                self.carry_out(id, Verdict::Drop(CloseReason::Stuck));
+        holders.sort_unstable_by(|one, other| other.cmp(one));
+        let most_bytes = self.policy.max_input_bytes;
+        for (_, id) in holders {
+            if self.inbound.held_bytes() <= most_bytes - most_bytes / 4 {
+                return;
             }
+            self.close(id, CloseReason::Overload);
+            let connection = self.connections.at(id.key).expect("it is here");
+            connection.input.forget(self.policy.max_line_bytes);
+            self.inbound.count_held(connection);
         }
+    }
+
+    /// Whether inputs have a rate or an idle timeout.
+    fn is_restrained(&self) -> bool {
+        self.policy.rate.is_some() || self.policy.idle_timeout.is_some()
     }
 
     /// Does what flow control says about `id`.
@@ -604,7 +623,7 @@ impl<S: Stream> Clients<S> {
 
     fn list_for_reading(&mut self, id: ClientId) {
         let connection = self.connections.at(id.key).expect("it is here");
-        self.inbound.list(id, connection);
+        self.inbound.list(id, connection, &self.flow);
     }
 
     fn list_for_flushing(&mut self, id: ClientId) {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
-use super::acceptor::{ACCEPT_BUDGET, Accepted, Acceptor};
+use super::acceptor::{ACCEPT_BUDGET, Accepted, Acceptor, CROWD_ACCEPT_BUDGET};
 use super::clients::Clients;
 use super::connection::transport::Stream;
 use super::service::{Load, Next, Policy, Service};
@@ -98,11 +98,10 @@ impl<S: Stream> EventLoop<S> {
     /// How long the next poll may wait: not at all while there is work left, else
     /// until the next deadline, and without one for ever.
     pub fn poll_timeout(&self, service: &impl Service, now: Instant) -> Option<Duration> {
-        if self.clients.has_work() {
+        if self.clients.has_work() || self.acceptor.is_ready() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
-            self.acceptor.next_at(self.clients.is_crowd_unread(), now),
             self.clients.next_timer_at(),
             self.acceptor.paused_until(),
             self.ends_at,
@@ -159,20 +158,18 @@ impl<S: Stream> EventLoop<S> {
         {
             self.acceptor.resume();
         }
-        for _ in 0..ACCEPT_BUDGET {
-            let is_crowd_unread = self.clients.is_crowd_unread();
-            if self
-                .acceptor
-                .next_at(is_crowd_unread, now)
-                .is_none_or(|at| at > now)
-            {
+        let budget = if self.clients.is_crowd_unread() {
+            CROWD_ACCEPT_BUDGET
+        } else {
+            ACCEPT_BUDGET
+        };
+        for _ in 0..budget {
+            if !self.acceptor.is_ready() {
                 return;
             }
             match accept(self.clients.next_key()) {
                 Accepted::Client(stream, address) => {
-                    if self.clients.take_in(stream, address, service) {
-                        self.acceptor.accepted(now);
-                    }
+                    self.clients.take_in(stream, address, service);
                 }
                 Accepted::Skip => {}
                 Accepted::Nobody => self.acceptor.drained(),

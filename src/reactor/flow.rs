@@ -1,30 +1,33 @@
-//! Flow control: whose input waits so that readers can catch up, and which readers
-//! are dropped.
+//! Flow control: whose input waits so that readers can catch up, in which order clients
+//! are read, and which readers are dropped.
 //!
 //! Nobody's text is dropped to save memory. Instead, while an active reader is
 //! [behind](ReaderState::Behind), the heaviest talkers are not read, and TCP slows them
-//! down at the far end. Talkers that have said little since the congestion began are
-//! read as ever, so people go on talking while a flooder is paced; in a long
-//! congestion everybody gets a fresh allowance every [`ALLOWANCE_PERIOD`].
+//! down at the far end. What counts is what a talker said lately: each [`PERIOD`] halves
+//! it. Talkers below [`ALLOWANCE_BYTES`] are read as ever, so people go on talking while a
+//! flooder is paced, and a paced flooder gets its share again after some periods.
 //!
-//! Answers to a client's commands are for it alone and hold up nobody else: a client that
-//! does not read its answers is not read either ([`MAX_ANSWERS_BYTES`]). Private messages
-//! are for one reader, too, but others cause them: they count like speech.
+//! Congested or not, talkers that said little lately are read before those that said much:
+//! see [`Class`].
 //!
-//! A reader that takes nothing holds up the flooder for [`GRACE`] and then nobody: it has
+//! A reader that takes nothing holds up the flooders for [`GRACE`] and then nobody: it has
 //! [stalled](ReaderState::Stalled). What is said meanwhile waits for it, up to its bound;
-//! then it is dropped. A reader that has shown that it reads, and has not stalled since,
-//! gets [`GRACE_OF_THE_SLOW`]: the kernel opens a slow reader's window in steps, which can
-//! be a second apart. A reader that takes too little to catch up within the stall timeout
+//! then it is dropped. A reader that takes too little to catch up within the stall timeout
 //! is dropped, too.
 //!
-//! When all readers together keep more than [`Bounds::max_total_bytes`] in memory (many
-//! talkers, each within its allowance), nobody is read, and every reader that is owed
-//! anything has its grace to take some of it.
+//! A client that asks for much and does not take it ([`MAX_FRAMES_BYTES`] of answers) is
+//! not read until it has taken half of that: it waits for itself, and never comes to its
+//! bound by what it asks for. One that says little is read all the same: what waits for it
+//! may be others' private messages.
+//!
+//! When all readers together keep more than [`Bounds::max_total_bytes`] in memory, or more
+//! than [`Bounds::max_pinned_bytes`] in the kernel, only
+//! light talkers are read, and every reader that is owed anything has its
+//! grace to take some of it: so those that cost most go first.
 //!
 //! How the bounds were chosen: [`PAUSE_BYTES`] is what a reader on a LAN takes in some
-//! milliseconds, so other people's lines wait no longer than that behind a flood; and it
-//! is many times what a slow one takes between two polls, so it never runs dry.
+//! milliseconds, so other people's lines wait no longer than that behind a flood; what its
+//! socket holds besides keeps a slow one busy until the next poll.
 //! [`ALLOWANCE_BYTES`] is an hour of fast typing, or a pasted stack trace.
 //!
 //! Pure: it knows neither sockets nor connections, and no clock. The caller tells it what
@@ -36,33 +39,32 @@ use crate::protocol::close::CloseReason;
 
 /// A reader that holds more than this is behind, and the heaviest talkers wait for it
 /// (half of its bound, where that is less).
-pub const PAUSE_BYTES: usize = 256 * 1024;
+pub const PAUSE_BYTES: usize = 64 * 1024;
 
 /// How long a reader that is behind may take nothing before nobody waits for it any
 /// more; and before it is dropped, if it holds more than its bound. Give or take
-/// [`LOOK_INTERVAL`].
-pub const GRACE: Duration = Duration::from_secs(1);
-
-/// The same for a reader that is known to read.
-pub const GRACE_OF_THE_SLOW: Duration = Duration::from_secs(3);
+/// [`LOOK_INTERVAL`]. The kernel opens a slow reader's window in steps, which can be a
+/// second apart.
+pub const GRACE: Duration = Duration::from_millis(1500);
 
 /// How often a reader that is behind is looked at, to see whether it takes something.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A reader that takes something so long after it fell behind reads. Before that it may
-/// be the kernel alone, which takes what its buffers still have room for.
-const SETTLING_TIME: Duration = Duration::from_millis(300);
-
-/// How much each talker may still say while readers are behind, in bytes: as it sends it
-/// or as others get it, whichever is more. Give or take one read.
+/// How much a talker may have said lately and still be read while readers are behind, in
+/// bytes: as it sends it or as others get it, whichever is more. Give or take one read.
 pub const ALLOWANCE_BYTES: usize = 16 * 1024;
 
-/// After this long, talkers get a fresh allowance, though readers are still behind.
-pub const ALLOWANCE_PERIOD: Duration = Duration::from_secs(5);
+/// After each period, half of what a talker said counts no more.
+pub const PERIOD: Duration = Duration::from_secs(5);
 
-/// A client with more answers waiting than this, bookkeeping included, is not read until
-/// it has taken half of them: it waits for itself, and nobody else does.
-pub const MAX_ANSWERS_BYTES: usize = 64 * 1024;
+/// No more than this is held against a talker, however much it said: after a period it may
+/// say something again.
+const MAX_RECENT_BYTES: usize = 2 * ALLOWANCE_BYTES - 1;
+
+/// A heavy talker with more frames of its own waiting than this (answers and private
+/// messages, bookkeeping included) is not read until it has taken half of them. Well below
+/// [`PAUSE_BYTES`]: what a client asks for holds up nobody else.
+pub const MAX_FRAMES_BYTES: usize = PAUSE_BYTES / 4;
 
 /// All readers together may be owed this many times what one may.
 const READERS_AT_BOUND: usize = 8;
@@ -74,6 +76,11 @@ pub struct Bounds {
     pub max_backlog_bytes: usize,
     /// How long a reader that is behind has to catch up.
     pub stall_timeout: Duration,
+    /// What may be kept in memory for all readers together, give or take what one batch
+    /// adds.
+    pub max_total_bytes: usize,
+    /// What the kernel may hold for all readers together that do not take it.
+    pub max_pinned_bytes: usize,
 }
 
 impl Bounds {
@@ -82,12 +89,19 @@ impl Bounds {
     pub const DEFAULT: Self = Self {
         max_backlog_bytes: 1024 * 1024,
         stall_timeout: Duration::from_secs(30),
+        max_total_bytes: READERS_AT_BOUND * 1024 * 1024,
+        max_pinned_bytes: usize::MAX,
     };
 
-    /// The most that is kept in memory for all readers together, give or take what
-    /// one turn adds.
-    pub fn max_total_bytes(&self) -> usize {
-        self.max_backlog_bytes.saturating_mul(READERS_AT_BOUND)
+    /// The same, where there is so much memory for output in all, here and in the kernel.
+    #[must_use]
+    pub fn within(self, total_bytes: usize, pinned_bytes: usize) -> Self {
+        let max_total_bytes = self.max_backlog_bytes.saturating_mul(READERS_AT_BOUND);
+        Self {
+            max_total_bytes: max_total_bytes.min(total_bytes),
+            max_pinned_bytes: pinned_bytes,
+            ..self
+        }
     }
 
     fn pause_bytes(&self) -> usize {
@@ -113,9 +127,6 @@ pub struct Reader {
     lag: Option<Box<Lag>>,
     /// It will be looked at once more.
     is_watched: bool,
-    /// It has taken something when only its reading could be the cause, and has not
-    /// stalled since.
-    is_known_to_read: bool,
 }
 
 /// What is known of a reader that does not keep up.
@@ -142,9 +153,57 @@ impl Reader {
 /// What is known of one talker.
 #[derive(Debug, Default)]
 pub struct Talker {
-    /// The congestion during which it said `said_bytes`.
-    congestion: u32,
-    said_bytes: u32,
+    /// The period in which `recent_bytes` was right.
+    period: u32,
+    recent_bytes: u32,
+}
+
+impl Talker {
+    fn recent_bytes(&self, period: u32) -> usize {
+        let halvings = (period - self.period).min(u32::BITS - 1);
+        (self.recent_bytes >> halvings) as usize
+    }
+}
+
+/// Talkers by what they said lately. Lower classes are read first, and less at once: so a
+/// person's line waits for a few lines of each of those who begin to flood just then, and
+/// for nothing that the others say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Class(u8);
+
+impl Class {
+    /// How many there are.
+    pub const COUNT: usize = 8;
+
+    /// Above what talkers of the first class said lately. The bound of each class is twice
+    /// that of the one before; the last but one ends at [`ALLOWANCE_BYTES`].
+    const FIRST_BOUND_BYTES: usize = ALLOWANCE_BYTES >> (Self::COUNT - 2);
+
+    /// The classes below this one are [light](Self::is_light).
+    pub const LIGHT_COUNT: usize = Self::COUNT - 3;
+
+    fn of(recent_bytes: usize) -> Self {
+        let halvings = (recent_bytes / Self::FIRST_BOUND_BYTES).checked_ilog2();
+        let index = halvings.map_or(0, |halvings| halvings as usize + 1);
+        Self(index.min(Self::COUNT - 1) as u8)
+    }
+
+    /// Counted from 0.
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
+
+    /// Whether it is a class of people, who type and paste.
+    pub fn is_light(self) -> bool {
+        self.index() < Self::LIGHT_COUNT
+    }
+
+    /// How much is read, and said, in one go: at most `most_bytes`.
+    pub fn quantum_bytes(self, most_bytes: usize) -> usize {
+        let heaviness = (self.index() + 1).saturating_sub(Self::LIGHT_COUNT);
+        let quantum_bytes = Self::FIRST_BOUND_BYTES << (2 * heaviness);
+        quantum_bytes.min(most_bytes)
+    }
 }
 
 /// What is to be done about a reader.
@@ -178,22 +237,20 @@ pub struct Flow {
     readers_behind: usize,
     /// All that waits is more than may.
     is_over_total: bool,
-    /// Counts the congestions, and the periods of a long one: what a talker said in an
-    /// earlier one is forgotten.
-    congestion: u32,
-    /// When the last of those began.
-    began_at: Option<Instant>,
+    began_at: Instant,
+    /// How many periods have passed since then.
+    period: u32,
 }
 
 impl Flow {
-    /// A room in which nobody is behind.
-    pub fn new(bounds: Bounds) -> Self {
+    /// A room in which nobody is behind, at `now`.
+    pub fn new(bounds: Bounds, now: Instant) -> Self {
         Self {
             bounds,
             readers_behind: 0,
             is_over_total: false,
-            congestion: 0,
-            began_at: None,
+            began_at: now,
+            period: 0,
         }
     }
 
@@ -202,14 +259,12 @@ impl Flow {
         self.bounds
     }
 
-    /// The number of the last congestion, or period of it. Once it changes, paused talkers
-    /// may say something again.
-    pub fn congestion(&mut self, now: Instant) -> u32 {
-        let is_over = |began: Instant| now >= began + ALLOWANCE_PERIOD;
-        if self.is_congested() && self.began_at.is_some_and(is_over) {
-            self.begin_period(now);
-        }
-        self.congestion
+    /// From now on it is `now`. True when a new period has begun: paused talkers may say
+    /// something again.
+    pub fn set_time(&mut self, now: Instant) -> bool {
+        let periods = now.duration_since(self.began_at).as_secs() / PERIOD.as_secs();
+        let period = u32::try_from(periods).unwrap_or(u32::MAX);
+        std::mem::replace(&mut self.period, period) != period
     }
 
     /// Whether talkers have to wait for readers.
@@ -235,7 +290,7 @@ impl Flow {
                     took_at: now,
                     has_stalled: false,
                 }));
-                self.wait_for_one_more(now);
+                self.readers_behind += 1;
                 if std::mem::replace(&mut reader.is_watched, true) {
                     Verdict::Fine
                 } else {
@@ -248,9 +303,8 @@ impl Flow {
             }
             Some(lag) if took => {
                 lag.took_at = now;
-                reader.is_known_to_read |= now > lag.since + SETTLING_TIME;
                 if std::mem::replace(&mut lag.has_stalled, false) {
-                    self.wait_for_one_more(now);
+                    self.readers_behind += 1;
                 }
                 Verdict::Fine
             }
@@ -269,12 +323,7 @@ impl Flow {
         let Some(lag) = &mut reader.lag else {
             return Verdict::Fine;
         };
-        let grace = if reader.is_known_to_read {
-            GRACE_OF_THE_SLOW
-        } else {
-            GRACE
-        };
-        let is_live = now < lag.took_at + grace;
+        let is_live = now < lag.took_at + GRACE;
         if now >= lag.since + self.bounds.stall_timeout {
             return Verdict::Drop(if is_live {
                 CloseReason::TooSlow
@@ -286,7 +335,6 @@ impl Flow {
             return Verdict::Drop(CloseReason::Stuck);
         }
         if !is_live && !std::mem::replace(&mut lag.has_stalled, true) {
-            reader.is_known_to_read = false;
             self.readers_behind -= 1;
         }
         reader.is_watched = true;
@@ -301,16 +349,19 @@ impl Flow {
         reader.lag = None;
     }
 
-    /// All readers together keep `total_bytes` in memory.
-    pub fn observe_total(&mut self, total_bytes: usize, now: Instant) -> Total {
-        let most_bytes = self.bounds.max_total_bytes();
+    /// All readers together keep `total_bytes` in memory, and those that lag
+    /// `pinned_bytes` in the kernel.
+    pub fn observe_total(&mut self, total_bytes: usize, pinned_bytes: usize) -> Total {
+        let (most_bytes, most_pinned_bytes) =
+            (self.bounds.max_total_bytes, self.bounds.max_pinned_bytes);
+        let is_low = total_bytes <= most_bytes / 2 && pinned_bytes <= most_pinned_bytes / 2;
+        let is_high = total_bytes > most_bytes || pinned_bytes > most_pinned_bytes;
         match self.is_over_total {
-            true if total_bytes <= most_bytes / 2 => {
+            true if is_low => {
                 self.is_over_total = false;
                 Total::Recovered
             }
-            false if total_bytes > most_bytes => {
-                self.begin_congestion(now);
+            false if is_high => {
                 self.is_over_total = true;
                 Total::BecameTooMuch
             }
@@ -318,44 +369,28 @@ impl Flow {
         }
     }
 
+    /// The class of `talker` now.
+    pub fn class(&self, talker: &Talker) -> Class {
+        Class::of(talker.recent_bytes(self.period))
+    }
+
     /// Whether `talker` may say something now.
     pub fn may_say_more(&self, talker: &Talker) -> bool {
         if self.is_over_total {
-            return false;
+            self.class(talker).is_light()
+        } else {
+            self.readers_behind == 0 || talker.recent_bytes(self.period) < ALLOWANCE_BYTES
         }
-        let is_new = talker.congestion != self.congestion;
-        self.readers_behind == 0 || is_new || (talker.said_bytes as usize) < ALLOWANCE_BYTES
     }
 
     /// `talker` has said `bytes`.
-    pub fn said(&mut self, talker: &mut Talker, bytes: usize) {
-        if !self.is_congested() {
-            return;
-        }
-        if talker.congestion != self.congestion {
-            *talker = Talker {
-                congestion: self.congestion,
-                said_bytes: 0,
-            };
-        }
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        talker.said_bytes = talker.said_bytes.saturating_add(bytes);
-    }
-
-    fn wait_for_one_more(&mut self, now: Instant) {
-        self.begin_congestion(now);
-        self.readers_behind += 1;
-    }
-
-    fn begin_congestion(&mut self, now: Instant) {
-        if !self.is_congested() {
-            self.begin_period(now);
-        }
-    }
-
-    fn begin_period(&mut self, now: Instant) {
-        self.congestion = self.congestion.wrapping_add(1);
-        self.began_at = Some(now);
+    pub fn said(&self, talker: &mut Talker, bytes: usize) {
+        let recent_bytes = talker.recent_bytes(self.period).saturating_add(bytes);
+        *talker = Talker {
+            period: self.period,
+            // Far below 4 GiB.
+            recent_bytes: recent_bytes.min(MAX_RECENT_BYTES) as u32,
+        };
     }
 
     /// Where everything together is too much, each one's bound is nothing.
@@ -395,13 +430,19 @@ mod tests {
 
     impl Room {
         fn new(max_backlog_bytes: usize) -> Self {
+            let now = Instant::now();
             Self {
-                flow: Flow::new(Bounds {
-                    max_backlog_bytes,
-                    stall_timeout: STALL_TIMEOUT,
-                }),
+                flow: Flow::new(
+                    Bounds {
+                        max_backlog_bytes,
+                        stall_timeout: STALL_TIMEOUT,
+                        ..Bounds::DEFAULT
+                    }
+                    .within(usize::MAX, usize::MAX),
+                    now,
+                ),
                 reader: Reader::default(),
-                now: Instant::now(),
+                now,
             }
         }
 
@@ -446,57 +487,64 @@ mod tests {
     }
 
     #[test]
-    fn a_talker_is_paused_once_it_has_said_its_allowance_and_not_for_what_it_said_before() {
+    fn a_talker_is_paused_while_readers_are_behind_if_it_said_much_lately() {
         let mut room = Room::new(MAX_BACKLOG_BYTES);
         let (mut flooder, mut person) = (Talker::default(), Talker::default());
         room.flow.said(&mut flooder, 1 << 30);
-        assert!(room.flow.may_say_more(&flooder));
+        room.flow.said(&mut person, ALLOWANCE_BYTES - 1);
+        assert!(room.flow.may_say_more(&flooder), "nobody is behind");
 
         room.owes(MUCH);
-        assert!(room.flow.may_say_more(&flooder));
-        room.flow.said(&mut flooder, ALLOWANCE_BYTES - 1);
-        room.flow.said(&mut person, 100);
-        assert!(room.flow.may_say_more(&flooder));
-        room.flow.said(&mut flooder, 1);
         assert!(!room.flow.may_say_more(&flooder));
         assert!(room.flow.may_say_more(&person));
+        room.flow.said(&mut person, 1);
+        assert!(!room.flow.may_say_more(&person));
 
         room.takes(LITTLE);
         assert!(room.flow.may_say_more(&flooder));
-        room.owes(MUCH);
-        assert!(room.flow.may_say_more(&flooder), "a new congestion");
     }
 
     #[test]
-    fn a_long_congestion_renews_the_allowance_now_and_then() {
+    fn what_was_said_counts_half_after_each_period() {
         let mut room = Room::behind();
+        let (mut flooder, mut person) = (Talker::default(), Talker::default());
+        room.flow.said(&mut flooder, 1 << 30);
+        room.flow.said(&mut person, ALLOWANCE_BYTES - 1);
+        room.now += PERIOD;
+        assert!(room.flow.set_time(room.now), "paused talkers may go on");
+        assert!(!room.flow.set_time(room.now));
+        assert!(room.flow.may_say_more(&person));
+        assert!(
+            room.flow.may_say_more(&flooder),
+            "no past is held against it for ever"
+        );
+        assert!(room.flow.class(&person) < room.flow.class(&flooder));
+        room.now += 2 * PERIOD;
+        room.flow.set_time(room.now);
+        assert!(
+            room.flow.may_say_more(&flooder),
+            "no past is held against it for ever"
+        );
+    }
+
+    #[test]
+    fn a_talker_passes_through_the_classes_and_back() {
+        let mut room = Room::new(MAX_BACKLOG_BYTES);
         let mut talker = Talker::default();
-        let first = room.flow.congestion(room.now);
-        room.flow.said(&mut talker, ALLOWANCE_BYTES);
-        room.now += ALLOWANCE_PERIOD - LOOK_INTERVAL;
-        assert_eq!(room.flow.congestion(room.now), first);
-        assert!(!room.flow.may_say_more(&talker));
-        room.now += LOOK_INTERVAL;
-        assert_ne!(room.flow.congestion(room.now), first);
-        assert!(room.flow.may_say_more(&talker));
-
-        room.takes(LITTLE);
-        let last = room.flow.congestion(room.now);
-        room.now += ALLOWANCE_PERIOD;
-        assert_eq!(room.flow.congestion(room.now), last, "nobody has to wait");
-    }
-
-    #[test]
-    fn a_second_reader_that_falls_behind_does_not_renew_the_allowance() {
-        let mut room = Room::behind();
-        let (mut flooder, mut second) = (Talker::default(), Reader::default());
-        room.flow.said(&mut flooder, ALLOWANCE_BYTES);
-        room.flow.observe(&mut second, MUCH, false, room.now);
-        assert!(!room.flow.may_say_more(&flooder));
-        room.takes(LITTLE);
-        assert!(room.flow.is_congested(), "the second is still behind");
-        room.flow.release(&mut second);
-        assert!(!room.flow.is_congested());
+        let mut seen = vec![room.flow.class(&talker)];
+        for _ in 0..1000 {
+            room.flow.said(&mut talker, 64);
+            seen.push(room.flow.class(&talker));
+        }
+        assert!(seen.is_sorted());
+        seen.dedup();
+        let indexes: Vec<usize> = seen.iter().map(|class| class.index()).collect();
+        assert!(indexes.iter().copied().eq(0..Class::COUNT), "{indexes:?}");
+        let quanta = seen.iter().map(|class| class.quantum_bytes(16 * 1024));
+        assert!(quanta.is_sorted());
+        room.now += 60 * PERIOD;
+        room.flow.set_time(room.now);
+        assert_eq!(room.flow.class(&talker), seen[0]);
     }
 
     #[test]
@@ -563,28 +611,6 @@ mod tests {
     }
 
     #[test]
-    fn who_is_known_to_read_has_a_longer_grace_until_it_stalls() {
-        let mut room = Room::behind();
-        room.now += SETTLING_TIME + LOOK_INTERVAL;
-        room.takes(MUCH);
-        assert_eq!(room.watch(MUCH), (GRACE_OF_THE_SLOW, Verdict::Watch));
-        assert_eq!(room.state(), ReaderState::Stalled);
-
-        room.takes(LITTLE);
-        room.owes(MUCH);
-        assert_eq!(room.watch(MUCH), (GRACE, Verdict::Watch));
-    }
-
-    #[test]
-    fn what_the_kernel_takes_at_first_is_not_taken_for_reading() {
-        let mut room = Room::behind();
-        room.now += SETTLING_TIME;
-        room.takes(TOO_MUCH);
-        let dropped = Verdict::Drop(CloseReason::Stuck);
-        assert_eq!(room.watch(TOO_MUCH), (GRACE, dropped));
-    }
-
-    #[test]
     fn who_has_caught_up_is_let_be() {
         let mut room = Room::behind();
         room.takes(LITTLE);
@@ -603,24 +629,20 @@ mod tests {
     }
 
     #[test]
-    fn when_all_together_is_too_much_nobody_is_read_and_everybody_must_take() {
+    fn when_all_together_is_too_much_few_are_read_and_everybody_must_take() {
         let mut room = Room::new(MAX_BACKLOG_BYTES);
-        let talker = Talker::default();
+        let (person, mut talker) = (Talker::default(), Talker::default());
+        room.flow.said(&mut talker, ALLOWANCE_BYTES);
         let most_bytes = READERS_AT_BOUND * MAX_BACKLOG_BYTES;
-        assert_eq!(room.flow.bounds().max_total_bytes(), most_bytes);
+        assert_eq!(room.flow.bounds().max_total_bytes, most_bytes);
+        assert_eq!(room.flow.observe_total(most_bytes, 0), Total::Unchanged);
         assert_eq!(
-            room.flow.observe_total(most_bytes, room.now),
-            Total::Unchanged
-        );
-        assert_eq!(
-            room.flow.observe_total(most_bytes + 1, room.now),
+            room.flow.observe_total(most_bytes + 1, 0),
             Total::BecameTooMuch
         );
-        assert_eq!(
-            room.flow.observe_total(most_bytes + 1, room.now),
-            Total::Unchanged
-        );
+        assert_eq!(room.flow.observe_total(most_bytes + 1, 0), Total::Unchanged);
         assert!(!room.flow.may_say_more(&talker) && room.flow.is_congested());
+        assert!(room.flow.may_say_more(&person), "it is light");
 
         assert_eq!(room.owes(0), Verdict::Fine);
         assert_eq!(room.owes(1), Verdict::Watch);
@@ -629,13 +651,20 @@ mod tests {
         room.flow.release(&mut room.reader);
 
         let half = most_bytes / 2;
-        assert_eq!(
-            room.flow.observe_total(half + 1, room.now),
-            Total::Unchanged
-        );
-        assert_eq!(room.flow.observe_total(half, room.now), Total::Recovered);
+        assert_eq!(room.flow.observe_total(half + 1, 0), Total::Unchanged);
+        assert_eq!(room.flow.observe_total(half, 0), Total::Recovered);
         assert!(room.flow.may_say_more(&talker) && !room.flow.is_congested());
         assert_eq!(room.owes(1), Verdict::Fine);
+    }
+
+    #[test]
+    fn what_the_kernel_holds_has_a_bound_as_well() {
+        let mut room = Room::new(MAX_BACKLOG_BYTES);
+        room.flow.bounds.max_pinned_bytes = 1000;
+        assert_eq!(room.flow.observe_total(0, 1000), Total::Unchanged);
+        assert_eq!(room.flow.observe_total(0, 1001), Total::BecameTooMuch);
+        assert_eq!(room.flow.observe_total(0, 501), Total::Unchanged);
+        assert_eq!(room.flow.observe_total(0, 500), Total::Recovered);
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Which clients are read in an iteration, and how much.
 //!
-//! Clients that have just sent something come first, and then, in turn, those that were
-//! not read to the end the last time: a person need not queue behind flooders. A client
-//! that has used up its allowance while readers are behind is not read until they have
-//! caught up.
+//! Clients that said little lately come first ([`Class`]), and each is read a little at a
+//! time: a person need not queue behind flooders. A client that has used up its allowance
+//! while readers are behind is not read until they have caught up.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -11,44 +10,36 @@ use std::ops::ControlFlow;
 use super::connection::input::{AfterRead, Heard, ReadLimits, ReadState};
 use super::connection::transport::Stream;
 use super::connection::{Connection, ConnectionSlab};
-use super::flow::{Flow, MAX_ANSWERS_BYTES};
+use super::flow::{Class, Flow, MAX_FRAMES_BYTES};
 use super::service::Service;
 use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
 
-/// The most that is read from one client before it is the next one's turn; also
-/// the size of the one buffer that all reads share.
+/// The most that is read from one client before it is the next one's turn, and that it
+/// says; also the size of the one buffer that all reads share.
 pub const READ_BUDGET_BYTES: usize = 16 * 1024;
 
-/// Once a batch has gathered this much it is sent, and those not yet read have to
-/// wait for the next one. Bounds the time for which nothing is written, and the
-/// memory of a batch: to this, and what one read budget of the shortest lines comes
-/// to once each has its sender's name or its answer.
-pub const BATCH_BUDGET_BYTES: usize = 256 * 1024;
-
-/// What a batch may come to once it has been copied to every reader: the more
-/// readers, the less is gathered, so that the time a batch takes stays much the same.
-/// One read budget is always gathered.
-pub const FAN_OUT_BUDGET_BYTES: usize = 16 * 1024 * 1024;
-
-/// With this many clients waiting to be read, newcomers wait in the kernel: that a client
-/// which joined and talked has left again is found out only by reading it.
+/// With this many light clients waiting to be read, fewer newcomers are
+/// accepted at once: that a client which joined and talked has left again is found out only
+/// by reading it.
 const UNREAD_CROWD: usize = 512;
 
 /// The clients that may have input that was not read yet, each in one list.
 #[derive(Debug)]
 pub(super) struct Inbound {
-    /// Have become readable since they were last read.
-    fresh: VecDeque<ClientId>,
-    /// Were not read to the end.
-    left_over: VecDeque<ClientId>,
+    /// By the class that they were of when they were listed.
+    listed: [VecDeque<ClientId>; Class::COUNT],
     /// Have used up their allowance, and wait for readers to catch up.
     paused: Vec<ClientId>,
     /// Invariant: how many connections are in [`ReadState::Paused`].
     paused_count: usize,
     /// What reading has added to the batch being gathered, in bytes.
     gathered_bytes: usize,
+    /// The most that one client says in one go.
+    quantum_bytes: usize,
     buffer: Box<[u8]>,
+    /// Invariant: what all inputs hold, as last counted.
+    held_bytes: usize,
     lines: u64,
     bytes: u64,
 }
@@ -56,22 +47,24 @@ pub(super) struct Inbound {
 /// How many of each list are still to be read in one iteration.
 #[derive(Debug)]
 pub(super) struct Round {
-    fresh: usize,
-    left_over: usize,
-    is_left_over_begun: bool,
-    /// Nobody else is read once so much has been gathered.
+    left: [usize; Class::COUNT],
+    /// Nobody else is read once so much has been gathered; but for one client that is not
+    /// light.
     budget_bytes: usize,
+    has_read_heavy: bool,
 }
 
 impl Inbound {
-    pub(super) fn new() -> Self {
+    /// Nobody to be read yet. In one go a client says at most `quantum_bytes`.
+    pub(super) fn new(quantum_bytes: usize) -> Self {
         Self {
-            fresh: VecDeque::new(),
-            left_over: VecDeque::new(),
+            listed: Default::default(),
             paused: Vec::new(),
             paused_count: 0,
             gathered_bytes: 0,
+            quantum_bytes,
             buffer: vec![0; READ_BUDGET_BYTES].into_boxed_slice(),
+            held_bytes: 0,
             lines: 0,
             bytes: 0,
         }
@@ -79,12 +72,13 @@ impl Inbound {
 
     /// Whether somebody can be read.
     pub(super) fn has_work(&self) -> bool {
-        !(self.fresh.is_empty() && self.left_over.is_empty())
+        !self.listed.iter().all(VecDeque::is_empty)
     }
 
-    /// Whether newcomers should wait until those that are here have been read.
+    /// Whether fewer newcomers should be accepted until those that are here have been read.
     pub(super) fn is_crowded(&self) -> bool {
-        self.fresh.len() + self.left_over.len() + self.paused.len() >= UNREAD_CROWD
+        let light = self.listed.iter().take(Class::LIGHT_COUNT);
+        light.map(VecDeque::len).sum::<usize>() >= UNREAD_CROWD
     }
 
     /// How many clients are paused.
@@ -99,36 +93,47 @@ impl Inbound {
 
     /// Lists `id` to be read, unless it is listed, or has to wait: edges that come
     /// meanwhile are of no use. A client that has left waits for nothing.
-    pub(super) fn list<S: Stream>(&mut self, id: ClientId, connection: &mut Connection<S>) {
+    pub(super) fn list<S: Stream>(
+        &mut self,
+        id: ClientId,
+        connection: &mut Connection<S>,
+        flow: &Flow,
+    ) {
         let may_be_listed = match connection.input.state() {
             ReadState::Idle => true,
             ReadState::Listed => false,
-            ReadState::Paused | ReadState::Delayed | ReadState::Answered => {
-                !connection.is_in_room()
-            }
+            ReadState::Paused | ReadState::Delayed | ReadState::Owed => !connection.is_in_room(),
         };
         if may_be_listed {
-            self.set_state(connection, ReadState::Listed);
-            self.fresh.push_back(id);
+            self.list_again(id, connection, flow);
         }
     }
 
-    /// Lists a client that waited for its answers to be taken, or for its rate.
-    pub(super) fn list_again<S: Stream>(&mut self, id: ClientId, connection: &mut Connection<S>) {
-        self.set_state(connection, ReadState::Idle);
-        self.list(id, connection);
+    /// Lists `id`, which was not listed.
+    pub(super) fn list_again<S: Stream>(
+        &mut self,
+        id: ClientId,
+        connection: &mut Connection<S>,
+        flow: &Flow,
+    ) {
+        self.set_state(connection, ReadState::Listed);
+        let class = flow.class(connection.input.talker());
+        self.listed[class.index()].push_back(id);
     }
 
     /// Lets those that are paused be read again; a client that may still not say
     /// anything is paused again when its turn comes.
-    pub(super) fn resume_paused<S: Stream>(&mut self, connections: &mut ConnectionSlab<S>) {
+    pub(super) fn resume_paused<S: Stream>(
+        &mut self,
+        connections: &mut ConnectionSlab<S>,
+        flow: &Flow,
+    ) {
         let mut paused = std::mem::take(&mut self.paused);
         for id in paused.drain(..) {
             if let Some(connection) = connections.get(id)
                 && connection.input.state() == ReadState::Paused
             {
-                self.set_state(connection, ReadState::Listed);
-                self.left_over.push_back(id);
+                self.list_again(id, connection, flow);
             }
         }
         self.paused = paused;
@@ -139,32 +144,46 @@ impl Inbound {
         self.gathered_bytes = 0;
     }
 
-    /// A round of reading in a room of `clients`. While a batch is being sent, those left
-    /// over are skipped: what they say could not be sent yet, and would delay fresh ones.
-    pub(super) fn begin_round(&self, clients: usize, is_sending: bool) -> Round {
-        let fan_out_bytes = FAN_OUT_BUDGET_BYTES / clients.max(1);
+    /// A round of reading that adds up to `budget_bytes` to the batch. While a batch is
+    /// being sent, only light clients are read: what others say could not be sent yet, and
+    /// would delay those who have said little.
+    pub(super) fn begin_round(&self, budget_bytes: usize, is_sending: bool) -> Round {
+        let mut left = [0; Class::COUNT];
+        let classes = if is_sending {
+            Class::LIGHT_COUNT
+        } else {
+            Class::COUNT
+        };
+        for (left, listed) in left.iter_mut().zip(&self.listed).take(classes) {
+            *left = listed.len();
+        }
         Round {
-            fresh: self.fresh.len(),
-            left_over: if is_sending { 0 } else { self.left_over.len() },
-            is_left_over_begun: false,
-            budget_bytes: fan_out_bytes.clamp(READ_BUDGET_BYTES, BATCH_BUDGET_BYTES),
+            left,
+            budget_bytes,
+            has_read_heavy: false,
         }
     }
 
-    /// The next client to be read in this round. One of those left over is read in any
-    /// case, however many are fresh.
+    /// The next client to be read in this round: the lowest class first. One client that
+    /// is not light is read in any case, however many are.
     pub(super) fn next(&mut self, round: &mut Round) -> Option<ClientId> {
         let is_full = self.gathered_bytes >= round.budget_bytes;
-        if round.fresh > 0 && !round.is_left_over_begun && !is_full {
-            round.fresh -= 1;
-            return self.fresh.pop_front();
-        }
-        if round.left_over == 0 || (round.is_left_over_begun && is_full) {
+        let first = if !is_full {
+            0
+        } else if !round.has_read_heavy {
+            Class::LIGHT_COUNT
+        } else {
             return None;
-        }
-        round.is_left_over_begun = true;
-        round.left_over -= 1;
-        self.left_over.pop_front()
+        };
+        let class = (first..Class::COUNT).find(|&class| round.left[class] > 0)?;
+        round.has_read_heavy |= class >= Class::LIGHT_COUNT;
+        round.left[class] -= 1;
+        self.listed[class].pop_front()
+    }
+
+    /// How many bytes have been added to the batch being gathered.
+    pub(super) fn gathered_bytes(&self) -> usize {
+        self.gathered_bytes
     }
 
     /// Reads `connection`, hands its lines to `service`, and says where reading stopped.
@@ -173,7 +192,7 @@ impl Inbound {
         &mut self,
         id: ClientId,
         connection: &mut Connection<S>,
-        flow: &mut Flow,
+        flow: &Flow,
         limits: ReadLimits,
         service: &mut impl Service,
         context: &mut Context<'_>,
@@ -186,15 +205,19 @@ impl Inbound {
             self.paused.push(id);
             return None;
         }
-        let answers_bytes = connection.output.queue().answers_cost_bytes();
-        if connection.is_member() && answers_bytes > MAX_ANSWERS_BYTES {
-            self.set_state(connection, ReadState::Answered);
+        let class = flow.class(connection.input.talker());
+        let frames_bytes = connection.output.queue().own_cost_bytes();
+        if connection.is_member() && !class.is_light() && frames_bytes > MAX_FRAMES_BYTES {
+            self.set_state(connection, ReadState::Owed);
             return None;
         }
         self.set_state(connection, ReadState::Idle);
+        let quantum_bytes = class.quantum_bytes(self.quantum_bytes);
+        let read_bytes = class.quantum_bytes(READ_BUDGET_BYTES);
         let said_before = context.batch.size_bytes();
         let lines = &mut self.lines;
-        let (read_bytes, after_read) = connection.read(&mut self.buffer, limits, &mut |heard| {
+        let buffer = &mut self.buffer[..read_bytes];
+        let (read_bytes, after_read) = connection.read(buffer, limits, &mut |heard| {
             match heard {
                 Heard::Line(line) => {
                     *lines += 1;
@@ -206,24 +229,34 @@ impl Inbound {
                     context.batch.close(id, CloseReason::WrongProtocol);
                 }
             }
-            if context.batch.closes(id) {
+            let said_bytes = context.batch.size_bytes() - said_before;
+            if context.batch.closes(id) || said_bytes >= quantum_bytes {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         });
         let said_bytes = context.batch.size_bytes() - said_before;
+        self.count_held(connection);
         self.bytes += read_bytes as u64;
         self.gathered_bytes += said_bytes;
-        flow.said(connection.input.talker(), said_bytes.max(read_bytes));
+        flow.said(connection.input.talker_mut(), said_bytes.max(read_bytes));
         match after_read {
-            AfterRead::More => {
-                self.set_state(connection, ReadState::Listed);
-                self.left_over.push_back(id);
-            }
+            AfterRead::More => self.list_again(id, connection, flow),
             AfterRead::Delayed { .. } => self.set_state(connection, ReadState::Delayed),
             AfterRead::WouldBlock | AfterRead::Ended(_) => {}
         }
         Some(after_read)
+    }
+
+    /// What half lines and lines that are still to be heard take, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Counts what `connection` holds now.
+    pub(super) fn count_held<S: Stream>(&mut self, connection: &mut Connection<S>) {
+        let (before, now) = connection.input.take_held_bytes();
+        self.held_bytes = self.held_bytes + now - before;
     }
 
     fn set_state<S: Stream>(&mut self, connection: &mut Connection<S>, state: ReadState) {

@@ -40,6 +40,8 @@ pub(super) struct Outbound {
     to_flush: VecDeque<ClientId>,
     /// Invariant: what the write queues cost by themselves, as last counted.
     own_cost_bytes: usize,
+    /// Invariant: how many write queues are not empty, as last counted.
+    lagging: usize,
     lines: u64,
     bytes: u64,
     lost_bytes: u64,
@@ -75,6 +77,7 @@ impl Outbound {
             log: SharedLog::new(),
             to_flush: VecDeque::new(),
             own_cost_bytes: 0,
+            lagging: 0,
             lines: 0,
             bytes: 0,
             lost_bytes: 0,
@@ -106,9 +109,9 @@ impl Outbound {
         &self.log
     }
 
-    /// What the write queues cost by themselves.
-    pub(super) fn own_cost_bytes(&self) -> usize {
-        self.own_cost_bytes
+    /// How many readers lag.
+    pub(super) fn lagging(&self) -> usize {
+        self.lagging
     }
 
     /// What is kept in memory for readers that lag, in bytes.
@@ -288,6 +291,7 @@ impl Outbound {
     pub(super) fn count_change(&mut self, change: &Change) {
         let (before, now) = change.own_cost_bytes;
         self.own_cost_bytes = self.own_cost_bytes + now - before;
+        self.lagging = self.lagging + usize::from(now > 0) - usize::from(before > 0);
         self.lost_bytes += change.lost_bytes as u64;
     }
 }

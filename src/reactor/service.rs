@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mio::Token;
 
 use super::flow;
+use super::listener::SEND_BUFFER_BYTES;
 use super::outbound::SLICE_BYTES;
 use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
@@ -45,6 +46,8 @@ pub struct Policy {
     pub max_line_bytes: u32,
     /// What may wait for readers, and how long.
     pub flow: flow::Bounds,
+    /// What half lines, and lines that are still to be heard, may take in all.
+    pub max_input_bytes: usize,
     /// How many lines each may say, if that is bounded. Excess lines are delayed.
     pub rate: Option<Rate>,
     /// How long each may be silent, if that is bounded.
@@ -53,6 +56,8 @@ pub struct Policy {
     /// are told, if they take that at once, and closed on the spot: a crowd of the refused
     /// must not use up the descriptors.
     pub max_refused: usize,
+    /// What the kernel may hold for each client. A batch is not larger.
+    pub send_buffer_bytes: usize,
     /// How much of a batch is sent before others are read and accepted; tests use
     /// another value.
     pub slice_bytes: usize,
@@ -63,9 +68,11 @@ impl Policy {
     pub const DEFAULT: Self = Self {
         max_line_bytes: 4096,
         flow: flow::Bounds::DEFAULT,
+        max_input_bytes: usize::MAX,
         rate: None,
         idle_timeout: None,
         max_refused: 256,
+        send_buffer_bytes: SEND_BUFFER_BYTES,
         slice_bytes: SLICE_BYTES,
     };
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::shared_log::{Chunk, Place, SharedLog};
 use crate::platform::socket::retry_interrupted;
-use crate::protocol::batch::{Cause, Frame};
+use crate::protocol::batch::Frame;
 
 /// Slices handed to one vectored write. The kernel takes 1,024 (`IOV_MAX`); past
 /// some dozens the call itself no longer weighs.
@@ -45,8 +45,6 @@ struct Waiting {
     queued_bytes: usize,
     /// Invariant: the part of `queued_bytes` that is in frames.
     frame_bytes: usize,
-    /// Invariant: what the frames that others caused cost.
-    others_cost_bytes: usize,
     /// Where its first run begins. Invariant: `None` when it has no run.
     place: Option<Place>,
 }
@@ -55,11 +53,7 @@ struct Waiting {
 #[derive(Debug)]
 enum Segment {
     /// A part of a frame.
-    Frame {
-        frame: Frame,
-        range: Range<u32>,
-        cause: Cause,
-    },
+    Frame { frame: Frame, range: Range<u32> },
     /// A part of the shared log.
     Run(Run),
 }
@@ -146,7 +140,7 @@ impl WriteQueue {
     ///
     /// When `range` does not lie within `frame`, or the frame is of 4 GiB or
     /// more: no batch gathers as much.
-    pub fn push(&mut self, frame: &Frame, range: Range<usize>, cause: Cause) {
+    pub fn push(&mut self, frame: &Frame, range: Range<usize>) {
         assert!(range.end <= frame.len() && range.start <= range.end);
         if range.is_empty() {
             return;
@@ -154,19 +148,15 @@ impl WriteQueue {
         let waiting = self.0.get_or_insert_default();
         waiting.queued_bytes += range.len();
         waiting.frame_bytes += range.len();
-        if cause == Cause::Other {
-            waiting.others_cost_bytes += range.len() + SEGMENT_COST_BYTES;
-        }
         waiting.segments.push_back(Segment::Frame {
             frame: Frame::clone(frame),
             range: below_4_gib(range.start)..below_4_gib(range.end),
-            cause,
         });
     }
 
-    /// Adds the whole of `frame`, which the reader itself caused, at the end.
+    /// Adds the whole of `frame` at the end.
     pub fn push_frame(&mut self, frame: &Frame) {
-        self.push(frame, 0..frame.len(), Cause::Reader);
+        self.push(frame, 0..frame.len());
     }
 
     /// Adds the bytes `range` of the text of `chunk` at the end. Chunks that follow
@@ -210,18 +200,6 @@ impl WriteQueue {
         self.0.as_ref().map_or(0, |waiting| {
             waiting.frame_bytes + waiting.segments.len() * SEGMENT_COST_BYTES
         })
-    }
-
-    /// The part of [`WriteQueue::own_cost_bytes`] that other members caused.
-    pub fn others_cost_bytes(&self) -> usize {
-        self.0
-            .as_ref()
-            .map_or(0, |waiting| waiting.others_cost_bytes)
-    }
-
-    /// The other part: what the reader asked for.
-    pub fn answers_cost_bytes(&self) -> usize {
-        self.own_cost_bytes() - self.others_cost_bytes()
     }
 
     /// What `log` has to keep for it: everything from its place on.
@@ -275,7 +253,7 @@ impl WriteQueue {
             }
             if waiting.segments.is_empty() {
                 debug_assert_eq!((waiting.queued_bytes, waiting.frame_bytes), (0, 0));
-                debug_assert_eq!((waiting.place, waiting.others_cost_bytes), (None, 0));
+                debug_assert_eq!(waiting.place, None);
                 self.0 = None;
             }
         }
@@ -326,14 +304,10 @@ impl Waiting {
             count -= taken;
             let is_done = taken == front.len();
             match front {
-                Segment::Frame { range, cause, .. } => {
+                Segment::Frame { range, .. } => {
                     // No more than the range's length, which is a u32.
                     range.start += taken as u32;
                     self.frame_bytes -= taken;
-                    if *cause == Cause::Other {
-                        let bookkeeping = if is_done { SEGMENT_COST_BYTES } else { 0 };
-                        self.others_cost_bytes -= taken + bookkeeping;
-                    }
                 }
                 Segment::Run(run) => {
                     run.advance(taken);
@@ -546,19 +520,6 @@ mod tests {
     }
 
     #[test]
-    fn what_others_caused_is_told_from_answers() {
-        let mut queue = WriteQueue::new();
-        queue.push_frame(&Frame::from(&b"answer\n"[..]));
-        queue.push(&Frame::from(&b"psst\n"[..]), 0..5, Cause::Other);
-        assert_eq!(queue.answers_cost_bytes(), 7 + SEGMENT_COST_BYTES);
-        assert_eq!(queue.others_cost_bytes(), 5 + SEGMENT_COST_BYTES);
-        let mut sink = Script::new([Step::Take(8), Step::Block]);
-        queue.flush(&mut sink, usize::MAX).unwrap();
-        assert_eq!(queue.answers_cost_bytes(), 0);
-        assert_eq!(queue.others_cost_bytes(), 4 + SEGMENT_COST_BYTES);
-    }
-
-    #[test]
     fn cut_short_it_ends_the_line_that_was_begun() {
         let everything = b"one\ntwo\nfor you\nfour\n";
         for written in 0..everything.len() {
@@ -598,7 +559,7 @@ mod tests {
         #[test]
         fn whatever_the_sink_does_every_byte_leaves_once_and_in_order(
             pushes in prop::collection::vec(
-                (prop::option::of(any::<bool>()), "[a-z]{0,12}", 0_usize..6, 0_usize..6),
+                (any::<bool>(), "[a-z]{0,12}", 0_usize..6, 0_usize..6),
                 0..30,
             ),
             steps in prop::collection::vec(step(), 0..60),
@@ -608,15 +569,15 @@ mod tests {
             let mut queue = WriteQueue::new();
             let mut sink = Script::new(steps);
             let mut expected = Vec::new();
-            for (is_own, text, skip_front, skip_back) in pushes {
+            for (is_shared, text, skip_front, skip_back) in pushes {
                 let start = skip_front.min(text.len());
                 let end = text.len().saturating_sub(skip_back).max(start);
                 expected.extend_from_slice(&text.as_bytes()[start..end]);
                 let frame = Frame::from(text.as_bytes());
-                match is_own {
-                    None => queue.push_chunk(log.chunk(text.as_bytes()), start..end),
-                    Some(true) => queue.push(&frame, start..end, Cause::Reader),
-                    Some(false) => queue.push(&frame, start..end, Cause::Other),
+                if is_shared {
+                    queue.push_chunk(log.chunk(text.as_bytes()), start..end);
+                } else {
+                    queue.push(&frame, start..end);
                 }
                 log.end_batch();
                 queue.flush(&mut sink, budget).unwrap();

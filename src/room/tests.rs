@@ -80,7 +80,7 @@ impl Stage {
             for part in batch.parts(edits) {
                 *heard += &match part {
                     Part::Shared(range) => text(&batch.shared()[range]),
-                    Part::Private(frame, _) => String::from_utf8_lossy(frame).into_owned(),
+                    Part::Private(frame) => String::from_utf8_lossy(frame).into_owned(),
                 };
             }
         }

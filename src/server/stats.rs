@@ -10,6 +10,8 @@ use crate::server::admission::RefusalCounts;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DropCounts {
     pub(crate) stuck: u64,
+    /// Clients that held too much unfinished input.
+    pub(crate) overload: u64,
     pub(crate) slow: u64,
     pub(crate) idle: u64,
     pub(crate) protocol: u64,
@@ -23,6 +25,7 @@ impl DropCounts {
         match reason {
             CloseReason::Stuck => self.stuck += 1,
             CloseReason::TooSlow => self.slow += 1,
+            CloseReason::Overload => self.overload += 1,
             CloseReason::Idle => self.idle += 1,
             CloseReason::WrongProtocol => self.protocol += 1,
             CloseReason::Kicked | CloseReason::Banned => self.kicked += 1,
@@ -94,9 +97,14 @@ impl fmt::Display for Stats {
         write!(f, "backlog_bytes={backlog_bytes} paused={paused} ")?;
         write!(
             f,
-            "dropped_stuck={} dropped_slow={} dropped_idle={} dropped_protocol={} \
-             dropped_kicked={} ",
-            dropped.stuck, dropped.slow, dropped.idle, dropped.protocol, dropped.kicked
+            "dropped_stuck={} dropped_slow={} dropped_overload={} dropped_idle={} \
+             dropped_protocol={} dropped_kicked={} ",
+            dropped.stuck,
+            dropped.slow,
+            dropped.overload,
+            dropped.idle,
+            dropped.protocol,
+            dropped.kicked
         )?;
         write!(
             f,
@@ -129,6 +137,7 @@ mod tests {
         let expected = DropCounts {
             stuck: 1,
             slow: 2,
+            overload: 0,
             idle: 3,
             protocol: 4,
             kicked: 15,

@@ -14,8 +14,9 @@ use chat::reactor::acceptor::Accepted;
 use chat::reactor::clients::CLOSE_TIMEOUT;
 use chat::reactor::event_loop::{EventLoop, Status};
 use chat::reactor::flow::{ALLOWANCE_BYTES, Bounds};
-use chat::reactor::inbound::{BATCH_BUDGET_BYTES, READ_BUDGET_BYTES};
+use chat::reactor::inbound::READ_BUDGET_BYTES;
 use chat::reactor::outbound::WRITE_COST_BYTES;
+use chat::reactor::pacing::MAX_BATCH_BYTES;
 use chat::reactor::service::{Policy, source_token};
 use chat::room;
 
@@ -29,6 +30,8 @@ use crate::scripted_stream::{Chance, FarEnd, ScriptedStream};
 const BOUNDS: Bounds = Bounds {
     max_backlog_bytes: 16 * 1024,
     stall_timeout: Duration::from_secs(3),
+    max_total_bytes: 64 * 1024,
+    max_pinned_bytes: usize::MAX,
 };
 
 pub(crate) const MAX_LINE_BYTES: u32 = 200;
@@ -38,6 +41,8 @@ fn policy(random: &mut Random) -> Policy {
     Policy {
         max_line_bytes: MAX_LINE_BYTES,
         flow: BOUNDS,
+        send_buffer_bytes: 128 * 1024,
+        max_input_bytes: usize::MAX,
         rate: random.one_in(4).then(|| Rate::new(20_000, 50)),
         idle_timeout: random.one_in(4).then(|| Duration::from_secs(5)),
         // From a write at a time to all at once.
@@ -116,7 +121,7 @@ pub(crate) struct Outcome {
 /// What may be gathered before the loop notices that it is too much: a turn and the
 /// one on its way, either of which may end within a read. The answers to a read full
 /// of the shortest commands are most.
-const SLACK_BYTES: usize = 2 * (BATCH_BUDGET_BYTES + 200 * READ_BUDGET_BYTES / 2);
+const SLACK_BYTES: usize = 2 * (MAX_BATCH_BYTES + 200 * READ_BUDGET_BYTES / 2);
 
 /// Turns within which who has just said something is read, whoever else talks: so many
 /// slices may a turn on its way still have, at most one for each reader, and what is
@@ -450,11 +455,11 @@ impl World {
     fn check_bounds(&mut self, unread_before: &[usize]) {
         let load = self.event_loop.load();
         self.happened.note(Event::Paused, load.paused);
-        let is_over = load.backlog_bytes > BOUNDS.max_total_bytes();
+        let is_over = load.backlog_bytes > BOUNDS.max_total_bytes;
         self.happened.note(Event::TooMuch, usize::from(is_over));
-        let most_bytes = BOUNDS.max_total_bytes() + SLACK_BYTES;
+        let most_bytes = BOUNDS.max_total_bytes + SLACK_BYTES;
         assert!(load.backlog_bytes <= most_bytes, "{load:?}");
-        let is_too_much = load.backlog_bytes > BOUNDS.max_total_bytes() / 2;
+        let is_too_much = load.backlog_bytes > BOUNDS.max_total_bytes / 2;
         for (peer, &before) in self.peers.iter_mut().zip(unread_before) {
             let unread = peer.end.unread_bytes();
             assert!(

@@ -45,7 +45,7 @@ pub(super) fn is_allowed(c: char) -> bool {
 }
 
 /// Whether `c` is a combining mark.
-pub(super) fn is_mark(c: char) -> bool {
+pub(in crate::protocol) fn is_mark(c: char) -> bool {
     !c.is_ascii() && class(c).kind & MARK != 0
 }
 

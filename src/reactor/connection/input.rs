@@ -30,8 +30,8 @@ pub(crate) enum ReadState {
     Paused,
     /// It has said more than its rate allows, and waits until it may say more.
     Delayed,
-    /// It has many answers waiting, and is to take some of them first.
-    Answered,
+    /// Many frames of its own wait for it, and it is to take some of them first.
+    Owed,
 }
 
 /// What a client has sent.
@@ -48,7 +48,7 @@ pub(crate) enum Heard<'a> {
 /// Where reading stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterRead {
-    /// At the budget, or because the client is to be disconnected: there may be more.
+    /// At the budget, or where `hear` broke off: there may be more.
     More,
     WouldBlock,
     /// At what the client may say for now.
@@ -62,6 +62,8 @@ pub(crate) enum AfterRead {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadLimits {
     pub(crate) rate: Option<Rate>,
+    /// Whether inputs are [restrained](Input::restrain).
+    pub(crate) is_restrained: bool,
     pub(crate) now: Instant,
 }
 
@@ -73,16 +75,18 @@ pub(crate) struct Input {
     first_words: FirstWords,
     state: ReadState,
     talker: Talker,
-    /// What bounds it, where that was asked for.
-    restraint: Option<Box<Restraint>>,
+    /// What it held when that was last counted.
+    counted_bytes: u32,
+    /// Where it is needed.
+    memory: Option<Box<Memory>>,
 }
 
-/// What bounds a talker.
+/// What has to be remembered of some talkers.
 #[derive(Debug)]
-struct Restraint {
+struct Memory {
     /// How many lines it may say.
     bucket: Bucket,
-    /// What was read of it and may not be said yet.
+    /// What was read of it and is still to be heard, without telnet's commands.
     unheard: Vec<u8>,
     /// When it last sent something.
     heard_at: Instant,
@@ -96,17 +100,39 @@ impl Input {
             first_words: FirstWords::default(),
             state: ReadState::Idle,
             talker: Talker::default(),
-            restraint: None,
+            counted_bytes: 0,
+            memory: None,
         }
     }
 
     /// From now on its lines are rated, and it is known when it last sent something.
     pub(crate) fn restrain(&mut self, now: Instant) {
-        self.restraint = Some(Box::new(Restraint {
-            bucket: Bucket::default(),
-            unheard: Vec::new(),
-            heard_at: now,
-        }));
+        self.memory = Some(Box::new(Memory::new(now)));
+    }
+
+    /// How many bytes it holds, of a half line and of what is still to be heard: when this
+    /// was last asked, and now.
+    pub(crate) fn take_held_bytes(&mut self) -> (usize, usize) {
+        let unheard = self
+            .memory
+            .as_ref()
+            .map_or(0, |memory| memory.unheard.len());
+        let held_bytes = self.decoder.unfinished().len() + unheard;
+        let before = self.counted_bytes as usize;
+        // Far below 4 GiB: a line, and one read.
+        self.counted_bytes = u32::try_from(held_bytes).unwrap_or(u32::MAX);
+        (before, self.counted_bytes as usize)
+    }
+
+    /// How many bytes it held when that was last asked.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.counted_bytes as usize
+    }
+
+    /// Forgets what it holds: the client is not heard any more.
+    pub(crate) fn forget(&mut self, max_line_bytes: u32) {
+        self.decoder = LineDecoder::new(max_line_bytes);
+        self.memory = None;
     }
 
     pub(crate) fn state(&self) -> ReadState {
@@ -117,16 +143,20 @@ impl Input {
         self.state = state;
     }
 
-    pub(crate) fn talker(&mut self) -> &mut Talker {
+    pub(crate) fn talker(&self) -> &Talker {
+        &self.talker
+    }
+
+    pub(crate) fn talker_mut(&mut self) -> &mut Talker {
         &mut self.talker
     }
 
     /// When it last sent something, as far as could be told by `now`: a client that is
     /// not read at present cannot be said to be silent. `None` where nobody asked.
     pub(crate) fn heard_at(&self, now: Instant) -> Option<Instant> {
-        let restraint = self.restraint.as_ref()?;
+        let memory = self.memory.as_ref()?;
         Some(match self.state {
-            ReadState::Idle => restraint.heard_at,
+            ReadState::Idle => memory.heard_at,
             _ => now,
         })
     }
@@ -142,11 +172,16 @@ impl Input {
         hear: &mut impl FnMut(Heard<'_>) -> ControlFlow<()>,
     ) -> (usize, AfterRead) {
         let mut read_bytes = 0;
-        if let Some(restraint) = &mut self.restraint {
-            let unheard = std::mem::take(&mut restraint.unheard);
+        if let Some(memory) = &mut self.memory
+            && !memory.unheard.is_empty()
+        {
+            let unheard = std::mem::take(&mut memory.unheard);
             let unheard = self.telnet.text(unheard);
             if let Some(stopped) = self.hear(&unheard, limits, hear) {
                 return (read_bytes, stopped);
+            }
+            if !limits.is_restrained {
+                self.memory = None;
             }
         }
         let budget_bytes = match limits.rate {
@@ -209,27 +244,32 @@ impl Input {
         limits: ReadLimits,
         hear: &mut impl FnMut(Heard<'_>) -> ControlFlow<()>,
     ) -> Option<AfterRead> {
-        let ReadLimits { rate, now } = limits;
+        let ReadLimits { rate, now, .. } = limits;
         let mut input = &*text.bytes;
         loop {
-            if let Some(restraint) = &mut self.restraint
+            if let Some(memory) = &mut self.memory
                 && !input.is_empty()
             {
-                if let Some(until) = rate.and_then(|rate| restraint.bucket.ready_at(rate, now)) {
-                    restraint.unheard = input.to_vec();
+                if let Some(until) = rate.and_then(|rate| memory.bucket.ready_at(rate, now)) {
+                    memory.unheard = input.to_vec();
                     return Some(AfterRead::Delayed { until });
                 }
-                restraint.heard_at = now;
+                memory.heard_at = now;
             }
             let Some(line) = self.decoder.next_line(&mut input) else {
                 let is_chat = self.first_words.may_become_chat(self.decoder.unfinished());
                 return (!is_chat && hear(Heard::Foreign).is_break()).then_some(AfterRead::More);
             };
-            if let (Some(rate), Some(restraint)) = (rate, &mut self.restraint) {
-                restraint.bucket.take(rate, now);
+            if let (Some(rate), Some(memory)) = (rate, &mut self.memory) {
+                memory.bucket.take(rate, now);
             }
             let is_telnet = text.bytes.len() - input.len() > text.telnet_from;
             if recognise(line, is_telnet, &mut self.first_words, hear).is_break() {
+                if !input.is_empty() {
+                    let memory = &mut self.memory;
+                    let memory = memory.get_or_insert_with(|| Box::new(Memory::new(now)));
+                    memory.unheard = input.to_vec();
+                }
                 return Some(AfterRead::More);
             }
         }
@@ -257,6 +297,16 @@ impl Input {
     pub(crate) fn is_still_suspect(&mut self) -> bool {
         self.first_words
             .are_still_suspect(self.decoder.unfinished())
+    }
+}
+
+impl Memory {
+    fn new(now: Instant) -> Self {
+        Self {
+            bucket: Bucket::default(),
+            unheard: Vec::new(),
+            heard_at: now,
+        }
     }
 }
 

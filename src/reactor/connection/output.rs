@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 
 use super::transport::{Stream, Transport};
-use crate::protocol::batch::{Batch, Cause, Edits, Frame, Part};
+use crate::protocol::batch::{Batch, Edits, Frame, Part};
 use crate::reactor::flow::Reader;
 use crate::reactor::shared_log::SharedLog;
 use crate::reactor::write_queue::{Flushed, MAX_SLICES, WriteQueue};
@@ -25,9 +25,10 @@ pub(crate) struct Output {
     /// It has taken something from its queue since flow control was last told.
     took_some: bool,
     /// Bytes that waited and were dropped, and are not in the statistics yet.
-    lost_bytes: usize,
+    /// All of a queue is far below 4 GiB, as is what its queue costs.
+    lost_bytes: u32,
     /// What its queue costs by itself, as it was last counted.
-    counted_bytes: usize,
+    counted_bytes: u32,
 }
 
 /// What has changed about an output since the last time.
@@ -48,24 +49,18 @@ impl Output {
         &mut self.reader
     }
 
-    /// What its queue cost by itself when that was last counted.
-    pub(crate) fn counted_bytes(&self) -> usize {
-        self.counted_bytes
-    }
-
-    /// What others may have to wait for, in bytes of memory: speech and private messages,
-    /// but no answers.
-    pub(crate) fn lag_bytes(&self, log: &SharedLog) -> usize {
-        self.queue.held_bytes(log) + self.queue.others_cost_bytes()
+    /// What the client keeps in memory because it lags, in bytes.
+    pub(crate) fn held_bytes(&self, log: &SharedLog) -> usize {
+        self.queue.held_bytes(log) + self.queue.own_cost_bytes()
     }
 
     /// What has changed since this was last asked.
     pub(crate) fn take_change(&mut self) -> Change {
         let before = self.counted_bytes;
-        self.counted_bytes = self.queue.own_cost_bytes();
+        self.counted_bytes = saturated(self.queue.own_cost_bytes());
         Change {
-            lost_bytes: std::mem::take(&mut self.lost_bytes),
-            own_cost_bytes: (before, self.counted_bytes),
+            lost_bytes: std::mem::take(&mut self.lost_bytes) as usize,
+            own_cost_bytes: (before as usize, self.counted_bytes as usize),
             took_some: std::mem::take(&mut self.took_some),
         }
     }
@@ -109,7 +104,7 @@ impl Output {
             if let Some(slice) = slices.get_mut(used) {
                 *slice = IoSlice::new(match part {
                     Part::Shared(range) => &batch.shared()[range],
-                    Part::Private(frame, _) => frame,
+                    Part::Private(frame) => frame,
                 });
                 used += 1;
             }
@@ -128,8 +123,8 @@ impl Output {
                     let owed = range.start + skipped..range.end;
                     self.queue.push_chunk(log.chunk(batch.shared()), owed);
                 }
-                Part::Private(frame, cause) => {
-                    self.queue.push(frame, skipped..frame.len(), cause);
+                Part::Private(frame) => {
+                    self.queue.push(frame, skipped..frame.len());
                 }
             }
         }
@@ -146,7 +141,7 @@ impl Output {
         if transport.write_ended() {
             return Ok(Flushed::All);
         }
-        self.queue.push(frame, written..frame.len(), Cause::Reader);
+        self.queue.push(frame, written..frame.len());
         self.flush_rest(transport, written)
     }
 
@@ -168,12 +163,13 @@ impl Output {
         let waited_bytes = self.queue.queued_bytes();
         self.queue.cut_short(last_words);
         let kept_bytes = self.queue.queued_bytes() - last_words.len();
-        self.lost_bytes += waited_bytes - kept_bytes;
+        self.lost_bytes = (self.lost_bytes).saturating_add(saturated(waited_bytes - kept_bytes));
     }
 
     /// What waits is lost: the peer can be sent nothing more.
     pub(crate) fn lose(&mut self) {
-        self.lost_bytes += self.queue.queued_bytes();
+        let queued_bytes = saturated(self.queue.queued_bytes());
+        self.lost_bytes = self.lost_bytes.saturating_add(queued_bytes);
         self.queue.clear();
     }
 
@@ -203,4 +199,8 @@ impl Output {
         }
         self.flush(transport)
     }
+}
+
+fn saturated(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
