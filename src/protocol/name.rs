@@ -28,7 +28,7 @@ pub(crate) const MAX_NAME_COLUMNS: usize = 24;
 /// In UTF-8, normalised. A name is part of every line that its member says.
 pub(crate) const MAX_NAME_BYTES: usize = 96;
 
-/// Normalisation form C hardly makes text shorter than a third of this.
+/// Normalisation form C rarely makes text shorter than a third of what was typed.
 const MAX_TYPED_BYTES: usize = 3 * MAX_NAME_BYTES;
 
 /// No living script needs more combining marks on a letter; more reach into other lines.

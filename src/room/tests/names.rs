@@ -101,6 +101,20 @@ fn a_freed_name_is_held_for_its_address() {
 }
 
 #[test]
+fn a_look_alike_in_its_place_does_not_free_a_name() {
+    let mut stage = Stage::of_two();
+    for name in ["KAI", "Kal"] {
+        stage.says(ALICE, format!("/nick {name}"));
+    }
+    stage.heard.clear();
+    stage.says(BOB, "/nick kai");
+    stage.expect(
+        BOB,
+        "!! kai is held for whoever had it; it is free in 60 s\n",
+    );
+}
+
+#[test]
 fn a_dead_connection_yields_its_name_to_a_claim() {
     let mut stage = Stage::of_alice_and_bob();
     stage.join(CAROL, "10.0.0.1");
