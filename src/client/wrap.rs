@@ -120,7 +120,7 @@ impl<'a> Unit<'a> {
         if self.text.is_ascii() {
             self.columns
         } else {
-            2 * self.text.chars().count()
+            self.columns.max(2 * self.text.chars().count())
         }
     }
 }

@@ -10,10 +10,10 @@
 //! direction of the text after them ("Trojan Source", CVE-2021-42574), and the interlinear
 //! annotation characters.
 //!
-//! It cuts what is harmless only in small amounts: more than [`MAX_JOINED`] characters that
-//! share the column of another, which terminals draw over neighbouring rows or hang on, and
-//! blanks wider than [`MAX_BLANK_COLUMNS`], which push the text after them into a row that
-//! looks like somebody else's line. A [`CUT_MARK`] shows where.
+//! It cuts what is harmless only in small amounts: more than eight characters that share the
+//! column of another, which terminals draw over neighbouring rows or hang on, and blanks wider
+//! than 32 columns, which push the text after them into a row that looks like somebody else's
+//! line. An ellipsis shows where.
 //!
 //! It keeps everything else, such as emoji joiners, direction marks and combining marks:
 //! several scripts need them, and none can forge a line. But see [`has_right_to_left`].
