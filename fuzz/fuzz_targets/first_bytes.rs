@@ -135,8 +135,9 @@ fn is_no_persons(bytes: &[u8]) -> bool {
         .split(|&byte| byte == b'\n')
         .next()
         .unwrap_or_default();
+    let nul = line.iter().position(|&byte| byte == 0);
     let has_nul = line.len() <= 100
         && !line.contains(&0xff)
-        && (1..line.len()).any(|at| line[at] == 0 && line[at - 1] != b'\r');
+        && nul.is_some_and(|at| at == 0 || line[at - 1] != b'\r');
     begins_with_control || has_nul
 }

@@ -264,7 +264,7 @@ fn is_target(word: &[u8]) -> bool {
         let beginning = word.get(..scheme.len());
         beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme.as_bytes()))
     };
-    matches!(word, [b'/' | b'*', ..]) || SCHEMES.iter().any(|scheme| begins_with(&scheme))
+    matches!(word, [b'/' | b'*', ..]) || SCHEMES.iter().any(begins_with)
 }
 
 fn may_become_target(word: &[u8]) -> bool {
