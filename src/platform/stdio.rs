@@ -241,7 +241,7 @@ fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// Whether a write to the terminal `fd` would stop this process: it is in the background,
 /// and `stty tostop` is set (termios(3): SIGTTOU).
-fn would_stop_us(fd: BorrowedFd<'_>) -> bool {
+pub(crate) fn would_stop_us(fd: BorrowedFd<'_>) -> bool {
     tcgetattr(fd).is_ok_and(|mode| mode.local_modes.contains(LocalModes::TOSTOP))
         && job::has_foreground(fd) == Some(false)
 }

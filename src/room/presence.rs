@@ -5,7 +5,7 @@
 //!
 //! Nobody is heard under a label that the room has not been told of: who speaks before the
 //! notice is due has it sent first. That costs at most one notice for each join or rename,
-//! and a notice names at most [`MAX_NAMED`] of each kind.
+//! and a notice names a few of each kind, however many there are.
 //!
 //! A notice tells changes in an order in which no label stands for two members: leaves,
 //! renames, joins, and each kind in the order of events.

@@ -230,14 +230,14 @@ impl Admission {
     /// whose socket is to be closed at once: one that lingers, from the same address if that
     /// has its maximum.
     pub(crate) fn make_room(&mut self, address: IpAddr, now: Instant) -> Option<ClientId> {
+        if self.lingering.is_empty() || self.giving_way.len() >= self.max_giving_way {
+            return None;
+        }
         let from = match self.admit(address, now) {
             Err(Refusal::AddressFull { .. }) => Some(address.to_canonical()),
             Err(Refusal::RoomFull { .. }) => None,
             Ok(()) | Err(Refusal::Banned | Refusal::Denied) => return None,
         };
-        if self.giving_way.len() >= self.max_giving_way {
-            return None;
-        }
         let &(address, client) = match from {
             Some(from) => {
                 let first = ClientId { key: 0, serial: 0 };

@@ -9,7 +9,7 @@
 //! missing.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -26,10 +26,30 @@ use crate::server::line_sink::{LineSink, TornLine};
 #[derive(Debug)]
 pub(crate) struct Transcript {
     path: PathBuf,
-    sink: LineSink<File>,
+    sink: LineSink<Output>,
     stamp: Stamp,
     /// For [`Transcript::reopen`]. `None` before [`Transcript::register`].
     poll: Option<(Registry, Token)>,
+}
+
+/// Writes without stopping this process: see [`stdio::would_stop_us`].
+#[derive(Debug)]
+struct Output {
+    file: File,
+    is_terminal: bool,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_terminal && stdio::would_stop_us(self.file.as_fd()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Transcript {
@@ -57,7 +77,7 @@ impl Transcript {
     ///
     /// Those of epoll_ctl(2) except EPERM: a regular file is always writable.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        register(self.sink.output(), registry, token)?;
+        register(&self.sink.output().file, registry, token)?;
         self.poll = Some((registry.try_clone()?, token));
         Ok(())
     }
@@ -95,9 +115,9 @@ impl Transcript {
         self.flush();
         let file = open(&self.path)?;
         if let Some((registry, token)) = &self.poll {
-            register(&file, registry, *token)?;
+            register(&file.file, registry, *token)?;
         }
-        let torn_line = if is_same(self.sink.output(), &file)? {
+        let torn_line = if is_same(&self.sink.output().file, &file.file)? {
             TornLine::Continue
         } else {
             TornLine::Restart
@@ -110,7 +130,7 @@ impl Transcript {
 
 /// Opens for appending. Does not wait for a pipe's reader, and does not acquire a controlling
 /// terminal.
-fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<Output> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = OpenOptions::new()
         .append(true)
@@ -118,12 +138,14 @@ fn open(path: &Path) -> io::Result<File> {
         // The flags fit an i32. The standard library adds O_CLOEXEC.
         .custom_flags(flags.bits() as i32)
         .open(path);
-    opened.map_err(|e| match Errno::from_io_error(&e) {
+    let file = opened.map_err(|e| match Errno::from_io_error(&e) {
         Some(Errno::NXIO) if is_pipe(path) => {
             io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads this pipe")
         }
         _ => e,
-    })
+    })?;
+    let is_terminal = file.is_terminal();
+    Ok(Output { file, is_terminal })
 }
 
 fn register(file: &File, registry: &Registry, token: Token) -> io::Result<()> {

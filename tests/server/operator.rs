@@ -294,15 +294,18 @@ fn in_the_background_of_a_terminal_the_room_goes_on() {
     if !can_test_with("setsid") {
         return;
     }
-    for mode in ["-tostop", "tostop"] {
+    for (mode, transcript) in [
+        ("-tostop", "/dev/null"),
+        ("tostop", "/dev/null"),
+        ("tostop", "/dev/tty"),
+    ] {
         let (mut keyboard, terminal) = open_terminal();
         let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
         let mut command = Command::new("setsid");
         command.args(["--ctty", "sh", "-c"]);
         // With -m each job has a process group of its own.
-        let script =
-            r#"set -m; stty "$1"; "$0" server 127.0.0.1 0 -v & read line; echo "$line"; kill $!"#;
-        command.args([script, CHAT, mode]);
+        let script = r#"set -m; stty "$1"; "$0" server 127.0.0.1 0 -v --transcript "$2" & read line; echo "$line"; kill $!"#;
+        command.args([script, CHAT, mode, transcript]);
         let mut command = piped(command);
         command.stdin(duplicate()).stdout(duplicate());
         let mut shell = Process::spawn(command);
@@ -320,6 +323,9 @@ fn in_the_background_of_a_terminal_the_room_goes_on() {
         let bob = Peer::connect_from("127.0.0.3", address);
         bob.say("hi");
         while alice.next_line().expect("a line") != "<127.0.0.3> hi" {}
+        // By now the first line has been written to the terminal, or not.
+        bob.say("still here?");
+        while alice.next_line().expect("a line") != "<127.0.0.3> still here?" {}
         keyboard.get_ref().type_bytes(b" alone\n");
         while alice.next_line().expect("a line") != "-- the room is closing" {}
         assert_eq!(shell.exit_code(), 0);
