@@ -19,7 +19,8 @@ const SAYS_EVERY: Duration = Duration::from_millis(25);
 /// How long a line is waited for after the last one was said.
 const WAIT: Duration = Duration::from_secs(20);
 
-const READ_BYTES: usize = 1024 * 1024;
+/// More than twice the longest line that a server may be told to take.
+const READ_BYTES: usize = 4 * 1024 * 1024;
 
 /// Comes before each of their lines and in nobody else's: they are at addresses that nobody
 /// else has.
@@ -103,7 +104,7 @@ impl Probe {
         let mut next = Instant::now();
         loop {
             let now = Instant::now();
-            if now >= end {
+            if now >= end || self.has_ended {
                 break;
             }
             if next <= now {

@@ -412,9 +412,10 @@ fn s15_five_thousand_half_lines_do_not_end_a_server_with_little_memory() {
         let server = cores.on_servers(|| server_with_little_memory(20_480));
         let figures = beside_half_lines(Scene::around(server, Some(cores)), 5000, seconds(5));
         // Those who cost most may have gone.
-        let fault = match figures.has_died {
-            true => figures.fault(CROWD),
-            false => figures.fault_of_delays(CROWD),
+        let fault = if figures.has_died {
+            figures.fault(CROWD)
+        } else {
+            figures.fault_of_delays(CROWD)
         };
         (figures.to_string(), fault)
     });

@@ -54,10 +54,8 @@ impl Scene {
 
     /// So many clients that say nothing and read.
     pub(super) fn readers(&mut self, count: usize) -> Arc<Group> {
-        let join = |load: &mut Load, count, ip: &str| {
-            load.join(count, ip, Reads::Always, |_| Says::Nothing)
-        };
-        join(&mut self.load, count, "127.0.1.1")
+        self.load
+            .join(count, "127.0.1.1", Reads::Always, |_| Says::Nothing)
     }
 
     pub(super) fn talkers(&mut self, count: usize, says: impl Fn(usize) -> Says) -> Arc<Group> {
@@ -87,7 +85,7 @@ impl Scene {
         patience: Duration,
     ) -> (Newcomers, Figures) {
         const PRELUDE: Duration = Duration::from_secs(1);
-        let watch = Watch::start(self.server.pid());
+        let measure = measure(self.server.pid());
         let probe = self.probe;
         let probe = thread::spawn(move || probe.run(PRELUDE + span));
         self.load.talk();
@@ -101,14 +99,8 @@ impl Scene {
         }
         let mut found = newcomers(self.server.address, span, patience);
         found.greeted_before = waiting.greeted();
-        let figures = Figures {
-            delays: probe.join().expect("people who do not panic"),
-            shares: watch.shares(),
-            lost: self.load.lost(),
-            peak_bytes: self.server.peak_bytes(),
-            kernel_bytes: 0,
-            has_died: false,
-        };
+        let delays = probe.join().expect("people who do not panic");
+        let figures = measure(delays, &self.load, &mut self.server);
         drop(self.load);
         (found, figures)
     }
@@ -121,27 +113,12 @@ impl Scene {
     /// [`play`](Self::play), and what the server wrote to standard error until it was told to
     /// end.
     pub(super) fn play_to_the_end(mut self, span: Duration) -> (Figures, String) {
-        let pid = self.server.pid();
-        let watch = Watch::start(pid);
-        let kernel_before = kernel_tcp_bytes();
-        let kernel = sample(kernel_tcp_bytes);
+        let measure = measure(self.server.pid());
         self.load.talk();
         let delays = self.probe.run(span);
-        let has_died = !self.server.is_running();
-        let figures = Figures {
-            delays,
-            shares: watch.shares(),
-            lost: self.load.lost(),
-            peak_bytes: if has_died {
-                0
-            } else {
-                self.server.peak_bytes()
-            },
-            kernel_bytes: kernel().saturating_sub(kernel_before),
-            has_died,
-        };
+        let figures = measure(delays, &self.load, &mut self.server);
         drop(self.load);
-        if !has_died {
+        if !figures.has_died {
             self.server.signal(Signal::TERM);
         }
         let said = self.server.stderr().rest();
@@ -160,6 +137,24 @@ pub(super) struct Figures {
     /// By how much the kernel's memory for TCP grew at most, of this machine.
     pub(super) kernel_bytes: usize,
     pub(super) has_died: bool,
+}
+
+/// Measures from now on, until what it returns is called.
+fn measure(server_pid: u32) -> impl FnOnce(Delays, &Load, &mut Server) -> Figures {
+    let watch = Watch::start(server_pid);
+    let kernel_before = kernel_tcp_bytes();
+    let kernel_most = sample(kernel_tcp_bytes);
+    move |delays, load, server| {
+        let has_died = !server.is_running();
+        Figures {
+            delays,
+            shares: watch.shares(),
+            lost: load.lost(),
+            peak_bytes: if has_died { 0 } else { server.peak_bytes() },
+            kernel_bytes: kernel_most().saturating_sub(kernel_before),
+            has_died,
+        }
+    }
 }
 
 /// What must hold for an ordinary line.
