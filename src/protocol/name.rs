@@ -155,8 +155,10 @@ impl Name {
     }
 
     fn of(shown: String, plain: Option<[String; 2]>) -> Self {
-        let mut looks = looks_of(&shown).to_vec();
-        looks.extend(plain.iter().flatten().flat_map(|plain| looks_of(plain)));
+        let mut looks = looks_of(&shown);
+        let mut plain = plain.map_or_else(Vec::new, Vec::from);
+        plain.dedup();
+        looks.extend(plain.iter().flat_map(|plain| looks_of(plain)));
         looks.sort_unstable();
         looks.dedup();
         Self {
@@ -204,21 +206,26 @@ pub(crate) fn may_be_in_a_word(c: char) -> bool {
 }
 
 /// The looks of `name`, as it stands.
-fn looks_of(name: &str) -> [Box<str>; 6] {
+fn looks_of(name: &str) -> Vec<Box<str>> {
     let as_typed = skeleton(name);
+    // Not case-folded: in upper case, KAI differs from KAL, but folded its I would look like
+    // the l of Kal.
+    let mut in_upper_case = vec![name.to_uppercase(), as_typed.to_uppercase()];
+    in_upper_case.dedup();
+    let mut others = vec![fold(name), capitalised(name)];
+    others.retain(|spelling| spelling != name);
+    others.dedup();
+    let in_upper_case = in_upper_case.iter().map(|spelling| skeleton(spelling));
+    let others = others.iter().map(|spelling| skeleton(spelling));
+
+    let mut looks: Vec<String> = in_upper_case.collect();
     // In upper case, an M no longer looks like rn.
-    let folded = |look: &str| skeleton(&fold(look));
-    [
-        folded(&as_typed),
-        folded(&skeleton(&fold(name))),
-        folded(&skeleton(&capitalised(name))),
-        // Not case-folded: in upper case, KAI differs from KAL, but folded its I
-        // would look like the l of Kal.
-        skeleton(&name.to_uppercase()),
-        skeleton(&as_typed.to_uppercase()),
-        as_typed,
-    ]
-    .map(String::into_boxed_str)
+    let folded = others
+        .chain([as_typed.clone()])
+        .map(|look| skeleton(&fold(&look)));
+    looks.extend(folded);
+    looks.push(as_typed);
+    looks.into_iter().map(String::into_boxed_str).collect()
 }
 
 fn capitalised(name: &str) -> String {

@@ -252,7 +252,17 @@ impl<'a> Filter<'a> {
 
     fn judge(&mut self, c: char) -> Verdict {
         let was_joining = std::mem::take(&mut self.is_joining);
-        match Class::of(c) {
+        let was_joined = if was_joining { self.joined } else { 0 };
+        let verdict = self.judge_class(Class::of(c), c == JOINER, was_joining);
+        if let Verdict::Replace(CUT_MARK) = verdict {
+            // The mark is a visible character: it joins what a joiner stands before.
+            self.joined = was_joined;
+        }
+        verdict
+    }
+
+    fn judge_class(&mut self, class: Class, is_joiner: bool, was_joining: bool) -> Verdict {
+        match class {
             class @ (Class::Visible | Class::Unsafe(_)) => {
                 self.cutting = Cutting::Nothing;
                 self.blank_columns = 0;
@@ -273,7 +283,7 @@ impl<'a> Filter<'a> {
             Class::Joined if self.joined == self.max_joined => self.cut(Cutting::Joined),
             Class::Joined => {
                 self.joined += 1;
-                self.is_joining = c == JOINER;
+                self.is_joining = is_joiner;
                 Verdict::Keep
             }
         }
@@ -292,7 +302,6 @@ impl<'a> Filter<'a> {
     }
 
     fn cut(&mut self, cutting: Cutting) -> Verdict {
-        self.joined = 0;
         self.blank_columns = 0;
         self.cutting = cutting;
         Verdict::Replace(CUT_MARK)

@@ -60,6 +60,11 @@ fn nobody_passes_for_somebody_else() {
         "operator",
         "You",
         "<alice>",
+        "aliceʼ",
+        "alice\u{31b}",
+        "ALlCE",
+        "0perator_",
+        "server_",
     ] {
         mallory.say(&format!("/nick {name}"));
         let answer = mallory.next_line().expect("an answer");
