@@ -17,9 +17,6 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Small, so that inputs of a fuzzer's size go over it.
 const MAX_LIMIT_BYTES: u32 = 300;
 
-/// What the decoder needs to hold an unfinished line, besides the line.
-const BOX_BYTES: usize = 4 * size_of::<usize>();
-
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     #[arbitrary(with = |u: &mut Unstructured| u.int_in_range(0..=MAX_LIMIT_BYTES))]
@@ -99,11 +96,7 @@ fn check(input: &Input, pieces: Vec<&[u8]>, expected: &[Line]) {
             assert_eq!(decoded, expected[given].decoded, "line {given}");
             given += 1;
             assert!(
-<<<<<<< ours
                 held.bytes <= limit + 1 + PARTIAL_BYTES,
-=======
-                held.bytes <= BOX_BYTES + limit + 1,
->>>>>>> theirs
                 "{held:?} with a line handed out"
             );
         }
@@ -122,11 +115,7 @@ fn check(input: &Input, pieces: Vec<&[u8]>, expected: &[Line]) {
         match unfinished > limit + 1 || unfinished == 0 {
             true => assert_eq!(held.bytes, 0, "nothing is to be remembered"),
             false => assert!(
-<<<<<<< ours
                 held.bytes <= limit + 1 + PARTIAL_BYTES,
-=======
-                held.bytes <= BOX_BYTES + limit + 1,
->>>>>>> theirs
                 "{held:?} after {fed} bytes"
             ),
         }
