@@ -373,6 +373,40 @@ fn s11_the_longest_lines_delay_nobody_or_are_refused() {
     );
 }
 
+/// Readers that take a little now and then keep the sum of what waits at its bound, past which
+/// nobody is heard.
+fn beside_tricklers(options: &[&str]) -> (String, Option<String>) {
+    let mut scene = Scene::set(options);
+    let trickling = Reads::Trickling {
+        bytes: 100,
+        every: Duration::from_millis(20),
+    };
+    scene
+        .load
+        .join(100, "127.0.6.2", trickling, |_| Says::Nothing);
+    let first = Duration::from_millis(100);
+    let text = LINE.repeat(4096 / LINE.len());
+    scene.talkers(20, |_| Says::each(&text, first, first));
+    let figures = scene.play(seconds(5));
+    // The tricklers may go.
+    let fault = figures.fault_of_delays(S8);
+    (figures.to_string(), fault)
+}
+
+#[test]
+#[ignore = "measures time"]
+fn s11_tricklers_do_not_silence_a_room_with_a_small_backlog() {
+    try_until("S11, tricklers, --max-backlog 16K", || {
+        beside_tricklers(&["--max-backlog", "16K"])
+    });
+}
+
+#[test]
+#[ignore = "measures time"]
+fn s11_tricklers_do_not_silence_a_room() {
+    try_until("S11, tricklers", || beside_tricklers(&[]));
+}
+
 // S12 and S15: the memory of the many.
 
 #[test]
