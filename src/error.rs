@@ -15,6 +15,15 @@ use crate::platform::addresses::is_link_local_v6;
 /// An error that ends the program.
 #[derive(Debug)]
 pub enum Error {
+    /// Two options do not go together.
+    Contradiction {
+        /// The longest line.
+        max_line_bytes: usize,
+        /// What the kernel may hold for each client.
+        send_buffer_bytes: usize,
+        /// The least send buffer for such lines.
+        least_bytes: usize,
+    },
     /// The server cannot listen on `address`.
     Listen {
         /// From the command line.
@@ -113,6 +122,7 @@ impl Error {
     /// The program's exit code for this error.
     pub fn exit(&self) -> Exit {
         match self {
+            Self::Contradiction { .. } => Exit::Usage,
             Self::Listen { .. }
             | Self::ReadMotd { .. }
             | Self::OpenTranscript { .. }
@@ -134,6 +144,16 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Contradiction {
+                max_line_bytes,
+                send_buffer_bytes,
+                least_bytes,
+            } => write!(
+                f,
+                "--max-line {max_line_bytes} and --send-buffer {send_buffer_bytes} do not go \
+                 together: each such line would delay everybody; raise --send-buffer to \
+                 {least_bytes} or more"
+            ),
             Self::Listen { address, source } => {
                 write!(
                     f,

@@ -47,6 +47,10 @@ use crate::reactor::service::{Load, Next, Policy, Service, source_token};
 use crate::reactor::{Reactor, flow};
 use crate::room::{self, Room};
 
+/// A line may be so many times as long as a send buffer: it takes as many writes to each
+/// reader, and delays everybody else by the time of these.
+const MAX_WRITES_A_LINE: usize = 16;
+
 /// Output that waits, and input that is unfinished, may each take this share of the memory
 /// that there is at the start.
 const MEMORY_SHARES: usize = 4;
@@ -97,6 +101,14 @@ pub struct Config {
 ///
 /// If it cannot listen on the address, cannot use a file, or the poll fails.
 pub fn run(config: &Config) -> Result<(), Error> {
+    let line_bytes = config.room.max_line_bytes as usize;
+    if line_bytes > MAX_WRITES_A_LINE * config.send_buffer_bytes {
+        return Err(Error::Contradiction {
+            max_line_bytes: line_bytes,
+            send_buffer_bytes: config.send_buffer_bytes,
+            least_bytes: line_bytes.div_ceil(MAX_WRITES_A_LINE),
+        });
+    }
     let mut room = config.room.clone();
     if let Some(path) = &config.motd {
         room.notices.extend(read_motd(path)?);
