@@ -560,9 +560,9 @@ impl<S: Stream> Clients<S> {
         if total == Total::BecameTooMuch {
             if let Some(suppressed) = self.total_log.allow(self.now) {
                 warn!(
-                    "{} bytes wait for readers, more than may (eight times --max-backlog): \
-                     nobody is heard until some of that has been taken{}",
-                    owed_bytes,
+                    "{owed_bytes} bytes wait for readers here, and {pinned_bytes} in the kernel, \
+                     more than there is room for: only people who say little are heard until \
+                     readers have taken some{}",
                     AndMore(suppressed)
                 );
             }
