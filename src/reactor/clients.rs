@@ -199,8 +199,10 @@ impl<S: Stream> Clients<S> {
 
     /// Takes a stream in: its client joins and is greeted, or is told why not and closed.
     pub(super) fn take_in(&mut self, mut stream: S, address: IpAddr, service: &mut impl Service) {
-        if let Some(id) = service.gives_way(address, self.now) {
-            self.connection(id.key).end();
+        if let Some(id) = service.gives_way(address, self.now)
+            && let Some(connection) = self.connections.get(id)
+        {
+            connection.end();
             self.to_reap.push(id);
         }
         let id = self.connections.next_id();
