@@ -13,7 +13,7 @@
 //!   all output until the server has answered (RFC 860).
 //! - CR NUL, which Enter sends in character mode, ends a line.
 //!
-//! [`edited`] does what a user without local editing meant by Backspace. It is only for
+//! `edited` does what a user without local editing meant by Backspace. It is only for
 //! connections that have shown that they are telnet's: elsewhere, these characters are
 //! text, and made visible.
 
