@@ -55,6 +55,9 @@ pub(super) struct ServerArgs {
 
     /// The maximum number of clients from one address [default: half of --max-clients, but no
     /// limit from loopback]
+    ///
+    /// Each IPv6 address counts by itself, though a whole /64 may be one person's, or one LAN's.
+    /// So does a ban: --deny and /ban also take networks.
     #[arg(long, value_name = "N", hide_short_help = true)]
     #[arg(allow_negative_numbers = true, value_parser = parse_clients)]
     max_per_ip: Option<u32>,
