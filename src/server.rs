@@ -365,6 +365,13 @@ impl Server {
     }
 
     /// Carries out the operator's input.
+    /// Shows the newcomers that have stayed.
+    fn show_arrivals(&mut self, now: Instant) {
+        while let Some(address) = self.arrivals.next_due(now) {
+            self.show_arrival(address);
+        }
+    }
+
     fn hear_operator(&mut self, load: Load, context: &mut Context<'_>) -> Next {
         let mut next = Next::Continue;
         while let Some(typed) = self
@@ -424,6 +431,7 @@ impl Service for Server {
             self.show_arrival(address);
         } else if !self.is_quiet {
             self.arrivals.came(client, address, now);
+            self.show_arrivals(now);
         }
         Ok(self.room.join(client, address, now))
     }
@@ -488,9 +496,7 @@ impl Service for Server {
     }
 
     fn expired(&mut self, load: Load, context: &mut Context<'_>) -> Next {
-        while let Some(address) = self.arrivals.next_due(context.now) {
-            self.show_arrival(address);
-        }
+        self.show_arrivals(context.now);
         self.room.expire(context);
         self.hear_operator(load, context)
     }

@@ -71,7 +71,7 @@ impl Policy {
         max_input_bytes: usize::MAX,
         rate: None,
         idle_timeout: None,
-        max_refused: 256,
+        max_refused: 64,
         send_buffer_bytes: SEND_BUFFER_BYTES,
         slice_bytes: SLICE_BYTES,
     };

@@ -13,6 +13,10 @@ use crate::protocol::batch::ClientId;
 /// How long a newcomer must stay to be shown though it says nothing.
 const SILENT_VISIT: Duration = Duration::from_secs(1);
 
+/// The maximum of newcomers that wait. With more, the oldest are shown at once: health checks
+/// do not come in such numbers.
+const MAX_WAITING: usize = 512;
+
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
     /// In the order in which they came, which is that of their serial numbers. Invariant: the
@@ -56,7 +60,7 @@ impl Arrivals {
     /// The address of a newcomer that has stayed until `now`, the first of them. Call it
     /// until it returns `None`.
     pub(crate) fn next_due(&mut self, now: Instant) -> Option<IpAddr> {
-        if self.due_at()? > now {
+        if self.waiting.len() <= MAX_WAITING && self.due_at()? > now {
             return None;
         }
         let first = self.waiting.pop_front()?;

@@ -365,7 +365,7 @@ impl World {
         }
         peer.is_within_line = !text.ends_with('\n');
         // What it is answered counts, too.
-        peer.said_bytes += text.len() + 1000;
+        peer.said_bytes += text.len() + if text.starts_with('/') { 8000 } else { 1000 };
         peer.end.sends(text.as_bytes());
     }
 
