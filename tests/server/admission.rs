@@ -92,7 +92,9 @@ fn an_address_has_so_many_places_until_one_is_free_again() {
 #[test]
 fn who_quits_and_does_not_close_keeps_a_place() {
     const VISITS: usize = 500;
-    const MOST: usize = 10 + Policy::DEFAULT.max_refused;
+    /// Its places; as many sockets that have given way and are still to be closed as may be
+    /// refused; and the refused.
+    const MOST: usize = 10 + 2 * Policy::DEFAULT.max_refused;
     let server = Server::with(&["--max-clients", "100", "--max-per-ip", "10"]);
     let before = server.descriptors();
     let mut most = 0;
