@@ -15,7 +15,7 @@ use super::outbound::WRITE_COST_BYTES;
 pub const MAX_BATCH_BYTES: usize = 256 * 1024;
 
 /// How long sending a batch should take at most.
-const TARGET: Duration = Duration::from_millis(8);
+const TARGET: Duration = Duration::from_millis(20);
 
 /// Decides how much the next batch gathers.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     const FAST: Duration = Duration::from_millis(1);
-    const SLOW: Duration = Duration::from_millis(20);
+    const SLOW: Duration = Duration::from_millis(50);
 
     #[test]
     fn a_batch_grows_while_sending_is_fast_and_shrinks_when_it_is_slow() {
