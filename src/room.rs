@@ -33,6 +33,10 @@ use crate::protocol::wording::{
     refusal,
 };
 
+/// Members that there is room for from the start: address space, and no memory before they
+/// come. An allocation this large (mallopt(3): `M_MMAP_THRESHOLD`) grows by moving pages.
+const INITIAL_CAPACITY: usize = 8 * 1024;
+
 /// What a request for a name counts for in a batch, besides its answer: to compare looks
 /// takes up to a tenth of a millisecond, in which some writes could be made.
 const NAME_COST_BYTES: usize = 4 * 1024;
@@ -104,7 +108,7 @@ impl Room {
             opening.push(b'\n');
         }
         Self {
-            members: Vec::new(),
+            members: Vec::with_capacity(INITIAL_CAPACITY),
             names: NameRegistry::new(),
             unnamed: Unnamed::default(),
             claims: Claims::default(),

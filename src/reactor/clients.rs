@@ -49,7 +49,7 @@ pub const TIMER_BUDGET: usize = 256;
 /// Connections that the slab has room for from the start. That costs address space, but no
 /// memory before they come; and an allocation this large grows by moving pages
 /// (mremap(2)), not by copying, which would leave a hole of its former size.
-const INITIAL_CAPACITY: usize = 1024;
+const INITIAL_CAPACITY: usize = 2048;
 
 /// The clients.
 #[derive(Debug)]

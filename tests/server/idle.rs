@@ -38,11 +38,11 @@ fn a_server_has_one_thread() {
 }
 
 #[test]
-fn an_idle_connection_takes_208_bytes_at_most() {
+fn an_idle_connection_takes_184_bytes_at_most() {
     const GUESTS_BEFORE: usize = 500;
     const GUESTS: usize = 4000;
     const GUESTS_PER_ADDRESS: usize = 100;
-    const MOST_BYTES_EACH: usize = 208;
+    const MOST_BYTES_EACH: usize = 184;
     if !may_open(GUESTS_BEFORE + GUESTS + OTHER_DESCRIPTORS) {
         return;
     }
