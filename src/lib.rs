@@ -31,6 +31,7 @@ pub mod platform {
     pub mod local_time;
     pub mod logging;
     pub mod memory;
+    pub mod memory_file;
     pub mod proc;
     pub mod socket;
     pub mod stdio;

@@ -93,6 +93,13 @@ enum Change {
 #[derive(Clone, Copy, Debug)]
 pub struct Edits<'a>(&'a [Edit]);
 
+impl Edits<'_> {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// How much of a batch one reader gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {

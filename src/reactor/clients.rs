@@ -90,7 +90,7 @@ impl<S: Stream> Clients<S> {
         Self {
             connections: ConnectionSlab::with_capacity(INITIAL_CAPACITY),
             inbound: Inbound::new(READ_BUDGET_BYTES.min(batch_bytes)),
-            outbound: Outbound::new(),
+            outbound: Outbound::new(policy.by_reference_bytes),
             timers: Timers::default(),
             flow: Flow::new(policy.flow, now),
             policy,
@@ -279,7 +279,8 @@ impl<S: Stream> Clients<S> {
             self.sent = Some((self.now, self.inbound.gathered_bytes()));
             self.inbound.begin_batch();
             let first_late = self.connections.next_id().serial;
-            let text = self.outbound.begin_sending(first_late);
+            let readers = self.connections.len();
+            let text = self.outbound.begin_sending(first_late, readers);
             if !text.is_empty() {
                 said(text);
             }

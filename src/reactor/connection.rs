@@ -12,11 +12,12 @@ pub mod transport;
 
 use std::io;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use self::input::{AfterRead, Heard, Input, ReadLimits};
 use self::output::Output;
 use self::transport::{Stream, Transport};
-use super::shared_log::SharedLog;
+use super::shared_log::{Chunk, SharedLog};
 use super::write_queue::Flushed;
 use crate::protocol::batch::{Batch, ClientId, Edits, Frame};
 use crate::protocol::close::CloseReason;
@@ -150,6 +151,11 @@ impl<S: Stream> Connection<S> {
         self.output.send_shared(&mut self.transport, batch, log)
     }
 
+    /// [`Output::send_by_reference`].
+    pub(crate) fn send_by_reference(&mut self, chunk: &Rc<Chunk>) -> io::Result<Flushed> {
+        self.output.send_by_reference(&mut self.transport, chunk)
+    }
+
     /// [`Output::send_edited`].
     pub(crate) fn send_edited(
         &mut self,
@@ -159,6 +165,17 @@ impl<S: Stream> Connection<S> {
     ) -> io::Result<Flushed> {
         self.output
             .send_edited(&mut self.transport, batch, edits, log)
+    }
+
+    /// [`Output::send_edited_by_reference`].
+    pub(crate) fn send_edited_by_reference(
+        &mut self,
+        batch: &Batch,
+        edits: Edits<'_>,
+        log: &mut SharedLog,
+    ) -> io::Result<Flushed> {
+        self.output
+            .send_edited_by_reference(&mut self.transport, batch, edits, log)
     }
 
     /// [`Output::send_frame`].

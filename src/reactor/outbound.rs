@@ -7,12 +7,16 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::rc::Rc;
+
+use log::info;
 
 use super::connection::output::{Change, WRITE_BUDGET_BYTES};
 use super::connection::transport::Stream;
 use super::connection::{Connection, ConnectionSlab};
-use super::shared_log::SharedLog;
+use super::shared_log::{Chunk, SharedLog};
 use super::write_queue::Flushed;
+use crate::platform::memory_file::MemoryFile;
 use crate::protocol::batch::{Batch, ClientId, Share};
 
 /// How much is written before the loop goes round to read and accept: some
@@ -22,6 +26,13 @@ pub const SLICE_BYTES: usize = 16 * 1024 * 1024;
 /// What a write counts towards the slice besides its bytes: on a fast machine the
 /// kernel takes about as long for a write as for copying so much.
 pub const WRITE_COST_BYTES: usize = 16 * 1024;
+
+/// Batches of this size are sent by reference: below it, a copy for each reader costs less
+/// than the bookkeeping of a reference.
+pub const BY_REFERENCE_BYTES: usize = 12 * 1024;
+
+/// For fewer readers, putting the batch into the file costs more than the copies.
+const BY_REFERENCE_READERS: usize = 8;
 
 /// The batch being gathered, the batch on its way, and what waits of earlier ones.
 #[derive(Debug)]
@@ -34,6 +45,10 @@ pub(super) struct Outbound {
     cursor: Option<usize>,
     /// The serial number of the first client that came too late for it.
     first_late: u64,
+    /// The batch on its way, if it is sent by reference.
+    by_reference: Option<Rc<Chunk>>,
+    /// From which size on batches are.
+    by_reference_bytes: usize,
     /// What was said and some readers have yet to take.
     log: SharedLog,
     /// Have something to write, and the socket is said to take it.
@@ -68,13 +83,22 @@ impl Slice {
 }
 
 impl Outbound {
-    pub(super) fn new() -> Self {
+    /// Batches of `by_reference_bytes` and more are sent by reference, where the system
+    /// can.
+    pub(super) fn new(by_reference_bytes: Option<usize>) -> Self {
+        let file = by_reference_bytes.and_then(|_| {
+            MemoryFile::create()
+                .inspect_err(|e| info!("each reader is sent a copy of what is said: {e}"))
+                .ok()
+        });
         Self {
             gathering: Batch::new(),
             sending: Batch::new(),
             cursor: None,
             first_late: 0,
-            log: SharedLog::new(),
+            by_reference: None,
+            by_reference_bytes: by_reference_bytes.unwrap_or(usize::MAX),
+            log: SharedLog::new(file),
             to_flush: VecDeque::new(),
             own_cost_bytes: 0,
             lagging: 0,
@@ -125,15 +149,21 @@ impl Outbound {
     }
 
     /// What has been gathered is sent from now on, to those with serial numbers below
-    /// `first_late`. Returns the text that all get.
-    pub(super) fn begin_sending(&mut self, first_late: u64) -> &[u8] {
+    /// `first_late`, of whom there are about so many `readers`. Returns the text that all
+    /// get.
+    pub(super) fn begin_sending(&mut self, first_late: u64, readers: usize) -> &[u8] {
         debug_assert!(!self.is_sending(), "one batch comes after the other");
         std::mem::swap(&mut self.sending, &mut self.gathering);
         debug_assert!(!self.has_gathered(), "it was cleared when it had been sent");
         self.sending.seal();
         self.cursor = Some(0);
         self.first_late = first_late;
-        self.sending.shared()
+        let text = self.sending.shared();
+        if text.len() >= self.by_reference_bytes && readers >= BY_REFERENCE_READERS {
+            let chunk = self.log.chunk(text);
+            self.by_reference = chunk.file().is_some().then(|| Rc::clone(chunk));
+        }
+        text
     }
 
     /// Sends the batch on its way to the next readers, until one of them has to be looked
@@ -161,6 +191,7 @@ impl Outbound {
             Stop::End => {
                 self.cursor = None;
                 self.sending.clear();
+                self.by_reference = None;
                 self.log.end_batch();
                 None
             }
@@ -205,14 +236,23 @@ impl Outbound {
                 return Stop::SliceOver(key);
             }
             slice.take(batch.shared().len() + WRITE_COST_BYTES);
-            let (share, sent) = match own_edits {
-                None => (
-                    batch.whole_share(),
-                    connection.send_shared(batch, &mut self.log),
-                ),
-                Some((_, edits)) => (
+            let (share, sent) = match (own_edits, &self.by_reference) {
+                (Some((_, edits)), Some(chunk))
+                    if chunk.len() / (edits.len() + 1) >= self.by_reference_bytes =>
+                {
+                    (
+                        batch.share(edits),
+                        connection.send_edited_by_reference(batch, edits, &mut self.log),
+                    )
+                }
+                (Some((_, edits)), _) => (
                     batch.share(edits),
                     connection.send_edited(batch, edits, &mut self.log),
+                ),
+                (None, Some(chunk)) => (batch.whole_share(), connection.send_by_reference(chunk)),
+                (None, None) => (
+                    batch.whole_share(),
+                    connection.send_shared(batch, &mut self.log),
                 ),
             };
             count(&mut self.lines, &mut self.bytes, share);

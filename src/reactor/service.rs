@@ -8,7 +8,7 @@ use mio::Token;
 
 use super::flow;
 use super::listener::SEND_BUFFER_BYTES;
-use super::outbound::SLICE_BYTES;
+use super::outbound::{BY_REFERENCE_BYTES, SLICE_BYTES};
 use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::line::Decoded;
@@ -58,6 +58,9 @@ pub struct Policy {
     pub max_refused: usize,
     /// What the kernel may hold for each client. A batch is not larger.
     pub send_buffer_bytes: usize,
+    /// From which size on a batch is sent by reference; `None` for never. Tests use other
+    /// values.
+    pub by_reference_bytes: Option<usize>,
     /// How much of a batch is sent before others are read and accepted; tests use
     /// another value.
     pub slice_bytes: usize,
@@ -73,6 +76,7 @@ impl Policy {
         idle_timeout: None,
         max_refused: 64,
         send_buffer_bytes: SEND_BUFFER_BYTES,
+        by_reference_bytes: Some(BY_REFERENCE_BYTES),
         slice_bytes: SLICE_BYTES,
     };
 }

@@ -1,14 +1,16 @@
-//! Frames and the shared log in, vectored writes out: what one reader is still owed.
+//! Frames and the shared log in, writes out: what one reader is still owed.
 //!
 //! A broadcast is encoded once and shared by all its readers; a queue holds only
 //! which part of what its reader has not taken yet. The queue knows no socket: it
-//! writes to any [`io::Write`], and stops where that says it would block.
+//! writes to any [`Stream`], and stops where that says it would block.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::connection::transport::Stream;
 use super::shared_log::{Chunk, Place, SharedLog};
 use crate::platform::socket::retry_interrupted;
 use crate::protocol::batch::Frame;
@@ -16,6 +18,10 @@ use crate::protocol::batch::Frame;
 /// Slices handed to one vectored write. The kernel takes 1,024 (`IOV_MAX`); past
 /// some dozens the call itself no longer weighs.
 pub(crate) const MAX_SLICES: usize = 64;
+
+/// A part of the log of this size goes out by reference; smaller ones are gathered into one
+/// write with what comes after them.
+const BY_REFERENCE_BYTES: usize = 4 * 1024;
 
 /// What a segment costs besides its bytes: itself, and what a queue that grows
 /// reserves.
@@ -74,30 +80,39 @@ impl Run {
         self.chunk.place(self.offset as usize)
     }
 
-    /// Its bytes, a slice for each chunk.
-    fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let mut left_bytes = self.len;
-        let mut chunk = Some(&self.chunk);
+    /// Whether it is in a file, where it is one range.
+    fn is_in_file(&self) -> bool {
+        self.chunk.file().is_some()
+    }
+
+    /// Adds its first bytes to `pieces`, at most `most_bytes`, a piece for each chunk.
+    fn push_pieces<'a>(
+        &'a self,
+        pieces: &mut Vec<Cow<'a, [u8]>>,
+        most_bytes: usize,
+    ) -> io::Result<()> {
+        let mut left_bytes = self.len.min(most_bytes);
+        let mut chunk = &self.chunk;
         let mut offset = self.offset as usize;
-        std::iter::from_fn(move || {
-            if left_bytes == 0 {
-                return None;
+        while left_bytes > 0 && pieces.len() < MAX_SLICES {
+            let bytes = left_bytes.min(chunk.len() - offset);
+            pieces.push(chunk.read(offset..offset + bytes)?);
+            left_bytes -= bytes;
+            match chunk.next() {
+                Some(next) => chunk = next,
+                None => break,
             }
-            let text = &chunk?.text()[offset..];
-            let slice = &text[..text.len().min(left_bytes)];
-            left_bytes -= slice.len();
-            chunk = chunk?.next();
             offset = 0;
-            Some(slice)
-        })
+        }
+        Ok(())
     }
 
     /// Drops its first `count` bytes.
     fn advance(&mut self, count: usize) {
         self.len -= count;
         let mut offset = self.offset as usize + count;
-        while self.len > 0 && offset >= self.chunk.text().len() {
-            offset -= self.chunk.text().len();
+        while self.len > 0 && offset >= self.chunk.len() {
+            offset -= self.chunk.len();
             let next = self.chunk.next().expect("a run ends within the log");
             self.chunk = Rc::clone(next);
         }
@@ -115,16 +130,22 @@ impl Segment {
 
     /// What is missing to the end of a line of which a part has been written.
     /// Segments begin where a line begins, so what was written of this one tells.
-    fn rest_of_line(&self) -> &[u8] {
+    fn rest_of_line(&self) -> Cow<'_, [u8]> {
         let (text, at) = match self {
-            Self::Frame { frame, range, .. } => (&frame[..], range.start as usize),
-            Self::Run(run) => (run.chunk.text(), run.offset as usize),
+            Self::Frame { frame, range, .. } => (Cow::Borrowed(&frame[..]), range.start as usize),
+            Self::Run(run) => {
+                let at = run.offset as usize;
+                let from = at.saturating_sub(1);
+                // A file in memory that cannot be read any more: nothing of it is owed.
+                let text = run.chunk.read(from..run.chunk.len()).unwrap_or_default();
+                (text, at - from)
+            }
         };
-        if at == 0 || text[at - 1] == b'\n' {
-            return &[];
+        if at == 0 || text.get(at - 1).is_none_or(|&before| before == b'\n') {
+            return Cow::Borrowed(&[]);
         }
         let end = memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |lf| at + lf + 1);
-        &text[at..end]
+        Cow::Owned(text[at..end].to_vec())
     }
 }
 
@@ -166,7 +187,7 @@ impl WriteQueue {
     ///
     /// As [`WriteQueue::push`].
     pub fn push_chunk(&mut self, chunk: &Rc<Chunk>, range: Range<usize>) {
-        assert!(range.end <= chunk.text().len() && range.start <= range.end);
+        assert!(range.end <= chunk.len() && range.start <= range.end);
         if range.is_empty() {
             return;
         }
@@ -175,6 +196,7 @@ impl WriteQueue {
         let (place, end) = (chunk.place(range.start), chunk.place(range.end));
         if let Some(Segment::Run(last)) = waiting.segments.back_mut()
             && last.end == place
+            && last.is_in_file() == chunk.file().is_some()
         {
             last.len += range.len();
             last.end = end;
@@ -222,27 +244,27 @@ impl WriteQueue {
     /// `last_words`.
     pub fn cut_short(&mut self, last_words: &[u8]) {
         let front = self.0.as_ref().and_then(|waiting| waiting.segments.front());
-        let rest_of_line = front.map_or(&[][..], Segment::rest_of_line);
-        let text = Frame::from([rest_of_line, last_words].concat());
+        let rest_of_line = front.map(Segment::rest_of_line).unwrap_or_default();
+        let text = Frame::from([&rest_of_line, last_words].concat());
         self.clear();
         self.push_frame(&text);
     }
 
-    /// Writes to `sink` until the queue is empty, the sink would block, or
+    /// Writes to `stream` until the queue is empty, the stream would block, or
     /// `budget_bytes` have been written.
     ///
     /// # Errors
     ///
-    /// Those of the sink, but for `WouldBlock` (that is [`Flushed::Blocked`]) and
+    /// Those of the stream, but for `WouldBlock` (that is [`Flushed::Blocked`]) and
     /// `Interrupted` (tried again); `WriteZero` when it takes nothing.
-    pub fn flush(&mut self, sink: &mut impl Write, budget_bytes: usize) -> io::Result<Flushed> {
+    pub fn flush(&mut self, stream: &mut impl Stream, budget_bytes: usize) -> io::Result<Flushed> {
         let mut written_bytes = 0;
         while let Some(waiting) = &mut self.0 {
             if written_bytes >= budget_bytes {
                 return Ok(Flushed::BudgetSpent);
             }
             let most_bytes = budget_bytes - written_bytes;
-            match retry_interrupted(|| waiting.write_once(sink, most_bytes)) {
+            match retry_interrupted(|| waiting.write_once(stream, most_bytes)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     waiting.advance(count);
@@ -262,35 +284,40 @@ impl WriteQueue {
 }
 
 impl Waiting {
-    /// Hands the sink what comes first, up to `most_bytes`, in one write.
-    fn write_once(&self, sink: &mut impl Write, most_bytes: usize) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let mut used = 0;
+    /// Hands the stream what comes first, up to `most_bytes`: a large part of the log by
+    /// reference, anything else in one write.
+    fn write_once(&self, stream: &mut impl Stream, most_bytes: usize) -> io::Result<usize> {
+        if let Some(Segment::Run(run)) = self.segments.front()
+            && run.len >= BY_REFERENCE_BYTES
+            && let Some((file, start)) = run.chunk.file()
+        {
+            return stream.send_from(file, start + u64::from(run.offset), run.len.min(most_bytes));
+        }
+        let mut pieces = Vec::new();
         let mut left_bytes = most_bytes;
-        // Of each kind of segment one part is empty.
-        let waiting = self.segments.iter().flat_map(|segment| {
-            let (frame, run) = match segment {
+        for segment in &self.segments {
+            match segment {
                 Segment::Frame { frame, range, .. } => {
-                    (Some(&frame[range.start as usize..range.end as usize]), None)
+                    let bytes = &frame[range.start as usize..range.end as usize];
+                    pieces.push(Cow::Borrowed(&bytes[..bytes.len().min(left_bytes)]));
                 }
-                Segment::Run(run) => (None, Some(run.slices())),
-            };
-            frame.into_iter().chain(run.into_iter().flatten())
-        });
-        for (slice, bytes) in slices.iter_mut().zip(waiting) {
-            if left_bytes == 0 {
+                Segment::Run(run) if run.len >= BY_REFERENCE_BYTES && run.is_in_file() => break,
+                Segment::Run(run) => run.push_pieces(&mut pieces, left_bytes)?,
+            }
+            left_bytes -= segment.len().min(left_bytes);
+            if left_bytes == 0 || pieces.len() == MAX_SLICES {
                 break;
             }
-            let taken = &bytes[..bytes.len().min(left_bytes)];
-            left_bytes -= taken.len();
-            *slice = IoSlice::new(taken);
-            used += 1;
         }
-        match &slices[..used] {
+        if let [only] = &pieces[..] {
             // A plain write is the cheaper system call.
-            [only] => sink.write(only),
-            several => sink.write_vectored(several),
+            return stream.write(only);
         }
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        for (slice, piece) in slices.iter_mut().zip(&pieces) {
+            *slice = IoSlice::new(piece);
+        }
+        stream.write_vectored(&slices[..pieces.len()])
     }
 
     /// Drops the first `count` bytes: they have been written.
@@ -335,10 +362,12 @@ fn below_4_gib(bytes: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::io::{Read, Write};
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::platform::memory_file::MemoryFile;
 
     /// What a scripted sink does with one write.
     #[derive(Clone, Copy, Debug)]
@@ -355,6 +384,8 @@ mod tests {
         steps: VecDeque<Step>,
         taken: Vec<u8>,
         writes: usize,
+        /// How many of the writes were by reference.
+        by_reference: usize,
     }
 
     impl Script {
@@ -389,6 +420,34 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    impl Read for Script {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            unreachable!("a queue does not read")
+        }
+    }
+
+    impl Stream for Script {
+        fn send_from(&mut self, file: &MemoryFile, offset: u64, len: usize) -> io::Result<usize> {
+            self.by_reference += 1;
+            let mut bytes = vec![0; len];
+            file.read(&mut bytes, offset)?;
+            self.write(&bytes)
+        }
+
+        fn shutdown_write(&self) -> io::Result<()> {
+            unreachable!("a queue ends nothing")
+        }
+
+        fn reset_when_closed(&self) -> io::Result<()> {
+            unreachable!("a queue ends nothing")
+        }
+    }
+
+    /// A log on the heap, and one in a file.
+    fn logs() -> [SharedLog; 2] {
+        [None, Some(MemoryFile::create().unwrap())].map(SharedLog::new)
     }
 
     fn queue(texts: &[&str]) -> WriteQueue {
@@ -487,22 +546,46 @@ mod tests {
 
     #[test]
     fn batches_that_follow_each_other_are_one_segment() {
-        let mut log = SharedLog::new();
-        let mut queue = WriteQueue::new();
-        for _ in 0..1000 {
-            queue.push_chunk(log.chunk(b"again\n"), 0..6);
-            log.end_batch();
+        for mut log in logs() {
+            let mut queue = WriteQueue::new();
+            for _ in 0..1000 {
+                queue.push_chunk(log.chunk(b"again\n"), 0..6);
+                log.end_batch();
+            }
+            assert_eq!(queue.0.as_ref().unwrap().segments.len(), 1);
+            let mut sink = Script::default();
+            assert_eq!(queue.flush(&mut sink, usize::MAX).unwrap(), Flushed::All);
+            assert_eq!(sink.taken, b"again\n".repeat(1000));
+            assert_eq!(log.held_bytes(), 0);
         }
-        assert_eq!(queue.0.as_ref().unwrap().segments.len(), 1);
+    }
+
+    #[test]
+    fn large_parts_of_a_log_in_a_file_leave_by_reference_and_small_ones_together() {
+        let mut log = SharedLog::new(Some(MemoryFile::create().unwrap()));
+        let mut queue = WriteQueue::new();
+        let text = [b'x'; 3 * BY_REFERENCE_BYTES];
+        let mut expected = 0;
+        for range in [
+            0..9,
+            20..30,
+            40..BY_REFERENCE_BYTES,
+            2 * BY_REFERENCE_BYTES..text.len(),
+        ] {
+            expected += range.len();
+            queue.push_chunk(log.chunk(&text), range);
+        }
+        queue.push_frame(&Frame::from(&b"for you\n"[..]));
+        log.end_batch();
         let mut sink = Script::default();
         assert_eq!(queue.flush(&mut sink, usize::MAX).unwrap(), Flushed::All);
-        assert_eq!(sink.taken, b"again\n".repeat(1000));
-        assert_eq!(log.held_bytes(), 0);
+        assert_eq!(sink.taken.len(), expected + 8);
+        assert_eq!((sink.writes, sink.by_reference), (3, 1));
     }
 
     #[test]
     fn a_queue_holds_the_log_from_its_place_on() {
-        let mut log = SharedLog::new();
+        let [mut log, _] = logs();
         let mut queue = mixed_queue(&mut log);
         let own_bytes = 8 + 3 * SEGMENT_COST_BYTES;
         assert_eq!(queue.own_cost_bytes(), own_bytes);
@@ -523,27 +606,28 @@ mod tests {
     fn cut_short_it_ends_the_line_that_was_begun() {
         let everything = b"one\ntwo\nfor you\nfour\n";
         for written in 0..everything.len() {
-            let mut log = SharedLog::new();
-            let mut queue = mixed_queue(&mut log);
-            let mut sink = Script::new([Step::Take(written), Step::Block]);
-            if written > 0 {
+            for mut log in logs() {
+                let mut queue = mixed_queue(&mut log);
+                let mut sink = Script::new([Step::Take(written), Step::Block]);
+                if written > 0 {
+                    queue.flush(&mut sink, usize::MAX).unwrap();
+                }
+                queue.cut_short(b"-- bye\n");
+                assert_eq!(log.held_bytes(), 0);
+                let mut sink = Script {
+                    taken: sink.taken,
+                    ..Script::default()
+                };
                 queue.flush(&mut sink, usize::MAX).unwrap();
+                let begun = everything[..written]
+                    .iter()
+                    .filter(|&&b| b == b'\n')
+                    .count();
+                let is_within = written > 0 && everything[written - 1] != b'\n';
+                let lines: Vec<_> = everything.split_inclusive(|&b| b == b'\n').collect();
+                let whole = lines[..begun + usize::from(is_within)].concat();
+                assert_eq!(sink.taken, [&whole[..], b"-- bye\n"].concat());
             }
-            queue.cut_short(b"-- bye\n");
-            assert_eq!(log.held_bytes(), 0);
-            let mut sink = Script {
-                taken: sink.taken,
-                ..Script::default()
-            };
-            queue.flush(&mut sink, usize::MAX).unwrap();
-            let begun = everything[..written]
-                .iter()
-                .filter(|&&b| b == b'\n')
-                .count();
-            let is_within = written > 0 && everything[written - 1] != b'\n';
-            let lines: Vec<_> = everything.split_inclusive(|&b| b == b'\n').collect();
-            let whole = lines[..begun + usize::from(is_within)].concat();
-            assert_eq!(sink.taken, [&whole[..], b"-- bye\n"].concat());
         }
     }
 
@@ -562,10 +646,11 @@ mod tests {
                 (any::<bool>(), "[a-z]{0,12}", 0_usize..6, 0_usize..6),
                 0..30,
             ),
+            is_in_file in any::<bool>(),
             steps in prop::collection::vec(step(), 0..60),
             budget in 1_usize..20,
         ) {
-            let mut log = SharedLog::new();
+            let mut log = SharedLog::new(is_in_file.then(|| MemoryFile::create().unwrap()));
             let mut queue = WriteQueue::new();
             let mut sink = Script::new(steps);
             let mut expected = Vec::new();

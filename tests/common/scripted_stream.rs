@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
 
+use chat::platform::memory_file::MemoryFile;
 use chat::reactor::connection::transport::Stream;
 
 /// What the peer sends.
@@ -29,6 +30,8 @@ pub(crate) struct Input {
 pub(crate) struct Output {
     /// What the peer has got.
     pub(crate) received: Vec<u8>,
+    /// What it was handed by reference, and what that was then, if that is kept.
+    references: Option<Vec<(MemoryFile, u64, Vec<u8>)>>,
     /// How often the server has tried to write.
     pub(crate) writes: usize,
     /// How much more is taken before writes block.
@@ -60,6 +63,9 @@ pub(crate) struct FarEnd {
 pub(crate) trait Outlet {
     /// Takes some of `slices`, and says how much.
     fn take(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Takes some of `len` bytes of `file` by reference, and says how much.
+    fn take_from(&mut self, file: &MemoryFile, offset: u64, len: usize) -> io::Result<usize>;
 
     /// The server ends its side.
     fn end(&self) {}
@@ -98,6 +104,7 @@ impl Default for Output {
     fn default() -> Self {
         Self {
             received: Vec::new(),
+            references: None,
             writes: 0,
             room_bytes: usize::MAX,
             error: None,
@@ -207,6 +214,32 @@ impl FarEnd {
         String::from_utf8(received).expect("the server sends UTF-8")
     }
 
+    /// Asserts that nothing that was handed over by reference was written again. Where it was
+    /// given back, the file has zeros, and a socket would have the page.
+    pub(crate) fn assert_references_hold(&self) {
+        let output = self.output.borrow();
+        for (file, offset, bytes) in output.references.iter().flatten() {
+            let mut now = vec![0; bytes.len()];
+            // Past its end the file has been given back.
+            let _ = file.read(&mut now, *offset);
+            let holds = now
+                .iter()
+                .zip(bytes)
+                .all(|(&now, &then)| now == then || now == 0);
+            assert!(holds, "bytes at {offset} were written again");
+        }
+    }
+
+    /// From now on what it is handed by reference is kept, to be looked at again.
+    pub(crate) fn keep_references(&self) {
+        self.output.borrow_mut().references = Some(Vec::new());
+    }
+
+    /// How many times the server has sent it something by reference that is kept.
+    pub(crate) fn references(&self) -> usize {
+        self.output.borrow().references.as_ref().map_or(0, Vec::len)
+    }
+
     pub(crate) fn writes(&self) -> usize {
         self.output.borrow().writes
     }
@@ -255,6 +288,12 @@ impl Outlet for Meter {
         self.written_bytes.set(self.written_bytes.get() + taken);
         Ok(taken)
     }
+
+    fn take_from(&mut self, _: &MemoryFile, _: u64, len: usize) -> io::Result<usize> {
+        let taken = len.min(self.write_bytes);
+        self.written_bytes.set(self.written_bytes.get() + taken);
+        Ok(taken)
+    }
 }
 
 impl Outlet for ToPeer {
@@ -283,6 +322,17 @@ impl Outlet for ToPeer {
             left_bytes -= taken;
         }
         output.room_bytes -= count;
+        Ok(count)
+    }
+
+    fn take_from(&mut self, file: &MemoryFile, offset: u64, len: usize) -> io::Result<usize> {
+        let mut bytes = vec![0; len];
+        file.read(&mut bytes, offset)?;
+        let count = self.take(&[IoSlice::new(&bytes)])?;
+        if let Some(references) = &mut self.output.borrow_mut().references {
+            bytes.truncate(count);
+            references.push((file.clone(), offset, bytes));
+        }
         Ok(count)
     }
 
@@ -350,6 +400,10 @@ impl<O: Outlet> Write for ScriptedStream<O> {
 }
 
 impl<O: Outlet> Stream for ScriptedStream<O> {
+    fn send_from(&mut self, file: &MemoryFile, offset: u64, len: usize) -> io::Result<usize> {
+        self.outlet.take_from(file, offset, len)
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
         self.outlet.end();
         Ok(())

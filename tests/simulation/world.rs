@@ -37,8 +37,10 @@ const BOUNDS: Bounds = Bounds {
 pub(crate) const MAX_LINE_BYTES: u32 = 200;
 
 /// What the room allows, which the seed decides as well.
-fn policy(random: &mut Random) -> Policy {
+fn policy(seed: u64, random: &mut Random) -> Policy {
     Policy {
+        // Half of the worlds have no file in memory; small batches go by reference, too.
+        by_reference_bytes: (seed % 2 == 1).then_some(1000),
         max_line_bytes: MAX_LINE_BYTES,
         flow: BOUNDS,
         send_buffer_bytes: 128 * 1024,
@@ -64,6 +66,7 @@ fn room(random: &mut Random) -> room::Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
     SlicedTurn,
+    ByReference,
     ReusedKey,
     TooMuch,
     Paused,
@@ -75,8 +78,9 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::SlicedTurn,
+        Self::ByReference,
         Self::ReusedKey,
         Self::TooMuch,
         Self::Paused,
@@ -212,7 +216,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let now = Instant::now();
         let mut random = Random::new(seed);
-        let policy = policy(&mut random);
+        let policy = policy(seed, &mut random);
         let room = room(&mut random);
         Self {
             policy,
@@ -271,6 +275,9 @@ impl World {
         }
         let mut heard = Fnv::default();
         for peer in &self.peers {
+            peer.end.assert_references_hold();
+            self.happened
+                .note(Event::ByReference, peer.end.references());
             let output = peer.end.output.borrow();
             let bytes = &output.received;
             heard.add(&(bytes.len() as u64).to_le_bytes());
@@ -287,6 +294,7 @@ impl World {
         let address = Ipv4Addr::new(10, 0, 0, (number % self.addresses) as u8);
         let end = FarEnd::new();
         end.takes(0);
+        end.keep_references();
         let random = RefCell::new(self.random.fork());
         let chance: Chance = Rc::new(move |limit| random.borrow_mut().below(limit));
         let server_end = end.cut_stream(chance);

@@ -2,11 +2,12 @@
 //! does not take into a queue.
 
 use std::io::{self, IoSlice};
+use std::rc::Rc;
 
 use super::transport::{Stream, Transport};
 use crate::protocol::batch::{Batch, Edits, Frame, Part};
 use crate::reactor::flow::Reader;
-use crate::reactor::shared_log::SharedLog;
+use crate::reactor::shared_log::{Chunk, SharedLog};
 use crate::reactor::write_queue::{Flushed, MAX_SLICES, WriteQueue};
 
 /// The most that is written to one client that catches up before it is the next
@@ -88,6 +89,25 @@ impl Output {
         self.flush_rest(transport, written)
     }
 
+    /// The same for a batch that is in a file, by reference: `chunk` is all of it.
+    pub(crate) fn send_by_reference<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        chunk: &Rc<Chunk>,
+    ) -> io::Result<Flushed> {
+        let mut written = 0;
+        if self.queue.is_empty()
+            && let Some((file, offset)) = chunk.file()
+        {
+            written = transport.send_from(file, offset, chunk.len())?;
+        }
+        if written == chunk.len() || transport.write_ended() {
+            return Ok(Flushed::All);
+        }
+        self.queue.push_chunk(chunk, written..chunk.len());
+        self.flush_rest(transport, written)
+    }
+
     /// Sends `batch` to a reader with exceptions, in one write as well.
     pub(crate) fn send_edited<S: Stream>(
         &mut self,
@@ -113,6 +133,38 @@ impl Output {
         if written == total_bytes || transport.write_ended() {
             return Ok(Flushed::All);
         }
+        self.queue_edited(batch, edits, written, log);
+        self.flush_rest(transport, written)
+    }
+
+    /// The same for a batch that is in a file: large parts of it by reference.
+    pub(crate) fn send_edited_by_reference<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        batch: &Batch,
+        edits: Edits<'_>,
+        log: &mut SharedLog,
+    ) -> io::Result<Flushed> {
+        let had_more = !self.queue.is_empty();
+        self.queue_edited(batch, edits, 0, log);
+        if had_more || self.queue.is_empty() {
+            return Ok(if had_more {
+                Flushed::Blocked
+            } else {
+                Flushed::All
+            });
+        }
+        self.flush(transport)
+    }
+
+    /// Queues `batch` without its first `written` bytes.
+    fn queue_edited(
+        &mut self,
+        batch: &Batch,
+        edits: Edits<'_>,
+        written: usize,
+        log: &mut SharedLog,
+    ) {
         let mut to_skip = written;
         for part in batch.parts(edits) {
             let skipped = to_skip.min(part.size_bytes());
@@ -128,7 +180,6 @@ impl Output {
                 }
             }
         }
-        self.flush_rest(transport, written)
     }
 
     /// Sends `frame` to this client alone.

@@ -10,11 +10,20 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 
+use crate::platform::memory_file::MemoryFile;
 use crate::platform::socket::retry_interrupted;
 use crate::reactor::write_queue::{Flushed, WriteQueue};
 
 /// A socket that does not block, or what stands for one in a test.
 pub trait Stream: Read + Write {
+    /// Sends at most `len` bytes of `file` from `offset` on, by reference, and returns how
+    /// many were taken. They must never be written again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MemoryFile::send`].
+    fn send_from(&mut self, file: &MemoryFile, offset: u64, len: usize) -> io::Result<usize>;
+
     /// Ends our side: the peer reads to the end of what was written. What the
     /// peer still sends can still be read.
     ///
@@ -33,6 +42,10 @@ pub trait Stream: Read + Write {
 }
 
 impl Stream for mio::net::TcpStream {
+    fn send_from(&mut self, file: &MemoryFile, offset: u64, len: usize) -> io::Result<usize> {
+        file.send(self, offset, len)
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
@@ -122,15 +135,38 @@ impl<S: Stream> Transport<S> {
     ///
     /// Those of the stream, but for `WouldBlock`, and `WriteZero`: our side has ended.
     pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if slices.is_empty() || !self.is_writable || self.write_ended {
+        if slices.is_empty() {
             return Ok(0);
         }
-        let written = retry_interrupted(|| match slices {
+        self.write_by(|stream| match slices {
             // A plain write is the cheaper system call.
-            [only] => self.stream.write(only),
-            _ => self.stream.write_vectored(slices),
-        });
-        match written {
+            [only] => stream.write(only),
+            _ => stream.write_vectored(slices),
+        })
+    }
+
+    /// The same, by reference: `len` bytes of `file` from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transport::write`].
+    pub(crate) fn send_from(
+        &mut self,
+        file: &MemoryFile,
+        offset: u64,
+        len: usize,
+    ) -> io::Result<usize> {
+        self.write_by(|stream| stream.send_from(file, offset, len))
+    }
+
+    fn write_by(
+        &mut self,
+        mut write: impl FnMut(&mut S) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if !self.is_writable || self.write_ended {
+            return Ok(0);
+        }
+        match retry_interrupted(|| write(&mut self.stream)) {
             Ok(0) => Err(self.write_failed(io::ErrorKind::WriteZero.into())),
             Ok(count) => Ok(count),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
