@@ -85,7 +85,11 @@ impl MemoryFile {
     ///
     /// Those of fallocate(2).
     pub fn punch(&self, range: Range<u64>) -> io::Result<()> {
-        debug_assert!(range.start % HOLE_BYTES == 0 && range.end % HOLE_BYTES == 0);
+        debug_assert!(
+            [range.start, range.end]
+                .iter()
+                .all(|at| at.is_multiple_of(HOLE_BYTES))
+        );
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let len = range.end - range.start;
         Ok(fallocate(&self.0, flags, range.start, len)?)

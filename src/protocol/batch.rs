@@ -94,8 +94,8 @@ enum Change {
 pub struct Edits<'a>(&'a [Edit]);
 
 impl Edits<'_> {
-    /// How many.
-    pub fn len(&self) -> usize {
+    /// How many they are.
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 }

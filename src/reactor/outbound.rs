@@ -238,7 +238,7 @@ impl Outbound {
             slice.take(batch.shared().len() + WRITE_COST_BYTES);
             let (share, sent) = match (own_edits, &self.by_reference) {
                 (Some((_, edits)), Some(chunk))
-                    if chunk.len() / (edits.len() + 1) >= self.by_reference_bytes =>
+                    if chunk.len() / (edits.count() + 1) >= self.by_reference_bytes =>
                 {
                     (
                         batch.share(edits),

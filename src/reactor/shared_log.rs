@@ -39,6 +39,8 @@ pub type Place = u64;
 pub struct SharedLog {
     /// `None` where texts are kept on the heap.
     file: Option<Rc<LogFile>>,
+    /// The last text could not be written to the file.
+    is_file_full: bool,
     /// The newest chunk, if anybody still holds it.
     newest: Weak<Chunk>,
     /// Where the next chunk begins.
@@ -137,22 +139,24 @@ impl SharedLog {
 
     /// Writes `text` where chunks are kept.
     fn keep(&mut self, text: &[u8]) -> Text {
-        if let Some(file) = &self.file {
-            match file.append(text) {
-                Ok(offset) => {
-                    return Text::File {
-                        file: Rc::clone(file),
-                        offset,
-                        len: text.len(),
-                    };
-                }
-                Err(e) => {
-                    info!("batches are copied from now on: cannot keep them in a file: {e}");
-                    self.file = None;
-                }
-            }
+        let Some(file) = &self.file else {
+            return Text::Heap(text.into());
+        };
+        let appended = file.append(text);
+        if let Err(e) = &appended
+            && !self.is_file_full
+        {
+            info!("each reader is sent a copy of what is said, for now: cannot keep it once: {e}");
         }
-        Text::Heap(text.into())
+        self.is_file_full = appended.is_err();
+        appended.map_or_else(
+            |_| Text::Heap(text.into()),
+            |offset| Text::File {
+                file: Rc::clone(file),
+                offset,
+                len: text.len(),
+            },
+        )
     }
 }
 
@@ -189,6 +193,7 @@ impl LogFile {
 
 impl Chunk {
     /// The length of its text, in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "no text is empty")]
     pub fn len(&self) -> usize {
         match &self.text {
             Text::Heap(text) => text.len(),
@@ -359,15 +364,20 @@ mod tests {
     }
 
     #[test]
-    fn without_a_file_to_write_to_chunks_go_on_the_heap() {
+    fn what_the_file_does_not_take_is_kept_on_the_heap() {
         let mut log = in_file();
-        let before = put(&mut log, b"before\n");
+        let one = put(&mut log, b"one\n");
         // Further than any file may grow.
-        log.file.as_ref().unwrap().end.set(i64::MAX as u64);
-        let after = put(&mut log, b"after\n");
-        assert!(before.file().is_some() && after.file().is_none());
-        assert_eq!(*text(before.next().unwrap()), *b"after\n");
-        drop((before, after));
-        assert_eq!(log.held_bytes(), 0);
+        let end = &log.file.as_ref().unwrap().end;
+        let end = end.replace(i64::MAX as u64);
+        let two = put(&mut log, b"two\n");
+        log.file.as_ref().unwrap().end.set(end);
+        let three = put(&mut log, b"three\n");
+        let is_in_file = [&one, &two, &three].map(|chunk| chunk.file().is_some());
+        assert_eq!(is_in_file, [true, false, true]);
+        assert_eq!(*text(one.next().unwrap()), *b"two\n");
+        assert_eq!(*text(two.next().unwrap()), *b"three\n");
+        drop((one, two, three));
+        assert_eq!((log.held_bytes(), allocated_bytes(&log)), (0, 0));
     }
 }

@@ -196,6 +196,7 @@ impl WriteQueue {
         let (place, end) = (chunk.place(range.start), chunk.place(range.end));
         if let Some(Segment::Run(last)) = waiting.segments.back_mut()
             && last.end == place
+            // The parts of one that is in the file follow each other there.
             && last.is_in_file() == chunk.file().is_some()
         {
             last.len += range.len();

@@ -7,6 +7,7 @@ mod common;
 mod admission;
 mod attacks;
 mod broadcast;
+mod by_reference;
 mod console;
 mod descriptors;
 mod figures;
