@@ -1,4 +1,4 @@
-//! `chat stress`: it tells what a server did, and above all what it did wrong.
+//! `chat stress`: it reports what a server did, and above all what it did wrong.
 
 mod common;
 
@@ -30,7 +30,7 @@ fn stress(server: SocketAddr, options: &[&str]) -> Finished {
     Process::spawn(stress_command(server, options)).finish()
 }
 
-/// The only step of a test whose result is printed as JSON.
+/// The result of a test's only step, as JSON.
 #[track_caller]
 fn stress_json(server: SocketAddr, options: &[&str]) -> (Finished, Value) {
     let finished = stress(server, &[options, &["--json"]].concat());
@@ -73,7 +73,7 @@ fn a_rate_is_kept_and_the_time_too() {
     let options = ["-c", "4", "-t", "2", "--rate", "50", "--duration", "1"];
     let (finished, step) = stress_json(server.address, &options);
     assert_eq!(finished.code, 0);
-    // One second of lines, the first of them at its beginning.
+    // One second of lines, the first at its start.
     assert_eq!(step["lines"]["said"], 2 * 50);
     let rate = step["lines"]["per_second"].as_f64().expect("a number");
     assert!((50.0..=101.0).contains(&rate), "{rate}");
@@ -95,7 +95,7 @@ fn people_get_a_table() {
     for words in words {
         assert!(finished.stdout.contains(words), "{}", finished.stdout);
     }
-    // No progress bar where nobody could see it.
+    // No progress bar without a terminal.
     assert_eq!(finished.stderr, "");
 }
 
@@ -108,7 +108,7 @@ fn at_a_terminal_there_are_bars_while_it_works() {
     let mut process = Process::spawn(command);
     let shown = screen.rest();
     assert!(shown.contains("talking"), "{shown:?}");
-    // Brought up to date, and not with nothing.
+    // Updated, with more than zeros.
     let is_counted = |line: &str| line.contains(" deliveries") && !line.contains(" 0 deliveries");
     assert!(shown.split('\r').any(is_counted), "{shown:?}");
     assert_eq!(process.exit_code(), 0);
@@ -146,7 +146,7 @@ fn the_cost_of_a_server_on_this_machine_is_told() {
 #[test]
 fn a_process_that_is_not_there_is_named() {
     let server = Server::start();
-    // Above the greatest that the kernel gives, proc_sys_kernel(5).
+    // Above the kernel's maximum (proc_sys_kernel(5)).
     let finished = stress(server.address, &["--pid", "99999999"]);
     assert_eq!(finished.code, 1);
     assert!(
@@ -201,7 +201,7 @@ fn a_full_room_is_found_out() {
     assert_eq!(finished.code, 5);
     assert_eq!(step["connections"]["made"], 5);
     assert_eq!(step["connections"]["refused"], 7);
-    // Those who are in were tested all the same.
+    // The clients that got in were tested all the same.
     assert_eq!(step["deliveries"]["made"], 10 * 4);
     assert!(finished.stderr.contains("7 connections refused"));
     assert!(finished.stderr.contains("the room is full"));
@@ -247,7 +247,7 @@ fn several_side_by_side_do_not_disturb_each_other() {
 fn ctrl_c_ends_the_talking_and_not_the_report() {
     let mut server = Server::start();
     let mut process = Process::spawn(stress_command(server.address, &["-d", "600", "-r", "20"]));
-    // The room's console shows that the talking has begun.
+    // The room's console shows that talking has begun.
     while !server.stdout().next_line().expect("a line").contains('~') {}
     process.signal(Signal::INT);
     let finished = process.finish();
@@ -275,8 +275,8 @@ fn wrong_wishes_are_refused() {
     }
 }
 
-/// A room for two, played by the test: the second who comes is sent what `relay` makes
-/// of each line of the first.
+/// A room for two, played by the test: the second client is sent what `relay` makes of each line
+/// of the first.
 fn room_for_two(mut relay: impl FnMut(String) -> Vec<String> + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
@@ -294,7 +294,7 @@ fn room_for_two(mut relay: impl FnMut(String) -> Vec<String> + Send + 'static) -
             let Ok(line) = line else { return };
             for line in relay(line) {
                 let line = format!("<127.0.0.1> {line}\n");
-                // Who has heard enough may be gone.
+                // A reader that has heard enough may be gone.
                 let _ = reader.write_all(line.as_bytes());
             }
         }
@@ -351,7 +351,7 @@ fn lines_out_of_order_are_counted() {
     });
     let (finished, step) = stress_json(room, &FIVE_LINES);
     assert_eq!(finished.code, 1);
-    // The last came first, and was in order as far as was known then.
+    // The last line came first, and was in order as far as was known then.
     assert_eq!(step["deliveries"]["reordered"], 4);
     assert_eq!(step["deliveries"]["lost"], 0);
 }
@@ -387,11 +387,11 @@ fn a_dropped_connection_is_counted_and_its_last_words_told() {
         let mut line = String::new();
         let mut talker = BufReader::new(streams.remove(0));
         talker.read_line(&mut line).expect("a line");
-        // The other one is sent away.
+        // The other one is dropped.
         let mut reader = streams.remove(0);
         writeln!(reader, "-- you read too slowly").expect("a client that reads");
         drop(reader);
-        // And the talker goes on until it has nothing left to say.
+        // The talker goes on until it has nothing left to say.
         while talker.read_line(&mut line).is_ok_and(|count| count > 0) {}
     });
     let (finished, step) = stress_json(address, &["-c", "2", "--lines", "3"]);
@@ -402,7 +402,7 @@ fn a_dropped_connection_is_counted_and_its_last_words_told() {
     room.join().expect("a room without errors");
 }
 
-/// A server that does `serve` with each client that comes, all at once.
+/// A server that runs `serve` with each client, all at the same time.
 fn server_that(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
@@ -416,9 +416,9 @@ fn server_that(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> Sock
     address
 }
 
-/// Reads to the end, and does nothing with it.
+/// Reads to the end, and discards it.
 fn read_all(mut stream: TcpStream) {
-    // A client that ends may well reset.
+    // A client that ends may reset the connection.
     let _ = io::copy(&mut stream, &mut io::sink());
 }
 
@@ -459,7 +459,7 @@ fn who_is_dropped_before_the_talking_counts_too() {
     let (finished, step) = stress_json(server, &["-c", "3", "--rate", "1", "--lines", "1"]);
     assert_eq!(step["connections"]["made"], 3);
     assert_eq!(step["connections"]["dropped"], 1);
-    // The server delivers nothing, and that is graver.
+    // The server delivers nothing, which is graver.
     assert_eq!(finished.code, 1);
     assert!(
         finished.stderr.contains("1 client dropped"),
@@ -504,7 +504,7 @@ fn the_lines_of_a_talker_that_is_dropped_are_not_lost() {
 
 #[test]
 fn long_lines_are_said_whole() {
-    // Its console, which nobody reads, is no matter here.
+    // Nobody reads its console, which does not matter here.
     let server = Server::spawn_with_log(server_command(
         "127.0.0.1",
         &["--max-line", "1048576", "-q"],
@@ -540,10 +540,10 @@ fn a_second_ctrl_c_ends_the_waiting() {
     let mut process = Process::spawn(stress_command(server.address, &options));
     while !server.stdout().next_line().expect("a line").contains('~') {}
     server.stop();
-    // Each line is said as soon as the one before was heard.
+    // Each line waits for the one before: asleep, the client waits for one that the server owes.
     process.await_sleep();
     process.signal(Signal::INT);
-    // The last one is owed.
+    // Time itself is tested: after one Ctrl-C it waits for the line that is owed.
     process.expect_to_run_until(Instant::now() + Duration::from_millis(500));
     process.signal(Signal::INT);
     let finished = process.finish();

@@ -1,5 +1,4 @@
-//! The command line: what it tells of itself, and what it says to one that makes
-//! no sense.
+//! The command line: what it prints about itself, and how it reports wrong usage.
 
 mod common;
 
@@ -33,7 +32,7 @@ fn version_is_the_crate_s() {
     );
 }
 
-/// Those that do something with a room.
+/// The commands that use a room.
 const COMMANDS: [&str; 4] = ["server", "client", "send", "tail"];
 
 #[test]
@@ -91,7 +90,7 @@ fn what_is_printed_may_be_cut_short() {
     }
 }
 
-/// Command lines that make no sense, and what of each the answer must name.
+/// Wrong command lines, and what the answer to each must contain.
 const USAGE_ERRORS: &[(&str, &str)] = &[
     ("", "Usage"),
     ("serve", "serve"),
@@ -148,7 +147,7 @@ const USAGE_ERRORS: &[(&str, &str)] = &[
     ("man nothing", "nothing"),
 ];
 
-/// As in a script whose variable is empty.
+/// For example in a script whose variable is empty.
 #[test]
 fn there_has_to_be_something_to_send() {
     for words in [&[""][..], &["", ""]] {

@@ -1,5 +1,5 @@
-//! A client that is stopped and continued (Ctrl-Z, then `fg`) goes on as if
-//! nothing had been: the kernel interrupts its waiting with EINTR.
+//! A client that is stopped and continued (Ctrl-Z, then `fg`) goes on as before: the kernel
+//! interrupts its poll with EINTR.
 
 use rustix::process::Signal;
 

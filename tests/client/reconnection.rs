@@ -1,4 +1,4 @@
-//! What a client at a terminal does when its connection is lost.
+//! What a client at a terminal does when it loses its connection.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -12,18 +12,18 @@ use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, chat_client};
 use crate::common::screen::Screen;
 
-/// What three pauses that grow take together at least. Three that do not take less, each
-/// half a second at most.
+/// The least that three growing pauses take. Three that do not grow take less: half a second
+/// each at most.
 const THREE_PAUSES: Duration = Duration::from_millis(1750);
 
 const DOUBT: &str = "; what you said last may not have arrived";
 
-/// A client that comes back to a listener, and the server that it is with, played by the test.
+/// A client that reconnects, and its server, played by the test.
 struct Guest {
     listener: TcpListener,
     address: SocketAddr,
     server: Peer,
-    /// So wide that no row is broken.
+    /// Wide enough that no row wraps.
     screen: Screen,
     client: Process,
 }
@@ -45,8 +45,7 @@ fn guest(options: &[&str]) -> Guest {
     }
 }
 
-/// Waits until so many attempts were in vain, having typed `keys` before each: her
-/// diagnostics tell of them.
+/// Waits for `count` failed attempts, typing `keys` before each; diagnostics report them.
 #[track_caller]
 fn expect_failures(alice: &mut Alice, count: usize, keys: &str) {
     for _ in 0..count {
@@ -59,7 +58,7 @@ fn expect_failures(alice: &mut Alice, count: usize, keys: &str) {
     }
 }
 
-/// Alice, and no server any more; it was there until after that.
+/// Alice, whose server has gone, and an instant before it went.
 #[track_caller]
 fn alice_alone() -> (Alice, Instant) {
     let mut alice = alice_at_a_terminal(&["-v"]);
@@ -82,7 +81,7 @@ fn a_lost_connection_is_made_again_and_what_was_typed_is_said() {
     alice.screen.type_keys("half");
 
     let mut server = restart(address);
-    // On its console, for nobody else can be sure to be in before alice.
+    // Said on the console: a client might join later than alice.
     for line in ["<alice> are you there?", "* alice waits"] {
         while server.stdout().next_line().expect("a console") != line {}
     }
@@ -106,7 +105,7 @@ fn a_full_room_is_tried_again_by_whoever_was_in() {
         alice.screen.expect("the half line", |rows| {
             rows.last().is_some_and(|row| row.ends_with("> half"))
         });
-        // An empty Enter has it tried at once; the half line comes back after that.
+        // Enter on an empty line tries at once; then the half line comes back.
         alice.screen.type_keys("\x15\r\x19");
     }
     let mut server = Peer::accept(&listener);
@@ -145,7 +144,7 @@ fn a_server_that_comes_and_goes_is_tried_ever_more_seldom() {
 fn enter_tries_at_once_however_long_the_pause() {
     let (mut alice, lost_after) = alice_alone();
     expect_failures(&mut alice, 6, "\r");
-    // The pauses before these attempts take more than 15 seconds, and so does the next.
+    // The pauses before these attempts take more than 15 seconds, and so does the next one.
     assert!(lost_after.elapsed() < Duration::from_secs(10));
     alice.client.expect_idle();
     let _server = restart(alice.server.address);
@@ -188,7 +187,7 @@ fn what_a_server_has_not_taken_before_it_closes_the_connection_is_in_doubt() {
     guest.server.say(WELCOME);
     guest.screen.expect_row(WELCOME);
     guest.server.limit_receive_buffer_to(1);
-    // The first fills the buffer, and nothing of the second is taken.
+    // The first fills the buffer; nothing of the second is taken.
     for word in ["one", "two"] {
         let line = word.repeat(2000);
         guest.screen.type_keys(&format!("{line}\r"));
@@ -255,7 +254,7 @@ fn what_was_in_doubt_on_a_lost_connection_is_not_on_the_next() {
         mut client,
         ..
     } = guest(&[]);
-    // As the Python original greets; like that, it will not end the connection, either.
+    // Greets as the Python original does, and like it never closes the connection.
     server.send("Welcome to this chatroom!");
     screen.expect_last_row(">");
     screen.type_keys("hi\r");
@@ -273,7 +272,7 @@ fn what_was_in_doubt_on_a_lost_connection_is_not_on_the_next() {
     assert_eq!(client.exit_code(), 0);
 }
 
-/// Who has no name waits for the greeting as well.
+/// A client without a name waits for the greeting as well.
 #[test]
 fn what_is_kept_is_told_to_nobody_who_does_not_let_us_in() {
     let Guest {

@@ -1,5 +1,5 @@
-//! `chat send`: what it says, that it ends when the room has taken all of it, and what it
-//! tells when the room has not.
+//! `chat send`: what it says, that it ends once the room has taken everything, and what it
+//! reports when the room has not.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,7 +18,7 @@ const CANNOT_CONNECT: i32 = 3;
 const CONNECTION_LOST: i32 = 4;
 const REFUSED: i32 = 5;
 
-/// Longer than a server may be silent that has everything.
+/// Longer than a server that has everything may stay silent.
 const PAUSE: Duration = Duration::from_secs(4);
 
 #[test]
@@ -67,7 +67,7 @@ fn without_words_each_line_of_standard_input_is_said_even_if_unfinished() {
     reader.expect_line("<127.0.0.1> and a half");
 }
 
-/// There is nothing to be read there anyway.
+/// `chat send` shows nothing anyway.
 #[test]
 fn all_is_said_though_nobody_reads_standard_output() {
     let server = Server::start();
@@ -196,7 +196,7 @@ fn without_the_name_that_was_asked_for_nothing_is_said() {
 
     let finished = send(&server, &["--name", "bob", "I am bob"]).finish();
     assert_fails(&finished, REFUSED, &["bob is taken"]);
-    // An input that goes on makes no difference.
+    // An input that has not ended makes no difference.
     let mut sender = send(&server, &["--name", "bob"]);
     sender.type_line("I am bob");
     let _stdin = sender.take_stdin();
@@ -206,8 +206,8 @@ fn without_the_name_that_was_asked_for_nothing_is_said() {
     reader.expect_line("<bob> I am");
 }
 
-/// A server that is busy: it answers later than a person would wait. Had something been said
-/// meanwhile, a server that refuses the name would find it before the end.
+/// A busy server answers later than a person would wait. If the client had said something
+/// meanwhile, a server that refuses the name would read it before the end.
 #[test]
 fn nothing_is_said_before_the_name_is_given_however_long_that_takes() {
     let [mut gives, mut refuses] = [(); 2].map(|()| {
@@ -312,7 +312,7 @@ fn a_server_that_goes_before_it_has_come_to_the_end_has_not_taken_everything() {
     }
 }
 
-/// It takes some seconds, in which the server is silent.
+/// This takes some seconds, in which the server is silent.
 #[test]
 fn a_server_that_paces_its_clients_gets_everything() {
     const LINES: usize = 200;
@@ -374,8 +374,7 @@ fn what_does_not_greet_is_no_room() {
     }
 }
 
-/// The Python server does not end its greeting, and never the connection; it knows no
-/// commands.
+/// The Python server never ends its greeting or the connection, and knows no commands.
 #[test]
 fn a_python_server_gets_the_text_and_nothing_else() {
     const TEXT: &str = "grün\t\"and\" \\ \u{202e}odd";
@@ -419,7 +418,7 @@ fn a_python_server_that_reads_late_gets_everything() {
     assert_is_silent_and_done(&sender.finish());
 }
 
-/// A `chat send` to `server`; its standard input stays open.
+/// A `chat send` to `server`, its standard input open.
 #[track_caller]
 fn send(server: &Server, arguments: &[&str]) -> Process {
     Process::spawn(chat_to("send", server.address, arguments))
@@ -437,7 +436,7 @@ fn assert_is_silent_and_done(finished: &Finished) {
     assert_eq!(finished.code, 0);
 }
 
-/// Expects one line on standard error that names all of `named`, and this exit code.
+/// Expects one line on standard error that contains all of `named`, and this exit code.
 #[track_caller]
 fn assert_fails(finished: &Finished, code: i32, named: &[&str]) {
     let stderr = &finished.stderr;

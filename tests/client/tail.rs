@@ -1,5 +1,5 @@
-//! `chat tail`, which listens and says nothing; and what it has in common with `chat
-//! client` in a pipe: how things are shown there.
+//! `chat tail`, which listens and says nothing; and the output format that it shares with `chat
+//! client` in a pipe.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -76,7 +76,7 @@ fn a_listener_never_says_a_thing() {
     listener.close_stdin();
     server.say("<alice> well?");
     listener.stdout().expect_line("<alice> well?");
-    // Asleep again, it has done all that the end of its input could make it do.
+    // Asleep again, it has handled the end of its input.
     listener.await_sleep();
     assert!(!server.has_more(), "not even the end of what it says");
     listener.close_stdout();
@@ -259,8 +259,8 @@ fn json_has_the_time_with_the_offset_of_the_time_zone() {
     assert!((before..=Timestamp::now().as_second()).contains(&heard));
 }
 
-/// A time of day that is asked for stands before each line that is heard. When others were
-/// said is not known: there stand blanks.
+/// With --time, the local time stands before each line heard. For lines of the past it is
+/// unknown: spaces stand there.
 #[test]
 fn the_time_stands_before_each_line_in_the_form_that_was_asked_for() {
     const ZONE: &str = "XXX-5:30";
@@ -421,7 +421,7 @@ fn a_python_server_is_not_asked_for_a_name() {
     assert!(told.contains("gives no names"), "{told}");
 }
 
-/// A room in which `127.0.0.2` has said three things that it remembers.
+/// A room that remembers three lines from `127.0.0.2`.
 #[track_caller]
 fn room_with_a_past() -> (Server, Peer) {
     let server = Server::sociable(&["--no-presence"]);
@@ -440,7 +440,7 @@ fn tail(server: &Server, options: &[&str]) -> Command {
 /// A kind, a name, and a text.
 type Said<'a> = (&'a str, Option<&'a str>, &'a str);
 
-/// Expects a line that is a JSON object of exactly this, and a time.
+/// Expects a JSON object of exactly these values, and a time.
 #[track_caller]
 fn expect_object(program: &mut Process, (kind, name, text): Said<'_>) {
     let mut object = next_object(program);
@@ -448,7 +448,7 @@ fn expect_object(program: &mut Process, (kind, name, text): Said<'_>) {
     assert_eq!(object, json!({ "kind": kind, "name": name, "text": text }));
 }
 
-/// [`expect_object`] for what was said before.
+/// [`expect_object`] for a line of the past.
 #[track_caller]
 fn expect_past_object(program: &mut Process, (kind, name, text): Said<'_>) {
     let said = json!({

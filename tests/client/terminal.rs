@@ -1,5 +1,5 @@
-//! The client at a terminal: what one types stays whole whatever arrives, and what is shown
-//! is what one would like to see.
+//! The client at a terminal: a half-typed line stays whole whatever arrives, and output is fit
+//! to read.
 
 use std::process::Command;
 
@@ -17,7 +17,7 @@ const CTRL_R: &str = "\x12";
 const UP: &str = "\x1b[A";
 const LEFT: &str = "\x1b[D";
 
-/// What a terminal is told first when it is taken: to mark what is pasted.
+/// The first thing a terminal is sent: mark pasted text.
 const BEGIN: &str = "\x1b[?2004h";
 
 #[test]
@@ -76,7 +76,7 @@ fn a_paste_of_200_lines_is_sent_when_entered() {
         .screen
         .type_keys(&format!("\x1b[200~{lines}\x1b[201~"));
     alice.screen.expect_last_row(&format!("line {}", LINES - 1));
-    // Had any of it been said, that would be heard before the answer.
+    // If any of it had been said, that would be heard before the answer.
     alice.reader.say("/who");
     alice
         .reader
@@ -158,7 +158,7 @@ fn the_bell_rings_when_ones_name_is_said() {
         (&["--bell", "all"], 3),
     ] {
         let mut alice = alice_at_a_terminal(options);
-        // One by one: what comes at once rings once.
+        // One at a time: messages that arrive together ring once.
         for (said, shown) in [
             ("hi all", "<127.0.0.2> hi all"),
             ("Alice, are you there?", "<127.0.0.2> Alice, are you there?"),
@@ -207,7 +207,7 @@ fn what_any_server_sends_is_shown_harmless() {
     }
 }
 
-/// FAULTS.md, S3, through the server and from any other.
+/// Through our server, and from any other.
 #[test]
 fn blanks_cannot_make_a_row_that_looks_like_anothers_line() {
     let mut alice = alice_at_a_terminal(&[]);
@@ -244,7 +244,7 @@ fn assert_is_not_forged(rows: &[String]) {
     assert!(evil.iter().all(is_marked), "{rows:#?}");
 }
 
-/// As in `chat tail` at a terminal, which may be resized.
+/// For example `chat tail`, whose terminal may be resized.
 #[test]
 fn a_listener_at_a_terminal_breaks_lines_to_its_width() {
     let mut screen = Screen::new(40, 24);
@@ -320,7 +320,7 @@ fn keys_that_begin_what_never_ends_do_not_silence_the_rest() {
     }
 }
 
-/// Ctrl-S, with which some terminals stop showing anything, is a key as any other.
+/// Ctrl-S, which pauses some terminals, is a key like any other.
 #[test]
 fn keys_come_as_they_are_typed_in_whatever_mode_the_terminal_was() {
     let server = Server::start();
@@ -366,8 +366,8 @@ fn json_is_for_a_program_also_at_a_terminal() {
     assert_is_told_nothing(&["TERM=xterm"], &["--json"], own);
 }
 
-/// Expects of a client with these `options` that it shows `own` for the line "hello", and
-/// writes nothing that moves a cursor. The `environment` is set by env(1).
+/// Expects that a client with these `options` shows `own` for the line "hello", and writes
+/// nothing that moves the cursor. env(1) sets the `environment`.
 #[track_caller]
 fn assert_is_told_nothing(environment: &[&str], options: &[&str], own: &str) {
     let server = Server::start();
@@ -383,7 +383,7 @@ fn assert_is_told_nothing(environment: &[&str], options: &[&str], own: &str) {
     assert!(!screen.written().contains('\x1b'), "{:?}", screen.written());
 }
 
-/// As in `echo hi | chat client`.
+/// For example `echo hi | chat client`.
 #[test]
 fn what_comes_from_a_pipe_is_said_without_a_prompt() {
     let server = Server::start();
@@ -403,7 +403,7 @@ fn what_comes_from_a_pipe_is_said_without_a_prompt() {
     assert!(!screen.written().contains(BEGIN), "{:?}", screen.written());
 }
 
-/// As in `chat client | tee`.
+/// For example `chat client | tee`.
 #[test]
 fn what_goes_into_a_pipe_has_no_prompt_and_no_colors() {
     let server = Server::start();
@@ -440,7 +440,7 @@ fn there_are_no_colors_for_those_who_want_none_anywhere() {
     }
 }
 
-/// As one at the end of a serial line.
+/// For example a terminal at the end of a serial line.
 #[test]
 fn a_terminal_that_does_not_tell_its_size_is_taken_for_a_usual_one() {
     let server = Server::start();
@@ -495,8 +495,7 @@ fn diagnostics_do_not_tear_the_line() {
     });
 }
 
-/// One of the commands that join a room, in an environment changed by these arguments of
-/// env(1).
+/// A command that joins a room, in an environment changed by these arguments of env(1).
 fn in_environment(
     environment: &[&str],
     command: &str,

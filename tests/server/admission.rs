@@ -1,4 +1,4 @@
-//! Who gets in: by address, and by how many come from there.
+//! Who gets in: by address, and by the number of clients from one address.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::common::server::{Server, server_command};
 const DENIED: &str = "!! nobody is let in from this address";
 const REFUSED: i32 = 5;
 
-/// Expects that nobody is let in from `ip`, and that it is told why.
+/// Expects that a client from `ip` is refused, and told why.
 #[track_caller]
 fn expect_refused(server: &Server, ip: &str, words: &str) {
     let mut peer = Peer::connect_from(ip, server.address);
@@ -92,8 +92,8 @@ fn an_address_has_so_many_places_until_one_is_free_again() {
 #[test]
 fn who_quits_and_does_not_close_keeps_a_place() {
     const VISITS: usize = 500;
-    /// Its places; as many sockets that have given way and are still to be closed as may be
-    /// refused; and the refused.
+    /// Its places; as many displaced sockets still to be closed as may be refused; and the
+    /// refused.
     const MOST: usize = 10 + 2 * Policy::DEFAULT.max_refused;
     let server = Server::with(&["--max-clients", "100", "--max-per-ip", "10"]);
     let before = server.descriptors();

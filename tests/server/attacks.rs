@@ -1,9 +1,9 @@
-//! Attacks on the room: those that come and go, ask, take names, get stuck and do anything at
-//! all, by the thousand. An ordinary line goes through in time, newcomers are greeted, the
-//! server lives, and its memory comes to an end.
+//! Attacks on the room, by the thousand: clients that come and go, ask, take names, stall, and
+//! do anything at all. Ordinary lines arrive in time, newcomers are greeted, the server lives,
+//! and its memory is bounded.
 //!
-//! Here for a second or two each; for minutes, and in greater numbers, in `.ci/long attacks`
-//! (`CHAT_ATTACK_SECONDS` says how long each of them takes).
+//! A second or two for each here; minutes, and greater numbers, in `.ci/long attacks`
+//! (`CHAT_ATTACK_SECONDS` sets the time for each).
 
 use std::collections::VecDeque;
 use std::env;
@@ -21,7 +21,7 @@ use crate::common::probe::{Delays, Probe};
 use crate::common::server::Server;
 use crate::common::{alone_under_load, eventually};
 
-/// How long an ordinary line may take. Generous: the machine may do much else.
+/// How long an ordinary line may take. Generous: the machine may be busy.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long an attack takes in CI.
@@ -38,7 +38,7 @@ fn long() -> Duration {
     Duration::from_secs(seconds.map_or(LONG_SECONDS, |seconds| seconds.parse().expect("a number")))
 }
 
-/// Expects that every line was heard, and in time.
+/// Expects that every line was heard in time.
 #[track_caller]
 fn expect_in_time(name: &str, delays: &Delays) {
     println!(
@@ -52,7 +52,8 @@ fn expect_in_time(name: &str, delays: &Delays) {
     assert!(delays.longest() < HEARD_WITHIN, "{name}: {delays:?}");
 }
 
-/// Expects that the server lives, greets newcomers, and has let go of those who went.
+/// Expects that the server lives, greets newcomers, and has closed the connections of clients
+/// that left.
 #[track_caller]
 fn expect_at_rest(name: &str, server: &mut Server, descriptors: usize) {
     assert!(server.is_running(), "{name}");
@@ -67,18 +68,18 @@ fn expect_at_rest(name: &str, server: &mut Server, descriptors: usize) {
     assert!(peak < MOST_BYTES, "{name}: {peak} bytes");
 }
 
-// Those who come and go.
+// Clients that come and go.
 
-/// How somebody goes who has just come.
+/// How a newcomer leaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Goes {
-    /// With an end, and without a word.
+    /// Closes, without a word.
     Silently,
     WithReset,
     AfterALine,
     /// In the middle of a line, with a reset.
     InALine,
-    /// By `/quit`, and waits until it is let go.
+    /// By `/quit`, then waits for the server to close.
     Politely,
 }
 
@@ -90,7 +91,7 @@ const WAYS: [Goes; 5] = [
     Goes::Politely,
 ];
 
-/// Who come and go in a thread of their own, until it is dropped.
+/// Clients that come and go in a thread of their own, until this is dropped.
 struct Churn {
     is_over: Arc<AtomicBool>,
     came: Arc<AtomicUsize>,
@@ -98,11 +99,12 @@ struct Churn {
 }
 
 impl Churn {
-    /// So many each second, as far as this machine can, in these ways in turn.
+    /// `per_second` clients each second, as far as this machine can, leaving in these ways in
+    /// turn.
     fn start(server: &Server, ways: &'static [Goes], per_second: u32) -> Self {
-        /// So few at once that the clock can be kept.
+        /// Often enough that only a few come at once.
         const PACES_PER_SECOND: u32 = 200;
-        /// What is missed of longer times is left out.
+        /// What is missed in longer pauses is skipped.
         const CATCHES_UP: Duration = Duration::from_millis(200);
         let (is_over, came) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let address = server.address;
@@ -114,7 +116,7 @@ impl Churn {
                 while !is_over.load(Ordering::Relaxed) {
                     for _ in 0..per_second / PACES_PER_SECOND {
                         let number = came.fetch_add(1, Ordering::Relaxed);
-                        // Each address has ports for those that linger (TIME_WAIT, tcp(7)).
+                        // Each address has ports enough for connections in TIME_WAIT (tcp(7)).
                         let ip = format!("127.20.{}.1", number % 200);
                         let socket = connect_from(&ip, address, Wait::No);
                         come_and_go(socket, ways[number % ways.len()], &mut polite);
@@ -148,9 +150,9 @@ impl Drop for Churn {
     }
 }
 
-/// Where the server is late, what is said is said to nobody: this waits for nothing.
+/// This never waits for the server: if that is late, nobody hears what is said.
 fn come_and_go(socket: OwnedFd, goes: Goes, polite: &mut VecDeque<OwnedFd>) {
-    /// So many wait for the server at once.
+    /// The most clients that wait for the server to close.
     const MOST_POLITE: usize = 2000;
     let words: &[u8] = match goes {
         Goes::Silently | Goes::WithReset => b"",
@@ -178,7 +180,7 @@ fn come_and_go(socket: OwnedFd, goes: Goes, polite: &mut VecDeque<OwnedFd>) {
     }
 }
 
-/// Those who come and go in these ways for so long.
+/// Expects the server to withstand clients that come and go in these ways for `span`.
 #[track_caller]
 fn expect_to_stand_churn(name: &str, ways: &'static [Goes], per_second: u32, span: Duration) {
     let _alone = alone_under_load();
@@ -208,7 +210,7 @@ fn long_those_who_come_and_go_by_the_thousand_delay_nobody() {
     expect_to_stand_churn("churn, all ways", &WAYS, 20_000, long());
 }
 
-// Those who ask.
+// Clients that ask.
 
 #[track_caller]
 fn expect_to_answer(count: usize, span: Duration) {
@@ -242,9 +244,9 @@ fn long_ten_thousand_who_ask_at_once_are_answered_and_delay_nobody() {
     expect_to_answer(10_000, long());
 }
 
-// Those who take names.
+// Clients that take names.
 
-/// So many come, take a name each, and go all at once, `times` times.
+/// `count` clients join, take a name each, and leave all at once; `times` times.
 #[track_caller]
 fn expect_to_stand_names(count: usize, times: usize) {
     let _alone = alone_under_load();
@@ -290,7 +292,7 @@ fn long_nine_thousand_who_take_names_and_go_together_delay_nobody() {
     expect_to_stand_names(9000, 10);
 }
 
-// Those who do not read, or hardly.
+// Clients that do not read, or hardly.
 
 #[track_caller]
 fn expect_to_stand_the_stuck(each: usize, span: Duration) {
@@ -330,13 +332,13 @@ fn long_hundreds_who_do_not_read_or_hardly_delay_nobody_and_are_dropped() {
     expect_to_stand_the_stuck(900, long());
 }
 
-// Those who do anything at all.
+// Clients that do anything at all.
 
-/// Numbers as random as this needs (splitmix64).
+/// Random enough for this (splitmix64).
 struct Random(u64);
 
 impl Random {
-    /// Replayed with `CHAT_CHAOS_SEED`.
+    /// `CHAT_CHAOS_SEED` replays one.
     fn seeded() -> Self {
         let seed = env::var("CHAT_CHAOS_SEED").map_or_else(
             |_| {
@@ -365,7 +367,7 @@ impl Random {
     }
 }
 
-/// Some of the server's options, within what lets the people in and lets them talk.
+/// Some of the server's options, with values that let the people join and talk.
 fn random_options(random: &mut Random) -> Vec<&'static str> {
     const VALUES: [(&str, &[&str]); 9] = [
         ("--max-backlog", &["16K", "64K", "1M", "64M"]),
@@ -392,7 +394,7 @@ fn random_options(random: &mut Random) -> Vec<&'static str> {
     options
 }
 
-/// Some lines, or nearly so.
+/// Some lines, well-formed or not.
 fn random_text(random: &mut Random) -> Vec<u8> {
     const PIECES: [&[u8]; 24] = [
         b"\n",
@@ -427,7 +429,7 @@ fn random_text(random: &mut Random) -> Vec<u8> {
     text
 }
 
-/// A crowd that does anything at all, for so long. Returns what to tell when it fails.
+/// Clients that do anything at all for `span`. Returns what to report on failure.
 #[track_caller]
 fn expect_to_stand_chaos(random: &mut Random, span: Duration) {
     let seed = random.0;

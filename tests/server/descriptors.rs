@@ -1,4 +1,4 @@
-//! Promise 6, no descriptor panic: out of descriptors, the server neither spins nor goes deaf.
+//! Promise 6, running out of descriptors is no disaster: the server neither spins nor goes deaf.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -93,9 +93,8 @@ fn the_server_raises_its_own_soft_limit() {
     guests[GUESTS - 1].expect_line("<127.0.0.2> we are all here");
 }
 
-/// Has [`GUESTS`] connect to a server that may have [`DESCRIPTOR_LIMIT`] descriptors
-/// open, and awaits that it has come to rest: some are inside and have read their
-/// welcome, the others wait.
+/// Connects [`GUESTS`] clients to a server limited to [`DESCRIPTOR_LIMIT`] descriptors, and
+/// waits until it is at rest: some are inside and have read their welcome, the others wait.
 #[track_caller]
 fn more_than_can_come_in(server: &mut Server) -> (Vec<Peer>, Vec<Peer>) {
     let guests: Vec<Peer> = (0..GUESTS)
@@ -120,8 +119,8 @@ fn expect_warning(server: &mut Server) {
     assert!(warning.contains("Too many open files"), "{warning}");
 }
 
-/// A server that may have [`DESCRIPTOR_LIMIT`] descriptors open from the start. `ulimit` is told
-/// by `which` whether this is the soft limit (`-Sn`) or the hard one too (`-n`).
+/// A server limited to [`DESCRIPTOR_LIMIT`] descriptors from the start. `which` tells `ulimit`
+/// to set the soft limit (`-Sn`) or the hard one, too (`-n`).
 fn start_with_limit(which: &str) -> Server {
     let mut shell = Command::new("sh");
     shell

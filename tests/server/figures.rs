@@ -1,11 +1,11 @@
-//! What the server tells of itself when it is asked, and at its end.
+//! The server's statistics, on request and at exit.
 
 use rustix::process::Signal;
 
 use crate::common::peer::Peer;
 use crate::common::server::Server;
 
-/// Reads the next line of figures.
+/// Reads the next line of statistics.
 #[track_caller]
 fn next_figures(server: &mut Server) -> Figures {
     let line = server.stderr().next_line().expect("a line of figures");

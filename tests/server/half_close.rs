@@ -1,5 +1,5 @@
-//! Promise 2, nothing lost, of a client that closes its side: what it sent is said, and what
-//! it is owed is sent.
+//! Promise 2, nothing lost, for a client that half-closes: what it sent is said, and what it is
+//! owed is sent.
 
 use crate::common::crowd::{Crowd, Member, numbered_line};
 use crate::common::flood::{KEEPS_ALL, OVER_SEND_BUFFER, flood, long_line};
@@ -52,8 +52,8 @@ fn what_a_client_is_owed_is_sent_after_it_has_closed_its_side() {
 #[test]
 fn what_a_client_is_owed_is_sent_though_a_flood_goes_on() {
     const LINES: usize = 5000;
-    /// Less than kernel and server hold for the one that leaves before the flood has
-    /// to wait for it.
+    /// Less than kernel and server hold for the leaving client before the flood must wait for
+    /// it.
     const OWED_LINES: usize = 500;
     const LAST_WORDS: &str = "that is all from me";
     let server = Server::with(KEEPS_ALL);

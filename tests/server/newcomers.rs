@@ -1,4 +1,4 @@
-//! However many come at once, all come in.
+//! However many come at once, all get in.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::common::peer::{Peer, WELCOME};
 use crate::common::server::Server;
 use crate::common::{alone_under_load, can_test};
 
-/// More than the server takes in before it has to look after those inside again.
+/// More than the server accepts at a time before it turns to those inside.
 const NEWCOMERS: usize = 600;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Whoever holds the server's terminal, or the other end of its standard input.
+//! The operator: whoever holds the server's terminal, or the other end of its standard input.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use crate::common::process::{CHAT, Process, piped};
 use crate::common::pty::open_terminal;
 use crate::common::server::{Server, server_command};
 
-/// A server with a pipe to type into, which may command.
+/// A server that takes commands from a pipe.
 #[track_caller]
 fn with_operator() -> Server {
     with_pipe(
@@ -20,7 +20,7 @@ fn with_operator() -> Server {
     )
 }
 
-/// A server with a pipe to type into, and the last line of its banner.
+/// A server with a pipe as its standard input, and the last line of its banner.
 #[track_caller]
 fn with_pipe(options: &[&str], banner: &str) -> Server {
     let mut command = server_command("127.0.0.1", options);
@@ -31,7 +31,7 @@ fn with_pipe(options: &[&str], banner: &str) -> Server {
     server
 }
 
-/// Joins, under a name.
+/// Joins under a name.
 #[track_caller]
 fn join_as(server: &mut Server, ip: &str, name: &str) -> Peer {
     let mut peer = server.join(ip);
@@ -61,7 +61,7 @@ fn what_is_typed_is_said_to_everybody() {
     server
         .stdout()
         .expect_line("!! there is no such command; /help lists them all");
-    // What the operator asks for is its own.
+    // Answers to the operator go to nobody else.
     alice.expect_nothing_new();
 }
 
@@ -287,8 +287,7 @@ fn a_terminal_is_an_operators() {
     drop(terminal);
 }
 
-/// To read at a terminal whose foreground is somebody else's would stop the server; and so
-/// may writing to it.
+/// Reading from a terminal in the background would stop the server, and writing to it may, too.
 #[test]
 fn in_the_background_of_a_terminal_the_room_goes_on() {
     if !can_test_with("setsid") {
@@ -303,7 +302,7 @@ fn in_the_background_of_a_terminal_the_room_goes_on() {
         let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
         let mut command = Command::new("setsid");
         command.args(["--ctty", "sh", "-c"]);
-        // With -m each job has a process group of its own.
+        // With -m each job gets its own process group.
         let script = r#"set -m; stty "$1"; "$0" server 127.0.0.1 0 -v --transcript "$2" & read line; echo "$line"; kill $!"#;
         command.args([script, CHAT, mode, transcript]);
         let mut command = piped(command);
@@ -318,12 +317,12 @@ fn in_the_background_of_a_terminal_the_room_goes_on() {
         };
         let mut alice = Peer::connect_from("127.0.0.2", address);
         alice.expect_line(WELCOME);
-        // While there is something to be read, which is the shell's.
+        // While there is input, which belongs to the shell.
         keyboard.get_ref().type_bytes(b"for the shell");
         let bob = Peer::connect_from("127.0.0.3", address);
         bob.say("hi");
         while alice.next_line().expect("a line") != "<127.0.0.3> hi" {}
-        // By now the first line has been written to the terminal, or not.
+        // By now the first line has reached the terminal, if it ever will.
         bob.say("still here?");
         while alice.next_line().expect("a line") != "<127.0.0.3> still here?" {}
         keyboard.get_ref().type_bytes(b" alone\n");

@@ -1,4 +1,4 @@
-//! Who comes and goes, told once a window; and what newcomers are shown.
+//! Who joins and leaves, announced once per window; and what newcomers are shown.
 
 use std::fs;
 use std::time::Instant;
@@ -11,8 +11,8 @@ use crate::common::peer::Peer;
 use crate::common::process::{Process, chat};
 use crate::common::server::{Server, server_command};
 
-/// Reads what `peer` is told until so many are here: what it says of a window of time is
-/// in the tests of the room, which have a clock of their own.
+/// Reads notices until `here` clients are here. The room's unit tests, which have a clock of
+/// their own, check the notices of one window.
 #[track_caller]
 fn lines_until(peer: &mut Peer, here: usize) -> Vec<String> {
     let last = format!(" ({here} here)");

@@ -1,4 +1,4 @@
-//! Peers that vanish take nothing with them: no descriptor, and no line of others.
+//! Peers that vanish leak no descriptor, and no line of others is lost.
 
 use crate::common::eventually;
 use crate::common::peer::Peer;

@@ -1,4 +1,4 @@
-//! `--rate` and `--idle-timeout`: how much, and how little, each may say.
+//! `--rate` and `--idle-timeout`: how much, and how little, a client may say.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ fn without_a_rate_nobody_is_delayed() {
     assert!(began.elapsed() < PATIENCE);
 }
 
-/// The talker goes on as soon as it was heard, until the silent one has to go.
+/// The talker goes on as soon as it was heard, until the silent client is dropped.
 #[test]
 fn who_is_silent_is_told_and_has_to_go_and_who_speaks_may_stay() {
     const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -62,7 +62,7 @@ fn who_is_silent_is_told_and_has_to_go_and_who_speaks_may_stay() {
     assert!(farewell.ends_with("goodbye"), "{farewell}");
     silent.expect_end();
 
-    // The last line may not have been read before the silent one went.
+    // The talker's last line may have come too late for the silent client.
     let mut witness = server.join("127.0.0.4");
     talker.say("still here");
     while witness.next_line().expect("a line") != "<127.0.0.3> still here" {}

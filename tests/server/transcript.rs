@@ -1,4 +1,4 @@
-//! What the room says, written down.
+//! The transcript: what the room says, in a file.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -22,14 +22,14 @@ fn start(path: &Path) -> Server {
     Server::with(&["--transcript", path])
 }
 
-/// Lets two converse until `line` has been said.
+/// `speaker` says `line`, and `listener` hears it.
 #[track_caller]
 fn say(speaker: &Peer, listener: &mut Peer, line: &str) {
     speaker.say(line);
     listener.expect_line(&format!("<127.0.0.2> {line}"));
 }
 
-/// The lines of a transcript without their times, which are checked.
+/// The lines of a transcript, without their times, which are checked.
 #[track_caller]
 fn lines_of(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).expect("a transcript");
@@ -114,12 +114,12 @@ fn a_full_disk_does_not_stop_the_room() {
 #[test]
 fn a_pipe_that_nobody_reads_does_not_stop_the_room_and_what_is_lost_is_counted() {
     const LINE_BYTES: usize = 4000;
-    // More than a pipe takes, and what may wait.
+    // More than a pipe and the backlog hold.
     const LINES: usize = (LINE_BACKLOG_BYTES + 1024 * 1024) / LINE_BYTES;
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("room.pipe");
     mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
-    // Without waiting for the server to write.
+    // Opened without waiting for the server to write.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let pipe = rustix::fs::open(&path, flags, Mode::empty()).expect("a pipe");
     let server = start(&path);
@@ -158,9 +158,9 @@ fn without_a_transcript_sighup_closes_the_room() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// A server whose files may have some kilobytes, as under systemd's `LimitFSIZE=`.
+/// A server limited to files of some kilobytes, as by systemd's `LimitFSIZE=`.
 fn limit_file_size(options: &[&str]) -> Command {
-    // Blocks of 512 bytes, or in some shells of 1,024.
+    // ulimit counts in blocks of 512 bytes, in some shells of 1,024.
     let mut shell = Command::new("sh");
     shell
         .args(["-c", r#"ulimit -f 8 && exec "$0" "$@""#, CHAT])
@@ -171,7 +171,7 @@ fn limit_file_size(options: &[&str]) -> Command {
     shell
 }
 
-/// More than the limit lets a file have.
+/// Says more than the limit lets a file hold.
 #[track_caller]
 fn talk_past_the_limit(server: &Server) -> (Peer, Peer) {
     let speaker = server.join("127.0.0.2");

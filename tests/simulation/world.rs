@@ -26,7 +26,7 @@ use crate::oracle;
 use crate::random::Random;
 use crate::scripted_stream::{Chance, FarEnd, ScriptedStream};
 
-/// Small, so that it is reached often.
+/// Small, so that they are reached often.
 const BOUNDS: Bounds = Bounds {
     max_backlog_bytes: 16 * 1024,
     stall_timeout: Duration::from_secs(3),
@@ -36,7 +36,7 @@ const BOUNDS: Bounds = Bounds {
 
 pub(crate) const MAX_LINE_BYTES: u32 = 200;
 
-/// What the room allows, which the seed decides as well.
+/// What the room allows, chosen by the seed, too.
 fn policy(random: &mut Random) -> Policy {
     Policy {
         max_line_bytes: MAX_LINE_BYTES,
@@ -45,13 +45,13 @@ fn policy(random: &mut Random) -> Policy {
         max_input_bytes: usize::MAX,
         rate: random.one_in(4).then(|| Rate::new(20_000, 50)),
         idle_timeout: random.one_in(4).then(|| Duration::from_secs(5)),
-        // From a write at a time to all at once.
+        // From one write at a time to all at once.
         slice_bytes: random.between(1, 20 * WRITE_COST_BYTES),
         ..Policy::DEFAULT
     }
 }
 
-/// What the room does besides passing on what is said.
+/// What the room does besides relaying lines.
 fn room(random: &mut Random) -> room::Config {
     room::Config {
         history_lines: random.below(4),
@@ -88,7 +88,7 @@ impl Event {
     ];
 }
 
-/// How often each has happened, so that somebody can see that it does at all.
+/// How often each has happened: a test checks that it does at all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Happened(BTreeMap<Event, usize>);
 
@@ -110,30 +110,29 @@ impl AddAssign for Happened {
     }
 }
 
-/// What came of a world.
+/// The outcome of a world.
 pub(crate) struct Outcome {
     pub(crate) happened: Happened,
-    /// A hash over the bytes that each peer got, in the order in which they connected, each
-    /// after their number.
+    /// A hash over the bytes that each peer got, in the order in which the peers connected, each
+    /// after its number.
     pub(crate) heard: Fnv,
 }
 
-/// What may be gathered before the loop notices that it is too much: a turn and the
-/// one on its way, either of which may end within a read. The answers to a read full
-/// of the shortest commands are most.
+/// What may be gathered before the loop notices that it is too much: a batch, and the one being
+/// sent, either of which may end within a read. The answers to a read full of the shortest
+/// commands are the most.
 const SLACK_BYTES: usize = 2 * (MAX_BATCH_BYTES + 200 * READ_BUDGET_BYTES / 2);
 
-/// Turns within which who has just said something is read, whoever else talks: so many
-/// slices may a turn on its way still have, at most one for each reader, and what is
-/// gathered meanwhile leaves no room for more.
+/// Iterations within which a client that has just spoken is read, whoever else talks: a batch
+/// being sent may still have this many slices, at most one per reader, and what is gathered
+/// meanwhile leaves no room for more.
 const FAIR_TURNS: usize = 2 * MAX_PEERS + 2;
 
 const MAX_PEERS: usize = 12;
 
 const ERROR_OUT_OF_DESCRIPTORS: i32 = 24;
 
-/// What clients ask the room for. Some ask for the same name, and write to whoever has
-/// got it.
+/// What clients ask of the room. Some ask for the same name, and write to whoever got it.
 const COMMANDS: [&str; 21] = [
     "/command\n",
     "/nik bob\n",
@@ -163,28 +162,28 @@ const COMMANDS: [&str; 21] = [
 enum Reads {
     /// Whatever comes, at once.
     All,
-    /// So many bytes each time it gets to it.
+    /// This many bytes at a time.
     Some(usize),
     Nothing,
 }
 
-/// The far end of a connection, and how it behaves.
+/// The far end of a connection, and its behaviour.
 struct Peer {
     number: usize,
     address: Ipv4Addr,
     end: FarEnd,
     reads: Reads,
-    /// It has never read less than all at once.
+    /// It has always read everything at once.
     is_diligent: bool,
-    /// It has said so little that it is never paused for it.
+    /// What it has said, answers included. While this is little, it is never paused.
     said_bytes: usize,
-    /// Within a line that has not ended.
+    /// Within an unfinished line.
     is_within_line: bool,
-    /// It was shut or reset by itself.
+    /// It has half-closed or reset.
     is_over: bool,
-    /// What it was to hear when the server read its end.
+    /// How much it was to hear when the server read its end.
     least_expected: Option<usize>,
-    /// Turns that it has waited to be read.
+    /// Iterations that it has waited to be read.
     turns_waited: usize,
 }
 
@@ -195,14 +194,14 @@ pub(crate) struct World {
     event_loop: EventLoop<ScriptedStream>,
     model: Model,
     peers: Vec<Peer>,
-    /// From how many addresses they come.
+    /// How many addresses they come from.
     addresses: usize,
-    /// Those who wait to be accepted, by number.
+    /// Peers waiting to be accepted, by number.
     waiting: VecDeque<(usize, ScriptedStream)>,
-    /// The number of the peer that has each slab key.
+    /// The number of the peer at each slab key.
     keys: Vec<usize>,
     is_out_of_descriptors: bool,
-    /// Somebody has connected since a poll told so.
+    /// A peer has connected since the last poll reported one.
     listener_edge: bool,
     now: Instant,
     status: Status,
@@ -318,7 +317,7 @@ impl World {
         self.listener_edge = true;
     }
 
-    /// Something that one peer does.
+    /// One peer does something.
     fn act(&mut self, index: usize) {
         let peer = &mut self.peers[index];
         if let Reads::Some(bytes) = peer.reads {
@@ -364,7 +363,7 @@ impl World {
             text.push_str(if self.random.one_in(3) { "\r\n" } else { "\n" });
         }
         peer.is_within_line = !text.ends_with('\n');
-        // What it is answered counts, too.
+        // Answers count, too.
         peer.said_bytes += text.len() + if text.starts_with('/') { 8000 } else { 1000 };
         peer.end.sends(text.as_bytes());
     }
@@ -406,8 +405,8 @@ impl World {
     }
 
     fn turn(&mut self) {
-        // Once the server has read a peer's end, the peer is owed what had been said by
-        // then; what is said after that it may hear or not.
+        // Once the server has read a peer's end, the peer is owed what had been said by then; it
+        // may or may not hear the rest.
         let expected_before: Vec<usize> = self
             .peers
             .iter()
@@ -466,7 +465,7 @@ impl World {
                 before.saturating_sub(unread) <= READ_BUDGET_BYTES,
                 "its turn is over"
             );
-            // One whose readable edge has not been reported is not expected to be read.
+            // A peer whose readable edge was not reported need not be read.
             let waits = unread > 0 && unread == before && !peer.end.input.borrow().edge;
             let guest = self.model.guests.get(&peer.number);
             let is_inside = guest.is_some_and(|guest| guest.left.is_none());
@@ -480,11 +479,11 @@ impl World {
         }
     }
 
-    /// Everybody reads on, and time goes by, until nothing moves.
+    /// Everybody reads on, and time passes, until nothing moves.
     fn come_to_rest(&mut self) {
         self.is_out_of_descriptors = false;
         for peer in &mut self.peers {
-            // Who reads nothing goes on reading nothing.
+            // A peer that reads nothing stays that way.
             if peer.reads != Reads::Nothing {
                 peer.reads = Reads::All;
                 peer.end.takes_more(usize::MAX);
@@ -504,7 +503,7 @@ impl World {
         }
         for peer in &self.peers {
             if peer.reads == Reads::Nothing {
-                // Who asks and does not read the answers is not read, either.
+                // A peer that asks but does not read the answers is not read, either.
                 continue;
             }
             let guest = self.model.guests.get(&peer.number);
@@ -523,7 +522,7 @@ impl World {
         }
     }
 
-    /// The server is told to end.
+    /// Asks the server to end.
     fn shut_down(&mut self) {
         self.event_loop.mark_source(source_token(0));
         self.turn();
@@ -540,7 +539,7 @@ impl World {
         self.check_what_was_heard();
     }
 
-    /// Polls and turns as the reactor does, for so long or until the end.
+    /// Polls and iterates as the reactor does, for `time` or until the end.
     fn go_on(&mut self, time: Duration) {
         let until = self.now + time;
         for _ in 0..1_000_000 {
@@ -565,7 +564,7 @@ impl World {
         panic!("it does not come to rest");
     }
 
-    /// The promises: one order, nothing lost, nothing twice, nothing torn.
+    /// The promises: one order; nothing lost, repeated or torn.
     fn check_what_was_heard(&self) {
         assert!(
             self.model.shown == self.model.oracle.said(),
@@ -591,7 +590,7 @@ impl World {
             let farewell = reason.and_then(oracle::farewell).map(str::as_bytes);
             let name = peer.number;
             if let Some(farewell) = farewell {
-                // What it is told may begin like what it should have heard.
+                // The farewell may begin like what it should have heard.
                 let lines = heard[..common].iter().rposition(|&byte| byte == b'\n');
                 let last_line = &heard[lines.map_or(0, |end| end + 1)..];
                 assert!(

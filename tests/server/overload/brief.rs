@@ -1,5 +1,5 @@
-//! The same for a second or two each, as CI runs it: who is dropped and what is heard is
-//! strict, and times are generous.
+//! The same for a second or two each, for CI: strict about who is dropped and what is heard,
+//! generous with times.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ fn extreme_values_of_options_delay_nobody() {
     }
 }
 
-/// Those who cost most may be dropped.
+/// The most expensive clients may be dropped.
 #[test]
 fn half_lines_do_not_end_a_server_with_little_memory() {
     let _alone = alone_under_load();
