@@ -266,7 +266,7 @@ fn report(columns: &[Column], rows: &[Row], delays: &[(Crowd, Vec<Delay>)]) -> S
         .collect();
     text += &markdown(&titles("against the floor"), &ratios);
 
-    text += "\nHow long an ordinary line takes beside flooders, who all read.\n\n";
+    text += "\nHow long an ordinary line takes beside flooders that read, too.\n\n";
     let heading = ["chat", "median", "99%", "longest"].map(str::to_owned);
     let of_trials = |delays: &[Delay], figure: fn(&Delay) -> Duration| {
         let micros = median(delays, |delay| figure(delay).as_secs_f64() * 1e6);

@@ -99,7 +99,7 @@ const TEXTS: [(&str, &str); 4] = [
 #[divan::bench(args = TEXTS.map(|(name, _)| name))]
 fn make_safe(bencher: Bencher<'_, '_>, name: &str) {
     let text = TEXTS.iter().find(|(known, _)| *known == name);
-    let text = text.expect("it is one of them").1.as_bytes();
+    let text = text.expect("one of the texts").1.as_bytes();
     let mut out = Vec::with_capacity(4 * text.len());
     bencher
         .counter(BytesCount::new(text.len()))

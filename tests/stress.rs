@@ -68,7 +68,7 @@ fn all_can_talk_at_once() {
 }
 
 #[test]
-fn a_rate_is_kept_and_the_time_too() {
+fn rate_and_duration_are_kept() {
     let server = Server::start();
     let options = ["-c", "4", "-t", "2", "--rate", "50", "--duration", "1"];
     let (finished, step) = stress_json(server.address, &options);
@@ -100,7 +100,7 @@ fn people_get_a_table() {
 }
 
 #[test]
-fn at_a_terminal_there_are_bars_while_it_works() {
+fn a_terminal_shows_progress_bars() {
     let server = Server::start();
     let (mut screen, terminal) = open_terminal();
     let mut command = stress_command(server.address, &["-c", "3", "-d", "1"]);
@@ -129,7 +129,7 @@ fn a_ramp_has_a_row_for_each_step() {
 }
 
 #[test]
-fn the_cost_of_a_server_on_this_machine_is_told() {
+fn the_cost_of_a_local_server_is_reported() {
     let server = Server::start();
     let pid = server.pid().to_string();
     let options = ["-c", "500", "--lines", "5", "--pid", &pid];
@@ -144,7 +144,7 @@ fn the_cost_of_a_server_on_this_machine_is_told() {
 }
 
 #[test]
-fn a_process_that_is_not_there_is_named() {
+fn a_missing_process_is_named() {
     let server = Server::start();
     // Above the kernel's maximum (proc_sys_kernel(5)).
     let finished = stress(server.address, &["--pid", "99999999"]);
@@ -158,7 +158,7 @@ fn a_process_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_picture_is_drawn() {
+fn a_chart_is_drawn() {
     let server = Server::start();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("delays.svg");
@@ -171,20 +171,17 @@ fn a_picture_is_drawn() {
 }
 
 #[test]
-fn a_picture_that_cannot_be_drawn_is_an_error() {
+fn a_chart_that_cannot_be_written_is_an_error() {
     let server = Server::start();
     let path = "/nowhere/delays.svg";
     let finished = stress(server.address, &["--plot", path]);
     assert_eq!(finished.code, 1);
     assert!(finished.stderr.contains(path), "{}", finished.stderr);
-    assert_eq!(
-        finished.stdout, "",
-        "that is found out before anything is begun"
-    );
+    assert_eq!(finished.stdout, "", "found out only after the start");
 }
 
 #[test]
-fn where_no_server_is_nobody_connects() {
+fn without_a_server_all_connections_fail() {
     let nobody = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port");
@@ -195,7 +192,7 @@ fn where_no_server_is_nobody_connects() {
 }
 
 #[test]
-fn a_full_room_is_found_out() {
+fn a_full_room_is_reported() {
     let server = Server::with(&["--max-clients", "5"]);
     let (finished, step) = stress_json(server.address, &["-c", "12", "--lines", "10"]);
     assert_eq!(finished.code, 5);
@@ -216,7 +213,7 @@ fn a_full_room_ends_a_ramp() {
 }
 
 #[test]
-fn too_few_descriptors_are_named_before_anything_is_begun() {
+fn too_few_descriptors_are_reported_before_the_start() {
     let server = Server::start();
     let (ip, port) = (server.address.ip(), server.address.port());
     let mut command = piped(Command::new("sh"));
@@ -230,7 +227,7 @@ fn too_few_descriptors_are_named_before_anything_is_begun() {
 }
 
 #[test]
-fn several_side_by_side_do_not_disturb_each_other() {
+fn concurrent_runs_do_not_disturb_each_other() {
     let server = Server::start();
     let options = ["-c", "50", "-t", "2", "--lines", "100"];
     let mut first = Process::spawn(stress_command(server.address, &options));
@@ -244,7 +241,7 @@ fn several_side_by_side_do_not_disturb_each_other() {
 }
 
 #[test]
-fn ctrl_c_ends_the_talking_and_not_the_report() {
+fn ctrl_c_ends_the_talking_but_not_the_report() {
     let mut server = Server::start();
     let mut process = Process::spawn(stress_command(server.address, &["-d", "600", "-r", "20"]));
     // The room's console shows that talking has begun.
@@ -256,7 +253,7 @@ fn ctrl_c_ends_the_talking_and_not_the_report() {
 }
 
 #[test]
-fn wrong_wishes_are_refused() {
+fn impossible_options_are_refused() {
     let nobody: SocketAddr = "127.0.0.1:1".parse().unwrap();
     for (options, words) in [
         (
@@ -306,7 +303,7 @@ fn room_for_two(mut relay: impl FnMut(String) -> Vec<String> + Send + 'static) -
 const FIVE_LINES: [&str; 6] = ["-c", "2", "--lines", "5", "--in-flight", "5"];
 
 #[test]
-fn a_faithful_room_is_found_faithful() {
+fn a_correct_room_passes() {
     let room = room_for_two(|line| vec![line]);
     let (finished, step) = stress_json(room, &FIVE_LINES);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
@@ -318,10 +315,7 @@ fn a_lost_line_is_counted() {
     let mut count = 0;
     let room = room_for_two(move |line| {
         count += 1;
-        match count == 3 {
-            true => vec![],
-            false => vec![line],
-        }
+        if count == 3 { vec![] } else { vec![line] }
     });
     let (finished, step) = stress_json(room, &FIVE_LINES);
     assert_eq!(finished.code, 1);
@@ -331,7 +325,7 @@ fn a_lost_line_is_counted() {
 }
 
 #[test]
-fn a_line_that_comes_twice_is_counted() {
+fn a_duplicated_line_is_counted() {
     let room = room_for_two(|line| vec![line.clone(), line]);
     let (finished, step) = stress_json(room, &FIVE_LINES);
     assert_eq!(finished.code, 1);
@@ -357,13 +351,14 @@ fn lines_out_of_order_are_counted() {
 }
 
 #[test]
-fn a_torn_line_is_lost() {
+fn a_torn_line_counts_as_lost() {
     let mut count = 0;
     let room = room_for_two(move |line| {
         count += 1;
-        match count == 3 {
-            true => vec![line[..40].to_owned(), line[40..].to_owned()],
-            false => vec![line],
+        if count == 3 {
+            vec![line[..40].to_owned(), line[40..].to_owned()]
+        } else {
+            vec![line]
         }
     });
     let (finished, step) = stress_json(room, &FIVE_LINES);
@@ -374,7 +369,7 @@ fn a_torn_line_is_lost() {
 }
 
 #[test]
-fn a_dropped_connection_is_counted_and_its_last_words_told() {
+fn a_dropped_connection_is_counted_and_its_farewell_shown() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
     let room = thread::spawn(move || {
@@ -427,7 +422,7 @@ fn greet(stream: &mut TcpStream) {
 }
 
 #[test]
-fn a_server_that_is_no_chat_room_is_found_out() {
+fn a_server_that_is_no_chat_room_is_reported() {
     let server = server_that(|_, mut stream| {
         writeln!(stream, "220 mail.example \x1b[31mESMTP").expect("a client that reads");
         read_all(stream);
@@ -440,7 +435,7 @@ fn a_server_that_is_no_chat_room_is_found_out() {
 }
 
 #[test]
-fn who_is_dropped_before_the_talking_counts_too() {
+fn a_client_dropped_before_the_talking_counts() {
     // The second client is dropped, and only then is the third one let in.
     let is_gone = Barrier::new(2);
     let server = server_that(move |nth, mut stream| {
@@ -469,7 +464,7 @@ fn who_is_dropped_before_the_talking_counts_too() {
 }
 
 #[test]
-fn a_server_that_reads_nothing_and_delivers_nothing_is_found_out() {
+fn a_server_that_neither_reads_nor_delivers_is_reported() {
     let server = server_that(|_, mut stream| {
         greet(&mut stream);
         thread::park();
@@ -484,7 +479,7 @@ fn a_server_that_reads_nothing_and_delivers_nothing_is_found_out() {
 }
 
 #[test]
-fn the_lines_of_a_talker_that_is_dropped_are_not_lost() {
+fn the_lines_of_a_dropped_talker_do_not_count_as_lost() {
     let server = server_that(|nth, mut stream| {
         greet(&mut stream);
         match nth {
@@ -525,7 +520,7 @@ fn long_lines_are_said_whole() {
 }
 
 #[test]
-fn what_the_server_has_against_a_line_is_told() {
+fn the_refusal_of_a_line_is_shown() {
     let server = Server::with(&["--max-line", "40"]);
     let finished = stress(server.address, &["-c", "2", "--lines", "1"]);
     assert_eq!(finished.code, 1);

@@ -111,7 +111,7 @@ fn this_program() -> Command {
 
 fn start_announced(cores: Cores, mut command: Command) -> io::Result<Running> {
     let mut child = spawn(cores, command.stdout(Stdio::piped()))?;
-    let console = child.stdout.take().expect("it is piped");
+    let console = child.stdout.take().expect("a pipe");
     let mut console = BufReader::new(console);
     let mut first_line = String::new();
     console.read_line(&mut first_line)?;

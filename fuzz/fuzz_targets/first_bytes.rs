@@ -54,7 +54,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     if is_no_persons(bytes) {
-        assert_eq!(heard, "", "the first bytes are no person's");
+        assert_eq!(heard, "", "no person sends these first bytes");
     }
     let is_plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'\n');
     let lines = || bytes.split(|&byte| byte == b'\n');
@@ -89,7 +89,7 @@ fn heard<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, ends: bool) -> String {
                 None => Accepted::Nobody,
             };
             let iterated = event_loop.iterate(now, &mut service, accept);
-            iterated.expect("no peer's doing is an error");
+            iterated.expect("peers cannot cause an error");
         }
         panic!("the loop does not come to rest");
     };

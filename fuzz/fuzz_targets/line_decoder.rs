@@ -51,19 +51,18 @@ fn expected(bytes: &[u8], limit: usize) -> Vec<Line<'_>> {
         let raw = &bytes[start..line_end.map_or(bytes.len(), |at| start + at)];
         let line = raw.strip_suffix(b"\r").unwrap_or(raw);
         let end = start + raw.len() + 1;
-        lines.push(match line.len() > limit {
-            true => {
-                // A CR just above the limit may be half a line end.
-                let over = limit + 1 + usize::from(raw[limit] == b'\r');
-                Line {
-                    decoded: Decoded::TooLong(&line[..limit]),
-                    certain_after: Some(start + over),
-                }
+        lines.push(if line.len() > limit {
+            // A CR just above the limit may be half a line end.
+            let over = limit + 1 + usize::from(raw[limit] == b'\r');
+            Line {
+                decoded: Decoded::TooLong(&line[..limit]),
+                certain_after: Some(start + over),
             }
-            false => Line {
+        } else {
+            Line {
                 decoded: Decoded::Line(line),
                 certain_after: line_end.map(|_| end),
-            },
+            }
         });
         start = end;
     }
@@ -111,13 +110,13 @@ fn check(input: &Input, pieces: Vec<&[u8]>, expected: &[Line]) {
             Some(line_end) => piece.len() - line_end - 1,
             None => unfinished + piece.len(),
         };
-        match unfinished > limit + 1 || unfinished == 0 {
-            true => assert_eq!(held.bytes, 0, "nothing is to be remembered"),
-            false => assert!(
-                held.bytes <= limit + 1 + PARTIAL_BYTES,
-                "{held:?} after {fed} bytes"
-            ),
-        }
+        let nothing_to_keep = unfinished > limit + 1 || unfinished == 0;
+        let most_bytes = if nothing_to_keep {
+            0
+        } else {
+            limit + 1 + PARTIAL_BYTES
+        };
+        assert!(held.bytes <= most_bytes, "{held:?} after {fed} bytes");
     }
     if let Some(decoded) = decoder.finish() {
         assert_eq!(decoded, expected[given].decoded, "the unfinished line");

@@ -157,12 +157,12 @@ impl Stage {
 
         let said = &self.batch.shared()[introduced..];
         let Some(member) = self.members.get_mut(&id) else {
-            assert_eq!(self.batch.size_bytes(), size_before, "a stranger is heard");
+            assert_eq!(self.batch.size_bytes(), size_before, "a client was heard that is not in the room");
             return;
         };
         member.sent_lines += 1;
         match heard {
-            Decoded::TooLong(_) => assert_eq!(said, b"", "it is not said in part"),
+            Decoded::TooLong(_) => assert_eq!(said, b"", "a line that is too long was said in part"),
             Decoded::Line(line) if is_ordinary(line) => {
                 let expected = label.map(|label| message(&label, line));
                 assert_eq!(Some(said), expected.as_deref(), "nothing is lost");
@@ -170,7 +170,7 @@ impl Stage {
             Decoded::Line(_) => {}
         }
         if self.batch.closes(id) {
-            assert_eq!(said, b"", "who is let go has said nothing");
+            assert_eq!(said, b"", "a client was heard that is being disconnected");
         }
     }
 

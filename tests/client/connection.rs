@@ -46,7 +46,7 @@ fn all_addresses_of_a_name_are_tried() {
         .is_ok_and(|status| status.success());
     if !can_test(
         possible,
-        "the client cannot be given an /etc/hosts of its own here",
+        "an /etc/hosts of its own for the client is not possible here",
     ) {
         return;
     }
@@ -60,7 +60,7 @@ fn all_addresses_of_a_name_are_tried() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_named() {
+fn a_missing_server_is_named() {
     // Port 1 is tcpmux: nobody listens there.
     let finished = Process::spawn(chat(["client", "127.0.0.1", "1"])).finish();
     assert_fails(&finished.stderr, &["127.0.0.1", "1"]);
@@ -69,7 +69,7 @@ fn a_server_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_name_that_nobody_has_is_named() {
+fn an_unknown_host_is_named() {
     // No DNS server is asked about an invalid name.
     let finished = Process::spawn(chat(["client", "no..such..host", "8081"])).finish();
     assert_fails(&finished.stderr, &["no..such..host", "8081"]);

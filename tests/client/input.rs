@@ -99,7 +99,7 @@ fn an_input_may_be_a_socket() {
 
 /// Another program may share the pipe, and must never find it non-blocking.
 #[test]
-fn pipes_stay_in_the_mode_they_were_in() {
+fn pipes_keep_their_mode() {
     let server = Server::start();
     let (input, typing) = io::pipe().expect("a pipe");
     let (reading, output) = io::pipe().expect("a pipe");
@@ -151,7 +151,7 @@ fn dev_null_is_an_empty_input() {
 
 /// Whether the room greets the client before it half-closes, or after.
 #[test]
-fn whoever_has_nothing_to_say_needs_no_name() {
+fn an_empty_input_needs_no_name() {
     let server = Server::start();
     for _ in 0..20 {
         let mut command = chat_client(server.address);
@@ -162,7 +162,7 @@ fn whoever_has_nothing_to_say_needs_no_name() {
 }
 
 #[test]
-fn an_input_that_cannot_be_read_is_said_to_be_so() {
+fn an_unreadable_input_is_reported() {
     let server = Server::start();
     let mut command = chat_client(server.address);
     command.stdin(File::open("/").expect("a folder"));
@@ -178,7 +178,7 @@ fn an_input_that_cannot_be_read_is_said_to_be_so() {
 /// At the end of its input the client only half-closes: it still shows an answer to the last
 /// line.
 #[test]
-fn what_the_server_sends_after_the_end_of_input_is_shown() {
+fn lines_after_the_end_of_input_are_shown() {
     let (mut server, mut client) = client_of_the_test(Stdio::null());
     server.expect_end();
     server.say("late");

@@ -20,7 +20,7 @@ const ALLOWED_GROWTH_BYTES: usize = 2 << 20;
 const STALLED_AFTER: Duration = Duration::from_millis(500);
 
 #[test]
-fn an_output_that_nobody_reads_holds_up_the_server() {
+fn an_unread_output_stalls_the_server() {
     let (server, client) = client_of_the_test(Stdio::piped());
     let stream = server.into_stream();
     stream
@@ -30,14 +30,14 @@ fn an_output_that_nobody_reads_holds_up_the_server() {
 }
 
 #[test]
-fn a_server_that_reads_nothing_holds_up_the_input() {
+fn a_stalled_server_stalls_the_input() {
     let (ours, theirs) = input();
     let (_server, client) = client_of_the_test_with_output(theirs, Stdio::null());
     assert_is_held_up(&client, ours);
 }
 
 #[test]
-fn an_output_that_nobody_reads_holds_up_the_input() {
+fn an_unread_output_stalls_the_input() {
     let (ours, theirs) = input();
     let (server, client) = client_of_the_test_with_output(theirs, Stdio::piped());
     let _server = Crowd::start([Member::reader(server)]);

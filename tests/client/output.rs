@@ -12,7 +12,7 @@ use crate::common::process::{CHAT, Process, chat_client, chat_to, piped, run_by}
 use crate::common::server::Server;
 
 #[test]
-fn what_any_server_sends_is_shown_harmless() {
+fn text_from_any_server_is_made_harmless() {
     let (server, mut client) = client_of_the_test(Stdio::piped());
     for (sent, shown) in [
         (&b"plain, \xc3\xa9 and \ttab"[..], "plain, é and \ttab"),
@@ -67,7 +67,7 @@ fn head_gets_its_line_and_the_pipeline_ends() {
 
 /// `grep -q` may end before the room has granted the name to speak under.
 #[test]
-fn what_was_read_is_said_also_when_nobody_looks_any_more() {
+fn lines_read_are_said_even_after_the_output_is_closed() {
     let (mut server, mut client) =
         Peer::serve(|address| Process::spawn(chat_to("client", address, &["--name", "disk"])));
     server.say(WELCOME);
@@ -104,7 +104,7 @@ fn a_slow_reader_of_the_output_misses_nothing() {
 }
 
 #[test]
-fn an_output_file_is_written_behind_what_is_there() {
+fn an_output_file_keeps_what_it_holds() {
     let server = Server::start();
     let mut file = tempfile::tempfile().expect("a temporary file");
     file.write_all(b"from another program\n")
@@ -135,7 +135,7 @@ fn an_output_may_be_dev_null() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_said_to_be_so() {
+fn an_unwritable_output_is_reported() {
     let server = Server::start();
     let full = OpenOptions::new().write(true).open("/dev/full");
     let mut client = client_with_output(&server, full.expect("full(4)"));
@@ -147,7 +147,7 @@ fn an_output_that_cannot_be_written_is_said_to_be_so() {
 
 /// For example under `ulimit -f` or systemd's `LimitFSIZE=`.
 #[test]
-fn a_limit_on_file_sizes_is_said_to_be_one() {
+fn a_limit_on_file_sizes_is_reported() {
     let server = Server::start();
     let file = tempfile::tempfile().expect("a temporary file");
     let command = chat_client(server.address);

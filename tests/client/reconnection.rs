@@ -70,7 +70,7 @@ fn alice_alone() -> (Alice, Instant) {
 }
 
 #[test]
-fn a_lost_connection_is_made_again_and_what_was_typed_is_said() {
+fn a_lost_connection_is_reestablished_and_typed_lines_are_said() {
     let mut alice = alice_at_a_terminal(&[]);
     let address = alice.server.address;
     alice.server.signal(Signal::KILL);
@@ -92,7 +92,7 @@ fn a_lost_connection_is_made_again_and_what_was_typed_is_said() {
 }
 
 #[test]
-fn a_full_room_is_tried_again_by_whoever_was_in() {
+fn a_former_member_retries_a_full_room() {
     let mut alice = alice_at_a_terminal(&[]);
     let listener = lose_server(&mut alice);
     alice.screen.type_keys("hello again\rhalf");
@@ -118,7 +118,7 @@ fn a_full_room_is_tried_again_by_whoever_was_in() {
 }
 
 #[test]
-fn a_server_that_is_away_is_tried_until_it_is_back_but_ever_more_seldom() {
+fn a_missing_server_is_retried_ever_more_slowly_until_it_is_back() {
     let (mut alice, lost_after) = alice_alone();
     expect_failures(&mut alice, 3, "");
     assert!(lost_after.elapsed() >= THREE_PAUSES);
@@ -128,7 +128,7 @@ fn a_server_that_is_away_is_tried_until_it_is_back_but_ever_more_seldom() {
 }
 
 #[test]
-fn a_server_that_comes_and_goes_is_tried_ever_more_seldom() {
+fn a_flapping_server_is_retried_ever_more_slowly() {
     let guest = guest(&[]);
     let came = Instant::now();
     let mut server = guest.server;
@@ -141,7 +141,7 @@ fn a_server_that_comes_and_goes_is_tried_ever_more_seldom() {
 }
 
 #[test]
-fn enter_tries_at_once_however_long_the_pause() {
+fn enter_retries_at_once_however_long_the_pause() {
     let (mut alice, lost_after) = alice_alone();
     expect_failures(&mut alice, 6, "\r");
     // The pauses before these attempts take more than 15 seconds, and so does the next one.
@@ -153,7 +153,7 @@ fn enter_tries_at_once_however_long_the_pause() {
 }
 
 #[test]
-fn a_loss_is_told_and_whether_what_was_said_last_is_in_doubt() {
+fn a_loss_is_reported_and_whether_the_last_line_is_in_doubt() {
     let closed = "the server at ADDRESS closed the connection";
     let reset = "the connection to ADDRESS was lost: connection reset by peer";
     for (told, lose, leaves_doubt) in [
@@ -170,10 +170,8 @@ fn a_loss_is_told_and_whether_what_was_said_last_is_in_doubt() {
             }
             lose(guest.server);
             let loss = told.replace("ADDRESS", &guest.address.to_string());
-            let doubt = match leaves_doubt && says_something {
-                true => DOUBT,
-                false => "",
-            };
+            let is_in_doubt = leaves_doubt && says_something;
+            let doubt = if is_in_doubt { DOUBT } else { "" };
             guest.screen.expect_row(&format!(
                 "!! {loss}{doubt}; reconnecting, Enter retries now"
             ));
@@ -182,7 +180,7 @@ fn a_loss_is_told_and_whether_what_was_said_last_is_in_doubt() {
 }
 
 #[test]
-fn what_a_server_has_not_taken_before_it_closes_the_connection_is_in_doubt() {
+fn lines_not_taken_before_the_server_closes_are_in_doubt() {
     let mut guest = guest(&[]);
     guest.server.say(WELCOME);
     guest.screen.expect_row(WELCOME);
@@ -210,7 +208,7 @@ fn what_a_server_has_not_taken_before_it_closes_the_connection_is_in_doubt() {
 }
 
 #[test]
-fn whoever_comes_back_is_shown_what_others_said_meanwhile_and_nothing_twice() {
+fn a_returning_client_shows_what_it_missed_and_nothing_twice() {
     for (options, own) in [(&[][..], "127.0.0.1"), (&["--name", "alice"], "alice")] {
         let greet = |server: &mut Peer, past: &str| {
             server.say(&format!("{WELCOME}{past}"));
@@ -246,7 +244,7 @@ fn whoever_comes_back_is_shown_what_others_said_meanwhile_and_nothing_twice() {
 }
 
 #[test]
-fn what_was_in_doubt_on_a_lost_connection_is_not_on_the_next() {
+fn doubt_ends_with_the_lost_connection() {
     let Guest {
         listener,
         mut server,
@@ -274,7 +272,7 @@ fn what_was_in_doubt_on_a_lost_connection_is_not_on_the_next() {
 
 /// A client without a name waits for the greeting as well.
 #[test]
-fn what_is_kept_is_told_to_nobody_who_does_not_let_us_in() {
+fn kept_lines_are_said_only_to_a_server_that_admits_us() {
     let Guest {
         listener,
         address,
@@ -300,7 +298,7 @@ fn what_is_kept_is_told_to_nobody_who_does_not_let_us_in() {
 }
 
 #[test]
-fn what_was_to_be_said_by_a_name_that_is_lost_waits() {
+fn lines_kept_for_a_lost_name_wait() {
     let held = || {
         let mut alice = alice_at_a_terminal(&[]);
         let listener = lose_server(&mut alice);
@@ -337,7 +335,7 @@ fn what_was_to_be_said_by_a_name_that_is_lost_waits() {
 }
 
 #[test]
-fn what_has_never_let_us_in_is_not_tried_again() {
+fn a_server_that_never_admitted_us_is_not_retried() {
     let mut screen = Screen::new(80, 24);
     let (server, mut client) = client_of_the_test_at(&screen, &[]);
     drop(server);
@@ -347,7 +345,7 @@ fn what_has_never_let_us_in_is_not_tried_again() {
 }
 
 #[test]
-fn whoever_was_sent_away_does_not_come_back() {
+fn a_kicked_client_does_not_come_back() {
     let mut screen = Screen::new(80, 24);
     let (server, mut client) = client_of_the_test_at(&screen, &[]);
     server.send(format!(
@@ -359,7 +357,7 @@ fn whoever_was_sent_away_does_not_come_back() {
 }
 
 #[test]
-fn whoever_is_kept_out_for_good_does_not_try_again() {
+fn a_client_refused_for_good_does_not_retry() {
     for words in [
         "!! this address is banned from the room",
         "!! nobody is let in from this address",
@@ -375,7 +373,7 @@ fn whoever_is_kept_out_for_good_does_not_try_again() {
 }
 
 #[test]
-fn lines_that_cannot_be_sent_are_not_lost_without_a_word() {
+fn unsent_lines_are_reported() {
     let mut alice = alice_at_a_terminal(&[]);
     alice.server.signal(Signal::KILL);
     alice.server.wait();

@@ -106,7 +106,7 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn what_has_scrolled_away_can_be_read_and_nothing_is_left_of_the_prompt() {
+fn scrollback_holds_the_lines_and_no_prompt() {
     const MESSAGES: usize = 1000;
     let Some(at) = Tmux::with_a_client() else {
         return;
@@ -131,7 +131,7 @@ fn what_has_scrolled_away_can_be_read_and_nothing_is_left_of_the_prompt() {
 }
 
 #[test]
-fn a_terminal_that_breaks_rows_anew_keeps_one_prompt() {
+fn a_terminal_that_rewraps_rows_keeps_one_prompt() {
     let Some(mut at) = Tmux::with_a_client() else {
         return;
     };
@@ -160,7 +160,7 @@ fn a_terminal_that_breaks_rows_anew_keeps_one_prompt() {
 }
 
 #[test]
-fn what_is_pasted_is_sent_when_entered() {
+fn pasted_text_is_sent_on_enter() {
     const LINES: usize = 200;
     let Some(mut at) = Tmux::with_a_client() else {
         return;
@@ -263,8 +263,9 @@ impl Tmux {
             let shown = rows.join("\n");
             assert!(
                 Instant::now() < deadline,
-                "waited in vain for {what}; shown is:\n{shown}\n"
+                "waited too long for {what}; shown is:\n{shown}\n"
             );
+            // tmux gives no event when a screen changes.
             thread::sleep(LOOK_EVERY);
         }
     }

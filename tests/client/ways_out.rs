@@ -99,7 +99,7 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn ctrl_d_once_more_leaves_a_server_that_does_not_let_go() {
+fn a_second_ctrl_d_leaves_a_server_that_does_not_close() {
     let mut screen = Screen::new(80, 24);
     let (mut server, mut client) = client_of_the_test_at(&screen, &[]);
     server.say(WELCOME);
@@ -114,14 +114,11 @@ fn ctrl_d_once_more_leaves_a_server_that_does_not_let_go() {
 /// The kernel spares it the signals that end and stop others, and its session leader is
 /// invisible (pid_namespaces(7)).
 #[test]
-fn the_first_process_of_a_container_ends_by_its_keys_all_the_same() {
+fn keys_end_even_the_first_process_of_a_container() {
     let container = ["unshare", "--map-root-user", "--pid", "--kill-child"];
     let possible = run_by(&container, &Command::new("true")).status();
     let possible = possible.is_ok_and(|status| status.success());
-    if !can_test(
-        possible,
-        "nothing can be the first process of a PID namespace here",
-    ) {
+    if !can_test(possible, "PID namespaces are not possible here") {
         return;
     }
     let server = Server::start();
@@ -137,7 +134,7 @@ fn the_first_process_of_a_container_ends_by_its_keys_all_the_same() {
 }
 
 #[test]
-fn whoever_is_not_let_in_finds_the_terminal_as_it_was() {
+fn a_refused_client_leaves_the_terminal_as_it_was() {
     let server = Server::with(&["--max-clients", "1"]);
     let _guest = server.join("127.0.0.2");
     let mut screen = Screen::new(80, 24);
@@ -149,7 +146,7 @@ fn whoever_is_not_let_in_finds_the_terminal_as_it_was() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_an_error_and_nothing_else_happens() {
+fn a_missing_server_is_an_error_and_nothing_else_happens() {
     let mut screen = Screen::new(80, 24);
     let before = screen.state();
     let mut client = screen.run(chat(["client", "127.0.0.1", "1"]));
@@ -198,7 +195,7 @@ fn the_client_can_be_stopped_and_goes_on() {
 }
 
 #[test]
-fn in_a_flood_too_the_terminal_is_left_in_order() {
+fn the_terminal_is_left_in_order_during_a_flood() {
     for (keys, signal) in [(CTRL_C, Signal::INT), ("\x1c", Signal::QUIT)] {
         let mut screen = Screen::new(80, 24);
         let found = screen.state();
@@ -219,7 +216,7 @@ fn in_a_flood_too_the_terminal_is_left_in_order() {
 }
 
 #[test]
-fn a_terminal_that_takes_nothing_holds_nobody_up() {
+fn a_terminal_that_takes_no_output_does_not_delay_the_end() {
     for (keys, signal) in [(Some(CTRL_C), Signal::INT), (None, Signal::TERM)] {
         let screen = Screen::new(80, 24);
         let found = screen.state();
@@ -239,14 +236,14 @@ fn a_terminal_that_takes_nothing_holds_nobody_up() {
 }
 
 #[test]
-fn whoever_waits_for_a_connection_can_give_up() {
+fn a_connection_attempt_can_be_given_up() {
     let (_knocked, address) = address_where_nobody_answers();
     let mut screen = Screen::new(80, 24);
     let before = screen.state();
     let mut client = screen.run(chat_client(address));
     // proc_net(5): 02 is TCP_SYN_SENT.
     let knocks = format!(":{:04X} 02 ", address.port());
-    eventually("the client to knock", || {
+    eventually("the client to connect", || {
         let sockets = fs::read_to_string("/proc/net/tcp").expect("proc(5)");
         sockets.contains(&knocks).then_some(())
     });
@@ -258,7 +255,7 @@ fn whoever_waits_for_a_connection_can_give_up() {
 
 /// For example under nohup(1).
 #[test]
-fn signals_that_were_ignored_before_end_nothing() {
+fn ignored_signals_stay_ignored() {
     let server = Server::start();
     let reader = server.join("127.0.0.2");
     let mut screen = Screen::new(80, 24);
@@ -302,7 +299,7 @@ fn where_no_shell_could_resume_it_the_client_is_not_stopped() {
 }
 
 #[test]
-fn a_terminal_that_no_shell_could_give_to_it_is_not_taken() {
+fn a_terminal_that_no_shell_can_hand_over_is_not_taken() {
     let Some(session) = in_a_session() else {
         return;
     };
@@ -327,7 +324,7 @@ fn a_terminal_that_no_shell_could_give_to_it_is_not_taken() {
 }
 
 #[test]
-fn what_was_typed_and_not_read_is_not_for_the_shell() {
+fn unread_keys_do_not_reach_the_shell() {
     let Some(session) = in_a_session() else {
         return;
     };
@@ -391,7 +388,10 @@ fn assert_in_order(screen: &mut Screen, found: &(String, OFlags), after: &str) {
     let written = screen.written();
     let (_, last) = written.rsplit_once("\x1b[?2004l").expect(after);
     for told in ["\x1b[?7h", "\x1b[m"] {
-        assert!(last.contains(told), "{told:?} is not told after {after}");
+        assert!(
+            last.contains(told),
+            "{told:?} is not reported after {after}"
+        );
     }
 }
 

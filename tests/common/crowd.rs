@@ -209,7 +209,7 @@ impl Crowd {
 impl Drop for Crowd {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().expect("nobody else takes it");
+        let thread = self.thread.take().expect("only drop takes it");
         let ended = thread.join();
         if !thread::panicking() {
             ended.expect("a crowd that does not panic");

@@ -229,7 +229,7 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().expect("nobody else takes it");
+        let thread = self.thread.take().expect("only drop takes it");
         let ended = thread.join();
         if !thread::panicking() {
             ended.expect("a load that does not panic");
@@ -359,7 +359,7 @@ impl Generator {
             Says::Endlessly(_) => self.want(key, EventFlags::OUT, true),
             Says::Each { first, .. } => self.due.push(Reverse((now + first, key, Duty::Say))),
         }
-        let client = self.clients[key].as_ref().expect("it is there");
+        let client = self.clients[key].as_ref().expect("a client at this key");
         match client.reads {
             Reads::Always => return,
             Reads::Never => {}

@@ -153,7 +153,7 @@ impl Peer {
     pub(crate) fn expect_closed(&mut self) {
         match self.read_line() {
             Ok(None) => {}
-            Ok(Some(line)) => panic!("{line:?} came where the connection should be closed"),
+            Ok(Some(line)) => panic!("{line:?} came instead of the end"),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}"),
         }
     }

@@ -12,10 +12,14 @@ use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, prlimit,
+};
 
 use super::lines::LineReader;
-use super::{LOOK_EVERY, eventually};
+use super::{PATIENCE, eventually};
 
 /// The binary under test. Cargo names it for tests and benches; examples build it themselves.
 pub(crate) const CHAT: &str = match option_env!("CARGO_BIN_EXE_chat") {
@@ -206,9 +210,8 @@ impl Process {
     /// Waits for the program to end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        eventually("the program to end", || {
-            self.child.try_wait().expect("a child of this process")
-        })
+        let ended = self.ended_before(Instant::now() + PATIENCE);
+        ended.expect("a program that ends in time")
     }
 
     /// Waits for the program to exit; a signal must not end it.
@@ -235,10 +238,25 @@ impl Process {
     /// Expects the program to run until `moment`.
     #[track_caller]
     pub(crate) fn expect_to_run_until(&mut self, moment: Instant) {
-        while Instant::now() < moment {
+        let ended = self.ended_before(moment);
+        assert_eq!(ended, None, "the program ended too early");
+    }
+
+    /// Waits until the program ends, or until `deadline`.
+    fn ended_before(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        loop {
             let ended = self.child.try_wait().expect("a child of this process");
-            assert_eq!(ended, None, "the program ended after all");
-            thread::sleep(LOOK_EVERY);
+            let time_left = deadline.saturating_duration_since(Instant::now());
+            if ended.is_some() || time_left.is_zero() {
+                return ended;
+            }
+            let pid = Pid::from_child(&self.child);
+            let end = pidfd_open(pid, PidfdFlags::empty()).expect("a child not waited for");
+            let timeout = Timespec::try_from(time_left).expect("a short duration");
+            match poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&timeout)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => panic!("{error}"),
+            }
         }
     }
 
@@ -287,12 +305,9 @@ impl Process {
     #[track_caller]
     pub(crate) fn expect_idle_for(&self, span: Duration) {
         let before = self.expect_settled(|before, now| before == now);
+        // Time itself is tested: nothing happens in this span.
         thread::sleep(span);
-        assert_eq!(
-            self.activity(),
-            before,
-            "it was run within {span:?} of rest"
-        );
+        assert_eq!(self.activity(), before, "it ran within {span:?} of rest");
     }
 
     /// Expects the program to settle at next to no CPU time: it may check on something now and
@@ -305,6 +320,7 @@ impl Process {
         let is_next_to_none =
             |before: &Activity, now: &Activity| now.cpu_ticks - before.cpu_ticks <= MOST_TICKS;
         let before = self.expect_settled(is_next_to_none);
+        // Time itself is tested: next to nothing happens in this second.
         thread::sleep(A_SECOND);
         let now = self.activity();
         assert!(is_next_to_none(&before, &now), "{before:?}, then {now:?}");
@@ -322,6 +338,7 @@ impl Process {
         let deadline = Instant::now() + SETTLING_TIME;
         loop {
             let before = self.activity();
+            // No event says that nothing more will happen.
             thread::sleep(SPAN);
             let now = self.activity();
             if before.is_asleep && now.is_asleep && quiet(&before, &now) {

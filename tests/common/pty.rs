@@ -29,7 +29,7 @@ pub(crate) fn open_terminal() -> (LineReader<Keyboard>, OwnedFd) {
 impl Keyboard {
     pub(crate) fn type_bytes(&self, bytes: &[u8]) {
         let written = rustix::io::write(&self.0, bytes).expect("an open terminal");
-        assert_eq!(written, bytes.len(), "the terminal has room for so little");
+        assert_eq!(written, bytes.len(), "the terminal took only a part");
     }
 }
 

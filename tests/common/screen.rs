@@ -83,7 +83,7 @@ impl Screen {
         while !is_so(&self.rows()) {
             if !self.read_before(deadline) {
                 let shown = self.rows().join("\n");
-                panic!("waited in vain for {what}; shown is:\n{shown}\n");
+                panic!("waited too long for {what}; shown is:\n{shown}\n");
             }
         }
     }
@@ -140,7 +140,7 @@ impl Screen {
         let deadline = Instant::now() + PATIENCE;
         let seen = self.written.len();
         while program.is_running() {
-            assert!(Instant::now() < deadline, "it goes on and on");
+            assert!(Instant::now() < deadline, "the program does not end");
             self.take_before(Instant::now() + LOOK_EVERY);
         }
         self.emulator.process(&self.written[seen..]);

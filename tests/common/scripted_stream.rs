@@ -260,7 +260,7 @@ impl Outlet for Meter {
 impl Outlet for ToPeer {
     fn take(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let output = &mut *self.output.borrow_mut();
-        assert!(!output.is_ended, "nothing is written after the end");
+        assert!(!output.is_ended, "written after the end");
         output.writes += 1;
         if is_interrupted(self.chance.as_ref()) {
             return Err(io::ErrorKind::Interrupted.into());
@@ -269,7 +269,7 @@ impl Outlet for ToPeer {
             return Err(kind.into());
         }
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        assert!(offered > 0, "an empty write is of no use");
+        assert!(offered > 0, "an empty write");
         let most = offered.min(output.room_bytes);
         if most == 0 {
             output.is_blocked = true;

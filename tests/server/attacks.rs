@@ -57,9 +57,10 @@ fn expect_in_time(name: &str, delays: &Delays) {
 #[track_caller]
 fn expect_at_rest(name: &str, server: &mut Server, descriptors: usize) {
     assert!(server.is_running(), "{name}");
-    eventually("the server to let go of those who went", || {
-        (server.descriptors() <= descriptors).then_some(())
-    });
+    eventually(
+        "the server to close the connections of clients that left",
+        || (server.descriptors() <= descriptors).then_some(()),
+    );
     let mut newcomer = server.join("127.0.0.2");
     newcomer.say("/quit");
     newcomer.rest();
@@ -123,6 +124,7 @@ impl Churn {
                     }
                     next = Instant::now().max(next + CATCHES_UP) - CATCHES_UP
                         + Duration::from_secs(1) / PACES_PER_SECOND;
+                    // Time itself is tested: so many visits in a second.
                     thread::sleep(next.saturating_duration_since(Instant::now()));
                 }
             }
@@ -142,7 +144,7 @@ impl Churn {
 impl Drop for Churn {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().expect("nobody else takes it");
+        let thread = self.thread.take().expect("only drop takes it");
         let ended = thread.join();
         if !thread::panicking() {
             ended.expect("a churn that does not panic");
@@ -182,7 +184,7 @@ fn come_and_go(socket: OwnedFd, goes: Goes, polite: &mut VecDeque<OwnedFd>) {
 
 /// Expects the server to withstand clients that come and go in these ways for `span`.
 #[track_caller]
-fn expect_to_stand_churn(name: &str, ways: &'static [Goes], per_second: u32, span: Duration) {
+fn expect_to_withstand_churn(name: &str, ways: &'static [Goes], per_second: u32, span: Duration) {
     let _alone = alone_under_load();
     let mut server = Server::sociable(&["--max-clients", "9000"]);
     let probe = Probe::join(server.address);
@@ -196,18 +198,18 @@ fn expect_to_stand_churn(name: &str, ways: &'static [Goes], per_second: u32, spa
 }
 
 #[test]
-fn those_who_come_and_go_by_the_thousand_delay_nobody() {
-    expect_to_stand_churn("churn", &WAYS, 20_000, BRIEF);
+fn thousands_of_visits_delay_nobody() {
+    expect_to_withstand_churn("churn", &WAYS, 20_000, BRIEF);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn long_those_who_come_and_go_by_the_thousand_delay_nobody() {
+fn long_thousands_of_visits_delay_nobody() {
     for nth in 0..WAYS.len() {
         let name = format!("churn, {:?}", WAYS[nth]);
-        expect_to_stand_churn(&name, &WAYS[nth..=nth], 20_000, long());
+        expect_to_withstand_churn(&name, &WAYS[nth..=nth], 20_000, long());
     }
-    expect_to_stand_churn("churn, all ways", &WAYS, 20_000, long());
+    expect_to_withstand_churn("churn, all ways", &WAYS, 20_000, long());
 }
 
 // Clients that ask.
@@ -234,13 +236,13 @@ fn expect_to_answer(count: usize, span: Duration) {
 }
 
 #[test]
-fn a_thousand_who_ask_at_once_are_answered_and_delay_nobody() {
+fn a_thousand_simultaneous_questions_are_answered_and_delay_nobody() {
     expect_to_answer(1000, BRIEF);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn long_ten_thousand_who_ask_at_once_are_answered_and_delay_nobody() {
+fn long_ten_thousand_simultaneous_questions_are_answered_and_delay_nobody() {
     expect_to_answer(10_000, long());
 }
 
@@ -248,7 +250,7 @@ fn long_ten_thousand_who_ask_at_once_are_answered_and_delay_nobody() {
 
 /// `count` clients join, take a name each, and leave all at once; `times` times.
 #[track_caller]
-fn expect_to_stand_names(count: usize, times: usize) {
+fn expect_to_withstand_names(count: usize, times: usize) {
     let _alone = alone_under_load();
     let mut server = Server::sociable(&[]);
     let descriptors = server.descriptors();
@@ -275,21 +277,21 @@ fn expect_to_stand_names(count: usize, times: usize) {
         });
         assert_eq!(named.lost(), 0);
         drop(load);
-        let delays = probe.join().expect("people who do not panic");
+        let delays = probe.join().expect("a probe that does not panic");
         expect_in_time("names", &delays);
     }
     expect_at_rest("names", &mut server, descriptors);
 }
 
 #[test]
-fn those_who_take_names_and_go_together_delay_nobody() {
-    expect_to_stand_names(900, 1);
+fn crowds_that_take_names_and_leave_together_delay_nobody() {
+    expect_to_withstand_names(900, 1);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn long_nine_thousand_who_take_names_and_go_together_delay_nobody() {
-    expect_to_stand_names(9000, 10);
+fn long_nine_thousand_that_take_names_and_leave_together_delay_nobody() {
+    expect_to_withstand_names(9000, 10);
 }
 
 // Clients that do not read, or hardly.
@@ -312,9 +314,10 @@ fn expect_to_stand_the_stuck(each: usize, span: Duration) {
     let flooder = load.join(1, "127.0.4.4", Reads::Always, |_| Says::flood(&line));
     load.talk();
     let delays = probe.run(span);
-    eventually("the stuck and the trickling to be dropped", || {
-        (stuck.lost() + trickling.lost() == 2 * each).then_some(())
-    });
+    eventually(
+        "the stalled and the trickling clients to be dropped",
+        || (stuck.lost() + trickling.lost() == 2 * each).then_some(()),
+    );
     assert_eq!(readers.lost() + flooder.lost(), 0);
     drop(load);
     expect_in_time("stuck", &delays);
@@ -322,13 +325,13 @@ fn expect_to_stand_the_stuck(each: usize, span: Duration) {
 }
 
 #[test]
-fn hundreds_who_do_not_read_or_hardly_delay_nobody_and_are_dropped() {
+fn hundreds_of_stalled_and_slow_readers_delay_nobody_and_are_dropped() {
     expect_to_stand_the_stuck(200, BRIEF);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn long_hundreds_who_do_not_read_or_hardly_delay_nobody_and_are_dropped() {
+fn long_hundreds_of_stalled_and_slow_readers_delay_nobody_and_are_dropped() {
     expect_to_stand_the_stuck(900, long());
 }
 
@@ -431,7 +434,7 @@ fn random_text(random: &mut Random) -> Vec<u8> {
 
 /// Clients that do anything at all for `span`. Returns what to report on failure.
 #[track_caller]
-fn expect_to_stand_chaos(random: &mut Random, span: Duration) {
+fn expect_to_withstand_chaos(random: &mut Random, span: Duration) {
     let seed = random.0;
     let options = random_options(random);
     let name = format!("chaos, CHAT_CHAOS_SEED={seed}, {}", options.join(" "));
@@ -490,7 +493,7 @@ fn whatever_a_crowd_does_everybody_is_heard_and_the_room_ends_well() {
     let _alone = alone_under_load();
     let mut random = Random::seeded();
     for _ in 0..2 {
-        expect_to_stand_chaos(&mut random, Duration::from_secs(1));
+        expect_to_withstand_chaos(&mut random, Duration::from_secs(1));
     }
 }
 
@@ -501,6 +504,6 @@ fn long_whatever_a_crowd_does_everybody_is_heard_and_the_room_ends_well() {
     let mut random = Random::seeded();
     let until = Instant::now() + 4 * long();
     while Instant::now() < until {
-        expect_to_stand_chaos(&mut random, Duration::from_secs(3));
+        expect_to_withstand_chaos(&mut random, Duration::from_secs(3));
     }
 }

@@ -12,7 +12,7 @@ use crate::common::pty::open_terminal;
 use crate::common::server::{Server, server_command};
 
 #[test]
-fn the_console_shows_who_comes_what_is_said_and_who_leaves() {
+fn the_console_shows_joins_lines_and_leaves() {
     let mut server = Server::start();
     server.skip_banner();
     let alice = server.join("127.0.0.2");
@@ -31,7 +31,7 @@ fn the_console_shows_who_comes_what_is_said_and_who_leaves() {
 
 /// For example a load balancer's health check every few seconds.
 #[test]
-fn a_visit_without_a_word_is_shown_only_with_v() {
+fn a_silent_visit_is_shown_only_with_v() {
     let mut quiet = Server::start();
     quiet.skip_banner();
     for _ in 0..5 {
@@ -58,7 +58,7 @@ fn a_visit_without_a_word_is_shown_only_with_v() {
 }
 
 #[test]
-fn what_is_not_said_is_not_on_the_console() {
+fn commands_are_not_on_the_console() {
     let mut server = Server::start();
     server.skip_banner();
     let mut alice = server.join("127.0.0.2");

@@ -67,7 +67,7 @@ fn flood_beside_fifty_stuck(memory_bytes: fn(pid: u32) -> usize) -> (usize, Dura
         pause = pause.max(waiting.elapsed());
     }
     let grown_bytes = most_bytes().saturating_sub(before);
-    eventually("the stuck to be dropped", || {
+    eventually("the stalled clients to be dropped", || {
         (server.descriptors() == descriptors).then_some(())
     });
     let warnings = end(server);
@@ -97,7 +97,7 @@ fn a_slow_reader_is_waited_for_and_gets_everything() {
     let (mut next, mut ahead_bytes) = (Instant::now(), 0);
     for number in 0..LINES {
         if number % LINES_AT_A_TIME == 0 {
-            // Here the clock is what the test is about.
+            // Time itself is tested: a slow reader is one that waits.
             thread::sleep(next.saturating_duration_since(Instant::now()));
             next = Instant::now() + READS_EVERY;
         }
@@ -117,7 +117,7 @@ fn a_slow_reader_is_waited_for_and_gets_everything() {
 /// It reads only once it is dropped, and gets whole lines up to that. It has some seconds to do
 /// so.
 #[test]
-fn who_does_not_read_has_a_grace_and_is_then_told_why_it_is_dropped() {
+fn a_stalled_client_has_a_grace_and_is_told_why_it_is_dropped() {
     let _alone = alone_under_load();
     let mut server = Server::start();
     let talker = server.join("127.0.0.2");
@@ -148,7 +148,7 @@ fn who_does_not_read_has_a_grace_and_is_then_told_why_it_is_dropped() {
 /// Whether it counts as slow or as stalled depends on the kernel, which frees a reader's buffer
 /// in big steps.
 #[test]
-fn who_trickles_is_dropped_after_the_stall_timeout() {
+fn a_trickling_reader_is_dropped_after_the_stall_timeout() {
     /// Less than the server may queue for the client that trickles.
     const LINES: usize = 20_000;
     const STALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -172,7 +172,7 @@ fn who_trickles_is_dropped_after_the_stall_timeout() {
 }
 
 #[test]
-fn two_hundred_that_are_dropped_at_once_do_not_fill_the_log() {
+fn two_hundred_simultaneous_drops_do_not_fill_the_log() {
     const STUCK_CLIENTS: usize = 200;
     let _alone = alone_under_load();
     let server = Server::start();
@@ -183,7 +183,7 @@ fn two_hundred_that_are_dropped_at_once_do_not_fill_the_log() {
 
     let began = Instant::now();
     let crowd = Crowd::start([Member::flooder(talker, 0..NO_END), Member::reader(reader)]);
-    eventually("the stuck to be dropped", || {
+    eventually("the stalled clients to be dropped", || {
         (server.descriptors() == descriptors).then_some(())
     });
     drop(crowd);

@@ -49,10 +49,7 @@ fn nc_delivers_its_unfinished_last_line_and_ends() {
     let help = Command::new("nc").arg("-h").output().expect("nc");
     let help = [help.stdout, help.stderr].concat();
     let is_openbsd = String::from_utf8_lossy(&help).contains("OpenBSD");
-    if !can_test(
-        is_openbsd,
-        "nc is not netcat-openbsd, the one that knows -N",
-    ) {
+    if !can_test(is_openbsd, "nc is not netcat-openbsd, which has -N") {
         return;
     }
     deliver_last_line_with("nc", &["-N"]);

@@ -17,7 +17,7 @@ fn the_unfinished_last_line_is_said() {
 }
 
 #[test]
-fn a_client_may_talk_and_leave_in_one_breath() {
+fn a_client_may_talk_and_leave_at_once() {
     const LINES: usize = 500;
     let server = Server::start();
     let mut listener = server.join("127.0.0.2");
@@ -31,7 +31,7 @@ fn a_client_may_talk_and_leave_in_one_breath() {
 }
 
 #[test]
-fn what_a_client_is_owed_is_sent_after_it_has_closed_its_side() {
+fn a_half_closed_client_is_sent_what_it_is_owed() {
     let server = Server::start();
     let talker = server.join("127.0.0.2");
     let mut witness = server.join("127.0.0.3");
@@ -50,7 +50,7 @@ fn what_a_client_is_owed_is_sent_after_it_has_closed_its_side() {
 }
 
 #[test]
-fn what_a_client_is_owed_is_sent_though_a_flood_goes_on() {
+fn a_half_closed_client_is_sent_what_it_is_owed_during_a_flood() {
     const LINES: usize = 5000;
     /// Less than kernel and server hold for the leaving client before the flood must wait for
     /// it.

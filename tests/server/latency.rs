@@ -19,18 +19,18 @@ const SAYS_EVERY: Duration = Duration::from_millis(20);
 const MOST_LINES_BEFORE: usize = (1 << 20) / LINE_BYTES;
 
 #[test]
-fn what_is_said_during_a_flood_is_heard_soon() {
+fn lines_during_a_flood_are_heard_soon() {
     delays_beside(fast_readers, 150).expect_few_lines_before();
 }
 
 #[test]
-fn what_is_said_while_a_flooder_waits_for_a_slow_reader_is_heard_soon() {
+fn lines_are_heard_soon_while_a_flooder_waits_for_a_slow_reader() {
     delays_beside(a_very_slow_reader, 150).expect_few_lines_before();
 }
 
 #[test]
 #[ignore = "its bounds are for a release build on a machine that does nothing else"]
-fn what_is_said_during_a_flood_is_heard_within_a_quarter_of_a_second() {
+fn lines_during_a_flood_are_heard_within_a_quarter_of_a_second() {
     for readers in [fast_readers, a_slow_reader, a_very_slow_reader] {
         delays_beside(readers, 500).expect_short();
     }

@@ -15,7 +15,7 @@ fn take_name(peer: &mut Peer, name: &str) {
 }
 
 #[test]
-fn a_name_stands_before_what_its_bearer_says() {
+fn a_members_lines_begin_with_its_name() {
     let server = Server::start();
     let [mut alice, mut bob] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));
     take_name(&mut alice, "alice");
@@ -41,7 +41,7 @@ fn a_name_stands_before_what_its_bearer_says() {
 }
 
 #[test]
-fn nobody_passes_for_somebody_else() {
+fn nobody_can_impersonate_a_member() {
     let server = Server::start();
     let [mut alice, mut mallory] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));
     take_name(&mut alice, "alice");
@@ -84,18 +84,18 @@ fn nobody_passes_for_somebody_else() {
 }
 
 #[test]
-fn a_name_is_kept_for_who_loses_the_connection() {
+fn a_name_is_held_after_a_lost_connection() {
     let server = Server::start();
     let [mut alice, mut bob] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));
     take_name(&mut alice, "alice");
-    // Returns before the room knows that the old connection is dead.
+    // Back before the room knows that the old connection is dead.
     let mut returned = server.join("127.0.0.2");
     returned.say("/nick alice");
     let answer = returned.next_line().expect("an answer");
     assert!(answer.starts_with("!! alice is taken, by a connection from your own"));
     alice.reset();
     returned.expect_line("-- you are alice now");
-    // Returns after that.
+    // Back after that.
     returned.reset();
     bob.say("/nick alice");
     let mut answer = bob.next_line().expect("an answer");
@@ -108,7 +108,7 @@ fn a_name_is_kept_for_who_loses_the_connection() {
 }
 
 #[test]
-fn our_client_ends_well_when_it_has_asked_to_go() {
+fn our_client_exits_with_success_after_quit() {
     let server = Server::start();
     let mut client = Process::spawn(chat_client(server.address));
     client.type_line("/quit");
@@ -118,7 +118,7 @@ fn our_client_ends_well_when_it_has_asked_to_go() {
 }
 
 #[test]
-fn nc_has_all_of_it() {
+fn all_commands_work_over_nc() {
     let server = Server::sociable(&["--welcome", "Be kind."]);
     let nc = || {
         let mut command = Command::new("nc");

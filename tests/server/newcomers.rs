@@ -12,7 +12,7 @@ use crate::common::{alone_under_load, can_test};
 const NEWCOMERS: usize = 600;
 
 #[test]
-fn newcomers_that_come_all_at_once_are_all_welcomed() {
+fn simultaneous_newcomers_are_all_welcomed() {
     let longest_backlog: usize = fs::read_to_string("/proc/sys/net/core/somaxconn")
         .ok()
         .and_then(|length| length.trim().parse().ok())

@@ -42,7 +42,7 @@ fn join_as(server: &mut Server, ip: &str, name: &str) -> Peer {
 }
 
 #[test]
-fn what_is_typed_is_said_to_everybody() {
+fn typed_lines_are_said_to_everybody() {
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     server.type_line("dinner is ready");
@@ -66,7 +66,7 @@ fn what_is_typed_is_said_to_everybody() {
 }
 
 #[test]
-fn somebody_is_sent_away_and_may_come_back() {
+fn a_kicked_member_may_come_back() {
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     server.type_line("/kick nobody");
@@ -92,7 +92,7 @@ fn somebody_is_sent_away_and_may_come_back() {
 }
 
 #[test]
-fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
+fn a_banned_member_stays_out_until_the_ban_ends() {
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.1.2", "alice");
     let mut bob = join_as(&mut server, "127.0.2.2", "bob");
@@ -142,7 +142,7 @@ fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
 }
 
 #[test]
-fn the_figures_come_to_the_console() {
+fn statistics_appear_on_the_console() {
     let mut server = with_operator();
     server.type_line("/stats");
     let figures = server.stdout().next_line().expect("figures");
@@ -150,7 +150,7 @@ fn the_figures_come_to_the_console() {
 }
 
 #[test]
-fn figures_that_were_asked_for_come_though_the_room_closes_and_in_the_log_besides() {
+fn requested_statistics_appear_even_if_the_room_closes_and_in_the_log_too() {
     let mut server = with_operator();
     write!(server.take_stdin(), "/stats\n/quit\n").expect("a pipe");
     assert_eq!(server.exit_code(), 0);
@@ -159,7 +159,7 @@ fn figures_that_were_asked_for_come_though_the_room_closes_and_in_the_log_beside
 }
 
 #[test]
-fn what_was_typed_is_shown_made_safe() {
+fn typed_text_is_shown_harmless() {
     let mut server = with_operator();
     server.type_line("/kick \x1b]0;x\x07");
     server
@@ -174,7 +174,7 @@ fn what_was_typed_is_shown_made_safe() {
 }
 
 #[test]
-fn without_anybody_to_type_there_is_no_operator() {
+fn without_standard_input_there_is_no_operator() {
     let server = Server::start();
     let mut alice = server.join("127.0.0.2");
     let bob = server.join("127.0.0.3");
@@ -194,7 +194,7 @@ fn the_operator_closes_the_room() {
 }
 
 #[test]
-fn answers_are_shown_though_all_else_is_not() {
+fn quiet_still_shows_answers() {
     let mut command = server_command("127.0.0.1", &["--quiet", "--operator-commands"]);
     command.stdin(Stdio::piped());
     let mut server = Server::spawn_with_log(command);
@@ -206,7 +206,7 @@ fn answers_are_shown_though_all_else_is_not() {
 }
 
 #[test]
-fn the_end_of_what_is_typed_does_not_end_the_room() {
+fn the_end_of_input_does_not_end_the_room() {
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     write!(server.take_stdin(), "the last word").expect("a pipe");
@@ -221,7 +221,7 @@ fn the_end_of_what_is_typed_does_not_end_the_room() {
 
 /// `journalctl -f | chat server …`: others decide what a line begins with.
 #[test]
-fn what_comes_from_a_pipe_is_said_and_not_obeyed() {
+fn lines_from_a_pipe_are_said_not_obeyed() {
     let banner = "everyone sees each line from standard input; commands need --operator-commands";
     let mut server = with_pipe(&[], banner);
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
@@ -234,7 +234,7 @@ fn what_comes_from_a_pipe_is_said_and_not_obeyed() {
 }
 
 #[test]
-fn a_program_that_pours_text_into_the_pipe_is_slowed_down() {
+fn a_flood_from_the_pipe_gets_backpressure() {
     const POURED: usize = 400;
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
@@ -250,7 +250,7 @@ fn a_program_that_pours_text_into_the_pipe_is_slowed_down() {
         .count();
     assert!(
         before < POURED - 1,
-        "nobody had a say between all those lines"
+        "bob was heard only after all lines from the pipe"
     );
     for n in before + 1..before + 20 {
         alice.expect_line(&format!("-- operator: line {n}"));
@@ -258,7 +258,7 @@ fn a_program_that_pours_text_into_the_pipe_is_slowed_down() {
 }
 
 #[test]
-fn a_terminal_is_an_operators() {
+fn commands_from_a_terminal_are_obeyed() {
     let (mut keyboard, terminal) = open_terminal();
     let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
     let mut command = server_command("127.0.0.1", &[]);
@@ -289,7 +289,7 @@ fn a_terminal_is_an_operators() {
 
 /// Reading from a terminal in the background would stop the server, and writing to it may, too.
 #[test]
-fn in_the_background_of_a_terminal_the_room_goes_on() {
+fn a_room_in_the_background_goes_on() {
     if !can_test_with("setsid") {
         return;
     }

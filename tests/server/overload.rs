@@ -141,14 +141,14 @@ fn ask_who_is_here(server: &Server, names: usize) -> Result<Duration, String> {
 
 #[test]
 #[ignore = "measures time"]
-fn s1d_who_asks_much_and_reads_is_answered_and_not_dropped() {
+fn s1d_a_reader_that_asks_much_is_answered_and_not_dropped() {
     try_until("S1d", || {
         let scene = Scene::set(&[]);
         let address = &scene.server;
         let (answered, delays) = thread::scope(|scope| {
             let probe = scope.spawn(|| scene.probe.run(seconds(4)));
             let answered = ask_who_is_here(address, 200);
-            (answered, probe.join().expect("people who do not panic"))
+            (answered, probe.join().expect("a probe that does not panic"))
         });
         let text = format!(
             "answered after {answered:?}; an ordinary line meanwhile: median {:?}, longest {:?}",
@@ -188,7 +188,7 @@ fn who_talk_at_once(talkers: usize, every: Duration, span: Duration) -> Figures 
 
 #[test]
 #[ignore = "measures time"]
-fn s8_seven_hundred_who_say_16_kib_each_10_s_delay_nobody() {
+fn s8_seven_hundred_that_say_16_kib_every_10_s_delay_nobody() {
     try_out("S8, 700 × 16 KiB each 10 s", S8, || {
         who_talk_at_once(700, seconds(10), seconds(20))
     });
@@ -196,7 +196,7 @@ fn s8_seven_hundred_who_say_16_kib_each_10_s_delay_nobody() {
 
 #[test]
 #[ignore = "measures time"]
-fn s8_three_hundred_who_say_16_kib_each_5_s_delay_nobody() {
+fn s8_three_hundred_that_say_16_kib_every_5_s_delay_nobody() {
     try_out("S8, 300 × 16 KiB each 5 s", S8, || {
         who_talk_at_once(300, seconds(5), seconds(15))
     });
@@ -206,7 +206,7 @@ fn s8_three_hundred_who_say_16_kib_each_5_s_delay_nobody() {
 
 #[test]
 #[ignore = "measures time"]
-fn s9_four_hundred_who_take_long_names_again_and_again_delay_nobody() {
+fn s9_four_hundred_that_keep_taking_long_names_delay_nobody() {
     try_out("S9, long names", S8, || {
         let mut scene = Scene::set(&[]);
         let units = longest_name_units(&scene.server);
@@ -221,7 +221,7 @@ fn s9_four_hundred_who_take_long_names_again_and_again_delay_nobody() {
 /// Each costs less, but more of them fit into a read.
 #[test]
 #[ignore = "measures time"]
-fn s9_four_hundred_who_take_short_names_again_and_again_delay_nobody() {
+fn s9_four_hundred_that_keep_taking_short_names_delay_nobody() {
     try_out("S9, short names", S8, || {
         let mut scene = Scene::set(&[]);
         scene.talkers(400, |nth| {

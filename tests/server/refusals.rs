@@ -5,7 +5,7 @@ use crate::common::peer::{Peer, WELCOME};
 use crate::common::server::Server;
 
 #[test]
-fn http_is_closed_and_nobody_sees_anything_of_it() {
+fn http_is_closed_and_not_heard() {
     let server = Server::start();
     let alice = server.join("127.0.0.2");
     let mut bob = server.join("127.0.0.3");
@@ -52,7 +52,7 @@ fn http_in_pieces_is_closed_too() {
 /// Other protocols that a web page can speak, or that connect by mistake; the unit tests have
 /// more.
 #[test]
-fn what_is_not_chat_is_closed_unannounced() {
+fn other_protocols_are_closed_unannounced() {
     let server = Server::sociable(&["--history=0"]);
     let mut alice = server.join("127.0.0.2");
     alice.expect_line("-- 127.0.0.2 joined (1 here)");
@@ -181,7 +181,7 @@ fn a_full_room_says_so_and_closes_until_somebody_leaves() {
 }
 
 #[test]
-fn a_guest_that_is_turned_away_and_does_not_go_is_let_go_of() {
+fn a_refused_guest_that_stays_is_disconnected() {
     let server = Server::with(&["--max-clients", "2"]);
     let _alice = server.join("127.0.0.2");
     let descriptors_before = server.descriptors();
@@ -194,9 +194,10 @@ fn a_guest_that_is_turned_away_and_does_not_go_is_let_go_of() {
     late.expect_line("!! the room is full (2 clients)");
     late.expect_end();
 
-    eventually("the server to hold nobody but Alice and Bob", || {
-        (server.descriptors() == descriptors_before + 1).then_some(())
-    });
+    eventually(
+        "the server to keep only the connections of Alice and Bob",
+        || (server.descriptors() == descriptors_before + 1).then_some(()),
+    );
 }
 
 #[test]

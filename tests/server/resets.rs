@@ -18,7 +18,7 @@ fn two_hundred_resets_in_the_middle_of_a_line_leak_no_descriptor() {
         guest.send("the middle of a li");
         guest.reset();
     }
-    eventually("the descriptors of those who vanished to be closed", || {
+    eventually("the descriptors of vanished clients to be closed", || {
         (server.descriptors() == descriptors_before).then_some(())
     });
 

@@ -61,7 +61,7 @@ fn an_empty_room_closes_at_once() {
 
 /// For example Ctrl-C just when a `kill` arrives: one request, not two.
 #[test]
-fn signals_that_come_together_are_one() {
+fn simultaneous_signals_count_as_one() {
     let mut server = Server::start();
     let mut alice = server.join("127.0.0.2");
     let mut bob = server.join("127.0.0.3");
@@ -90,7 +90,7 @@ fn nobody_gets_in_while_the_room_closes() {
 }
 
 #[test]
-fn a_guest_that_does_not_read_holds_up_the_end_for_some_seconds_only() {
+fn a_stalled_guest_delays_the_end_by_some_seconds_only() {
     let mut room = room_with_a_stuck_guest();
     let signalled = Instant::now();
     room.server.signal(Signal::TERM);
@@ -105,7 +105,7 @@ fn a_guest_that_does_not_read_holds_up_the_end_for_some_seconds_only() {
 
 /// The console shows what the server has taken: in a file it misses nothing.
 #[test]
-fn what_was_taken_of_a_flood_is_heard_before_the_end_though_others_are_stuck() {
+fn every_line_taken_is_heard_before_the_end_beside_stuck_guests() {
     const STUCK: usize = 10;
     const LINES_BEFORE: usize = 2000;
     /// Said after that, before the reader reads on: it is owed some of this.

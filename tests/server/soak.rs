@@ -145,12 +145,12 @@ fn soak_for_minutes_and_nothing_is_missing() {
         count(&listener.next_line().expect("a line"), &mut heard);
     }
     drop(talker);
-    eventually("the server to let go of everybody else", || {
+    eventually("the server to close all other connections", || {
         // The server may still have much to say; a listener that does not read it is dropped.
         drain(&mut listener, &mut heard);
         (server.descriptors() < descriptors_before).then_some(())
     });
-    let figures = eventually("a server that owes nobody anything", || {
+    let figures = eventually("an empty backlog", || {
         drain(&mut listener, &mut heard);
         let figures = next_figures(&mut server);
         let nothing = ["clients=1 ", "backlog_bytes=0 ", "paused=0 "];

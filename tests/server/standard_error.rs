@@ -37,7 +37,7 @@ fn drop_a_stuck_guest(server: &Server, talker: &Peer, witness: &mut Peer) {
     let stuck = server.join("127.0.0.9");
     stuck.limit_receive_buffer();
     flood(talker, witness, 0..ENOUGH_LINES);
-    eventually("the stuck guest to be let go", || {
+    eventually("the stuck guest to be dropped", || {
         (server.descriptors() <= descriptors_before).then_some(())
     });
 }

@@ -99,7 +99,7 @@ fn a_port_that_needs_privileges_is_refused() {
 }
 
 #[test]
-fn a_server_may_follow_another_at_once() {
+fn a_new_server_may_take_over_the_port_at_once() {
     // No other test listens there: nobody can take the port in between.
     const IP: &str = "127.0.0.77";
     let mut first = Server::spawn(server_command(IP, &[]));
@@ -132,7 +132,7 @@ fn start_error(command: Command, address: &str) -> String {
 }
 
 #[test]
-fn a_pipe_without_a_writer_does_not_keep_the_start_waiting() {
+fn a_pipe_without_a_writer_does_not_delay_the_start() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let pipe = folder.path().join("motd");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");

@@ -49,7 +49,7 @@ const LINES: &[(&[u8], &str)] = &[
 ];
 
 #[test]
-fn unsafe_text_is_shown_harmless() {
+fn unsafe_text_is_made_harmless() {
     let mut server = Server::start();
     server.skip_banner();
     let talker = server.join("127.0.0.2");
@@ -120,7 +120,7 @@ fn wide_blanks_and_high_stacks_are_cut_wherever_they_are_shown() {
 }
 
 #[test]
-fn an_unfinished_last_line_is_shown_harmless() {
+fn an_unfinished_last_line_is_made_harmless() {
     let server = Server::start();
     let talker = server.join("127.0.0.2");
     let mut listener = server.join("127.0.0.3");

@@ -93,10 +93,10 @@ fn the_first_thousand_seeds_are_heard_as_recorded() {
         let hashes = OUTCOMES
             .values()
             .map(|outcome| format!("{}\n", outcome.heard));
-        fs::write(RECORDING, hashes.collect::<String>()).expect("it can be written");
+        fs::write(RECORDING, hashes.collect::<String>()).expect("a writable recording");
         return;
     }
-    let recording = fs::read_to_string(RECORDING).expect("it is kept beside this");
+    let recording = fs::read_to_string(RECORDING).expect("a recording beside this file");
     let recorded: Vec<&str> = recording.lines().collect();
     assert_eq!(recorded.len() as u64, RECORDED_SEEDS);
     let differing: Vec<u64> = OUTCOMES

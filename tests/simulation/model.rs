@@ -78,7 +78,10 @@ impl Model {
     pub(crate) fn is_unheard(&mut self, number: usize) -> bool {
         let guest = self.guests.get_mut(&number).expect("it came in");
         let input = self.ends[number].input.borrow();
-        let sent = input.sent.as_deref().expect("it is kept");
+        let sent = input
+            .sent
+            .as_deref()
+            .expect("a peer that keeps what it sends");
         guest.cutter.next(sent, input.is_ended).is_some()
     }
 }
@@ -113,18 +116,25 @@ impl Service for Model {
         self.service.received(client, line, context);
         let number = self.inside[&client];
         let guest = self.guests.get_mut(&number).expect("somebody inside");
-        assert!(guest.left.is_none(), "who has left is not heard");
+        assert!(guest.left.is_none(), "a guest is heard that has left");
         assert!(
             guest.least_expected.is_none(),
-            "who is to be let go is not heard"
+            "a guest is heard that is about to leave"
         );
         let input = self.ends[number].input.borrow();
-        let sent = input.sent.as_deref().expect("it is kept");
+        let sent = input
+            .sent
+            .as_deref()
+            .expect("a peer that keeps what it sends");
         let line = guest.cutter.next(sent, input.is_ended);
-        let line = line.unwrap_or_else(|| panic!("{number} is heard and has said nothing more"));
+        let line = line.unwrap_or_else(|| panic!("{number} is heard, but has said nothing more"));
         self.oracle.received(number, line, context.now);
         let leaves = self.oracle.leaves(number).is_some();
-        assert_eq!(context.batch.closes(client), leaves, "{number} is let go");
+        assert_eq!(
+            context.batch.closes(client),
+            leaves,
+            "whether {number} leaves"
+        );
         if leaves {
             guest.least_expected = Some(self.oracle.heard(number).len());
         }
@@ -155,7 +165,10 @@ impl Service for Model {
         if let CloseReason::PeerClosed | CloseReason::WrongProtocol = reason {
             // The room does not hear the first words of another protocol. It hears every other
             // line of a client that was read to its end.
-            let sent = input.sent.as_deref().expect("it is kept");
+            let sent = input
+                .sent
+                .as_deref()
+                .expect("a peer that keeps what it sends");
             if let Some(foreign) = guest.cutter.next(sent, input.is_ended) {
                 self.oracle.received(number, foreign, context.now);
                 let leaves = self.oracle.leaves(number);

@@ -275,7 +275,7 @@ impl Oracle {
     pub(crate) fn left(&mut self, person: usize, owed_bytes: usize, now: Instant) {
         let heard = self.heard.get_mut(&person).expect("it came");
         heard.truncate(owed_bytes);
-        let gone = self.people.remove(&person).expect("it is here");
+        let gone = self.people.remove(&person).expect("a person in the room");
         let is_its_own = |renamed: &Renamed| renamed.person == person;
         let untold = self.renamed.iter().position(is_its_own);
         let untold = untold.map(|index| self.renamed.remove(index));
@@ -295,7 +295,7 @@ impl Oracle {
 
     /// The next line of `person` is heard.
     pub(crate) fn received(&mut self, person: usize, line: Line<'_>, now: Instant) {
-        let speaker = self.people.get_mut(&person).expect("it is here");
+        let speaker = self.people.get_mut(&person).expect("a person in the room");
         let Line::Whole(line) = line else {
             speaker.has_spoken = true;
             let words = "!! that line was not said: it is longer than 200 bytes";
@@ -397,7 +397,7 @@ impl Oracle {
             "/who" => self.tell_who_is_here(person),
             "/help" => self.tell(person, HELP),
             "/quit" => {
-                let person = self.people.get_mut(&person).expect("it is here");
+                let person = self.people.get_mut(&person).expect("a person in the room");
                 person.leaves = Some(CloseReason::Quit);
             }
             "/kick" => self.tell(person, "!! that is for who runs the room, at its console"),
@@ -462,7 +462,7 @@ impl Oracle {
             self.hold(&old, address, now);
         }
         self.own(name, Owner::Person(person));
-        let bearer = self.people.get_mut(&person).expect("it is here");
+        let bearer = self.people.get_mut(&person).expect("a person in the room");
         bearer.name = Some(name.to_owned());
         self.tell(person, &format!("-- you are {name} now"));
         if !self.joined.contains(&person) {

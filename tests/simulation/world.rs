@@ -63,7 +63,7 @@ fn room(random: &mut Random) -> room::Config {
 /// What can happen in a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
-    SlicedTurn,
+    SlicedBatch,
     ReusedKey,
     TooMuch,
     Paused,
@@ -76,7 +76,7 @@ pub(crate) enum Event {
 
 impl Event {
     pub(crate) const ALL: [Self; 9] = [
-        Self::SlicedTurn,
+        Self::SlicedBatch,
         Self::ReusedKey,
         Self::TooMuch,
         Self::Paused,
@@ -126,7 +126,7 @@ const SLACK_BYTES: usize = 2 * (MAX_BATCH_BYTES + 200 * READ_BUDGET_BYTES / 2);
 /// Iterations within which a client that has just spoken is read, whoever else talks: a batch
 /// being sent may still have this many slices, at most one per reader, and what is gathered
 /// meanwhile leaves no room for more.
-const FAIR_TURNS: usize = 2 * MAX_PEERS + 2;
+const FAIR_ITERATIONS: usize = 2 * MAX_PEERS + 2;
 
 const MAX_PEERS: usize = 12;
 
@@ -184,7 +184,7 @@ struct Peer {
     /// How much it was to hear when the server read its end.
     least_expected: Option<usize>,
     /// Iterations that it has waited to be read.
-    turns_waited: usize,
+    iterations_waited: usize,
 }
 
 pub(crate) struct World {
@@ -249,12 +249,13 @@ impl World {
             }
             if !self.random.one_in(4) {
                 self.poll();
-                self.turn();
+                self.iterate();
             }
         }
-        match self.random.one_in(3) {
-            true => self.shut_down(),
-            false => self.come_to_rest(),
+        if self.random.one_in(3) {
+            self.shut_down();
+        } else {
+            self.come_to_rest();
         }
         let refused = self.model.refused.len();
         self.happened.note(Event::Refused, refused);
@@ -311,7 +312,7 @@ impl World {
             is_within_line: false,
             is_over: false,
             least_expected: None,
-            turns_waited: 0,
+            iterations_waited: 0,
         });
         self.waiting.push_back((number, server_end));
         self.listener_edge = true;
@@ -404,7 +405,7 @@ impl World {
         }
     }
 
-    fn turn(&mut self) {
+    fn iterate(&mut self) {
         // Once the server has read a peer's end, the peer is owed what had been said by then; it
         // may or may not hear the rest.
         let expected_before: Vec<usize> = self
@@ -436,13 +437,13 @@ impl World {
             keys[key] = number;
             Accepted::Client(server_end, peers[number].address.into())
         };
-        let turned = self.event_loop.iterate(self.now, &mut self.model, accept);
-        self.status = turned.expect("no peer's doing is an error");
+        let iterated = self.event_loop.iterate(self.now, &mut self.model, accept);
+        self.status = iterated.expect("peers cannot cause an error");
         self.happened.note(Event::ReusedKey, reused_keys);
         let has_begun = self.model.shown.len() > shown_before;
         let is_sliced = has_begun && self.event_loop.is_sending();
         self.happened
-            .note(Event::SlicedTurn, usize::from(is_sliced));
+            .note(Event::SlicedBatch, usize::from(is_sliced));
         self.check_bounds(&unread_before);
         for (peer, &expected) in self.peers.iter_mut().zip(&expected_before) {
             if peer.end.input.borrow().end_was_read {
@@ -463,19 +464,26 @@ impl World {
             let unread = peer.end.unread_bytes();
             assert!(
                 before.saturating_sub(unread) <= READ_BUDGET_BYTES,
-                "its turn is over"
+                "{} was read beyond its budget",
+                peer.number
             );
             // A peer whose readable edge was not reported need not be read.
             let waits = unread > 0 && unread == before && !peer.end.input.borrow().edge;
             let guest = self.model.guests.get(&peer.number);
             let is_inside = guest.is_some_and(|guest| guest.left.is_none());
             let is_unhindered = self.policy.rate.is_none() && !is_too_much;
-            let is_owed_a_turn = is_inside && is_unhindered && peer.said_bytes < ALLOWANCE_BYTES;
-            peer.turns_waited = match waits && is_owed_a_turn && self.status == Status::Running {
-                true => peer.turns_waited + 1,
-                false => 0,
+            let is_to_be_read = is_inside && is_unhindered && peer.said_bytes < ALLOWANCE_BYTES;
+            let is_running = self.status == Status::Running;
+            peer.iterations_waited = if waits && is_to_be_read && is_running {
+                peer.iterations_waited + 1
+            } else {
+                0
             };
-            assert!(peer.turns_waited <= FAIR_TURNS, "{} waits", peer.number);
+            assert!(
+                peer.iterations_waited <= FAIR_ITERATIONS,
+                "{} waits too long",
+                peer.number
+            );
         }
     }
 
@@ -492,14 +500,17 @@ impl World {
         self.go_on(BOUNDS.stall_timeout + CLOSE_TIMEOUT);
         if self.policy.idle_timeout.is_none() {
             let timeout = self.event_loop.poll_timeout(&self.model, self.now);
-            assert_eq!(timeout, None, "nothing ticks");
+            assert_eq!(timeout, None, "a timer is set though nothing is to come");
         }
         self.check_what_was_heard();
         let load = self.event_loop.load();
-        assert_eq!(load.paused, 0, "everybody was read");
+        assert_eq!(load.paused, 0, "clients are paused though nobody is behind");
         let is_owed = |peer: &Peer| peer.end.is_open_here() && peer.reads != Reads::All;
         if !self.peers.iter().any(is_owed) {
-            assert_eq!(load.backlog_bytes, 0, "nobody is owed anything");
+            assert_eq!(
+                load.backlog_bytes, 0,
+                "output is left though everybody has read"
+            );
         }
         for peer in &self.peers {
             if peer.reads == Reads::Nothing {
@@ -518,14 +529,18 @@ impl World {
                 "{} was not read to the end",
                 peer.number
             );
-            assert!(!peer.is_over || is_closed, "who has gone is let go");
+            assert!(
+                !peer.is_over || is_closed,
+                "{} has gone, but its connection is open",
+                peer.number
+            );
         }
     }
 
     /// Asks the server to end.
     fn shut_down(&mut self) {
         self.event_loop.mark_source(source_token(0));
-        self.turn();
+        self.iterate();
         let began = self.now;
         for peer in &mut self.peers {
             if peer.reads != Reads::Nothing {
@@ -550,25 +565,26 @@ impl World {
                 let (input, output) = (peer.end.input.borrow(), peer.end.output.borrow());
                 is_registered && !output.is_closed && (input.edge || output.edge)
             });
-            let timeout = match edges_left || self.listener_edge {
-                true => Some(Duration::ZERO),
-                false => self.event_loop.poll_timeout(&self.model, self.now),
+            let timeout = if edges_left || self.listener_edge {
+                Some(Duration::ZERO)
+            } else {
+                self.event_loop.poll_timeout(&self.model, self.now)
             };
             match timeout {
                 _ if self.status == Status::Ended => return,
                 Some(timeout) if self.now + timeout <= until => self.now += timeout,
                 _ => return,
             }
-            self.turn();
+            self.iterate();
         }
-        panic!("it does not come to rest");
+        panic!("the world does not come to rest");
     }
 
     /// The promises: one order; nothing lost, repeated or torn.
     fn check_what_was_heard(&self) {
         assert!(
             self.model.shown == self.model.oracle.said(),
-            "the console shows all"
+            "the console does not show what was said"
         );
         for peer in &self.peers {
             let output = peer.end.output.borrow();
@@ -576,7 +592,7 @@ impl World {
             let is_reset = peer.end.input.borrow().is_reset;
             let Some(guest) = self.model.guests.get(&peer.number) else {
                 let is_refusal = model::REFUSAL.starts_with(heard);
-                assert!(is_refusal, "who is refused hears that alone");
+                assert!(is_refusal, "a refused client heard more than the refusal");
                 continue;
             };
             let expected = self.model.oracle.heard(peer.number);
@@ -595,20 +611,23 @@ impl World {
                 let last_line = &heard[lines.map_or(0, |end| end + 1)..];
                 assert!(
                     rest.is_empty() || farewell.starts_with(last_line),
-                    "{name} heard {:?} where it was sent away",
+                    "{name} heard {:?} in place of its farewell",
                     String::from_utf8_lossy(rest)
                 );
                 if reason.is_some_and(CloseReason::drops_backlog) {
-                    assert!(!peer.is_diligent, "{name} has read everything at once");
+                    assert!(
+                        !peer.is_diligent,
+                        "{name} was dropped as slow, but reads at once"
+                    );
                 } else {
                     let before = heard.strip_suffix(farewell).map(<[u8]>::len);
                     assert!(
                         before.is_some() || !peer.is_diligent || is_reset,
-                        "{name} was not told why it was sent away"
+                        "{name} was not told why it was disconnected"
                     );
                     assert!(
                         before.is_none_or(|bytes| bytes >= guest.least_expected.unwrap_or(0)),
-                        "{name} did not hear what was said before it was sent away"
+                        "{name} did not hear what was said before it was disconnected"
                     );
                 }
                 continue;
@@ -633,7 +652,7 @@ impl World {
                     let least = guest.least_expected.unwrap_or(0);
                     assert!(
                         !peer.is_diligent || common >= least,
-                        "{name} did not hear what was said before it was let go"
+                        "{name} did not hear what was said before it was closed"
                     );
                 }
                 _ => assert_eq!(common, expected.len(), "{name} has not heard all"),

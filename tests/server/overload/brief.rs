@@ -33,7 +33,7 @@ fn readers_that_pause_are_not_dropped_for_what_one_read_expands_to() {
 }
 
 #[test]
-fn who_asks_much_and_reads_is_answered_and_not_dropped() {
+fn a_reader_that_asks_much_is_answered_and_not_dropped() {
     let _alone = alone_under_load();
     let scene = Scene::brief(&[]);
     let answered = ask_who_is_here(&scene.server, 100);
@@ -49,7 +49,7 @@ fn hundreds_of_flooders_delay_nobody() {
 }
 
 #[test]
-fn hundreds_who_take_names_again_and_again_delay_nobody() {
+fn hundreds_that_keep_changing_names_delay_nobody() {
     let _alone = alone_under_load();
     let mut scene = Scene::brief(&[]);
     let units = longest_name_units(&scene.server);

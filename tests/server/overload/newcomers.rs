@@ -119,7 +119,7 @@ pub(super) fn newcomers(to: SocketAddr, span: Duration, patience: Duration) -> N
     }
     let now = Instant::now();
     let inside: Vec<&Newcomer> = all.iter().filter(|one| one.connected.is_some()).collect();
-    let since = |one: &Newcomer| one.connected.expect("it is inside");
+    let since = |one: &Newcomer| one.connected.expect("a newcomer that is inside");
     let wait = |one: &&Newcomer| one.greeted.unwrap_or(now) - since(one);
     let ungreeted = inside.iter().filter(|one| one.greeted.is_none()).count();
     Newcomers {

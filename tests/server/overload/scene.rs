@@ -99,7 +99,7 @@ impl Scene {
         }
         let mut found = newcomers(self.server.address, span, patience);
         found.greeted_before = waiting.greeted();
-        let delays = probe.join().expect("people who do not panic");
+        let delays = probe.join().expect("a probe that does not panic");
         let figures = measure(delays, &self.load, &mut self.server);
         drop(self.load);
         (found, figures)
