@@ -157,12 +157,18 @@ impl Stage {
 
         let said = &self.batch.shared()[introduced..];
         let Some(member) = self.members.get_mut(&id) else {
-            assert_eq!(self.batch.size_bytes(), size_before, "a client was heard that is not in the room");
+            assert_eq!(
+                self.batch.size_bytes(),
+                size_before,
+                "a client was heard that is not in the room"
+            );
             return;
         };
         member.sent_lines += 1;
         match heard {
-            Decoded::TooLong(_) => assert_eq!(said, b"", "a line that is too long was said in part"),
+            Decoded::TooLong(_) => {
+                assert_eq!(said, b"", "a line that is too long was said in part")
+            }
             Decoded::Line(line) if is_ordinary(line) => {
                 let expected = label.map(|label| message(&label, line));
                 assert_eq!(Some(said), expected.as_deref(), "nothing is lost");
