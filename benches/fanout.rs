@@ -30,19 +30,19 @@ use support::{floor, peers};
 /// How long the talkers talk.
 const TALK: Duration = Duration::from_secs(1);
 
-/// The same in a short run that only shows that everything works.
+/// Of a short run, which only shows that everything works.
 const SMOKE_TALK: Duration = Duration::from_millis(50);
 
 /// Lines from each talker where all clients talk.
 const LINES_EACH: u32 = 20;
 
-/// Those who talk where a crowd talks, but not everybody.
+/// Talkers where some of a crowd talk.
 const TALKERS: usize = 200;
 
 /// How long ordinary lines are said beside flooders.
 const BESIDE_FLOODERS: Duration = Duration::from_secs(4);
 
-/// So many flooders at a time, with 1,000 readers.
+/// Numbers of flooders, beside 1,000 readers.
 const FLOODERS: [usize; 2] = [4, TALKERS];
 
 /// The number of workloads.
@@ -198,7 +198,7 @@ impl Row {
         median(&self.trials[column], figure)
     }
 
-    /// From the column with the most connections that this server was tried with.
+    /// Of the largest number of connections that this server was tried with.
     fn median_of_most(&self, figure: fn(&Trial) -> f64) -> Option<f64> {
         let most = [CLOSED_10000, CLOSED_1000, 0];
         most.into_iter()
@@ -214,7 +214,7 @@ impl Row {
     }
 }
 
-/// How long an ordinary line takes beside so many flooders, in interleaved trials.
+/// How long an ordinary line takes beside each number of flooders, in interleaved trials.
 fn delays(options: &Options, cores: Cores) -> io::Result<Vec<(Crowd, Vec<Delay>)>> {
     let (divisor, span) = if options.smoke {
         (SMOKE_DIVISOR, SMOKE_TALK)
@@ -266,7 +266,7 @@ fn report(columns: &[Column], rows: &[Row], delays: &[(Crowd, Vec<Delay>)]) -> S
         .collect();
     text += &markdown(&titles("against the floor"), &ratios);
 
-    text += "\nHow long an ordinary line takes beside flooders, who all read.\n\n";
+    text += "\nHow long an ordinary line takes beside flooders that read, too.\n\n";
     let heading = ["chat", "median", "99%", "longest"].map(str::to_owned);
     let of_trials = |delays: &[Delay], figure: fn(&Delay) -> Duration| {
         let micros = median(delays, |delay| figure(delay).as_secs_f64() * 1e6);

@@ -19,10 +19,10 @@ use rustix::net::{
     ipproto, listen, recv, send, socket_with, sockopt,
 };
 
-/// The argument that makes a bench be the floor instead.
+/// The argument that makes a bench run as the floor.
 pub(crate) const FLAG: &str = "--be-the-floor";
 
-/// The argument after [`FLAG`] for the joined one.
+/// The argument after [`FLAG`] for the joined floor.
 pub(crate) const JOINED: &str = "joined";
 
 const WELCOME: &[u8] = b"Welcome to this chatroom!\n";
@@ -46,7 +46,7 @@ pub(crate) fn be_it_if_asked() -> io::Result<()> {
 struct Floor {
     epoll: OwnedFd,
     listener: OwnedFd,
-    /// By their number.
+    /// Indexed by the number in their events.
     clients: Vec<Option<OwnedFd>>,
 }
 
@@ -79,7 +79,7 @@ impl Floor {
             events.clear();
             epoll::wait(&self.epoll, spare_capacity(&mut events), None)?;
             for event in &events {
-                // Read through a copy: the kernel's struct is packed.
+                // Copied: the kernel's struct is packed.
                 let number = { event.data }.u64() as usize;
                 if number == self.listener.as_raw_fd() as usize {
                     self.accept()?;

@@ -500,7 +500,7 @@ mod tests {
         let chain = |count: usize| vec!["👩"; count].join("\u{200d}");
         assert_eq!(safe(chain(9)), chain(9));
         assert_eq!(safe(chain(18)), format!("{0}…{0}", chain(9)));
-        // What replaces a character is joined as that would be.
+        // A replacement is joined as its original would be.
         let controls = vec!["\u{1b}"; 18].join("\u{200d}");
         assert_eq!(safe(controls), safe(chain(18)).replace('👩', "␛"));
         let shown = safe(chain(1000));
@@ -761,12 +761,12 @@ mod tests {
             prop_assert_eq!(&safe(&once), &once);
             let (widest, most) = extremes(&once);
             prop_assert!(widest <= 32 && most <= 8, "{widest} {most} {once:?}");
-            // What is visible stays, in its order.
+            // Visible characters stay, in order.
             let letters = |text: &str| text.replace(|c| !"a世א👩\u{1b}␛".contains(c), "");
             prop_assert_eq!(letters(&once), letters(&text).replace('\u{1b}', "␛"));
         }
 
-        /// So that our client shows what our server has sent.
+        /// Our client must show what our server has sent.
         #[test]
         fn a_line_of_safe_text_is_safe(text in troublesome_text()) {
             for before in ["<a> ", "* אב \u{200e}"] {

@@ -301,7 +301,7 @@ mod tests {
         let mut scene = Scene::new();
         scene.join(0, name("alice")).join(1, address("10.0.0.1"));
         scene.expect("alice and 10.0.0.1 joined (2 here)");
-        // Two bear the name, and leave.
+        // Two members have the name in turn, and leave.
         scene.leave(0).rename(1, name("alice")).leave(1);
         scene.expect("alice and 10.0.0.1 left (0 here)");
     }

@@ -1,4 +1,4 @@
-//! A room without console and operator, and one source that asks for a shutdown.
+//! A room without console and operator, with one source that asks for a shutdown.
 
 use std::io;
 use std::net::IpAddr;
@@ -16,14 +16,14 @@ use mio::Token;
 pub(crate) struct PlainService {
     admission: Admission,
     room: Room,
-    /// Who has left, and why.
+    /// Members that left, and why.
     pub(crate) left: Vec<(ClientId, CloseReason)>,
-    /// How many iterations of the loop there were.
+    /// Iterations of the loop so far.
     pub(crate) iterations: usize,
 }
 
 impl PlainService {
-    /// A room for this many at once.
+    /// A room for `max_clients`.
     pub(crate) fn new(config: room::Config, max_clients: usize) -> Self {
         Self {
             admission: Admission::new(Limits {

@@ -199,7 +199,7 @@ mod tests {
             ),
             (&["<a> 2", "<a> 3"], &[]),
             (&["<a> 8", "-- operator: 9"], &["<a> 8", "-- operator: 9"]),
-            // What is said twice is not taken for what was heard before.
+            // A line said twice does not count as heard before.
             (
                 &["<a> 2", "<a> 3", "<c> new", "<a> 3", "<d> 4"],
                 &["<c> new", "<a> 3", "<d> 4"],
