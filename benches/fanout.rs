@@ -79,7 +79,12 @@ fn main() -> io::Result<()> {
 
 /// All servers, the most important first.
 fn subjects() -> Vec<Subject> {
-    let mut subjects = vec![Subject::chat(), Subject::floor(), Subject::joined_floor()];
+    let mut subjects = vec![
+        Subject::chat(),
+        Subject::floor(),
+        Subject::joined_floor(),
+        Subject::reference_floor(),
+    ];
     subjects.extend(peers::installed());
     subjects
 }
@@ -99,6 +104,7 @@ impl Column {
         let is_wanted = match subject.kind {
             Kind::Own => true,
             Kind::Floor | Kind::JoinedFloor => subject.kind == self.floor,
+            Kind::ReferenceFloor => self.floor == Kind::JoinedFloor,
             Kind::Peer => self.has_peers,
         };
         is_wanted && self.workload.readers <= subject.most_readers
@@ -322,7 +328,8 @@ fn report(columns: &[Column], rows: &[Row], delays: &[(Crowd, Vec<Delay>)]) -> S
         text,
         "\nA `–` stands where a server cannot hold so many, or was not tried. The Python server \
          takes what one `recv` returns for one message: in a flood its lines lack the sender, \
-         and lines that do not divide its 2,048 bytes would be torn."
+         and lines that do not divide its 2,048 bytes would be torn. The floors' lines lack the \
+         names that make ours a fifth longer."
     )
     .expect("a String takes every write");
     text

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Floor,
     /// The same, with one write per client and iteration.
     JoinedFloor,
+    /// The same, with large texts by reference.
+    ReferenceFloor,
     /// A program that could be used instead.
     Peer,
 }
@@ -70,6 +72,19 @@ impl Subject {
             || {
                 let mut command = this_program();
                 command.args([floor::FLAG, floor::JOINED]);
+                command
+            },
+        )
+    }
+
+    pub(crate) fn reference_floor() -> Self {
+        Self::announced(
+            Kind::ReferenceFloor,
+            "floor, joined, by reference",
+            Protocol::unsigned(),
+            || {
+                let mut command = this_program();
+                command.args([floor::FLAG, floor::BY_REFERENCE]);
                 command
             },
         )

@@ -12,12 +12,11 @@ pub mod transport;
 
 use std::io;
 use std::ops::ControlFlow;
-use std::rc::Rc;
 
 use self::input::{AfterRead, Heard, Input, ReadLimits};
 use self::output::Output;
 use self::transport::{Stream, Transport};
-use super::shared_log::{Chunk, SharedLog};
+use super::shared_log::SharedLog;
 use super::write_queue::Flushed;
 use crate::protocol::batch::{Batch, ClientId, Edits, Frame};
 use crate::protocol::close::CloseReason;
@@ -146,14 +145,11 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn send_shared(
         &mut self,
         batch: &Batch,
+        by_reference: bool,
         log: &mut SharedLog,
     ) -> io::Result<Flushed> {
-        self.output.send_shared(&mut self.transport, batch, log)
-    }
-
-    /// [`Output::send_by_reference`].
-    pub(crate) fn send_by_reference(&mut self, chunk: &Rc<Chunk>) -> io::Result<Flushed> {
-        self.output.send_by_reference(&mut self.transport, chunk)
+        self.output
+            .send_shared(&mut self.transport, batch, by_reference, log)
     }
 
     /// [`Output::send_edited`].
@@ -161,21 +157,11 @@ impl<S: Stream> Connection<S> {
         &mut self,
         batch: &Batch,
         edits: Edits<'_>,
+        by_reference: bool,
         log: &mut SharedLog,
     ) -> io::Result<Flushed> {
         self.output
-            .send_edited(&mut self.transport, batch, edits, log)
-    }
-
-    /// [`Output::send_edited_by_reference`].
-    pub(crate) fn send_edited_by_reference(
-        &mut self,
-        batch: &Batch,
-        edits: Edits<'_>,
-        log: &mut SharedLog,
-    ) -> io::Result<Flushed> {
-        self.output
-            .send_edited_by_reference(&mut self.transport, batch, edits, log)
+            .send_edited(&mut self.transport, batch, edits, by_reference, log)
     }
 
     /// [`Output::send_frame`].

@@ -7,14 +7,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
 
 use log::info;
 
 use super::connection::output::{Change, WRITE_BUDGET_BYTES};
 use super::connection::transport::Stream;
 use super::connection::{Connection, ConnectionSlab};
-use super::shared_log::{Chunk, SharedLog};
+use super::shared_log::SharedLog;
 use super::write_queue::Flushed;
 use crate::platform::memory_file::MemoryFile;
 use crate::protocol::batch::{Batch, ClientId, Share};
@@ -45,8 +44,8 @@ pub(super) struct Outbound {
     cursor: Option<usize>,
     /// The serial number of the first client that came too late for it.
     first_late: u64,
-    /// The batch on its way, if it is sent by reference.
-    by_reference: Option<Rc<Chunk>>,
+    /// The batch on its way is sent by reference.
+    is_by_reference: bool,
     /// From which size on batches are.
     by_reference_bytes: usize,
     /// What was said and some readers have yet to take.
@@ -96,7 +95,7 @@ impl Outbound {
             sending: Batch::new(),
             cursor: None,
             first_late: 0,
-            by_reference: None,
+            is_by_reference: false,
             by_reference_bytes: by_reference_bytes.unwrap_or(usize::MAX),
             log: SharedLog::new(file),
             to_flush: VecDeque::new(),
@@ -159,10 +158,9 @@ impl Outbound {
         self.cursor = Some(0);
         self.first_late = first_late;
         let text = self.sending.shared();
-        if text.len() >= self.by_reference_bytes && readers >= BY_REFERENCE_READERS {
-            let chunk = self.log.chunk(text);
-            self.by_reference = chunk.file().is_some().then(|| Rc::clone(chunk));
-        }
+        self.is_by_reference = text.len() >= self.by_reference_bytes
+            && readers >= BY_REFERENCE_READERS
+            && self.log.chunk(text).file().is_some();
         text
     }
 
@@ -191,7 +189,6 @@ impl Outbound {
             Stop::End => {
                 self.cursor = None;
                 self.sending.clear();
-                self.by_reference = None;
                 self.log.end_batch();
                 None
             }
@@ -205,6 +202,7 @@ impl Outbound {
         first_key: usize,
     ) -> Stop {
         let batch = &self.sending;
+        let by_reference = self.is_by_reference;
         let mut edits = batch.edits_from(first_key).peekable();
         let mut next_edited_key = edits.peek().map_or(usize::MAX, |(reader, _)| reader.key);
         for key in first_key..connections.end_key() {
@@ -236,24 +234,18 @@ impl Outbound {
                 return Stop::SliceOver(key);
             }
             slice.take(batch.shared().len() + WRITE_COST_BYTES);
-            let (share, sent) = match (own_edits, &self.by_reference) {
-                (Some((_, edits)), Some(chunk))
-                    if chunk.len() / (edits.count() + 1) >= self.by_reference_bytes =>
-                {
-                    (
-                        batch.share(edits),
-                        connection.send_edited_by_reference(batch, edits, &mut self.log),
-                    )
-                }
-                (Some((_, edits)), _) => (
+            let (share, sent) = if let Some((_, edits)) = own_edits {
+                let part_bytes = batch.shared().len() / (edits.count() + 1);
+                let by_reference = by_reference && part_bytes >= self.by_reference_bytes;
+                (
                     batch.share(edits),
-                    connection.send_edited(batch, edits, &mut self.log),
-                ),
-                (None, Some(chunk)) => (batch.whole_share(), connection.send_by_reference(chunk)),
-                (None, None) => (
+                    connection.send_edited(batch, edits, by_reference, &mut self.log),
+                )
+            } else {
+                (
                     batch.whole_share(),
-                    connection.send_shared(batch, &mut self.log),
-                ),
+                    connection.send_shared(batch, by_reference, &mut self.log),
+                )
             };
             count(&mut self.lines, &mut self.bytes, share);
             if !matches!(sent, Ok(Flushed::All)) {
@@ -283,7 +275,7 @@ impl Outbound {
             }
             let share = batch.share(edits);
             slice.take(share.bytes + WRITE_COST_BYTES);
-            let sent = connection.send_edited(batch, edits, &mut self.log);
+            let sent = connection.send_edited(batch, edits, false, &mut self.log);
             count(&mut self.lines, &mut self.bytes, share);
             if !matches!(sent, Ok(Flushed::All)) {
                 return Stop::At(id, sent);

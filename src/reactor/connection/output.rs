@@ -2,12 +2,11 @@
 //! does not take into a queue.
 
 use std::io::{self, IoSlice};
-use std::rc::Rc;
 
 use super::transport::{Stream, Transport};
 use crate::protocol::batch::{Batch, Edits, Frame, Part};
 use crate::reactor::flow::Reader;
-use crate::reactor::shared_log::{Chunk, SharedLog};
+use crate::reactor::shared_log::SharedLog;
 use crate::reactor::write_queue::{Flushed, MAX_SLICES, WriteQueue};
 
 /// The most that is written to one client that catches up before it is the next
@@ -67,7 +66,8 @@ impl Output {
     }
 
     /// Sends the shared text of `batch` as it stands: straight from there to the
-    /// kernel, and only what the kernel does not take is queued.
+    /// kernel, or from the log if that is to be `by_reference`. Only what the kernel does
+    /// not take is queued.
     ///
     /// # Errors
     ///
@@ -78,10 +78,17 @@ impl Output {
         &mut self,
         transport: &mut Transport<S>,
         batch: &Batch,
+        by_reference: bool,
         log: &mut SharedLog,
     ) -> io::Result<Flushed> {
         let text = batch.shared();
-        let written = self.write_at_once(transport, &[IoSlice::new(text)])?;
+        let written = if !self.queue.is_empty() {
+            0
+        } else if by_reference && let Some((file, offset)) = log.chunk(text).file() {
+            transport.send_from(file, offset, text.len())?
+        } else {
+            transport.write(text)?
+        };
         if written == text.len() || transport.write_ended() {
             return Ok(Flushed::All);
         }
@@ -89,33 +96,20 @@ impl Output {
         self.flush_rest(transport, written)
     }
 
-    /// The same for a batch that is in a file, by reference: `chunk` is all of it.
-    pub(crate) fn send_by_reference<S: Stream>(
-        &mut self,
-        transport: &mut Transport<S>,
-        chunk: &Rc<Chunk>,
-    ) -> io::Result<Flushed> {
-        let mut written = 0;
-        if self.queue.is_empty()
-            && let Some((file, offset)) = chunk.file()
-        {
-            written = transport.send_from(file, offset, chunk.len())?;
-        }
-        if written == chunk.len() || transport.write_ended() {
-            return Ok(Flushed::All);
-        }
-        self.queue.push_chunk(chunk, written..chunk.len());
-        self.flush_rest(transport, written)
-    }
-
-    /// Sends `batch` to a reader with exceptions, in one write as well.
+    /// Sends `batch` to a reader with exceptions: in one write as well, or, if that is to be
+    /// `by_reference`, in one for each large part.
     pub(crate) fn send_edited<S: Stream>(
         &mut self,
         transport: &mut Transport<S>,
         batch: &Batch,
         edits: Edits<'_>,
+        by_reference: bool,
         log: &mut SharedLog,
     ) -> io::Result<Flushed> {
+        if by_reference && self.queue.is_empty() {
+            self.queue_edited(batch, edits, 0, log);
+            return self.flush(transport);
+        }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut used = 0;
         let mut total_bytes = 0;
@@ -129,32 +123,16 @@ impl Output {
                 used += 1;
             }
         }
-        let written = self.write_at_once(transport, &slices[..used])?;
+        let written = if self.queue.is_empty() {
+            transport.write_vectored(&slices[..used])?
+        } else {
+            0
+        };
         if written == total_bytes || transport.write_ended() {
             return Ok(Flushed::All);
         }
         self.queue_edited(batch, edits, written, log);
         self.flush_rest(transport, written)
-    }
-
-    /// The same for a batch that is in a file: large parts of it by reference.
-    pub(crate) fn send_edited_by_reference<S: Stream>(
-        &mut self,
-        transport: &mut Transport<S>,
-        batch: &Batch,
-        edits: Edits<'_>,
-        log: &mut SharedLog,
-    ) -> io::Result<Flushed> {
-        let had_more = !self.queue.is_empty();
-        self.queue_edited(batch, edits, 0, log);
-        if had_more || self.queue.is_empty() {
-            return Ok(if had_more {
-                Flushed::Blocked
-            } else {
-                Flushed::All
-            });
-        }
-        self.flush(transport)
     }
 
     /// Queues `batch` without its first `written` bytes.
@@ -188,7 +166,11 @@ impl Output {
         transport: &mut Transport<S>,
         frame: &Frame,
     ) -> io::Result<Flushed> {
-        let written = self.write_at_once(transport, &[IoSlice::new(frame)])?;
+        let written = if self.queue.is_empty() {
+            transport.write(frame)?
+        } else {
+            0
+        };
         if transport.write_ended() {
             return Ok(Flushed::All);
         }
@@ -222,19 +204,6 @@ impl Output {
         let queued_bytes = saturated(self.queue.queued_bytes());
         self.lost_bytes = self.lost_bytes.saturating_add(queued_bytes);
         self.queue.clear();
-    }
-
-    /// Writes `slices` if nothing waits before them, and returns how many bytes of
-    /// them were taken.
-    fn write_at_once<S: Stream>(
-        &mut self,
-        transport: &mut Transport<S>,
-        slices: &[IoSlice<'_>],
-    ) -> io::Result<usize> {
-        if !self.queue.is_empty() {
-            return Ok(0);
-        }
-        transport.write(slices)
     }
 
     /// After `written` bytes were taken at once, goes on with what had to be

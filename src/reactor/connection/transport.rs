@@ -134,15 +134,23 @@ impl<S: Stream> Transport<S> {
     /// # Errors
     ///
     /// Those of the stream, but for `WouldBlock`, and `WriteZero`: our side has ended.
-    pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if slices.is_empty() {
-            return Ok(0);
+    #[inline]
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_by(|stream| stream.write(bytes))
+    }
+
+    /// The same for bytes in several places; nothing, if that is what they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transport::write`].
+    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match slices {
+            [] => Ok(0),
+            // The plain write is the cheaper system call.
+            [only] => self.write(only),
+            _ => self.write_by(|stream| stream.write_vectored(slices)),
         }
-        self.write_by(|stream| match slices {
-            // A plain write is the cheaper system call.
-            [only] => stream.write(only),
-            _ => stream.write_vectored(slices),
-        })
     }
 
     /// The same, by reference: `len` bytes of `file` from `offset` on.
@@ -159,6 +167,7 @@ impl<S: Stream> Transport<S> {
         self.write_by(|stream| stream.send_from(file, offset, len))
     }
 
+    #[inline]
     fn write_by(
         &mut self,
         mut write: impl FnMut(&mut S) -> io::Result<usize>,
@@ -169,12 +178,18 @@ impl<S: Stream> Transport<S> {
         match retry_interrupted(|| write(&mut self.stream)) {
             Ok(0) => Err(self.write_failed(io::ErrorKind::WriteZero.into())),
             Ok(count) => Ok(count),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                self.is_writable = false;
-                Ok(0)
-            }
-            Err(e) => Err(self.write_failed(e)),
+            Err(e) => self.not_written(e),
         }
+    }
+
+    /// Apart from [`Transport::write_by`], which almost always succeeds.
+    #[cold]
+    fn not_written(&mut self, error: io::Error) -> io::Result<usize> {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.is_writable = false;
+            return Ok(0);
+        }
+        Err(self.write_failed(error))
     }
 
     /// Writes what waits in `queue`, as far as the socket takes it and the budget goes.
