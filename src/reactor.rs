@@ -18,6 +18,7 @@ pub mod outbound;
 pub mod pacing;
 pub mod service;
 pub mod shared_log;
+pub mod stream;
 mod timers;
 pub mod write_queue;
 

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 
 use super::connection::input::{AfterRead, ReadLimits, ReadState};
-use super::connection::transport::Stream;
 use super::connection::{Advance, Connection, ConnectionSlab, Exit};
 use super::flow::{Flow, LOOK_INTERVAL, MAX_FRAMES_BYTES, Total, Verdict};
 use super::inbound::{Inbound, READ_BUDGET_BYTES};
 use super::outbound::{Outbound, Slice};
 use super::pacing::Pacing;
 use super::service::{Load, Policy, Service, Traffic};
+use super::stream::Stream;
 use super::timers::{Kind, Timer, Timers};
 use super::write_queue::Flushed;
 use crate::protocol::batch::{ClientId, Context, Frame};

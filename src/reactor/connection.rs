@@ -8,15 +8,16 @@
 
 pub(crate) mod input;
 pub(crate) mod output;
-pub mod transport;
+pub(crate) mod transport;
 
 use std::io;
 use std::ops::ControlFlow;
 
 use self::input::{AfterRead, Heard, Input, ReadLimits};
 use self::output::Output;
-use self::transport::{Stream, Transport};
+use self::transport::Transport;
 use super::shared_log::SharedLog;
+use super::stream::Stream;
 use super::write_queue::Flushed;
 use crate::protocol::batch::{Batch, ClientId, Edits, Frame};
 use crate::protocol::close::CloseReason;

@@ -24,8 +24,8 @@ use mio::Token;
 
 use super::acceptor::{ACCEPT_BUDGET, Accepted, Acceptor, CROWD_ACCEPT_BUDGET};
 use super::clients::Clients;
-use super::connection::transport::Stream;
 use super::service::{Load, Next, Policy, Service};
+use super::stream::Stream;
 use crate::protocol::close::CloseReason;
 
 /// How long all clients together have to take what they are owed when the server

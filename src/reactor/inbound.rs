@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::connection::input::{AfterRead, Heard, ReadLimits, ReadState};
-use super::connection::transport::Stream;
 use super::connection::{Connection, ConnectionSlab};
 use super::flow::{Class, Flow, MAX_FRAMES_BYTES};
 use super::service::Service;
+use super::stream::Stream;
 use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
 

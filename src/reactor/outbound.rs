@@ -11,9 +11,9 @@ use std::io;
 use log::info;
 
 use super::connection::output::{Change, WRITE_BUDGET_BYTES};
-use super::connection::transport::Stream;
 use super::connection::{Connection, ConnectionSlab};
 use super::shared_log::SharedLog;
+use super::stream::Stream;
 use super::write_queue::Flushed;
 use crate::platform::memory_file::MemoryFile;
 use crate::protocol::batch::{Batch, ClientId, Share};

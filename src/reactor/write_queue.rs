@@ -10,8 +10,8 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::connection::transport::Stream;
 use super::shared_log::{Chunk, Place, SharedLog};
+use super::stream::Stream;
 use crate::platform::socket::retry_interrupted;
 use crate::protocol::batch::Frame;
 

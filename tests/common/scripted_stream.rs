@@ -7,7 +7,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
 
 use chat::platform::memory_file::MemoryFile;
-use chat::reactor::connection::transport::Stream;
+use chat::reactor::stream::Stream;
 
 /// What the peer sends.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use crate::common::crowd::{Crowd, Member};
 use crate::common::eventually;
 use crate::common::flood::{KEEPS_ALL, LONG_LINE_BYTES, long_line};
-use crate::common::process::{CHAT, run_by};
+use crate::common::process::run_by;
 use crate::common::server::{Server, server_command};
 
 const READERS: usize = 10;

@@ -7,13 +7,14 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::transport::{Received, Stream, Transport};
+use super::transport::{Received, Transport};
 use crate::protocol::close::CloseReason;
 use crate::protocol::line::{Decoded, LineDecoder};
 use crate::protocol::sniff::{FirstWords, Verdict};
 use crate::protocol::telnet::{self, Telnet, Text};
 use crate::rate::{Bucket, Rate};
 use crate::reactor::flow::Talker;
+use crate::reactor::stream::Stream;
 
 /// The most that is read at once from a client whose rate is bounded: what it may not
 /// say yet is kept in memory, and TCP keeps the rest at its end.

@@ -3,10 +3,11 @@
 
 use std::io::{self, IoSlice};
 
-use super::transport::{Stream, Transport};
+use super::transport::Transport;
 use crate::protocol::batch::{Batch, Edits, Frame, Part};
 use crate::reactor::flow::Reader;
 use crate::reactor::shared_log::SharedLog;
+use crate::reactor::stream::Stream;
 use crate::reactor::write_queue::{Flushed, MAX_SLICES, WriteQueue};
 
 /// The most that is written to one client that catches up before it is the next
