@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use self::history::{Age, History};
-use self::member::{Count, Label, Member};
+use self::member::{Label, Member};
 use self::names::{CLAIM_TIMEOUT, Claim, Claims, Conflict, NameRegistry};
 use self::presence::Presence;
 use self::replies::Replies;
@@ -25,6 +25,7 @@ use self::roster::{Called, Unnamed, roster};
 use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
+use crate::protocol::event::text::Count;
 use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
 use crate::protocol::text;

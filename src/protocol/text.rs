@@ -112,6 +112,15 @@ pub fn has_right_to_left(text: &str) -> bool {
     !text.is_ascii() && text.chars().any(is_right_to_left)
 }
 
+/// What follows a name so that it does not reorder the text after it.
+pub(crate) fn mark_after(name: &str) -> &'static str {
+    if has_right_to_left(name) {
+        LEFT_TO_RIGHT_MARK
+    } else {
+        ""
+    }
+}
+
 /// The ranges of the right-to-left scripts, future ones included (DerivedBidiClass.txt,
 /// defaults R and AL), and the marks RLM and ALM.
 fn is_right_to_left(c: char) -> bool {

@@ -15,8 +15,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::member::{Count, Label};
+use super::member::Label;
 use crate::protocol::batch::ClientId;
+use crate::protocol::event::text::Count;
 
 /// How long changes are gathered, from the first one on.
 pub const PRESENCE_WINDOW: Duration = Duration::from_secs(1);
