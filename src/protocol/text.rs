@@ -164,6 +164,19 @@ pub(crate) fn excerpt(text: &[u8], max_chars: usize) -> String {
     made_safe(text.as_bytes())
 }
 
+/// A safe version of `text`, as [`push_safe`] has it: itself, if it is plain, or else in
+/// `buffer`, whose contents are lost.
+pub(crate) fn safe<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a str {
+    let safe = if is_plain(text) {
+        text
+    } else {
+        buffer.clear();
+        push_safe(buffer, text);
+        buffer
+    };
+    std::str::from_utf8(safe).expect("what is safe is UTF-8")
+}
+
 /// A safe version of `text`, as [`push_safe`] has it.
 pub(crate) fn made_safe(text: &[u8]) -> String {
     let mut safe = Vec::new();

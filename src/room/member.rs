@@ -1,5 +1,6 @@
 //! A member of the room, and its label.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -93,6 +94,15 @@ impl fmt::Display for Label {
         match self {
             Self::Name(name) => write!(f, "{name}{}", mark_after(name.as_str())),
             Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+impl From<Label> for Cow<'static, str> {
+    fn from(label: Label) -> Self {
+        match label {
+            Label::Name(name) => name.as_str().to_owned().into(),
+            Label::Address(address) => address.to_string().into(),
         }
     }
 }
