@@ -5,7 +5,8 @@
 //! [batch](Context::batch) it is given. For work that is due later, the caller calls
 //! [`Room::expire`] at the room's [deadline](Room::deadline).
 
-pub(crate) mod history;
+pub(crate) mod greeting;
+pub(crate) mod log;
 pub mod member;
 pub(crate) mod names;
 pub mod presence;
@@ -18,7 +19,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use self::history::{Age, History};
+use self::greeting::Greeting;
+use self::log::Log;
 use self::member::{Label, Member};
 use self::names::{CLAIM_TIMEOUT, Claim, Claims, Conflict, NameRegistry};
 use self::presence::Presence;
@@ -32,7 +34,8 @@ use crate::protocol::event::{Bye, ByeCode, ErrorCode, Event, Reply, Speech};
 use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
 use crate::protocol::text;
-use crate::protocol::wording::{CLOSING, WELCOME, farewell};
+use crate::protocol::time::Time;
+use crate::protocol::wording::{CLOSING, farewell};
 
 /// Members that there is room for from the start: address space, and no memory before they
 /// come. An allocation this large (mallopt(3): `M_MMAP_THRESHOLD`) grows by moving pages.
@@ -92,12 +95,8 @@ pub struct Room {
     claims: Claims,
     /// `None` if the room does not announce presence.
     presence: Option<Presence>,
-    history: History,
-    /// The welcome and the notices for newcomers.
-    opening: Vec<u8>,
-    /// A cache: the opening and the history, whose heading has this age. Invariant:
-    /// `None` when the history has changed since.
-    greeting: Option<(Age, Frame)>,
+    log: Log,
+    greeting: Greeting,
     /// A cache. Invariant: `None` when the members or their names have changed since.
     roster: Option<Frame>,
     replies: Replies,
@@ -115,24 +114,32 @@ struct Scratch {
 impl Room {
     /// An empty room.
     pub fn new(config: Config) -> Self {
-        let mut opening = format!("{WELCOME}\n").into_bytes();
-        for line in &config.notices {
-            let text = text::made_safe(line.as_bytes()).into();
-            Event::Notice { text }.write_text(&mut opening);
-            opening.push(b'\n');
-        }
         Self {
             members: Vec::with_capacity(INITIAL_CAPACITY),
             names: NameRegistry::new(),
             unnamed: Unnamed::default(),
             claims: Claims::default(),
             presence: config.announces_presence.then(Presence::new),
-            history: History::new(config.history_lines),
-            opening,
-            greeting: None,
+            log: Log::new(),
+            greeting: Greeting::new(&config.notices, config.history_lines),
             roster: None,
             replies: Replies::new(config.max_line_bytes),
             scratch: Scratch::default(),
+        }
+    }
+
+    /// Remembers what was said in the room's last life, oldest first. It is `now`, and by the
+    /// wall clock `time`.
+    pub(crate) fn recall<'a>(
+        &mut self,
+        said: impl IntoIterator<Item = (Time, Event<'a>)>,
+        time: Time,
+        now: Instant,
+    ) {
+        for (said_at, event) in said {
+            let age = time.since(said_at);
+            let instant = now.checked_sub(age).unwrap_or(now);
+            self.log.push(&event, said_at, instant);
         }
     }
 
@@ -149,7 +156,7 @@ impl Room {
         if let Some(presence) = &mut self.presence {
             presence.joined(id, now);
         }
-        self.greeting(now)
+        self.greeting.frame(&self.log, now)
     }
 
     /// Removes the member `id`, for whatever reason, and returns it. `None` if it was not
@@ -201,9 +208,8 @@ impl Room {
     pub fn hear_operator(&mut self, text: &[u8], context: &mut Context<'_>) {
         let text = text::safe(text, &mut self.scratch.text).into();
         let event = Event::Operator { text };
-        let said = context.batch.say(None, |out| event.write_text(out));
-        self.history.push(said, context.now);
-        self.greeting = None;
+        context.batch.say(None, |out| event.write_text(out));
+        self.log.push(&event, context.time, context.now);
     }
 
     /// When [`Room::expire`] is due. `None` if nothing is pending.
@@ -313,9 +319,8 @@ impl Room {
     ) {
         self.introduce(id, context);
         let event = kind(speech(&self.members, id, text, &mut self.scratch));
-        let said = context.batch.say(Some(id), |out| event.write_text(out));
-        self.history.push(said, context.now);
-        self.greeting = None;
+        context.batch.say(Some(id), |out| event.write_text(out));
+        self.log.push(&event, context.time, context.now);
     }
 
     /// Carries out a command.
@@ -507,25 +512,6 @@ impl Room {
     fn find(&self, id: ClientId) -> Option<&Member> {
         let member = self.members.get(id.key)?.as_ref()?;
         (member.serial() == id.serial).then_some(member)
-    }
-
-    fn greeting(&mut self, now: Instant) -> Frame {
-        let age = self.history.age(now);
-        if let Some((as_of, greeting)) = &self.greeting
-            && *as_of == age
-        {
-            return Frame::clone(greeting);
-        }
-        let mut text = self.opening.clone();
-        if !self.history.is_empty() {
-            let heading = self.history.heading(age).into();
-            Event::Notice { text: heading }.write_text(&mut text);
-            text.push(b'\n');
-            self.history.write_to(&mut text);
-        }
-        let greeting = Frame::from(text);
-        self.greeting = Some((age, Frame::clone(&greeting)));
-        greeting
     }
 }
 

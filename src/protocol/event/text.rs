@@ -1,13 +1,16 @@
 //! Events as lines of text, for people who read them with `nc`.
 //!
-//! The first characters of a line tell its kind; no client can forge another.
+//! The first characters of a line tell its kind; no client can forge another. What people say
+//! to everybody is read as well, for a transcript is all that is left of a room that ended.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io::Write;
+use std::net::IpAddr;
 
-use super::{Bye, Changes, Event, Here, Person, Rename, Reply, Several};
-use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left, mark_after};
+use super::{Bye, Changes, Event, Here, Person, Rename, Reply, Several, Speech};
+use crate::protocol::name::Name;
+use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left, made_safe, mark_after};
 use crate::protocol::wording::{NOTICE_PREFIX, OPERATOR_PREFIX, REFUSAL_PREFIX, WELCOME};
 
 impl Event<'_> {
@@ -31,6 +34,42 @@ impl Event<'_> {
                 push_words(out, NOTICE_PREFIX, text);
             }
         }
+    }
+}
+
+/// Reads a line of what somebody says to everybody. `None` for all other lines, those of other
+/// programs too.
+pub(crate) fn read_speech(line: &str) -> Option<Event<'_>> {
+    if let Some(text) = line
+        .strip_prefix(NOTICE_PREFIX)
+        .and_then(|line| line.strip_prefix(OPERATOR_PREFIX))
+    {
+        let text = made_safe(without_mark("", text).as_bytes()).into();
+        return Some(Event::Operator { text });
+    }
+    let (event, name, text) = if let Some(line) = line.strip_prefix('<') {
+        let (name, text) = line.split_once("> ")?;
+        (Event::Message as fn(_) -> _, name, text)
+    } else {
+        let (name, text) = line.strip_prefix("* ")?.split_once(' ')?;
+        (Event::Action as fn(_) -> _, name, text)
+    };
+    let is_label = name.parse::<IpAddr>().is_ok() || Name::parse(name.as_bytes()).is_ok();
+    is_label.then(|| {
+        event(Speech {
+            from: None,
+            n: None,
+            name: name.into(),
+            text: made_safe(without_mark(name, text).as_bytes()).into(),
+        })
+    })
+}
+
+/// The text that [`push_speech`] was given.
+fn without_mark<'a>(name: &str, text: &'a str) -> &'a str {
+    match text.strip_prefix(LEFT_TO_RIGHT_MARK) {
+        Some(marked) if has_right_to_left(name) || has_right_to_left(marked) => marked,
+        _ => text,
     }
 }
 
@@ -165,8 +204,9 @@ impl Display for Count {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::protocol::event::Speech;
 
     fn text_of(event: &Event<'_>) -> String {
         let mut out = Vec::new();
@@ -258,6 +298,46 @@ mod tests {
             (1_000_007, "1,000,007"),
         ] {
             assert_eq!(Count(count).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn other_programs_lines_are_no_speech() {
+        for line in [
+            "",
+            "<alice>",
+            "<> hi",
+            "<al ice> hi",
+            "<\u{1b}[2J> hi",
+            "*",
+            "* alice",
+            "* ! hi",
+            "-- alice left (1 here)",
+            "-- 3 lines could not be written here",
+            "Nov 27 13:51:23 box sshd[1]: session opened",
+        ] {
+            assert_eq!(read_speech(line), None, "{line}");
+        }
+        let forged = read_speech("<alice> \u{1b}[2J").unwrap();
+        assert_eq!(text_of(&forged), "<alice> ␛[2J");
+    }
+
+    proptest! {
+        #[test]
+        fn speech_is_read_as_it_was_said(
+            name in "[a-z]{1,9}|10\\.0\\.0\\.[1-9]|[א-ת]{2,9}|::1",
+            text in "\u{200e}?([ -~]|[א-ת]|\\PC){0,40}",
+            kind in 0..3,
+        ) {
+            let text = made_safe(text.as_bytes());
+            let said = Speech { from: None, n: None, ..speech(&name, &text) };
+            let event = match kind {
+                0 => Event::Message(said),
+                1 => Event::Action(said),
+                _ => Event::Operator { text: said.text },
+            };
+            let line = text_of(&event);
+            prop_assert_eq!(read_speech(&line), Some(event));
         }
     }
 }
