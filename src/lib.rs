@@ -16,11 +16,13 @@ pub mod protocol {
     pub mod batch;
     pub mod close;
     pub mod command;
+    pub mod event;
     pub mod line;
     pub mod name;
     pub mod sniff;
     pub mod telnet;
     pub mod text;
+    pub mod time;
     pub mod wording;
 }
 

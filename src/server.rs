@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, debug, info, log_enabled, warn};
 use mio::{Interest, Token};
@@ -31,6 +31,7 @@ use self::operator::actions::Actions;
 use self::operator::input::OperatorInput;
 use self::stats::{Attendance, Stats};
 use self::transcript::Transcript;
+use self::transcript::tail::Tail;
 use crate::error::{Error, plain};
 use crate::platform::addresses::addresses_to_join;
 use crate::platform::logging::STATS;
@@ -114,7 +115,11 @@ pub fn run(config: &Config) -> Result<(), Error> {
         room.notices.extend(read_motd(path)?);
     }
     let transcript = config.transcript.as_deref();
-    let transcript = transcript.map(open_transcript).transpose()?;
+    let mut transcript = transcript.map(open_transcript).transpose()?;
+    let mut room = Room::new(room);
+    if let (Some(path), Some(transcript)) = (&config.transcript, &mut transcript) {
+        recall(&mut room, path, transcript);
+    }
     // Each client needs a descriptor.
     let descriptors = raise_descriptor_limit().unwrap_or_else(|e| {
         warn!("cannot raise the limit on open files: {}", plain(&e));
@@ -150,8 +155,8 @@ pub fn run(config: &Config) -> Result<(), Error> {
         ..Policy::DEFAULT
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
-    let mut server = Server::new(config, admission, Room::new(room), transcript, &reactor)
-        .map_err(Error::Poll)?;
+    let mut server =
+        Server::new(config, admission, room, transcript, &reactor).map_err(Error::Poll)?;
     info!("listening on {address}");
     // A few less are not worth a warning: no limit is set so exactly.
     if 2 * max_clients < wanted {
@@ -183,6 +188,23 @@ fn open_transcript(path: &Path) -> Result<Transcript, Error> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Lets the room remember what the end of its transcript says.
+fn recall(room: &mut Room, path: &Path, transcript: &mut Transcript) {
+    match Tail::read(path, room::log::LOG_BYTES) {
+        Ok(tail) => {
+            room.recall(tail.said(), SystemTime::now().into(), Instant::now());
+            if tail.is_torn {
+                transcript.end_torn_line();
+            }
+        }
+        Err(e) => warn!(
+            "cannot read the transcript {} ({}); newcomers get no lines from before",
+            path.display(),
+            plain(&e)
+        ),
+    }
 }
 
 /// The lines of the message of the day.

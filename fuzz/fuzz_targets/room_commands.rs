@@ -13,6 +13,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use chat::protocol::batch::{Batch, ClientId, Context, Part};
 use chat::protocol::line::Decoded;
 use chat::protocol::text::{has_right_to_left, push_safe};
+use chat::protocol::time::Time;
 use chat::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX, WELCOME};
 use chat::room::{Config, Room};
 use chat_fuzz::assert_harmless;
@@ -131,6 +132,7 @@ impl Stage {
     fn act<R>(&mut self, act: impl FnOnce(&mut Room, &mut Context<'_>) -> R) -> R {
         let mut context = Context {
             now: self.now,
+            time: Time::default(),
             batch: &mut self.batch,
         };
         act(&mut self.room, &mut context)

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::protocol::close::CloseReason;
+use crate::protocol::time::Time;
 
 /// The capacity of the text's buffer that [`Batch::clear`] keeps: a rare flood does not
 /// cost memory for ever.
@@ -51,6 +52,8 @@ impl ClientId {
 pub struct Context<'a> {
     /// The time of this iteration.
     pub now: Instant,
+    /// The same by the wall clock, which may be set: to be told, not to be counted with.
+    pub time: Time,
     /// Collects what is said as a result.
     pub batch: &'a mut Batch,
 }

@@ -112,6 +112,15 @@ pub fn has_right_to_left(text: &str) -> bool {
     !text.is_ascii() && text.chars().any(is_right_to_left)
 }
 
+/// What follows a name so that it does not reorder the text after it.
+pub(crate) fn mark_after(name: &str) -> &'static str {
+    if has_right_to_left(name) {
+        LEFT_TO_RIGHT_MARK
+    } else {
+        ""
+    }
+}
+
 /// The ranges of the right-to-left scripts, future ones included (DerivedBidiClass.txt,
 /// defaults R and AL), and the marks RLM and ALM.
 fn is_right_to_left(c: char) -> bool {
@@ -153,6 +162,19 @@ pub(crate) fn excerpt(text: &[u8], max_chars: usize) -> String {
         .take(max_chars)
         .collect();
     made_safe(text.as_bytes())
+}
+
+/// A safe version of `text`, as [`push_safe`] has it: itself, if it is plain, or else in
+/// `buffer`, whose contents are lost.
+pub(crate) fn safe<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a str {
+    let safe = if is_plain(text) {
+        text
+    } else {
+        buffer.clear();
+        push_safe(buffer, text);
+        buffer
+    };
+    std::str::from_utf8(safe).expect("what is safe is UTF-8")
 }
 
 /// A safe version of `text`, as [`push_safe`] has it.

@@ -23,6 +23,7 @@ use super::timers::{Kind, Timer, Timers};
 use super::write_queue::Flushed;
 use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
+use crate::protocol::time::Time;
 use crate::rate::{AndMore, LogLimit};
 
 /// How long a client that has left may go without taking any of what it is still
@@ -62,6 +63,8 @@ pub struct Clients<S> {
     policy: Policy,
     /// The time of this iteration.
     now: Instant,
+    /// The same by the wall clock.
+    time: Time,
     pacing: Pacing,
     /// When the batch on its way, or the last one, began to be sent, and its size, until
     /// the time that took is known.
@@ -95,6 +98,7 @@ impl<S: Stream> Clients<S> {
             flow: Flow::new(policy.flow, now),
             policy,
             now,
+            time: Time::default(),
             pacing: Pacing::new(batch_bytes),
             sent: None,
             is_new_period: false,
@@ -169,10 +173,16 @@ impl<S: Stream> Clients<S> {
         }
     }
 
+    /// From now on it is `time` by the wall clock.
+    pub(super) fn set_wall_time(&mut self, time: Time) {
+        self.time = time;
+    }
+
     /// What the service is given with a call.
     pub(super) fn context(&mut self) -> Context<'_> {
         Context {
             now: self.now,
+            time: self.time,
             batch: self.outbound.gathering(),
         }
     }
@@ -251,6 +261,7 @@ impl<S: Stream> Clients<S> {
             };
             let mut context = Context {
                 now: self.now,
+                time: self.time,
                 batch: self.outbound.gathering(),
             };
             let after_read =

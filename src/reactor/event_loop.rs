@@ -27,6 +27,7 @@ use super::clients::Clients;
 use super::service::{Load, Next, Policy, Service};
 use super::stream::Stream;
 use crate::protocol::close::CloseReason;
+use crate::protocol::time::Time;
 
 /// How long all clients together have to take what they are owed when the server
 /// shuts down.
@@ -63,6 +64,11 @@ impl<S: Stream> EventLoop<S> {
             ready_sources: Vec::new(),
             ends_at: None,
         }
+    }
+
+    /// Tells the service from now on that it is `time` by the wall clock.
+    pub fn set_wall_time(&mut self, time: Time) {
+        self.clients.set_wall_time(time);
     }
 
     /// Somebody waits to be accepted.

@@ -63,6 +63,7 @@ impl Stage {
         let mut batch = Batch::new();
         let mut context = Context {
             now: self.now,
+            time: Time::default(),
             batch: &mut batch,
         };
         let result = act(&mut self.room, &mut context);

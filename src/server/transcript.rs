@@ -8,6 +8,8 @@
 //! Nothing is synced to disk: after a crash of the machine, the last half a minute may be
 //! missing.
 
+pub(crate) mod tail;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -89,6 +91,11 @@ impl Transcript {
         self.sink.lines_with(lines, |waiting, lines| {
             stamp_lines(waiting, lines, stamp.at(Timestamp::now()));
         });
+    }
+
+    /// Ends a line that was left unfinished by an earlier run.
+    pub(crate) fn end_torn_line(&mut self) {
+        self.sink.lines(b"\n");
     }
 
     /// Writes queued lines. Call it at the end of an iteration, and when the file is writable

@@ -1,6 +1,7 @@
 //! The transcript: what the room says, in a file.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -66,6 +67,41 @@ fn public_lines_are_appended_and_nothing_else() {
         ];
         assert_eq!(lines_of(&path), once.repeat(run));
     }
+}
+
+#[test]
+fn a_room_remembers_what_was_said_before_a_restart() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("room.log");
+    let options = ["--no-presence", "--history=3", "--transcript"];
+    let options = [&options[..], &[path.to_str().expect("a path of letters")]].concat();
+    let mut server = Server::sociable(&options);
+    let speaker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    for line in ["one", "two", "three", "four"] {
+        say(&speaker, &mut listener, line);
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    // A machine that goes down leaves half a line.
+    let mut file = File::options().append(true).open(&path).expect("a file");
+    file.write_all(b"2026-11-25T15:54:07+01:00 <127.0.0.2> to")
+        .expect("a file");
+
+    let mut server = Server::sociable(&options);
+    let mut newcomer = server.join("127.0.0.3");
+    let heading = "-- the last 3 lines, the latest moments ago:";
+    newcomer.expect_line(heading);
+    for line in ["two", "three", "four"] {
+        newcomer.expect_line(&format!("<127.0.0.2> {line}"));
+    }
+    let speaker = server.join("127.0.0.2");
+    say(&speaker, &mut newcomer, "five");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    let text = fs::read_to_string(&path).expect("a transcript");
+    assert!(text.contains("<127.0.0.2> to\n"), "{text}");
+    assert!(text.contains(" <127.0.0.2> five\n"), "{text}");
 }
 
 #[test]
