@@ -26,7 +26,7 @@ use self::names::{CLAIM_TIMEOUT, Claim, Claims, Conflict, NameRegistry};
 use self::presence::Presence;
 use self::replies::{Replies, frame, refusal};
 use self::roster::{Called, Unnamed, roster};
-use crate::protocol::batch::{ClientId, Context, Frame};
+use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
 use crate::protocol::event::text::Count;
@@ -181,10 +181,16 @@ impl Room {
         Some(member)
     }
 
-    /// Handles a line from `id`. Ignores clients that are not members.
-    pub fn hear(&mut self, id: ClientId, heard: Decoded<'_>, context: &mut Context<'_>) {
+    /// Handles a line from `id`, and returns how it reads from now on. Ignores clients that
+    /// are not members.
+    pub fn hear(
+        &mut self,
+        id: ClientId,
+        heard: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
         if self.find(id).is_none() {
-            return;
+            return Encoding::Text;
         }
         match heard {
             Decoded::Line(b"") => {}
@@ -202,13 +208,16 @@ impl Room {
                 self.say(id, Event::Message, text, context);
             }
         }
+        Encoding::Text
     }
 
     /// Says `text` to everybody, as the operator.
     pub fn hear_operator(&mut self, text: &[u8], context: &mut Context<'_>) {
         let text = text::safe(text, &mut self.scratch.text).into();
         let event = Event::Operator { text };
-        context.batch.say(None, |out| event.write_text(out));
+        context
+            .batch
+            .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
         self.log.push(&event, context.time, context.now);
     }
 
@@ -282,7 +291,9 @@ impl Room {
         let event = Event::Notice {
             text: CLOSING.into(),
         };
-        context.batch.say(None, |out| event.write_text(out));
+        context
+            .batch
+            .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
     }
 
     /// `id` is about to be heard: others must know first who that is.
@@ -305,7 +316,9 @@ impl Room {
             && let Some(changes) = presence.notice(here, label)
         {
             let event = Event::Presence(changes);
-            context.batch.say(None, |out| event.write_text(out));
+            context
+                .batch
+                .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
         }
     }
 
@@ -319,7 +332,9 @@ impl Room {
     ) {
         self.introduce(id, context);
         let event = kind(speech(&self.members, id, text, &mut self.scratch));
-        context.batch.say(Some(id), |out| event.write_text(out));
+        context.batch.say(Some(id), Encoding::ONLY_TEXT, |_, out| {
+            event.write_text(out)
+        });
         self.log.push(&event, context.time, context.now);
     }
 

@@ -38,7 +38,7 @@ use crate::platform::logging::STATS;
 use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, is_ignored, raise_descriptor_limit};
 use crate::platform::stdio::StandardOutput;
-use crate::protocol::batch::{ClientId, Context, Frame};
+use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::line::Decoded;
 use crate::protocol::wording;
@@ -458,11 +458,16 @@ impl Service for Server {
         Ok(self.room.join(client, address, now))
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>) {
+    fn received(
+        &mut self,
+        client: ClientId,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
         if let Some(address) = self.arrivals.take(client) {
             self.show_arrival(address);
         }
-        self.room.hear(client, line, context);
+        self.room.hear(client, line, context)
     }
 
     fn left(

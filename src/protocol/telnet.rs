@@ -52,6 +52,16 @@ pub struct Text<'a> {
     pub telnet_from: usize,
 }
 
+impl<'a> Text<'a> {
+    /// `bytes` as they are.
+    pub fn without_telnet(bytes: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            telnet_from: usize::MAX,
+        }
+    }
+}
+
 /// What is known of the telnet at the other end of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Telnet {

@@ -44,6 +44,12 @@ pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a first line may stay unfinished that begins as another protocol does.
 pub const FIRST_WORDS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a program may go unread before it is told to wait.
+pub const HELD_AFTER: Duration = Duration::from_secs(1);
+
+/// How often it is told so again.
+pub const HELD_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Timers dealt with in one iteration.
 pub const TIMER_BUDGET: usize = 256;
 
@@ -259,14 +265,32 @@ impl<S: Stream> Clients<S> {
                 is_restrained,
                 now: self.now,
             };
+            let (batch, logs) = self.outbound.gathering_and_logs();
             let mut context = Context {
                 now: self.now,
                 time: self.time,
-                batch: self.outbound.gathering(),
+                batch,
             };
-            let after_read =
-                self.inbound
-                    .read(id, connection, &self.flow, limits, service, &mut context);
+            let after_read = self.inbound.read(
+                id,
+                connection,
+                logs,
+                &self.flow,
+                limits,
+                service,
+                &mut context,
+            );
+            let input = &mut connection.input;
+            if input.is_program()
+                && input.is_held()
+                && !std::mem::replace(&mut input.is_watched, true)
+            {
+                self.arm(id, self.now + HELD_AFTER, Kind::Held);
+                if after_read.is_none() {
+                    continue;
+                }
+            }
+            let connection = self.connections.at(id.key).expect("it was just read");
             if connection.input.becomes_suspect() {
                 self.arm(id, self.now + FIRST_WORDS_TIMEOUT, Kind::FirstWords);
             }
@@ -290,8 +314,8 @@ impl<S: Stream> Clients<S> {
             self.sent = Some((self.now, self.inbound.gathered_bytes()));
             self.inbound.begin_batch();
             let first_late = self.connections.next_id().serial;
-            let readers = self.connections.len();
-            let text = self.outbound.begin_sending(first_late, readers);
+            let connections = self.connections.len();
+            let text = self.outbound.begin_sending(first_late, connections);
             if !text.is_empty() {
                 said(text);
             }
@@ -437,13 +461,14 @@ impl<S: Stream> Clients<S> {
         let mut connection = self.connections.remove(id.key);
         self.flow.release(connection.output.reader());
         self.outbound.count_change(&connection.output.take_change());
+        self.outbound.forget(&connection);
         connection.input.forget(self.policy.max_line_bytes);
         self.inbound.count_held(&mut connection);
         self.refused_count -= usize::from(connection.exit() == Some(Exit::Refused));
     }
 
     /// Deals with the timers that have expired.
-    pub(super) fn expire(&mut self) {
+    pub(super) fn expire(&mut self, service: &mut impl Service) {
         for _ in 0..TIMER_BUDGET {
             let Some(timer) = self.timers.pop_due(self.now) else {
                 return;
@@ -468,6 +493,14 @@ impl<S: Stream> Clients<S> {
                 Kind::FirstWords => {
                     if connection.is_member() && connection.input.is_still_suspect() {
                         self.close(id, CloseReason::WrongProtocol);
+                    }
+                }
+                Kind::Held => {
+                    let is_held = connection.is_member() && connection.input.is_held();
+                    connection.input.is_watched = is_held;
+                    if is_held {
+                        self.arm(id, self.now + HELD_INTERVAL, Kind::Held);
+                        service.held(id, &mut self.context());
                     }
                 }
                 Kind::Idle => self.idle_timeout_over(id),
@@ -538,9 +571,10 @@ impl<S: Stream> Clients<S> {
         let connection = self.connections.at(id.key).expect("it is looked at");
         let change = connection.output.take_change();
         self.outbound.count_change(&change);
-        let held_bytes = connection.output.held_bytes(self.outbound.log());
-        let frames_bytes = connection.output.queue().own_cost_bytes();
-        if connection.input.state() == ReadState::Owed && frames_bytes <= MAX_FRAMES_BYTES / 2 {
+        let held_bytes = connection.output.held_bytes(self.outbound.logs());
+        if connection.input.state() == ReadState::Owed
+            && connection.owed_by_itself_bytes(self.outbound.logs()) <= MAX_FRAMES_BYTES / 2
+        {
             self.inbound.list_again(id, connection, &self.flow);
         }
         let reader = connection.output.reader();
@@ -554,7 +588,7 @@ impl<S: Stream> Clients<S> {
     fn look_if_due(&mut self, id: ClientId) {
         let connection = self.connections.at(id.key).expect("it was just flushed");
         if std::mem::take(&mut connection.output.is_to_be_looked_at) {
-            let held_bytes = connection.output.held_bytes(self.outbound.log());
+            let held_bytes = connection.output.held_bytes(self.outbound.logs());
             let reader = connection.output.reader();
             let verdict = self.flow.look(reader, held_bytes, self.now);
             self.carry_out(id, verdict);

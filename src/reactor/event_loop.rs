@@ -130,7 +130,7 @@ impl<S: Stream> EventLoop<S> {
         accept: impl FnMut(usize) -> Accepted<S>,
     ) -> io::Result<Status> {
         self.clients.set_time(now);
-        self.clients.expire();
+        self.clients.expire(service);
         let mut next = Next::Continue;
         if service.deadline().is_some_and(|deadline| deadline <= now) {
             next = service.expired(self.clients.load(), &mut self.clients.context());

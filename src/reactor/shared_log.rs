@@ -26,10 +26,15 @@ use std::rc::{Rc, Weak};
 use log::info;
 
 use crate::platform::memory_file::{HOLE_BYTES, MemoryFile};
+use crate::protocol::batch::Encoding;
 
 /// What a chunk costs besides its text: itself, the reference counts, and what the
 /// allocator adds to two allocations.
 const CHUNK_COST_BYTES: usize = size_of::<Chunk>() + 48;
+
+/// The logs of all encodings.
+#[derive(Debug)]
+pub struct SharedLogs([SharedLog; Encoding::COUNT]);
 
 /// A place in the log: how much had been put into it before, in bytes of cost.
 pub type Place = u64;
@@ -37,6 +42,8 @@ pub type Place = u64;
 /// Where texts become chunks.
 #[derive(Debug, Default)]
 pub struct SharedLog {
+    /// Of its texts.
+    encoding: Encoding,
     /// `None` where texts are kept on the heap.
     file: Option<Rc<LogFile>>,
     /// The last text could not be written to the file.
@@ -64,6 +71,7 @@ struct LogFile {
 /// The text of one batch, and the way to what was said after it.
 #[derive(Debug)]
 pub struct Chunk {
+    encoding: Encoding,
     start: Place,
     text: Text,
     next: OnceCell<Rc<Chunk>>,
@@ -81,9 +89,37 @@ enum Text {
     },
 }
 
+impl SharedLogs {
+    /// Empty logs, each in a file of its own if `file` makes one.
+    pub fn new(mut file: impl FnMut() -> Option<MemoryFile>) -> Self {
+        Self([Encoding::Text, Encoding::Json].map(|encoding| SharedLog::new(encoding, file())))
+    }
+
+    /// The log of the texts in `encoding`.
+    pub fn of(&self, encoding: Encoding) -> &SharedLog {
+        &self.0[encoding.index()]
+    }
+
+    /// The chunk of the batch that is being sent, whose text in `encoding` is `text`. Made at
+    /// the first call, it is the same until [`SharedLogs::end_batch`].
+    pub fn chunk(&mut self, encoding: Encoding, text: &[u8]) -> &Rc<Chunk> {
+        self.0[encoding.index()].chunk(text)
+    }
+
+    /// The batch has been sent to everybody: readers that still need its texts hold them.
+    pub fn end_batch(&mut self) {
+        self.0.iter_mut().for_each(SharedLog::end_batch);
+    }
+
+    /// What all readers together keep in memory, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.0.iter().map(SharedLog::held_bytes).sum()
+    }
+}
+
 impl SharedLog {
     /// An empty log, in `file`; without one, on the heap.
-    pub fn new(file: Option<MemoryFile>) -> Self {
+    pub fn new(encoding: Encoding, file: Option<MemoryFile>) -> Self {
         let file = file.map(|file| {
             Rc::new(LogFile {
                 file,
@@ -92,6 +128,7 @@ impl SharedLog {
             })
         });
         Self {
+            encoding,
             file,
             ..Self::default()
         }
@@ -102,6 +139,7 @@ impl SharedLog {
     pub fn chunk(&mut self, text: &[u8]) -> &Rc<Chunk> {
         if self.of_this_batch.is_none() {
             let chunk = Rc::new(Chunk {
+                encoding: self.encoding,
                 start: self.end,
                 text: self.keep(text),
                 next: OnceCell::new(),
@@ -192,6 +230,11 @@ impl LogFile {
 }
 
 impl Chunk {
+    /// The encoding of its text.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     /// The length of its text, in bytes.
     #[expect(clippy::len_without_is_empty, reason = "no text is empty")]
     pub fn len(&self) -> usize {
@@ -270,11 +313,11 @@ mod tests {
     use super::*;
 
     fn on_heap() -> SharedLog {
-        SharedLog::new(None)
+        SharedLog::new(Encoding::Text, None)
     }
 
     fn in_file() -> SharedLog {
-        SharedLog::new(Some(MemoryFile::create().unwrap()))
+        SharedLog::new(Encoding::Text, Some(MemoryFile::create().unwrap()))
     }
 
     fn put(log: &mut SharedLog, text: &[u8]) -> Rc<Chunk> {

@@ -10,10 +10,10 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::shared_log::{Chunk, Place, SharedLog};
+use super::shared_log::{Chunk, Place, SharedLogs};
 use super::stream::Stream;
 use crate::platform::socket::retry_interrupted;
-use crate::protocol::batch::Frame;
+use crate::protocol::batch::{Encoding, Frame};
 
 /// Slices handed to one vectored write. The kernel takes 1,024 (`IOV_MAX`); past
 /// some dozens the call itself no longer weighs.
@@ -51,8 +51,9 @@ struct Waiting {
     queued_bytes: usize,
     /// Invariant: the part of `queued_bytes` that is in frames.
     frame_bytes: usize,
-    /// Where its first run begins. Invariant: `None` when it has no run.
-    place: Option<Place>,
+    /// Where its first run in the log of each encoding begins. Invariant: `None` when it has
+    /// no run there.
+    places: [Option<Place>; Encoding::COUNT],
 }
 
 /// Bytes that are still to be written.
@@ -195,6 +196,7 @@ impl WriteQueue {
         waiting.queued_bytes += range.len();
         let (place, end) = (chunk.place(range.start), chunk.place(range.end));
         if let Some(Segment::Run(last)) = waiting.segments.back_mut()
+            && last.chunk.encoding() == chunk.encoding()
             && last.end == place
             // The parts of one that is in the file follow each other there.
             && last.is_in_file() == chunk.file().is_some()
@@ -203,7 +205,7 @@ impl WriteQueue {
             last.end = end;
             return;
         }
-        waiting.place.get_or_insert(place);
+        waiting.places[chunk.encoding().index()].get_or_insert(place);
         waiting.segments.push_back(Segment::Run(Run {
             chunk: Rc::clone(chunk),
             offset: below_4_gib(range.start),
@@ -225,10 +227,16 @@ impl WriteQueue {
         })
     }
 
-    /// What `log` has to keep for it: everything from its place on.
-    pub fn held_bytes(&self, log: &SharedLog) -> usize {
-        let place = self.0.as_ref().and_then(|waiting| waiting.place);
-        place.map_or(0, |place| log.held_since(place))
+    /// What `logs` have to keep for it: everything from its places on.
+    pub fn held_bytes(&self, logs: &SharedLogs) -> usize {
+        let Some(waiting) = &self.0 else {
+            return 0;
+        };
+        let held = Encoding::ALL.iter().filter_map(|&encoding| {
+            let place = waiting.places[encoding.index()]?;
+            Some(logs.of(encoding).held_since(place))
+        });
+        held.sum()
     }
 
     /// Whether everything has been written.
@@ -276,7 +284,7 @@ impl WriteQueue {
             }
             if waiting.segments.is_empty() {
                 debug_assert_eq!((waiting.queued_bytes, waiting.frame_bytes), (0, 0));
-                debug_assert_eq!(waiting.place, None);
+                debug_assert_eq!(waiting.places, [None; Encoding::COUNT]);
                 self.0 = None;
             }
         }
@@ -348,10 +356,17 @@ impl Waiting {
         }
         if moved_on {
             // Frames are passed over once for each run that stood before them.
-            self.place = self.segments.iter().find_map(|segment| match segment {
+            let first = self.segments.iter().find_map(|segment| match segment {
                 Segment::Frame { .. } => None,
-                Segment::Run(run) => Some(run.place()),
+                Segment::Run(run) => Some(run),
             });
+            let [text, json] = &mut self.places;
+            match first.map(|run| (run.chunk.encoding(), run.place())) {
+                Some((Encoding::Text, place)) => *text = Some(place),
+                // Nobody goes back to text.
+                Some((Encoding::Json, place)) => (*text, *json) = (None, Some(place)),
+                None => (*text, *json) = (None, None),
+            }
         }
     }
 }
@@ -446,9 +461,8 @@ mod tests {
         }
     }
 
-    /// A log on the heap, and one in a file.
-    fn logs() -> [SharedLog; 2] {
-        [None, Some(MemoryFile::create().unwrap())].map(SharedLog::new)
+    fn logs(in_file: bool) -> SharedLogs {
+        SharedLogs::new(|| in_file.then(|| MemoryFile::create().unwrap()))
     }
 
     fn queue(texts: &[&str]) -> WriteQueue {
@@ -534,23 +548,23 @@ mod tests {
     }
 
     /// Two batches of the log, the second without its middle, and a frame between.
-    fn mixed_queue(log: &mut SharedLog) -> WriteQueue {
+    fn mixed_queue(log: &mut SharedLogs) -> WriteQueue {
         let mut queue = WriteQueue::new();
-        queue.push_chunk(log.chunk(b"one\n"), 0..4);
+        queue.push_chunk(log.chunk(Encoding::Text, b"one\n"), 0..4);
         log.end_batch();
-        queue.push_chunk(log.chunk(b"two\nthree\nfour\n"), 0..4);
+        queue.push_chunk(log.chunk(Encoding::Text, b"two\nthree\nfour\n"), 0..4);
         queue.push_frame(&Frame::from(&b"for you\n"[..]));
-        queue.push_chunk(log.chunk(b"two\nthree\nfour\n"), 10..15);
+        queue.push_chunk(log.chunk(Encoding::Text, b"two\nthree\nfour\n"), 10..15);
         log.end_batch();
         queue
     }
 
     #[test]
     fn batches_that_follow_each_other_are_one_segment() {
-        for mut log in logs() {
+        for mut log in [false, true].map(logs) {
             let mut queue = WriteQueue::new();
             for _ in 0..1000 {
-                queue.push_chunk(log.chunk(b"again\n"), 0..6);
+                queue.push_chunk(log.chunk(Encoding::Text, b"again\n"), 0..6);
                 log.end_batch();
             }
             assert_eq!(queue.0.as_ref().unwrap().segments.len(), 1);
@@ -562,8 +576,28 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_holds_the_logs_of_both_encodings() {
+        let mut log = logs(false);
+        let mut queue = WriteQueue::new();
+        queue.push_chunk(log.chunk(Encoding::Text, b"one\n"), 0..4);
+        // At the same place of the other log.
+        log.chunk(Encoding::Json, b"{on}\n");
+        log.end_batch();
+        queue.push_chunk(log.chunk(Encoding::Json, b"{two}\n"), 0..6);
+        log.end_batch();
+        assert_eq!(queue.held_bytes(&log), log.held_bytes());
+        let mut sink = Script::new([Step::Take(4), Step::Block]);
+        queue.flush(&mut sink, usize::MAX).unwrap();
+        assert_eq!(queue.held_bytes(&log), log.of(Encoding::Json).held_bytes());
+        assert_eq!(log.of(Encoding::Text).held_bytes(), 0);
+        queue.flush(&mut sink, usize::MAX).unwrap();
+        assert_eq!(sink.taken, b"one\n{two}\n");
+        assert_eq!(log.held_bytes(), 0);
+    }
+
+    #[test]
     fn large_parts_of_a_log_in_a_file_leave_by_reference_and_small_ones_together() {
-        let mut log = SharedLog::new(Some(MemoryFile::create().unwrap()));
+        let mut log = logs(true);
         let mut queue = WriteQueue::new();
         let text = [b'x'; 3 * BY_REFERENCE_BYTES];
         let mut expected = 0;
@@ -574,7 +608,7 @@ mod tests {
             2 * BY_REFERENCE_BYTES..text.len(),
         ] {
             expected += range.len();
-            queue.push_chunk(log.chunk(&text), range);
+            queue.push_chunk(log.chunk(Encoding::Text, &text), range);
         }
         queue.push_frame(&Frame::from(&b"for you\n"[..]));
         log.end_batch();
@@ -586,7 +620,7 @@ mod tests {
 
     #[test]
     fn a_queue_holds_the_log_from_its_place_on() {
-        let [mut log, _] = logs();
+        let mut log = logs(false);
         let mut queue = mixed_queue(&mut log);
         let own_bytes = 8 + 3 * SEGMENT_COST_BYTES;
         assert_eq!(queue.own_cost_bytes(), own_bytes);
@@ -607,7 +641,7 @@ mod tests {
     fn cut_short_it_ends_the_line_that_was_begun() {
         let everything = b"one\ntwo\nfor you\nfour\n";
         for written in 0..everything.len() {
-            for mut log in logs() {
+            for mut log in [false, true].map(logs) {
                 let mut queue = mixed_queue(&mut log);
                 let mut sink = Script::new([Step::Take(written), Step::Block]);
                 if written > 0 {
@@ -651,7 +685,7 @@ mod tests {
             steps in prop::collection::vec(step(), 0..60),
             budget in 1_usize..20,
         ) {
-            let mut log = SharedLog::new(is_in_file.then(|| MemoryFile::create().unwrap()));
+            let mut log = logs(is_in_file);
             let mut queue = WriteQueue::new();
             let mut sink = Script::new(steps);
             let mut expected = Vec::new();
@@ -661,7 +695,7 @@ mod tests {
                 expected.extend_from_slice(&text.as_bytes()[start..end]);
                 let frame = Frame::from(text.as_bytes());
                 if is_shared {
-                    queue.push_chunk(log.chunk(text.as_bytes()), start..end);
+                    queue.push_chunk(log.chunk(Encoding::Text, text.as_bytes()), start..end);
                 } else {
                     queue.push(&frame, start..end);
                 }

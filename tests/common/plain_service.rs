@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use chat::protocol::batch::{ClientId, Context, Frame};
+use chat::protocol::batch::{ClientId, Context, Encoding, Frame};
 use chat::protocol::close::CloseReason;
 use chat::protocol::line::Decoded;
 use chat::protocol::wording;
@@ -51,8 +51,13 @@ impl Service for PlainService {
         Ok(self.room.join(client, address, context.now))
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>) {
-        self.room.hear(client, line, context);
+    fn received(
+        &mut self,
+        client: ClientId,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
+        self.room.hear(client, line, context)
     }
 
     fn left(

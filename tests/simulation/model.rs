@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use chat::protocol::batch::{ClientId, Context, Frame};
+use chat::protocol::batch::{ClientId, Context, Encoding, Frame};
 use chat::protocol::close::CloseReason;
 use chat::protocol::line::Decoded;
 use chat::reactor::service::{Load, Next, Service};
@@ -112,8 +112,13 @@ impl Service for Model {
         Ok(greeting)
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>) {
-        self.service.received(client, line, context);
+    fn received(
+        &mut self,
+        client: ClientId,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
+        let encoding = self.service.received(client, line, context);
         let number = self.inside[&client];
         let guest = self.guests.get_mut(&number).expect("somebody inside");
         assert!(guest.left.is_none(), "a guest is heard that has left");
@@ -138,6 +143,7 @@ impl Service for Model {
         if leaves {
             guest.least_expected = Some(self.oracle.heard(number).len());
         }
+        encoding
     }
 
     fn left(

@@ -105,7 +105,7 @@ fn ten_thousand_who_all_speak_cost_a_notice_of_bounded_size_each_at_most() {
         stage.room.join(ClientId::nth(id), address, stage.now);
         speak(&mut stage.room, id);
     }
-    let said = text(batch.shared());
+    let said = text(batch.shared(Encoding::Text));
     let notices: Vec<&str> = said.lines().filter(|line| line.starts_with("--")).collect();
     assert_eq!(notices.len(), 1 + GUESTS);
     assert_eq!(notices[0], "-- 10,000 joined (10,000 here)");
