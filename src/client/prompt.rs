@@ -15,9 +15,8 @@ pub mod layout;
 mod replay;
 mod screen;
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use jiff::Timestamp;
 use signal_hook::consts::{SIGINT, SIGQUIT};
 use termina::Event;
 use unicode_width::UnicodeWidthStr;
@@ -222,7 +221,7 @@ impl Prompt {
     }
 
     /// Adds `line`, which may be styled, above the prompt.
-    fn push_above(&mut self, line: &str, time: Option<Timestamp>) {
+    fn push_above(&mut self, line: &str, time: Option<SystemTime>) {
         self.above += &margin(&mut self.look.stamp, self.look.palette, time);
         self.above += line;
         self.above.push('\n');

@@ -1,9 +1,9 @@
 //! How messages look on a terminal: colours, mentions, and the time in the margin.
 
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anstyle::{Ansi256Color, Color, Effects, Style};
-use jiff::Timestamp;
 
 use super::mention::Mention;
 use super::message::{Kind, Message};
@@ -81,7 +81,7 @@ fn name_color(name: &str) -> Ansi256Color {
 pub(crate) fn margin(
     stamp: &mut Option<Stamp>,
     palette: Palette,
-    time: Option<Timestamp>,
+    time: Option<SystemTime>,
 ) -> String {
     match (stamp, time) {
         (Some(stamp), Some(time)) => {
@@ -96,7 +96,7 @@ pub(crate) fn margin(
 /// The width of the [`margin`].
 pub(crate) fn margin_columns(stamp: &mut Option<Stamp>) -> usize {
     match stamp {
-        Some(stamp) => stamp.at(Timestamp::UNIX_EPOCH).len() + 1,
+        Some(stamp) => stamp.at(UNIX_EPOCH).len() + 1,
         None => 0,
     }
 }
