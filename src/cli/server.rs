@@ -36,7 +36,6 @@ const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024 * 1024;
 /// The server sends the welcome to every newcomer.
 const MAX_WELCOME_BYTES: usize = 1000;
 
-/// Run a room
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct ServerArgs {

@@ -16,7 +16,6 @@ const MIN_LINE_BYTES: i64 = MIN_SIZE_BYTES as i64;
 /// A day.
 const MAX_SECONDS: f64 = 86_400.0;
 
-/// Load a room with clients and check every delivery
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   chat stress 192.168.1.5 8081 --clients 1000

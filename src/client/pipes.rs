@@ -29,8 +29,6 @@ pub(crate) enum Format {
     },
     /// JSON Lines.
     Json(Stamp),
-    /// No output.
-    Nothing,
 }
 
 #[derive(Debug)]
@@ -67,9 +65,6 @@ impl Pipes {
         let Self {
             typed, format, out, ..
         } = self;
-        if matches!(format, Format::Nothing) {
-            return;
-        }
         typed.push(bytes, &mut |line| format.push_own(out, line.text, now.time));
     }
 
@@ -202,7 +197,6 @@ impl Format {
     ) {
         let is_past = message.age != Age::Now;
         match self {
-            Self::Nothing => {}
             Self::Text { palette, stamp, .. } => {
                 let time = (!is_past).then_some(now);
                 out.extend_from_slice(margin(stamp, *palette, time).as_bytes());
@@ -225,7 +219,6 @@ impl Format {
 
     fn push_own(&mut self, out: &mut Vec<u8>, text: &str, now: SystemTime) {
         match self {
-            Self::Nothing => {}
             Self::Text {
                 palette,
                 stamp,

@@ -27,7 +27,7 @@ use self::layout::{Size, lay_out};
 use self::replay::Replay;
 use self::screen::Screen;
 use super::config::Bell;
-use super::echo::Entered;
+use super::entered::Entered;
 use super::frontend::{Action, Frontend, LinkStatus, Moment, Status};
 use super::mention::Mention;
 use super::message::{Age, Message};
