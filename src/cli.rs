@@ -5,6 +5,7 @@ mod address_rules;
 mod client;
 #[cfg(feature = "manual")]
 mod pages;
+mod ping;
 mod room;
 mod send;
 mod server;
@@ -47,6 +48,8 @@ enum Command {
     /// Show what others say in a room, and say nothing
     #[cfg(feature = "client")]
     Tail(client::TailArgs),
+    /// Check whether there is a room; nobody in it notices
+    Ping(ping::PingArgs),
     /// Load a room with clients and check every delivery
     #[cfg(feature = "stress")]
     Stress(stress::StressArgs),
@@ -112,6 +115,8 @@ pub enum Task {
     Server(Box<crate::server::Config>),
     /// Join a room, or only send to it, or only listen.
     Client(crate::client::Config),
+    /// Look whether there is a room.
+    Ping(crate::client::ping::Config),
     /// Load a room and check what it delivers.
     #[cfg(feature = "stress")]
     Stress(crate::stress::Config),
@@ -145,6 +150,7 @@ impl Cli {
             Command::Send(args) => Task::Client(args.into_config()),
             #[cfg(feature = "client")]
             Command::Tail(args) => Task::Client(args.into_config()),
+            Command::Ping(args) => Task::Ping(args.into_config()),
             #[cfg(feature = "stress")]
             Command::Stress(args) => Task::Stress(args.into_config()),
             #[cfg(feature = "manual")]

@@ -6,7 +6,7 @@
 //! [`conversation`] holds the protocol, a [`frontend`] the display: the [`prompt`] on a
 //! terminal, `pipes` everywhere else, and `silent` for `chat send`, which shows nothing.
 //!
-//! Without the feature `client` there is `chat send` alone.
+//! Without the feature `client` there is `chat send` alone, and [`ping`].
 
 mod backoff;
 pub mod config;
@@ -20,6 +20,7 @@ mod incoming;
 mod line_splitter;
 pub mod message;
 mod outbox;
+pub mod ping;
 mod session;
 mod silent;
 pub mod terminal;

@@ -13,7 +13,7 @@ extern crate self as chat;
 #[cfg(not(feature = "box"))]
 compile_error!(
     "too few features: `--no-default-features --features box` is the smallest build \
-     (chat server and send); see [features] in Cargo.toml for the others"
+     (chat server, send and ping); see [features] in Cargo.toml for the others"
 );
 
 /// What travels, without sockets or clocks: lines, text, names, commands, what is

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let result = match cli.into_task() {
         Task::Server(config) => server::run(&config),
         Task::Client(config) => chat::client::run(&config),
+        Task::Ping(config) => chat::client::ping::run(&config),
         #[cfg(feature = "stress")]
         Task::Stress(config) => chat::stress::run(&config),
         #[cfg(feature = "manual")]

@@ -34,7 +34,7 @@ fn version_is_the_crate_s() {
 }
 
 /// Those that do something with a room.
-const COMMANDS: [&str; 4] = ["server", "client", "send", "tail"];
+const COMMANDS: [&str; 5] = ["server", "client", "send", "tail", "ping"];
 
 #[test]
 fn shells_are_told_of_every_command() {
@@ -143,6 +143,11 @@ const USAGE_ERRORS: &[(&str, &str)] = &[
     ("tail 127.0.0.1 8081 --time noon", "noon"),
     ("tail 127.0.0.1 8081 --color maybe", "maybe"),
     ("tail 127.0.0.1 8081 --json --time HH:MM", "--time"),
+    ("ping", "<HOST>"),
+    ("ping 127.0.0.1", "<PORT>"),
+    ("ping 127.0.0.1 0", "<PORT>"),
+    ("ping 127.0.0.1 8081 --timeout 0", "--timeout"),
+    ("ping 127.0.0.1 8081 --timeout soon", "soon"),
     ("completions", "<SHELL>"),
     ("completions tcsh", "tcsh"),
     ("man nothing", "nothing"),

@@ -49,7 +49,7 @@ pub(super) fn commands() -> PossibleValuesParser {
         .iter()
         .filter(|(_, _, is_built)| *is_built);
     let names = optional.map(|&(command, _, _)| command);
-    ["server", "send"].into_iter().chain(names).into()
+    ["server", "send", "ping"].into_iter().chain(names).into()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `chat client`, `chat send` and `chat tail`, in a pipe and at a terminal: the real binary,
+//! `chat client`, `send`, `tail` and `ping`, in a pipe and at a terminal: the real binary,
 //! with our server or one that the test plays. One theme a module.
 
 #[path = "../common/mod.rs"]
@@ -13,6 +13,7 @@ mod interruptions;
 mod memory;
 mod output;
 mod patience;
+mod ping;
 mod reconnection;
 mod send;
 mod tail;
