@@ -246,7 +246,7 @@ impl fmt::Display for Error {
                 f,
                 "no answer from {server} within {} s: it accepts connections, but does \
                  not greet as a chat server does (is the port right?)",
-                timeout.as_secs_f64()
+                timeout.as_secs()
             ),
             Self::Terminal(source) => write!(
                 f,

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::room::{RoomArgs, parse_name};
-use super::values::parse_number;
+use super::values::{Parse, parse_number};
 use crate::client::config::{Bell, ColorChoice, Config, Purpose, View};
 use crate::platform::local_time;
 
@@ -16,7 +16,7 @@ pub(super) struct ClientArgs {
     /// The name to ask for
     ///
     /// After a lost connection the client asks for the last name you had.
-    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    #[arg(long, value_name = "NAME", value_parser = parse_name as Parse<String>)]
     name: Option<String>,
 
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub(super) struct TailArgs {
 
     /// How many lines of the room's history to show first [default: all]
     #[arg(short = 'n', long, value_name = "N")]
-    #[arg(allow_negative_numbers = true, value_parser = parse_lines)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_lines as Parse<u32>)]
     lines: Option<u32>,
 
     #[command(flatten)]

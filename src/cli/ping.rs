@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::room::RoomArgs;
-use super::values::parse_number;
+use super::values::{Parse, parse_number};
 use crate::client::ping::Config;
 
 /// An hour.
@@ -19,7 +19,7 @@ pub(super) struct PingArgs {
 
     /// How long to wait for an answer
     #[arg(short, long, value_name = "SECONDS", default_value_t = 5)]
-    #[arg(allow_negative_numbers = true, value_parser = parse_seconds)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_seconds as Parse<u32>)]
     timeout: u32,
 }
 

@@ -2,14 +2,14 @@
 
 use clap::Args;
 
-use super::values::{parse_host, parse_port_to_connect};
+use super::values::{Parse, parse_host, parse_port_to_connect};
 use crate::protocol::name::Name;
 
 // Where the room is. (clap would show a doc comment as what the command does.)
 #[derive(Args, Debug)]
 pub(super) struct RoomArgs {
     /// The server's IP address or name
-    #[arg(value_name = "HOST", value_parser = parse_host)]
+    #[arg(value_name = "HOST", value_parser = parse_host as Parse<String, _>)]
     pub(super) host: String,
 
     /// The server's port

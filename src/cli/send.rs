@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::room::{RoomArgs, parse_name};
+use super::values::Parse;
 use crate::client::config::{Config, Purpose};
 
 #[derive(Args, Debug)]
@@ -12,11 +13,11 @@ pub(super) struct SendArgs {
     room: RoomArgs,
 
     /// The name to say it under
-    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    #[arg(long, value_name = "NAME", value_parser = parse_name as Parse<String>)]
     name: Option<String>,
 
     /// What to say [default: each line of standard input]
-    #[arg(value_name = "TEXT", allow_negative_numbers = true, value_parser = parse_text)]
+    #[arg(value_name = "TEXT", allow_negative_numbers = true, value_parser = parse_text as Parse<String, _>)]
     text: Vec<String>,
 }
 

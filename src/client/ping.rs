@@ -84,8 +84,10 @@ pub fn run(config: &Config) -> Result<(), Error> {
     leave(&mut stream);
     match answer {
         Ok(Answer::Welcome) => {
-            let millis = delay.as_secs_f64() * 1e3;
-            let line = format!("chat server at {server} answered in {millis:.1} ms\n");
+            // The smallest build has no floating-point numbers in it.
+            let (millis, micros) = (delay.as_millis(), delay.subsec_micros() % 1000);
+            let tenths = micros / 100;
+            let line = format!("chat server at {server} answered in {millis}.{tenths} ms\n");
             print(line.as_bytes()).map_err(Error::WriteOutput)
         }
         Ok(Answer::Refusal(words)) => Err(Error::Refused {
