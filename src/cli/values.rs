@@ -4,6 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
+/// A parser of a value. As a pointer, so that clap's code around it is compiled once for each
+/// type of value, and not for each option.
+pub(super) type Parse<T, E = String> = fn(&str) -> Result<T, E>;
+
 pub(super) fn parse_ip(text: &str) -> Result<IpAddr, &'static str> {
     match text.parse::<IpAddr>() {
         Ok(ip) if ip.is_multicast() || ip == Ipv4Addr::BROADCAST => {

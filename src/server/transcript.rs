@@ -15,8 +15,8 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use jiff::Timestamp;
 use mio::{Interest, Registry, Token};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -89,7 +89,7 @@ impl Transcript {
     pub(crate) fn said(&mut self, lines: &[u8]) {
         let stamp = &mut self.stamp;
         self.sink.lines_with(lines, |waiting, lines| {
-            stamp_lines(waiting, lines, stamp.at(Timestamp::now()));
+            stamp_lines(waiting, lines, stamp.at(SystemTime::now()));
         });
     }
 
@@ -103,7 +103,7 @@ impl Transcript {
     pub(crate) fn flush(&mut self) {
         let stamp = &mut self.stamp;
         self.sink.flush(|lines| {
-            let time = stamp.at(Timestamp::now());
+            let time = stamp.at(SystemTime::now());
             format!("{time} -- {lines} could not be written here\n")
         });
     }
@@ -184,6 +184,7 @@ mod tests {
     use std::fs;
     use std::io::Read;
 
+    use jiff::Timestamp;
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tempfile::TempDir;
 
