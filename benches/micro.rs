@@ -1,6 +1,6 @@
 //! What the parts of a delivery cost by themselves, without a kernel: cutting bytes
-//! into lines, making text safe, queueing, and an iteration of the whole loop over
-//! sockets that take everything.
+//! into lines, making text safe, writing events and reading them, queueing, and an
+//! iteration of the whole loop over sockets that take everything.
 //!
 //! `cargo bench --bench micro`; a name after `--` chooses.
 
@@ -17,9 +17,12 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use chat::protocol::batch::Frame;
+use chat::protocol::event::json::max_object_bytes;
+use chat::protocol::event::{Event, Place, Speech};
 use chat::protocol::line::{Decoded, LineDecoder};
 use chat::protocol::telnet::Telnet;
 use chat::protocol::text::push_safe;
+use chat::protocol::time::Time;
 use chat::reactor::acceptor::Accepted;
 use chat::reactor::event_loop::EventLoop;
 use chat::reactor::service::Policy;
@@ -64,6 +67,22 @@ fn decode(bencher: Bencher<'_, '_>, piece_bytes: usize) {
             assert!(lines >= input.len() / LINE.len());
             lines
         });
+}
+
+fn message() -> (Option<Place>, Event<'static>) {
+    let place = Place {
+        seq: 1235,
+        time: Time::from_millis(1_795_787_483_123),
+        is_past: false,
+    };
+    let text = std::str::from_utf8(LINE).expect("ASCII").trim_end();
+    let speech = Speech {
+        from: Some(57),
+        n: Some(1),
+        name: "alice".into(),
+        text: text.into(),
+    };
+    (Some(place), Event::Message(speech))
 }
 
 /// Skips the rest of a line over the limit.
