@@ -12,6 +12,7 @@ pub(crate) mod names;
 pub mod presence;
 pub(crate) mod replies;
 pub(crate) mod roster;
+pub(crate) mod sessions;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
