@@ -140,7 +140,7 @@ impl Room {
         for (said_at, event) in said {
             let age = time.since(said_at);
             let instant = now.checked_sub(age).unwrap_or(now);
-            self.log.push(&event, said_at, instant);
+            self.log.say(&event, said_at, instant);
         }
     }
 
@@ -219,7 +219,7 @@ impl Room {
         context
             .batch
             .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
-        self.log.push(&event, context.time, context.now);
+        self.log.say(&event, context.time, context.now);
     }
 
     /// When [`Room::expire`] is due. `None` if nothing is pending.
@@ -316,10 +316,11 @@ impl Room {
         if let Some(presence) = &mut self.presence
             && let Some(changes) = presence.notice(here, label)
         {
-            let event = Event::Presence(changes);
+            let event = Event::Presence(changes.clone());
             context
                 .batch
                 .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
+            self.log.presence(changes, context.time);
         }
     }
 
@@ -336,7 +337,7 @@ impl Room {
         context.batch.say(Some(id), Encoding::ONLY_TEXT, |_, out| {
             event.write_text(out)
         });
-        self.log.push(&event, context.time, context.now);
+        self.log.say(&event, context.time, context.now);
     }
 
     /// Carries out a command.
@@ -498,6 +499,7 @@ impl Room {
                 let sent = Event::Reply(Reply::sent(to.as_str()));
                 context.batch.tell(id, frame(&sent));
                 let speech = speech(&self.members, id, text, &mut self.scratch);
+                self.log.whisper(&speech, &to, reader.serial, context.time);
                 let to = to.as_str().into();
                 let event = Event::Private { speech, to };
                 context.batch.tell(reader, frame(&event));
