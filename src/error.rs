@@ -31,6 +31,15 @@ pub enum Error {
         /// From socket(2), bind(2) or listen(2).
         source: io::Error,
     },
+    /// The server cannot use the socket that the service manager has passed.
+    PassedSocket(io::Error),
+    /// The server cannot open the operator's FIFO.
+    OpenOperatorFifo {
+        /// From the command line.
+        path: PathBuf,
+        /// From open(2), or that it is something else.
+        source: io::Error,
+    },
     /// The server cannot read the message of the day, or it is too long.
     ReadMotd {
         /// From the command line.
@@ -124,6 +133,8 @@ impl Error {
         match self {
             Self::Contradiction { .. } => Exit::Usage,
             Self::Listen { .. }
+            | Self::PassedSocket(_)
+            | Self::OpenOperatorFifo { .. }
             | Self::ReadMotd { .. }
             | Self::OpenTranscript { .. }
             | Self::Poll(_)
@@ -161,6 +172,18 @@ impl fmt::Display for Error {
                     ListenProblem(*address, source)
                 )
             }
+            Self::PassedSocket(source) => write!(
+                f,
+                "cannot use the socket that the service manager passed: {}; \
+                 its unit needs ListenStream= with an IP address or a port, and Accept=no",
+                plain(source)
+            ),
+            Self::OpenOperatorFifo { path, source } => write!(
+                f,
+                "cannot use {} for --operator-commands: {}; make a FIFO there with mkfifo",
+                path.display(),
+                plain(source)
+            ),
             Self::ReadMotd { path, source } => write!(
                 f,
                 "cannot use {} for --motd: {}",

@@ -32,6 +32,7 @@ pub mod platform {
     pub mod logging;
     pub mod memory;
     pub mod proc;
+    pub mod service_manager;
     pub mod socket;
     pub mod stdio;
 }

@@ -102,11 +102,6 @@ pub struct Room {
 impl Room {
     /// An empty room.
     pub fn new(config: Config) -> Self {
-        let mut opening = format!("{WELCOME}\n").into_bytes();
-        for line in &config.notices {
-            push_notice(&mut opening, line.as_bytes());
-            opening.push(b'\n');
-        }
         Self {
             members: Vec::with_capacity(INITIAL_CAPACITY),
             names: NameRegistry::new(),
@@ -114,11 +109,17 @@ impl Room {
             claims: Claims::default(),
             presence: config.announces_presence.then(Presence::new),
             history: History::new(config.history_lines),
-            opening,
+            opening: opening(&config.notices),
             greeting: None,
             roster: None,
             replies: Replies::new(config.max_line_bytes),
         }
+    }
+
+    /// Replaces what newcomers are shown after the welcome.
+    pub(crate) fn set_notices(&mut self, notices: &[String]) {
+        self.opening = opening(notices);
+        self.greeting = None;
     }
 
     /// Adds the member `id` at `address`. Returns its greeting: whole lines, to be sent
@@ -487,6 +488,16 @@ impl Room {
         self.greeting = Some((age, Frame::clone(&greeting)));
         greeting
     }
+}
+
+/// The welcome and the notices for newcomers.
+fn opening(notices: &[String]) -> Vec<u8> {
+    let mut opening = format!("{WELCOME}\n").into_bytes();
+    for line in notices {
+        push_notice(&mut opening, line.as_bytes());
+        opening.push(b'\n');
+    }
+    opening
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::address_rules::AddressRules;
 use super::values::{Bytes, parse_bytes, parse_ip, parse_number, parse_port};
+use crate::platform::service_manager::passes_sockets;
 use crate::rate::Rate;
 use crate::reactor::flow;
 use crate::reactor::listener::SEND_BUFFER_BYTES;
@@ -41,12 +42,17 @@ const MAX_WELCOME_BYTES: usize = 1000;
 #[command(after_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct ServerArgs {
     /// The IP address to listen on; 0.0.0.0 or :: for every address
+    ///
+    /// A socket from the service manager (LISTEN_FDS) is used instead of IP and PORT, which are
+    /// not needed then.
     #[arg(value_name = "IP", value_parser = parse_ip)]
-    ip: IpAddr,
+    #[arg(required = !passes_sockets(), requires = "port")]
+    ip: Option<IpAddr>,
 
     /// The port to listen on; 0 for any free port
     #[arg(value_name = "PORT", value_parser = parse_port)]
-    port: u16,
+    #[arg(required = !passes_sockets())]
+    port: Option<u16>,
 
     /// The maximum number of clients
     #[arg(long, value_name = "N", default_value_t = 20_000)]
@@ -135,9 +141,12 @@ pub(super) struct ServerArgs {
     /// Obey commands from standard input even if it is a pipe
     ///
     /// From a terminal, lines that begin with a slash are always commands. From a pipe, every
-    /// line is said as it is, because others may have written it: a log, for example.
-    #[arg(long, hide_short_help = true)]
-    operator_commands: bool,
+    /// line is said as it is, because others may have written it: a log, for example. With
+    /// =FIFO, the operator's lines come from there and not from standard input; whoever writes
+    /// to it may come and go.
+    #[arg(long, value_name = "FIFO", num_args = 0..=1, require_equals = true)]
+    #[arg(hide_short_help = true)]
+    operator_commands: Option<Option<PathBuf>>,
 
     /// Write only the answers to the operator to standard output
     ///
@@ -170,13 +179,14 @@ commands: see who is here, disconnect someone, ban an address. Lines from a pipe
 unless --operator-commands is given.
 
 Ctrl-C or SIGTERM closes the room: the server says goodbye, delivers what was said and exits. \
-So does SIGHUP, unless it reopens a transcript or nohup(1) has it ignored. SIGUSR1 logs \
+So does SIGHUP, unless nohup(1) has it ignored; with a transcript or under a service manager, \
+SIGHUP has the server open the transcript and read the message of the day again. SIGUSR1 logs \
 statistics to standard error, as does exit.";
 
 impl ServerArgs {
     pub(super) fn into_config(self) -> server::Config {
         server::Config {
-            address: SocketAddr::new(self.ip, self.port),
+            address: self.ip.zip(self.port).map(SocketAddr::from),
             admission: admission::Limits {
                 max_clients: self.max_clients as usize,
                 max_per_address: self.max_per_ip.map(|max| max as usize),
@@ -202,7 +212,8 @@ impl ServerArgs {
             idle_timeout: self
                 .idle_timeout
                 .map(|timeout| Duration::from_secs(timeout.into())),
-            operator_commands: self.operator_commands,
+            operator_commands: self.operator_commands.is_some(),
+            operator_fifo: self.operator_commands.flatten(),
             quiet: self.quiet,
         }
     }
