@@ -84,6 +84,8 @@ pub struct Config {
     pub motd: Option<PathBuf>,
     /// A file to append everything said to.
     pub transcript: Option<PathBuf>,
+    /// How large it may be. `None`: no limit.
+    pub transcript_max_bytes: Option<u64>,
     /// The bounds of unsent output, in size and in time.
     pub flow: flow::Bounds,
     /// The size of the kernel's send buffer for each client.
@@ -120,7 +122,8 @@ pub fn run(config: &Config) -> Result<(), Error> {
         room.notices.extend(read_motd(path)?);
     }
     let transcript = config.transcript.as_deref();
-    let transcript = transcript.map(open_transcript).transpose()?;
+    let transcript = transcript.map(|path| open_transcript(path, config.transcript_max_bytes));
+    let transcript = transcript.transpose()?;
     let fifo = config.operator_fifo.as_deref();
     let fifo = fifo.map(open_operator_fifo).transpose()?;
     // Each client needs a descriptor.
@@ -219,8 +222,8 @@ fn open_operator_fifo(path: &Path) -> Result<File, Error> {
     })
 }
 
-fn open_transcript(path: &Path) -> Result<Transcript, Error> {
-    Transcript::open(path).map_err(|source| Error::OpenTranscript {
+fn open_transcript(path: &Path, max_bytes: Option<u64>) -> Result<Transcript, Error> {
+    Transcript::open(path, max_bytes).map_err(|source| Error::OpenTranscript {
         path: path.to_owned(),
         source,
     })

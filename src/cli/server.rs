@@ -34,6 +34,9 @@ const MIN_SEND_BUFFER_BYTES: usize = 4 * 1024;
 
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024 * 1024;
 
+/// A few screens.
+const MIN_TRANSCRIPT_BYTES: usize = 16 * 1024;
+
 /// The server sends the welcome to every newcomer.
 const MAX_WELCOME_BYTES: usize = 1000;
 
@@ -138,6 +141,14 @@ pub(super) struct ServerArgs {
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
 
+    /// Before the transcript is larger, move it to FILE.1 [default: no limit]
+    ///
+    /// A number of bytes, or of KiB or MiB with K or M. An older FILE.1 is overwritten, so that
+    /// both together take at most twice this.
+    #[arg(long, value_name = "BYTES", value_parser = parse_transcript_max)]
+    #[arg(requires = "transcript", hide_short_help = true)]
+    transcript_max: Option<Bytes>,
+
     /// Obey commands from standard input even if it is a pipe
     ///
     /// From a terminal, lines that begin with a slash are always commands. From a pipe, every
@@ -200,6 +211,7 @@ impl ServerArgs {
             },
             motd: self.motd,
             transcript: self.transcript,
+            transcript_max_bytes: self.transcript_max.map(|max| max.0 as u64),
             flow: flow::Bounds {
                 max_backlog_bytes: self.max_backlog.0,
                 stall_timeout: Duration::from_secs(self.stall_timeout.into()),
@@ -268,6 +280,13 @@ fn parse_send_buffer(text: &str) -> Result<Bytes, &'static str> {
             Ok(Bytes(bytes))
         }
         _ => Err("expected a number of bytes from 4K to 64M, such as 65536, 128K or 1M"),
+    }
+}
+
+fn parse_transcript_max(text: &str) -> Result<Bytes, &'static str> {
+    match parse_bytes(text) {
+        Some(bytes) if bytes >= MIN_TRANSCRIPT_BYTES => Ok(Bytes(bytes)),
+        _ => Err("expected a number of bytes from 16K, such as 65536, 256K or 8M"),
     }
 }
 

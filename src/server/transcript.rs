@@ -5,20 +5,27 @@
 //! is in the page cache, and no other thread could do it. So a network file system whose
 //! server hangs would make the room hang as well: do not keep a transcript there.
 //!
+//! With a bound, a regular file that has no room for the next line moves to `.1`, in the place of
+//! an older one. If it cannot be moved, that is like a full disk.
+//!
 //! Nothing is synced to disk: after a crash of the machine, the last half a minute may be
 //! missing.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
+use log::warn;
 use mio::{Interest, Registry, Token};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::error::plain;
+use crate::platform::clock;
 use crate::platform::local_time::{self, Stamp};
 use crate::platform::stdio;
 use crate::server::line_sink::{LineSink, TornLine};
@@ -28,6 +35,9 @@ pub(crate) struct Transcript {
     path: PathBuf,
     sink: LineSink<Output>,
     stamp: Stamp,
+    max_bytes: Option<u64>,
+    /// A log message has said that times are marked.
+    has_doubted_clock: bool,
     /// For [`Transcript::reopen`]. `None` before [`Transcript::register`].
     poll: Option<(Registry, Token)>,
 }
@@ -37,6 +47,101 @@ pub(crate) struct Transcript {
 struct Output {
     file: File,
     is_terminal: bool,
+    /// `None`: the file may grow.
+    bound: Option<Bound>,
+}
+
+/// How large a regular file may be.
+#[derive(Debug)]
+struct Bound {
+    path: PathBuf,
+    max_bytes: u64,
+    size_bytes: u64,
+    /// The last write has left no line unfinished. One that it has left ends in the same file.
+    is_at_line_start: bool,
+}
+
+impl Bound {
+    /// How much of `lines` belongs into the file: whole lines, or the rest of one. 0: its time
+    /// is over.
+    fn fitting_bytes(&self, lines: &[u8]) -> usize {
+        let first_line_bytes = || memchr::memchr(b'\n', lines).map_or(lines.len(), |end| end + 1);
+        if !self.is_at_line_start {
+            return first_line_bytes();
+        }
+        let left_bytes = self.max_bytes.saturating_sub(self.size_bytes);
+        let left_bytes = usize::try_from(left_bytes).unwrap_or(usize::MAX);
+        if lines.len() <= left_bytes {
+            return lines.len();
+        }
+        match memchr::memrchr(b'\n', &lines[..left_bytes]) {
+            Some(end) => end + 1,
+            // No file has room for it.
+            None if self.size_bytes == 0 => first_line_bytes(),
+            None => 0,
+        }
+    }
+
+    fn wrote(&mut self, bytes: &[u8]) {
+        self.size_bytes += bytes.len() as u64;
+        self.is_at_line_start = bytes.ends_with(b"\n");
+    }
+}
+
+impl Output {
+    /// Opens for appending. Does not wait for a pipe's reader, and does not acquire a
+    /// controlling terminal.
+    fn open(path: &Path, max_bytes: Option<u64>) -> io::Result<Self> {
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let opened = OpenOptions::new()
+            .append(true)
+            .create(true)
+            // The flags fit an i32. The standard library adds O_CLOEXEC.
+            .custom_flags(flags.bits() as i32)
+            .open(path);
+        let file = opened.map_err(|e| match Errno::from_io_error(&e) {
+            Some(Errno::NXIO) if is_pipe(path) => {
+                io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads this pipe")
+            }
+            _ => e,
+        })?;
+        let metadata = file.metadata()?;
+        let max_bytes = max_bytes.filter(|_| metadata.is_file());
+        Ok(Self {
+            is_terminal: file.is_terminal(),
+            file,
+            bound: max_bytes.map(|max_bytes| Bound {
+                path: path.to_owned(),
+                max_bytes,
+                size_bytes: metadata.len(),
+                is_at_line_start: true,
+            }),
+        })
+    }
+
+    /// Moves the file to `.1`, and goes on in a new one with the same permissions.
+    fn rotate(&mut self, path: &Path, max_bytes: u64) -> io::Result<()> {
+        // A link stays where it is.
+        match path.canonicalize() {
+            Ok(from) => {
+                let mut to = from.clone().into_os_string();
+                to.push(".1");
+                fs::rename(&from, &to).map_err(|e| {
+                    let (to, e) = (to.display(), plain(&e));
+                    io::Error::other(format!("cannot move it to {to}: {e}"))
+                })?;
+            }
+            // Moved already, by somebody else or before opening the next one failed.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        let next = Self::open(path, Some(max_bytes))?;
+        // Best effort: some file systems have no permissions.
+        let permissions = self.file.metadata().map(|metadata| metadata.permissions());
+        let _ = permissions.and_then(|permissions| next.file.set_permissions(permissions));
+        *self = next;
+        Ok(())
+    }
 }
 
 impl Write for Output {
@@ -44,7 +149,17 @@ impl Write for Output {
         if self.is_terminal && stdio::would_stop_us(self.file.as_fd()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.file.write(bytes)
+        if let Some(bound) = &self.bound
+            && bound.fitting_bytes(bytes) == 0
+        {
+            self.rotate(&bound.path.clone(), bound.max_bytes)?;
+        }
+        let Some(bound) = &mut self.bound else {
+            return self.file.write(bytes);
+        };
+        let written_bytes = self.file.write(&bytes[..bound.fitting_bytes(bytes)])?;
+        bound.wrote(&bytes[..written_bytes]);
+        Ok(written_bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -54,19 +169,21 @@ impl Write for Output {
 
 impl Transcript {
     /// Opens the file at `path` for appending, and creates it if necessary. It may also be a
-    /// pipe with a reader, or a terminal.
+    /// pipe with a reader, or a terminal. A regular file is at most `max_bytes` long.
     ///
     /// Times are in the system's current time zone (`TZ`, or `/etc/localtime`).
     ///
     /// # Errors
     ///
     /// Those of open(2). `BrokenPipe` for a pipe without a reader.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = open(path)?;
+    pub(crate) fn open(path: &Path, max_bytes: Option<u64>) -> io::Result<Self> {
+        let file = Output::open(path, max_bytes)?;
         Ok(Self {
             path: path.to_owned(),
             sink: LineSink::new(file, path.display().to_string()),
             stamp: Stamp::local(local_time::Format::Rfc3339),
+            max_bytes,
+            has_doubted_clock: false,
             poll: None,
         })
     }
@@ -83,12 +200,25 @@ impl Transcript {
     }
 
     /// Queues whole lines, each with the current time before it:
-    /// `2026-11-25T15:54:07+01:00 <alice> hi`.
+    /// `2026-11-25T15:54:07+01:00 <alice> hi`. A time that cannot be right has a `?` behind it.
     pub(crate) fn said(&mut self, lines: &[u8]) {
+        self.said_by_clock(lines, clock::is_believable(SystemTime::now()));
+    }
+
+    fn said_by_clock(&mut self, lines: &[u8], is_believable: bool) {
+        let mark = if is_believable { "" } else { "?" };
         let stamp = &mut self.stamp;
         self.sink.lines_with(lines, |waiting, lines| {
-            stamp_lines(waiting, lines, stamp.at(Timestamp::now()));
+            let time = stamp.at(Timestamp::now());
+            stamp_lines(waiting, lines, &format!("{time}{mark}"));
         });
+        if !is_believable && !std::mem::replace(&mut self.has_doubted_clock, true) {
+            let time = stamp.at(Timestamp::now());
+            warn!(
+                "the clock shows {time}, which is before this program was made: until it is \
+                 set, times in the transcript are marked with ?"
+            );
+        }
     }
 
     /// Writes queued lines. Call it at the end of an iteration, and when the file is writable
@@ -113,11 +243,15 @@ impl Transcript {
     /// Those of [`Transcript::open`] and [`Transcript::register`]. The old file stays in use.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
         self.flush();
-        let file = open(&self.path)?;
+        let mut file = Output::open(&self.path, self.max_bytes)?;
         if let Some((registry, token)) = &self.poll {
             register(&file.file, registry, *token)?;
         }
-        let torn_line = if is_same(&self.sink.output().file, &file.file)? {
+        let old = self.sink.output();
+        let torn_line = if is_same(&old.file, &file.file)? {
+            if let (Some(bound), Some(old)) = (&mut file.bound, &old.bound) {
+                bound.is_at_line_start = old.is_at_line_start;
+            }
             TornLine::Continue
         } else {
             TornLine::Restart
@@ -126,26 +260,6 @@ impl Transcript {
         self.flush();
         Ok(())
     }
-}
-
-/// Opens for appending. Does not wait for a pipe's reader, and does not acquire a controlling
-/// terminal.
-fn open(path: &Path) -> io::Result<Output> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = OpenOptions::new()
-        .append(true)
-        .create(true)
-        // The flags fit an i32. The standard library adds O_CLOEXEC.
-        .custom_flags(flags.bits() as i32)
-        .open(path);
-    let file = opened.map_err(|e| match Errno::from_io_error(&e) {
-        Some(Errno::NXIO) if is_pipe(path) => {
-            io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads this pipe")
-        }
-        _ => e,
-    })?;
-    let is_terminal = file.is_terminal();
-    Ok(Output { file, is_terminal })
 }
 
 fn register(file: &File, registry: &Registry, token: Token) -> io::Result<()> {
@@ -174,8 +288,9 @@ fn stamp_lines(text: &mut Vec<u8>, lines: &[u8], time: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::Permissions;
     use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tempfile::TempDir;
@@ -217,7 +332,7 @@ mod tests {
                 .custom_flags(OFlags::NONBLOCK.bits() as i32)
                 .open(&path)
                 .unwrap();
-            (reader, Transcript::open(&path).unwrap())
+            (reader, Transcript::open(&path, None).unwrap())
         }
     }
 
@@ -259,7 +374,7 @@ mod tests {
         let place = Place::new();
         let path = place.path("log");
         for run in ["first", "second"] {
-            let mut transcript = Transcript::open(&path).unwrap();
+            let mut transcript = Transcript::open(&path, None).unwrap();
             let before = fs::read(&path).unwrap();
             transcript.said(format!("<alice> {run}\n<bob> {run}\n").as_bytes());
             transcript.said(b"-- carol left (2 here)\n");
@@ -281,7 +396,7 @@ mod tests {
     fn reopen_switches_to_a_new_file() {
         let place = Place::new();
         let (path, moved) = (place.path("log"), place.path("log.1"));
-        let mut transcript = Transcript::open(&path).unwrap();
+        let mut transcript = Transcript::open(&path, None).unwrap();
         transcript.said(b"one\n");
         transcript.flush();
         fs::rename(&path, &moved).unwrap();
@@ -295,11 +410,122 @@ mod tests {
         assert_eq!(written(&path), ["four"]);
     }
 
+    /// A line of `written`, with its time, is so long.
+    const LINE_BYTES: u64 = "2026-11-25T15:54:07+01:00 <alice> 00\n".len() as u64;
+
+    fn say(transcript: &mut Transcript, numbers: std::ops::Range<u32>) {
+        let lines: String = numbers.map(|n| format!("<alice> {n:02}\n")).collect();
+        transcript.said(lines.as_bytes());
+        transcript.flush();
+    }
+
+    fn said(numbers: std::ops::Range<u32>) -> Vec<String> {
+        numbers.map(|n| format!("<alice> {n:02}")).collect()
+    }
+
+    #[test]
+    fn at_the_bound_the_file_moves_and_one_is_kept() {
+        let place = Place::new();
+        let (path, moved) = (place.path("log"), place.path("log.1"));
+        let bound = Some(3 * LINE_BYTES + 5);
+        let mut transcript = Transcript::open(&path, bound).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        say(&mut transcript, 0..2);
+        assert!(!moved.exists());
+        // One fits.
+        say(&mut transcript, 2..4);
+        assert_eq!((written(&moved), written(&path)), (said(0..3), said(3..4)));
+        say(&mut transcript, 4..14);
+        assert_eq!(
+            (written(&moved), written(&path)),
+            (said(9..12), said(12..14))
+        );
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o640);
+        drop(transcript);
+        // The next run counts what is there.
+        let mut transcript = Transcript::open(&path, bound).unwrap();
+        say(&mut transcript, 14..16);
+        transcript.reopen().unwrap();
+        say(&mut transcript, 16..18);
+        assert_eq!(
+            (written(&moved), written(&path)),
+            (said(12..15), said(15..18))
+        );
+    }
+
+    #[test]
+    fn a_line_over_the_bound_has_a_file_of_its_own() {
+        let place = Place::new();
+        let (path, moved) = (place.path("log"), place.path("log.1"));
+        let mut transcript = Transcript::open(&path, Some(LINE_BYTES)).unwrap();
+        let long = "x".repeat(100);
+        transcript.said(format!("{long}\nshort\n").as_bytes());
+        transcript.flush();
+        assert_eq!(written(&moved), [long]);
+        assert_eq!(written(&path), ["short"]);
+    }
+
+    #[test]
+    fn an_unfinished_line_ends_in_its_file() {
+        let mut bound = Bound {
+            path: PathBuf::new(),
+            max_bytes: 8,
+            size_bytes: 0,
+            is_at_line_start: true,
+        };
+        assert_eq!(bound.fitting_bytes(b"one\ntwo\nthree\n"), 8);
+        bound.wrote(b"one\ntw");
+        assert_eq!(bound.fitting_bytes(b"o and more\nthree\n"), 11);
+        bound.wrote(b"o and more\n");
+        assert_eq!(bound.fitting_bytes(b"three\n"), 0);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_moved_is_like_a_full_disk() {
+        let place = Place::new();
+        let (path, moved) = (place.path("log"), place.path("log.1"));
+        let mut transcript = Transcript::open(&path, Some(2 * LINE_BYTES)).unwrap();
+        // A file cannot take the place of a folder.
+        fs::create_dir(&moved).unwrap();
+        say(&mut transcript, 0..5);
+        assert_eq!(written(&path), said(0..2));
+        assert!(transcript.sink.waiting_bytes() > 0);
+        fs::remove_dir(&moved).unwrap();
+        say(&mut transcript, 5..6);
+        assert_eq!((written(&moved), written(&path)), (said(2..4), said(4..6)));
+    }
+
+    #[test]
+    fn a_link_to_a_larger_disk_stays() {
+        let place = Place::new();
+        let (link, path, moved) = (place.path("log"), place.path("disk"), place.path("disk.1"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mut transcript = Transcript::open(&link, Some(2 * LINE_BYTES)).unwrap();
+        say(&mut transcript, 0..3);
+        assert_eq!((written(&moved), written(&path)), (said(0..2), said(2..3)));
+        assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn times_of_a_clock_that_is_wrong_are_marked() {
+        let place = Place::new();
+        let path = place.path("log");
+        let mut transcript = Transcript::open(&path, None).unwrap();
+        for is_believable in [false, true] {
+            transcript.said_by_clock(b"hi\n", is_believable);
+        }
+        transcript.flush();
+        let text = fs::read_to_string(&path).unwrap();
+        let (doubtful, believed) = text.split_once('\n').unwrap();
+        assert!(doubtful.ends_with("? hi"), "{doubtful}");
+        assert_eq!(unstamped(believed), ["hi"]);
+    }
+
     #[test]
     fn a_failed_reopen_keeps_the_old_file() {
         let place = Place::new();
         let (path, moved) = (place.path("log"), place.path("log.1"));
-        let mut transcript = Transcript::open(&path).unwrap();
+        let mut transcript = Transcript::open(&path, None).unwrap();
         fs::rename(&path, &moved).unwrap();
         fs::create_dir(&path).unwrap();
         transcript.said(b"one\n");
@@ -328,7 +554,7 @@ mod tests {
             ),
             (pipe, io::ErrorKind::BrokenPipe, "nobody reads this pipe"),
         ] {
-            let error = Transcript::open(&path).unwrap_err();
+            let error = Transcript::open(&path, None).unwrap_err();
             assert_eq!(error.kind(), kind, "{}", path.display());
             assert!(error.to_string().contains(words), "{error}");
         }
@@ -338,10 +564,11 @@ mod tests {
     fn lines_wait_for_a_full_disk_up_to_the_bound() {
         let place = Place::new();
         let path = place.path("log");
-        let mut transcript = Transcript::open(&path).unwrap();
-        transcript
-            .sink
-            .replace_output(open(Path::new("/dev/full")).unwrap(), TornLine::Continue);
+        let mut transcript = Transcript::open(&path, None).unwrap();
+        transcript.sink.replace_output(
+            Output::open(Path::new("/dev/full"), None).unwrap(),
+            TornLine::Continue,
+        );
         let line = "x".repeat(1000);
         let put_down = 2 * LINE_BACKLOG_BYTES / line.len();
         for _ in 0..put_down {
