@@ -34,7 +34,7 @@ use self::operator::input::{OperatorInput, open_fifo};
 use self::stats::{Attendance, Stats};
 use self::transcript::Transcript;
 use crate::error::{Error, plain};
-use crate::platform::addresses::addresses_to_join;
+use crate::platform::addresses::{ScopedIp, addresses_to_join, is_link_local_v6};
 use crate::platform::logging::STATS;
 use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, is_ignored, raise_descriptor_limit};
@@ -73,9 +73,9 @@ const STATS_RATE: Rate = Rate::new(10, 20);
 /// The options of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The address to listen on. Port 0 is any free port. A socket that the service manager
-    /// passes is used instead; it has to pass one if this is `None`.
-    pub address: Option<SocketAddr>,
+    /// The address and port to listen on. Port 0 is any free port. A socket that the service
+    /// manager passes is used instead; it has to pass one if this is `None`.
+    pub address: Option<(ScopedIp, u16)>,
     /// Who may join.
     pub admission: admission::Limits,
     /// The options of the room.
@@ -200,7 +200,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
 /// On the socket from the service manager, or else at the address.
 fn listen(config: &Config) -> Result<Listener, Error> {
     let passed = service_manager::take_listener().map_err(Error::PassedSocket)?;
-    match (passed, config.address) {
+    match (passed, &config.address) {
         (Some(passed), address) => {
             let listener = Listener::passed(passed, config.send_buffer_bytes);
             let listener = listener.map_err(Error::PassedSocket)?;
@@ -209,8 +209,15 @@ fn listen(config: &Config) -> Result<Listener, Error> {
             }
             Ok(listener)
         }
-        (None, Some(address)) => Listener::bind(address, config.send_buffer_bytes)
-            .map_err(|source| Error::Listen { address, source }),
+        (None, Some((ip, port))) => {
+            let address = ip.with_port(*port);
+            let listener = address.and_then(|it| Listener::bind(it, config.send_buffer_bytes));
+            listener.map_err(|source| Error::Listen {
+                ip: ip.clone(),
+                port: *port,
+                source,
+            })
+        }
         (None, None) => Err(Error::PassedSocket(io::Error::other("there is none"))),
     }
 }
@@ -267,8 +274,17 @@ fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
     let mut text = format!("listening on {listening_on}\njoin with:\n");
     for program in ["chat client", "nc"] {
         for address in reachable_at {
-            writeln!(text, "  {program} {address} {port}").expect("a String takes every write");
+            let interface = if is_link_local_v6(address) {
+                "%INTERFACE"
+            } else {
+                ""
+            };
+            writeln!(text, "  {program} {address}{interface} {port}")
+                .expect("a String takes every write");
         }
+    }
+    if reachable_at.iter().any(is_link_local_v6) {
+        text.push_str("INTERFACE is the network interface of who joins, such as eth0\n");
     }
     text
 }

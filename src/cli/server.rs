@@ -1,6 +1,5 @@
 //! The arguments of `chat server`.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use clap::Args;
 
 use super::address_rules::AddressRules;
 use super::values::{Bytes, parse_bytes, parse_ip, parse_number, parse_port};
+use crate::platform::addresses::ScopedIp;
 use crate::platform::service_manager::passes_sockets;
 use crate::rate::Rate;
 use crate::reactor::flow;
@@ -46,11 +46,11 @@ const MAX_WELCOME_BYTES: usize = 1000;
 pub(super) struct ServerArgs {
     /// The IP address to listen on; 0.0.0.0 or :: for every address
     ///
-    /// A socket from the service manager (LISTEN_FDS) is used instead of IP and PORT, which are
-    /// not needed then.
+    /// A link-local address needs its network interface, as in fe80::1%eth0. A socket from the
+    /// service manager (LISTEN_FDS) is used instead of IP and PORT, which are not needed then.
     #[arg(value_name = "IP", value_parser = parse_ip)]
     #[arg(required = !passes_sockets(), requires = "port")]
-    ip: Option<IpAddr>,
+    ip: Option<ScopedIp>,
 
     /// The port to listen on; 0 for any free port
     #[arg(value_name = "PORT", value_parser = parse_port)]
@@ -197,7 +197,7 @@ statistics to standard error, as does exit.";
 impl ServerArgs {
     pub(super) fn into_config(self) -> server::Config {
         server::Config {
-            address: self.ip.zip(self.port).map(SocketAddr::from),
+            address: self.ip.zip(self.port),
             admission: admission::Limits {
                 max_clients: self.max_clients as usize,
                 max_per_address: self.max_per_ip.map(|max| max as usize),
