@@ -1,5 +1,6 @@
-//! The server under a service manager: notifications, the socket and the limits it passes,
-//! reloading, its journal, and an operator without a terminal.
+//! The server under a service manager: notifications, the socket that it passes, reloading, its
+//! journal, and an operator without a terminal. Promises 7 and 9 there: a manager that is stuck
+//! does not stop the room, and an idle room sleeps.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
