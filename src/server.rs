@@ -5,6 +5,7 @@ pub mod admission;
 pub(crate) mod arrivals;
 pub(crate) mod console;
 pub mod line_sink;
+pub(crate) mod motd;
 pub(crate) mod network;
 pub(crate) mod notifications;
 pub(crate) mod operator;
@@ -12,22 +13,21 @@ pub(crate) mod stats;
 pub(crate) mod transcript;
 
 use std::fmt::{self, Write as _};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use log::{Level, debug, info, log_enabled, warn};
 use mio::{Interest, Token};
-use rustix::fs::OFlags;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
 use self::admission::{Admission, Capacity};
 use self::arrivals::Arrivals;
 use self::console::Console;
+use self::motd::read_motd;
 use self::notifications::Notifications;
 use self::operator::actions::Actions;
 use self::operator::input::{OperatorInput, open_fifo};
@@ -62,9 +62,6 @@ const SIGNALS: Token = source_token(0);
 const CONSOLE: Token = source_token(1);
 const OPERATOR: Token = source_token(2);
 const TRANSCRIPT: Token = source_token(3);
-
-/// The server sends all of it to every newcomer.
-const MAX_MOTD_BYTES: u64 = 8 * 1024;
 
 /// Lines of statistics for SIGUSR1: more than any script asks for. Further signals are
 /// ignored; the next line counts from the start anyway.
@@ -234,38 +231,6 @@ fn open_transcript(path: &Path, max_bytes: Option<u64>) -> Result<Transcript, Er
         path: path.to_owned(),
         source,
     })
-}
-
-/// The lines of the message of the day.
-fn read_motd(path: &Path) -> Result<Vec<String>, Error> {
-    let text = read_page(path).map_err(|source| Error::ReadMotd {
-        path: path.to_owned(),
-        source,
-    })?;
-    let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().map(str::to_owned).collect())
-}
-
-fn read_page(path: &Path) -> io::Result<Vec<u8>> {
-    // Otherwise a pipe without a writer would keep open(2) waiting.
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        // The flags fit an i32. The standard library adds O_CLOEXEC.
-        .custom_flags(flags.bits() as i32)
-        .open(path)?;
-    let kind = file.metadata()?.file_type();
-    if !kind.is_file() && !kind.is_dir() {
-        return Err(io::Error::other("not a regular file; copy its text to one"));
-    }
-    let mut text = Vec::new();
-    file.take(MAX_MOTD_BYTES + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MAX_MOTD_BYTES {
-        return Err(io::Error::other(format!(
-            "longer than {MAX_MOTD_BYTES} bytes (every newcomer gets all of it); shorten it"
-        )));
-    }
-    Ok(text)
 }
 
 /// The first lines on the console: where the server listens, and how to join.
@@ -669,30 +634,5 @@ impl Service for Server {
         if manager.is_some_and(|(_, notifications)| notifications.is_pending()) {
             self.tell_manager(Instant::now());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use tempfile::NamedTempFile;
-
-    use super::*;
-
-    #[test]
-    fn a_motd_is_read_by_lines_and_bounded() {
-        let mut file = NamedTempFile::new().unwrap();
-        file.write_all(b"Be kind.\r\n\ncaf\xe9").unwrap();
-        let lines = read_motd(file.path()).unwrap();
-        assert_eq!(lines, ["Be kind.", "", "caf\u{fffd}"]);
-
-        file.write_all(&vec![b'x'; MAX_MOTD_BYTES as usize])
-            .unwrap();
-        let error = read_motd(file.path()).unwrap_err().to_string();
-        assert!(error.contains("8192 bytes"), "{error}");
-        let missing = file.path().with_extension("missing");
-        let error = read_motd(&missing).unwrap_err().to_string();
-        assert!(error.contains("missing"), "{error}");
     }
 }

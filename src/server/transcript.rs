@@ -5,29 +5,22 @@
 //! is in the page cache, and no other thread could do it. So a network file system whose
 //! server hangs would make the room hang as well: do not keep a transcript there.
 //!
-//! With a bound, a regular file that has no room for the next line moves to `.1`, in the place of
-//! an older one. If it cannot be moved, that is like a full disk.
-//!
 //! Nothing is synced to disk: after a crash of the machine, the last half a minute may be
 //! missing.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+mod output;
+
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 use log::warn;
-use mio::{Interest, Registry, Token};
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use mio::{Registry, Token};
 
-use crate::error::plain;
+use self::output::Output;
 use crate::platform::clock;
 use crate::platform::local_time::{self, Stamp};
-use crate::platform::stdio;
 use crate::server::line_sink::{LineSink, TornLine};
 
 #[derive(Debug)]
@@ -40,131 +33,6 @@ pub(crate) struct Transcript {
     has_doubted_clock: bool,
     /// For [`Transcript::reopen`]. `None` before [`Transcript::register`].
     poll: Option<(Registry, Token)>,
-}
-
-/// Writes without stopping this process: see [`stdio::would_stop_us`].
-#[derive(Debug)]
-struct Output {
-    file: File,
-    is_terminal: bool,
-    /// `None`: the file may grow.
-    bound: Option<Bound>,
-}
-
-/// How large a regular file may be.
-#[derive(Debug)]
-struct Bound {
-    path: PathBuf,
-    max_bytes: u64,
-    size_bytes: u64,
-    /// The last write has left no line unfinished. One that it has left ends in the same file.
-    is_at_line_start: bool,
-}
-
-impl Bound {
-    /// How much of `lines` belongs into the file: whole lines, or the rest of one. 0: its time
-    /// is over.
-    fn fitting_bytes(&self, lines: &[u8]) -> usize {
-        let first_line_bytes = || memchr::memchr(b'\n', lines).map_or(lines.len(), |end| end + 1);
-        if !self.is_at_line_start {
-            return first_line_bytes();
-        }
-        let left_bytes = self.max_bytes.saturating_sub(self.size_bytes);
-        let left_bytes = usize::try_from(left_bytes).unwrap_or(usize::MAX);
-        if lines.len() <= left_bytes {
-            return lines.len();
-        }
-        match memchr::memrchr(b'\n', &lines[..left_bytes]) {
-            Some(end) => end + 1,
-            // No file has room for it.
-            None if self.size_bytes == 0 => first_line_bytes(),
-            None => 0,
-        }
-    }
-
-    fn wrote(&mut self, bytes: &[u8]) {
-        self.size_bytes += bytes.len() as u64;
-        self.is_at_line_start = bytes.ends_with(b"\n");
-    }
-}
-
-impl Output {
-    /// Opens for appending. Does not wait for a pipe's reader, and does not acquire a
-    /// controlling terminal.
-    fn open(path: &Path, max_bytes: Option<u64>) -> io::Result<Self> {
-        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-        let opened = OpenOptions::new()
-            .append(true)
-            .create(true)
-            // The flags fit an i32. The standard library adds O_CLOEXEC.
-            .custom_flags(flags.bits() as i32)
-            .open(path);
-        let file = opened.map_err(|e| match Errno::from_io_error(&e) {
-            Some(Errno::NXIO) if is_pipe(path) => {
-                io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads this pipe")
-            }
-            _ => e,
-        })?;
-        let metadata = file.metadata()?;
-        let max_bytes = max_bytes.filter(|_| metadata.is_file());
-        Ok(Self {
-            is_terminal: file.is_terminal(),
-            file,
-            bound: max_bytes.map(|max_bytes| Bound {
-                path: path.to_owned(),
-                max_bytes,
-                size_bytes: metadata.len(),
-                is_at_line_start: true,
-            }),
-        })
-    }
-
-    /// Moves the file to `.1`, and goes on in a new one with the same permissions.
-    fn rotate(&mut self, path: &Path, max_bytes: u64) -> io::Result<()> {
-        // A link stays where it is.
-        match path.canonicalize() {
-            Ok(from) => {
-                let mut to = from.clone().into_os_string();
-                to.push(".1");
-                fs::rename(&from, &to).map_err(|e| {
-                    let (to, e) = (to.display(), plain(&e));
-                    io::Error::other(format!("cannot move it to {to}: {e}"))
-                })?;
-            }
-            // Moved already, by somebody else or before opening the next one failed.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
-        }
-        let next = Self::open(path, Some(max_bytes))?;
-        // Best effort: some file systems have no permissions.
-        let permissions = self.file.metadata().map(|metadata| metadata.permissions());
-        let _ = permissions.and_then(|permissions| next.file.set_permissions(permissions));
-        *self = next;
-        Ok(())
-    }
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.is_terminal && stdio::would_stop_us(self.file.as_fd()) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        if let Some(bound) = &self.bound
-            && bound.fitting_bytes(bytes) == 0
-        {
-            self.rotate(&bound.path.clone(), bound.max_bytes)?;
-        }
-        let Some(bound) = &mut self.bound else {
-            return self.file.write(bytes);
-        };
-        let written_bytes = self.file.write(&bytes[..bound.fitting_bytes(bytes)])?;
-        bound.wrote(&bytes[..written_bytes]);
-        Ok(written_bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Transcript {
@@ -194,7 +62,7 @@ impl Transcript {
     ///
     /// Those of epoll_ctl(2) except EPERM: a regular file is always writable.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        register(&self.sink.output().file, registry, token)?;
+        self.sink.output().register(registry, token)?;
         self.poll = Some((registry.try_clone()?, token));
         Ok(())
     }
@@ -245,13 +113,9 @@ impl Transcript {
         self.flush();
         let mut file = Output::open(&self.path, self.max_bytes)?;
         if let Some((registry, token)) = &self.poll {
-            register(&file.file, registry, *token)?;
+            file.register(registry, *token)?;
         }
-        let old = self.sink.output();
-        let torn_line = if is_same(&old.file, &file.file)? {
-            if let (Some(bound), Some(old)) = (&mut file.bound, &old.bound) {
-                bound.is_at_line_start = old.is_at_line_start;
-            }
+        let torn_line = if file.continues(self.sink.output())? {
             TornLine::Continue
         } else {
             TornLine::Restart
@@ -260,21 +124,6 @@ impl Transcript {
         self.flush();
         Ok(())
     }
-}
-
-fn register(file: &File, registry: &Registry, token: Token) -> io::Result<()> {
-    stdio::register(file.as_fd(), registry, token, Interest::WRITABLE)?;
-    Ok(())
-}
-
-fn is_pipe(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|metadata| metadata.file_type().is_fifo())
-}
-
-fn is_same(one: &File, other: &File) -> io::Result<bool> {
-    let (one, other) = (one.metadata()?, other.metadata()?);
-    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 /// Appends whole `lines` to `text`, each after `time` and a space.
@@ -288,11 +137,12 @@ fn stamp_lines(text: &mut Vec<u8>, lines: &[u8], time: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
+    use std::fs::{self, File, OpenOptions, Permissions};
     use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
     use tempfile::TempDir;
 
     use super::*;
@@ -463,21 +313,6 @@ mod tests {
         transcript.flush();
         assert_eq!(written(&moved), [long]);
         assert_eq!(written(&path), ["short"]);
-    }
-
-    #[test]
-    fn an_unfinished_line_ends_in_its_file() {
-        let mut bound = Bound {
-            path: PathBuf::new(),
-            max_bytes: 8,
-            size_bytes: 0,
-            is_at_line_start: true,
-        };
-        assert_eq!(bound.fitting_bytes(b"one\ntwo\nthree\n"), 8);
-        bound.wrote(b"one\ntw");
-        assert_eq!(bound.fitting_bytes(b"o and more\nthree\n"), 11);
-        bound.wrote(b"o and more\n");
-        assert_eq!(bound.fitting_bytes(b"three\n"), 0);
     }
 
     #[test]
