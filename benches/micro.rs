@@ -43,7 +43,7 @@ fn main() {
     divan::main();
 }
 
-/// Lines cut out of one read's worth, which arrives in pieces of so many bytes.
+/// Cuts one read's worth of lines, which arrives in pieces of `piece_bytes`.
 #[divan::bench(args = [16_384, 1_448, 7])]
 fn decode(bencher: Bencher<'_, '_>, piece_bytes: usize) {
     let input: Vec<u8> = LINE.iter().copied().cycle().take(READ_BYTES).collect();
@@ -66,7 +66,7 @@ fn decode(bencher: Bencher<'_, '_>, piece_bytes: usize) {
         });
 }
 
-/// What is left of a line over the limit: it is skipped.
+/// Skips the rest of a line over the limit.
 #[divan::bench]
 fn decode_endless(bencher: Bencher<'_, '_>) {
     let input = vec![b'x'; READ_BYTES];
@@ -96,11 +96,10 @@ const TEXTS: [(&str, &str); 4] = [
     ),
 ];
 
-/// A line of text made safe.
 #[divan::bench(args = TEXTS.map(|(name, _)| name))]
 fn make_safe(bencher: Bencher<'_, '_>, name: &str) {
     let text = TEXTS.iter().find(|(known, _)| *known == name);
-    let text = text.expect("it is one of them").1.as_bytes();
+    let text = text.expect("one of the texts").1.as_bytes();
     let mut out = Vec::with_capacity(4 * text.len());
     bencher
         .counter(BytesCount::new(text.len()))
@@ -111,7 +110,7 @@ fn make_safe(bencher: Bencher<'_, '_>, name: &str) {
         });
 }
 
-/// A hundred frames queued for one reader, whose socket takes so many bytes at a time.
+/// Queues a hundred frames for one reader, whose socket takes `taken_bytes` at a time.
 #[divan::bench(args = [1 << 20, 1_000])]
 fn queue(bencher: Bencher<'_, '_>, taken_bytes: usize) {
     const FRAMES: usize = 100;
@@ -146,7 +145,7 @@ fn batch_of_one_line(bencher: Bencher<'_, '_>, readers: usize) {
         .bench_local(|| room.batch_with_lines_of(1));
 }
 
-/// Everybody says a line in the same batch, and gets the others' lines.
+/// Each client says a line in the same batch, and gets the others' lines.
 #[divan::bench(args = [100, 1_000])]
 fn batch_of_everybody(bencher: Bencher<'_, '_>, clients: usize) {
     let mut room = Bench::with_clients(clients);
@@ -155,12 +154,12 @@ fn batch_of_everybody(bencher: Bencher<'_, '_>, clients: usize) {
         .bench_local(|| room.batch_with_lines_of(clients));
 }
 
-/// A room on the real loop, with sockets that are none.
+/// A room on the real loop, over fake sockets.
 struct Bench {
     event_loop: EventLoop<ScriptedStream<Meter>>,
     service: PlainService,
     inputs: Vec<Rc<RefCell<Input>>>,
-    /// By all of them.
+    /// Summed over all sockets.
     written_bytes: Rc<Cell<usize>>,
     now: Instant,
 }
@@ -202,7 +201,7 @@ impl Bench {
         bench
     }
 
-    /// The first so many clients say a line each, and all get what they are due.
+    /// The first `talkers` clients say a line each; every client gets what it is due.
     fn batch_with_lines_of(&mut self, talkers: usize) {
         self.written_bytes.set(0);
         for (key, input) in self.inputs.iter().enumerate().take(talkers) {
@@ -211,7 +210,7 @@ impl Bench {
         }
         let line_bytes = b"<127.0.0.1> ".len() + LINE.len();
         let deliveries = talkers * (self.inputs.len() - 1);
-        // A large batch is written in slices, and each of them writes something.
+        // A large batch is written in slices, at least one delivery in each.
         for _ in 0..deliveries {
             self.iterate();
             if self.written_bytes.get() == deliveries * line_bytes {

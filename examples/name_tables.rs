@@ -1,7 +1,7 @@
 //! Prints src/protocol/name/tables.rs: `cargo run --example name_tables`.
 //!
-//! The Unicode crates know every character. Names consist of few, so their tables can be
-//! small, and plain integers need no relocation when the program starts.
+//! The Unicode crates know every character. Names use few of them, so their tables can be small;
+//! plain integers need no relocation at startup.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{LowerHex, Write as _};
@@ -14,13 +14,13 @@ use unicode_security::GeneralSecurityProfile;
 use unicode_security::confusable_detection::skeleton;
 use unicode_security::general_security_profile::IdentifierType;
 
-/// Names hold these besides what UTS #39 recommends; it includes them as optional.
+/// Allowed in names besides what UTS #39 recommends; it lists them as optional.
 const ALSO_ALLOWED: [char; 4] = ['-', '.', 'ʻ', 'ʼ'];
 
 /// A dot below, in scripts of India.
 const NUKTA: u8 = 7;
 
-/// What `tables::CLASSES` has of a character: its scripts, its combining class, its kind.
+/// A character's class in `tables::CLASSES`: its scripts, its combining class, its kind.
 type Class = (u64, u8, u8);
 
 #[allow(dead_code, reason = "a test includes this file")]
@@ -28,7 +28,6 @@ fn main() {
     print!("{}", generate());
 }
 
-/// The text of the file.
 pub(crate) fn generate() -> String {
     let closure = closure();
     let is_decomposed = |c: &char| nfd(*c) == [*c];
@@ -130,8 +129,8 @@ const PROTOTYPES_DOC: &str = "
 /// What decomposed characters look like (UTS #39, section 4), as in `DECOMPOSITIONS`.
 ";
 
-/// All characters of names, of what becomes names by normalisation, and of whatever the
-/// program makes of them to compare them.
+/// All characters of names, of what normalises to names, and of what the program derives from
+/// names to compare them.
 fn closure() -> BTreeSet<char> {
     let composed: Vec<char> = all_characters()
         .filter(|&c| !is_hangul(c) && nfd(c) != [c])
@@ -159,7 +158,7 @@ fn closure() -> BTreeSet<char> {
     closure
 }
 
-/// The classes, and where in the order of characters each begins.
+/// The classes, and the first character of each range that has one.
 fn classes(closure: &BTreeSet<char>) -> (Vec<Class>, Vec<u32>) {
     let of_all: Vec<(char, Class)> = {
         let mut scripts = Scripts::default();
@@ -205,7 +204,7 @@ fn class(c: char, scripts: &mut Scripts) -> Class {
 struct Scripts(BTreeMap<&'static str, u32>);
 
 impl Default for Scripts {
-    /// The first bits are Latin's, and those of the writing systems that mix scripts.
+    /// The first bits belong to Latin and to the writing systems that mix scripts.
     fn default() -> Self {
         Self(iter::zip(["Latn", "Hanb", "Jpan", "Kore"], 0..).collect())
     }

@@ -15,12 +15,11 @@ use common::server::Server;
 const COLUMNS: u16 = 76;
 const ROWS: u16 = 17;
 
-/// Of a character, in pixels.
+/// A character cell, in pixels.
 const WIDTH: f64 = 8.4;
 const HEIGHT: f64 = 19.0;
 const MARGIN: f64 = 14.0;
 
-/// Where the picture goes.
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/client.svg");
 
 fn main() {
@@ -75,7 +74,7 @@ fn main() {
     fs::write(PICTURE, drawn(&screen)).expect("a checkout of the repository");
 }
 
-/// Cargo builds the program for a test or a bench, but not for an example.
+/// Cargo builds the binary for tests and benches, but not for examples.
 fn build_chat() {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));

@@ -16,11 +16,13 @@ pub mod protocol {
     pub mod batch;
     pub mod close;
     pub mod command;
+    pub mod event;
     pub mod line;
     pub mod name;
     pub mod sniff;
     pub mod telnet;
     pub mod text;
+    pub mod time;
     pub mod wording;
 }
 
@@ -32,6 +34,7 @@ pub mod platform {
     pub mod local_time;
     pub mod logging;
     pub mod memory;
+    pub mod memory_file;
     pub mod proc;
     pub mod service_manager;
     pub mod socket;

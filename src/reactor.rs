@@ -18,11 +18,12 @@ pub mod outbound;
 pub mod pacing;
 pub mod service;
 pub mod shared_log;
+pub mod stream;
 mod timers;
 pub mod write_queue;
 
 use std::io;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -89,6 +90,7 @@ impl Reactor {
                 Some(listener) => accept(listener, registry, Token(key)),
                 None => Accepted::Nobody,
             };
+            self.event_loop.set_wall_time(SystemTime::now().into());
             match self.event_loop.iterate(Instant::now(), service, accept)? {
                 Status::Running => {}
                 Status::ShuttingDown => self.listener = None,

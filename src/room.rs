@@ -5,33 +5,37 @@
 //! [batch](Context::batch) it is given. For work that is due later, the caller calls
 //! [`Room::expire`] at the room's [deadline](Room::deadline).
 
-pub(crate) mod history;
+pub(crate) mod greeting;
+pub(crate) mod log;
 pub mod member;
 pub(crate) mod names;
 pub mod presence;
 pub(crate) mod replies;
 pub(crate) mod roster;
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use self::history::{Age, History};
-use self::member::{Count, Label, Member};
+use self::greeting::Greeting;
+use self::log::Log;
+use self::member::{Label, Member};
 use self::names::{CLAIM_TIMEOUT, Claim, Claims, Conflict, NameRegistry};
 use self::presence::Presence;
-use self::replies::Replies;
+use self::replies::{Replies, frame, refusal};
 use self::roster::{Called, Unnamed, roster};
-use crate::protocol::batch::{ClientId, Context, Frame};
+use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
+use crate::protocol::event::text::Count;
+use crate::protocol::event::{Bye, ByeCode, ErrorCode, Event, Reply, Speech};
 use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
 use crate::protocol::text;
-use crate::protocol::wording::{
-    CLOSING, NOTICE_PREFIX, OPERATOR_PREFIX, WELCOME, farewell, notice, push_message, push_notice,
-    refusal,
-};
+use crate::protocol::time::Time;
+use crate::protocol::wording::{CLOSING, farewell};
 
 /// Members that there is room for from the start: address space, and no memory before they
 /// come. An allocation this large (mallopt(3): `M_MMAP_THRESHOLD`) grows by moving pages.
@@ -40,6 +44,9 @@ const INITIAL_CAPACITY: usize = 8 * 1024;
 /// What a request for a name counts for in a batch, besides its answer: to compare looks
 /// takes up to a tenth of a millisecond, in which some writes could be made.
 const NAME_COST_BYTES: usize = 4 * 1024;
+
+/// What [`Scratch`] keeps from line to line: most lines are not longer, and need no filter.
+const KEPT_SCRATCH_BYTES: usize = 4 * 1024;
 
 /// The options of a room.
 #[derive(Clone, Debug)]
@@ -88,15 +95,20 @@ pub struct Room {
     claims: Claims,
     /// `None` if the room does not announce presence.
     presence: Option<Presence>,
-    history: History,
-    /// The welcome and the notices for newcomers.
-    opening: Vec<u8>,
-    /// A cache: the opening and the history, whose heading has this age. Invariant:
-    /// `None` when the history has changed since.
-    greeting: Option<(Age, Frame)>,
+    log: Log,
+    greeting: Greeting,
     /// A cache. Invariant: `None` when the members or their names have changed since.
     roster: Option<Frame>,
     replies: Replies,
+    scratch: Scratch,
+}
+
+/// Where the parts of an event are composed that cannot be borrowed from somewhere else: so a
+/// line that is said costs no allocation.
+#[derive(Debug, Default)]
+struct Scratch {
+    name: String,
+    text: Vec<u8>,
 }
 
 impl Room {
@@ -108,18 +120,32 @@ impl Room {
             unnamed: Unnamed::default(),
             claims: Claims::default(),
             presence: config.announces_presence.then(Presence::new),
-            history: History::new(config.history_lines),
-            opening: opening(&config.notices),
-            greeting: None,
+            log: Log::new(),
+            greeting: Greeting::new(&config.notices, config.history_lines),
             roster: None,
             replies: Replies::new(config.max_line_bytes),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Remembers what was said in the room's last life, oldest first. It is `now`, and by the
+    /// wall clock `time`.
+    pub(crate) fn recall<'a>(
+        &mut self,
+        said: impl IntoIterator<Item = (Time, Event<'a>)>,
+        time: Time,
+        now: Instant,
+    ) {
+        for (said_at, event) in said {
+            let age = time.since(said_at);
+            let instant = now.checked_sub(age).unwrap_or(now);
+            self.log.push(&event, said_at, instant);
         }
     }
 
     /// Replaces what newcomers are shown after the welcome.
     pub(crate) fn set_notices(&mut self, notices: &[String]) {
-        self.opening = opening(notices);
-        self.greeting = None;
+        self.greeting.set_notices(notices);
     }
 
     /// Adds the member `id` at `address`. Returns its greeting: whole lines, to be sent
@@ -135,7 +161,7 @@ impl Room {
         if let Some(presence) = &mut self.presence {
             presence.joined(id, now);
         }
-        self.greeting(now)
+        self.greeting.frame(&self.log, now)
     }
 
     /// Removes the member `id`, for whatever reason, and returns it. `None` if it was not
@@ -160,10 +186,16 @@ impl Room {
         Some(member)
     }
 
-    /// Handles a line from `id`. Ignores clients that are not members.
-    pub fn hear(&mut self, id: ClientId, heard: Decoded<'_>, context: &mut Context<'_>) {
+    /// Handles a line from `id`, and returns how it reads from now on. Ignores clients that
+    /// are not members.
+    pub fn hear(
+        &mut self,
+        id: ClientId,
+        heard: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
         if self.find(id).is_none() {
-            return;
+            return Encoding::Text;
         }
         match heard {
             Decoded::Line(b"") => {}
@@ -178,23 +210,20 @@ impl Room {
             Decoded::Line(line) => {
                 // A second slash escapes the first.
                 let text = line.strip_prefix(b"/").unwrap_or(line);
-                self.introduce(id, context);
-                let member = self.member(id);
-                let said = context.batch.say(Some(id), |out| {
-                    push_message(out, format_args!("<{member}> "), text);
-                });
-                self.remember(said, context.now);
+                self.say(id, Event::Message, text, context);
             }
         }
+        Encoding::Text
     }
 
     /// Says `text` to everybody, as the operator.
     pub fn hear_operator(&mut self, text: &[u8], context: &mut Context<'_>) {
-        let before = format_args!("{NOTICE_PREFIX}{OPERATOR_PREFIX}");
-        let said = context
+        let text = text::safe(text, &mut self.scratch.text).into();
+        let event = Event::Operator { text };
+        context
             .batch
-            .say(None, |out| push_message(out, before, text));
-        self.remember(said, context.now);
+            .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
+        self.log.push(&event, context.time, context.now);
     }
 
     /// When [`Room::expire`] is due. `None` if nothing is pending.
@@ -252,14 +281,24 @@ impl Room {
 
     /// The last notice to a member that is disconnected for `reason`, if there is one.
     pub fn farewell(&self, reason: CloseReason) -> Option<Frame> {
-        farewell(reason).map(|words| notice(format_args!("{NOTICE_PREFIX}{words}")))
+        let code = ByeCode::of(reason)?;
+        Some(frame(&Event::Bye(Bye {
+            n: None,
+            code,
+            heard: None,
+            again: None,
+            text: farewell(reason)?.into(),
+        })))
     }
 
     /// Tells everybody that the room is closing.
     pub fn close(&self, context: &mut Context<'_>) {
+        let event = Event::Notice {
+            text: CLOSING.into(),
+        };
         context
             .batch
-            .say(None, |out| push_notice(out, CLOSING.as_bytes()));
+            .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
     }
 
     /// `id` is about to be heard: others must know first who that is.
@@ -279,18 +318,29 @@ impl Room {
             member.expect("a member that has not left").label()
         };
         if let Some(presence) = &mut self.presence
-            && let Some(words) = presence.notice(here, label)
+            && let Some(changes) = presence.notice(here, label)
         {
+            let event = Event::Presence(changes);
             context
                 .batch
-                .say(None, |out| push_notice(out, words.as_bytes()));
+                .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
         }
     }
 
-    /// Adds a line that was said to everybody to the history.
-    fn remember(&mut self, line: &[u8], now: Instant) {
-        self.history.push(line, now);
-        self.greeting = None;
+    /// `id` says `text` to everybody, as an event of the kind that `kind` makes of it.
+    fn say<'a>(
+        &'a mut self,
+        id: ClientId,
+        kind: impl FnOnce(Speech<'a>) -> Event<'a>,
+        text: &'a [u8],
+        context: &mut Context<'_>,
+    ) {
+        self.introduce(id, context);
+        let event = kind(speech(&self.members, id, text, &mut self.scratch));
+        context.batch.say(Some(id), Encoding::ONLY_TEXT, |_, out| {
+            event.write_text(out)
+        });
+        self.log.push(&event, context.time, context.now);
     }
 
     /// Carries out a command.
@@ -301,12 +351,7 @@ impl Room {
                 self.rename(id, name, context);
             }
             Ok(Command::Me(action)) => {
-                self.introduce(id, context);
-                let member = self.member(id);
-                let said = context.batch.say(Some(id), |out| {
-                    push_message(out, format_args!("* {member} "), action);
-                });
-                self.remember(said, context.now);
+                self.say(id, Event::Action, action, context);
             }
             Ok(Command::Message { to, text }) => self.whisper(id, to, text, context),
             Ok(Command::Who) => {
@@ -326,36 +371,52 @@ impl Room {
         };
         self.claims.forget_others(id, &name);
         if self.member(id).name().is_some_and(|own| **own == name) {
-            return context.batch.tell(id, replies::named(name));
+            let reply = Event::Reply(Reply::nick(name.as_str()));
+            return context.batch.tell(id, frame(&reply));
         }
-        let Err(conflict) = self.give_name(id, name.clone(), context) else {
+        let given = self.give_name(
+            id,
+            name.clone(),
+            |name| Event::Reply(Reply::nick(name)),
+            context,
+        );
+        let Err(conflict) = given else {
             return;
         };
         let refused = match conflict {
             Conflict::Taken(holder) if self.is_at_the_same_address(id, holder) => {
                 self.claim(id, holder, &name, context);
-                refusal(format_args!(
-                    "{name} is taken, by a connection from your own address; \
-                     should that be dead, the name is yours once it has ended"
-                ))
+                refusal(
+                    ErrorCode::NameClaimed,
+                    format_args!(
+                        "{name} is taken, by a connection from your own address; \
+                         should that be dead, the name is yours once it has ended"
+                    ),
+                )
             }
-            Conflict::Taken(_) => refusal(format_args!("{name} is taken")),
-            Conflict::LooksLike(other) => refusal(format_args!(
-                "{name} looks too much like {other}, who is here"
-            )),
-            Conflict::Held(left) => refusal(format_args!(
-                "{name} is held for whoever had it; it is free in {} s",
-                left.as_millis().div_ceil(1000)
-            )),
+            Conflict::Taken(_) => refusal(ErrorCode::NameTaken, format_args!("{name} is taken")),
+            Conflict::LooksLike(other) => refusal(
+                ErrorCode::NameAlike,
+                format_args!("{name} looks too much like {other}, who is here"),
+            ),
+            Conflict::Held(left) => refusal(
+                ErrorCode::NameHeld,
+                format_args!(
+                    "{name} is held for whoever had it; it is free in {} s",
+                    left.as_millis().div_ceil(1000)
+                ),
+            ),
         };
         context.batch.tell(id, refused);
     }
 
-    /// Gives `name` to `id` and confirms it, unless there is a conflict.
+    /// Gives `name` to `id` and tells it so with the event that `confirm` makes of it, unless
+    /// there is a conflict.
     fn give_name(
         &mut self,
         id: ClientId,
         name: Name,
+        confirm: impl FnOnce(Cow<'_, str>) -> Event<'_>,
         context: &mut Context<'_>,
     ) -> Result<(), Conflict> {
         let member = self.members[id.key].as_mut().expect("a member");
@@ -363,8 +424,10 @@ impl Room {
         let name = self
             .names
             .take(id, member.address(), member.name(), name, context.now)?;
+        context
+            .batch
+            .tell(id, frame(&confirm(name.as_str().into())));
         member.take_name(name);
-        context.batch.tell(id, replies::named(&member));
         if let Label::Address(address) = old {
             self.unnamed.remove(id, address);
         }
@@ -392,11 +455,10 @@ impl Room {
             until: context.now + CLAIM_TIMEOUT,
         });
         if is_news {
-            let words =
+            let text =
                 "somebody else at your address would be called as you are; you keep the name";
-            context
-                .batch
-                .tell(holder, notice(format_args!("{NOTICE_PREFIX}{words}")));
+            let event = Event::Notice { text: text.into() };
+            context.batch.tell(holder, frame(&event));
         }
     }
 
@@ -408,7 +470,8 @@ impl Room {
         if claim.until <= context.now {
             return;
         }
-        let given = self.give_name(claim.claimant, claim.name.clone(), context);
+        let (claimant, name) = (claim.claimant, claim.name.clone());
+        let given = self.give_name(claimant, name, |name| Event::You { name }, context);
         if let Err(Conflict::Taken(owner)) = given
             && owner == holder
         {
@@ -435,29 +498,29 @@ impl Room {
             }
             Called::One(reader) => {
                 self.introduce(id, context);
-                let mut line = Vec::new();
-                let sender = self.member(id);
-                push_message(&mut line, format_args!("[{sender}] "), text);
-                line.push(b'\n');
-                context.batch.tell(reader, Frame::from(line));
-                let reader = self.member(reader);
-                context
-                    .batch
-                    .tell(id, notice(format_args!("{NOTICE_PREFIX}sent to {reader}")));
+                let to = self.member(reader).to_string();
+                let sent = Event::Reply(Reply::sent(to.as_str()));
+                context.batch.tell(id, frame(&sent));
+                let speech = speech(&self.members, id, text, &mut self.scratch);
+                let to = to.as_str().into();
+                let event = Event::Private { speech, to };
+                context.batch.tell(reader, frame(&event));
             }
             Called::Many(count) => context.batch.tell(
                 id,
-                refusal(format_args!(
-                    "{} people without a name are at {label}; write to one who has taken one",
-                    Count(count)
-                )),
+                refusal(
+                    ErrorCode::Several,
+                    format_args!(
+                        "{} people without a name are at {label}; write to one who has taken one",
+                        Count(count)
+                    ),
+                ),
             ),
             Called::Nobody => {
                 // Repeat no more than the length of a name.
                 let label = text::excerpt(to, MAX_NAME_COLUMNS);
-                context
-                    .batch
-                    .tell(id, refusal(format_args!("no one is called {label} here")));
+                let words = format_args!("no one is called {label} here");
+                context.batch.tell(id, refusal(ErrorCode::Nobody, words));
             }
         }
     }
@@ -470,34 +533,32 @@ impl Room {
         let member = self.members.get(id.key)?.as_ref()?;
         (member.serial() == id.serial).then_some(member)
     }
-
-    fn greeting(&mut self, now: Instant) -> Frame {
-        let age = self.history.age(now);
-        if let Some((as_of, greeting)) = &self.greeting
-            && *as_of == age
-        {
-            return Frame::clone(greeting);
-        }
-        let mut text = self.opening.clone();
-        if !self.history.is_empty() {
-            push_notice(&mut text, self.history.heading(age).as_bytes());
-            text.push(b'\n');
-            self.history.write_to(&mut text);
-        }
-        let greeting = Frame::from(text);
-        self.greeting = Some((age, Frame::clone(&greeting)));
-        greeting
-    }
 }
 
-/// The welcome and the notices for newcomers.
-fn opening(notices: &[String]) -> Vec<u8> {
-    let mut opening = format!("{WELCOME}\n").into_bytes();
-    for line in notices {
-        push_notice(&mut opening, line.as_bytes());
-        opening.push(b'\n');
+/// What `id` says, made safe.
+fn speech<'a>(
+    members: &'a [Option<Member>],
+    id: ClientId,
+    text: &'a [u8],
+    scratch: &'a mut Scratch,
+) -> Speech<'a> {
+    let member = members[id.key].as_ref().expect("a member");
+    scratch.text.clear();
+    scratch.text.shrink_to(KEPT_SCRATCH_BYTES);
+    let name = match member.name() {
+        Some(name) => name.as_str(),
+        None => {
+            scratch.name.clear();
+            write!(scratch.name, "{}", member.address()).expect("a String takes every write");
+            &scratch.name
+        }
+    };
+    Speech {
+        from: Some(id.serial),
+        n: None,
+        name: name.into(),
+        text: text::safe(text, &mut scratch.text).into(),
     }
-    opening
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, debug, info, log_enabled, warn};
 use mio::{Interest, Token};
@@ -33,6 +33,7 @@ use self::operator::actions::Actions;
 use self::operator::input::{OperatorInput, open_fifo};
 use self::stats::{Attendance, Stats};
 use self::transcript::Transcript;
+use self::transcript::tail::Tail;
 use crate::error::{Error, plain};
 use crate::platform::addresses::{ScopedIp, addresses_to_join, is_link_local_v6};
 use crate::platform::logging::STATS;
@@ -40,7 +41,7 @@ use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, is_ignored, raise_descriptor_limit};
 use crate::platform::service_manager::{self, NotifySocket};
 use crate::platform::stdio::StandardOutput;
-use crate::protocol::batch::{ClientId, Context, Frame};
+use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::line::Decoded;
 use crate::protocol::wording;
@@ -120,9 +121,13 @@ pub fn run(config: &Config) -> Result<(), Error> {
     }
     let transcript = config.transcript.as_deref();
     let transcript = transcript.map(|path| open_transcript(path, config.transcript_max_bytes));
-    let transcript = transcript.transpose()?;
+    let mut transcript = transcript.transpose()?;
     let fifo = config.operator_fifo.as_deref();
     let fifo = fifo.map(open_operator_fifo).transpose()?;
+    let mut room = Room::new(room);
+    if let (Some(path), Some(transcript)) = (&config.transcript, &mut transcript) {
+        recall(&mut room, path, transcript);
+    }
     // Each client needs a descriptor.
     let descriptors = raise_descriptor_limit().unwrap_or_else(|e| {
         warn!("cannot raise the limit on open files: {}", plain(&e));
@@ -166,7 +171,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         manager,
     };
     let mut server =
-        Server::new(config, admission, Room::new(room), sources, &reactor).map_err(Error::Poll)?;
+        Server::new(config, admission, room, sources, &reactor).map_err(Error::Poll)?;
     info!("listening on {address}");
     // A few less are not worth a warning: no limit is set so exactly.
     if 2 * max_clients < wanted {
@@ -224,6 +229,23 @@ fn open_operator_fifo(path: &Path) -> Result<File, Error> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Lets the room remember what the end of its transcript says.
+fn recall(room: &mut Room, path: &Path, transcript: &mut Transcript) {
+    match Tail::read(path, room::log::LOG_BYTES) {
+        Ok(tail) => {
+            room.recall(tail.said(), SystemTime::now().into(), Instant::now());
+            if tail.is_torn {
+                transcript.end_torn_line();
+            }
+        }
+        Err(e) => warn!(
+            "cannot read the transcript {} ({}); newcomers get no lines from before",
+            path.display(),
+            plain(&e)
+        ),
+    }
 }
 
 fn open_transcript(path: &Path, max_bytes: Option<u64>) -> Result<Transcript, Error> {
@@ -526,11 +548,16 @@ impl Service for Server {
         Ok(self.room.join(client, address, now))
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>) {
+    fn received(
+        &mut self,
+        client: ClientId,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
         if let Some(address) = self.arrivals.take(client) {
             self.show_arrival(address);
         }
-        self.room.hear(client, line, context);
+        self.room.hear(client, line, context)
     }
 
     fn left(

@@ -1,4 +1,4 @@
-//! `chat stress`: it tells what a server did, and above all what it did wrong.
+//! `chat stress`: it reports what a server did, and above all what it did wrong.
 
 mod common;
 
@@ -30,7 +30,7 @@ fn stress(server: SocketAddr, options: &[&str]) -> Finished {
     Process::spawn(stress_command(server, options)).finish()
 }
 
-/// The only step of a test whose result is printed as JSON.
+/// The result of a test's only step, as JSON.
 #[track_caller]
 fn stress_json(server: SocketAddr, options: &[&str]) -> (Finished, Value) {
     let finished = stress(server, &[options, &["--json"]].concat());
@@ -68,12 +68,12 @@ fn all_can_talk_at_once() {
 }
 
 #[test]
-fn a_rate_is_kept_and_the_time_too() {
+fn rate_and_duration_are_kept() {
     let server = Server::start();
     let options = ["-c", "4", "-t", "2", "--rate", "50", "--duration", "1"];
     let (finished, step) = stress_json(server.address, &options);
     assert_eq!(finished.code, 0);
-    // One second of lines, the first of them at its beginning.
+    // One second of lines, the first at its start.
     assert_eq!(step["lines"]["said"], 2 * 50);
     let rate = step["lines"]["per_second"].as_f64().expect("a number");
     assert!((50.0..=101.0).contains(&rate), "{rate}");
@@ -95,12 +95,12 @@ fn people_get_a_table() {
     for words in words {
         assert!(finished.stdout.contains(words), "{}", finished.stdout);
     }
-    // No progress bar where nobody could see it.
+    // No progress bar without a terminal.
     assert_eq!(finished.stderr, "");
 }
 
 #[test]
-fn at_a_terminal_there_are_bars_while_it_works() {
+fn a_terminal_shows_progress_bars() {
     let server = Server::start();
     let (mut screen, terminal) = open_terminal();
     let mut command = stress_command(server.address, &["-c", "3", "-d", "1"]);
@@ -108,7 +108,7 @@ fn at_a_terminal_there_are_bars_while_it_works() {
     let mut process = Process::spawn(command);
     let shown = screen.rest();
     assert!(shown.contains("talking"), "{shown:?}");
-    // Brought up to date, and not with nothing.
+    // Updated, with more than zeros.
     let is_counted = |line: &str| line.contains(" deliveries") && !line.contains(" 0 deliveries");
     assert!(shown.split('\r').any(is_counted), "{shown:?}");
     assert_eq!(process.exit_code(), 0);
@@ -129,7 +129,7 @@ fn a_ramp_has_a_row_for_each_step() {
 }
 
 #[test]
-fn the_cost_of_a_server_on_this_machine_is_told() {
+fn the_cost_of_a_local_server_is_reported() {
     let server = Server::start();
     let pid = server.pid().to_string();
     let options = ["-c", "500", "--lines", "5", "--pid", &pid];
@@ -144,9 +144,9 @@ fn the_cost_of_a_server_on_this_machine_is_told() {
 }
 
 #[test]
-fn a_process_that_is_not_there_is_named() {
+fn a_missing_process_is_named() {
     let server = Server::start();
-    // Above the greatest that the kernel gives, proc_sys_kernel(5).
+    // Above the kernel's maximum (proc_sys_kernel(5)).
     let finished = stress(server.address, &["--pid", "99999999"]);
     assert_eq!(finished.code, 1);
     assert!(
@@ -158,7 +158,7 @@ fn a_process_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_picture_is_drawn() {
+fn a_chart_is_drawn() {
     let server = Server::start();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("delays.svg");
@@ -171,20 +171,17 @@ fn a_picture_is_drawn() {
 }
 
 #[test]
-fn a_picture_that_cannot_be_drawn_is_an_error() {
+fn a_chart_that_cannot_be_written_is_an_error() {
     let server = Server::start();
     let path = "/nowhere/delays.svg";
     let finished = stress(server.address, &["--plot", path]);
     assert_eq!(finished.code, 1);
     assert!(finished.stderr.contains(path), "{}", finished.stderr);
-    assert_eq!(
-        finished.stdout, "",
-        "that is found out before anything is begun"
-    );
+    assert_eq!(finished.stdout, "", "found out only after the start");
 }
 
 #[test]
-fn where_no_server_is_nobody_connects() {
+fn without_a_server_all_connections_fail() {
     let nobody = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port");
@@ -195,13 +192,13 @@ fn where_no_server_is_nobody_connects() {
 }
 
 #[test]
-fn a_full_room_is_found_out() {
+fn a_full_room_is_reported() {
     let server = Server::with(&["--max-clients", "5"]);
     let (finished, step) = stress_json(server.address, &["-c", "12", "--lines", "10"]);
     assert_eq!(finished.code, 5);
     assert_eq!(step["connections"]["made"], 5);
     assert_eq!(step["connections"]["refused"], 7);
-    // Those who are in were tested all the same.
+    // The clients that got in were tested all the same.
     assert_eq!(step["deliveries"]["made"], 10 * 4);
     assert!(finished.stderr.contains("7 connections refused"));
     assert!(finished.stderr.contains("the room is full"));
@@ -216,7 +213,7 @@ fn a_full_room_ends_a_ramp() {
 }
 
 #[test]
-fn too_few_descriptors_are_named_before_anything_is_begun() {
+fn too_few_descriptors_are_reported_before_the_start() {
     let server = Server::start();
     let (ip, port) = (server.address.ip(), server.address.port());
     let mut command = piped(Command::new("sh"));
@@ -230,7 +227,7 @@ fn too_few_descriptors_are_named_before_anything_is_begun() {
 }
 
 #[test]
-fn several_side_by_side_do_not_disturb_each_other() {
+fn concurrent_runs_do_not_disturb_each_other() {
     let server = Server::start();
     let options = ["-c", "50", "-t", "2", "--lines", "100"];
     let mut first = Process::spawn(stress_command(server.address, &options));
@@ -244,10 +241,10 @@ fn several_side_by_side_do_not_disturb_each_other() {
 }
 
 #[test]
-fn ctrl_c_ends_the_talking_and_not_the_report() {
+fn ctrl_c_ends_the_talking_but_not_the_report() {
     let mut server = Server::start();
     let mut process = Process::spawn(stress_command(server.address, &["-d", "600", "-r", "20"]));
-    // The room's console shows that the talking has begun.
+    // The room's console shows that talking has begun.
     while !server.stdout().next_line().expect("a line").contains('~') {}
     process.signal(Signal::INT);
     let finished = process.finish();
@@ -256,7 +253,7 @@ fn ctrl_c_ends_the_talking_and_not_the_report() {
 }
 
 #[test]
-fn wrong_wishes_are_refused() {
+fn impossible_options_are_refused() {
     let nobody: SocketAddr = "127.0.0.1:1".parse().unwrap();
     for (options, words) in [
         (
@@ -275,8 +272,8 @@ fn wrong_wishes_are_refused() {
     }
 }
 
-/// A room for two, played by the test: the second who comes is sent what `relay` makes
-/// of each line of the first.
+/// A room for two, played by the test: the second client is sent what `relay` makes of each line
+/// of the first.
 fn room_for_two(mut relay: impl FnMut(String) -> Vec<String> + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
@@ -294,7 +291,7 @@ fn room_for_two(mut relay: impl FnMut(String) -> Vec<String> + Send + 'static) -
             let Ok(line) = line else { return };
             for line in relay(line) {
                 let line = format!("<127.0.0.1> {line}\n");
-                // Who has heard enough may be gone.
+                // A reader that has heard enough may be gone.
                 let _ = reader.write_all(line.as_bytes());
             }
         }
@@ -306,7 +303,7 @@ fn room_for_two(mut relay: impl FnMut(String) -> Vec<String> + Send + 'static) -
 const FIVE_LINES: [&str; 6] = ["-c", "2", "--lines", "5", "--in-flight", "5"];
 
 #[test]
-fn a_faithful_room_is_found_faithful() {
+fn a_correct_room_passes() {
     let room = room_for_two(|line| vec![line]);
     let (finished, step) = stress_json(room, &FIVE_LINES);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
@@ -318,10 +315,7 @@ fn a_lost_line_is_counted() {
     let mut count = 0;
     let room = room_for_two(move |line| {
         count += 1;
-        match count == 3 {
-            true => vec![],
-            false => vec![line],
-        }
+        if count == 3 { vec![] } else { vec![line] }
     });
     let (finished, step) = stress_json(room, &FIVE_LINES);
     assert_eq!(finished.code, 1);
@@ -331,7 +325,7 @@ fn a_lost_line_is_counted() {
 }
 
 #[test]
-fn a_line_that_comes_twice_is_counted() {
+fn a_duplicated_line_is_counted() {
     let room = room_for_two(|line| vec![line.clone(), line]);
     let (finished, step) = stress_json(room, &FIVE_LINES);
     assert_eq!(finished.code, 1);
@@ -351,19 +345,20 @@ fn lines_out_of_order_are_counted() {
     });
     let (finished, step) = stress_json(room, &FIVE_LINES);
     assert_eq!(finished.code, 1);
-    // The last came first, and was in order as far as was known then.
+    // The last line came first, and was in order as far as was known then.
     assert_eq!(step["deliveries"]["reordered"], 4);
     assert_eq!(step["deliveries"]["lost"], 0);
 }
 
 #[test]
-fn a_torn_line_is_lost() {
+fn a_torn_line_counts_as_lost() {
     let mut count = 0;
     let room = room_for_two(move |line| {
         count += 1;
-        match count == 3 {
-            true => vec![line[..40].to_owned(), line[40..].to_owned()],
-            false => vec![line],
+        if count == 3 {
+            vec![line[..40].to_owned(), line[40..].to_owned()]
+        } else {
+            vec![line]
         }
     });
     let (finished, step) = stress_json(room, &FIVE_LINES);
@@ -374,7 +369,7 @@ fn a_torn_line_is_lost() {
 }
 
 #[test]
-fn a_dropped_connection_is_counted_and_its_last_words_told() {
+fn a_dropped_connection_is_counted_and_its_farewell_shown() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
     let room = thread::spawn(move || {
@@ -387,11 +382,11 @@ fn a_dropped_connection_is_counted_and_its_last_words_told() {
         let mut line = String::new();
         let mut talker = BufReader::new(streams.remove(0));
         talker.read_line(&mut line).expect("a line");
-        // The other one is sent away.
+        // The other one is dropped.
         let mut reader = streams.remove(0);
         writeln!(reader, "-- you read too slowly").expect("a client that reads");
         drop(reader);
-        // And the talker goes on until it has nothing left to say.
+        // The talker goes on until it has nothing left to say.
         while talker.read_line(&mut line).is_ok_and(|count| count > 0) {}
     });
     let (finished, step) = stress_json(address, &["-c", "2", "--lines", "3"]);
@@ -402,7 +397,7 @@ fn a_dropped_connection_is_counted_and_its_last_words_told() {
     room.join().expect("a room without errors");
 }
 
-/// A server that does `serve` with each client that comes, all at once.
+/// A server that runs `serve` with each client, all at the same time.
 fn server_that(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
@@ -416,9 +411,9 @@ fn server_that(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> Sock
     address
 }
 
-/// Reads to the end, and does nothing with it.
+/// Reads to the end, and discards it.
 fn read_all(mut stream: TcpStream) {
-    // A client that ends may well reset.
+    // A client that ends may reset the connection.
     let _ = io::copy(&mut stream, &mut io::sink());
 }
 
@@ -427,7 +422,7 @@ fn greet(stream: &mut TcpStream) {
 }
 
 #[test]
-fn a_server_that_is_no_chat_room_is_found_out() {
+fn a_server_that_is_no_chat_room_is_reported() {
     let server = server_that(|_, mut stream| {
         writeln!(stream, "220 mail.example \x1b[31mESMTP").expect("a client that reads");
         read_all(stream);
@@ -440,7 +435,7 @@ fn a_server_that_is_no_chat_room_is_found_out() {
 }
 
 #[test]
-fn who_is_dropped_before_the_talking_counts_too() {
+fn a_client_dropped_before_the_talking_counts() {
     // The second client is dropped, and only then is the third one let in.
     let is_gone = Barrier::new(2);
     let server = server_that(move |nth, mut stream| {
@@ -459,7 +454,7 @@ fn who_is_dropped_before_the_talking_counts_too() {
     let (finished, step) = stress_json(server, &["-c", "3", "--rate", "1", "--lines", "1"]);
     assert_eq!(step["connections"]["made"], 3);
     assert_eq!(step["connections"]["dropped"], 1);
-    // The server delivers nothing, and that is graver.
+    // The server delivers nothing, which is graver.
     assert_eq!(finished.code, 1);
     assert!(
         finished.stderr.contains("1 client dropped"),
@@ -469,7 +464,7 @@ fn who_is_dropped_before_the_talking_counts_too() {
 }
 
 #[test]
-fn a_server_that_reads_nothing_and_delivers_nothing_is_found_out() {
+fn a_server_that_neither_reads_nor_delivers_is_reported() {
     let server = server_that(|_, mut stream| {
         greet(&mut stream);
         thread::park();
@@ -484,7 +479,7 @@ fn a_server_that_reads_nothing_and_delivers_nothing_is_found_out() {
 }
 
 #[test]
-fn the_lines_of_a_talker_that_is_dropped_are_not_lost() {
+fn the_lines_of_a_dropped_talker_do_not_count_as_lost() {
     let server = server_that(|nth, mut stream| {
         greet(&mut stream);
         match nth {
@@ -504,7 +499,7 @@ fn the_lines_of_a_talker_that_is_dropped_are_not_lost() {
 
 #[test]
 fn long_lines_are_said_whole() {
-    // Its console, which nobody reads, is no matter here.
+    // Nobody reads its console, which does not matter here.
     let server = Server::spawn_with_log(server_command(
         "127.0.0.1",
         &["--max-line", "1048576", "-q"],
@@ -525,7 +520,7 @@ fn long_lines_are_said_whole() {
 }
 
 #[test]
-fn what_the_server_has_against_a_line_is_told() {
+fn the_refusal_of_a_line_is_shown() {
     let server = Server::with(&["--max-line", "40"]);
     let finished = stress(server.address, &["-c", "2", "--lines", "1"]);
     assert_eq!(finished.code, 1);
@@ -540,10 +535,10 @@ fn a_second_ctrl_c_ends_the_waiting() {
     let mut process = Process::spawn(stress_command(server.address, &options));
     while !server.stdout().next_line().expect("a line").contains('~') {}
     server.stop();
-    // Each line is said as soon as the one before was heard.
+    // Each line waits for the one before: asleep, the client waits for one that the server owes.
     process.await_sleep();
     process.signal(Signal::INT);
-    // The last one is owed.
+    // Time itself is tested: after one Ctrl-C it waits for the line that is owed.
     process.expect_to_run_until(Instant::now() + Duration::from_millis(500));
     process.signal(Signal::INT);
     let finished = process.finish();

@@ -1,5 +1,4 @@
-//! The command line: what it tells of itself, and what it says to one that makes
-//! no sense.
+//! The command line: what it prints about itself, and how it reports wrong usage.
 
 mod common;
 
@@ -24,7 +23,7 @@ fn help_shows_the_defaults() {
 }
 
 #[test]
-fn version_is_the_crate_s() {
+fn version_is_the_crates() {
     let finished = Process::spawn(chat(["--version"])).finish();
     assert_eq!(finished.code, 0);
     assert_eq!(
@@ -33,11 +32,11 @@ fn version_is_the_crate_s() {
     );
 }
 
-/// Those that do something with a room.
+/// The commands that use a room.
 const COMMANDS: [&str; 4] = ["server", "client", "send", "tail"];
 
 #[test]
-fn shells_are_told_of_every_command() {
+fn completions_cover_every_command() {
     for (shell, before, after) in [
         ("bash", "chat,", ")"),
         ("zsh", "\n'", ":"),
@@ -58,7 +57,7 @@ fn shells_are_told_of_every_command() {
 }
 
 #[test]
-fn the_manual_tells_of_every_command_and_has_a_page_for_each() {
+fn the_manual_lists_every_command_and_has_a_page_for_each() {
     let page = Process::spawn(chat(["man"])).finish();
     assert_eq!((page.code, &page.stderr[..]), (0, ""));
     assert!(page.stdout.contains(".TH chat 1"), "{}", page.stdout);
@@ -79,7 +78,7 @@ fn the_manual_tells_of_every_command_and_has_a_page_for_each() {
 }
 
 #[test]
-fn what_is_printed_may_be_cut_short() {
+fn output_may_be_cut_short() {
     for arguments in [&["man"][..], &["man", "client"], &["completions", "bash"]] {
         let (reading, output) = io::pipe().expect("a pipe");
         drop(reading);
@@ -91,7 +90,7 @@ fn what_is_printed_may_be_cut_short() {
     }
 }
 
-/// Command lines that make no sense, and what of each the answer must name.
+/// Wrong command lines, and what the answer to each must contain.
 const USAGE_ERRORS: &[(&str, &str)] = &[
     ("", "Usage"),
     ("serve", "serve"),
@@ -148,9 +147,9 @@ const USAGE_ERRORS: &[(&str, &str)] = &[
     ("man nothing", "nothing"),
 ];
 
-/// As in a script whose variable is empty.
+/// For example in a script whose variable is empty.
 #[test]
-fn there_has_to_be_something_to_send() {
+fn an_empty_text_cannot_be_sent() {
     for words in [&[""][..], &["", ""]] {
         let arguments = [&["send", "127.0.0.1", "1"], words].concat();
         let finished = Process::spawn(chat(arguments)).finish();

@@ -1,5 +1,5 @@
-//! How long an ordinary line takes beside flooders: people say a short line now and then, and
-//! one who reads notes when it hears them. With the load and the people of the tests.
+//! How long an ordinary line takes beside flooders: people say a short line now and then, and a
+//! reader notes when each arrives. Load and people are those of the tests.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -14,11 +14,11 @@ use super::machine::Cores;
 use super::subject::Subject;
 use super::trial::LINE_BYTES;
 
-/// Clients that talk as fast as the server takes it, and who hears them.
+/// Clients that talk as fast as the server takes it, and their readers.
 #[derive(Clone, Copy)]
 pub(crate) struct Crowd {
     pub(crate) flooders: usize,
-    /// Besides the flooders, who read as well.
+    /// Besides the flooders, which read as well.
     pub(crate) readers: usize,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Delay {
 ///
 /// # Errors
 ///
-/// When the server does not start, drops somebody, or loses a line.
+/// When the server does not start, drops a client, or loses a line.
 pub(crate) fn trial(crowd: Crowd, span: Duration, cores: Cores) -> io::Result<Delay> {
     let server = Subject::chat().start(cores)?;
     let probe = Probe::join(server.address);

@@ -2,7 +2,8 @@
 //! other clients, without lines, names, checks or queues.
 //!
 //! Joined, it gathers all input of one iteration and writes it to every client at once,
-//! the sender included.
+//! the sender included. By reference, it does the same, but large texts go out from a file
+//! in memory, without a copy for each client.
 //!
 //! Its sockets block, so one slow reader stalls all clients. That makes it a floor, and no
 //! server.
@@ -11,6 +12,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use chat::platform::memory_file::MemoryFile;
+use chat::reactor::outbound::BY_REFERENCE_BYTES;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
@@ -19,11 +22,14 @@ use rustix::net::{
     ipproto, listen, recv, send, socket_with, sockopt,
 };
 
-/// The argument that makes a bench be the floor instead.
+/// The argument that makes a bench run as the floor.
 pub(crate) const FLAG: &str = "--be-the-floor";
 
-/// The argument after [`FLAG`] for the joined one.
+/// The argument after [`FLAG`] for the joined floor.
 pub(crate) const JOINED: &str = "joined";
+
+/// The argument after [`FLAG`] for the one that sends by reference.
+pub(crate) const BY_REFERENCE: &str = "by-reference";
 
 const WELCOME: &[u8] = b"Welcome to this chatroom!\n";
 
@@ -36,9 +42,11 @@ const READ_BYTES: usize = 64 * 1024;
 pub(crate) fn be_it_if_asked() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|arg| arg == FLAG) {
-        let joins = args.get(1).is_some_and(|arg| arg == JOINED);
+        let file = args.get(1).filter(|arg| *arg == BY_REFERENCE);
+        let file = file.map(|_| MemoryFile::create()).transpose()?;
+        let joins = file.is_some() || args.get(1).is_some_and(|arg| arg == JOINED);
         chat::platform::proc::raise_descriptor_limit()?;
-        Floor::bind()?.run(joins)?;
+        Floor::bind(file)?.run(joins)?;
     }
     Ok(())
 }
@@ -46,12 +54,15 @@ pub(crate) fn be_it_if_asked() -> io::Result<()> {
 struct Floor {
     epoll: OwnedFd,
     listener: OwnedFd,
-    /// By their number.
+    /// Indexed by the number in their events.
     clients: Vec<Option<OwnedFd>>,
+    /// For large texts, and how much was written to it.
+    file: Option<MemoryFile>,
+    written_bytes: u64,
 }
 
 impl Floor {
-    fn bind() -> io::Result<Self> {
+    fn bind(file: Option<MemoryFile>) -> io::Result<Self> {
         let listener = socket_with(
             AddressFamily::INET,
             SocketType::STREAM,
@@ -69,6 +80,8 @@ impl Floor {
             epoll,
             listener,
             clients: Vec::new(),
+            file,
+            written_bytes: 0,
         })
     }
 
@@ -79,7 +92,7 @@ impl Floor {
             events.clear();
             epoll::wait(&self.epoll, spare_capacity(&mut events), None)?;
             for event in &events {
-                // Read through a copy: the kernel's struct is packed.
+                // Copied: the kernel's struct is packed.
                 let number = { event.data }.u64() as usize;
                 if number == self.listener.as_raw_fd() as usize {
                     self.accept()?;
@@ -93,12 +106,12 @@ impl Floor {
                     Ok((_, 0)) | Err(_) => self.clients[number] = None,
                     Ok(_) if joins => {}
                     Ok(_) => {
-                        self.write_all(&text, Some(number));
+                        self.write_all(&text, Some(number))?;
                         text.clear();
                     }
                 }
             }
-            self.write_all(&text, None);
+            self.write_all(&text, None)?;
             text.clear();
         }
     }
@@ -120,19 +133,30 @@ impl Floor {
         }
     }
 
-    fn write_all(&self, text: &[u8], except: Option<usize>) {
+    fn write_all(&mut self, text: &[u8], except: Option<usize>) -> io::Result<()> {
         if text.is_empty() {
-            return;
+            return Ok(());
+        }
+        let offset = self.written_bytes;
+        let file = (self.file.as_ref()).filter(|_| text.len() >= BY_REFERENCE_BYTES);
+        if let Some(file) = file {
+            file.write(text, offset)?;
+            self.written_bytes += text.len() as u64;
         }
         for (number, client) in self.clients.iter().enumerate() {
             if let Some(client) = client
                 && Some(number) != except
             {
+                if let Some(file) = file {
+                    let _ = file.send(client, offset, text.len());
+                    continue;
+                }
                 // The socket blocks, so a short write means a broken connection. send(2) is
                 // a tenth cheaper than write(2).
                 let _ = send(client, text, SendFlags::NOSIGNAL);
             }
         }
+        file.map_or(Ok(()), MemoryFile::clear)
     }
 }
 

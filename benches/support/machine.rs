@@ -13,8 +13,8 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The first two cores that this process may use; the same twice if there is only
-    /// one. Moves this thread, the load generator, to its own.
+    /// The first two cores this process may use, or the only one twice. Moves this thread, the
+    /// load generator, to its own.
     pub(crate) fn divide() -> io::Result<Self> {
         let usable = sched_getaffinity(None)?;
         let mut usable = (0..CpuSet::MAX_CPU).filter(|&core| usable.is_set(core));

@@ -144,14 +144,14 @@ fn ncat() -> Subject {
     Subject {
         kind: Kind::Peer,
         name: "ncat --chat",
-        // It waits by select(2), which knows 1,024 descriptors.
+        // It uses select(2), which is limited to 1,024 descriptors.
         most_readers: 900,
         protocol: Protocol {
             reader: Handshake {
                 hello: Vec::new(),
                 awaited: b"already connected:".to_vec(),
             },
-            // Its backlog.
+            // Its listen backlog.
             connect_window: 10,
             ..Protocol::unsigned()
         },

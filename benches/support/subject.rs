@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Floor,
     /// The same, with one write per client and iteration.
     JoinedFloor,
+    /// The same, with large texts by reference.
+    ReferenceFloor,
     /// A program that could be used instead.
     Peer,
 }
@@ -39,7 +41,7 @@ pub(crate) struct Subject {
 pub(crate) enum Start {
     /// The last word of the first line it prints is its address.
     Announced(fn() -> Command),
-    /// At the port it is given.
+    /// At the port passed to it.
     AtPort(fn(u16) -> io::Result<Command>),
 }
 
@@ -48,7 +50,7 @@ impl Subject {
         Self::announced(Kind::Own, "chat", Protocol::chat(), || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_chat"));
             command.args(["server", "127.0.0.1", "0", "--max-clients", "1000000"]);
-            // No other server has these.
+            // Other servers have no such features.
             command.args(["--no-presence", "--history", "0"]);
             command
         })
@@ -70,6 +72,19 @@ impl Subject {
             || {
                 let mut command = this_program();
                 command.args([floor::FLAG, floor::JOINED]);
+                command
+            },
+        )
+    }
+
+    pub(crate) fn reference_floor() -> Self {
+        Self::announced(
+            Kind::ReferenceFloor,
+            "floor, joined, by reference",
+            Protocol::unsigned(),
+            || {
+                let mut command = this_program();
+                command.args([floor::FLAG, floor::BY_REFERENCE]);
                 command
             },
         )
@@ -111,7 +126,7 @@ fn this_program() -> Command {
 
 fn start_announced(cores: Cores, mut command: Command) -> io::Result<Running> {
     let mut child = spawn(cores, command.stdout(Stdio::piped()))?;
-    let console = child.stdout.take().expect("it is piped");
+    let console = child.stdout.take().expect("a pipe");
     let mut console = BufReader::new(console);
     let mut first_line = String::new();
     console.read_line(&mut first_line)?;
@@ -136,7 +151,7 @@ fn start_at(cores: Cores, port: u16, mut command: Command) -> io::Result<Running
         if began.elapsed() > START_TIMEOUT {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        // It cannot tell when it is ready.
+        // It does not announce that it is ready, and gives no event to wait for.
         sleep(Duration::from_millis(20));
     }
     Ok(running)

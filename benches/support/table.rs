@@ -46,7 +46,7 @@ pub(crate) fn bytes(value: Option<f64>) -> String {
     }
 }
 
-/// How many times `base` the `value` is.
+/// `value` as a multiple of `base`.
 pub(crate) fn ratio(value: Option<f64>, base: Option<f64>) -> String {
     match (value, base) {
         (Some(value), Some(base)) if base > 0.0 => format!("{:.2} ×", value / base),

@@ -12,7 +12,7 @@ use chat::stress::step::{Plan, Step, Watch};
 use super::machine::Cores;
 use super::subject::{Kind, Subject};
 
-/// The size of a line, LF counted.
+/// LF included.
 pub(crate) const LINE_BYTES: usize = 64;
 
 /// A load, and the clients it is for.
@@ -43,12 +43,12 @@ pub(crate) struct Trial {
     pub(crate) mistakes: u64,
 }
 
-/// Tries `subject` with `workload`. The mistakes of a peer are counted.
+/// Tries `subject` with `workload`. A peer's mistakes are counted.
 ///
 /// # Errors
 ///
-/// When the server does not start, does not let all clients in, or delivers nothing; and
-/// at any mistake of this project's server or a floor.
+/// When the server does not start, refuses clients, or delivers nothing; and at any mistake of
+/// this project's server or a floor.
 pub(crate) fn trial(subject: &Subject, workload: &Workload, cores: Cores) -> io::Result<Trial> {
     let server = subject.start(cores)?;
     let protocol = subject.protocol.clone();

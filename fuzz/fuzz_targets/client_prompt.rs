@@ -1,5 +1,5 @@
 //! Any input and any lines from a server, on a terminal of any size: the prompt writes no
-//! control sequence but its own, and what is said is what was typed.
+//! control sequences but its own, and says exactly what was typed.
 
 #![no_main]
 
@@ -37,7 +37,7 @@ enum Link {
 }
 
 fuzz_target!(|acts: Vec<Act>| {
-    // The wall clock does not matter: there is no margin.
+    // The wall clock does not matter: no times are shown.
     let mut instant = Instant::now();
     let mut conversation = Conversation::new(Some("bob".to_owned()), false);
     let look = Look {
@@ -124,7 +124,7 @@ fn is_shown(c: char) -> bool {
     is_harmless(c) || c == '\t'
 }
 
-/// What follows one of the sequences that the prompt uses.
+/// `text` after its first control sequence, which must be one the prompt uses.
 fn after_sequence(text: &str) -> &str {
     let parameters = text.strip_prefix("\x1b[").expect("a control sequence");
     let end = parameters.find(|c: char| !matches!(c, '0'..='9' | ';' | '?'));

@@ -1,6 +1,6 @@
-//! Any bytes from one client, cut anywhere: what another client hears does not depend on
-//! the cuts, is harmless, holds no command that something invisible stood before, and is
-//! nothing at all if the first bytes are no person's.
+//! Any bytes from one client, cut anywhere: what another client hears does not depend on the
+//! cuts, is harmless, and holds no command behind something invisible. It is empty if no person
+//! sends such first bytes.
 
 #![no_main]
 
@@ -24,12 +24,12 @@ use libfuzzer_sys::fuzz_target;
 use self::plain_service::PlainService;
 use self::scripted_stream::{FarEnd, ScriptedStream};
 
-/// Small, so that inputs of a fuzzer's size go over it.
+/// Small, so that inputs of a fuzzer's size exceed it.
 const MAX_LINE_BYTES: u32 = 100;
 
 const COMMANDS: [&str; 6] = ["/nick", "/me", "/msg", "/who", "/help", "/quit"];
 
-// The first byte says how large the pieces are, and whether the client ends its side.
+// The first byte chooses the size of the pieces, and whether the client half-closes.
 fuzz_target!(|data: &[u8]| {
     let [how, bytes @ ..] = data else {
         return;
@@ -54,7 +54,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     if is_no_persons(bytes) {
-        assert_eq!(heard, "", "the first bytes are no person's");
+        assert_eq!(heard, "", "no person sends these first bytes");
     }
     let is_plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'\n');
     let lines = || bytes.split(|&byte| byte == b'\n');
@@ -64,7 +64,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// What a client hears of another that sends `pieces`, and then ends its side or not.
+/// What one client hears of another that sends `pieces`, and then half-closes or not.
 fn heard<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, ends: bool) -> String {
     let now = Instant::now();
     let policy = Policy {
@@ -89,7 +89,7 @@ fn heard<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, ends: bool) -> String {
                 None => Accepted::Nobody,
             };
             let iterated = event_loop.iterate(now, &mut service, accept);
-            iterated.expect("no peer's doing is an error");
+            iterated.expect("peers cannot cause an error");
         }
         panic!("the loop does not come to rest");
     };
@@ -111,13 +111,13 @@ fn heard<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, ends: bool) -> String {
     listener.received()
 }
 
-/// `//TEXT` says `/TEXT`, and so its slash is the first character.
+/// `//TEXT` says `/TEXT`, so its slash comes first.
 fn check_said(text: &str) {
     let shows_nothing = |c: char| {
         matches!(c,
             '\t' | ' ' | '\u{a0}' | '\u{2000}'..='\u{200f}' | '\u{2060}'..='\u{2064}'
                 | '\u{3000}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fffd}'
-                // Controls are shown as these.
+                // Stand-ins for control characters.
                 | '\u{2400}'..='\u{241f}' | '\u{2421}')
     };
     let visible = text.trim_start_matches(shows_nothing);
@@ -127,8 +127,8 @@ fn check_said(text: &str) {
     }
 }
 
-/// Whether they begin with a control character that nobody types, or hold NUL in the first
-/// line, which no telnet has touched.
+/// Whether `bytes` begin with a control character nobody types, or have NUL in a first line that
+/// is not telnet's.
 fn is_no_persons(bytes: &[u8]) -> bool {
     let begins_with_control = matches!(bytes, [first, ..] if first.is_ascii_control() && !b"\t\r\n\x08\x7f".contains(first));
     let line = bytes

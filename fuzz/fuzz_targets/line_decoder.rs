@@ -1,5 +1,5 @@
-//! Any bytes, cut anywhere, with any limit: the decoder gives the lines that are
-//! there, each as soon as it is certain, and holds no more memory than it says.
+//! Any bytes, cut anywhere, with any limit: the decoder returns the lines that are there, each
+//! as soon as it is certain, and holds no more memory than it says.
 
 #![no_main]
 
@@ -10,28 +10,27 @@ use chat::protocol::line::{Decoded, LineDecoder};
 use libfuzzer_sys::fuzz_target;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
-/// Counts what is on the heap, as the decoder's buffer cannot be seen from outside.
+/// Counts heap bytes: the decoder's buffer is private.
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Small, so that inputs of a fuzzer's size go over it.
+/// Small, so that inputs of a fuzzer's size exceed it.
 const MAX_LIMIT_BYTES: u32 = 300;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     #[arbitrary(with = |u: &mut Unstructured| u.int_in_range(0..=MAX_LIMIT_BYTES))]
     limit_bytes: u32,
-    /// How the bytes are cut; what is beyond comes in one piece.
+    /// How the input is cut; the rest comes in one piece.
     piece_bytes: Vec<u8>,
     bytes: &'a [u8],
 }
 
-/// A line that must be given.
+/// A line that the decoder must return.
 #[derive(Debug)]
 struct Line<'a> {
     decoded: Decoded<'a>,
-    /// How many bytes of the input are needed to be certain of it. `None` when only
-    /// its end makes it so.
+    /// How much input makes the line certain; `None` if only the end of the stream does.
     certain_after: Option<usize>,
 }
 
@@ -52,19 +51,18 @@ fn expected(bytes: &[u8], limit: usize) -> Vec<Line<'_>> {
         let raw = &bytes[start..line_end.map_or(bytes.len(), |at| start + at)];
         let line = raw.strip_suffix(b"\r").unwrap_or(raw);
         let end = start + raw.len() + 1;
-        lines.push(match line.len() > limit {
-            true => {
-                // A CR after as many bytes as are allowed may yet be half a line end.
-                let over = limit + 1 + usize::from(raw[limit] == b'\r');
-                Line {
-                    decoded: Decoded::TooLong(&line[..limit]),
-                    certain_after: Some(start + over),
-                }
+        lines.push(if line.len() > limit {
+            // A CR just above the limit may be half a line end.
+            let over = limit + 1 + usize::from(raw[limit] == b'\r');
+            Line {
+                decoded: Decoded::TooLong(&line[..limit]),
+                certain_after: Some(start + over),
             }
-            false => Line {
+        } else {
+            Line {
                 decoded: Decoded::Line(line),
                 certain_after: line_end.map(|_| end),
-            },
+            }
         });
         start = end;
     }
@@ -112,13 +110,13 @@ fn check(input: &Input, pieces: Vec<&[u8]>, expected: &[Line]) {
             Some(line_end) => piece.len() - line_end - 1,
             None => unfinished + piece.len(),
         };
-        match unfinished > limit + 1 || unfinished == 0 {
-            true => assert_eq!(held.bytes, 0, "nothing is to be remembered"),
-            false => assert!(
-                held.bytes <= limit + 1 + PARTIAL_BYTES,
-                "{held:?} after {fed} bytes"
-            ),
-        }
+        let nothing_to_keep = unfinished > limit + 1 || unfinished == 0;
+        let most_bytes = if nothing_to_keep {
+            0
+        } else {
+            limit + 1 + PARTIAL_BYTES
+        };
+        assert!(held.bytes <= most_bytes, "{held:?} after {fed} bytes");
     }
     if let Some(decoded) = decoder.finish() {
         assert_eq!(decoded, expected[given].decoded, "the unfinished line");
@@ -128,7 +126,7 @@ fn check(input: &Input, pieces: Vec<&[u8]>, expected: &[Line]) {
     assert_eq!(decoder.finish(), None, "it ends once");
 }
 
-/// What a line takes on the heap besides its bytes: the vector that holds them, boxed.
+/// What an unfinished line takes on the heap besides its bytes: the boxed vector.
 const PARTIAL_BYTES: usize = size_of::<Vec<u8>>() + size_of::<usize>();
 
 /// What the decoder has on the heap.

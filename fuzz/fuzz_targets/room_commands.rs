@@ -1,6 +1,6 @@
-//! Any sequence of comings, goings and lines: whatever is shown is one whole line
-//! of a known kind, nobody speaks under another's address or name or hears itself, no
-//! two have names that look alike, and all hear the same in the same order.
+//! Any sequence of joins, leaves and lines: everything shown is one whole line of a known kind;
+//! nobody speaks under another's address or name, or hears itself; no two names look alike; all
+//! hear the same in the same order.
 
 #![no_main]
 
@@ -13,12 +13,13 @@ use arbitrary::{Arbitrary, Unstructured};
 use chat::protocol::batch::{Batch, ClientId, Context, Part};
 use chat::protocol::line::Decoded;
 use chat::protocol::text::{has_right_to_left, push_safe};
+use chat::protocol::time::Time;
 use chat::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX, WELCOME};
 use chat::room::{Config, Room};
 use chat_fuzz::assert_harmless;
 use libfuzzer_sys::fuzz_target;
 
-/// Few, so that they are left and taken again.
+/// Few, so that they are reused.
 const SEATS: usize = 5;
 
 #[derive(Arbitrary, Debug)]
@@ -29,13 +30,13 @@ enum Act<'a> {
     TooLong(Seat, &'a [u8]),
     /// The operator says something.
     Operator(&'a [u8]),
-    /// So many milliseconds go by.
+    /// Milliseconds pass.
     Wait(u16),
     Close,
     EndBatch,
 }
 
-/// The number of a client, free again once it has left.
+/// A client's number, free again once the client has left.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Seat(#[arbitrary(with = |u: &mut Unstructured| u.int_in_range(0..=SEATS - 1))] usize);
 
@@ -63,7 +64,7 @@ fn new_room() -> Room {
     })
 }
 
-/// A room, the batch it speaks into, and what is known of both from outside.
+/// A room, the batch it writes into, and what an observer knows of both.
 struct Stage {
     room: Room,
     now: Instant,
@@ -72,15 +73,15 @@ struct Stage {
     /// The last client that took each seat.
     ids: [ClientId; SEATS],
     next_serial: u64,
-    /// What the batch's shared text consists of.
+    /// The parts of the batch's shared text.
     said: Vec<Said>,
 }
 
 struct Member {
     address: IpAddr,
-    /// Where the shared text begins for it.
+    /// Where in the shared text it begins to hear.
     hears_from: usize,
-    /// Lines that it has sent this batch: as many answers may it get.
+    /// Lines it has sent in this batch: the most answers it may get.
     sent_lines: usize,
 }
 
@@ -103,7 +104,7 @@ impl Stage {
     }
 
     fn join(&mut self, seat: usize, address: IpAddr) {
-        // A seat is free once its client is gone, and not while it is being disconnected.
+        // A seat is free once its client is gone, not while it is being disconnected.
         let before = self.ids[seat];
         if self.members.contains_key(&before) || self.batch.closes(before) {
             return;
@@ -127,10 +128,11 @@ impl Stage {
         self.members.insert(id, newcomer);
     }
 
-    /// Has the room act at this time, into this batch.
+    /// Calls `act` on the room, now and with this batch.
     fn act<R>(&mut self, act: impl FnOnce(&mut Room, &mut Context<'_>) -> R) -> R {
         let mut context = Context {
             now: self.now,
+            time: Time::default(),
             batch: &mut self.batch,
         };
         act(&mut self.room, &mut context)
@@ -143,7 +145,7 @@ impl Stage {
     }
 
     fn hear(&mut self, id: ClientId, heard: Decoded) {
-        // As the reactor has it: of who is sent away nothing more is heard.
+        // As in the reactor: nothing more is heard from a client being disconnected.
         if self.batch.closes(id) {
             return;
         }
@@ -157,12 +159,18 @@ impl Stage {
 
         let said = &self.batch.shared()[introduced..];
         let Some(member) = self.members.get_mut(&id) else {
-            assert_eq!(self.batch.size_bytes(), size_before, "a stranger is heard");
+            assert_eq!(
+                self.batch.size_bytes(),
+                size_before,
+                "a client was heard that is not in the room"
+            );
             return;
         };
         member.sent_lines += 1;
         match heard {
-            Decoded::TooLong(_) => assert_eq!(said, b"", "it is not said in part"),
+            Decoded::TooLong(_) => {
+                assert_eq!(said, b"", "a line that is too long was said in part")
+            }
             Decoded::Line(line) if is_ordinary(line) => {
                 let expected = label.map(|label| message(&label, line));
                 assert_eq!(Some(said), expected.as_deref(), "nothing is lost");
@@ -170,7 +178,7 @@ impl Stage {
             Decoded::Line(_) => {}
         }
         if self.batch.closes(id) {
-            assert_eq!(said, b"", "who is let go has said nothing");
+            assert_eq!(said, b"", "a client was heard that is being disconnected");
         }
     }
 
@@ -218,7 +226,7 @@ impl Stage {
         self.note_said(before, None);
     }
 
-    /// Who is heard is introduced first. Takes note of that notice, if one begins at
+    /// A speaker is introduced before it is heard. Records that notice, if one begins at
     /// `before`, and returns where it ends.
     fn note_introduction(&mut self, before: usize) -> usize {
         let said = &self.batch.shared()[before..];
@@ -231,7 +239,7 @@ impl Stage {
         end
     }
 
-    /// Checks what has been said since `before`, and takes note of it.
+    /// Checks what was said since `before`, and records it.
     fn note_said(&mut self, before: usize, by: Option<(ClientId, &str)>) {
         let end = self.batch.shared().len();
         if end > before {
@@ -282,7 +290,7 @@ impl Stage {
     }
 }
 
-/// Checks what a reader is told alone, and returns what it hears besides.
+/// Checks what one reader alone is told, and returns what it hears besides.
 fn check_parts<'a>(
     batch: &Batch,
     reader: &Member,
@@ -315,8 +323,8 @@ fn assert_one_line(bytes: &[u8]) -> &str {
     assert_harmless(bytes.strip_suffix(b"\n").expect("it ends with a LF"))
 }
 
-/// Whether there is nothing to a line but what it says. A slash that is not its first
-/// character may be that of a command that something invisible stands before.
+/// Whether a line is plain text. A slash after the first character may belong to a command
+/// behind something invisible.
 fn is_ordinary(line: &[u8]) -> bool {
     const SLASHES: [char; 5] = ['/', '\u{2044}', '\u{2215}', '\u{29f8}', '\u{ff0f}'];
     match line {

@@ -1,5 +1,5 @@
-//! Any bytes: what is shown is harmless text of a bounded length, without wide blanks or high
-//! stacks, and nothing is changed that need not be.
+//! Any bytes: what is shown is harmless text of bounded length, without wide gaps or high stacks
+//! of marks, and nothing is changed without need.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ use chat::protocol::text::push_safe;
 use chat_fuzz::{assert_harmless, is_harmless};
 use libfuzzer_sys::fuzz_target;
 
-/// The most bytes that one byte becomes: an invalid one, U+FFFD.
+/// The most that one byte grows: an invalid one becomes U+FFFD.
 const MAX_GROWTH: usize = 3;
 
 const MAX_BLANK_COLUMNS: usize = 32;
@@ -37,7 +37,7 @@ fn safe(bytes: &[u8]) -> Vec<u8> {
     out.split_off(BEFORE.len())
 }
 
-/// Neither blanks nor marks go on and on, whatever hides between them.
+/// Runs of blanks and of marks are bounded, whatever hides between them.
 fn assert_bounded(text: &str) {
     let (mut columns, mut marks) = (0, 0);
     for c in text.chars() {
@@ -59,8 +59,8 @@ fn assert_bounded(text: &str) {
     }
 }
 
-/// Each character is either harmless, and stays, or one other stands for it, or it belongs to
-/// what was cut because there was too much of it before.
+/// Each character is harmless and kept, replaced by one other, or part of a run cut for its
+/// length.
 fn assert_faithful(text: &str, original: &str) {
     let mut rest = text.chars().peekable();
     let mut is_cut = false;
@@ -93,7 +93,7 @@ fn stands_for(shown: char, original: char) -> bool {
     }
 }
 
-/// Whether `c` after what is shown before `rest` is more than may stand there.
+/// Whether `c` exceeds what may follow the text shown before `rest`.
 fn is_too_much(text: &str, rest: &Peekable<Chars<'_>>, c: char) -> bool {
     let rest_bytes: usize = rest.clone().map(char::len_utf8).sum();
     let before = &text[..text.len() - rest_bytes];
@@ -104,13 +104,13 @@ fn is_too_much(text: &str, rest: &Peekable<Chars<'_>>, c: char) -> bool {
         .map(blank_columns)
         .sum();
     let has_blanks = columns + blank_columns(c) > MAX_BLANK_COLUMNS;
-    // In a chain of emoji every other character is one that joins them.
+    // In a chain of emoji every other character is a joiner.
     let last = before.chars().rev().take(2 * MAX_MARKS);
     let has_marks = last.filter(|c| !c.is_ascii()).count() >= MAX_MARKS;
     has_blanks || has_marks
 }
 
-/// How many blank columns `c` may be.
+/// The width of `c` if it may be blank.
 fn blank_columns(c: char) -> usize {
     match c {
         '\t' => 8,

@@ -29,7 +29,7 @@ pub(super) struct ClientArgs {
     bell: Bell,
 
     /// At a terminal: end when the connection is lost, instead of reconnecting
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     no_reconnect: bool,
 }
 

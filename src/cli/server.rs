@@ -14,7 +14,7 @@ use crate::reactor::flow;
 use crate::reactor::listener::SEND_BUFFER_BYTES;
 use crate::reactor::service::Policy;
 use crate::room;
-use crate::room::history::MAX_HISTORY_LINES;
+use crate::room::greeting::MAX_HISTORY_LINES;
 use crate::server::{self, admission};
 
 /// A year.
@@ -137,7 +137,8 @@ pub(super) struct ServerArgs {
 
     /// Append everything said to this file
     ///
-    /// Each line begins with its time. SIGHUP reopens the file, for log rotation.
+    /// Each line begins with its time. SIGHUP reopens the file, for log rotation. When the
+    /// server starts, the room remembers what the end of the file says (--history).
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
 

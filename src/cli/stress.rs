@@ -18,24 +18,7 @@ const MAX_SECONDS: f64 = 86_400.0;
 
 /// Load a room with clients and check every delivery
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  chat stress 192.168.1.5 8081 --clients 1000
-      a thousand clients; one talks, each line waits for the one before
-  chat stress 127.0.0.1 8081 -t 4 -i 50 --pid $(pgrep -of 'chat server')
-      four talkers, as fast as lines are delivered; also the server's costs
-  chat stress 192.168.1.5 8081 --clients 10000 --ramp --rate 2
-      more and more clients, until something fails
-  chat stress 192.168.1.5 8081 --rate 10 --duration 60 --plot delays.svg
-      ten lines per second for a minute, and a chart of the delays
-
-Every line is checked: it must reach every other client once, whole and in
-order. Exit codes: 0 all lines did, 1 lines were lost, garbled, duplicated or
-reordered, 3 connections failed, 4 clients were dropped, 5 clients were refused.
-
-Ctrl-C ends the talking early; a second Ctrl-C stops waiting for outstanding
-lines. Everyone in the room sees the lines, and so does the server's console
-unless it runs with -q. Other people may talk meanwhile, but lines that a bot
-repeats count as duplicated.")]
+#[command(after_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct StressArgs {
     /// IP address or name of the server
     #[arg(value_name = "HOST", value_parser = parse_host)]
@@ -56,22 +39,41 @@ pub(super) struct StressArgs {
     talkers: u32,
 
     /// Size of a line, line end included
-    #[arg(short, long, value_name = "BYTES", default_value_t = 64)]
+    #[arg(
+        short,
+        long,
+        value_name = "BYTES",
+        default_value_t = 64,
+        hide_short_help = true
+    )]
     #[arg(value_parser = clap::value_parser!(u32).range(MIN_LINE_BYTES..=1_048_576))]
     size: u32,
 
-    /// Lines per second from each talker; 0: as fast as lines are delivered. More than
-    /// 1000 in total keep a core busy waiting
+    /// Lines per second from each talker; 0: as fast as lines are delivered
+    ///
+    /// Above 1000 in total, a core of this machine is busy waiting.
     #[arg(short, long, value_name = "LINES/S", default_value_t = 0.0, value_parser = parse_rate)]
     #[arg(allow_negative_numbers = true)]
     rate: f64,
 
     /// Without --rate: lines of each talker in flight at a time
-    #[arg(short, long, value_name = "N", default_value = "1")]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        default_value = "1",
+        hide_short_help = true
+    )]
     in_flight: NonZeroU32,
 
     /// Stop after this many lines from each talker, instead of after --duration
-    #[arg(short, long, value_name = "N", conflicts_with = "duration")]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        conflicts_with = "duration",
+        hide_short_help = true
+    )]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     lines: Option<u32>,
 
@@ -85,7 +87,7 @@ pub(super) struct StressArgs {
     ramp: bool,
 
     /// PID of the server, if it runs on this machine: also measure its CPU and memory
-    #[arg(short, long, value_name = "PID")]
+    #[arg(short, long, value_name = "PID", hide_short_help = true)]
     pid: Option<u32>,
 
     /// Print the results as JSON
@@ -93,9 +95,34 @@ pub(super) struct StressArgs {
     json: bool,
 
     /// Draw a chart of the delays as SVG; with --ramp, of the last step
-    #[arg(long, value_name = "FILE.SVG")]
+    #[arg(long, value_name = "FILE.SVG", hide_short_help = true)]
     plot: Option<PathBuf>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  chat stress 192.168.1.5 8081 --clients 1000
+  chat stress 192.168.1.5 8081 --clients 10000 --ramp --rate 2";
+
+const NOTES: &str = "\
+Examples:
+  chat stress 192.168.1.5 8081 --clients 1000
+      a thousand clients; one talks, each line waits for the one before
+  chat stress 127.0.0.1 8081 -t 4 -i 50 --pid $(pgrep -of 'chat server')
+      four talkers, as fast as lines are delivered; also the server's costs
+  chat stress 192.168.1.5 8081 --clients 10000 --ramp --rate 2
+      more and more clients, until something fails
+  chat stress 192.168.1.5 8081 --rate 10 --duration 60 --plot delays.svg
+      ten lines per second for a minute, and a chart of the delays
+
+Every line is checked: it must reach every other client once, whole and in order.
+
+Exit codes: 0 all lines did; 1 lines were lost, garbled, duplicated or reordered; 2 wrong usage; \
+3 connections failed; 4 clients were dropped; 5 clients were refused.
+
+Ctrl-C ends the talking early; a second Ctrl-C stops waiting for outstanding lines. Everyone in \
+the room sees the lines, and so does the server's console unless it runs with -q. Other people \
+may talk meanwhile, but lines that a bot repeats count as duplicated.";
 
 impl StressArgs {
     pub(super) fn into_config(self) -> Config {

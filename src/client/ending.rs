@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::exit::Exit;
 
-    /// A client that has sent everything to a server of our kind, and means to leave.
+    /// A client that has sent everything to one of our servers, and is about to leave.
     fn facts(sends_only: bool) -> Facts {
         Facts {
             server: "127.0.0.1:1".parse().unwrap(),
@@ -289,7 +289,7 @@ mod tests {
             assert_eq!(ends_early(false, change), None);
         }
         assert_eq!(ends_early(true, |_| {}), None);
-        // The words of a refusal may still be on their way.
+        // The text of a refusal may still be in flight.
         assert_eq!(
             ends_early(true, |facts| facts.greeting = Greeting::Refused),
             None

@@ -7,7 +7,7 @@ use super::line_splitter::{Line, LineSplitter};
 use super::message::{Age, CONTINUATION_MARK, Kind, Message};
 use crate::protocol::close::CloseReason;
 use crate::protocol::wording::{CLOSING, REFUSAL_PREFIX, WELCOME, farewell};
-use crate::room::history;
+use crate::room::greeting;
 
 /// How long an unfinished line is held back.
 const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
@@ -210,8 +210,8 @@ impl Stage {
             }
             Some(0) => {}
             past @ None if message.kind == Kind::Notice && self.greeting == Greeting::Ours => {
-                let count = history::count_in_heading(message.text);
-                *past = count.filter(|&count| count <= history::MAX_HISTORY_LINES as usize);
+                let count = greeting::count_in_heading(message.text);
+                *past = count.filter(|&count| count <= greeting::MAX_HISTORY_LINES as usize);
             }
             None => {}
         }

@@ -13,7 +13,7 @@ use super::message::{Age, Kind, Message};
 use super::style::{OWN_NAME, Palette, margin, margin_columns, styled};
 use super::wrap::{Page, push_rows};
 use crate::platform::local_time::Stamp;
-use crate::room::history;
+use crate::room::greeting;
 
 /// The format of the output.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Pipes {
             Age::Past { following } => following < max_past,
             // The history's heading would promise more than is shown.
             Age::Now => {
-                message.kind != Kind::Notice || history::count_in_heading(message.text).is_none()
+                message.kind != Kind::Notice || greeting::count_in_heading(message.text).is_none()
             }
         }
     }

@@ -333,7 +333,7 @@ mod tests {
         out
     }
 
-    /// The rows without what only terminals see.
+    /// The rows without control sequences.
     fn rows(line: &str, columns: usize) -> Vec<String> {
         let broken = broken(line, columns)
             .replace(WRAP_OFF, "")
@@ -448,7 +448,7 @@ mod tests {
         }
     }
 
-    /// Text as malice has it, and as people write it.
+    /// Malicious text, and text as people write it.
     fn text() -> impl Strategy<Value = String> {
         let pieces = prop_oneof![
             "[ \t]{0,80}",
@@ -468,7 +468,7 @@ mod tests {
     }
 
     proptest! {
-        /// What a terminal shows, that breaks rows by itself and knows nothing of ours.
+        /// What a terminal shows that wraps rows by itself, without regard to ours.
         #[test]
         fn no_row_but_the_first_begins_in_the_first_columns(
             text in text(),
@@ -497,7 +497,7 @@ mod tests {
                 let text = row.strip_prefix(&indent);
                 prop_assert!(text.is_some_and(|text| !text.is_empty()), "{:?}", rows);
             }
-            // All is there, and in its order.
+            // Nothing is lost or reordered.
             let visible = |text: &str| text.replace(|c: char| {
                 c.is_whitespace() || c.width() == Some(0)
             }, "");
@@ -520,7 +520,7 @@ mod tests {
             let shown = rows(&words.join(" "), columns);
             let all = shown.join(" ");
             prop_assert_eq!(all.split_whitespace().collect::<Vec<_>>(), words);
-            // And each row has all that it has room for.
+            // Each row is as full as it can be.
             for pair in shown.windows(2) {
                 let next = pair[1].split_whitespace().next().unwrap_or_default();
                 prop_assert!(pair[0].width() + 1 + next.width() > columns, "{shown:?}");

@@ -1,16 +1,18 @@
 //! The text of one fan-out, and each reader's share of it.
 //!
-//! Everything that the room says while a batch is gathered is joined into one shared text,
-//! and each reader gets it in one write. Most readers get the text as it is. The
-//! exceptions are edits: a sender does not get its own lines, so they are omitted; a frame
-//! for one reader alone is inserted where it was said. So a batch costs one text, one edit
-//! per exception, and nothing per ordinary reader.
+//! Everything that the room says while a batch is gathered is joined into one shared text
+//! for each [encoding](Encoding) that somebody reads, and each reader gets it in one write.
+//! Most readers get the text as it is. The exceptions are edits, which count in lines, as
+//! these are the same in each encoding: a sender of text does not get its own lines, so they
+//! are omitted; a frame for one reader alone is inserted where it was said. So a batch costs
+//! one text per encoding, one edit per exception, and nothing per ordinary reader.
 
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
 use crate::protocol::close::CloseReason;
+use crate::protocol::time::Time;
 
 /// The capacity of the text's buffer that [`Batch::clear`] keeps: a rare flood does not
 /// cost memory for ever.
@@ -18,6 +20,9 @@ const KEPT_TEXT_BYTES: usize = 64 * 1024;
 
 /// The capacity for edits that [`Batch::clear`] keeps.
 const KEPT_EDITS: usize = 1024;
+
+/// The capacity for lines that [`Batch::clear`] keeps.
+const KEPT_LINES: usize = 1024;
 
 /// The cost of an edit in [`Batch::size_bytes`], for comparison with budgets.
 const EDIT_COST_BYTES: usize = 40;
@@ -46,11 +51,39 @@ impl ClientId {
     }
 }
 
+/// How a reader gets what is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// Text, for people. What is said is encoded so in any case: for the console.
+    #[default]
+    Text,
+    /// JSON, for programs.
+    Json,
+}
+
+impl Encoding {
+    /// How many there are.
+    pub const COUNT: usize = 2;
+
+    /// Those in use where everybody reads text.
+    pub const ONLY_TEXT: &[Self] = &[Self::Text];
+
+    /// Those in use where somebody reads JSON.
+    pub const ALL: &[Self] = &[Self::Text, Self::Json];
+
+    /// Counted from 0.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// The arguments of every event for the room and the service.
 #[derive(Debug)]
 pub struct Context<'a> {
     /// The time of this iteration.
     pub now: Instant,
+    /// The same by the wall clock, which may be set: to be told, not to be counted with.
+    pub time: Time,
     /// Collects what is said as a result.
     pub batch: &'a mut Batch,
 }
@@ -58,12 +91,10 @@ pub struct Context<'a> {
 /// The shared text and its edits.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// The text for everybody, before edits.
-    shared: Vec<u8>,
-    /// Invariant: the number of lines in `shared`.
-    shared_lines: usize,
+    /// What is said to everybody, before edits, in each encoding.
+    shared: [Lines; Encoding::COUNT],
     /// Invariant: once sealed, sorted by reader; a reader's edits keep their order, which
-    /// is that of their positions in `shared`.
+    /// is that of their lines in `shared`.
     edits: Vec<Edit>,
     /// Clients to disconnect.
     closes: Vec<(ClientId, CloseReason)>,
@@ -73,30 +104,82 @@ pub struct Batch {
     charged_bytes: usize,
 }
 
+/// Lines in one encoding. Those that are said while it is not in use are empty here: nobody
+/// gets them.
+#[derive(Debug, Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    /// Where each line ends.
+    ends: Vec<u32>,
+}
+
 #[derive(Debug)]
 struct Edit {
     reader: ClientId,
-    /// The position in the shared text, in bytes.
+    /// The number of lines before it.
     at: usize,
     change: Change,
 }
 
 #[derive(Debug)]
 enum Change {
-    /// The reader does not get this much of the text: its own lines.
-    Omit { bytes: usize, lines: usize },
+    /// The reader does not get this many lines: its own, or those before it came.
+    Omit(usize),
     /// The reader alone gets this frame.
     Insert(Frame),
+    /// From here on, the reader gets this encoding.
+    Switch(Encoding),
+}
+
+impl Lines {
+    fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn end(&self) -> u32 {
+        u32::try_from(self.bytes.len()).expect("a batch is far below 4 GiB")
+    }
+
+    /// Where these lines are in the bytes.
+    fn range(&self, lines: Range<usize>) -> Range<usize> {
+        let end_of = |count: usize| match count.min(self.ends.len()) {
+            0 => 0,
+            count => self.ends[count - 1] as usize,
+        };
+        end_of(lines.start)..end_of(lines.end)
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_TEXT_BYTES);
+        self.ends.clear();
+        self.ends.shrink_to(KEPT_LINES);
+    }
 }
 
 /// All edits of one reader.
 #[derive(Clone, Copy, Debug)]
 pub struct Edits<'a>(&'a [Edit]);
 
+impl Edits<'_> {
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The encoding that the reader gets from these edits on, if they change it.
+    pub fn switch(&self) -> Option<Encoding> {
+        self.0.iter().rev().find_map(|edit| match edit.change {
+            Change::Switch(encoding) => Some(encoding),
+            _ => None,
+        })
+    }
+}
+
 /// How much of a batch one reader gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Lines of the shared text.
+    /// Lines said to everybody.
     pub lines: usize,
     /// Bytes of those lines and of the reader's private frames.
     pub bytes: usize,
@@ -105,8 +188,8 @@ pub struct Share {
 /// A contiguous part of an edited text.
 #[derive(Debug)]
 pub enum Part<'a> {
-    /// This range of the shared text, in bytes.
-    Shared(Range<usize>),
+    /// This range of the shared text in this encoding, in bytes.
+    Shared(Encoding, Range<usize>),
     /// A private frame.
     Private(&'a Frame),
 }
@@ -115,7 +198,7 @@ impl Part<'_> {
     /// The length in bytes; may be 0.
     pub fn size_bytes(&self) -> usize {
         match self {
-            Self::Shared(range) => range.len(),
+            Self::Shared(_, range) => range.len(),
             Self::Private(frame) => frame.len(),
         }
     }
@@ -129,33 +212,40 @@ impl Batch {
 
     /// Omits everything said so far for `newcomer`, which has just joined.
     pub fn begin_for(&mut self, newcomer: ClientId) {
-        if !self.shared.is_empty() {
-            self.omit(newcomer, 0..self.shared.len(), self.shared_lines);
+        self.omit(newcomer, 0, self.lines());
+    }
+
+    /// Says one line to everybody, but not to `but`. `write` must append it without its LF,
+    /// in each encoding of `in_use`, and leave the buffer's contents alone.
+    pub fn say(
+        &mut self,
+        but: Option<ClientId>,
+        in_use: &[Encoding],
+        mut write: impl FnMut(Encoding, &mut Vec<u8>),
+    ) {
+        let at = self.lines();
+        for &encoding in in_use {
+            let lines = &mut self.shared[encoding.index()];
+            lines.ends.resize(at, lines.end());
+            write(encoding, &mut lines.bytes);
+            lines.bytes.push(b'\n');
+            lines.ends.push(lines.end());
+        }
+        if let Some(reader) = but {
+            self.omit(reader, at, 1);
         }
     }
 
-    /// Says one line to everybody but `from`. `compose` must append the line without its
-    /// LF, and leave the buffer's contents alone. Returns the line with its LF.
-    pub fn say(&mut self, from: Option<ClientId>, compose: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
-        let start = self.shared.len();
-        compose(&mut self.shared);
-        self.shared.push(b'\n');
-        self.shared_lines += 1;
-        if let Some(reader) = from {
-            self.omit(reader, start..self.shared.len(), 1);
-        }
-        &self.shared[start..]
+    /// From here on `reader` gets `encoding`.
+    pub fn switch(&mut self, reader: ClientId, encoding: Encoding) {
+        self.edit(reader, Change::Switch(encoding));
     }
 
     /// Inserts `frame`, whole lines or a telnet command, for one reader at this point: an
     /// answer, a notice, or what another member says to it alone.
     pub fn tell(&mut self, reader: ClientId, frame: Frame) {
         self.private_bytes += frame.len();
-        self.edits.push(Edit {
-            reader,
-            at: self.shared.len(),
-            change: Change::Insert(frame),
-        });
+        self.edit(reader, Change::Insert(frame));
     }
 
     /// Counts work that takes the time of sending this many bytes, and shows in no text:
@@ -180,20 +270,30 @@ impl Batch {
         std::mem::take(&mut self.closes)
     }
 
-    /// The text for everybody, before edits.
-    pub fn shared(&self) -> &[u8] {
-        &self.shared
+    /// The text for everybody in `encoding`, before edits.
+    pub fn shared(&self, encoding: Encoding) -> &[u8] {
+        &self.shared[encoding.index()].bytes
     }
 
-    /// The size of the text and the edits, in bytes.
+    /// The number of lines for everybody.
+    pub fn lines(&self) -> usize {
+        self.shared[Encoding::Text.index()].count()
+    }
+
+    /// The size of the text, in the encoding in which it is largest, and of the edits, in
+    /// bytes.
     pub fn size_bytes(&self) -> usize {
+        let [text, json] = &self.shared;
         let edits_bytes = self.edits.len() * EDIT_COST_BYTES;
-        self.shared.len() + self.private_bytes + edits_bytes + self.charged_bytes
+        text.bytes.len().max(json.bytes.len())
+            + self.private_bytes
+            + edits_bytes
+            + self.charged_bytes
     }
 
     /// Whether there is nothing to send and nobody to disconnect.
     pub fn is_empty(&self) -> bool {
-        self.shared.is_empty() && self.edits.is_empty() && self.closes.is_empty()
+        self.lines() == 0 && self.edits.is_empty() && self.closes.is_empty()
     }
 
     /// Sorts the edits by reader, for [`Batch::edits_from`]. Call it after the last
@@ -215,55 +315,65 @@ impl Batch {
             .map(|edits| (edits[0].reader, Edits(edits)))
     }
 
-    /// The share of a reader without edits.
-    pub fn whole_share(&self) -> Share {
+    /// The share of a reader of `encoding` without edits.
+    pub fn whole_share(&self, encoding: Encoding) -> Share {
         Share {
-            lines: self.shared_lines,
-            bytes: self.shared.len(),
+            lines: self.lines(),
+            bytes: self.shared(encoding).len(),
         }
     }
 
-    /// The share of a reader with these edits.
-    pub fn share(&self, edits: Edits<'_>) -> Share {
-        let mut share = self.whole_share();
-        for edit in edits.0 {
-            match &edit.change {
-                Change::Omit { bytes, lines } => {
-                    share.bytes -= bytes;
-                    share.lines -= lines;
-                }
-                Change::Insert(frame) => share.bytes += frame.len(),
-            }
-        }
-        share
-    }
-
-    /// The text for a reader with these edits, in order.
-    pub fn parts<'a>(&self, edits: Edits<'a>) -> impl Iterator<Item = Part<'a>> {
-        let mut done = 0;
-        let last = self.shared.len();
-        let before = edits.0.iter().flat_map(move |edit| {
-            debug_assert!(done <= edit.at, "edits do not overlap");
-            let shared = Part::Shared(done..edit.at);
-            done = edit.at;
-            let private = match &edit.change {
-                Change::Omit { bytes, .. } => {
-                    done += bytes;
-                    None
-                }
-                Change::Insert(frame) => Some(Part::Private(frame)),
-            };
-            std::iter::once(shared).chain(private)
+    /// The share of a reader of `encoding` with these edits.
+    pub fn share(&self, edits: Edits<'_>, encoding: Encoding) -> Share {
+        let omitted = edits.0.iter().map(|edit| match edit.change {
+            Change::Omit(lines) => lines,
+            Change::Insert(_) | Change::Switch(_) => 0,
         });
-        let after_last_edit = edits.0.last().map_or(0, Edit::end);
-        before.chain(std::iter::once(Part::Shared(after_last_edit..last)))
+        Share {
+            lines: self.lines() - omitted.sum::<usize>(),
+            bytes: (self.parts(edits, encoding))
+                .map(|part| part.size_bytes())
+                .sum(),
+        }
+    }
+
+    /// The text for a reader of `encoding` with these edits, in order.
+    pub fn parts<'a>(
+        &'a self,
+        edits: Edits<'a>,
+        mut encoding: Encoding,
+    ) -> impl Iterator<Item = Part<'a>> {
+        let mut done = 0;
+        edits
+            .0
+            .iter()
+            .map(Some)
+            .chain([None])
+            .flat_map(move |edit| {
+                let at = edit.map_or(self.lines(), |edit| edit.at);
+                debug_assert!(done <= at, "edits do not overlap");
+                let lines = &self.shared[encoding.index()];
+                let shared = Part::Shared(encoding, lines.range(done..at));
+                done = at;
+                let private = match edit.map(|edit| &edit.change) {
+                    Some(Change::Insert(frame)) => Some(Part::Private(frame)),
+                    Some(Change::Omit(lines)) => {
+                        done += lines;
+                        None
+                    }
+                    Some(Change::Switch(next)) => {
+                        encoding = *next;
+                        None
+                    }
+                    None => None,
+                };
+                [shared].into_iter().chain(private)
+            })
     }
 
     /// Empties the batch. Keeps buffers of an ordinary size for the next one.
     pub fn clear(&mut self) {
-        self.shared.clear();
-        self.shared.shrink_to(KEPT_TEXT_BYTES);
-        self.shared_lines = 0;
+        self.shared.iter_mut().for_each(Lines::clear);
         self.edits.clear();
         self.edits.shrink_to(KEPT_EDITS);
         self.closes.clear();
@@ -271,38 +381,26 @@ impl Batch {
         self.charged_bytes = 0;
     }
 
-    /// Omits `range`, of `new_lines` lines, for `reader`. Extends the reader's last edit if
-    /// that ends here, so a run of lines is one edit.
-    fn omit(&mut self, reader: ClientId, range: Range<usize>, new_lines: usize) {
+    fn edit(&mut self, reader: ClientId, change: Change) {
+        let at = self.lines();
+        self.edits.push(Edit { reader, at, change });
+    }
+
+    /// Omits `new_lines` lines from the line `at` on for `reader`. Extends the reader's last
+    /// edit if that ends here, so a run of lines is one edit.
+    fn omit(&mut self, reader: ClientId, at: usize, new_lines: usize) {
         if let Some(Edit {
             reader: last_reader,
-            at,
-            change: Change::Omit { bytes, lines },
+            at: last_at,
+            change: Change::Omit(lines),
         }) = self.edits.last_mut()
             && *last_reader == reader
-            && *at + *bytes == range.start
+            && *last_at + *lines == at
         {
-            *bytes += range.len();
             *lines += new_lines;
-            return;
-        }
-        self.edits.push(Edit {
-            reader,
-            at: range.start,
-            change: Change::Omit {
-                bytes: range.len(),
-                lines: new_lines,
-            },
-        });
-    }
-}
-
-impl Edit {
-    /// The position in the shared text after this edit.
-    fn end(&self) -> usize {
-        match self.change {
-            Change::Omit { bytes, .. } => self.at + bytes,
-            Change::Insert(..) => self.at,
+        } else if new_lines > 0 {
+            let change = Change::Omit(new_lines);
+            self.edits.push(Edit { reader, at, change });
         }
     }
 }
@@ -320,7 +418,10 @@ mod tests {
     const C: ClientId = ClientId::nth(2);
 
     fn say(batch: &mut Batch, from: Option<ClientId>, text: &str) {
-        batch.say(from, |out| out.extend_from_slice(text.as_bytes()));
+        batch.say(from, Encoding::ALL, |encoding, out| match encoding {
+            Encoding::Text => out.extend_from_slice(text.as_bytes()),
+            Encoding::Json => out.extend_from_slice(format!("{{{text}}}").as_bytes()),
+        });
     }
 
     fn frame(text: &str) -> Frame {
@@ -333,12 +434,12 @@ mod tests {
             .edits_from(0)
             .find(|&(with_edits, _)| with_edits == reader)
         else {
-            return String::from_utf8(batch.shared().to_vec()).unwrap();
+            return String::from_utf8(batch.shared(Encoding::Text).to_vec()).unwrap();
         };
         let mut text = Vec::new();
-        for part in batch.parts(edits) {
+        for part in batch.parts(edits, Encoding::Text) {
             let bytes = match &part {
-                Part::Shared(range) => &batch.shared()[range.clone()],
+                Part::Shared(encoding, range) => &batch.shared(*encoding)[range.clone()],
                 Part::Private(frame) => frame,
             };
             assert_eq!(part.size_bytes(), bytes.len());
@@ -398,6 +499,29 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_switches_gets_each_line_in_one_encoding() {
+        let mut batch = Batch::new();
+        say(&mut batch, None, "before");
+        batch.say(None, Encoding::ONLY_TEXT, |_, out| {
+            out.extend_from_slice(b"only text")
+        });
+        batch.switch(A, Encoding::Json);
+        batch.tell(A, frame("{hello}\n"));
+        say(&mut batch, Some(B), "after");
+        batch.say(None, Encoding::ONLY_TEXT, |_, out| {
+            out.extend_from_slice(b"too late")
+        });
+        batch.seal();
+        assert_eq!(heard(&batch, A), "before\nonly text\n{hello}\n{after}\n");
+        assert_eq!(heard(&batch, B), "before\nonly text\ntoo late\n");
+        let json = String::from_utf8_lossy(batch.shared(Encoding::Json));
+        assert_eq!(json, "{before}\n{after}\n");
+        let (_, edits) = batch.edits_from(0).next().unwrap();
+        assert_eq!(edits.switch(), Some(Encoding::Json));
+        assert_eq!(batch.share(edits, Encoding::Text).lines, 4);
+    }
+
+    #[test]
     fn a_run_of_lines_by_one_sender_is_one_edit() {
         let mut batch = Batch::new();
         for _ in 0..100 {
@@ -418,10 +542,10 @@ mod tests {
         batch.seal();
         let share = |reader: ClientId| {
             let (_, edits) = batch.edits_from(reader.key).next().unwrap();
-            let Share { lines, bytes } = batch.share(edits);
+            let Share { lines, bytes } = batch.share(edits, Encoding::Text);
             (lines, bytes)
         };
-        assert_eq!(batch.whole_share().lines, 5);
+        assert_eq!(batch.whole_share(Encoding::Text).lines, 5);
         for (reader, lines) in [(A, 2), (B, 4), (C, 1)] {
             assert_eq!(share(reader), (lines, heard(&batch, reader).len()));
         }
@@ -432,10 +556,14 @@ mod tests {
         let mut batch = Batch::new();
         assert_eq!(batch.size_bytes(), 0);
         say(&mut batch, None, "notice");
-        assert_eq!(batch.size_bytes(), 7);
+        let largest_bytes = "{notice}\n".len();
+        assert_eq!(batch.size_bytes(), largest_bytes);
         batch.tell(A, frame("for a\n"));
         batch.tell(B, frame("b\n"));
-        assert_eq!(batch.size_bytes(), 7 + 6 + 2 + 2 * EDIT_COST_BYTES);
+        assert_eq!(
+            batch.size_bytes(),
+            largest_bytes + 6 + 2 + 2 * EDIT_COST_BYTES
+        );
     }
 
     #[test]
@@ -460,12 +588,12 @@ mod tests {
         batch.tell(A, frame("x\n"));
         batch.close(A, CloseReason::Shutdown);
         batch.seal();
-        assert_eq!(batch.shared(), b"notice\n");
+        assert_eq!(batch.shared(Encoding::Text), b"notice\n");
         assert!(!batch.is_empty() && batch.closes(A));
         batch.clear();
         assert!(batch.is_empty() && !batch.closes(A));
         say(&mut batch, None, "next");
-        assert_eq!(batch.shared(), b"next\n");
+        assert_eq!(batch.shared(Encoding::Text), b"next\n");
     }
 
     #[test]
@@ -493,7 +621,7 @@ mod tests {
             say(&mut batch, None, &"x".repeat(text_bytes));
             (0..edits).for_each(|_| batch.tell(A, frame("for a\n")));
             batch.clear();
-            (batch.shared.capacity(), batch.edits.capacity())
+            (batch.shared[0].bytes.capacity(), batch.edits.capacity())
         };
         let (text_bytes, edits) = kept_of(ordinary);
         assert!(text_bytes >= ordinary.0 && edits >= ordinary.1);

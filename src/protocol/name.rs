@@ -432,7 +432,7 @@ mod tests {
             ("ali\u{e0061}ce", BadName::Character),
             ("\u{3164}", BadName::Character),
             ("\u{a0}", BadName::Character),
-            // Other shapes of letters.
+            // Variant letter shapes.
             ("ａｌｉｃｅ", BadName::Character),
             ("𝐚𝐥𝐢𝐜𝐞", BadName::Character),
             // Like a notice, or hardly visible.
@@ -489,7 +489,7 @@ mod tests {
             ("operatorʼ", BadName::Reserved),
             ("seʻrver_", BadName::Reserved),
             ("server\u{31b}", BadName::Reserved),
-            // An address behind what readers may overlook.
+            // An address behind something that readers may overlook.
             ("192.168.1.7ʼ", BadName::Address),
             ("l92.168.1.7_", BadName::Address),
             ("l92.168.1.7\u{301}", BadName::Address),
@@ -534,7 +534,7 @@ mod tests {
         let longer = format!("{longest}\u{915}");
         assert!(longer.width() <= MAX_NAME_COLUMNS);
         assert_eq!(Name::parse(longer.as_bytes()), Err(BadName::Wide));
-        // What counts is the name, and not how it was typed.
+        // The name counts, not how it was typed.
         let syllables: String = "한".repeat(MAX_NAME_COLUMNS / 2);
         let typed: String = syllables.nfd().collect();
         assert!(typed.len() > MAX_NAME_BYTES);
@@ -672,7 +672,7 @@ mod tests {
         let mut confusables = HashMap::new();
         for likes in by_look.into_values().filter(|likes| likes.len() > 1) {
             for like in &likes {
-                // Most are no characters of names. A few of these will do.
+                // Most are not allowed in names: a few will do.
                 let (names, others): (Vec<char>, Vec<char>) =
                     likes.iter().partition(|c| is_allowed(**c));
                 let few = others.len().min(names.len() / 2);

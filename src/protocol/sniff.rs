@@ -318,7 +318,7 @@ mod tests {
         (b"INVITE sip:said@192.168.1.5 SIP/2.0", false),
         (b"REGISTER sips:192.168.1.5 SIP/2.0", false),
         (b"REQMOD icap://192.168.1.5/ ICAP/1.0", false),
-        // Behind what shows nothing.
+        // Behind something invisible.
         (b" GET / HTTP/1.1", false),
         (b"\t \r\x08\x7fGET / HTTP/1.1", false),
         (b"\xef\xbb\xbfGET / HTTP/1.1", false),
@@ -385,7 +385,7 @@ mod tests {
         assert!(is_chat(b"\x7fa") && is_chat(b"a\x07\x1b[A") && !is_chat(b"a\0"));
     }
 
-    /// What is torn is decided at the next byte, or by time.
+    /// An incomplete first line is decided at the next byte, or by time.
     #[test]
     fn torn_first_lines_are_suspect() {
         for (line, is_early) in FOREIGN {

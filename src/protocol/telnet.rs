@@ -52,6 +52,16 @@ pub struct Text<'a> {
     pub telnet_from: usize,
 }
 
+impl<'a> Text<'a> {
+    /// `bytes` as they are.
+    pub fn without_telnet(bytes: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            telnet_from: usize::MAX,
+        }
+    }
+}
+
 /// What is known of the telnet at the other end of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Telnet {
@@ -292,9 +302,9 @@ mod tests {
             b"hi\r\n",
             b"\xff\xfe\x1f\xff\xfe\x20\xff\xfe\x18\xff\xfe\x27\xff\xfc\x01\xff\xfe\x03\xff\xfc\x03",
         ),
-        // What refuses is not answered, or two servers would never end.
+        // A refusal is not answered, or two servers would go on forever.
         (b"\xff\xfe\x01\xff\xfc\x1fhi", b"hi", b""),
-        // NAWS with ten lines; a doubled IAC in parameters; no end before the next command.
+        // NAWS with ten lines; a doubled IAC in parameters; a subnegotiation without an end.
         (b"a\xff\xfa\x1f\x00\x50\x00\n\xff\xf0b\n", b"ab\n", b""),
         (b"\xff\xfa\x18\x00\xff\xff\xff\xf0a", b"a", b""),
         (b"\xff\xfa\x18\x00\xff\xfd\x06a", b"a", b"\xff\xfc\x06"),
@@ -426,7 +436,7 @@ mod tests {
             prop_assert_eq!(decode(bytes.chunks(piece_bytes)), whole);
         }
 
-        /// Erasing shortens, and leaves what is UTF-8 that way.
+        /// Erasing shortens text, and keeps UTF-8 valid.
         #[test]
         fn editing_keeps_text_text(line in "[aé👍\u{301}🇩\u{8}\u{7f}\u{15}]{0,30}") {
             if let Some(edited) = edited(line.as_bytes()) {

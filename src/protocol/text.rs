@@ -112,6 +112,15 @@ pub fn has_right_to_left(text: &str) -> bool {
     !text.is_ascii() && text.chars().any(is_right_to_left)
 }
 
+/// What follows a name so that it does not reorder the text after it.
+pub(crate) fn mark_after(name: &str) -> &'static str {
+    if has_right_to_left(name) {
+        LEFT_TO_RIGHT_MARK
+    } else {
+        ""
+    }
+}
+
 /// The ranges of the right-to-left scripts, future ones included (DerivedBidiClass.txt,
 /// defaults R and AL), and the marks RLM and ALM.
 fn is_right_to_left(c: char) -> bool {
@@ -153,6 +162,19 @@ pub(crate) fn excerpt(text: &[u8], max_chars: usize) -> String {
         .take(max_chars)
         .collect();
     made_safe(text.as_bytes())
+}
+
+/// A safe version of `text`, as [`push_safe`] has it: itself, if it is plain, or else in
+/// `buffer`, whose contents are lost.
+pub(crate) fn safe<'a>(text: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a str {
+    let safe = if is_plain(text) {
+        text
+    } else {
+        buffer.clear();
+        push_safe(buffer, text);
+        buffer
+    };
+    std::str::from_utf8(safe).expect("what is safe is UTF-8")
 }
 
 /// A safe version of `text`, as [`push_safe`] has it.
@@ -500,7 +522,7 @@ mod tests {
         let chain = |count: usize| vec!["👩"; count].join("\u{200d}");
         assert_eq!(safe(chain(9)), chain(9));
         assert_eq!(safe(chain(18)), format!("{0}…{0}", chain(9)));
-        // What replaces a character is joined as that would be.
+        // A replacement is joined as its original would be.
         let controls = vec!["\u{1b}"; 18].join("\u{200d}");
         assert_eq!(safe(controls), safe(chain(18)).replace('👩', "␛"));
         let shown = safe(chain(1000));
@@ -761,12 +783,12 @@ mod tests {
             prop_assert_eq!(&safe(&once), &once);
             let (widest, most) = extremes(&once);
             prop_assert!(widest <= 32 && most <= 8, "{widest} {most} {once:?}");
-            // What is visible stays, in its order.
+            // Visible characters stay, in order.
             let letters = |text: &str| text.replace(|c| !"a世א👩\u{1b}␛".contains(c), "");
             prop_assert_eq!(letters(&once), letters(&text).replace('\u{1b}', "␛"));
         }
 
-        /// So that our client shows what our server has sent.
+        /// Our client must show what our server has sent.
         #[test]
         fn a_line_of_safe_text_is_safe(text in troublesome_text()) {
             for before in ["<a> ", "* אב \u{200e}"] {

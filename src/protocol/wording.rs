@@ -2,11 +2,9 @@
 //! recognise.
 
 use std::fmt;
-use std::io::Write;
 
 use crate::protocol::batch::Frame;
 use crate::protocol::close::CloseReason;
-use crate::protocol::text;
 
 /// The first line of every conversation. Clients recognise a chat server by it.
 pub const WELCOME: &str = "Welcome to this chatroom!";
@@ -58,29 +56,6 @@ pub fn farewell(reason: CloseReason) -> Option<&'static str> {
 /// A line that refuses a request of one reader.
 pub fn refusal(words: impl fmt::Display) -> Frame {
     notice(format_args!("{REFUSAL_PREFIX}{words}"))
-}
-
-/// Appends `text`, made safe, after `before`, which shows the sender; between them a
-/// [left-to-right mark](text::LEFT_TO_RIGHT_MARK) where either needs it.
-pub(crate) fn push_message(out: &mut Vec<u8>, before: fmt::Arguments<'_>, text: &[u8]) {
-    let start = out.len();
-    out.write_fmt(before).expect("a Vec takes every write");
-    let end = out.len();
-    text::push_safe(out, text);
-    let line = &out[start..];
-    if line.is_ascii() {
-        return;
-    }
-    let line = std::str::from_utf8(line).expect("what is safe is UTF-8");
-    if text::has_right_to_left(line) {
-        out.splice(end..end, text::LEFT_TO_RIGHT_MARK.bytes());
-    }
-}
-
-/// Appends a notice of `words`, made safe, without its LF.
-pub(crate) fn push_notice(out: &mut Vec<u8>, words: &[u8]) {
-    out.extend_from_slice(NOTICE_PREFIX.as_bytes());
-    text::push_safe(out, words);
 }
 
 /// A frame of whole lines. `line` is without its last LF.

@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 
 use super::connection::input::{AfterRead, ReadLimits, ReadState};
-use super::connection::transport::Stream;
 use super::connection::{Advance, Connection, ConnectionSlab, Exit};
 use super::flow::{Flow, LOOK_INTERVAL, MAX_FRAMES_BYTES, Total, Verdict};
 use super::inbound::{Inbound, READ_BUDGET_BYTES};
 use super::outbound::{Outbound, Slice};
 use super::pacing::Pacing;
 use super::service::{Load, Policy, Service, Traffic};
+use super::stream::Stream;
 use super::timers::{Kind, Timer, Timers};
 use super::write_queue::Flushed;
 use crate::protocol::batch::{ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
+use crate::protocol::time::Time;
 use crate::rate::{AndMore, LogLimit};
 
 /// How long a client that has left may go without taking any of what it is still
@@ -43,6 +44,12 @@ pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a first line may stay unfinished that begins as another protocol does.
 pub const FIRST_WORDS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a program may go unread before it is told to wait.
+pub const HELD_AFTER: Duration = Duration::from_secs(1);
+
+/// How often it is told so again.
+pub const HELD_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Timers dealt with in one iteration.
 pub const TIMER_BUDGET: usize = 256;
 
@@ -62,6 +69,8 @@ pub struct Clients<S> {
     policy: Policy,
     /// The time of this iteration.
     now: Instant,
+    /// The same by the wall clock.
+    time: Time,
     pacing: Pacing,
     /// When the batch on its way, or the last one, began to be sent, and its size, until
     /// the time that took is known.
@@ -90,11 +99,12 @@ impl<S: Stream> Clients<S> {
         Self {
             connections: ConnectionSlab::with_capacity(INITIAL_CAPACITY),
             inbound: Inbound::new(READ_BUDGET_BYTES.min(batch_bytes)),
-            outbound: Outbound::new(),
+            outbound: Outbound::new(policy.by_reference_bytes),
             timers: Timers::default(),
             flow: Flow::new(policy.flow, now),
             policy,
             now,
+            time: Time::default(),
             pacing: Pacing::new(batch_bytes),
             sent: None,
             is_new_period: false,
@@ -169,10 +179,16 @@ impl<S: Stream> Clients<S> {
         }
     }
 
+    /// From now on it is `time` by the wall clock.
+    pub(super) fn set_wall_time(&mut self, time: Time) {
+        self.time = time;
+    }
+
     /// What the service is given with a call.
     pub(super) fn context(&mut self) -> Context<'_> {
         Context {
             now: self.now,
+            time: self.time,
             batch: self.outbound.gathering(),
         }
     }
@@ -249,13 +265,32 @@ impl<S: Stream> Clients<S> {
                 is_restrained,
                 now: self.now,
             };
+            let (batch, logs) = self.outbound.gathering_and_logs();
             let mut context = Context {
                 now: self.now,
-                batch: self.outbound.gathering(),
+                time: self.time,
+                batch,
             };
-            let after_read =
-                self.inbound
-                    .read(id, connection, &self.flow, limits, service, &mut context);
+            let after_read = self.inbound.read(
+                id,
+                connection,
+                logs,
+                &self.flow,
+                limits,
+                service,
+                &mut context,
+            );
+            let input = &mut connection.input;
+            if input.is_program()
+                && input.is_held()
+                && !std::mem::replace(&mut input.is_watched, true)
+            {
+                self.arm(id, self.now + HELD_AFTER, Kind::Held);
+                if after_read.is_none() {
+                    continue;
+                }
+            }
+            let connection = self.connections.at(id.key).expect("it was just read");
             if connection.input.becomes_suspect() {
                 self.arm(id, self.now + FIRST_WORDS_TIMEOUT, Kind::FirstWords);
             }
@@ -279,7 +314,8 @@ impl<S: Stream> Clients<S> {
             self.sent = Some((self.now, self.inbound.gathered_bytes()));
             self.inbound.begin_batch();
             let first_late = self.connections.next_id().serial;
-            let text = self.outbound.begin_sending(first_late);
+            let connections = self.connections.len();
+            let text = self.outbound.begin_sending(first_late, connections);
             if !text.is_empty() {
                 said(text);
             }
@@ -425,13 +461,14 @@ impl<S: Stream> Clients<S> {
         let mut connection = self.connections.remove(id.key);
         self.flow.release(connection.output.reader());
         self.outbound.count_change(&connection.output.take_change());
+        self.outbound.forget(&connection);
         connection.input.forget(self.policy.max_line_bytes);
         self.inbound.count_held(&mut connection);
         self.refused_count -= usize::from(connection.exit() == Some(Exit::Refused));
     }
 
     /// Deals with the timers that have expired.
-    pub(super) fn expire(&mut self) {
+    pub(super) fn expire(&mut self, service: &mut impl Service) {
         for _ in 0..TIMER_BUDGET {
             let Some(timer) = self.timers.pop_due(self.now) else {
                 return;
@@ -456,6 +493,14 @@ impl<S: Stream> Clients<S> {
                 Kind::FirstWords => {
                     if connection.is_member() && connection.input.is_still_suspect() {
                         self.close(id, CloseReason::WrongProtocol);
+                    }
+                }
+                Kind::Held => {
+                    let is_held = connection.is_member() && connection.input.is_held();
+                    connection.input.is_watched = is_held;
+                    if is_held {
+                        self.arm(id, self.now + HELD_INTERVAL, Kind::Held);
+                        service.held(id, &mut self.context());
                     }
                 }
                 Kind::Idle => self.idle_timeout_over(id),
@@ -526,9 +571,10 @@ impl<S: Stream> Clients<S> {
         let connection = self.connections.at(id.key).expect("it is looked at");
         let change = connection.output.take_change();
         self.outbound.count_change(&change);
-        let held_bytes = connection.output.held_bytes(self.outbound.log());
-        let frames_bytes = connection.output.queue().own_cost_bytes();
-        if connection.input.state() == ReadState::Owed && frames_bytes <= MAX_FRAMES_BYTES / 2 {
+        let held_bytes = connection.output.held_bytes(self.outbound.logs());
+        if connection.input.state() == ReadState::Owed
+            && connection.owed_by_itself_bytes(self.outbound.logs()) <= MAX_FRAMES_BYTES / 2
+        {
             self.inbound.list_again(id, connection, &self.flow);
         }
         let reader = connection.output.reader();
@@ -542,7 +588,7 @@ impl<S: Stream> Clients<S> {
     fn look_if_due(&mut self, id: ClientId) {
         let connection = self.connections.at(id.key).expect("it was just flushed");
         if std::mem::take(&mut connection.output.is_to_be_looked_at) {
-            let held_bytes = connection.output.held_bytes(self.outbound.log());
+            let held_bytes = connection.output.held_bytes(self.outbound.logs());
             let reader = connection.output.reader();
             let verdict = self.flow.look(reader, held_bytes, self.now);
             self.carry_out(id, verdict);

@@ -8,15 +8,16 @@
 
 pub(crate) mod input;
 pub(crate) mod output;
-pub mod transport;
+pub(crate) mod transport;
 
 use std::io;
 use std::ops::ControlFlow;
 
 use self::input::{AfterRead, Heard, Input, ReadLimits};
 use self::output::Output;
-use self::transport::{Stream, Transport};
-use super::shared_log::SharedLog;
+use self::transport::Transport;
+use super::shared_log::SharedLogs;
+use super::stream::Stream;
 use super::write_queue::Flushed;
 use crate::protocol::batch::{Batch, ClientId, Edits, Frame};
 use crate::protocol::close::CloseReason;
@@ -101,6 +102,16 @@ impl<S: Stream> Connection<S> {
         matches!(self.phase, Phase::Member | Phase::Leaving(_))
     }
 
+    /// What waits for it that it has asked for, or said, itself: it is not read while that is
+    /// much. A program gets all that it says back, among what others say.
+    pub(crate) fn owed_by_itself_bytes(&self, logs: &SharedLogs) -> usize {
+        if self.input.is_program() {
+            self.output.held_bytes(logs)
+        } else {
+            self.output.queue().own_cost_bytes()
+        }
+    }
+
     /// Whether nothing waits to be written.
     pub(crate) fn is_flushed(&self) -> bool {
         self.output.queue().is_empty()
@@ -145,9 +156,11 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn send_shared(
         &mut self,
         batch: &Batch,
-        log: &mut SharedLog,
+        by_reference: bool,
+        logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
-        self.output.send_shared(&mut self.transport, batch, log)
+        self.output
+            .send_shared(&mut self.transport, batch, by_reference, logs)
     }
 
     /// [`Output::send_edited`].
@@ -155,10 +168,11 @@ impl<S: Stream> Connection<S> {
         &mut self,
         batch: &Batch,
         edits: Edits<'_>,
-        log: &mut SharedLog,
+        by_reference: bool,
+        logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
         self.output
-            .send_edited(&mut self.transport, batch, edits, log)
+            .send_edited(&mut self.transport, batch, edits, by_reference, logs)
     }
 
     /// [`Output::send_frame`].

@@ -24,9 +24,10 @@ use mio::Token;
 
 use super::acceptor::{ACCEPT_BUDGET, Accepted, Acceptor, CROWD_ACCEPT_BUDGET};
 use super::clients::Clients;
-use super::connection::transport::Stream;
 use super::service::{Load, Next, Policy, Service};
+use super::stream::Stream;
 use crate::protocol::close::CloseReason;
+use crate::protocol::time::Time;
 
 /// How long all clients together have to take what they are owed when the server
 /// shuts down.
@@ -63,6 +64,11 @@ impl<S: Stream> EventLoop<S> {
             ready_sources: Vec::new(),
             ends_at: None,
         }
+    }
+
+    /// Tells the service from now on that it is `time` by the wall clock.
+    pub fn set_wall_time(&mut self, time: Time) {
+        self.clients.set_wall_time(time);
     }
 
     /// Somebody waits to be accepted.
@@ -124,7 +130,7 @@ impl<S: Stream> EventLoop<S> {
         accept: impl FnMut(usize) -> Accepted<S>,
     ) -> io::Result<Status> {
         self.clients.set_time(now);
-        self.clients.expire();
+        self.clients.expire(service);
         let mut next = Next::Continue;
         if service.deadline().is_some_and(|deadline| deadline <= now) {
             next = service.expired(self.clients.load(), &mut self.clients.context());

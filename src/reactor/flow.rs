@@ -458,13 +458,13 @@ mod tests {
             self.flow.observe(&mut self.reader, held_bytes, false, now)
         }
 
-        /// The reader takes something, and is still owed so much.
+        /// The reader takes something, and is still owed `held_bytes`.
         fn takes(&mut self, held_bytes: usize) -> Verdict {
             let now = self.now;
             self.flow.observe(&mut self.reader, held_bytes, true, now)
         }
 
-        /// Time goes by until the reader is looked at again.
+        /// Time passes until the reader's next check.
         fn look(&mut self, held_bytes: usize) -> Verdict {
             self.now += LOOK_INTERVAL;
             self.flow.look(&mut self.reader, held_bytes, self.now)

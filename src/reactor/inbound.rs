@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::connection::input::{AfterRead, Heard, ReadLimits, ReadState};
-use super::connection::transport::Stream;
 use super::connection::{Connection, ConnectionSlab};
 use super::flow::{Class, Flow, MAX_FRAMES_BYTES};
 use super::service::Service;
-use crate::protocol::batch::{ClientId, Context, Frame};
+use super::shared_log::SharedLogs;
+use super::stream::Stream;
+use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
 
 /// The most that is read from one client before it is the next one's turn, and that it
@@ -187,11 +188,13 @@ impl Inbound {
     }
 
     /// Reads `connection`, hands its lines to `service`, and says where reading stopped.
-    /// `None` if it is not to be read.
+    /// `None` if it is not to be read. `logs` hold what it is owed.
+    #[expect(clippy::too_many_arguments, reason = "each of them is another's")]
     pub(super) fn read<S: Stream>(
         &mut self,
         id: ClientId,
         connection: &mut Connection<S>,
+        logs: &SharedLogs,
         flow: &Flow,
         limits: ReadLimits,
         service: &mut impl Service,
@@ -206,8 +209,8 @@ impl Inbound {
             return None;
         }
         let class = flow.class(connection.input.talker());
-        let frames_bytes = connection.output.queue().own_cost_bytes();
-        if connection.is_member() && !class.is_light() && frames_bytes > MAX_FRAMES_BYTES {
+        let owed_bytes = connection.owed_by_itself_bytes(logs);
+        if connection.is_member() && !class.is_light() && owed_bytes > MAX_FRAMES_BYTES {
             self.set_state(connection, ReadState::Owed);
             return None;
         }
@@ -215,13 +218,16 @@ impl Inbound {
         let quantum_bytes = class.quantum_bytes(self.quantum_bytes);
         let read_bytes = class.quantum_bytes(READ_BUDGET_BYTES);
         let said_before = context.batch.size_bytes();
+        let mut becomes_program = false;
+        let is_program = connection.input.is_program();
         let lines = &mut self.lines;
         let buffer = &mut self.buffer[..read_bytes];
         let (read_bytes, after_read) = connection.read(buffer, limits, &mut |heard| {
             match heard {
                 Heard::Line(line) => {
                     *lines += 1;
-                    service.received(id, line, context);
+                    let encoding = service.received(id, line, context);
+                    becomes_program = encoding == Encoding::Json && !is_program;
                 }
                 Heard::Telnet(answers) => context.batch.tell(id, Frame::from(answers)),
                 Heard::Foreign => {
@@ -230,11 +236,14 @@ impl Inbound {
                 }
             }
             let said_bytes = context.batch.size_bytes() - said_before;
-            if context.batch.closes(id) || said_bytes >= quantum_bytes {
+            if context.batch.closes(id) || said_bytes >= quantum_bytes || becomes_program {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         });
+        if becomes_program {
+            connection.input.become_program();
+        }
         let said_bytes = context.batch.size_bytes() - said_before;
         self.count_held(connection);
         self.bytes += read_bytes as u64;

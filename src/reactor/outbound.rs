@@ -8,12 +8,15 @@
 use std::collections::VecDeque;
 use std::io;
 
+use log::info;
+
 use super::connection::output::{Change, WRITE_BUDGET_BYTES};
-use super::connection::transport::Stream;
 use super::connection::{Connection, ConnectionSlab};
-use super::shared_log::SharedLog;
+use super::shared_log::SharedLogs;
+use super::stream::Stream;
 use super::write_queue::Flushed;
-use crate::protocol::batch::{Batch, ClientId, Share};
+use crate::platform::memory_file::MemoryFile;
+use crate::protocol::batch::{Batch, ClientId, Edits, Encoding, Share};
 
 /// How much is written before the loop goes round to read and accept: some
 /// milliseconds' worth.
@@ -22,6 +25,13 @@ pub const SLICE_BYTES: usize = 16 * 1024 * 1024;
 /// What a write counts towards the slice besides its bytes: on a fast machine the
 /// kernel takes about as long for a write as for copying so much.
 pub const WRITE_COST_BYTES: usize = 16 * 1024;
+
+/// Batches of this size are sent by reference: below it, a copy for each reader costs less
+/// than the bookkeeping of a reference.
+pub const BY_REFERENCE_BYTES: usize = 12 * 1024;
+
+/// For fewer readers, putting the batch into the file costs more than the copies.
+const BY_REFERENCE_READERS: usize = 8;
 
 /// The batch being gathered, the batch on its way, and what waits of earlier ones.
 #[derive(Debug)]
@@ -34,8 +44,14 @@ pub(super) struct Outbound {
     cursor: Option<usize>,
     /// The serial number of the first client that came too late for it.
     first_late: u64,
+    /// The batch on its way is sent by reference to readers of each encoding.
+    by_reference: [bool; Encoding::COUNT],
+    /// From which size on batches are.
+    by_reference_bytes: usize,
     /// What was said and some readers have yet to take.
-    log: SharedLog,
+    logs: SharedLogs,
+    /// How many connections read JSON.
+    json_readers: usize,
     /// Have something to write, and the socket is said to take it.
     to_flush: VecDeque<ClientId>,
     /// Invariant: what the write queues cost by themselves, as last counted.
@@ -68,13 +84,24 @@ impl Slice {
 }
 
 impl Outbound {
-    pub(super) fn new() -> Self {
+    /// Batches of `by_reference_bytes` and more are sent by reference, where the system
+    /// can.
+    pub(super) fn new(by_reference_bytes: Option<usize>) -> Self {
+        let file = || {
+            by_reference_bytes?;
+            MemoryFile::create()
+                .inspect_err(|e| info!("each reader is sent a copy of what is said: {e}"))
+                .ok()
+        };
         Self {
             gathering: Batch::new(),
             sending: Batch::new(),
             cursor: None,
             first_late: 0,
-            log: SharedLog::new(),
+            by_reference: [false; Encoding::COUNT],
+            by_reference_bytes: by_reference_bytes.unwrap_or(usize::MAX),
+            logs: SharedLogs::new(file),
+            json_readers: 0,
             to_flush: VecDeque::new(),
             own_cost_bytes: 0,
             lagging: 0,
@@ -87,6 +114,11 @@ impl Outbound {
     /// Where to say what is to be said.
     pub(super) fn gathering(&mut self) -> &mut Batch {
         &mut self.gathering
+    }
+
+    /// The same, and the logs that lagging readers share.
+    pub(super) fn gathering_and_logs(&mut self) -> (&mut Batch, &SharedLogs) {
+        (&mut self.gathering, &self.logs)
     }
 
     /// Whether something has been said that is to be sent.
@@ -104,9 +136,9 @@ impl Outbound {
         self.is_sending() || !self.to_flush.is_empty()
     }
 
-    /// The log that lagging readers share.
-    pub(super) fn log(&self) -> &SharedLog {
-        &self.log
+    /// The logs that lagging readers share.
+    pub(super) fn logs(&self) -> &SharedLogs {
+        &self.logs
     }
 
     /// How many readers lag.
@@ -116,7 +148,7 @@ impl Outbound {
 
     /// What is kept in memory for readers that lag, in bytes.
     pub(super) fn owed_bytes(&self) -> usize {
-        self.log.held_bytes() + self.own_cost_bytes
+        self.logs.held_bytes() + self.own_cost_bytes
     }
 
     /// How many lines and bytes were meant for readers, and how many bytes were lost.
@@ -124,16 +156,23 @@ impl Outbound {
         (self.lines, self.bytes, self.lost_bytes)
     }
 
-    /// What has been gathered is sent from now on, to those with serial numbers below
-    /// `first_late`. Returns the text that all get.
-    pub(super) fn begin_sending(&mut self, first_late: u64) -> &[u8] {
+    /// What has been gathered is sent from now on, to those of `connections` with serial
+    /// numbers below `first_late`. Returns the text that all get.
+    pub(super) fn begin_sending(&mut self, first_late: u64, connections: usize) -> &[u8] {
         debug_assert!(!self.is_sending(), "one batch comes after the other");
         std::mem::swap(&mut self.sending, &mut self.gathering);
         debug_assert!(!self.has_gathered(), "it was cleared when it had been sent");
         self.sending.seal();
         self.cursor = Some(0);
         self.first_late = first_late;
-        self.sending.shared()
+        let readers = [connections - self.json_readers, self.json_readers];
+        for &encoding in Encoding::ALL {
+            let text = self.sending.shared(encoding);
+            self.by_reference[encoding.index()] = text.len() >= self.by_reference_bytes
+                && readers[encoding.index()] >= BY_REFERENCE_READERS
+                && self.logs.chunk(encoding, text).file().is_some();
+        }
+        self.sending.shared(Encoding::Text)
     }
 
     /// Sends the batch on its way to the next readers, until one of them has to be looked
@@ -144,7 +183,7 @@ impl Outbound {
         slice: &mut Slice,
     ) -> Option<(ClientId, io::Result<Flushed>)> {
         let first_key = self.cursor?;
-        let stopped_at = if self.sending.shared().is_empty() {
+        let stopped_at = if self.sending.lines() == 0 {
             self.send_to_those_told(connections, slice, first_key)
         } else {
             self.send_to_all(connections, slice, first_key)
@@ -161,7 +200,7 @@ impl Outbound {
             Stop::End => {
                 self.cursor = None;
                 self.sending.clear();
-                self.log.end_batch();
+                self.logs.end_batch();
                 None
             }
         }
@@ -204,16 +243,20 @@ impl Outbound {
             if slice.is_over() {
                 return Stop::SliceOver(key);
             }
-            slice.take(batch.shared().len() + WRITE_COST_BYTES);
-            let (share, sent) = match own_edits {
-                None => (
-                    batch.whole_share(),
-                    connection.send_shared(batch, &mut self.log),
-                ),
-                Some((_, edits)) => (
-                    batch.share(edits),
-                    connection.send_edited(batch, edits, &mut self.log),
-                ),
+            let encoding = connection.output.encoding();
+            let by_reference = self.by_reference[encoding.index()];
+            let whole = batch.whole_share(encoding);
+            slice.take(whole.bytes + WRITE_COST_BYTES);
+            let (share, sent) = if let Some((_, edits)) = own_edits {
+                let part_bytes = whole.bytes / (edits.count() + 1);
+                let by_reference = by_reference && part_bytes >= self.by_reference_bytes;
+                let logs = &mut self.logs;
+                let sent = connection.send_edited(batch, edits, by_reference, logs);
+                switch(connection, edits, &mut self.json_readers);
+                (batch.share(edits, encoding), sent)
+            } else {
+                let sent = connection.send_shared(batch, by_reference, &mut self.logs);
+                (whole, sent)
             };
             count(&mut self.lines, &mut self.bytes, share);
             if !matches!(sent, Ok(Flushed::All)) {
@@ -241,9 +284,10 @@ impl Outbound {
             if slice.is_over() {
                 return Stop::SliceOver(id.key);
             }
-            let share = batch.share(edits);
+            let share = batch.share(edits, connection.output.encoding());
             slice.take(share.bytes + WRITE_COST_BYTES);
-            let sent = connection.send_edited(batch, edits, &mut self.log);
+            let sent = connection.send_edited(batch, edits, false, &mut self.logs);
+            switch(connection, edits, &mut self.json_readers);
             count(&mut self.lines, &mut self.bytes, share);
             if !matches!(sent, Ok(Flushed::All)) {
                 return Stop::At(id, sent);
@@ -282,6 +326,11 @@ impl Outbound {
         Some((id, connection.flush()))
     }
 
+    /// `connection` is gone.
+    pub(super) fn forget<S>(&mut self, connection: &Connection<S>) {
+        self.json_readers -= usize::from(connection.output.encoding() == Encoding::Json);
+    }
+
     /// Counts bytes that one client is sent besides the batches.
     pub(super) fn count_sent(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
@@ -293,6 +342,15 @@ impl Outbound {
         self.own_cost_bytes = self.own_cost_bytes + now - before;
         self.lagging = self.lagging + usize::from(now > 0) - usize::from(before > 0);
         self.lost_bytes += change.lost_bytes as u64;
+    }
+}
+
+/// Has `connection` get the encoding that its `edits` ask for from now on.
+fn switch<S>(connection: &mut Connection<S>, edits: Edits<'_>, json_readers: &mut usize) {
+    if let Some(encoding) = edits.switch() {
+        *json_readers -= usize::from(connection.output.encoding() == Encoding::Json);
+        *json_readers += usize::from(encoding == Encoding::Json);
+        connection.output.switch(encoding);
     }
 }
 

@@ -8,8 +8,8 @@ use mio::Token;
 
 use super::flow;
 use super::listener::SEND_BUFFER_BYTES;
-use super::outbound::SLICE_BYTES;
-use crate::protocol::batch::{ClientId, Context, Frame};
+use super::outbound::{BY_REFERENCE_BYTES, SLICE_BYTES};
+use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::line::Decoded;
 use crate::rate::Rate;
@@ -58,6 +58,9 @@ pub struct Policy {
     pub max_refused: usize,
     /// What the kernel may hold for each client. A batch is not larger.
     pub send_buffer_bytes: usize,
+    /// From which size on a batch is sent by reference; `None` for never. Tests use other
+    /// values.
+    pub by_reference_bytes: Option<usize>,
     /// How much of a batch is sent before others are read and accepted; tests use
     /// another value.
     pub slice_bytes: usize,
@@ -73,6 +76,7 @@ impl Policy {
         idle_timeout: None,
         max_refused: 64,
         send_buffer_bytes: SEND_BUFFER_BYTES,
+        by_reference_bytes: Some(BY_REFERENCE_BYTES),
         slice_bytes: SLICE_BYTES,
     };
 }
@@ -93,8 +97,19 @@ pub trait Service {
         context: &mut Context<'_>,
     ) -> Result<Frame, Frame>;
 
-    /// A member has sent a line.
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>);
+    /// A member has sent a line. Returns how the member reads from now on: once it reads
+    /// JSON, it is a program, and what it sends is cut into lines accordingly. Its
+    /// output switches where the service [says so](crate::protocol::batch::Batch::switch).
+    fn received(
+        &mut self,
+        client: ClientId,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding;
+
+    /// A member that is a program has not been read for a while, though it may have sent
+    /// something.
+    fn held(&mut self, _client: ClientId, _context: &mut Context<'_>) {}
 
     /// A member has left. Returns its last words from us, if any: whole lines.
     fn left(

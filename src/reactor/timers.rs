@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Look,
     /// It said more than its rate allows, and may say more now.
     Speak,
+    /// It is a program, and may not have been read for a while.
+    Held,
     /// Its first line, unfinished, began as another protocol does, and may still be.
     FirstWords,
     /// It may have been silent for too long.

@@ -1,21 +1,27 @@
-//! Frames and the shared log in, vectored writes out: what one reader is still owed.
+//! Frames and the shared log in, writes out: what one reader is still owed.
 //!
 //! A broadcast is encoded once and shared by all its readers; a queue holds only
 //! which part of what its reader has not taken yet. The queue knows no socket: it
-//! writes to any [`io::Write`], and stops where that says it would block.
+//! writes to any [`Stream`], and stops where that says it would block.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::shared_log::{Chunk, Place, SharedLog};
+use super::shared_log::{Chunk, Place, SharedLogs};
+use super::stream::Stream;
 use crate::platform::socket::retry_interrupted;
-use crate::protocol::batch::Frame;
+use crate::protocol::batch::{Encoding, Frame};
 
 /// Slices handed to one vectored write. The kernel takes 1,024 (`IOV_MAX`); past
 /// some dozens the call itself no longer weighs.
 pub(crate) const MAX_SLICES: usize = 64;
+
+/// A part of the log of this size goes out by reference; smaller ones are gathered into one
+/// write with what comes after them.
+const BY_REFERENCE_BYTES: usize = 4 * 1024;
 
 /// What a segment costs besides its bytes: itself, and what a queue that grows
 /// reserves.
@@ -45,8 +51,9 @@ struct Waiting {
     queued_bytes: usize,
     /// Invariant: the part of `queued_bytes` that is in frames.
     frame_bytes: usize,
-    /// Where its first run begins. Invariant: `None` when it has no run.
-    place: Option<Place>,
+    /// Where its first run in the log of each encoding begins. Invariant: `None` when it has
+    /// no run there.
+    places: [Option<Place>; Encoding::COUNT],
 }
 
 /// Bytes that are still to be written.
@@ -74,30 +81,39 @@ impl Run {
         self.chunk.place(self.offset as usize)
     }
 
-    /// Its bytes, a slice for each chunk.
-    fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let mut left_bytes = self.len;
-        let mut chunk = Some(&self.chunk);
+    /// Whether it is in a file, where it is one range.
+    fn is_in_file(&self) -> bool {
+        self.chunk.file().is_some()
+    }
+
+    /// Adds its first bytes to `pieces`, at most `most_bytes`, a piece for each chunk.
+    fn push_pieces<'a>(
+        &'a self,
+        pieces: &mut Vec<Cow<'a, [u8]>>,
+        most_bytes: usize,
+    ) -> io::Result<()> {
+        let mut left_bytes = self.len.min(most_bytes);
+        let mut chunk = &self.chunk;
         let mut offset = self.offset as usize;
-        std::iter::from_fn(move || {
-            if left_bytes == 0 {
-                return None;
+        while left_bytes > 0 && pieces.len() < MAX_SLICES {
+            let bytes = left_bytes.min(chunk.len() - offset);
+            pieces.push(chunk.read(offset..offset + bytes)?);
+            left_bytes -= bytes;
+            match chunk.next() {
+                Some(next) => chunk = next,
+                None => break,
             }
-            let text = &chunk?.text()[offset..];
-            let slice = &text[..text.len().min(left_bytes)];
-            left_bytes -= slice.len();
-            chunk = chunk?.next();
             offset = 0;
-            Some(slice)
-        })
+        }
+        Ok(())
     }
 
     /// Drops its first `count` bytes.
     fn advance(&mut self, count: usize) {
         self.len -= count;
         let mut offset = self.offset as usize + count;
-        while self.len > 0 && offset >= self.chunk.text().len() {
-            offset -= self.chunk.text().len();
+        while self.len > 0 && offset >= self.chunk.len() {
+            offset -= self.chunk.len();
             let next = self.chunk.next().expect("a run ends within the log");
             self.chunk = Rc::clone(next);
         }
@@ -115,16 +131,22 @@ impl Segment {
 
     /// What is missing to the end of a line of which a part has been written.
     /// Segments begin where a line begins, so what was written of this one tells.
-    fn rest_of_line(&self) -> &[u8] {
+    fn rest_of_line(&self) -> Cow<'_, [u8]> {
         let (text, at) = match self {
-            Self::Frame { frame, range, .. } => (&frame[..], range.start as usize),
-            Self::Run(run) => (run.chunk.text(), run.offset as usize),
+            Self::Frame { frame, range, .. } => (Cow::Borrowed(&frame[..]), range.start as usize),
+            Self::Run(run) => {
+                let at = run.offset as usize;
+                let from = at.saturating_sub(1);
+                // A file in memory that cannot be read any more: nothing of it is owed.
+                let text = run.chunk.read(from..run.chunk.len()).unwrap_or_default();
+                (text, at - from)
+            }
         };
-        if at == 0 || text[at - 1] == b'\n' {
-            return &[];
+        if at == 0 || text.get(at - 1).is_none_or(|&before| before == b'\n') {
+            return Cow::Borrowed(&[]);
         }
         let end = memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |lf| at + lf + 1);
-        &text[at..end]
+        Cow::Owned(text[at..end].to_vec())
     }
 }
 
@@ -166,7 +188,7 @@ impl WriteQueue {
     ///
     /// As [`WriteQueue::push`].
     pub fn push_chunk(&mut self, chunk: &Rc<Chunk>, range: Range<usize>) {
-        assert!(range.end <= chunk.text().len() && range.start <= range.end);
+        assert!(range.end <= chunk.len() && range.start <= range.end);
         if range.is_empty() {
             return;
         }
@@ -174,13 +196,16 @@ impl WriteQueue {
         waiting.queued_bytes += range.len();
         let (place, end) = (chunk.place(range.start), chunk.place(range.end));
         if let Some(Segment::Run(last)) = waiting.segments.back_mut()
+            && last.chunk.encoding() == chunk.encoding()
             && last.end == place
+            // The parts of one that is in the file follow each other there.
+            && last.is_in_file() == chunk.file().is_some()
         {
             last.len += range.len();
             last.end = end;
             return;
         }
-        waiting.place.get_or_insert(place);
+        waiting.places[chunk.encoding().index()].get_or_insert(place);
         waiting.segments.push_back(Segment::Run(Run {
             chunk: Rc::clone(chunk),
             offset: below_4_gib(range.start),
@@ -202,10 +227,16 @@ impl WriteQueue {
         })
     }
 
-    /// What `log` has to keep for it: everything from its place on.
-    pub fn held_bytes(&self, log: &SharedLog) -> usize {
-        let place = self.0.as_ref().and_then(|waiting| waiting.place);
-        place.map_or(0, |place| log.held_since(place))
+    /// What `logs` have to keep for it: everything from its places on.
+    pub fn held_bytes(&self, logs: &SharedLogs) -> usize {
+        let Some(waiting) = &self.0 else {
+            return 0;
+        };
+        let held = Encoding::ALL.iter().filter_map(|&encoding| {
+            let place = waiting.places[encoding.index()]?;
+            Some(logs.of(encoding).held_since(place))
+        });
+        held.sum()
     }
 
     /// Whether everything has been written.
@@ -222,27 +253,27 @@ impl WriteQueue {
     /// `last_words`.
     pub fn cut_short(&mut self, last_words: &[u8]) {
         let front = self.0.as_ref().and_then(|waiting| waiting.segments.front());
-        let rest_of_line = front.map_or(&[][..], Segment::rest_of_line);
-        let text = Frame::from([rest_of_line, last_words].concat());
+        let rest_of_line = front.map(Segment::rest_of_line).unwrap_or_default();
+        let text = Frame::from([&rest_of_line, last_words].concat());
         self.clear();
         self.push_frame(&text);
     }
 
-    /// Writes to `sink` until the queue is empty, the sink would block, or
+    /// Writes to `stream` until the queue is empty, the stream would block, or
     /// `budget_bytes` have been written.
     ///
     /// # Errors
     ///
-    /// Those of the sink, but for `WouldBlock` (that is [`Flushed::Blocked`]) and
+    /// Those of the stream, but for `WouldBlock` (that is [`Flushed::Blocked`]) and
     /// `Interrupted` (tried again); `WriteZero` when it takes nothing.
-    pub fn flush(&mut self, sink: &mut impl Write, budget_bytes: usize) -> io::Result<Flushed> {
+    pub fn flush(&mut self, stream: &mut impl Stream, budget_bytes: usize) -> io::Result<Flushed> {
         let mut written_bytes = 0;
         while let Some(waiting) = &mut self.0 {
             if written_bytes >= budget_bytes {
                 return Ok(Flushed::BudgetSpent);
             }
             let most_bytes = budget_bytes - written_bytes;
-            match retry_interrupted(|| waiting.write_once(sink, most_bytes)) {
+            match retry_interrupted(|| waiting.write_once(stream, most_bytes)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     waiting.advance(count);
@@ -253,7 +284,7 @@ impl WriteQueue {
             }
             if waiting.segments.is_empty() {
                 debug_assert_eq!((waiting.queued_bytes, waiting.frame_bytes), (0, 0));
-                debug_assert_eq!(waiting.place, None);
+                debug_assert_eq!(waiting.places, [None; Encoding::COUNT]);
                 self.0 = None;
             }
         }
@@ -262,35 +293,40 @@ impl WriteQueue {
 }
 
 impl Waiting {
-    /// Hands the sink what comes first, up to `most_bytes`, in one write.
-    fn write_once(&self, sink: &mut impl Write, most_bytes: usize) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let mut used = 0;
+    /// Hands the stream what comes first, up to `most_bytes`: a large part of the log by
+    /// reference, anything else in one write.
+    fn write_once(&self, stream: &mut impl Stream, most_bytes: usize) -> io::Result<usize> {
+        if let Some(Segment::Run(run)) = self.segments.front()
+            && run.len >= BY_REFERENCE_BYTES
+            && let Some((file, start)) = run.chunk.file()
+        {
+            return stream.send_from(file, start + u64::from(run.offset), run.len.min(most_bytes));
+        }
+        let mut pieces = Vec::new();
         let mut left_bytes = most_bytes;
-        // Of each kind of segment one part is empty.
-        let waiting = self.segments.iter().flat_map(|segment| {
-            let (frame, run) = match segment {
+        for segment in &self.segments {
+            match segment {
                 Segment::Frame { frame, range, .. } => {
-                    (Some(&frame[range.start as usize..range.end as usize]), None)
+                    let bytes = &frame[range.start as usize..range.end as usize];
+                    pieces.push(Cow::Borrowed(&bytes[..bytes.len().min(left_bytes)]));
                 }
-                Segment::Run(run) => (None, Some(run.slices())),
-            };
-            frame.into_iter().chain(run.into_iter().flatten())
-        });
-        for (slice, bytes) in slices.iter_mut().zip(waiting) {
-            if left_bytes == 0 {
+                Segment::Run(run) if run.len >= BY_REFERENCE_BYTES && run.is_in_file() => break,
+                Segment::Run(run) => run.push_pieces(&mut pieces, left_bytes)?,
+            }
+            left_bytes -= segment.len().min(left_bytes);
+            if left_bytes == 0 || pieces.len() == MAX_SLICES {
                 break;
             }
-            let taken = &bytes[..bytes.len().min(left_bytes)];
-            left_bytes -= taken.len();
-            *slice = IoSlice::new(taken);
-            used += 1;
         }
-        match &slices[..used] {
+        if let [only] = &pieces[..] {
             // A plain write is the cheaper system call.
-            [only] => sink.write(only),
-            several => sink.write_vectored(several),
+            return stream.write(only);
         }
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        for (slice, piece) in slices.iter_mut().zip(&pieces) {
+            *slice = IoSlice::new(piece);
+        }
+        stream.write_vectored(&slices[..pieces.len()])
     }
 
     /// Drops the first `count` bytes: they have been written.
@@ -320,10 +356,17 @@ impl Waiting {
         }
         if moved_on {
             // Frames are passed over once for each run that stood before them.
-            self.place = self.segments.iter().find_map(|segment| match segment {
+            let first = self.segments.iter().find_map(|segment| match segment {
                 Segment::Frame { .. } => None,
-                Segment::Run(run) => Some(run.place()),
+                Segment::Run(run) => Some(run),
             });
+            let [text, json] = &mut self.places;
+            match first.map(|run| (run.chunk.encoding(), run.place())) {
+                Some((Encoding::Text, place)) => *text = Some(place),
+                // Nobody goes back to text.
+                Some((Encoding::Json, place)) => (*text, *json) = (None, Some(place)),
+                None => (*text, *json) = (None, None),
+            }
         }
     }
 }
@@ -335,10 +378,12 @@ fn below_4_gib(bytes: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::io::{Read, Write};
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::platform::memory_file::MemoryFile;
 
     /// What a scripted sink does with one write.
     #[derive(Clone, Copy, Debug)]
@@ -355,6 +400,8 @@ mod tests {
         steps: VecDeque<Step>,
         taken: Vec<u8>,
         writes: usize,
+        /// How many of the writes were by reference.
+        by_reference: usize,
     }
 
     impl Script {
@@ -389,6 +436,33 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    impl Read for Script {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            unreachable!("a queue does not read")
+        }
+    }
+
+    impl Stream for Script {
+        fn send_from(&mut self, file: &MemoryFile, offset: u64, len: usize) -> io::Result<usize> {
+            self.by_reference += 1;
+            let mut bytes = vec![0; len];
+            file.read(&mut bytes, offset)?;
+            self.write(&bytes)
+        }
+
+        fn shutdown_write(&self) -> io::Result<()> {
+            unreachable!("a queue ends nothing")
+        }
+
+        fn reset_when_closed(&self) -> io::Result<()> {
+            unreachable!("a queue ends nothing")
+        }
+    }
+
+    fn logs(in_file: bool) -> SharedLogs {
+        SharedLogs::new(|| in_file.then(|| MemoryFile::create().unwrap()))
     }
 
     fn queue(texts: &[&str]) -> WriteQueue {
@@ -474,35 +548,79 @@ mod tests {
     }
 
     /// Two batches of the log, the second without its middle, and a frame between.
-    fn mixed_queue(log: &mut SharedLog) -> WriteQueue {
+    fn mixed_queue(log: &mut SharedLogs) -> WriteQueue {
         let mut queue = WriteQueue::new();
-        queue.push_chunk(log.chunk(b"one\n"), 0..4);
+        queue.push_chunk(log.chunk(Encoding::Text, b"one\n"), 0..4);
         log.end_batch();
-        queue.push_chunk(log.chunk(b"two\nthree\nfour\n"), 0..4);
+        queue.push_chunk(log.chunk(Encoding::Text, b"two\nthree\nfour\n"), 0..4);
         queue.push_frame(&Frame::from(&b"for you\n"[..]));
-        queue.push_chunk(log.chunk(b"two\nthree\nfour\n"), 10..15);
+        queue.push_chunk(log.chunk(Encoding::Text, b"two\nthree\nfour\n"), 10..15);
         log.end_batch();
         queue
     }
 
     #[test]
     fn batches_that_follow_each_other_are_one_segment() {
-        let mut log = SharedLog::new();
-        let mut queue = WriteQueue::new();
-        for _ in 0..1000 {
-            queue.push_chunk(log.chunk(b"again\n"), 0..6);
-            log.end_batch();
+        for mut log in [false, true].map(logs) {
+            let mut queue = WriteQueue::new();
+            for _ in 0..1000 {
+                queue.push_chunk(log.chunk(Encoding::Text, b"again\n"), 0..6);
+                log.end_batch();
+            }
+            assert_eq!(queue.0.as_ref().unwrap().segments.len(), 1);
+            let mut sink = Script::default();
+            assert_eq!(queue.flush(&mut sink, usize::MAX).unwrap(), Flushed::All);
+            assert_eq!(sink.taken, b"again\n".repeat(1000));
+            assert_eq!(log.held_bytes(), 0);
         }
-        assert_eq!(queue.0.as_ref().unwrap().segments.len(), 1);
-        let mut sink = Script::default();
-        assert_eq!(queue.flush(&mut sink, usize::MAX).unwrap(), Flushed::All);
-        assert_eq!(sink.taken, b"again\n".repeat(1000));
+    }
+
+    #[test]
+    fn a_queue_holds_the_logs_of_both_encodings() {
+        let mut log = logs(false);
+        let mut queue = WriteQueue::new();
+        queue.push_chunk(log.chunk(Encoding::Text, b"one\n"), 0..4);
+        // At the same place of the other log.
+        log.chunk(Encoding::Json, b"{on}\n");
+        log.end_batch();
+        queue.push_chunk(log.chunk(Encoding::Json, b"{two}\n"), 0..6);
+        log.end_batch();
+        assert_eq!(queue.held_bytes(&log), log.held_bytes());
+        let mut sink = Script::new([Step::Take(4), Step::Block]);
+        queue.flush(&mut sink, usize::MAX).unwrap();
+        assert_eq!(queue.held_bytes(&log), log.of(Encoding::Json).held_bytes());
+        assert_eq!(log.of(Encoding::Text).held_bytes(), 0);
+        queue.flush(&mut sink, usize::MAX).unwrap();
+        assert_eq!(sink.taken, b"one\n{two}\n");
         assert_eq!(log.held_bytes(), 0);
     }
 
     #[test]
+    fn large_parts_of_a_log_in_a_file_leave_by_reference_and_small_ones_together() {
+        let mut log = logs(true);
+        let mut queue = WriteQueue::new();
+        let text = [b'x'; 3 * BY_REFERENCE_BYTES];
+        let mut expected = 0;
+        for range in [
+            0..9,
+            20..30,
+            40..BY_REFERENCE_BYTES,
+            2 * BY_REFERENCE_BYTES..text.len(),
+        ] {
+            expected += range.len();
+            queue.push_chunk(log.chunk(Encoding::Text, &text), range);
+        }
+        queue.push_frame(&Frame::from(&b"for you\n"[..]));
+        log.end_batch();
+        let mut sink = Script::default();
+        assert_eq!(queue.flush(&mut sink, usize::MAX).unwrap(), Flushed::All);
+        assert_eq!(sink.taken.len(), expected + 8);
+        assert_eq!((sink.writes, sink.by_reference), (3, 1));
+    }
+
+    #[test]
     fn a_queue_holds_the_log_from_its_place_on() {
-        let mut log = SharedLog::new();
+        let mut log = logs(false);
         let mut queue = mixed_queue(&mut log);
         let own_bytes = 8 + 3 * SEGMENT_COST_BYTES;
         assert_eq!(queue.own_cost_bytes(), own_bytes);
@@ -523,27 +641,28 @@ mod tests {
     fn cut_short_it_ends_the_line_that_was_begun() {
         let everything = b"one\ntwo\nfor you\nfour\n";
         for written in 0..everything.len() {
-            let mut log = SharedLog::new();
-            let mut queue = mixed_queue(&mut log);
-            let mut sink = Script::new([Step::Take(written), Step::Block]);
-            if written > 0 {
+            for mut log in [false, true].map(logs) {
+                let mut queue = mixed_queue(&mut log);
+                let mut sink = Script::new([Step::Take(written), Step::Block]);
+                if written > 0 {
+                    queue.flush(&mut sink, usize::MAX).unwrap();
+                }
+                queue.cut_short(b"-- bye\n");
+                assert_eq!(log.held_bytes(), 0);
+                let mut sink = Script {
+                    taken: sink.taken,
+                    ..Script::default()
+                };
                 queue.flush(&mut sink, usize::MAX).unwrap();
+                let begun = everything[..written]
+                    .iter()
+                    .filter(|&&b| b == b'\n')
+                    .count();
+                let is_within = written > 0 && everything[written - 1] != b'\n';
+                let lines: Vec<_> = everything.split_inclusive(|&b| b == b'\n').collect();
+                let whole = lines[..begun + usize::from(is_within)].concat();
+                assert_eq!(sink.taken, [&whole[..], b"-- bye\n"].concat());
             }
-            queue.cut_short(b"-- bye\n");
-            assert_eq!(log.held_bytes(), 0);
-            let mut sink = Script {
-                taken: sink.taken,
-                ..Script::default()
-            };
-            queue.flush(&mut sink, usize::MAX).unwrap();
-            let begun = everything[..written]
-                .iter()
-                .filter(|&&b| b == b'\n')
-                .count();
-            let is_within = written > 0 && everything[written - 1] != b'\n';
-            let lines: Vec<_> = everything.split_inclusive(|&b| b == b'\n').collect();
-            let whole = lines[..begun + usize::from(is_within)].concat();
-            assert_eq!(sink.taken, [&whole[..], b"-- bye\n"].concat());
         }
     }
 
@@ -562,10 +681,11 @@ mod tests {
                 (any::<bool>(), "[a-z]{0,12}", 0_usize..6, 0_usize..6),
                 0..30,
             ),
+            is_in_file in any::<bool>(),
             steps in prop::collection::vec(step(), 0..60),
             budget in 1_usize..20,
         ) {
-            let mut log = SharedLog::new();
+            let mut log = logs(is_in_file);
             let mut queue = WriteQueue::new();
             let mut sink = Script::new(steps);
             let mut expected = Vec::new();
@@ -575,7 +695,7 @@ mod tests {
                 expected.extend_from_slice(&text.as_bytes()[start..end]);
                 let frame = Frame::from(text.as_bytes());
                 if is_shared {
-                    queue.push_chunk(log.chunk(text.as_bytes()), start..end);
+                    queue.push_chunk(log.chunk(Encoding::Text, text.as_bytes()), start..end);
                 } else {
                     queue.push(&frame, start..end);
                 }

@@ -1,11 +1,12 @@
 //! A member of the room, and its label.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::protocol::name::Name;
-use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left};
+use crate::protocol::text::mark_after;
 
 /// A member of the room. Small, because there may be many, and most take no name.
 #[derive(Debug)]
@@ -91,29 +92,18 @@ pub(crate) enum Label {
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) if has_right_to_left(name.as_str()) => {
-                write!(f, "{name}{LEFT_TO_RIGHT_MARK}")
-            }
-            Self::Name(name) => name.fmt(f),
+            Self::Name(name) => write!(f, "{name}{}", mark_after(name.as_str())),
             Self::Address(address) => address.fmt(f),
         }
     }
 }
 
-/// A number, displayed with a thousands separator: `9,204`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Count(pub(crate) usize);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        for (nth, digit) in digits.char_indices() {
-            if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
-                f.write_str(",")?;
-            }
-            write!(f, "{digit}")?;
+impl From<Label> for Cow<'static, str> {
+    fn from(label: Label) -> Self {
+        match label {
+            Label::Name(name) => name.as_str().to_owned().into(),
+            Label::Address(address) => address.to_string().into(),
         }
-        Ok(())
     }
 }
 
@@ -139,18 +129,5 @@ mod tests {
     #[test]
     fn a_member_is_small() {
         assert!(size_of::<Option<Member>>() <= 32);
-    }
-
-    #[test]
-    fn counts_have_thousands_separators() {
-        for (count, shown) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (123_456, "123,456"),
-            (1_000_007, "1,000,007"),
-        ] {
-            assert_eq!(Count(count).to_string(), shown);
-        }
     }
 }

@@ -11,18 +11,14 @@
 //! renames, joins, and each kind in the order of events.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::member::{Count, Label};
+use super::member::Label;
 use crate::protocol::batch::ClientId;
+use crate::protocol::event::{Changes, MAX_NAMED, Person, Rename, Several};
 
 /// How long changes are gathered, from the first one on.
 pub const PRESENCE_WINDOW: Duration = Duration::from_secs(1);
-
-/// A notice names at most this many joins, leaves or renames; it only counts more.
-const MAX_NAMED: usize = 5;
 
 /// The changes since the last notice.
 #[derive(Debug, Default)]
@@ -34,8 +30,9 @@ pub(crate) struct Presence {
     renamed: BTreeMap<ClientId, Renamed>,
     /// The number of renames.
     rename_count: u64,
-    /// Members that were here at the last notice and have left, by their labels as of then.
-    left: Vec<Label>,
+    /// The serial numbers of members that were here at the last notice and have left, and
+    /// their labels as of then.
+    left: Vec<(u64, Label)>,
     /// When the notice is due. Invariant: `None` when nothing has changed.
     due_at: Option<Instant>,
 }
@@ -77,8 +74,8 @@ impl Presence {
         if self.joined.remove(&id.serial).is_none() {
             // Nobody has been told of its new name.
             let renamed = self.renamed.remove(&id);
-            self.left
-                .push(renamed.map_or(label, |renamed| renamed.from));
+            let told = renamed.map_or(label, |renamed| renamed.from);
+            self.left.push((id.serial, told));
         }
         self.changed(now);
     }
@@ -95,13 +92,13 @@ impl Presence {
         self.due_at
     }
 
-    /// Takes the changes and words them. `here` is the number of members, `label` what
-    /// each is called now. `None` if the changes cancel out.
+    /// Takes the changes. `here` is the number of members, `label` what each is called now.
+    /// `None` if the changes cancel out.
     pub(crate) fn notice(
         &mut self,
         here: usize,
         label: impl Fn(ClientId) -> Label,
-    ) -> Option<String> {
+    ) -> Option<Changes<'static>> {
         let mut changes = std::mem::take(self);
         let mut joined_count = changes.joined.len();
         let mut joined = Vec::new();
@@ -109,35 +106,27 @@ impl Presence {
         // Labels for thousands of joins are only needed to match leaves.
         if joined_count <= MAX_NAMED || !left.is_empty() {
             let ids = changes.joined.iter();
-            joined.extend(ids.map(|(&serial, &key)| label(ClientId { key, serial })));
+            joined.extend(ids.map(|(&serial, &key)| (serial, label(ClientId { key, serial }))));
             cancel_out(&mut joined, left);
             joined_count = joined.len();
         }
         let renamed = renames(changes.renamed, label);
-        let mut clauses = Vec::new();
-        match left.len() {
-            0 => {}
-            1..=MAX_NAMED => clauses.push(format!("{} left", Labels(left))),
-            many => clauses.push(format!("{} left", Count(many))),
-        }
-        match renamed.len() {
-            1..=MAX_NAMED => {
-                let clause = |(from, to): &(Label, Label)| format!("{from} is now {to}");
-                clauses.extend(renamed.iter().map(clause));
-            }
-            0 => {}
-            many => clauses.push(format!("{} have new names", Count(many))),
-        }
-        match joined_count {
-            0 => {}
-            1..=MAX_NAMED => clauses.push(format!("{} joined", Labels(&joined))),
-            many => clauses.push(format!("{} joined", Count(many))),
-        }
-        if clauses.is_empty() {
-            None
-        } else {
-            Some(format!("{} ({} here)", clauses.join(", "), Count(here)))
-        }
+        let changes = Changes {
+            joined: several(joined_count, joined, person),
+            left: several(left.len(), changes.left, person),
+            renamed: several(renamed.len(), renamed, |(id, from, to)| Rename {
+                id: id.serial,
+                from: from.into(),
+                to: to.into(),
+            }),
+            here: here as u64,
+        };
+        let kinds = [
+            changes.joined.count(),
+            changes.left.count(),
+            changes.renamed.count(),
+        ];
+        (kinds != [0, 0, 0]).then_some(changes)
     }
 
     fn changed(&mut self, now: Instant) {
@@ -150,19 +139,19 @@ impl Presence {
 fn renames(
     renamed: BTreeMap<ClientId, Renamed>,
     label: impl Fn(ClientId) -> Label,
-) -> Vec<(Label, Label)> {
+) -> Vec<(ClientId, Label, Label)> {
     let mut by_time: Vec<_> = renamed.into_iter().collect();
     by_time.sort_unstable_by_key(|(_, renamed)| renamed.nth);
     let labels = by_time.into_iter();
-    let labels = labels.map(|(id, renamed)| (renamed.from, label(id)));
-    let mut left: Vec<_> = labels.filter(|(from, to)| from != to).collect();
+    let labels = labels.map(|(id, renamed)| (id, renamed.from, label(id)));
+    let mut left: Vec<_> = labels.filter(|(_, from, to)| from != to).collect();
     if left.len() > MAX_NAMED {
         // Only counted.
         return left;
     }
     let mut ordered = Vec::new();
     while !left.is_empty() {
-        let is_free = |(_, to): &(Label, Label)| left.iter().all(|(from, _)| from != to);
+        let is_free = |(_, _, to): &(_, _, Label)| left.iter().all(|(_, from, _)| from != to);
         // If nobody's new name is free, they have exchanged names.
         let next = left.iter().position(is_free).unwrap_or(0);
         ordered.push(left.remove(next));
@@ -172,9 +161,9 @@ fn renames(
 
 /// Removes labels that are in both: a member that left and came back has only
 /// reconnected.
-fn cancel_out(joined: &mut Vec<Label>, left: &mut Vec<Label>) {
+fn cancel_out(joined: &mut Vec<(u64, Label)>, left: &mut Vec<(u64, Label)>) {
     let mut gone: HashMap<Label, usize> = HashMap::new();
-    for label in left.iter() {
+    for (_, label) in left.iter() {
         *gone.entry(label.clone()).or_default() += 1;
     }
     let mut take = |label: &Label| match gone.get_mut(label) {
@@ -184,35 +173,24 @@ fn cancel_out(joined: &mut Vec<Label>, left: &mut Vec<Label>) {
         }
         _ => false,
     };
-    joined.retain(|label| !take(label));
+    joined.retain(|(_, label)| !take(label));
     // The labels still counted in `gone` have not come back.
-    left.retain(|label| take(label));
+    left.retain(|(_, label)| take(label));
 }
 
-/// Displayed as a list: `alice, bob and 2 from 10.0.0.1`.
-struct Labels<'a>(&'a [Label]);
+/// All of `count`, if they are few.
+fn several<T, U>(count: usize, all: Vec<T>, tell: impl Fn(T) -> U) -> Several<U> {
+    if count <= MAX_NAMED {
+        Several::Named(all.into_iter().map(tell).collect())
+    } else {
+        Several::Counted(count as u64)
+    }
+}
 
-impl fmt::Display for Labels<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut items: Vec<String> = Vec::new();
-        let mut listed: Vec<IpAddr> = Vec::new();
-        for label in self.0 {
-            match label {
-                Label::Address(address) if listed.contains(address) => {}
-                Label::Address(address) => {
-                    listed.push(*address);
-                    match self.0.iter().filter(|other| *other == label).count() {
-                        1 => items.push(address.to_string()),
-                        count => items.push(format!("{count} from {address}")),
-                    }
-                }
-                Label::Name(name) => items.push(name.to_string()),
-            }
-        }
-        match items.split_last() {
-            Some((last, before @ [_, ..])) => write!(f, "{} and {last}", before.join(", ")),
-            _ => f.write_str(&items.concat()),
-        }
+fn person((id, label): (u64, Label)) -> Person<'static> {
+    Person {
+        id,
+        name: label.into(),
     }
 }
 
@@ -268,6 +246,7 @@ mod tests {
         fn notice(&mut self) -> Option<String> {
             let labels = &self.labels;
             let notice = self.presence.notice(labels.len(), |id| labels[&id].clone());
+            let notice = notice.map(|changes| changes.to_string());
             assert_eq!(self.presence.due_at(), None, "nothing is left");
             notice
         }
@@ -301,7 +280,7 @@ mod tests {
         let mut scene = Scene::new();
         scene.join(0, name("alice")).join(1, address("10.0.0.1"));
         scene.expect("alice and 10.0.0.1 joined (2 here)");
-        // Two bear the name, and leave.
+        // Two members have the name in turn, and leave.
         scene.leave(0).rename(1, name("alice")).leave(1);
         scene.expect("alice and 10.0.0.1 left (0 here)");
     }

@@ -5,19 +5,19 @@ use std::fmt;
 
 use crate::protocol::batch::Frame;
 use crate::protocol::command::{BadCommand, COMMANDS, USAGES};
+use crate::protocol::event::{ErrorCode, Event, Reply};
 use crate::protocol::name::BadName;
-use crate::protocol::wording::{NOTICE_PREFIX, notice, refusal};
 
 /// Fits a terminal of 80 by 24.
 const HELP: &str = "\
--- What you type is said to everybody, unless it begins with a slash:
---   /nick NAME        be called NAME from now on
---   /me ACTION        let everybody see that you ACTION
---   /msg NAME TEXT    say TEXT to NAME alone
---   /who              see who is here
---   /help             see this
---   /quit             leave
---   //TEXT            say /TEXT";
+What you type is said to everybody, unless it begins with a slash:
+  /nick NAME        be called NAME from now on
+  /me ACTION        let everybody see that you ACTION
+  /msg NAME TEXT    say TEXT to NAME alone
+  /who              see who is here
+  /help             see this
+  /quit             leave
+  //TEXT            say /TEXT";
 
 #[derive(Debug)]
 pub(crate) struct Replies {
@@ -38,17 +38,18 @@ impl Replies {
             bad_commands: unknown
                 .chain(incomplete)
                 .chain([BadCommand::Operators, BadCommand::Misplaced])
-                .map(|bad| (bad, refusal(bad)))
+                .map(|bad| (bad, refusal(bad.code(), bad)))
                 .collect(),
             bad_names: BadName::ALL
                 .into_iter()
-                .map(|bad| (bad, refusal(bad)))
+                .map(|bad| (bad, refusal(ErrorCode::BadName, bad)))
                 .collect(),
-            help: notice(format_args!("{HELP}")),
-            too_long: refusal(format_args!(
-                "that line was not said: it is longer than {max_line_bytes} bytes"
-            )),
-            to_oneself: refusal("that is you"),
+            help: frame(&Event::Reply(Reply::lines("help", HELP))),
+            too_long: refusal(
+                ErrorCode::TooLong,
+                format_args!("that line was not said: it is longer than {max_line_bytes} bytes"),
+            ),
+            to_oneself: refusal(ErrorCode::Yourself, "that is you"),
         }
     }
 
@@ -58,6 +59,17 @@ impl Replies {
 
     pub(crate) fn bad_name(&self, bad: BadName) -> Frame {
         Frame::clone(&self.bad_names[&bad])
+    }
+}
+
+impl BadCommand {
+    fn code(self) -> ErrorCode {
+        match self {
+            Self::Unknown(_) => ErrorCode::UnknownCommand,
+            Self::Operators => ErrorCode::Operators,
+            Self::Misplaced => ErrorCode::Misplaced,
+            Self::Incomplete(_) => ErrorCode::Usage,
+        }
     }
 }
 
@@ -81,12 +93,24 @@ impl fmt::Display for BadCommand {
     }
 }
 
-/// Tells a member its new name.
-pub(crate) fn named(name: impl fmt::Display) -> Frame {
-    notice(format_args!("{NOTICE_PREFIX}you are {name} now"))
+/// `event` as lines of text, for one reader or several.
+pub(crate) fn frame(event: &Event<'_>) -> Frame {
+    let mut text = Vec::new();
+    event.write_text(&mut text);
+    text.push(b'\n');
+    Frame::from(text)
 }
 
-/// The inverse of [`named`], without its prefix: the name, if `words` give one.
+/// What a member asked for is not done, for a reason in safe words.
+pub(crate) fn refusal(code: ErrorCode, words: impl fmt::Display) -> Frame {
+    frame(&Event::Error {
+        n: None,
+        code,
+        text: words.to_string().into(),
+    })
+}
+
+/// The name, if `words` are those of a notice that gives one.
 pub(crate) fn name_given(words: &str) -> Option<&str> {
     words.strip_prefix("you are ")?.strip_suffix(" now")
 }
@@ -94,11 +118,11 @@ pub(crate) fn name_given(words: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::wording::REFUSAL_PREFIX;
+    use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 
     #[test]
     fn the_name_given_can_be_parsed_from_the_reply() {
-        let answer = named("Zoë");
+        let answer = frame(&Event::Reply(Reply::nick("Zoë")));
         let text = std::str::from_utf8(&answer).unwrap().trim_end();
         let words = text.strip_prefix(NOTICE_PREFIX).unwrap();
         assert_eq!(name_given(words), Some("Zoë"));

@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use unicode_width::UnicodeWidthStr;
 
-use super::member::Count;
 use super::names::NameRegistry;
 use crate::protocol::batch::{ClientId, Frame};
+use crate::protocol::event::text::Count;
 use crate::protocol::name::Name;
 use crate::protocol::wording::{NOTICE_PREFIX, notice};
 

@@ -63,23 +63,24 @@ impl Stage {
         let mut batch = Batch::new();
         let mut context = Context {
             now: self.now,
+            time: Time::default(),
             batch: &mut batch,
         };
         let result = act(&mut self.room, &mut context);
         batch.seal();
         self.closed.extend(batch.take_closes());
-        self.said += &text(batch.shared());
+        self.said += &text(batch.shared(Encoding::Text));
         let edits: BTreeMap<ClientId, _> = batch.edits_from(0).collect();
         let members: Vec<ClientId> = self.room.members().map(|(id, _)| id).collect();
         for id in members {
             let heard = self.heard.entry(id).or_default();
             let Some(&edits) = edits.get(&id) else {
-                *heard += &text(batch.shared());
+                *heard += &text(batch.shared(Encoding::Text));
                 continue;
             };
-            for part in batch.parts(edits) {
+            for part in batch.parts(edits, Encoding::Text) {
                 *heard += &match part {
-                    Part::Shared(range) => text(&batch.shared()[range]),
+                    Part::Shared(encoding, range) => text(&batch.shared(encoding)[range]),
                     Part::Private(frame) => String::from_utf8_lossy(frame).into_owned(),
                 };
             }

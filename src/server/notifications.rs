@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use crate::error::plain;
+use crate::protocol::event::text::Count;
 use crate::rate::{AndMore, LogLimit};
-use crate::room::member::Count;
 use crate::room::presence::PRESENCE_WINDOW;
 
 /// When to try again what the manager did not take.

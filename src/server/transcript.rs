@@ -9,6 +9,7 @@
 //! missing.
 
 mod output;
+pub(crate) mod tail;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -87,6 +88,11 @@ impl Transcript {
                  set, times in the transcript are marked with ?"
             );
         }
+    }
+
+    /// Ends a line that was left unfinished by an earlier run.
+    pub(crate) fn end_torn_line(&mut self) {
+        self.sink.lines(b"\n");
     }
 
     /// Writes queued lines. Call it at the end of an iteration, and when the file is writable

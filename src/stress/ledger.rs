@@ -262,7 +262,7 @@ mod tests {
 
     use super::*;
 
-    /// Books in which all read.
+    /// A ledger in which all read.
     fn ledger(clients: usize, talkers: usize) -> Ledger {
         Ledger::new(vec![true; clients], talkers)
     }
@@ -384,7 +384,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes from the network, and whoever leaves, the books balance.
+        /// Whatever the network delivers, and whichever clients leave, the ledger balances.
         #[test]
         fn the_books_balance(
             acts in prop::collection::vec((0_u8..8, 0_usize..4, 0_usize..3, 0_u32..12), 0..120),

@@ -1,4 +1,4 @@
-//! Alice, who chats at a terminal, and what may happen to her.
+//! Alice, a user at a terminal, and what can happen to her.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
@@ -14,14 +14,14 @@ use crate::common::server::Server;
 pub(crate) const CTRL_C: &str = "\x03";
 pub(crate) const CTRL_D: &str = "\x04";
 
-/// A room, somebody else in it, and alice's client on a terminal.
+/// A room, another member, and alice's client at a terminal.
 pub(crate) struct Alice {
     pub(crate) server: Server,
     /// From 127.0.0.2.
     pub(crate) reader: Peer,
     /// 60 columns wide.
     pub(crate) screen: Screen,
-    /// The terminal as it was found.
+    /// The terminal before the client started.
     pub(crate) found: (String, OFlags),
     pub(crate) client: Process,
 }
@@ -49,7 +49,7 @@ pub(crate) fn alice_at_a_terminal(options: &[&str]) -> Alice {
     }
 }
 
-/// A server played by the test, and a client on `screen` that has connected to it.
+/// A server played by the test, and a client on `screen` that is connected to it.
 #[track_caller]
 pub(crate) fn client_of_the_test_at(screen: &Screen, options: &[&str]) -> (Peer, Process) {
     Peer::serve(|address| {
@@ -59,7 +59,7 @@ pub(crate) fn client_of_the_test_at(screen: &Screen, options: &[&str]) -> (Peer,
     })
 }
 
-/// A server where one was before.
+/// Starts a server at the address of an earlier one.
 #[track_caller]
 pub(crate) fn restart(address: SocketAddr) -> Server {
     let mut command = chat([
@@ -73,7 +73,7 @@ pub(crate) fn restart(address: SocketAddr) -> Server {
     Server::spawn(command)
 }
 
-/// Ends alice's server; the test plays one in its place.
+/// Ends alice's server, and listens in its place.
 #[track_caller]
 pub(crate) fn lose_server(alice: &mut Alice) -> TcpListener {
     alice.server.signal(Signal::KILL);
@@ -82,7 +82,7 @@ pub(crate) fn lose_server(alice: &mut Alice) -> TcpListener {
     TcpListener::bind(alice.server.address).expect("a port that is free again")
 }
 
-/// Plays a room that gives its guest the name it wants.
+/// Plays a server that grants its client the name it asks for.
 #[track_caller]
 pub(crate) fn let_in(server: &mut Peer, name: &str) {
     server.say(WELCOME);

@@ -1,5 +1,4 @@
-//! How the client finds its server, and what it says when there is none, or no
-//! longer.
+//! How the client finds its server, and what it reports when there is none, or when it goes.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -23,7 +22,7 @@ fn a_host_name_works() {
     client.stdout().expect_line(WELCOME);
 }
 
-/// Whichever of a name's addresses comes first: one of these two servers is not there.
+/// One of the name's two addresses has no server, whichever comes first.
 #[test]
 fn all_addresses_of_a_name_are_tried() {
     const FIRST: &str = "127.9.9.1";
@@ -47,7 +46,7 @@ fn all_addresses_of_a_name_are_tried() {
         .is_ok_and(|status| status.success());
     if !can_test(
         possible,
-        "the client cannot be given an /etc/hosts of its own here",
+        "an /etc/hosts of its own for the client is not possible here",
     ) {
         return;
     }
@@ -61,8 +60,8 @@ fn all_addresses_of_a_name_are_tried() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_named() {
-    // tcpmux: nobody listens there.
+fn a_missing_server_is_named() {
+    // Port 1 is tcpmux: nobody listens there.
     let finished = Process::spawn(chat(["client", "127.0.0.1", "1"])).finish();
     assert_fails(&finished.stderr, &["127.0.0.1", "1"]);
     assert_eq!(finished.stdout, "");
@@ -70,8 +69,8 @@ fn a_server_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_name_that_nobody_has_is_named() {
-    // No DNS server is asked for a name that cannot be one.
+fn an_unknown_host_is_named() {
+    // No DNS server is asked about an invalid name.
     let finished = Process::spawn(chat(["client", "no..such..host", "8081"])).finish();
     assert_fails(&finished.stderr, &["no..such..host", "8081"]);
     assert_eq!(finished.stdout, "");
@@ -83,7 +82,7 @@ fn a_room_that_closes_is_a_lost_connection() {
     let mut server = Server::start();
     let mut client = Process::spawn(chat_client(server.address));
     client.stdout().expect_line(WELCOME);
-    // Standard input stays open: the user did not want to leave.
+    // Standard input stays open: the user did not leave.
     let _stdin = client.take_stdin();
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), 0);
@@ -123,7 +122,7 @@ fn a_full_room_is_shown_and_has_an_exit_code_of_its_own() {
     }
 }
 
-/// Expects one line that says what failed, and names all of `named`.
+/// Expects one line that says what failed and contains all of `named`.
 #[track_caller]
 fn assert_fails(stderr: &str, named: &[&str]) {
     assert!(stderr.starts_with("chat: "), "{stderr}");

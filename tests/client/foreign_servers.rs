@@ -1,13 +1,13 @@
-//! Our client with servers that are not ours, the Python original above all:
-//! lines that do not end, and connections that do not end.
+//! Our client with foreign servers, above all the Python original: lines that never end, and
+//! connections that never end.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::common::peer::{WELCOME, client_of_the_test};
 
-/// The Python server sends its welcome without a line end, and passes on what it
-/// receives byte for byte behind `<ip> `.
+/// The Python server sends its welcome without a line end, and relays bytes unchanged behind
+/// `<ip> `.
 #[test]
 fn a_conversation_with_the_python_server() {
     let (mut server, mut client) = client_of_the_test(Stdio::piped());
@@ -23,7 +23,7 @@ fn a_conversation_with_the_python_server() {
     client.stdout().expect_line("<127.0.0.2> no line end");
 }
 
-/// TCP may bring the welcome and what follows in one piece.
+/// TCP may deliver the welcome and what follows in one segment.
 #[test]
 fn a_welcome_without_line_end_is_a_line_of_its_own() {
     let (server, mut client) = client_of_the_test(Stdio::piped());

@@ -1,4 +1,4 @@
-//! A client at rest takes no CPU, and it never has more than one thread.
+//! An idle client takes no CPU, and has one thread.
 
 use crate::common::peer::WELCOME;
 use crate::common::process::{Process, chat_client};

@@ -1,5 +1,5 @@
-//! Every kind of standard input: all of it is delivered, then the client says
-//! goodbye, hears the server out, and exits with success.
+//! Every kind of standard input: the client delivers all of it, says goodbye, waits for the
+//! server to finish, and exits with success.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -97,10 +97,9 @@ fn an_input_may_be_a_socket() {
     assert_ends_well(&mut client);
 }
 
-/// Another program may share a pipe with the client and must not find it
-/// non-blocking, not even for a while.
+/// Another program may share the pipe, and must never find it non-blocking.
 #[test]
-fn pipes_stay_in_the_mode_they_were_in() {
+fn pipes_keep_their_mode() {
     let server = Server::start();
     let (input, typing) = io::pipe().expect("a pipe");
     let (reading, output) = io::pipe().expect("a pipe");
@@ -130,7 +129,7 @@ fn an_unfinished_last_line_is_sent_and_ended() {
 
     let finished = client.finish();
     assert_eq!(finished.code, 0);
-    // The welcome may come before, between or after what was typed.
+    // The welcome may come before, between or after the lines typed.
     assert_eq!(
         finished.stdout.replace(&format!("{WELCOME}\n"), ""),
         "<You>one\n<You>and a half\n"
@@ -150,9 +149,9 @@ fn dev_null_is_an_empty_input() {
     assert_eq!(finished.stderr, "");
 }
 
-/// Whether the room greets the client before it has ended its side, or after.
+/// Whether the room greets the client before it half-closes, or after.
 #[test]
-fn whoever_has_nothing_to_say_needs_no_name() {
+fn an_empty_input_needs_no_name() {
     let server = Server::start();
     for _ in 0..20 {
         let mut command = chat_client(server.address);
@@ -163,7 +162,7 @@ fn whoever_has_nothing_to_say_needs_no_name() {
 }
 
 #[test]
-fn an_input_that_cannot_be_read_is_said_to_be_so() {
+fn an_unreadable_input_is_reported() {
     let server = Server::start();
     let mut command = chat_client(server.address);
     command.stdin(File::open("/").expect("a folder"));
@@ -176,10 +175,10 @@ fn an_input_that_cannot_be_read_is_said_to_be_so() {
     );
 }
 
-/// At the end of its input the client closes only its own side: an answer to the
-/// last line is still shown.
+/// At the end of its input the client only half-closes: it still shows an answer to the last
+/// line.
 #[test]
-fn what_the_server_sends_after_the_end_of_input_is_shown() {
+fn lines_after_the_end_of_input_are_shown() {
     let (mut server, mut client) = client_of_the_test(Stdio::null());
     server.expect_end();
     server.say("late");
@@ -190,7 +189,6 @@ fn what_the_server_sends_after_the_end_of_input_is_shown() {
     assert_ends_well(&mut client);
 }
 
-/// The client has shown what there was to show; nothing went wrong.
 #[track_caller]
 fn assert_ends_well(client: &mut Process) {
     let finished = client.finish();

@@ -1,5 +1,5 @@
-//! A client that is stopped and continued (Ctrl-Z, then `fg`) goes on as if
-//! nothing had been: the kernel interrupts its waiting with EINTR.
+//! A client that is stopped and continued (Ctrl-Z, then `fg`) goes on as before: the kernel
+//! interrupts its poll with EINTR.
 
 use rustix::process::Signal;
 
@@ -8,7 +8,7 @@ use crate::common::process::{Process, chat_client};
 use crate::common::server::Server;
 
 #[test]
-fn a_client_goes_on_after_it_was_stopped() {
+fn a_stopped_client_goes_on_when_continued() {
     let server = Server::start();
     let mut peer = server.join("127.0.0.2");
     let mut client = Process::spawn(chat_client(server.address));

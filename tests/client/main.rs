@@ -1,5 +1,5 @@
 //! `chat client`, `chat send` and `chat tail`, in a pipe and at a terminal: the real binary,
-//! with our server or one that the test plays. One theme a module.
+//! with our server or one that the test plays. One module per theme.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,4 @@
-//! What the client keeps in memory is bounded, whoever of its neighbours does not keep up.
+//! The client's memory is bounded, whichever of its neighbours stalls.
 
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
@@ -10,17 +10,17 @@ use crate::common::crowd::{Crowd, Member, numbered_line};
 use crate::common::peer::{client_of_the_test, client_of_the_test_with_output};
 use crate::common::process::Process;
 
-/// More than what the kernel keeps for a program that does not read, several times.
+/// Several times what the kernel buffers for a program that does not read.
 const OFFERED_BYTES: usize = 64 << 20;
 
-/// What waits to be shown and to be sent, and the slack of the allocator.
+/// The client's queues in both directions, and the allocator's slack.
 const ALLOWED_GROWTH_BYTES: usize = 2 << 20;
 
-/// Who takes nothing for so long may be at rest.
+/// A program that takes nothing for this long counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_millis(500);
 
 #[test]
-fn an_output_that_nobody_reads_holds_up_the_server() {
+fn an_unread_output_stalls_the_server() {
     let (server, client) = client_of_the_test(Stdio::piped());
     let stream = server.into_stream();
     stream
@@ -30,21 +30,21 @@ fn an_output_that_nobody_reads_holds_up_the_server() {
 }
 
 #[test]
-fn a_server_that_reads_nothing_holds_up_the_input() {
+fn a_stalled_server_stalls_the_input() {
     let (ours, theirs) = input();
     let (_server, client) = client_of_the_test_with_output(theirs, Stdio::null());
     assert_is_held_up(&client, ours);
 }
 
 #[test]
-fn an_output_that_nobody_reads_holds_up_the_input() {
+fn an_unread_output_stalls_the_input() {
     let (ours, theirs) = input();
     let (server, client) = client_of_the_test_with_output(theirs, Stdio::piped());
     let _server = Crowd::start([Member::reader(server)]);
     assert_is_held_up(&client, ours);
 }
 
-/// The side of who types, and that of the client.
+/// The user's side, and the client's.
 fn input() -> (UnixStream, OwnedFd) {
     let (ours, theirs) = UnixStream::pair().expect("two sockets");
     ours.set_write_timeout(Some(STALLED_AFTER))
@@ -52,8 +52,7 @@ fn input() -> (UnixStream, OwnedFd) {
     (ours, theirs.into())
 }
 
-/// Expects that the `client` does not take all of what `source` could send, and has not
-/// put it into its memory.
+/// Expects that `client` stops taking what `source` sends instead of buffering it.
 #[track_caller]
 fn assert_is_held_up(client: &Process, mut source: impl Write) {
     let before = client.anonymous_bytes();

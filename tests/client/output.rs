@@ -1,4 +1,4 @@
-//! What the client shows, and what it does when nobody looks any more.
+//! What the client shows, and what it does when nobody reads its output any more.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, Write};
@@ -12,7 +12,7 @@ use crate::common::process::{CHAT, Process, chat_client, chat_to, piped, run_by}
 use crate::common::server::Server;
 
 #[test]
-fn what_any_server_sends_is_shown_harmless() {
+fn text_from_any_server_is_made_harmless() {
     let (server, mut client) = client_of_the_test(Stdio::piped());
     for (sent, shown) in [
         (&b"plain, \xc3\xa9 and \ttab"[..], "plain, é and \ttab"),
@@ -55,8 +55,8 @@ fn head_gets_its_line_and_the_pipeline_ends() {
         .args(["-c", r#""$0" client 127.0.0.1 "$1" | head -1"#, CHAT])
         .arg(server.address.port().to_string());
     let mut pipeline = Process::spawn(piped(shell));
-    // Nothing is typed and standard input stays open: the shell waits for both
-    // `head` and the client, which must notice by itself.
+    // Nothing is typed and standard input stays open. The shell waits for both `head` and the
+    // client, which must notice the closed pipe by itself.
     let stdin = pipeline.take_stdin();
     let finished = pipeline.finish();
     assert_eq!(finished.stdout, format!("{WELCOME}\n"));
@@ -65,9 +65,9 @@ fn head_gets_its_line_and_the_pipeline_ends() {
     drop(stdin);
 }
 
-/// As `grep -q` may end before the room has given the name by which all is to be said.
+/// `grep -q` may end before the room has granted the name to speak under.
 #[test]
-fn what_was_read_is_said_also_when_nobody_looks_any_more() {
+fn lines_read_are_said_even_after_the_output_is_closed() {
     let (mut server, mut client) =
         Peer::serve(|address| Process::spawn(chat_to("client", address, &["--name", "disk"])));
     server.say(WELCOME);
@@ -76,7 +76,7 @@ fn what_was_read_is_said_also_when_nobody_looks_any_more() {
     client.type_line("98% full");
     client.stdout().expect_line("<You>98% full");
     client.close_stdout();
-    // This has waked it: asleep again, it knows.
+    // The closed pipe has woken the client; asleep again, it knows.
     client.await_sleep();
     server.say("-- you are disk now");
     server.expect_line("98% full");
@@ -104,7 +104,7 @@ fn a_slow_reader_of_the_output_misses_nothing() {
 }
 
 #[test]
-fn an_output_file_is_written_behind_what_is_there() {
+fn an_output_file_keeps_what_it_holds() {
     let server = Server::start();
     let mut file = tempfile::tempfile().expect("a temporary file");
     file.write_all(b"from another program\n")
@@ -135,7 +135,7 @@ fn an_output_may_be_dev_null() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_said_to_be_so() {
+fn an_unwritable_output_is_reported() {
     let server = Server::start();
     let full = OpenOptions::new().write(true).open("/dev/full");
     let mut client = client_with_output(&server, full.expect("full(4)"));
@@ -145,9 +145,9 @@ fn an_output_that_cannot_be_written_is_said_to_be_so() {
     assert_eq!(client.exit_code(), 1);
 }
 
-/// As under `ulimit -f` or systemd's `LimitFSIZE=`.
+/// For example under `ulimit -f` or systemd's `LimitFSIZE=`.
 #[test]
-fn a_limit_on_file_sizes_is_said_to_be_one() {
+fn a_limit_on_file_sizes_is_reported() {
     let server = Server::start();
     let file = tempfile::tempfile().expect("a temporary file");
     let command = chat_client(server.address);
@@ -159,7 +159,7 @@ fn a_limit_on_file_sizes_is_said_to_be_one() {
     assert_eq!(client.exit_code(), 1);
 }
 
-/// A client that has nothing to say.
+/// A client with nothing to say.
 fn client_with_output(server: &Server, output: impl Into<Stdio>) -> Process {
     let mut command = chat_client(server.address);
     command.stdin(Stdio::null()).stdout(output);

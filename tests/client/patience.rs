@@ -1,5 +1,5 @@
-//! The client gives up a server that is silent, not one that is slow to read; and
-//! it waits for a slow reader of its output.
+//! The client gives up on a silent server, not on a slow one; and it waits for a slow reader of
+//! its output.
 
 use std::io::{Seek, Write};
 use std::ops::Range;
@@ -9,15 +9,14 @@ use std::time::{Duration, Instant};
 use crate::common::flood::{OVER_KERNEL_BUFFERS, long_line};
 use crate::common::peer::{client_of_the_test, client_of_the_test_with_output};
 
-/// Longer than the client bears a server that is silent after the end of input.
+/// Longer than the client waits for a silent server after the end of input.
 const PAUSE: Duration = Duration::from_secs(4);
 
-/// So many long lines are more than the 128 KiB that the kernel receives for a
-/// program that does not read (`tcp_rmem`), and less than the 4 MiB that it keeps
-/// for the one that has sent them (`tcp_wmem`).
+/// Long lines that exceed the 128 KiB the kernel buffers for a program that does not read
+/// (`tcp_rmem`), but not the 4 MiB it buffers for the sender (`tcp_wmem`).
 const WITHIN_KERNEL_BUFFERS: Range<usize> = 0..500;
 
-/// Whether what was typed waits in the kernel or, for want of room there, in the client.
+/// Whether the lines wait in the kernel or, once that is full, in the client.
 #[test]
 fn a_server_that_reads_late_gets_everything() {
     let clients = [WITHIN_KERNEL_BUFFERS, OVER_KERNEL_BUFFERS].map(|lines| {
@@ -55,7 +54,7 @@ fn an_output_that_is_read_late_misses_nothing() {
     for number in WITHIN_KERNEL_BUFFERS {
         client.stdout().expect_line(&long_line(number));
     }
-    // The server has not closed its side: only now does its silence count.
+    // The server has not closed its side: its silence counts only from now on.
     client.stdout().expect_end();
     client.stderr().expect_end();
     assert_eq!(client.exit_code(), 0);

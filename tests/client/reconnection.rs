@@ -1,4 +1,4 @@
-//! What a client at a terminal does when its connection is lost.
+//! What a client at a terminal does when it loses its connection.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -12,18 +12,18 @@ use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, chat_client};
 use crate::common::screen::Screen;
 
-/// What three pauses that grow take together at least. Three that do not take less, each
-/// half a second at most.
+/// The least that three growing pauses take. Three that do not grow take less: half a second
+/// each at most.
 const THREE_PAUSES: Duration = Duration::from_millis(1750);
 
 const DOUBT: &str = "; what you said last may not have arrived";
 
-/// A client that comes back to a listener, and the server that it is with, played by the test.
+/// A client that reconnects, and its server, played by the test.
 struct Guest {
     listener: TcpListener,
     address: SocketAddr,
     server: Peer,
-    /// So wide that no row is broken.
+    /// Wide enough that no row wraps.
     screen: Screen,
     client: Process,
 }
@@ -45,8 +45,7 @@ fn guest(options: &[&str]) -> Guest {
     }
 }
 
-/// Waits until so many attempts were in vain, having typed `keys` before each: her
-/// diagnostics tell of them.
+/// Waits for `count` failed attempts, typing `keys` before each; diagnostics report them.
 #[track_caller]
 fn expect_failures(alice: &mut Alice, count: usize, keys: &str) {
     for _ in 0..count {
@@ -59,7 +58,7 @@ fn expect_failures(alice: &mut Alice, count: usize, keys: &str) {
     }
 }
 
-/// Alice, and no server any more; it was there until after that.
+/// Alice, whose server has gone, and an instant before it went.
 #[track_caller]
 fn alice_alone() -> (Alice, Instant) {
     let mut alice = alice_at_a_terminal(&["-v"]);
@@ -71,7 +70,7 @@ fn alice_alone() -> (Alice, Instant) {
 }
 
 #[test]
-fn a_lost_connection_is_made_again_and_what_was_typed_is_said() {
+fn a_lost_connection_is_reestablished_and_typed_lines_are_said() {
     let mut alice = alice_at_a_terminal(&[]);
     let address = alice.server.address;
     alice.server.signal(Signal::KILL);
@@ -82,7 +81,7 @@ fn a_lost_connection_is_made_again_and_what_was_typed_is_said() {
     alice.screen.type_keys("half");
 
     let mut server = restart(address);
-    // On its console, for nobody else can be sure to be in before alice.
+    // Said on the console: a client might join later than alice.
     for line in ["<alice> are you there?", "* alice waits"] {
         while server.stdout().next_line().expect("a console") != line {}
     }
@@ -93,7 +92,7 @@ fn a_lost_connection_is_made_again_and_what_was_typed_is_said() {
 }
 
 #[test]
-fn a_full_room_is_tried_again_by_whoever_was_in() {
+fn a_former_member_retries_a_full_room() {
     let mut alice = alice_at_a_terminal(&[]);
     let listener = lose_server(&mut alice);
     alice.screen.type_keys("hello again\rhalf");
@@ -106,7 +105,7 @@ fn a_full_room_is_tried_again_by_whoever_was_in() {
         alice.screen.expect("the half line", |rows| {
             rows.last().is_some_and(|row| row.ends_with("> half"))
         });
-        // An empty Enter has it tried at once; the half line comes back after that.
+        // Enter on an empty line tries at once; then the half line comes back.
         alice.screen.type_keys("\x15\r\x19");
     }
     let mut server = Peer::accept(&listener);
@@ -119,7 +118,7 @@ fn a_full_room_is_tried_again_by_whoever_was_in() {
 }
 
 #[test]
-fn a_server_that_is_away_is_tried_until_it_is_back_but_ever_more_seldom() {
+fn a_missing_server_is_retried_ever_more_slowly_until_it_is_back() {
     let (mut alice, lost_after) = alice_alone();
     expect_failures(&mut alice, 3, "");
     assert!(lost_after.elapsed() >= THREE_PAUSES);
@@ -129,7 +128,7 @@ fn a_server_that_is_away_is_tried_until_it_is_back_but_ever_more_seldom() {
 }
 
 #[test]
-fn a_server_that_comes_and_goes_is_tried_ever_more_seldom() {
+fn a_flapping_server_is_retried_ever_more_slowly() {
     let guest = guest(&[]);
     let came = Instant::now();
     let mut server = guest.server;
@@ -142,10 +141,10 @@ fn a_server_that_comes_and_goes_is_tried_ever_more_seldom() {
 }
 
 #[test]
-fn enter_tries_at_once_however_long_the_pause() {
+fn enter_retries_at_once_however_long_the_pause() {
     let (mut alice, lost_after) = alice_alone();
     expect_failures(&mut alice, 6, "\r");
-    // The pauses before these attempts take more than 15 seconds, and so does the next.
+    // The pauses before these attempts take more than 15 seconds, and so does the next one.
     assert!(lost_after.elapsed() < Duration::from_secs(10));
     alice.client.expect_idle();
     let _server = restart(alice.server.address);
@@ -154,7 +153,7 @@ fn enter_tries_at_once_however_long_the_pause() {
 }
 
 #[test]
-fn a_loss_is_told_and_whether_what_was_said_last_is_in_doubt() {
+fn a_loss_is_reported_and_whether_the_last_line_is_in_doubt() {
     let closed = "the server at ADDRESS closed the connection";
     let reset = "the connection to ADDRESS was lost: connection reset by peer";
     for (told, lose, leaves_doubt) in [
@@ -171,10 +170,8 @@ fn a_loss_is_told_and_whether_what_was_said_last_is_in_doubt() {
             }
             lose(guest.server);
             let loss = told.replace("ADDRESS", &guest.address.to_string());
-            let doubt = match leaves_doubt && says_something {
-                true => DOUBT,
-                false => "",
-            };
+            let is_in_doubt = leaves_doubt && says_something;
+            let doubt = if is_in_doubt { DOUBT } else { "" };
             guest.screen.expect_row(&format!(
                 "!! {loss}{doubt}; reconnecting, Enter retries now"
             ));
@@ -183,12 +180,12 @@ fn a_loss_is_told_and_whether_what_was_said_last_is_in_doubt() {
 }
 
 #[test]
-fn what_a_server_has_not_taken_before_it_closes_the_connection_is_in_doubt() {
+fn lines_not_taken_before_the_server_closes_are_in_doubt() {
     let mut guest = guest(&[]);
     guest.server.say(WELCOME);
     guest.screen.expect_row(WELCOME);
     guest.server.limit_receive_buffer_to(1);
-    // The first fills the buffer, and nothing of the second is taken.
+    // The first fills the buffer; nothing of the second is taken.
     for word in ["one", "two"] {
         let line = word.repeat(2000);
         guest.screen.type_keys(&format!("{line}\r"));
@@ -211,7 +208,7 @@ fn what_a_server_has_not_taken_before_it_closes_the_connection_is_in_doubt() {
 }
 
 #[test]
-fn whoever_comes_back_is_shown_what_others_said_meanwhile_and_nothing_twice() {
+fn a_returning_client_shows_what_it_missed_and_nothing_twice() {
     for (options, own) in [(&[][..], "127.0.0.1"), (&["--name", "alice"], "alice")] {
         let greet = |server: &mut Peer, past: &str| {
             server.say(&format!("{WELCOME}{past}"));
@@ -247,7 +244,7 @@ fn whoever_comes_back_is_shown_what_others_said_meanwhile_and_nothing_twice() {
 }
 
 #[test]
-fn what_was_in_doubt_on_a_lost_connection_is_not_on_the_next() {
+fn doubt_ends_with_the_lost_connection() {
     let Guest {
         listener,
         mut server,
@@ -255,7 +252,7 @@ fn what_was_in_doubt_on_a_lost_connection_is_not_on_the_next() {
         mut client,
         ..
     } = guest(&[]);
-    // As the Python original greets; like that, it will not end the connection, either.
+    // Greets as the Python original does, and like it never closes the connection.
     server.send("Welcome to this chatroom!");
     screen.expect_last_row(">");
     screen.type_keys("hi\r");
@@ -273,9 +270,9 @@ fn what_was_in_doubt_on_a_lost_connection_is_not_on_the_next() {
     assert_eq!(client.exit_code(), 0);
 }
 
-/// Who has no name waits for the greeting as well.
+/// A client without a name waits for the greeting as well.
 #[test]
-fn what_is_kept_is_told_to_nobody_who_does_not_let_us_in() {
+fn kept_lines_are_said_only_to_a_server_that_admits_us() {
     let Guest {
         listener,
         address,
@@ -301,7 +298,7 @@ fn what_is_kept_is_told_to_nobody_who_does_not_let_us_in() {
 }
 
 #[test]
-fn what_was_to_be_said_by_a_name_that_is_lost_waits() {
+fn lines_kept_for_a_lost_name_wait() {
     let held = || {
         let mut alice = alice_at_a_terminal(&[]);
         let listener = lose_server(&mut alice);
@@ -338,7 +335,7 @@ fn what_was_to_be_said_by_a_name_that_is_lost_waits() {
 }
 
 #[test]
-fn what_has_never_let_us_in_is_not_tried_again() {
+fn a_server_that_never_admitted_us_is_not_retried() {
     let mut screen = Screen::new(80, 24);
     let (server, mut client) = client_of_the_test_at(&screen, &[]);
     drop(server);
@@ -348,7 +345,7 @@ fn what_has_never_let_us_in_is_not_tried_again() {
 }
 
 #[test]
-fn whoever_was_sent_away_does_not_come_back() {
+fn a_kicked_client_does_not_come_back() {
     let mut screen = Screen::new(80, 24);
     let (server, mut client) = client_of_the_test_at(&screen, &[]);
     server.send(format!(
@@ -360,7 +357,7 @@ fn whoever_was_sent_away_does_not_come_back() {
 }
 
 #[test]
-fn whoever_is_kept_out_for_good_does_not_try_again() {
+fn a_client_refused_for_good_does_not_retry() {
     for words in [
         "!! this address is banned from the room",
         "!! nobody is let in from this address",
@@ -376,7 +373,7 @@ fn whoever_is_kept_out_for_good_does_not_try_again() {
 }
 
 #[test]
-fn lines_that_cannot_be_sent_are_not_lost_without_a_word() {
+fn unsent_lines_are_reported() {
     let mut alice = alice_at_a_terminal(&[]);
     alice.server.signal(Signal::KILL);
     alice.server.wait();

@@ -1,5 +1,5 @@
-//! `chat send`: what it says, that it ends when the room has taken all of it, and what it
-//! tells when the room has not.
+//! `chat send`: what it says, that it ends once the room has taken everything, and what it
+//! reports when the room has not.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,7 +18,7 @@ const CANNOT_CONNECT: i32 = 3;
 const CONNECTION_LOST: i32 = 4;
 const REFUSED: i32 = 5;
 
-/// Longer than a server may be silent that has everything.
+/// Longer than a server that has everything may stay silent.
 const PAUSE: Duration = Duration::from_secs(4);
 
 #[test]
@@ -33,9 +33,10 @@ fn the_words_of_the_command_line_are_said_as_one_line() {
         (&["/me", "waves"], "* 127.0.0.1 waves"),
     ] {
         assert_is_silent_and_done(&send(&server, words).finish());
-        let expected = match line.starts_with('*') {
-            true => line.to_owned(),
-            false => format!("<127.0.0.1> {line}"),
+        let expected = if line.starts_with('*') {
+            line.to_owned()
+        } else {
+            format!("<127.0.0.1> {line}")
         };
         reader.expect_line(&expected);
     }
@@ -67,9 +68,9 @@ fn without_words_each_line_of_standard_input_is_said_even_if_unfinished() {
     reader.expect_line("<127.0.0.1> and a half");
 }
 
-/// There is nothing to be read there anyway.
+/// `chat send` shows nothing anyway.
 #[test]
-fn all_is_said_though_nobody_reads_standard_output() {
+fn all_is_said_though_standard_output_is_closed() {
     let server = Server::start();
     let mut reader = server.join("127.0.0.2");
     for words in [&["hello"][..], &[]] {
@@ -147,7 +148,7 @@ fn lines_that_are_too_long_are_counted_and_the_others_are_said() {
 }
 
 #[test]
-fn what_the_room_cannot_do_is_told_in_its_words() {
+fn refusals_are_shown_in_the_rooms_words() {
     let server = Server::start();
     for (words, why) in [
         (&["/dance"][..], "there is no such command"),
@@ -161,7 +162,7 @@ fn what_the_room_cannot_do_is_told_in_its_words() {
 }
 
 #[test]
-fn somebody_alone_can_be_told_something() {
+fn a_private_message_can_be_sent() {
     let server = Server::start();
     let [mut friend, mut other] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));
     let words = ["--name", "disk", "/msg", "127.0.0.2", "nearly full"];
@@ -172,7 +173,7 @@ fn somebody_alone_can_be_told_something() {
 }
 
 #[test]
-fn with_a_name_all_is_said_by_that_name() {
+fn with_a_name_all_is_said_under_it() {
     let server = Server::start();
     let mut reader = server.join("127.0.0.2");
     assert_is_silent_and_done(&send(&server, &["--name", "disk", "98%", "full"]).finish());
@@ -188,7 +189,7 @@ fn with_a_name_all_is_said_by_that_name() {
 }
 
 #[test]
-fn without_the_name_that_was_asked_for_nothing_is_said() {
+fn nothing_is_said_if_the_name_is_refused() {
     let server = Server::start();
     let [mut bob, mut reader] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));
     bob.say("/nick bob");
@@ -196,7 +197,7 @@ fn without_the_name_that_was_asked_for_nothing_is_said() {
 
     let finished = send(&server, &["--name", "bob", "I am bob"]).finish();
     assert_fails(&finished, REFUSED, &["bob is taken"]);
-    // An input that goes on makes no difference.
+    // An input that has not ended makes no difference.
     let mut sender = send(&server, &["--name", "bob"]);
     sender.type_line("I am bob");
     let _stdin = sender.take_stdin();
@@ -206,10 +207,10 @@ fn without_the_name_that_was_asked_for_nothing_is_said() {
     reader.expect_line("<bob> I am");
 }
 
-/// A server that is busy: it answers later than a person would wait. Had something been said
-/// meanwhile, a server that refuses the name would find it before the end.
+/// A busy server answers later than a person would wait. If the client had said something
+/// meanwhile, a server that refuses the name would read it before the end.
 #[test]
-fn nothing_is_said_before_the_name_is_given_however_long_that_takes() {
+fn nothing_is_said_before_the_name_is_granted_however_long_that_takes() {
     let [mut gives, mut refuses] = [(); 2].map(|()| {
         let (mut server, sender) = sender_of_the_test(&["--name", "disk", "98% full"]);
         server.say(WELCOME);
@@ -236,7 +237,7 @@ fn nothing_is_said_before_the_name_is_given_however_long_that_takes() {
 }
 
 #[test]
-fn a_full_room_is_told_in_its_words() {
+fn a_full_room_is_reported_in_its_words() {
     let server = Server::with(&["--max-clients", "1"]);
     let mut guest = server.join("127.0.0.2");
     for options in [&["hello"][..], &["--name", "bob", "hello"], &[]] {
@@ -249,7 +250,7 @@ fn a_full_room_is_told_in_its_words() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_named() {
+fn a_missing_server_is_named() {
     // tcpmux: nobody listens there.
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     for words in [&["hello"][..], &[]] {
@@ -270,7 +271,7 @@ fn a_server_that_vanishes_midway_is_a_lost_connection() {
 }
 
 #[test]
-fn a_server_that_vanishes_before_it_has_let_go_is_a_lost_connection() {
+fn a_server_that_vanishes_before_it_has_closed_is_a_lost_connection() {
     let (mut server, mut sender) = sender_of_the_test(&["all", "of", "it"]);
     server.say(WELCOME);
     server.expect_line("all of it");
@@ -294,7 +295,7 @@ fn a_room_that_closes_midway_is_a_lost_connection() {
 }
 
 #[test]
-fn a_server_that_goes_before_it_has_come_to_the_end_has_not_taken_everything() {
+fn a_server_that_closes_before_the_end_has_not_taken_everything() {
     for farewell in [
         "<bob> -- goodbye",
         "-- the room is closing",
@@ -312,7 +313,7 @@ fn a_server_that_goes_before_it_has_come_to_the_end_has_not_taken_everything() {
     }
 }
 
-/// It takes some seconds, in which the server is silent.
+/// This takes some seconds, in which the server is silent.
 #[test]
 fn a_server_that_paces_its_clients_gets_everything() {
     const LINES: usize = 200;
@@ -350,7 +351,7 @@ fn a_room_that_closes_on_a_sender_that_is_paced_is_a_lost_connection() {
 }
 
 #[test]
-fn it_ends_no_sooner_than_the_server() {
+fn it_waits_for_the_server_to_close() {
     let (mut server, mut sender) = sender_of_the_test(&["hello"]);
     server.say(WELCOME);
     server.expect_line("hello");
@@ -362,7 +363,7 @@ fn it_ends_no_sooner_than_the_server() {
 }
 
 #[test]
-fn what_does_not_greet_is_no_room() {
+fn a_server_without_a_greeting_is_no_room() {
     for answer in [&b"HTTP/1.0 400 Bad Request\r\n\r\n"[..], b""] {
         let (mut server, mut sender) = sender_of_the_test(&["hello"]);
         server.send(answer);
@@ -374,8 +375,7 @@ fn what_does_not_greet_is_no_room() {
     }
 }
 
-/// The Python server does not end its greeting, and never the connection; it knows no
-/// commands.
+/// The Python server never ends its greeting or the connection, and knows no commands.
 #[test]
 fn a_python_server_gets_the_text_and_nothing_else() {
     const TEXT: &str = "grün\t\"and\" \\ \u{202e}odd";
@@ -387,7 +387,7 @@ fn a_python_server_gets_the_text_and_nothing_else() {
 }
 
 #[test]
-fn nothing_is_said_to_a_server_that_gives_no_names_if_one_was_wanted() {
+fn with_a_name_nothing_is_said_to_a_server_without_names() {
     let (mut server, mut sender) = sender_of_the_test(&["--name", "disk", "hello"]);
     server.send(WELCOME);
     let finished = sender.finish();
@@ -419,7 +419,7 @@ fn a_python_server_that_reads_late_gets_everything() {
     assert_is_silent_and_done(&sender.finish());
 }
 
-/// A `chat send` to `server`; its standard input stays open.
+/// A `chat send` to `server`, its standard input open.
 #[track_caller]
 fn send(server: &Server, arguments: &[&str]) -> Process {
     Process::spawn(chat_to("send", server.address, arguments))
@@ -437,7 +437,7 @@ fn assert_is_silent_and_done(finished: &Finished) {
     assert_eq!(finished.code, 0);
 }
 
-/// Expects one line on standard error that names all of `named`, and this exit code.
+/// Expects one line on standard error that contains all of `named`, and this exit code.
 #[track_caller]
 fn assert_fails(finished: &Finished, code: i32, named: &[&str]) {
     let stderr = &finished.stderr;

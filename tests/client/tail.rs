@@ -1,5 +1,5 @@
-//! `chat tail`, which listens and says nothing; and what it has in common with `chat
-//! client` in a pipe: how things are shown there.
+//! `chat tail`, which listens and says nothing; and the output format that it shares with `chat
+//! client` in a pipe.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ const CONNECTION_LOST: i32 = 4;
 const REFUSED: i32 = 5;
 
 #[test]
-fn what_was_said_before_is_shown_and_then_what_is_said_now() {
+fn past_lines_are_shown_before_new_ones() {
     let (server, talker) = room_with_a_past();
     let mut listener = Process::spawn(tail(&server, &[]));
     for line in [
@@ -39,7 +39,7 @@ fn what_was_said_before_is_shown_and_then_what_is_said_now() {
 }
 
 #[test]
-fn of_what_was_said_before_only_so_many_lines_are_shown() {
+fn lines_limits_the_past_lines_shown() {
     let (server, talker) = room_with_a_past();
     let mut listeners = Vec::new();
     for (lines, past) in [
@@ -76,9 +76,9 @@ fn a_listener_never_says_a_thing() {
     listener.close_stdin();
     server.say("<alice> well?");
     listener.stdout().expect_line("<alice> well?");
-    // Asleep again, it has done all that the end of its input could make it do.
+    // Asleep again, it has handled the end of its input.
     listener.await_sleep();
-    assert!(!server.has_more(), "not even the end of what it says");
+    assert!(!server.has_more(), "the listener closed its side");
     listener.close_stdout();
     server.expect_end();
     assert_ends_quietly(&mut listener);
@@ -102,7 +102,7 @@ fn standard_input_is_not_read() {
 }
 
 #[test]
-fn an_input_that_has_ended_ends_nothing() {
+fn the_end_of_input_does_not_end_a_listener() {
     let server = Server::start();
     let talker = server.join("127.0.0.2");
     let mut command = tail(&server, &[]);
@@ -115,7 +115,7 @@ fn an_input_that_has_ended_ends_nothing() {
 }
 
 #[test]
-fn a_listener_ends_with_who_reads_it_and_when_nothing_comes_too() {
+fn a_listener_ends_when_its_output_is_closed_even_if_no_line_comes() {
     let server = Server::start();
     let talker = server.join("127.0.0.2");
     for line in [None, Some("anybody?")] {
@@ -169,7 +169,7 @@ fn a_server_that_vanishes_is_a_lost_connection() {
 }
 
 #[test]
-fn a_full_room_and_a_server_that_is_not_there_have_codes_of_their_own() {
+fn a_full_room_and_a_missing_server_have_exit_codes_of_their_own() {
     let server = Server::with(&["--max-clients", "1"]);
     let _guest = server.join("127.0.0.2");
     let finished = Process::spawn(tail(&server, &[])).finish();
@@ -185,7 +185,7 @@ fn a_full_room_and_a_server_that_is_not_there_have_codes_of_their_own() {
 }
 
 #[test]
-fn json_tells_what_kind_of_thing_is_said_by_whom() {
+fn json_gives_kind_and_name_of_each_line() {
     let (server, mut talker) = room_with_a_past();
     let mut listener = Process::spawn(tail(&server, &["--json"]));
     let heading = "the last 3 lines, the latest moments ago:";
@@ -212,7 +212,7 @@ fn json_tells_what_kind_of_thing_is_said_by_whom() {
 }
 
 #[test]
-fn json_has_a_kind_for_what_is_none_of_these() {
+fn json_has_a_kind_for_all_other_lines() {
     let (server, mut listener) =
         Peer::serve(|address| Process::spawn(chat_to("tail", address, &["--json"])));
     server.send("220 mail\r\n!! no\n\n<no name\n<alice> \u{1b}[2J\n");
@@ -236,7 +236,7 @@ fn json_marks_the_rest_of_a_line_that_was_shown_before_it_had_ended() {
 }
 
 #[test]
-fn json_has_only_so_much_of_the_past() {
+fn lines_limits_the_past_lines_in_json() {
     let (server, talker) = room_with_a_past();
     let mut listener = Process::spawn(tail(&server, &["--json", "--lines", "1"]));
     expect_object(&mut listener, ("welcome", None, WELCOME));
@@ -259,10 +259,10 @@ fn json_has_the_time_with_the_offset_of_the_time_zone() {
     assert!((before..=Timestamp::now().as_second()).contains(&heard));
 }
 
-/// A time of day that is asked for stands before each line that is heard. When others were
-/// said is not known: there stand blanks.
+/// With --time, the local time stands before each line heard. For lines of the past it is
+/// unknown: spaces stand there.
 #[test]
-fn the_time_stands_before_each_line_in_the_form_that_was_asked_for() {
+fn each_line_begins_with_its_time_in_the_chosen_format() {
     const ZONE: &str = "XXX-5:30";
     let zone = TimeZone::posix(ZONE).expect("a time zone");
     let (server, _talker) = room_with_a_past();
@@ -288,7 +288,7 @@ fn the_time_stands_before_each_line_in_the_form_that_was_asked_for() {
 }
 
 #[test]
-fn there_are_no_colors_in_a_pipe_whatever_the_terminal_can_do() {
+fn a_pipe_gets_no_colors_whatever_the_terminal_can_do() {
     let (server, _talker) = room_with_a_past();
     for options in [&[][..], &["--color", "auto"], &["--color", "never"]] {
         let arguments = [&["--time", "HH:MM", "--lines", "1"], options].concat();
@@ -306,7 +306,7 @@ fn there_are_no_colors_in_a_pipe_whatever_the_terminal_can_do() {
 }
 
 #[test]
-fn colors_that_are_always_wanted_are_there_whatever_the_environment_says() {
+fn color_always_overrides_the_environment() {
     let (server, _talker) = room_with_a_past();
     let mut command = tail(&server, &["--color", "always", "--lines", "1"]);
     command.env("NO_COLOR", "1").env("TERM", "dumb");
@@ -319,7 +319,7 @@ fn colors_that_are_always_wanted_are_there_whatever_the_environment_says() {
 }
 
 #[test]
-fn ones_name_is_highlighted_where_colors_are_wanted() {
+fn ones_own_name_is_highlighted_in_color() {
     let server = Server::start();
     let talker = server.join("127.0.0.2");
     let options = ["--name", "alice", "--color", "always"];
@@ -343,7 +343,7 @@ fn json_has_no_colors() {
 }
 
 #[test]
-fn the_client_s_json_has_what_it_says_itself() {
+fn the_clients_json_includes_its_own_lines() {
     let server = Server::start();
     let talker = server.join("127.0.0.2");
     let mut client = Process::spawn(chat_to("client", server.address, &["--json"]));
@@ -362,7 +362,7 @@ fn the_client_s_json_has_what_it_says_itself() {
 }
 
 #[test]
-fn the_client_s_own_lines_have_the_time_and_colors_as_well() {
+fn the_clients_own_lines_have_time_and_colors() {
     let server = Server::start();
     let options = ["--time", "HH:MM", "--color", "always"];
     let mut client = Process::spawn(chat_to("client", server.address, &options));
@@ -421,7 +421,7 @@ fn a_python_server_is_not_asked_for_a_name() {
     assert!(told.contains("gives no names"), "{told}");
 }
 
-/// A room in which `127.0.0.2` has said three things that it remembers.
+/// A room that remembers three lines from `127.0.0.2`.
 #[track_caller]
 fn room_with_a_past() -> (Server, Peer) {
     let server = Server::sociable(&["--no-presence"]);
@@ -440,7 +440,7 @@ fn tail(server: &Server, options: &[&str]) -> Command {
 /// A kind, a name, and a text.
 type Said<'a> = (&'a str, Option<&'a str>, &'a str);
 
-/// Expects a line that is a JSON object of exactly this, and a time.
+/// Expects a JSON object of exactly these values, and a time.
 #[track_caller]
 fn expect_object(program: &mut Process, (kind, name, text): Said<'_>) {
     let mut object = next_object(program);
@@ -448,7 +448,7 @@ fn expect_object(program: &mut Process, (kind, name, text): Said<'_>) {
     assert_eq!(object, json!({ "kind": kind, "name": name, "text": text }));
 }
 
-/// [`expect_object`] for what was said before.
+/// [`expect_object`] for a line of the past.
 #[track_caller]
 fn expect_past_object(program: &mut Process, (kind, name, text): Said<'_>) {
     let said = json!({

@@ -1,5 +1,5 @@
-//! The client at a terminal: what one types stays whole whatever arrives, and what is shown
-//! is what one would like to see.
+//! The client at a terminal: a half-typed line stays whole whatever arrives, and output is fit
+//! to read.
 
 use std::process::Command;
 
@@ -17,7 +17,7 @@ const CTRL_R: &str = "\x12";
 const UP: &str = "\x1b[A";
 const LEFT: &str = "\x1b[D";
 
-/// What a terminal is told first when it is taken: to mark what is pasted.
+/// The first thing a terminal is sent: mark pasted text.
 const BEGIN: &str = "\x1b[?2004h";
 
 #[test]
@@ -66,7 +66,7 @@ fn what_is_typed_is_edited_by_characters_as_people_see_them() {
 }
 
 #[test]
-fn a_paste_of_200_lines_is_sent_when_entered() {
+fn a_paste_of_200_lines_is_sent_on_enter() {
     const LINES: usize = 200;
     let mut alice = alice_at_a_terminal(&[]);
     let lines: String = (0..LINES)
@@ -76,7 +76,7 @@ fn a_paste_of_200_lines_is_sent_when_entered() {
         .screen
         .type_keys(&format!("\x1b[200~{lines}\x1b[201~"));
     alice.screen.expect_last_row(&format!("line {}", LINES - 1));
-    // Had any of it been said, that would be heard before the answer.
+    // If any of it had been said, that would be heard before the answer.
     alice.reader.say("/who");
     alice
         .reader
@@ -132,7 +132,7 @@ fn names_and_commands_are_completed() {
 }
 
 #[test]
-fn what_was_typed_before_comes_back() {
+fn earlier_lines_come_back() {
     let mut alice = alice_at_a_terminal(&[]);
     for line in ["the red fox", "the blue sea"] {
         alice.screen.type_keys(&format!("{line}\r"));
@@ -158,7 +158,7 @@ fn the_bell_rings_when_ones_name_is_said() {
         (&["--bell", "all"], 3),
     ] {
         let mut alice = alice_at_a_terminal(options);
-        // One by one: what comes at once rings once.
+        // One at a time: messages that arrive together ring once.
         for (said, shown) in [
             ("hi all", "<127.0.0.2> hi all"),
             ("Alice, are you there?", "<127.0.0.2> Alice, are you there?"),
@@ -173,7 +173,7 @@ fn the_bell_rings_when_ones_name_is_said() {
 }
 
 #[test]
-fn the_time_is_shown_and_colors_are_not_where_they_are_not_wanted() {
+fn time_is_shown_and_color_never_turns_colors_off() {
     let mut alice = alice_at_a_terminal(&["--time", "HH:MM:SS", "--color", "never"]);
     alice.reader.say("hi alice");
     alice.screen.expect("a line with its time", |rows| {
@@ -195,7 +195,7 @@ fn the_time_is_shown_and_colors_are_not_where_they_are_not_wanted() {
 }
 
 #[test]
-fn what_any_server_sends_is_shown_harmless() {
+fn text_from_any_server_is_made_harmless() {
     let mut screen = Screen::new(80, 24);
     let (server, _client) = client_of_the_test_at(&screen, &[]);
     server.send(format!(
@@ -207,9 +207,9 @@ fn what_any_server_sends_is_shown_harmless() {
     }
 }
 
-/// FAULTS.md, S3, through the server and from any other.
+/// Through our server, and from any other.
 #[test]
-fn blanks_cannot_make_a_row_that_looks_like_anothers_line() {
+fn spaces_cannot_forge_a_row() {
     let mut alice = alice_at_a_terminal(&[]);
     for blanks in [" ".repeat(68), "\t".repeat(10), "\u{a0}".repeat(68)] {
         for forged in [
@@ -244,9 +244,9 @@ fn assert_is_not_forged(rows: &[String]) {
     assert!(evil.iter().all(is_marked), "{rows:#?}");
 }
 
-/// As in `chat tail` at a terminal, which may be resized.
+/// For example `chat tail`, whose terminal may be resized.
 #[test]
-fn a_listener_at_a_terminal_breaks_lines_to_its_width() {
+fn a_listener_at_a_terminal_wraps_lines_to_its_width() {
     let mut screen = Screen::new(40, 24);
     let (server, client) = Peer::serve(|address| screen.run(chat_to("tail", address, &[])));
     let line = "<mallory> one two three four five six seven";
@@ -278,7 +278,7 @@ fn a_newcomer_without_a_name_is_told_how_to_go_on() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_about_a_name_is_not_waited_for_in_silence() {
+fn a_server_that_does_not_answer_about_a_name_is_reported() {
     let mut screen = Screen::new(80, 24);
     let (mut server, _client) = client_of_the_test_at(&screen, &["--name", "alice"]);
     server.say(WELCOME);
@@ -289,7 +289,7 @@ fn a_server_that_does_not_answer_about_a_name_is_not_waited_for_in_silence() {
 }
 
 #[test]
-fn a_name_that_is_not_given_is_not_shown() {
+fn a_refused_name_is_not_shown() {
     let server = Server::start();
     let mut bob = server.join("127.0.0.2");
     bob.say("/nick alice");
@@ -305,7 +305,7 @@ fn a_name_that_is_not_given_is_not_shown() {
 }
 
 #[test]
-fn keys_that_begin_what_never_ends_do_not_silence_the_rest() {
+fn an_unfinished_key_sequence_does_not_swallow_the_rest() {
     let mut alice = alice_at_a_terminal(&[]);
     for keys in ["\x1b]", "\x1bP", "\x1b[<"] {
         alice.screen.type_keys(keys);
@@ -320,9 +320,9 @@ fn keys_that_begin_what_never_ends_do_not_silence_the_rest() {
     }
 }
 
-/// Ctrl-S, with which some terminals stop showing anything, is a key as any other.
+/// Ctrl-S, which pauses some terminals, is a key like any other.
 #[test]
-fn keys_come_as_they_are_typed_in_whatever_mode_the_terminal_was() {
+fn keys_arrive_as_typed_whatever_mode_the_terminal_was_in() {
     let server = Server::start();
     let mut reader = server.join("127.0.0.2");
     let mut screen = Screen::new(60, 24);
@@ -354,22 +354,22 @@ fn a_server_of_another_kind_knows_no_commands() {
 }
 
 #[test]
-fn a_terminal_that_does_not_obey_is_not_told_anything() {
+fn a_dumb_terminal_gets_no_control_sequences() {
     for environment in [&["TERM=dumb"][..], &["TERM="], &["-u", "TERM"]] {
-        assert_is_told_nothing(environment, &[], "<You>hello");
+        assert_no_control_sequences(environment, &[], "<You>hello");
     }
 }
 
 #[test]
-fn json_is_for_a_program_also_at_a_terminal() {
+fn json_has_no_control_sequences_at_a_terminal() {
     let own = r#"{"kind":"own","name":null,"text":"hello","#;
-    assert_is_told_nothing(&["TERM=xterm"], &["--json"], own);
+    assert_no_control_sequences(&["TERM=xterm"], &["--json"], own);
 }
 
-/// Expects of a client with these `options` that it shows `own` for the line "hello", and
-/// writes nothing that moves a cursor. The `environment` is set by env(1).
+/// Expects that a client with these `options` shows `own` for the line "hello", and writes
+/// nothing that moves the cursor. env(1) sets the `environment`.
 #[track_caller]
-fn assert_is_told_nothing(environment: &[&str], options: &[&str], own: &str) {
+fn assert_no_control_sequences(environment: &[&str], options: &[&str], own: &str) {
     let server = Server::start();
     let mut screen = Screen::new(200, 24);
     let mut client = screen.run(in_environment(environment, "client", &server, options));
@@ -383,9 +383,9 @@ fn assert_is_told_nothing(environment: &[&str], options: &[&str], own: &str) {
     assert!(!screen.written().contains('\x1b'), "{:?}", screen.written());
 }
 
-/// As in `echo hi | chat client`.
+/// For example `echo hi | chat client`.
 #[test]
-fn what_comes_from_a_pipe_is_said_without_a_prompt() {
+fn input_from_a_pipe_is_said_without_a_prompt() {
     let server = Server::start();
     let mut reader = server.join("127.0.0.2");
     let mut screen = Screen::new(60, 24);
@@ -403,9 +403,9 @@ fn what_comes_from_a_pipe_is_said_without_a_prompt() {
     assert!(!screen.written().contains(BEGIN), "{:?}", screen.written());
 }
 
-/// As in `chat client | tee`.
+/// For example `chat client | tee`.
 #[test]
-fn what_goes_into_a_pipe_has_no_prompt_and_no_colors() {
+fn output_into_a_pipe_has_no_prompt_and_no_colors() {
     let server = Server::start();
     let mut screen = Screen::new(60, 24);
     let mut command = chat_client(server.address);
@@ -423,7 +423,7 @@ fn what_goes_into_a_pipe_has_no_prompt_and_no_colors() {
 }
 
 #[test]
-fn there_are_no_colors_for_those_who_want_none_anywhere() {
+fn no_color_and_dumb_terminals_turn_colors_off() {
     let server = Server::start();
     for command in ["client", "tail"] {
         for (environment, is_colored) in [
@@ -440,9 +440,9 @@ fn there_are_no_colors_for_those_who_want_none_anywhere() {
     }
 }
 
-/// As one at the end of a serial line.
+/// For example a terminal at the end of a serial line.
 #[test]
-fn a_terminal_that_does_not_tell_its_size_is_taken_for_a_usual_one() {
+fn a_terminal_of_unknown_size_counts_as_80_by_24() {
     let server = Server::start();
     for (columns, rows) in [(0, 0), (80, 0), (0, 24)] {
         let mut screen = Screen::new(80, 24);
@@ -495,8 +495,7 @@ fn diagnostics_do_not_tear_the_line() {
     });
 }
 
-/// One of the commands that join a room, in an environment changed by these arguments of
-/// env(1).
+/// A command that joins a room, in an environment changed by these arguments of env(1).
 fn in_environment(
     environment: &[&str],
     command: &str,

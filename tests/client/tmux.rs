@@ -1,5 +1,5 @@
-//! The client as somebody uses it: in a shell, in tmux, which keeps what scrolls away and
-//! breaks rows anew when it is resized.
+//! The client in a shell in tmux, which keeps what scrolls away and rewraps rows when it is
+//! resized.
 
 use std::process::{Command, Output};
 use std::thread;
@@ -69,8 +69,8 @@ fn a_client_in_the_background_waits_there_and_can_be_ended() {
     at.press(&["C-z"]);
     at.expect_prompt();
     at.continue_in_background();
-    // What is stopped ends no sooner than it goes on. A shell's `wait` returns for what is only
-    // stopped again, too, but not with the code of an end.
+    // A stopped process ends only once it is continued. A shell's `wait` also returns for a job
+    // that has stopped again, but not with an exit code.
     at.press(&["kill %1; bg; wait %1; echo code $?", "Enter"]);
     at.expect("its end", |rows| rows.iter().any(|row| row == "code 143"));
     at.assert_found_again();
@@ -106,7 +106,7 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn what_has_scrolled_away_can_be_read_and_nothing_is_left_of_the_prompt() {
+fn scrollback_holds_the_lines_and_no_prompt() {
     const MESSAGES: usize = 1000;
     let Some(at) = Tmux::with_a_client() else {
         return;
@@ -131,7 +131,7 @@ fn what_has_scrolled_away_can_be_read_and_nothing_is_left_of_the_prompt() {
 }
 
 #[test]
-fn a_terminal_that_breaks_rows_anew_keeps_one_prompt() {
+fn a_terminal_that_rewraps_rows_keeps_one_prompt() {
     let Some(mut at) = Tmux::with_a_client() else {
         return;
     };
@@ -160,7 +160,7 @@ fn a_terminal_that_breaks_rows_anew_keeps_one_prompt() {
 }
 
 #[test]
-fn what_is_pasted_is_sent_when_entered() {
+fn pasted_text_is_sent_on_enter() {
     const LINES: usize = 200;
     let Some(mut at) = Tmux::with_a_client() else {
         return;
@@ -171,7 +171,7 @@ fn what_is_pasted_is_sent_when_entered() {
     at.tmux(&["set-buffer", &block]);
     at.tmux(&["paste-buffer", "-p"]);
     at.expect_last_row(&format!("line {}", LINES - 1));
-    // Had any of it been said, that would be heard before the answer.
+    // If any of it had been said, that would be heard before the answer.
     at.reader.say("/who");
     at.reader.expect_line("-- 2 here: 1 by name, 1 by address");
     at.reader.expect_line("-- alice");
@@ -183,16 +183,16 @@ fn what_is_pasted_is_sent_when_entered() {
     at.expect_rows(&[&format!("<You> line {}", LINES - 1), "alice>"]);
 }
 
-/// A server, somebody in its room (from 127.0.0.2), and alice's client in a shell in tmux.
+/// A server, another member (from 127.0.0.2), and alice's client in a shell in tmux.
 struct Tmux {
     server: Server,
     reader: Peer,
-    /// Where tmux has its socket, and the shell writes to.
+    /// Holds tmux's socket, and what the shell writes.
     folder: TempDir,
 }
 
 impl Tmux {
-    /// 80 columns, 24 rows; `None` where there is no tmux.
+    /// 80 columns, 24 rows; `None` without tmux.
     #[track_caller]
     fn with_a_client() -> Option<Self> {
         if !can_test_with("tmux") {
@@ -238,7 +238,7 @@ impl Tmux {
         command.args(arguments).output().expect("tmux")
     }
 
-    /// Presses keys, and types words, as tmux names them.
+    /// Presses keys and types words, in tmux's notation.
     fn press(&self, keys: &[&str]) {
         let arguments = [&["send-keys"], keys].concat();
         self.tmux(&arguments);
@@ -263,8 +263,9 @@ impl Tmux {
             let shown = rows.join("\n");
             assert!(
                 Instant::now() < deadline,
-                "waited in vain for {what}; shown is:\n{shown}\n"
+                "waited too long for {what}; shown is:\n{shown}\n"
             );
+            // tmux gives no event when a screen changes.
             thread::sleep(LOOK_EVERY);
         }
     }
@@ -281,7 +282,7 @@ impl Tmux {
         self.expect_rows(&[row]);
     }
 
-    /// Waits for the shell.
+    /// Waits for the shell's prompt.
     #[track_caller]
     fn expect_prompt(&self) {
         self.expect_last_row("$");
@@ -300,8 +301,8 @@ impl Tmux {
         });
     }
 
-    /// Has the client, which is stopped, go on in the background, and waits until it has
-    /// stopped itself again.
+    /// Continues the stopped client in the background, and waits until it has stopped itself
+    /// again.
     #[track_caller]
     fn continue_in_background(&self) {
         let jobs = self.folder.path().join("jobs").display().to_string();
@@ -310,7 +311,7 @@ impl Tmux {
         self.expect("a clear screen", |rows| rows == ["$"]);
     }
 
-    /// `stty` finds the terminal as it was before the client came.
+    /// Expects the terminal modes from before the client started.
     #[track_caller]
     fn assert_found_again(&self) {
         let after = self.folder.path().join("after");

@@ -1,5 +1,5 @@
-//! The ways out of a client at a terminal, for good or for a while: the terminal is left as
-//! it was found.
+//! The ways out of a client at a terminal, for good or for a while: each leaves the terminal as
+//! it was.
 
 use std::fs;
 use std::io::Write;
@@ -22,13 +22,13 @@ use crate::common::{can_test, can_test_with, eventually};
 
 const CTRL_Z: &str = "\x1a";
 
-/// What is answered to Ctrl-Z where nobody could have the client go on.
+/// The answer to Ctrl-Z where nobody could continue the client.
 const NOT_STOPPED: &str = "!! not suspended: there is no shell to resume this program";
 
-/// What it is called, how it is done, and by which exit code or signal the client ends.
+/// What it is called, how it is taken, and the client's exit code or signal.
 type WayOut = (&'static str, fn(&Alice), Result<i32, Signal>);
 
-/// What it is called, and how it is done.
+/// What it is called, and how it is taken.
 type WayToStop = (&'static str, fn(&Alice));
 
 #[test]
@@ -99,7 +99,7 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn ctrl_d_once_more_leaves_a_server_that_does_not_let_go() {
+fn a_second_ctrl_d_leaves_a_server_that_does_not_close() {
     let mut screen = Screen::new(80, 24);
     let (mut server, mut client) = client_of_the_test_at(&screen, &[]);
     server.say(WELCOME);
@@ -111,17 +111,14 @@ fn ctrl_d_once_more_leaves_a_server_that_does_not_let_go() {
     assert_eq!(client.exit_code(), 0);
 }
 
-/// The kernel spares it the signals that end and stop others, and its session's leader is out
-/// of sight (pid_namespaces(7)).
+/// The kernel spares it the signals that end and stop others, and its session leader is
+/// invisible (pid_namespaces(7)).
 #[test]
-fn the_first_process_of_a_container_ends_by_its_keys_all_the_same() {
+fn keys_end_even_the_first_process_of_a_container() {
     let container = ["unshare", "--map-root-user", "--pid", "--kill-child"];
     let possible = run_by(&container, &Command::new("true")).status();
     let possible = possible.is_ok_and(|status| status.success());
-    if !can_test(
-        possible,
-        "nothing can be the first process of a PID namespace here",
-    ) {
+    if !can_test(possible, "PID namespaces are not possible here") {
         return;
     }
     let server = Server::start();
@@ -137,7 +134,7 @@ fn the_first_process_of_a_container_ends_by_its_keys_all_the_same() {
 }
 
 #[test]
-fn whoever_is_not_let_in_finds_the_terminal_as_it_was() {
+fn a_refused_client_leaves_the_terminal_as_it_was() {
     let server = Server::with(&["--max-clients", "1"]);
     let _guest = server.join("127.0.0.2");
     let mut screen = Screen::new(80, 24);
@@ -149,7 +146,7 @@ fn whoever_is_not_let_in_finds_the_terminal_as_it_was() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_an_error_and_nothing_else_happens() {
+fn a_missing_server_is_an_error_and_nothing_else_happens() {
     let mut screen = Screen::new(80, 24);
     let before = screen.state();
     let mut client = screen.run(chat(["client", "127.0.0.1", "1"]));
@@ -198,7 +195,7 @@ fn the_client_can_be_stopped_and_goes_on() {
 }
 
 #[test]
-fn in_a_flood_too_the_terminal_is_left_in_order() {
+fn the_terminal_is_left_in_order_during_a_flood() {
     for (keys, signal) in [(CTRL_C, Signal::INT), ("\x1c", Signal::QUIT)] {
         let mut screen = Screen::new(80, 24);
         let found = screen.state();
@@ -219,13 +216,14 @@ fn in_a_flood_too_the_terminal_is_left_in_order() {
 }
 
 #[test]
-fn a_terminal_that_takes_nothing_holds_nobody_up() {
+fn a_terminal_that_takes_no_output_does_not_delay_the_end() {
     for (keys, signal) in [(Some(CTRL_C), Signal::INT), (None, Signal::TERM)] {
         let screen = Screen::new(80, 24);
         let found = screen.state();
         let (server, mut client) = client_of_the_test_at(&screen, &[]);
         server.say(WELCOME);
-        // More than a terminal keeps for who does not look, and less than the client reads ahead.
+        // More than a terminal buffers for a user who does not look, and less than the client
+        // reads ahead.
         server.send("a line that nobody looks at\n".repeat(5000));
         client.expect_idle();
         match keys {
@@ -238,14 +236,14 @@ fn a_terminal_that_takes_nothing_holds_nobody_up() {
 }
 
 #[test]
-fn whoever_waits_for_a_connection_can_give_up() {
+fn a_connection_attempt_can_be_given_up() {
     let (_knocked, address) = address_where_nobody_answers();
     let mut screen = Screen::new(80, 24);
     let before = screen.state();
     let mut client = screen.run(chat_client(address));
     // proc_net(5): 02 is TCP_SYN_SENT.
     let knocks = format!(":{:04X} 02 ", address.port());
-    eventually("the client to knock", || {
+    eventually("the client to connect", || {
         let sockets = fs::read_to_string("/proc/net/tcp").expect("proc(5)");
         sockets.contains(&knocks).then_some(())
     });
@@ -255,9 +253,9 @@ fn whoever_waits_for_a_connection_can_give_up() {
     assert_eq!((screen.written().as_str(), screen.state()), ("", before));
 }
 
-/// As nohup(1) has it.
+/// For example under nohup(1).
 #[test]
-fn signals_that_were_ignored_before_end_nothing() {
+fn ignored_signals_stay_ignored() {
     let server = Server::start();
     let reader = server.join("127.0.0.2");
     let mut screen = Screen::new(80, 24);
@@ -301,14 +299,14 @@ fn where_no_shell_could_resume_it_the_client_is_not_stopped() {
 }
 
 #[test]
-fn a_terminal_that_no_shell_could_give_to_it_is_not_taken() {
+fn a_terminal_that_no_shell_can_hand_over_is_not_taken() {
     let Some(session) = in_a_session() else {
         return;
     };
     let server = Server::start();
     let mut screen = Screen::new(80, 24);
     let found = screen.state();
-    // With -m each job has a process group of its own.
+    // With -m each job gets its own process group.
     let script = format!(
         r#"set -m; ({}) & wait $!; echo "code $?"; read -r line"#,
         ignoring("TSTP")
@@ -326,7 +324,7 @@ fn a_terminal_that_no_shell_could_give_to_it_is_not_taken() {
 }
 
 #[test]
-fn what_was_typed_and_not_read_is_not_for_the_shell() {
+fn unread_keys_do_not_reach_the_shell() {
     let Some(session) = in_a_session() else {
         return;
     };
@@ -351,8 +349,8 @@ fn what_was_typed_and_not_read_is_not_for_the_shell() {
     screen.expect_row("the shell reads for the shell");
 }
 
-/// A panic of the program itself cannot be had from without: so this test is both, the
-/// program and who looks at its terminal.
+/// A panic cannot be provoked from outside: this test is both the program and the observer of
+/// its terminal.
 #[test]
 fn a_panic_leaves_the_terminal_as_it_was() {
     const TEST: &str = "ways_out::a_panic_leaves_the_terminal_as_it_was";
@@ -374,8 +372,8 @@ fn a_panic_leaves_the_terminal_as_it_was() {
     assert!(program.stderr().rest().contains("on purpose"));
 }
 
-/// The terminal is as it was found, and what it was told is taken back: whatever comes next
-/// finds nothing of the client there.
+/// The terminal's modes are as before, and what the client switched on is off again: the next
+/// program finds no trace of it.
 #[track_caller]
 fn assert_in_order(screen: &mut Screen, found: &(String, OFlags), after: &str) {
     assert_eq!(screen.state(), *found, "after {after}");
@@ -386,27 +384,30 @@ fn assert_in_order(screen: &mut Screen, found: &(String, OFlags), after: &str) {
     assert!(!shown.alternate_screen(), "after {after}");
     let mouse = shown.mouse_protocol_mode();
     assert_eq!(mouse, MouseProtocolMode::None, "after {after}");
-    // The emulator does not tell of these.
+    // The emulator does not report these.
     let written = screen.written();
     let (_, last) = written.rsplit_once("\x1b[?2004l").expect(after);
     for told in ["\x1b[?7h", "\x1b[m"] {
-        assert!(last.contains(told), "{told:?} is not told after {after}");
+        assert!(
+            last.contains(told),
+            "{told:?} is not reported after {after}"
+        );
     }
 }
 
-/// What begins a command that is to be the first of a session, with a terminal of its own;
-/// `None` where that cannot be had.
+/// The start of a command that runs first in a new session, with a terminal of its own; `None`
+/// where that is impossible.
 fn in_a_session() -> Option<[&'static str; 3]> {
     can_test_with("setsid").then_some(["setsid", "--wait", "--ctty"])
 }
 
-/// A script that becomes its arguments, for which these signals are ignored.
+/// A script that execs its arguments with these signals ignored.
 fn ignoring(signals: &str) -> String {
     format!(r#"trap "" {signals}; exec "$0" "$@""#)
 }
 
-/// An address to connect to in vain, for as long as what comes with it is there: the kernel
-/// keeps one who knocks, and answers no more (listen(2)).
+/// An address that nobody answers while its companions live: with a full backlog the kernel
+/// ignores further connections (listen(2)).
 fn address_where_nobody_answers() -> ((TcpListener, Peer), SocketAddr) {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)

@@ -1,4 +1,4 @@
-//! A core for the server under test, and another for what loads it.
+//! A core for the server under test, and one for its load.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chat::platform::proc::Process;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// This thread, and the threads it starts, are on the load's core until this is dropped.
+/// Until this is dropped, this thread and those it starts run on the load's core.
 pub(crate) struct Cores {
     usable: CpuSet,
     server: usize,
@@ -14,7 +14,7 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The first two cores that this process may use; the same twice if there is only one.
+    /// The first two cores this process may use, or the only one twice.
     pub(crate) fn divide() -> Self {
         let usable = sched_getaffinity(None).expect("this thread's own cores");
         let mut numbers = (0..CpuSet::MAX_CPU).filter(|&core| usable.is_set(core));
@@ -49,7 +49,7 @@ fn pin_to(core: usize) {
     sched_setaffinity(None, &only).expect("a core that this thread may use");
 }
 
-/// What the machine does from when it is made: the server, the load, and others.
+/// Measures CPU time from now on: of the server, the load, and others.
 pub(crate) struct Watch {
     began: Instant,
     server: Process,
@@ -58,11 +58,11 @@ pub(crate) struct Watch {
     machine_cpu: Duration,
 }
 
-/// CPU time in hundredths of one core.
+/// CPU time in percent of one core.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shares {
     pub(crate) server: f64,
-    /// This process: all threads that still live.
+    /// This process: all threads still alive.
     pub(crate) load: f64,
     pub(crate) others: f64,
 }
@@ -97,16 +97,15 @@ fn this_process() -> Process {
     Process::new(std::process::id())
 }
 
-/// None once the process has ended.
+/// Zero once the process has ended.
 fn cpu(process: Process) -> Duration {
     process.cpu().unwrap_or_default()
 }
 
-/// What all cores have done since the machine started (proc_stat(5), in hundredths of a
-/// second).
+/// CPU time of all cores since boot (proc_stat(5), in hundredths of a second).
 fn machine_cpu() -> Duration {
     const IDLE_AND_IOWAIT: [usize; 2] = [3, 4];
-    /// What guests take is in the user's time, too.
+    /// The user's time includes that of guests.
     const COUNTED: usize = 8;
     let stat = fs::read_to_string("/proc/stat").expect("proc_stat(5)");
     let cpus = stat

@@ -1,5 +1,5 @@
-//! Clients that live in a thread of their own, so that a test can look at somebody
-//! else meanwhile: some talk as fast as the server takes it, and all of them read.
+//! Clients in a thread of their own, so that a test can watch somebody else meanwhile: some talk
+//! as fast as the server takes it, and all read.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -15,29 +15,28 @@ use rustix::io::Errno;
 use super::LOOK_EVERY;
 use super::peer::Peer;
 
-/// How long a [`numbered_line`] is, its LF included.
+/// The length of a [`numbered_line`], LF included.
 pub(crate) const LINE_BYTES: usize = 1000;
 
-/// The number of a line that no flooder comes to while a test runs.
+/// A line number that no flooder reaches during a test.
 pub(crate) const NO_END: usize = usize::MAX;
 
-/// What a flooder has ready to be sent, at least.
+/// The lines that a flooder queues at a time.
 const BURST_LINES: usize = 64;
 
-/// What is read at once by who reads as fast as it can.
+/// Read at a time by a member that reads as fast as it can.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A line that is unlike every other, without its LF.
+/// A unique line, without its LF.
 pub(crate) fn numbered_line(number: usize) -> String {
     const WIDTH: usize = LINE_BYTES - 1;
     format!("{number:-<WIDTH$}")
 }
 
-/// One client of a crowd.
 pub(crate) struct Member {
     stream: TcpStream,
     says: Says,
-    /// Was said, but not taken yet.
+    /// Said, but not yet taken by the kernel.
     unsent: Vec<u8>,
     reads_bytes: usize,
     reads_every: Duration,
@@ -48,7 +47,7 @@ pub(crate) struct Member {
 enum Says {
     /// A [`numbered_line`] of each of these numbers, as fast as they are taken.
     Lines(Range<usize>),
-    /// So many times, what `text` returns then.
+    /// What `text` returns, `left` more times.
     Texts {
         left: usize,
         every: Duration,
@@ -63,13 +62,12 @@ impl Member {
         Self::flooder(peer, 0..0)
     }
 
-    /// Says a [`numbered_line`] of each of these numbers, as fast as the server takes
-    /// them.
+    /// Says a [`numbered_line`] of each of these numbers, as fast as the server takes them.
     pub(crate) fn flooder(peer: Peer, numbers: Range<usize>) -> Self {
         Self::new(peer, Says::Lines(numbers))
     }
 
-    /// Says so many times what `text` returns then.
+    /// Says `times` times what `text` returns.
     pub(crate) fn person(
         peer: Peer,
         times: usize,
@@ -98,14 +96,14 @@ impl Member {
         }
     }
 
-    /// It reads so much and no more, each time that `every` has passed.
+    /// Reads at most `bytes` each time that `every` has passed.
     pub(crate) fn reading(mut self, bytes: usize, every: Duration) -> Self {
         self.reads_bytes = bytes;
         self.reads_every = every;
         self
     }
 
-    /// What it is waiting for now.
+    /// What it waits for now.
     fn poll_flags(&self, now: Instant) -> PollFlags {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::IN, self.reads_next <= now);
@@ -114,7 +112,7 @@ impl Member {
         flags
     }
 
-    /// Says what it is time to say.
+    /// Says what is due.
     fn say(&mut self, now: Instant) {
         match &mut self.says {
             Says::Lines(numbers) if self.unsent.is_empty() => {
@@ -142,12 +140,12 @@ impl Member {
         match self.stream.write(&self.unsent) {
             Ok(count) => drop(self.unsent.drain(..count)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            // Reading tells that it is gone.
+            // The next read finds that it is gone.
             Err(_) => self.unsent.clear(),
         }
     }
 
-    /// Reads once, if it is time to, and returns how much. `None` at the end.
+    /// Reads once if that is due, and returns how much. `None` at the end.
     fn read(&mut self, buffer: &mut [u8], now: Instant) -> Option<usize> {
         if self.reads_next > now {
             return Some(0);
@@ -155,7 +153,7 @@ impl Member {
         match self.stream.read(&mut buffer[..self.reads_bytes]) {
             Ok(0) => None,
             Ok(count) => {
-                // Late by less than a period, it makes up for that.
+                // A read that is late by less than a period is made up for.
                 self.reads_next = now.max(self.reads_next + self.reads_every);
                 Some(count)
             }
@@ -165,7 +163,7 @@ impl Member {
     }
 }
 
-/// Some clients that talk and read by themselves, until it is dropped.
+/// Clients that talk and read by themselves, until this is dropped.
 pub(crate) struct Crowd {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -176,7 +174,7 @@ struct Shared {
     is_over: AtomicBool,
     /// How many were disconnected.
     lost: AtomicUsize,
-    /// How much each of them has read.
+    /// How much each has read.
     read_bytes: Vec<AtomicUsize>,
 }
 
@@ -197,7 +195,7 @@ impl Crowd {
         }
     }
 
-    /// How much the `index`th of them has read.
+    /// How much the member at `index` has read.
     pub(crate) fn read_bytes(&self, index: usize) -> usize {
         self.shared.read_bytes[index].load(Ordering::Relaxed)
     }
@@ -211,7 +209,7 @@ impl Crowd {
 impl Drop for Crowd {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().expect("nobody else takes it");
+        let thread = self.thread.take().expect("only drop takes it");
         let ended = thread.join();
         if !thread::panicking() {
             ended.expect("a crowd that does not panic");
@@ -237,7 +235,7 @@ fn live(members: Vec<Member>, shared: &Shared) {
     }
 }
 
-/// Waits until one of them can go on, or some milliseconds: a clock is not polled.
+/// Waits until a member can go on, or for some milliseconds: poll(2) does not know their clocks.
 fn await_any(members: &[(usize, Member)]) {
     let now = Instant::now();
     let timeout = Timespec::try_from(LOOK_EVERY).expect("a short duration");

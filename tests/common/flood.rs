@@ -1,34 +1,33 @@
-//! More than the kernel will hold for a client that does not read.
+//! Floods: more than the kernel buffers for a client that does not read.
 
 use std::ops::Range;
 
 use super::peer::Peer;
 
-/// So many long lines are more than the 4 MiB that the kernel may hold for a client's
-/// connection (`tcp_wmem`).
+/// Long lines that exceed the 4 MiB the kernel may buffer for a connection (`tcp_wmem`).
 pub(crate) const OVER_KERNEL_BUFFERS: Range<usize> = 0..1500;
 
-/// So many are more than the kernel holds for a client of the server (with its limited
-/// receive buffer), and less than what the server does besides.
+/// Long lines that exceed what the kernel buffers for a client of the server (with its limited
+/// receive buffer), but not what the server queues besides.
 pub(crate) const OVER_SEND_BUFFER: Range<usize> = 0..250;
 
-/// The options of a server that keeps whatever a test floods it with for a client that
-/// does not read: nobody is dropped, however late it reads.
+/// The options of a server that queues any flood of these tests for a client that does not read:
+/// it drops nobody, however late they read.
 pub(crate) const KEEPS_ALL: &[&str] = &["--max-backlog", "64M"];
 
-/// How long a long line is, at least.
+/// The least length of a long line.
 pub(crate) const LONG_LINE_BYTES: usize = 4000;
 
-/// Lines said before the witness has to have read them.
+/// Lines said before the witness reads them.
 const BURST: usize = 50;
 
-/// A long line that is unlike every other.
+/// A unique long line.
 pub(crate) fn long_line(number: usize) -> String {
     format!("{number} {:.<LONG_LINE_BYTES$}", "")
 }
 
-/// Has `talker` say the long lines of these numbers, and `witness` read each of
-/// them: when this returns, the server has sent all of them to the whole room.
+/// `talker` says the long lines of these numbers, and `witness` reads each. On return the server
+/// has sent all of them to the whole room.
 #[track_caller]
 pub(crate) fn flood(talker: &Peer, witness: &mut Peer, numbers: Range<usize>) {
     for start in numbers.clone().step_by(BURST) {

@@ -1,4 +1,4 @@
-//! Lines read from a pipe, a socket or a terminal, none of them waited for for ever.
+//! Lines read from a pipe, a socket or a terminal, with a limit on each wait.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::PATIENCE;
 
-/// Reads lines from `R`, and waits [`PATIENCE`] at most for each.
+/// Reads lines from `R`, and waits at most [`PATIENCE`] for each.
 pub(crate) struct LineReader<R> {
     source: BufReader<R>,
 }
@@ -29,7 +29,7 @@ impl<R: Read + AsFd> LineReader<R> {
         self.source.into_inner()
     }
 
-    /// The next line without its LF, the unfinished last one too; `None` at the end.
+    /// The next line without its LF, or an unfinished last one; `None` at the end.
     pub(crate) fn read_line(&mut self) -> io::Result<Option<String>> {
         let mut line = Vec::new();
         let ended = self.read_until_lf(&mut line)?;
@@ -56,7 +56,7 @@ impl<R: Read + AsFd> LineReader<R> {
         assert_eq!(self.next_line().as_deref(), Some(expected));
     }
 
-    /// Expects the end of the stream, with nothing before it.
+    /// Expects the end of the stream, and nothing before it.
     #[track_caller]
     pub(crate) fn expect_end(&mut self) {
         assert_eq!(self.next_line(), None);
@@ -83,7 +83,7 @@ impl<R: Read + AsFd> LineReader<R> {
         assert_eq!(bytes, expected);
     }
 
-    /// Everything up to the end, exactly as it came.
+    /// Everything up to the end.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> String {
         let mut rest = Vec::new();
@@ -94,13 +94,13 @@ impl<R: Read + AsFd> LineReader<R> {
         utf8(rest)
     }
 
-    /// Whether something can be read at this moment, the end included. Nothing is proof of
-    /// nothing only once whoever could have sent something is known to be at rest.
+    /// Whether there is something to read now, the end included. False proves nothing unless
+    /// everybody who could have sent something is known to be at rest.
     pub(crate) fn has_more(&self) -> bool {
         !self.source.buffer().is_empty() || self.await_readable(Duration::ZERO).is_ok()
     }
 
-    /// Adds what comes up to the next LF, it included; true at the end of the stream.
+    /// Appends everything up to the next LF and the LF itself; true at the end of the stream.
     fn read_until_lf(&mut self, line: &mut Vec<u8>) -> io::Result<bool> {
         let deadline = Instant::now() + PATIENCE;
         loop {

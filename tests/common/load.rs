@@ -1,8 +1,8 @@
 //! Clients by the thousand, in one thread around one epoll, so that a test can load the server
-//! and look at somebody else meanwhile.
+//! and watch somebody else meanwhile.
 //!
-//! It must cost less than the server: what is read is thrown away inside the kernel
-//! (`MSG_TRUNC`, tcp(7)), and nothing is parsed.
+//! They must cost less than the server: the kernel discards what is read (`MSG_TRUNC`, tcp(7)),
+//! and nothing is parsed.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -26,20 +26,20 @@ use rustix::net::{
 use super::eventually;
 use super::peer::SMALL_BUFFER_BYTES;
 
-/// A flood is repeated from a text at least so long.
+/// The least length of the text that a flood repeats.
 const FLOOD_BYTES: usize = 64 * 1024;
 
-/// What the kernel holds for a talker that waits for the server. Left alone it would be
-/// megabytes each, and thousands of them more than this machine has for the server.
+/// What the kernel buffers for a talker that waits for the server. Left to itself it would take
+/// megabytes for each, and thousands of them would leave the server no memory.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// What is read at once.
+/// The most that is read at once.
 const READ_BYTES: usize = 1024 * 1024;
 
-/// Clients served between two looks at the clock.
+/// Clients served between two readings of the clock.
 const EVENTS: usize = 128;
 
-/// The longest time between two looks at whether it is over.
+/// The longest time between two checks for the end.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a client says.
@@ -48,8 +48,8 @@ pub(crate) enum Says {
     Nothing,
     /// The text again and again, as fast as the server takes it.
     Endlessly(Arc<[u8]>),
-    /// The text, each time that `every` has passed, for the first time after `first`. A client
-    /// that has not got rid of one says the next one later.
+    /// The text each time that `every` has passed, and first after `first`. A client that is
+    /// still sending one says the next one later.
     Each {
         text: Arc<[u8]>,
         first: Duration,
@@ -64,7 +64,7 @@ impl Says {
         Self::Endlessly(line.repeat(FLOOD_BYTES.div_ceil(line.len())).into())
     }
 
-    /// `text` once, at the beginning.
+    /// `text` once, at the start.
     pub(crate) fn once(text: impl AsRef<[u8]>) -> Self {
         Self::each(text, Duration::ZERO, Duration::MAX)
     }
@@ -78,21 +78,21 @@ impl Says {
     }
 }
 
-/// How a client reads. One that does not read all the time has a small receive buffer: what it
-/// does not read stays with the server.
+/// How a client reads. One that pauses has a small receive buffer: what it does not read stays
+/// with the server.
 #[derive(Clone, Copy)]
 pub(crate) enum Reads {
     /// As fast as it can.
     Always,
-    /// Nothing from when talking begins.
+    /// Nothing once talking has begun.
     Never,
-    /// As fast as it can, but nothing for so long from when talking begins.
+    /// Nothing for this long once talking has begun, then as fast as it can.
     After(Duration),
-    /// So many bytes, each time that `every` has passed.
+    /// At most `bytes` each time that `every` has passed.
     Trickling { bytes: usize, every: Duration },
 }
 
-/// The clients, and the thread they live in, until it is dropped.
+/// The clients and their thread, until this is dropped.
 pub(crate) struct Load {
     server: SocketAddr,
     shared: Arc<Shared>,
@@ -137,7 +137,7 @@ impl Group {
 }
 
 impl Load {
-    /// Nobody yet. The thread is on this one's core.
+    /// No clients yet. The new thread runs on this thread's core.
     pub(crate) fn start(server: SocketAddr) -> Self {
         raise_descriptor_limit().expect("setrlimit(2) up to the hard limit");
         let shared = Arc::<Shared>::default();
@@ -153,7 +153,7 @@ impl Load {
         }
     }
 
-    /// So many clients more from `ip`, each as `client` says; returns once all are greeted.
+    /// Adds `count` clients from `ip`, as `client` describes each; returns once all are greeted.
     #[track_caller]
     pub(crate) fn join(
         &mut self,
@@ -162,7 +162,7 @@ impl Load {
         reads: Reads,
         says: impl Fn(usize) -> Says,
     ) -> Arc<Group> {
-        /// Few enough for the shortest backlog.
+        /// Few enough for the shortest listen backlog.
         const AT_ONCE: usize = 100;
         let group = self.group();
         for begun in 0..count {
@@ -215,12 +215,12 @@ impl Load {
             .push(client);
     }
 
-    /// Has everybody begin to talk, newcomers at once.
+    /// Everybody begins to talk; later clients do so at once.
     pub(crate) fn talk(&self) {
         self.shared.talks.store(true, Ordering::Relaxed);
     }
 
-    /// How many of all groups were disconnected.
+    /// How many clients of all groups the server has disconnected.
     pub(crate) fn lost(&self) -> usize {
         self.groups.iter().map(|group| group.lost()).sum()
     }
@@ -229,7 +229,7 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().expect("nobody else takes it");
+        let thread = self.thread.take().expect("only drop takes it");
         let ended = thread.join();
         if !thread::panicking() {
             ended.expect("a load that does not panic");
@@ -244,7 +244,7 @@ pub(crate) enum Wait {
     No,
 }
 
-/// A connection from `ip`, one of the addresses 127.0.0.0/8 that tell senders apart.
+/// A connection from `ip`, one of 127.0.0.0/8, which tell senders apart.
 #[track_caller]
 pub(crate) fn connect_from(ip: &str, to: SocketAddr, wait: Wait) -> OwnedFd {
     let mut flags = SocketFlags::CLOEXEC;
@@ -262,19 +262,18 @@ pub(crate) fn connect_from(ip: &str, to: SocketAddr, wait: Wait) -> OwnedFd {
     socket
 }
 
-/// One client.
 struct Client {
     socket: OwnedFd,
     group: Arc<Group>,
     reads: Reads,
     says: Says,
-    /// How much of the text has been taken.
+    /// How much of the text the kernel has taken.
     sent_bytes: usize,
     is_greeted: bool,
     interest: EventFlags,
 }
 
-/// What is to be done for a client at some time.
+/// Something that a client has to do at a certain time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Duty {
     Say,
@@ -321,7 +320,7 @@ impl Generator {
                 Err(error) => panic!("{error}"),
             }
             for event in &events {
-                // Read through a copy: the kernel's struct is packed.
+                // Copied: the kernel's struct is packed.
                 let key = { event.data }.u64() as usize;
                 self.serve(key, event.flags);
             }
@@ -349,7 +348,7 @@ impl Generator {
         }
     }
 
-    /// The client begins to talk, and to read as it will.
+    /// The client begins to talk, and to read as configured.
     fn begin(&mut self, key: usize) {
         let Some(client) = &mut self.clients[key] else {
             return;
@@ -360,7 +359,7 @@ impl Generator {
             Says::Endlessly(_) => self.want(key, EventFlags::OUT, true),
             Says::Each { first, .. } => self.due.push(Reverse((now + first, key, Duty::Say))),
         }
-        let client = self.clients[key].as_ref().expect("it is there");
+        let client = self.clients[key].as_ref().expect("a client at this key");
         match client.reads {
             Reads::Always => return,
             Reads::Never => {}
@@ -435,7 +434,7 @@ impl Generator {
         let Some(client) = &mut self.clients[key] else {
             return;
         };
-        // Nothing is copied: the buffer only says how much is to be thrown away.
+        // Nothing is copied: the length only says how much to discard.
         match recv(&client.socket, &mut self.buffer[..bytes], RecvFlags::TRUNC) {
             Ok((_, 0)) => self.lose(key),
             Ok((_, read_bytes)) => {
@@ -473,7 +472,7 @@ impl Generator {
                 counter.fetch_add(taken_bytes as u64, Ordering::Relaxed);
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
-            // Reading tells that it is gone.
+            // The next read finds that it is gone.
             Err(_) => client.sent_bytes = text.len(),
         }
         let is_done = !is_endless && client.sent_bytes == text.len();

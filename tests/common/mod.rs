@@ -1,5 +1,5 @@
-//! What the integration tests share: the real binary, real sockets, and waits
-//! that end with the event they wait for.
+//! What the integration tests share: the real binary, real sockets, and waits that end with
+//! their event.
 
 #![allow(
     dead_code,
@@ -24,18 +24,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what must happen before it fails. No test takes
-/// this long: it is a bound for machines that are busy with something else.
+/// How long a test waits for an event before it fails. No test takes this long: the bound is for
+/// busy machines.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The pause between two looks at what cannot be awaited.
+/// The pause between two checks of a condition that gives no event.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Set in CI: a test fails where it lacks something, and does not skip itself.
+/// Set in CI: a test that lacks something fails instead of skipping itself.
 const REQUIRE_ALL: &str = "CHAT_REQUIRE_ALL";
 
-/// Whether a test `has` here what it needs. If it has not, it says so and has to return; with
-/// `CHAT_REQUIRE_ALL` set, it fails.
+/// Whether a test `has` what it needs. If not, this reports it and the test must return; with
+/// `CHAT_REQUIRE_ALL` set, it panics.
 #[track_caller]
 pub(crate) fn can_test(has: bool, otherwise: impl Display) -> bool {
     if !has {
@@ -46,7 +46,7 @@ pub(crate) fn can_test(has: bool, otherwise: impl Display) -> bool {
     has
 }
 
-/// [`can_test`] with a program that it finds in the `PATH`.
+/// [`can_test`] for a program in the `PATH`.
 #[track_caller]
 pub(crate) fn can_test_with(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -54,16 +54,16 @@ pub(crate) fn can_test_with(program: &str) -> bool {
     can_test(is_installed, format_args!("{program} is not installed"))
 }
 
-/// Held by tests that flood a server, measure time, or open thousands of connections: the
-/// tests of one program run side by side, and two of these would disturb each other.
+/// Held by tests that flood a server, measure time, or open thousands of connections: the tests
+/// of a binary run side by side, and two of these would disturb each other.
 pub(crate) fn alone_under_load() -> MutexGuard<'static, ()> {
     static UNDER_LOAD: Mutex<()> = Mutex::new(());
-    // What a test leaves behind when it fails is no matter to the next one.
+    // A failed test leaves nothing that the next one depends on.
     UNDER_LOAD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Looks again and again until `look` finds something; for conditions that the
-/// kernel shows but gives no event for.
+/// Repeats `look` until it returns something: for conditions that the kernel shows without
+/// giving an event.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -71,7 +71,7 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "waited too long for {what}");
         thread::sleep(LOOK_EVERY);
     }
 }

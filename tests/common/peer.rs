@@ -1,5 +1,5 @@
-//! One end of a TCP connection, held by the test: a plain client of the room, or
-//! a server that the chat client talks to.
+//! One end of a TCP connection, held by the test: a plain client of the room, or a server for
+//! the chat client.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -17,17 +17,16 @@ use super::process::{Process, chat_client};
 /// The first line of every conversation, without its LF.
 pub(crate) const WELCOME: &str = "Welcome to this chatroom!";
 
-/// A receive buffer that holds next to nothing: what a reader does not read stays
-/// with the server.
+/// The smallest receive buffer: what the client does not read stays with the server.
 pub(crate) const SMALL_BUFFER_BYTES: usize = 4096;
 
-/// A server played by the test, and a `chat client` that has connected to it.
+/// A server played by the test, and a `chat client` that is connected to it.
 #[track_caller]
 pub(crate) fn client_of_the_test(stdin: Stdio) -> (Peer, Process) {
     client_of_the_test_with_output(stdin, Stdio::piped())
 }
 
-/// [`client_of_the_test`] with a standard output of the test's choice.
+/// [`client_of_the_test`] with this standard output.
 #[track_caller]
 pub(crate) fn client_of_the_test_with_output(
     stdin: impl Into<Stdio>,
@@ -40,8 +39,7 @@ pub(crate) fn client_of_the_test_with_output(
     })
 }
 
-/// A TCP connection that is read by lines: everything a [`LineReader`] can is
-/// to be had from a peer.
+/// A TCP connection read by lines; it dereferences to a [`LineReader`].
 pub(crate) struct Peer {
     lines: LineReader<TcpStream>,
 }
@@ -51,7 +49,7 @@ impl Peer {
         Self::new(TcpStream::connect(to).expect("a server that listens"))
     }
 
-    /// Connects from `ip`, one of the addresses 127.0.0.0/8 that tell senders apart.
+    /// Connects from `ip`, one of 127.0.0.0/8, which tell senders apart.
     pub(crate) fn connect_from(ip: &str, to: SocketAddr) -> Self {
         let ip: IpAddr = ip.parse().expect("an IP address");
         // A program that another test starts meanwhile must not inherit it.
@@ -63,8 +61,7 @@ impl Peer {
         Self::new(TcpStream::from(socket))
     }
 
-    /// The end of a server played by the test, and the client that `start` has
-    /// connect to it.
+    /// The test as a server, and the client that `start` connects to it.
     #[track_caller]
     pub(crate) fn serve<T>(start: impl FnOnce(SocketAddr) -> T) -> (Self, T) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -72,7 +69,7 @@ impl Peer {
         (Self::accept(&listener), client)
     }
 
-    /// Waits for somebody to connect to `listener`.
+    /// Accepts the next connection.
     #[track_caller]
     pub(crate) fn accept(listener: &TcpListener) -> Self {
         let patience = Timespec::try_from(PATIENCE).expect("a short duration");
@@ -97,7 +94,7 @@ impl Peer {
         self.lines.get_ref()
     }
 
-    /// The connection itself, less what was read ahead.
+    /// The stream itself, without what was read ahead.
     pub(crate) fn into_stream(self) -> TcpStream {
         self.lines.into_inner()
     }
@@ -115,8 +112,7 @@ impl Peer {
         self.send(format!("{text}\n"));
     }
 
-    /// Expects that the room has told this member nothing that was not read: what comes next
-    /// is the answer to what it asks now.
+    /// Expects that the room has sent nothing unread: the next line answers what is asked now.
     #[track_caller]
     pub(crate) fn expect_nothing_new(&mut self) {
         self.say("/dance");
@@ -133,44 +129,42 @@ impl Peer {
             .expect("a server that reads");
     }
 
-    /// Closes this side; the other may go on.
+    /// Half-closes: the other side may go on.
     pub(crate) fn close_write(&self) {
         self.stream()
             .shutdown(std::net::Shutdown::Write)
             .expect("a connected socket");
     }
 
-    /// Leaves, and waits until the server has let go.
+    /// Leaves, and waits until the server has closed the connection.
     #[track_caller]
     pub(crate) fn leave(mut self) {
         self.close_write();
         self.expect_end();
     }
 
-    /// Vanishes with a reset in place of an orderly end.
+    /// Resets the connection.
     pub(crate) fn reset(self) {
         sockopt::set_socket_linger(self.stream(), Some(Duration::ZERO)).expect("a TCP socket");
     }
 
-    /// Expects that the other side has given up this connection, orderly or not,
-    /// and that nothing came before.
+    /// Expects the other side to give up this connection, orderly or not, with nothing before.
     #[track_caller]
     pub(crate) fn expect_closed(&mut self) {
         match self.read_line() {
             Ok(None) => {}
-            Ok(Some(line)) => panic!("{line:?} came where the connection should be closed"),
+            Ok(Some(line)) => panic!("{line:?} came instead of the end"),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}"),
         }
     }
 
-    /// Keeps the kernel from holding ever more for this peer, so that a sender
-    /// feels it when nobody reads.
+    /// Limits what the kernel buffers for this peer, so that senders notice when nobody reads.
     pub(crate) fn limit_receive_buffer(&self) {
         self.limit_receive_buffer_to(128 * 1024);
     }
 
-    /// [`limit_receive_buffer`](Self::limit_receive_buffer) to so many bytes, or to the
-    /// least that the kernel allows.
+    /// [`limit_receive_buffer`](Self::limit_receive_buffer) to `bytes`, or to the kernel's
+    /// minimum.
     pub(crate) fn limit_receive_buffer_to(&self, bytes: usize) {
         sockopt::set_socket_recv_buffer_size(self.stream(), bytes).expect("a TCP socket");
     }

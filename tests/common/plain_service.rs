@@ -1,10 +1,10 @@
-//! A room without console and operator, and one source that asks for a shutdown.
+//! A room without console and operator, with one source that asks for a shutdown.
 
 use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use chat::protocol::batch::{ClientId, Context, Frame};
+use chat::protocol::batch::{ClientId, Context, Encoding, Frame};
 use chat::protocol::close::CloseReason;
 use chat::protocol::line::Decoded;
 use chat::protocol::wording;
@@ -16,14 +16,14 @@ use mio::Token;
 pub(crate) struct PlainService {
     admission: Admission,
     room: Room,
-    /// Who has left, and why.
+    /// Members that left, and why.
     pub(crate) left: Vec<(ClientId, CloseReason)>,
-    /// How many iterations of the loop there were.
+    /// Iterations of the loop so far.
     pub(crate) iterations: usize,
 }
 
 impl PlainService {
-    /// A room for this many at once.
+    /// A room for `max_clients`.
     pub(crate) fn new(config: room::Config, max_clients: usize) -> Self {
         Self {
             admission: Admission::new(Limits {
@@ -51,8 +51,13 @@ impl Service for PlainService {
         Ok(self.room.join(client, address, context.now))
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>) {
-        self.room.hear(client, line, context);
+    fn received(
+        &mut self,
+        client: ClientId,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
+        self.room.hear(client, line, context)
     }
 
     fn left(

@@ -1,5 +1,5 @@
-//! How long ordinary lines take: some people say a short line now and then, and somebody else
-//! notes when it hears them.
+//! How long ordinary lines take: people say a short line now and then, and a reader notes when
+//! each arrives.
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -13,42 +13,40 @@ use super::peer::{Peer, WELCOME};
 
 const PEOPLE: usize = 8;
 
-/// Some of the people say something so often.
+/// How often some of the people speak.
 const SAYS_EVERY: Duration = Duration::from_millis(25);
 
-/// How long a line is waited for after the last one was said.
+/// How long to wait for lines after the last one was said.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// More than twice the longest line that a server may be told to take.
+/// More than twice the longest line that `--max-line` allows.
 const READ_BYTES: usize = 4 * 1024 * 1024;
 
-/// Comes before each of their lines and in nobody else's: they are at addresses that nobody
-/// else has.
+/// Begins each of their lines and nobody else's: only they have these addresses.
 const MARK: &[u8] = b"<127.9.0.";
 
-/// What they say: it fits whatever `--max-line` is.
+/// Short enough for any `--max-line`.
 const TEXT: &[u8] = b"o\n";
 
-/// The people and who hears them.
+/// The people and their reader.
 pub(crate) struct Probe {
     people: Vec<OwnedFd>,
     witness: OwnedFd,
     buffer: Vec<u8>,
-    /// How much of the buffer holds the beginning of a line.
+    /// Bytes of an unfinished line at the start of the buffer.
     kept_bytes: usize,
     said_at: Vec<Instant>,
-    /// How long each of the lines took that were heard, for each person in the order in which
-    /// it said them.
+    /// How long each heard line took, for each person in the order said.
     heard: [Vec<Duration>; PEOPLE],
     has_ended: bool,
 }
 
-/// How long it took until each of some lines was heard.
+/// How long each of some lines took to be heard.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delays {
-    /// In order.
+    /// Sorted.
     times: Vec<Duration>,
-    /// How many were never heard; these count as long as they were waited for.
+    /// Lines never heard; each counts as the time it was waited for.
     pub(crate) unheard: usize,
 }
 
@@ -76,7 +74,7 @@ impl Delays {
 }
 
 impl Probe {
-    /// All of them come in.
+    /// All of them join.
     #[track_caller]
     pub(crate) fn join(server: SocketAddr) -> Self {
         let join = |ip: &str| {
@@ -97,7 +95,7 @@ impl Probe {
         }
     }
 
-    /// Has them talk for so long, and waits for what was said last.
+    /// They talk for `span`; waits for the last lines.
     #[track_caller]
     pub(crate) fn run(mut self, span: Duration) -> Delays {
         let end = Instant::now() + span;
@@ -138,7 +136,7 @@ impl Probe {
         let number = self.said_at.len();
         let person = &self.people[number % PEOPLE];
         self.said_at.push(Instant::now());
-        // One that the server has disconnected stays unheard.
+        // What a disconnected person says stays unheard.
         let _ = send(person, TEXT, SendFlags::NOSIGNAL);
     }
 
@@ -163,7 +161,7 @@ impl Probe {
             .zip(&ready[1..])
             .filter(|(_, ready)| **ready)
         {
-            // Thrown away within the kernel (tcp(7)).
+            // Discarded within the kernel (tcp(7)).
             let _ = recv(
                 person,
                 &mut self.buffer[self.kept_bytes..],

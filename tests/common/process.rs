@@ -1,4 +1,4 @@
-//! A program under test: its pipes, its end, and what the kernel says of it.
+//! A program under test: its pipes, its end, and what the kernel reports about it.
 
 use std::collections::HashSet;
 use std::env;
@@ -12,24 +12,27 @@ use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, prlimit,
+};
 
 use super::lines::LineReader;
-use super::{LOOK_EVERY, eventually};
+use super::{PATIENCE, eventually};
 
-/// The binary under test. Cargo names it to tests; an example builds it by itself.
+/// The binary under test. Cargo names it for tests and benches; examples build it themselves.
 pub(crate) const CHAT: &str = match option_env!("CARGO_BIN_EXE_chat") {
     Some(path) => path,
     None => concat!(env!("CARGO_MANIFEST_DIR"), "/target/debug/chat"),
 };
 
-/// The environment variable that names another binary to put under the server tests, such as
-/// the one that is released.
+/// The environment variable that names another binary for the server tests, such as the release.
 const UNDER_TEST: &str = "CHAT_UNDER_TEST";
 
 const A_SECOND: Duration = Duration::from_secs(1);
 
-/// `chat` with these arguments, a pipe for each of its standard streams.
+/// `chat` with these arguments, its standard streams piped.
 pub(crate) fn chat<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(under_test());
     command.args(arguments);
@@ -41,12 +44,12 @@ pub(crate) fn under_test() -> OsString {
     env::var_os(UNDER_TEST).unwrap_or_else(|| CHAT.into())
 }
 
-/// `chat client`, bound for `to`.
+/// `chat client`, connecting to `to`.
 pub(crate) fn chat_client(to: SocketAddr) -> Command {
     chat_to("client", to, &[])
 }
 
-/// One of the commands that join a room, bound for `to`, with more arguments.
+/// A command that joins a room, connecting to `to`, with more arguments.
 pub(crate) fn chat_to(command: &str, to: SocketAddr, arguments: &[&str]) -> Command {
     let (ip, port) = (to.ip().to_string(), to.port().to_string());
     chat([&[command, &ip, &port], arguments].concat())
@@ -81,9 +84,9 @@ pub(crate) fn run_by(wrapper: &[&str], command: &Command) -> Command {
 
 static IGNORE_NO_SIGNAL: Once = Once::new();
 
-/// Has no program inherit that signals are ignored, as those do that a shell runs in the
-/// background, or nohup(1). A signal that is caught here is back at its default there
-/// (execve(2)); to this process it makes no difference.
+/// Keeps programs from inheriting ignored signals, as set by a shell's background jobs or
+/// nohup(1). A signal caught here is back at its default there (execve(2)); in this process
+/// catching it changes nothing.
 fn ignore_no_signal() {
     for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
         if is_ignored_here(signal) {
@@ -111,7 +114,7 @@ pub(crate) struct Process {
     stderr: Option<LineReader<ChildStderr>>,
 }
 
-/// What a program has done so far, and whether it does something now.
+/// What a program has done so far, and whether it sleeps.
 #[derive(Debug, PartialEq)]
 struct Activity {
     is_asleep: bool,
@@ -143,18 +146,16 @@ impl Process {
         self.child.id()
     }
 
-    /// Standard input, to be written to; a caller who takes it decides when it ends.
+    /// Standard input; whoever takes it decides when it ends.
     pub(crate) fn take_stdin(&mut self) -> ChildStdin {
         self.stdin.take().expect("standard input is a pipe")
     }
 
-    /// Types one line.
     pub(crate) fn type_line(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("standard input is a pipe");
         writeln!(stdin, "{line}").expect("a program that reads");
     }
 
-    /// Ends standard input.
     pub(crate) fn close_stdin(&mut self) {
         drop(self.take_stdin());
     }
@@ -176,8 +177,7 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).expect("a program that runs");
     }
 
-    /// Stops the program once it waits for something, and returns when it stands
-    /// still.
+    /// Stops the program once it sleeps, and returns when it has stopped.
     #[track_caller]
     pub(crate) fn stop(&self) {
         self.await_sleep();
@@ -185,13 +185,13 @@ impl Process {
         self.await_stop();
     }
 
-    /// Waits until the program stands still.
+    /// Waits until the program has stopped.
     #[track_caller]
     pub(crate) fn await_stop(&self) {
         await_stop(self.pid());
     }
 
-    /// Waits until the program waits for something.
+    /// Waits until the program sleeps.
     #[track_caller]
     pub(crate) fn await_sleep(&self) {
         self.await_state("S (sleeping)");
@@ -202,13 +202,12 @@ impl Process {
         await_state(self.pid(), state);
     }
 
-    /// Whether the program has not ended yet.
     pub(crate) fn is_running(&mut self) -> bool {
         let ended = self.child.try_wait().expect("a child of this process");
         ended.is_none()
     }
 
-    /// The most memory that the program has ever had, files included.
+    /// The peak of resident memory, files included.
     pub(crate) fn peak_bytes(&self) -> usize {
         let peak = self.proc("status");
         let peak = peak.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -217,15 +216,14 @@ impl Process {
         kibibytes * 1024
     }
 
-    /// Waits for the end of the program.
+    /// Waits for the program to end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        eventually("the program to end", || {
-            self.child.try_wait().expect("a child of this process")
-        })
+        let ended = self.ended_before(Instant::now() + PATIENCE);
+        ended.expect("a program that ends in time")
     }
 
-    /// Waits for the end of the program, which must not be a signal's doing.
+    /// Waits for the program to exit; a signal must not end it.
     #[track_caller]
     pub(crate) fn exit_code(&mut self) -> i32 {
         let status = self.wait();
@@ -234,8 +232,7 @@ impl Process {
             .unwrap_or_else(|| panic!("the program was ended by a signal: {status}"))
     }
 
-    /// Waits for the end of the program; what it wrote and nobody has read yet
-    /// comes with it.
+    /// Waits for the program to end, and returns its unread output.
     #[track_caller]
     pub(crate) fn finish(&mut self) -> Finished {
         let stdout = self.stdout().rest();
@@ -247,26 +244,40 @@ impl Process {
         }
     }
 
-    /// Expects that the program does not end before `moment`.
+    /// Expects the program to run until `moment`.
     #[track_caller]
     pub(crate) fn expect_to_run_until(&mut self, moment: Instant) {
-        while Instant::now() < moment {
+        let ended = self.ended_before(moment);
+        assert_eq!(ended, None, "the program ended too early");
+    }
+
+    /// Waits until the program ends, or until `deadline`.
+    fn ended_before(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        loop {
             let ended = self.child.try_wait().expect("a child of this process");
-            assert_eq!(ended, None, "the program ended after all");
-            thread::sleep(LOOK_EVERY);
+            let time_left = deadline.saturating_duration_since(Instant::now());
+            if ended.is_some() || time_left.is_zero() {
+                return ended;
+            }
+            let pid = Pid::from_child(&self.child);
+            let end = pidfd_open(pid, PidfdFlags::empty()).expect("a child not waited for");
+            let timeout = Timespec::try_from(time_left).expect("a short duration");
+            match poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&timeout)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => panic!("{error}"),
+            }
         }
     }
 
-    /// How many descriptors the program has open.
     pub(crate) fn descriptors(&self) -> usize {
         self.descriptor_numbers().len()
     }
 
-    /// Lets the program open exactly so many more descriptors. Only its soft limit
-    /// changes, so that nobody needs privileges to take this back.
+    /// Lets the program open exactly `more` descriptors. Only its soft limit changes: undoing
+    /// this needs no privileges.
     pub(crate) fn allow_more_descriptors(&self, more: usize) {
         let open = self.descriptor_numbers();
-        // The limit is the first number that cannot be had.
+        // The limit is the first number that is refused.
         let first_refused = (0..).filter(|number| !open.contains(number)).nth(more);
         let limit = Rlimit {
             current: first_refused,
@@ -283,18 +294,17 @@ impl Process {
             .collect()
     }
 
-    /// How many threads the program has.
     pub(crate) fn threads(&self) -> usize {
         let folder = format!("/proc/{}/task", self.pid());
         fs::read_dir(folder).expect("a program that runs").count()
     }
 
-    /// The memory the program has for itself alone: heap and stacks, but no file.
+    /// The program's private memory: heap and stacks, but no files.
     pub(crate) fn anonymous_bytes(&self) -> usize {
         anonymous_bytes(self.pid())
     }
 
-    /// Expects that the program comes to rest, and is not run once in the second after that.
+    /// Expects the program to come to rest, and not to run once in the second after that.
     #[track_caller]
     pub(crate) fn expect_idle(&self) {
         self.expect_idle_for(A_SECOND);
@@ -304,41 +314,40 @@ impl Process {
     #[track_caller]
     pub(crate) fn expect_idle_for(&self, span: Duration) {
         let before = self.expect_settled(|before, now| before == now);
+        // Time itself is tested: nothing happens in this span.
         thread::sleep(span);
-        assert_eq!(
-            self.activity(),
-            before,
-            "it was run within {span:?} of rest"
-        );
+        assert_eq!(self.activity(), before, "it ran within {span:?} of rest");
     }
 
-    /// Expects that the program comes to a state in which it takes next to no CPU time: it may
-    /// look after something now and then, but does not spin.
+    /// Expects the program to settle at next to no CPU time: it may check on something now and
+    /// then, but does not spin.
     #[track_caller]
     pub(crate) fn expect_no_cpu_time(&self) {
-        /// A hundredth of a second each. A spinning program takes more, even if it has to
-        /// share the CPU with ten others.
+        /// A hundredth of a second each. A spinning program takes more, even if it shares the
+        /// CPU with ten others.
         const MOST_TICKS: u64 = 2;
         let is_next_to_none =
             |before: &Activity, now: &Activity| now.cpu_ticks - before.cpu_ticks <= MOST_TICKS;
         let before = self.expect_settled(is_next_to_none);
+        // Time itself is tested: next to nothing happens in this second.
         thread::sleep(A_SECOND);
         let now = self.activity();
         assert!(is_next_to_none(&before, &now), "{before:?}, then {now:?}");
     }
 
-    /// Waits until what the program does is `quiet` for longer than any pause between two
-    /// things that it has yet to do. It has to begin and end that span asleep: who waits for
-    /// the CPU does nothing either.
+    /// Waits until the program's activity is `quiet` for longer than any pause between two
+    /// things it still has to do. It must sleep at both ends of that span: a program that waits
+    /// for the CPU does nothing, either.
     #[track_caller]
     fn expect_settled(&self, quiet: impl Fn(&Activity, &Activity) -> bool) -> Activity {
-        /// The window in which presence is gathered, and the pause of accepting, are a second.
+        /// Presence is gathered for a second, and accepting pauses for a second.
         const SPAN: Duration = Duration::from_millis(1500);
-        /// Longer than any time that the program allows others, and some more.
+        /// Longer than any grace that the program gives others.
         const SETTLING_TIME: Duration = Duration::from_secs(10);
         let deadline = Instant::now() + SETTLING_TIME;
         loop {
             let before = self.activity();
+            // No event says that nothing more will happen.
             thread::sleep(SPAN);
             let now = self.activity();
             if before.is_asleep && now.is_asleep && quiet(&before, &now) {
@@ -356,7 +365,7 @@ impl Process {
         }
     }
 
-    /// CPU time taken so far, as user and in the kernel (proc_pid_stat(5)).
+    /// CPU time so far, as user and in the kernel (proc_pid_stat(5)).
     fn cpu_ticks(&self) -> u64 {
         const UTIME_AFTER_NAME: usize = 11;
         let stat = self.proc("stat");
@@ -369,7 +378,7 @@ impl Process {
             .sum()
     }
 
-    /// How often the program was put to sleep or set aside (proc_pid_status(5)).
+    /// Voluntary and involuntary context switches (proc_pid_status(5)).
     fn context_switches(&self) -> Vec<String> {
         let status = self.proc("status");
         let switches = status
@@ -387,7 +396,7 @@ fn proc(pid: u32, file: &str) -> String {
     fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a program that runs")
 }
 
-/// [`Process::await_stop`] of the program with this number.
+/// [`Process::await_stop`] by process ID.
 #[track_caller]
 pub(crate) fn await_stop(pid: u32) {
     await_state(pid, "T (stopped)");
@@ -399,7 +408,7 @@ fn await_state(pid: u32, state: &str) {
     eventually(&line, || proc(pid, "status").contains(&line).then_some(()));
 }
 
-/// [`Process::anonymous_bytes`] of the program with this number.
+/// [`Process::anonymous_bytes`] by process ID.
 pub(crate) fn anonymous_bytes(pid: u32) -> usize {
     let memory = chat::platform::proc::Process::new(pid).memory();
     let bytes = memory.expect("a program that runs").anonymous_bytes;
@@ -407,7 +416,7 @@ pub(crate) fn anonymous_bytes(pid: u32) -> usize {
 }
 
 impl Drop for Process {
-    /// Ends the program. If the test is failing, its standard error may tell why.
+    /// Kills the program. If the test is failing, the program's standard error may say why.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

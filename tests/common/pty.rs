@@ -1,4 +1,4 @@
-//! A terminal: the master side for the test, the slave side for a program.
+//! A pseudo-terminal: the master side for the test, the slave side for a program.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,10 +10,10 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use super::lines::LineReader;
 
-/// The master side: what is written to it is typed, what is read from it is shown.
+/// The master side: writing to it types, reading from it shows the output.
 pub(crate) struct Keyboard(File);
 
-/// Opens a new terminal that is nobody's controlling terminal.
+/// Opens a terminal that is nobody's controlling terminal.
 pub(crate) fn open_terminal() -> (LineReader<Keyboard>, OwnedFd) {
     // A program that another test starts meanwhile must not inherit either side.
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
@@ -29,12 +29,12 @@ pub(crate) fn open_terminal() -> (LineReader<Keyboard>, OwnedFd) {
 impl Keyboard {
     pub(crate) fn type_bytes(&self, bytes: &[u8]) {
         let written = rustix::io::write(&self.0, bytes).expect("an open terminal");
-        assert_eq!(written, bytes.len(), "the terminal has room for so little");
+        assert_eq!(written, bytes.len(), "the terminal took only a part");
     }
 }
 
 impl Read for Keyboard {
-    /// Once nobody has the slave side open any more, Linux answers EIO: the end.
+    /// Linux answers EIO once nobody has the slave side open: the end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match rustix::io::read(&self.0, buffer) {
             Err(Errno::IO) => Ok(0),

@@ -1,4 +1,4 @@
-//! A terminal with somebody in front of it: types keys, and sees what is shown.
+//! A terminal and a person in front of it, who types keys and sees what is shown.
 
 use std::io::Read;
 use std::num::NonZero;
@@ -21,12 +21,11 @@ pub(crate) struct Screen {
     keyboard: Keyboard,
     terminal: OwnedFd,
     emulator: vt100::Parser,
-    /// All that was ever written there.
+    /// Everything written to it.
     written: Vec<u8>,
 }
 
 impl Screen {
-    /// One of this size.
     pub(crate) fn new(columns: u16, rows: u16) -> Self {
         let (keyboard, terminal) = open_terminal();
         let screen = Self {
@@ -39,15 +38,15 @@ impl Screen {
         screen
     }
 
-    /// Runs `command` there, as a job of its own, as a shell does: in whatever group and session
-    /// these tests run, it can be stopped then.
+    /// Runs `command` there as a job of its own, as a shell does: it can be stopped, whatever
+    /// group and session the tests run in.
     #[track_caller]
     pub(crate) fn run(&self, mut command: Command) -> Process {
         command.stdin(self.side()).stdout(self.side());
         self.run_with_own_streams(command)
     }
 
-    /// [`run`](Self::run) with the standard streams that `command` has.
+    /// [`run`](Self::run) with the standard streams of `command` itself.
     #[track_caller]
     pub(crate) fn run_with_own_streams(&self, mut command: Command) -> Process {
         command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
@@ -55,12 +54,12 @@ impl Screen {
         Process::spawn(command)
     }
 
-    /// The side of a program, to be one of its standard streams.
+    /// The slave side, for a standard stream of a program.
     pub(crate) fn side(&self) -> Stdio {
         self.terminal.try_clone().expect("a free descriptor").into()
     }
 
-    /// Types, or pastes; any amount.
+    /// Types or pastes any amount.
     pub(crate) fn type_keys(&self, keys: &str) {
         // More would not be taken while nobody reads.
         const AT_ONCE: usize = 256;
@@ -69,7 +68,7 @@ impl Screen {
         }
     }
 
-    /// Changes the size, as a window manager would, and has `program` know.
+    /// Changes the size as a window manager would, and notifies `program`.
     pub(crate) fn resize(&mut self, columns: u16, rows: u16, program: &Process) {
         self.set_size(columns, rows);
         let screen = self.emulator.screen_mut();
@@ -77,20 +76,19 @@ impl Screen {
         program.signal(Signal::WINCH);
     }
 
-    /// Waits until what is shown, row by row and without blanks at their ends, is as
-    /// wanted.
+    /// Waits until the rows, without trailing spaces, are as wanted.
     #[track_caller]
     pub(crate) fn expect(&mut self, what: &str, is_so: impl Fn(&[String]) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_so(&self.rows()) {
             if !self.read_before(deadline) {
                 let shown = self.rows().join("\n");
-                panic!("waited in vain for {what}; shown is:\n{shown}\n");
+                panic!("waited too long for {what}; shown is:\n{shown}\n");
             }
         }
     }
 
-    /// Waits until the last row that is not empty is `row`.
+    /// Waits until the last non-empty row is `row`.
     #[track_caller]
     pub(crate) fn expect_last_row(&mut self, row: &str) {
         let what = format!("the last row to be {row:?}");
@@ -104,7 +102,7 @@ impl Screen {
         self.expect(&what, |rows| rows.iter().any(|shown| shown == row));
     }
 
-    /// Expects that one row, and no more, begins so.
+    /// Expects exactly one row that begins with `beginning`.
     #[track_caller]
     pub(crate) fn assert_told_once(&self, beginning: &str) {
         let rows = self.rows();
@@ -126,7 +124,7 @@ impl Screen {
         self.emulator.screen()
     }
 
-    /// All that was ever written there and has been read.
+    /// Everything written to it that has been read.
     pub(crate) fn written(&self) -> String {
         String::from_utf8_lossy(&self.written).into_owned()
     }
@@ -136,26 +134,25 @@ impl Screen {
         self.written.iter().filter(|&&byte| byte == 0x07).count()
     }
 
-    /// Reads until `program` has ended, however much it shows; as fast as it can, for the
-    /// program may not wait.
+    /// Reads until `program` has ended, as fast as possible: the program must not wait.
     #[track_caller]
     pub(crate) fn read_until_end_of(&mut self, program: &mut Process) {
         let deadline = Instant::now() + PATIENCE;
         let seen = self.written.len();
         while program.is_running() {
-            assert!(Instant::now() < deadline, "it goes on and on");
+            assert!(Instant::now() < deadline, "the program does not end");
             self.take_before(Instant::now() + LOOK_EVERY);
         }
         self.emulator.process(&self.written[seen..]);
     }
 
-    /// Reads all that there is without waiting.
+    /// Reads what is there, without waiting.
     pub(crate) fn read_rest(&mut self) {
         while self.read_before(Instant::now()) {}
     }
 
-    /// What a program can change of a terminal: its modes, and the flags of the open
-    /// file that it shares with the shell (O_NONBLOCK above all).
+    /// What a program can change of a terminal: its modes, and the flags of the open file that
+    /// it shares with the shell (O_NONBLOCK above all).
     pub(crate) fn state(&self) -> (String, OFlags) {
         let modes = tcgetattr(&self.terminal).expect("a terminal");
         let flags = fcntl_getfl(&self.terminal).expect("an open file");
@@ -169,7 +166,7 @@ impl Screen {
         tcsetattr(&self.terminal, OptionalActions::Now, &modes).expect("a terminal");
     }
 
-    /// What the terminal tells of its size from now on; 0 is for what it does not know.
+    /// The size that the terminal reports from now on; 0 means unknown.
     pub(crate) fn set_size(&self, columns: u16, rows: u16) {
         let size = Winsize {
             ws_col: columns,
@@ -187,7 +184,7 @@ impl Screen {
         is_more
     }
 
-    /// Reads what is shown without a look at it.
+    /// Reads more output without processing it; false if none comes before `deadline`.
     fn take_before(&mut self, deadline: Instant) -> bool {
         let time_left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(time_left).expect("a short duration");

@@ -1,52 +1,55 @@
-//! A TCP connection without a kernel: what one end does to the other, and the edges that a
-//! poll would report of it.
+//! A TCP connection without a kernel: what each end does to the other, and the edges that a poll
+//! would report.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
 
-use chat::reactor::connection::transport::Stream;
+use chat::platform::memory_file::MemoryFile;
+use chat::reactor::stream::Stream;
 
 /// What the peer sends.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
-    /// Not read by the server yet.
+    /// Not yet read by the server.
     unread: VecDeque<u8>,
-    /// All of it, if it is kept.
+    /// Everything sent, if it is kept.
     pub(crate) sent: Option<Vec<u8>>,
-    /// The peer says no more.
+    /// The peer has half-closed.
     pub(crate) is_ended: bool,
     /// The peer has reset the connection.
     pub(crate) is_reset: bool,
     pub(crate) edge: bool,
-    /// The server has read the end of what the peer said, or that it was reset.
+    /// The server has read the end of the input, or that it was reset.
     pub(crate) end_was_read: bool,
 }
 
 /// What the server writes.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// What the peer has got.
+    /// What the peer has received.
     pub(crate) received: Vec<u8>,
+    /// What it was handed by reference, and what that was then, if that is kept.
+    references: Option<Vec<(MemoryFile, u64, Vec<u8>)>>,
     /// How often the server has tried to write.
     pub(crate) writes: usize,
     /// How much more is taken before writes block.
     pub(crate) room_bytes: usize,
-    /// What every write meets.
+    /// The error that every write returns.
     error: Option<io::ErrorKind>,
     /// A write has blocked since the last edge.
     is_blocked: bool,
     pub(crate) edge: bool,
-    /// The server has ended its side.
+    /// The server has half-closed.
     is_ended: bool,
-    /// The server wants it reset once it is closed.
+    /// The server wants a reset on close.
     pub(crate) is_reset: bool,
     /// The server has closed the socket.
     pub(crate) is_closed: bool,
 }
 
-/// A number below the one that is given, for reads and writes to be cut short by.
+/// Returns a number below the given one: it cuts reads and writes short.
 pub(crate) type Chance = Rc<dyn Fn(usize) -> usize>;
 
 /// The peer's end.
@@ -56,15 +59,18 @@ pub(crate) struct FarEnd {
     pub(crate) output: Rc<RefCell<Output>>,
 }
 
-/// What takes what the server writes.
+/// Takes what the server writes.
 pub(crate) trait Outlet {
-    /// Takes some of `slices`, and says how much.
+    /// Takes some of `slices`, and returns how much.
     fn take(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// The server ends its side.
+    /// Takes some of `len` bytes of `file` by reference, and returns how much.
+    fn take_from(&mut self, file: &MemoryFile, offset: u64, len: usize) -> io::Result<usize>;
+
+    /// The server half-closes.
     fn end(&self) {}
 
-    /// The server wants the connection reset once it is closed.
+    /// The server wants a reset on close.
     fn reset(&self) {}
 
     /// The server closes the socket.
@@ -78,16 +84,16 @@ pub(crate) struct ScriptedStream<O: Outlet = ToPeer> {
     chance: Option<Chance>,
 }
 
-/// What is written goes to the peer.
+/// Passes writes on to the peer.
 pub(crate) struct ToPeer {
     output: Rc<RefCell<Output>>,
     chance: Option<Chance>,
 }
 
-/// Takes whatever is written at next to no cost, and only counts it: for benchmarks.
+/// Takes any write at next to no cost, and only counts it: for benches.
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
-    /// May be shared by many.
+    /// May be shared.
     pub(crate) written_bytes: Rc<Cell<usize>>,
     /// The most that one write takes.
     pub(crate) write_bytes: usize,
@@ -98,11 +104,12 @@ impl Default for Output {
     fn default() -> Self {
         Self {
             received: Vec::new(),
+            references: None,
             writes: 0,
             room_bytes: usize::MAX,
             error: None,
             is_blocked: false,
-            // What a poll reports of a socket that has just been registered.
+            // What a poll reports of a socket just registered.
             edge: true,
             is_ended: false,
             is_reset: false,
@@ -112,7 +119,7 @@ impl Default for Output {
 }
 
 impl FarEnd {
-    /// One that takes everything, and keeps what is sent and received.
+    /// A peer that takes everything, and keeps what it sends and receives.
     pub(crate) fn new() -> Self {
         let input = Input {
             sent: Some(Vec::new()),
@@ -129,7 +136,7 @@ impl FarEnd {
         self.stream_by(None)
     }
 
-    /// The server's end, of which reads and writes are interrupted and cut short by `chance`.
+    /// The server's end, with reads and writes interrupted and cut short by `chance`.
     pub(crate) fn cut_stream(&self, chance: Chance) -> ScriptedStream {
         self.stream_by(Some(chance))
     }
@@ -163,7 +170,7 @@ impl FarEnd {
         let mut input = self.input.borrow_mut();
         input.is_reset = true;
         self.refuses_writes();
-        // Both are told of, as EPOLLHUP and EPOLLERR are.
+        // A poll reports both, as EPOLLHUP and EPOLLERR.
         input.edge = true;
         self.output.borrow_mut().edge = true;
     }
@@ -172,12 +179,12 @@ impl FarEnd {
         self.output.borrow_mut().error = Some(io::ErrorKind::BrokenPipe);
     }
 
-    /// From now on the server can write so much.
+    /// From now on the server can write `room_bytes`.
     pub(crate) fn takes(&self, room_bytes: usize) {
         self.output.borrow_mut().room_bytes = room_bytes;
     }
 
-    /// Reads, so that the server can write so much more.
+    /// Reads, so that the server can write `bytes` more.
     pub(crate) fn takes_more(&self, bytes: usize) {
         let mut output = self.output.borrow_mut();
         output.room_bytes = output.room_bytes.saturating_add(bytes);
@@ -195,16 +202,42 @@ impl FarEnd {
         edges
     }
 
-    /// How much of what it has sent has not been read.
+    /// Bytes sent that the server has not read.
     pub(crate) fn unread_bytes(&self) -> usize {
         self.input.borrow().unread.len()
     }
 
-    /// What it has received since this was last asked.
+    /// What it has received since the last call.
     pub(crate) fn received(&self) -> String {
         let mut output = self.output.borrow_mut();
         let received = std::mem::take(&mut output.received);
         String::from_utf8(received).expect("the server sends UTF-8")
+    }
+
+    /// Asserts that nothing that was handed over by reference was written again. Where it was
+    /// given back, the file has zeros, and a socket would have the page.
+    pub(crate) fn assert_references_hold(&self) {
+        let output = self.output.borrow();
+        for (file, offset, bytes) in output.references.iter().flatten() {
+            let mut now = vec![0; bytes.len()];
+            // Past its end the file has been given back.
+            let _ = file.read(&mut now, *offset);
+            let holds = now
+                .iter()
+                .zip(bytes)
+                .all(|(&now, &then)| now == then || now == 0);
+            assert!(holds, "bytes at {offset} were written again");
+        }
+    }
+
+    /// From now on what it is handed by reference is kept, to be looked at again.
+    pub(crate) fn keep_references(&self) {
+        self.output.borrow_mut().references = Some(Vec::new());
+    }
+
+    /// How many times the server has sent it something by reference that is kept.
+    pub(crate) fn references(&self) -> usize {
+        self.output.borrow().references.as_ref().map_or(0, Vec::len)
     }
 
     pub(crate) fn writes(&self) -> usize {
@@ -215,7 +248,7 @@ impl FarEnd {
         !self.output.borrow().is_closed
     }
 
-    /// Whether the server has ended its side.
+    /// Whether the server has half-closed.
     pub(crate) fn saw_end(&self) -> bool {
         self.output.borrow().is_ended
     }
@@ -238,7 +271,7 @@ impl Input {
 }
 
 impl ScriptedStream<Meter> {
-    /// One that has `input` to be read, and is written into `meter`.
+    /// A stream with `input` to be read, whose writes go into `meter`.
     pub(crate) fn metered(input: Rc<RefCell<Input>>, meter: Meter) -> Self {
         Self {
             input,
@@ -255,12 +288,18 @@ impl Outlet for Meter {
         self.written_bytes.set(self.written_bytes.get() + taken);
         Ok(taken)
     }
+
+    fn take_from(&mut self, _: &MemoryFile, _: u64, len: usize) -> io::Result<usize> {
+        let taken = len.min(self.write_bytes);
+        self.written_bytes.set(self.written_bytes.get() + taken);
+        Ok(taken)
+    }
 }
 
 impl Outlet for ToPeer {
     fn take(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let output = &mut *self.output.borrow_mut();
-        assert!(!output.is_ended, "nothing is written after the end");
+        assert!(!output.is_ended, "written after the end");
         output.writes += 1;
         if is_interrupted(self.chance.as_ref()) {
             return Err(io::ErrorKind::Interrupted.into());
@@ -269,7 +308,7 @@ impl Outlet for ToPeer {
             return Err(kind.into());
         }
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        assert!(offered > 0, "an empty write is of no use");
+        assert!(offered > 0, "an empty write");
         let most = offered.min(output.room_bytes);
         if most == 0 {
             output.is_blocked = true;
@@ -283,6 +322,17 @@ impl Outlet for ToPeer {
             left_bytes -= taken;
         }
         output.room_bytes -= count;
+        Ok(count)
+    }
+
+    fn take_from(&mut self, file: &MemoryFile, offset: u64, len: usize) -> io::Result<usize> {
+        let mut bytes = vec![0; len];
+        file.read(&mut bytes, offset)?;
+        let count = self.take(&[IoSlice::new(&bytes)])?;
+        if let Some(references) = &mut self.output.borrow_mut().references {
+            bytes.truncate(count);
+            references.push((file.clone(), offset, bytes));
+        }
         Ok(count)
     }
 
@@ -303,7 +353,7 @@ fn is_interrupted(chance: Option<&Chance>) -> bool {
     chance.is_some_and(|below| below(20) == 0)
 }
 
-/// So many bytes, or fewer.
+/// `bytes`, or fewer.
 fn cut_short(chance: Option<&Chance>, bytes: usize) -> usize {
     match chance {
         Some(below) if below(3) == 0 => 1 + below(bytes),
@@ -318,7 +368,7 @@ impl<O: Outlet> Read for ScriptedStream<O> {
         }
         let mut input = self.input.borrow_mut();
         if input.is_reset {
-            // The kernel forgets what had not been read.
+            // The kernel discards what was not read.
             input.end_was_read = true;
             return Err(io::ErrorKind::ConnectionReset.into());
         }
@@ -350,6 +400,10 @@ impl<O: Outlet> Write for ScriptedStream<O> {
 }
 
 impl<O: Outlet> Stream for ScriptedStream<O> {
+    fn send_from(&mut self, file: &MemoryFile, offset: u64, len: usize) -> io::Result<usize> {
+        self.outlet.take_from(file, offset, len)
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
         self.outlet.end();
         Ok(())

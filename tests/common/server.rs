@@ -11,14 +11,14 @@ use super::peer::{Peer, WELCOME};
 use super::process::{Process, chat};
 use super::pty::{Keyboard, open_terminal};
 
-/// A server that listens; everything a [`Process`] can is to be had from it.
+/// A listening server; it dereferences to a [`Process`].
 pub(crate) struct Server {
     process: Process,
     pub(crate) address: SocketAddr,
 }
 
 impl Server {
-    /// A server at a free port of 127.0.0.1, which only passes on what is said.
+    /// A server at a free port of 127.0.0.1, without presence and history.
     #[track_caller]
     pub(crate) fn start() -> Self {
         Self::with(&[])
@@ -30,13 +30,13 @@ impl Server {
         Self::spawn(server_command("127.0.0.1", options))
     }
 
-    /// A server that does all that it does unless it is told not to.
+    /// A server with presence and history.
     #[track_caller]
     pub(crate) fn sociable(options: &[&str]) -> Self {
         Self::spawn(sociable_command("127.0.0.1", options))
     }
 
-    /// [`sociable`](Self::sociable), or what a server has to say that does not start.
+    /// [`sociable`](Self::sociable), or the error of a server that does not start.
     #[track_caller]
     pub(crate) fn try_sociable(options: &[&str]) -> Result<Self, String> {
         let mut process = Process::spawn(sociable_command("127.0.0.1", options));
@@ -49,7 +49,7 @@ impl Server {
         }
     }
 
-    /// Runs `command`, and waits for the first line on its console: where it listens.
+    /// Runs `command`, and reads its address from the first line on its console.
     #[track_caller]
     pub(crate) fn spawn(command: Command) -> Self {
         let mut process = Process::spawn(command);
@@ -57,8 +57,8 @@ impl Server {
         Self { process, address }
     }
 
-    /// A server with a terminal as its standard output and standard error: the
-    /// side of the test, and that of the server.
+    /// A server whose standard output and standard error are a terminal, with the terminal's two
+    /// sides: the test's, and the server's.
     #[track_caller]
     pub(crate) fn at_a_terminal() -> (Self, LineReader<Keyboard>, OwnedFd) {
         let (mut keyboard, terminal) = open_terminal();
@@ -70,8 +70,7 @@ impl Server {
         (Self { process, address }, keyboard, terminal)
     }
 
-    /// A server whose standard output is not the test's to read: where it
-    /// listens is learnt from its log.
+    /// A server whose standard output the test cannot read: its log says where it listens.
     #[track_caller]
     pub(crate) fn spawn_with_log(mut command: Command) -> Self {
         command.arg("-v");
@@ -85,7 +84,7 @@ impl Server {
         Self { process, address }
     }
 
-    /// Passes over what is left of the banner.
+    /// Skips the rest of the banner.
     #[track_caller]
     pub(crate) fn skip_banner(&mut self) {
         let (ip, port) = (self.address.ip(), self.address.port());
@@ -95,8 +94,8 @@ impl Server {
         self.stdout().expect_line(&format!("  nc {ip} {port}"));
     }
 
-    /// A client that connects from `ip` and has read its welcome: it is in the
-    /// room, and will be sent every line said from now on.
+    /// A client from `ip` that has read its welcome: it is in the room, and will be sent every
+    /// line from now on.
     #[track_caller]
     pub(crate) fn join(&self, ip: &str) -> Peer {
         let mut peer = Peer::connect_from(ip, self.address);
@@ -120,14 +119,14 @@ fn address_in(first_line: &str) -> SocketAddr {
         .unwrap_or_else(|| panic!("{first_line:?} does not say where the server listens"))
 }
 
-/// `chat server` at a free port of `ip`, which only passes on what is said.
+/// `chat server` at a free port of `ip`, without presence and history.
 pub(crate) fn server_command(ip: &str, options: &[&str]) -> Command {
     let mut command = sociable_command(ip, options);
     command.args(["--no-presence", "--history=0"]);
     command
 }
 
-/// `chat server` at a free port of `ip`, as it is.
+/// `chat server` at a free port of `ip`, with its defaults.
 pub(crate) fn sociable_command(ip: &str, options: &[&str]) -> Command {
     let mut command = chat(["server", ip, "0"]);
     command.args(options).stdin(Stdio::null());

@@ -1,4 +1,4 @@
-//! Who gets in: by address, and by how many come from there.
+//! Who gets in: by address, and by the number of clients from one address.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::common::server::{Server, server_command};
 const DENIED: &str = "!! nobody is let in from this address";
 const REFUSED: i32 = 5;
 
-/// Expects that nobody is let in from `ip`, and that it is told why.
+/// Expects that a client from `ip` is refused, and told why.
 #[track_caller]
 fn expect_refused(server: &Server, ip: &str, words: &str) {
     let mut peer = Peer::connect_from(ip, server.address);
@@ -23,7 +23,7 @@ fn expect_refused(server: &Server, ip: &str, words: &str) {
 }
 
 #[test]
-fn who_is_denied_is_told_and_hears_nothing_and_all_others_get_in() {
+fn a_denied_client_is_told_and_hears_nothing_and_others_get_in() {
     let server = Server::with(&["--deny", "127.0.0.2"]);
     let mut alice = server.join("127.0.0.3");
     let mut mallory = Peer::connect_from("127.0.0.2", server.address);
@@ -37,7 +37,7 @@ fn who_is_denied_is_told_and_hears_nothing_and_all_others_get_in() {
 }
 
 #[test]
-fn to_allow_some_is_to_refuse_all_others() {
+fn with_any_allow_all_others_are_refused() {
     let server = Server::with(&["--allow", "127.0.1.0/24", "--allow", "127.0.2.7"]);
     let _alice = server.join("127.0.1.1");
     let _bob = server.join("127.0.2.7");
@@ -68,7 +68,7 @@ fn a_rule_may_write_an_ipv4_address_as_ipv6() {
 }
 
 #[test]
-fn an_address_has_so_many_places_until_one_is_free_again() {
+fn a_full_address_gets_in_again_once_a_place_is_free() {
     const FULL: &str = "!! no more are let in from this address (2 clients)";
     let server = Server::with(&["--max-per-ip", "2"]);
     let mut alice = server.join("127.0.0.2");
@@ -90,10 +90,10 @@ fn an_address_has_so_many_places_until_one_is_free_again() {
 }
 
 #[test]
-fn who_quits_and_does_not_close_keeps_a_place() {
+fn a_client_that_quits_but_does_not_close_keeps_its_place() {
     const VISITS: usize = 500;
-    /// Its places; as many sockets that have given way and are still to be closed as may be
-    /// refused; and the refused.
+    /// Its places; as many displaced sockets still to be closed as may be refused; and the
+    /// refused.
     const MOST: usize = 10 + 2 * Policy::DEFAULT.max_refused;
     let server = Server::with(&["--max-clients", "100", "--max-per-ip", "10"]);
     let before = server.descriptors();
@@ -114,7 +114,7 @@ fn who_quits_and_does_not_close_keeps_a_place() {
 }
 
 #[test]
-fn who_quits_and_comes_back_at_once_gets_in() {
+fn a_client_that_quits_may_come_back_at_once() {
     let server = Server::with(&["--max-clients", "1", "--max-per-ip", "1"]);
     let mut gone = Vec::new();
     for visit in 0..10 {
@@ -129,7 +129,7 @@ fn who_quits_and_comes_back_at_once_gets_in() {
 }
 
 #[test]
-fn unless_it_is_told_otherwise_this_machine_alone_can_fill_the_room() {
+fn by_default_only_loopback_can_fill_the_room() {
     let server = Server::with(&["--max-clients", "4"]);
     let guests: Vec<Peer> = (0..4).map(|_| server.join("127.0.0.2")).collect();
     expect_refused(&server, "127.0.0.2", "!! the room is full (4 clients)");

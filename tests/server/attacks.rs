@@ -1,9 +1,9 @@
-//! Attacks on the room: those that come and go, ask, take names, get stuck and do anything at
-//! all, by the thousand. An ordinary line goes through in time, newcomers are greeted, the
-//! server lives, and its memory comes to an end.
+//! Attacks on the room, by the thousand: clients that come and go, ask, take names, stall, and
+//! do anything at all. Ordinary lines arrive in time, newcomers are greeted, the server lives,
+//! and its memory is bounded.
 //!
-//! Here for a second or two each; for minutes, and in greater numbers, in `.ci/long attacks`
-//! (`CHAT_ATTACK_SECONDS` says how long each of them takes).
+//! A second or two for each here; minutes, and greater numbers, in `.ci/long attacks`
+//! (`CHAT_ATTACK_SECONDS` sets the time for each).
 
 use std::collections::VecDeque;
 use std::env;
@@ -21,7 +21,7 @@ use crate::common::probe::{Delays, Probe};
 use crate::common::server::Server;
 use crate::common::{alone_under_load, eventually};
 
-/// How long an ordinary line may take. Generous: the machine may do much else.
+/// How long an ordinary line may take. Generous: the machine may be busy.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long an attack takes in CI.
@@ -38,7 +38,7 @@ fn long() -> Duration {
     Duration::from_secs(seconds.map_or(LONG_SECONDS, |seconds| seconds.parse().expect("a number")))
 }
 
-/// Expects that every line was heard, and in time.
+/// Expects that every line was heard in time.
 #[track_caller]
 fn expect_in_time(name: &str, delays: &Delays) {
     println!(
@@ -52,13 +52,15 @@ fn expect_in_time(name: &str, delays: &Delays) {
     assert!(delays.longest() < HEARD_WITHIN, "{name}: {delays:?}");
 }
 
-/// Expects that the server lives, greets newcomers, and has let go of those who went.
+/// Expects that the server lives, greets newcomers, and has closed the connections of clients
+/// that left.
 #[track_caller]
 fn expect_at_rest(name: &str, server: &mut Server, descriptors: usize) {
     assert!(server.is_running(), "{name}");
-    eventually("the server to let go of those who went", || {
-        (server.descriptors() <= descriptors).then_some(())
-    });
+    eventually(
+        "the server to close the connections of clients that left",
+        || (server.descriptors() <= descriptors).then_some(()),
+    );
     let mut newcomer = server.join("127.0.0.2");
     newcomer.say("/quit");
     newcomer.rest();
@@ -67,18 +69,18 @@ fn expect_at_rest(name: &str, server: &mut Server, descriptors: usize) {
     assert!(peak < MOST_BYTES, "{name}: {peak} bytes");
 }
 
-// Those who come and go.
+// Clients that come and go.
 
-/// How somebody goes who has just come.
+/// How a newcomer leaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Goes {
-    /// With an end, and without a word.
+    /// Closes, without a word.
     Silently,
     WithReset,
     AfterALine,
     /// In the middle of a line, with a reset.
     InALine,
-    /// By `/quit`, and waits until it is let go.
+    /// By `/quit`, then waits for the server to close.
     Politely,
 }
 
@@ -90,7 +92,7 @@ const WAYS: [Goes; 5] = [
     Goes::Politely,
 ];
 
-/// Who come and go in a thread of their own, until it is dropped.
+/// Clients that come and go in a thread of their own, until this is dropped.
 struct Churn {
     is_over: Arc<AtomicBool>,
     came: Arc<AtomicUsize>,
@@ -98,11 +100,12 @@ struct Churn {
 }
 
 impl Churn {
-    /// So many each second, as far as this machine can, in these ways in turn.
+    /// `per_second` clients each second, as far as this machine can, leaving in these ways in
+    /// turn.
     fn start(server: &Server, ways: &'static [Goes], per_second: u32) -> Self {
-        /// So few at once that the clock can be kept.
+        /// Often enough that only a few come at once.
         const PACES_PER_SECOND: u32 = 200;
-        /// What is missed of longer times is left out.
+        /// What is missed in longer pauses is skipped.
         const CATCHES_UP: Duration = Duration::from_millis(200);
         let (is_over, came) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let address = server.address;
@@ -114,13 +117,14 @@ impl Churn {
                 while !is_over.load(Ordering::Relaxed) {
                     for _ in 0..per_second / PACES_PER_SECOND {
                         let number = came.fetch_add(1, Ordering::Relaxed);
-                        // Each address has ports for those that linger (TIME_WAIT, tcp(7)).
+                        // Each address has ports enough for connections in TIME_WAIT (tcp(7)).
                         let ip = format!("127.20.{}.1", number % 200);
                         let socket = connect_from(&ip, address, Wait::No);
                         come_and_go(socket, ways[number % ways.len()], &mut polite);
                     }
                     next = Instant::now().max(next + CATCHES_UP) - CATCHES_UP
                         + Duration::from_secs(1) / PACES_PER_SECOND;
+                    // Time itself is tested: so many visits in a second.
                     thread::sleep(next.saturating_duration_since(Instant::now()));
                 }
             }
@@ -140,7 +144,7 @@ impl Churn {
 impl Drop for Churn {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().expect("nobody else takes it");
+        let thread = self.thread.take().expect("only drop takes it");
         let ended = thread.join();
         if !thread::panicking() {
             ended.expect("a churn that does not panic");
@@ -148,9 +152,9 @@ impl Drop for Churn {
     }
 }
 
-/// Where the server is late, what is said is said to nobody: this waits for nothing.
+/// This never waits for the server: if that is late, nobody hears what is said.
 fn come_and_go(socket: OwnedFd, goes: Goes, polite: &mut VecDeque<OwnedFd>) {
-    /// So many wait for the server at once.
+    /// The most clients that wait for the server to close.
     const MOST_POLITE: usize = 2000;
     let words: &[u8] = match goes {
         Goes::Silently | Goes::WithReset => b"",
@@ -178,9 +182,9 @@ fn come_and_go(socket: OwnedFd, goes: Goes, polite: &mut VecDeque<OwnedFd>) {
     }
 }
 
-/// Those who come and go in these ways for so long.
+/// Expects the server to withstand clients that come and go in these ways for `span`.
 #[track_caller]
-fn expect_to_stand_churn(name: &str, ways: &'static [Goes], per_second: u32, span: Duration) {
+fn expect_to_withstand_churn(name: &str, ways: &'static [Goes], per_second: u32, span: Duration) {
     let _alone = alone_under_load();
     let mut server = Server::sociable(&["--max-clients", "9000"]);
     let probe = Probe::join(server.address);
@@ -194,21 +198,21 @@ fn expect_to_stand_churn(name: &str, ways: &'static [Goes], per_second: u32, spa
 }
 
 #[test]
-fn those_who_come_and_go_by_the_thousand_delay_nobody() {
-    expect_to_stand_churn("churn", &WAYS, 20_000, BRIEF);
+fn thousands_of_visits_delay_nobody() {
+    expect_to_withstand_churn("churn", &WAYS, 20_000, BRIEF);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn long_those_who_come_and_go_by_the_thousand_delay_nobody() {
+fn long_thousands_of_visits_delay_nobody() {
     for nth in 0..WAYS.len() {
         let name = format!("churn, {:?}", WAYS[nth]);
-        expect_to_stand_churn(&name, &WAYS[nth..=nth], 20_000, long());
+        expect_to_withstand_churn(&name, &WAYS[nth..=nth], 20_000, long());
     }
-    expect_to_stand_churn("churn, all ways", &WAYS, 20_000, long());
+    expect_to_withstand_churn("churn, all ways", &WAYS, 20_000, long());
 }
 
-// Those who ask.
+// Clients that ask.
 
 #[track_caller]
 fn expect_to_answer(count: usize, span: Duration) {
@@ -232,21 +236,21 @@ fn expect_to_answer(count: usize, span: Duration) {
 }
 
 #[test]
-fn a_thousand_who_ask_at_once_are_answered_and_delay_nobody() {
+fn a_thousand_simultaneous_questions_are_answered_and_delay_nobody() {
     expect_to_answer(1000, BRIEF);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn long_ten_thousand_who_ask_at_once_are_answered_and_delay_nobody() {
+fn long_ten_thousand_simultaneous_questions_are_answered_and_delay_nobody() {
     expect_to_answer(10_000, long());
 }
 
-// Those who take names.
+// Clients that take names.
 
-/// So many come, take a name each, and go all at once, `times` times.
+/// `count` clients join, take a name each, and leave all at once; `times` times.
 #[track_caller]
-fn expect_to_stand_names(count: usize, times: usize) {
+fn expect_to_withstand_names(count: usize, times: usize) {
     let _alone = alone_under_load();
     let mut server = Server::sociable(&[]);
     let descriptors = server.descriptors();
@@ -273,24 +277,24 @@ fn expect_to_stand_names(count: usize, times: usize) {
         });
         assert_eq!(named.lost(), 0);
         drop(load);
-        let delays = probe.join().expect("people who do not panic");
+        let delays = probe.join().expect("a probe that does not panic");
         expect_in_time("names", &delays);
     }
     expect_at_rest("names", &mut server, descriptors);
 }
 
 #[test]
-fn those_who_take_names_and_go_together_delay_nobody() {
-    expect_to_stand_names(900, 1);
+fn crowds_that_take_names_and_leave_together_delay_nobody() {
+    expect_to_withstand_names(900, 1);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn long_nine_thousand_who_take_names_and_go_together_delay_nobody() {
-    expect_to_stand_names(9000, 10);
+fn long_nine_thousand_that_take_names_and_leave_together_delay_nobody() {
+    expect_to_withstand_names(9000, 10);
 }
 
-// Those who do not read, or hardly.
+// Clients that do not read, or hardly.
 
 #[track_caller]
 fn expect_to_stand_the_stuck(each: usize, span: Duration) {
@@ -310,9 +314,10 @@ fn expect_to_stand_the_stuck(each: usize, span: Duration) {
     let flooder = load.join(1, "127.0.4.4", Reads::Always, |_| Says::flood(&line));
     load.talk();
     let delays = probe.run(span);
-    eventually("the stuck and the trickling to be dropped", || {
-        (stuck.lost() + trickling.lost() == 2 * each).then_some(())
-    });
+    eventually(
+        "the stalled and the trickling clients to be dropped",
+        || (stuck.lost() + trickling.lost() == 2 * each).then_some(()),
+    );
     assert_eq!(readers.lost() + flooder.lost(), 0);
     drop(load);
     expect_in_time("stuck", &delays);
@@ -320,23 +325,23 @@ fn expect_to_stand_the_stuck(each: usize, span: Duration) {
 }
 
 #[test]
-fn hundreds_who_do_not_read_or_hardly_delay_nobody_and_are_dropped() {
+fn hundreds_of_stalled_and_slow_readers_delay_nobody_and_are_dropped() {
     expect_to_stand_the_stuck(200, BRIEF);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn long_hundreds_who_do_not_read_or_hardly_delay_nobody_and_are_dropped() {
+fn long_hundreds_of_stalled_and_slow_readers_delay_nobody_and_are_dropped() {
     expect_to_stand_the_stuck(900, long());
 }
 
-// Those who do anything at all.
+// Clients that do anything at all.
 
-/// Numbers as random as this needs (splitmix64).
+/// Random enough for this (splitmix64).
 struct Random(u64);
 
 impl Random {
-    /// Replayed with `CHAT_CHAOS_SEED`.
+    /// `CHAT_CHAOS_SEED` replays one.
     fn seeded() -> Self {
         let seed = env::var("CHAT_CHAOS_SEED").map_or_else(
             |_| {
@@ -365,7 +370,7 @@ impl Random {
     }
 }
 
-/// Some of the server's options, within what lets the people in and lets them talk.
+/// Some of the server's options, with values that let the people join and talk.
 fn random_options(random: &mut Random) -> Vec<&'static str> {
     const VALUES: [(&str, &[&str]); 9] = [
         ("--max-backlog", &["16K", "64K", "1M", "64M"]),
@@ -392,7 +397,7 @@ fn random_options(random: &mut Random) -> Vec<&'static str> {
     options
 }
 
-/// Some lines, or nearly so.
+/// Some lines, well-formed or not.
 fn random_text(random: &mut Random) -> Vec<u8> {
     const PIECES: [&[u8]; 24] = [
         b"\n",
@@ -427,9 +432,9 @@ fn random_text(random: &mut Random) -> Vec<u8> {
     text
 }
 
-/// A crowd that does anything at all, for so long. Returns what to tell when it fails.
+/// Clients that do anything at all for `span`. Returns what to report on failure.
 #[track_caller]
-fn expect_to_stand_chaos(random: &mut Random, span: Duration) {
+fn expect_to_withstand_chaos(random: &mut Random, span: Duration) {
     let seed = random.0;
     let options = random_options(random);
     let name = format!("chaos, CHAT_CHAOS_SEED={seed}, {}", options.join(" "));
@@ -488,7 +493,7 @@ fn whatever_a_crowd_does_everybody_is_heard_and_the_room_ends_well() {
     let _alone = alone_under_load();
     let mut random = Random::seeded();
     for _ in 0..2 {
-        expect_to_stand_chaos(&mut random, Duration::from_secs(1));
+        expect_to_withstand_chaos(&mut random, Duration::from_secs(1));
     }
 }
 
@@ -499,6 +504,6 @@ fn long_whatever_a_crowd_does_everybody_is_heard_and_the_room_ends_well() {
     let mut random = Random::seeded();
     let until = Instant::now() + 4 * long();
     while Instant::now() < until {
-        expect_to_stand_chaos(&mut random, Duration::from_secs(3));
+        expect_to_withstand_chaos(&mut random, Duration::from_secs(3));
     }
 }

@@ -1,4 +1,4 @@
-//! What one says reaches all the others, whole, and in one order for everybody.
+//! A line reaches all others, whole, and in one order for everybody.
 
 use std::sync::Barrier;
 use std::thread;
@@ -37,8 +37,8 @@ fn two_guests_at_one_address_hear_each_other() {
     one.expect_line("<127.0.0.2> so it is");
 }
 
-/// Promise 1, one order: every reader sees the same lines in the same order, each sender's
-/// as it sent them, and no two mixed; talkers are readers too.
+/// Promise 1, one order: every reader gets the same lines in the same order, each sender's as it
+/// sent them, and none mixed. Talkers are readers, too.
 #[test]
 fn forty_talkers_are_heard_in_one_order_and_no_two_lines_mix() {
     let server = Server::start();
@@ -80,13 +80,13 @@ fn talker_ip(talker: usize) -> String {
     format!("127.0.1.{}", talker + 1)
 }
 
-/// Lines of many lengths, each unlike all others.
+/// Lines of many lengths, all unique.
 fn line_of(talker: usize, number: usize) -> String {
     let length = (talker * 31 + number * 17) % 200;
     format!("{talker}/{number} {:-<length$}", "")
 }
 
-/// Says all lines of a talker, cut without regard to where they end.
+/// Says all lines of a talker, cut anywhere.
 fn talk_in_pieces(peer: &Peer, talker: usize) {
     let text: String = (0..LINES_EACH)
         .map(|number| line_of(talker, number) + "\n")

@@ -1,5 +1,5 @@
 //! Promise 7, the console never blocks the room: standard output shows the conversation, and
-//! never holds it up.
+//! never delays it.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek};
@@ -12,7 +12,7 @@ use crate::common::pty::open_terminal;
 use crate::common::server::{Server, server_command};
 
 #[test]
-fn the_console_shows_who_comes_what_is_said_and_who_leaves() {
+fn the_console_shows_joins_lines_and_leaves() {
     let mut server = Server::start();
     server.skip_banner();
     let alice = server.join("127.0.0.2");
@@ -29,9 +29,9 @@ fn the_console_shows_who_comes_what_is_said_and_who_leaves() {
     server.stdout().expect_line("127.0.0.3 disconnected");
 }
 
-/// A load balancer's health check, each few seconds.
+/// For example a load balancer's health check every few seconds.
 #[test]
-fn a_visit_without_a_word_is_shown_only_with_v() {
+fn a_silent_visit_is_shown_only_with_v() {
     let mut quiet = Server::start();
     quiet.skip_banner();
     for _ in 0..5 {
@@ -58,7 +58,7 @@ fn a_visit_without_a_word_is_shown_only_with_v() {
 }
 
 #[test]
-fn what_is_not_said_is_not_on_the_console() {
+fn commands_are_not_on_the_console() {
     let mut server = Server::start();
     server.skip_banner();
     let mut alice = server.join("127.0.0.2");
@@ -152,17 +152,17 @@ fn lines_that_could_not_be_shown_are_counted() {
     server.stdout().expect_line("127.0.0.4 connected");
 }
 
-/// How many lines are said by [`talk_at_length`].
+/// How many lines [`talk_at_length`] says.
 const LINES: usize = 1000;
 
-/// More talk than the console's backlog and a pipe take while nobody reads them;
-/// all of it must be heard in the room. Returns who talked and who listened.
+/// Says more than the console's backlog and a pipe hold while nobody reads them; the room must
+/// hear all of it. Returns the talker and the listener.
 #[track_caller]
 fn talk_at_length(server: &Server) -> (Peer, Peer) {
     const LINE_BYTES: usize = 1000;
     let mut alice = server.join("127.0.0.2");
     let mut bob = server.join("127.0.0.3");
-    // Who says nothing is shown a second later.
+    // Until it speaks, a newcomer is shown a second late.
     bob.say("go on");
     alice.expect_line("<127.0.0.3> go on");
     for number in 0..LINES {

@@ -1,4 +1,4 @@
-//! Promise 6, no descriptor panic: out of descriptors, the server neither spins nor goes deaf.
+//! Promise 6, running out of descriptors is no disaster: the server neither spins nor goes deaf.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ const DESCRIPTOR_LIMIT: usize = 64;
 const GUESTS: usize = 100;
 
 #[test]
-fn out_of_descriptors_those_inside_chat_on_and_those_outside_wait_for_a_place() {
+fn out_of_descriptors_members_chat_on_and_newcomers_wait() {
     let mut server = Server::start();
     server.allow_more_descriptors(DESCRIPTOR_LIMIT);
     let (mut inside, mut waiting) = more_than_can_come_in(&mut server);
-    assert!(inside.len() >= waiting.len(), "so few found a place");
+    assert!(inside.len() >= waiting.len(), "too few got in");
     let (speaker, others) = inside.split_first_mut().expect("somebody inside");
     speaker.say("we are all here");
     for guest in others {
@@ -33,7 +33,7 @@ fn out_of_descriptors_those_inside_chat_on_and_those_outside_wait_for_a_place() 
 }
 
 #[test]
-fn those_who_wait_come_in_when_the_shortage_is_over_though_nobody_leaves() {
+fn waiting_newcomers_get_in_when_the_shortage_ends_though_nobody_leaves() {
     const SOME_SECONDS: Duration = Duration::from_secs(10);
     let mut server = Server::start();
     server.allow_more_descriptors(DESCRIPTOR_LIMIT);
@@ -55,7 +55,7 @@ fn the_last_descriptor_is_no_shortage_while_nobody_waits() {
     server.allow_more_descriptors(1);
     let bob = server.join("127.0.0.3");
     server.expect_idle_for(MORE_THAN_A_PAUSE);
-    assert!(!server.stderr().has_more(), "there is nothing to warn of");
+    assert!(!server.stderr().has_more(), "a warning without a shortage");
 
     let mut carol = Peer::connect_from("127.0.0.4", server.address);
     expect_warning(&mut server);
@@ -66,7 +66,7 @@ fn the_last_descriptor_is_no_shortage_while_nobody_waits() {
 }
 
 #[test]
-fn a_hard_limit_lowers_the_number_of_clients_and_is_said_to() {
+fn a_hard_limit_lowers_the_number_of_clients_and_is_reported() {
     const FULL: &str = "!! the room is full (30 clients)";
     let mut server = start_with_limit("-n");
     let warning = server.stderr().next_line().expect("a warning");
@@ -82,7 +82,7 @@ fn a_hard_limit_lowers_the_number_of_clients_and_is_said_to() {
     assert!(server.descriptors() < DESCRIPTOR_LIMIT);
     inside[0].say("we are all here");
     inside[29].expect_line("<127.0.0.2> we are all here");
-    assert!(!server.stderr().has_more(), "nothing was short");
+    assert!(!server.stderr().has_more(), "a warning without a shortage");
 }
 
 #[test]
@@ -93,9 +93,8 @@ fn the_server_raises_its_own_soft_limit() {
     guests[GUESTS - 1].expect_line("<127.0.0.2> we are all here");
 }
 
-/// Has [`GUESTS`] connect to a server that may have [`DESCRIPTOR_LIMIT`] descriptors
-/// open, and awaits that it has come to rest: some are inside and have read their
-/// welcome, the others wait.
+/// Connects [`GUESTS`] clients to a server limited to [`DESCRIPTOR_LIMIT`] descriptors, and
+/// waits until it is at rest: some are inside and have read their welcome, the others wait.
 #[track_caller]
 fn more_than_can_come_in(server: &mut Server) -> (Vec<Peer>, Vec<Peer>) {
     let guests: Vec<Peer> = (0..GUESTS)
@@ -103,7 +102,7 @@ fn more_than_can_come_in(server: &mut Server) -> (Vec<Peer>, Vec<Peer>) {
         .collect();
     expect_warning(server);
     server.expect_no_cpu_time();
-    assert!(!server.stderr().has_more(), "one warning is enough");
+    assert!(!server.stderr().has_more(), "a second warning");
 
     let (mut inside, waiting): (Vec<Peer>, Vec<Peer>) =
         guests.into_iter().partition(|guest| guest.has_more());
@@ -120,8 +119,8 @@ fn expect_warning(server: &mut Server) {
     assert!(warning.contains("Too many open files"), "{warning}");
 }
 
-/// A server that may have [`DESCRIPTOR_LIMIT`] descriptors open from the start. `ulimit` is told
-/// by `which` whether this is the soft limit (`-Sn`) or the hard one too (`-n`).
+/// A server limited to [`DESCRIPTOR_LIMIT`] descriptors from the start. `which` tells `ulimit`
+/// to set the soft limit (`-Sn`) or the hard one, too (`-n`).
 fn start_with_limit(which: &str) -> Server {
     let mut shell = Command::new("sh");
     shell

@@ -1,11 +1,11 @@
-//! What the server tells of itself when it is asked, and at its end.
+//! The server's statistics, on request and at exit.
 
 use rustix::process::Signal;
 
 use crate::common::peer::Peer;
 use crate::common::server::Server;
 
-/// Reads the next line of figures.
+/// Reads the next line of statistics.
 #[track_caller]
 fn next_figures(server: &mut Server) -> Figures {
     let line = server.stderr().next_line().expect("a line of figures");
@@ -28,7 +28,7 @@ impl Figures {
 }
 
 #[test]
-fn sigusr1_asks_for_one_line_and_the_end_writes_another() {
+fn sigusr1_logs_one_line_and_exit_another() {
     let mut server = Server::with(&["--max-clients", "3", "--deny", "127.0.0.9"]);
     let alice = server.join("127.0.0.2");
     let [mut bob, mut carol] = ["127.0.0.3", "127.0.0.4"].map(|ip| server.join(ip));

@@ -1,6 +1,6 @@
-//! Promise 3, the stuck cannot freeze the room: who does not read costs the others nothing and
-//! is dropped. Promises 2 and 4, nothing lost, the flooder is paced: who reads slowly is waited
-//! for. Promise 5, memory is bounded meanwhile.
+//! Promise 3, a stalled reader cannot freeze the room: it costs the others nothing and is
+//! dropped. Promises 2 and 4, nothing lost and backpressure for flooders: the room waits for a
+//! slow reader. Promise 5: memory is bounded meanwhile.
 
 use std::fs;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -22,7 +22,7 @@ const STUCK: &str = "dropped 127.0.0.9: did not read";
 
 #[test]
 fn fifty_stuck_clients_cost_the_others_nothing() {
-    /// Some backlogs, but not one for each.
+    /// Some backlogs, but not one for each stalled client.
     const ALLOWED_GROWTH_BYTES: usize = 4 << 20;
     let (grown_bytes, _) = flood_beside_fifty_stuck(anonymous_bytes);
     println!("the server grew by {grown_bytes} bytes");
@@ -33,7 +33,7 @@ fn fifty_stuck_clients_cost_the_others_nothing() {
 #[ignore = "measures time, and what the kernel has for all programs: run it alone"]
 fn fifty_stuck_clients_cost_the_kernel_little_and_the_others_no_time() {
     const ALLOWED_GROWTH_BYTES: usize = 30 << 20;
-    /// The grace that the stuck have, and what it takes to drop them.
+    /// The grace that stalled clients have, and the time to drop them.
     const LONGEST_PAUSE: Duration = Duration::from_secs(3);
     let (grown_bytes, pause) = flood_beside_fifty_stuck(|_| kernel_tcp_bytes());
     println!("the kernel's TCP memory grew by {grown_bytes} bytes");
@@ -42,8 +42,8 @@ fn fifty_stuck_clients_cost_the_kernel_little_and_the_others_no_time() {
     assert!(pause < LONGEST_PAUSE, "{pause:?}");
 }
 
-/// A flood of 20 MB, of which a reader gets every line in order. Returns by how much
-/// `memory_bytes` of the server grew at most, and the longest time that the reader waited.
+/// A flood of 20 MB, of which a reader gets every line in order. Returns the most by which
+/// `memory_bytes` of the server grew, and the reader's longest wait.
 #[track_caller]
 fn flood_beside_fifty_stuck(memory_bytes: fn(pid: u32) -> usize) -> (usize, Duration) {
     const LINES: usize = 20_000;
@@ -67,7 +67,7 @@ fn flood_beside_fifty_stuck(memory_bytes: fn(pid: u32) -> usize) -> (usize, Dura
         pause = pause.max(waiting.elapsed());
     }
     let grown_bytes = most_bytes().saturating_sub(before);
-    eventually("the stuck to be dropped", || {
+    eventually("the stalled clients to be dropped", || {
         (server.descriptors() == descriptors).then_some(())
     });
     let warnings = end(server);
@@ -80,9 +80,9 @@ fn flood_beside_fifty_stuck(memory_bytes: fn(pid: u32) -> usize) -> (usize, Dura
 fn a_slow_reader_is_waited_for_and_gets_everything() {
     const LINES: usize = 5000;
     const LINES_AT_A_TIME: usize = 10;
-    /// One megabyte each second.
+    /// One megabyte per second.
     const READS_EVERY: Duration = Duration::from_millis(10);
-    /// What server and kernel hold for one reader, and the slack of a turn.
+    /// What server and kernel hold for one reader, and the slack of a batch.
     const MOST_AHEAD_BYTES: usize = 2 << 20;
     let _alone = alone_under_load();
     let server = Server::start();
@@ -97,7 +97,7 @@ fn a_slow_reader_is_waited_for_and_gets_everything() {
     let (mut next, mut ahead_bytes) = (Instant::now(), 0);
     for number in 0..LINES {
         if number % LINES_AT_A_TIME == 0 {
-            // Here the clock is what the test is about.
+            // Time itself is tested: a slow reader is one that waits.
             thread::sleep(next.saturating_duration_since(Instant::now()));
             next = Instant::now() + READS_EVERY;
         }
@@ -114,10 +114,10 @@ fn a_slow_reader_is_waited_for_and_gets_everything() {
     assert!(warnings.is_empty(), "{warnings:?}");
 }
 
-/// It begins to read when it is dropped, and gets whole lines up to that. It has some seconds
-/// for that.
+/// It reads only once it is dropped, and gets whole lines up to that. It has some seconds to do
+/// so.
 #[test]
-fn who_does_not_read_has_a_grace_and_is_then_told_why_it_is_dropped() {
+fn a_stalled_client_has_a_grace_and_is_told_why_it_is_dropped() {
     let _alone = alone_under_load();
     let mut server = Server::start();
     let talker = server.join("127.0.0.2");
@@ -145,11 +145,11 @@ fn who_does_not_read_has_a_grace_and_is_then_told_why_it_is_dropped() {
     stuck.expect_end();
 }
 
-/// Whether it is found to be slow or stuck depends on the kernel, which lets go of what
-/// it holds for a reader in big pieces.
+/// Whether it counts as slow or as stalled depends on the kernel, which frees a reader's buffer
+/// in big steps.
 #[test]
-fn who_trickles_is_dropped_after_the_stall_timeout() {
-    /// Less than the server may keep for the one that trickles.
+fn a_trickling_reader_is_dropped_after_the_stall_timeout() {
+    /// Less than the server may queue for the client that trickles.
     const LINES: usize = 20_000;
     const STALL_TIMEOUT: Duration = Duration::from_secs(2);
     let _alone = alone_under_load();
@@ -172,7 +172,7 @@ fn who_trickles_is_dropped_after_the_stall_timeout() {
 }
 
 #[test]
-fn two_hundred_that_are_dropped_at_once_do_not_fill_the_log() {
+fn two_hundred_simultaneous_drops_do_not_fill_the_log() {
     const STUCK_CLIENTS: usize = 200;
     let _alone = alone_under_load();
     let server = Server::start();
@@ -183,7 +183,7 @@ fn two_hundred_that_are_dropped_at_once_do_not_fill_the_log() {
 
     let began = Instant::now();
     let crowd = Crowd::start([Member::flooder(talker, 0..NO_END), Member::reader(reader)]);
-    eventually("the stuck to be dropped", || {
+    eventually("the stalled clients to be dropped", || {
         (server.descriptors() == descriptors).then_some(())
     });
     drop(crowd);
@@ -196,7 +196,7 @@ fn two_hundred_that_are_dropped_at_once_do_not_fill_the_log() {
     );
 }
 
-/// Ends the server, and returns of what it has warned.
+/// Ends the server, and returns its warnings.
 #[track_caller]
 fn end(mut server: Server) -> Vec<String> {
     server.signal(Signal::TERM);
@@ -206,7 +206,7 @@ fn end(mut server: Server) -> Vec<String> {
     lines.filter(|line| line.contains("warn: ")).collect()
 }
 
-/// Clients from 127.0.0.9 that will never read.
+/// Clients from 127.0.0.9 that never read.
 fn join_stuck(server: &Server, count: usize) -> Vec<Peer> {
     let join = |_| {
         let stuck = server.join("127.0.0.9");
@@ -216,7 +216,7 @@ fn join_stuck(server: &Server, count: usize) -> Vec<Peer> {
     (0..count).map(join).collect()
 }
 
-/// Measures again and again, until what it returns is called: that returns the most.
+/// Measures repeatedly until the returned function is called, which returns the maximum.
 pub(super) fn sample(measure: impl Fn() -> usize + Send + 'static) -> impl FnOnce() -> usize {
     let (until, is_over) = mpsc::channel::<()>();
     let sampler = thread::spawn(move || {
@@ -232,8 +232,8 @@ pub(super) fn sample(measure: impl Fn() -> usize + Send + 'static) -> impl FnOnc
     }
 }
 
-/// What the kernel has set aside for all TCP connections of this machine: counted in
-/// pages (proc_net(5), `sockstat`).
+/// Kernel memory of all TCP connections on this machine, counted in pages (proc_net(5),
+/// `sockstat`).
 pub(super) fn kernel_tcp_bytes() -> usize {
     const PAGE_BYTES: usize = 4096;
     let sockstat = fs::read_to_string("/proc/net/sockstat").expect("proc_net(5)");

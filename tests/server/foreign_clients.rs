@@ -1,4 +1,4 @@
-//! Clients that are not ours: `nc`, `ncat`, `telnet`, and the Python original.
+//! Foreign clients: `nc`, `ncat`, `telnet`, and the Python original.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use crate::common::pty::{Keyboard, open_terminal};
 use crate::common::server::Server;
 use crate::common::{PATIENCE, can_test, can_test_with};
 
-/// What the Python original does, as a script for Python 3.
+/// The Python original's behaviour, as a script for Python 3.
 const PYTHON_CLIENT: &str = r#"
 import select, socket, sys
 
@@ -49,10 +49,7 @@ fn nc_delivers_its_unfinished_last_line_and_ends() {
     let help = Command::new("nc").arg("-h").output().expect("nc");
     let help = [help.stdout, help.stderr].concat();
     let is_openbsd = String::from_utf8_lossy(&help).contains("OpenBSD");
-    if !can_test(
-        is_openbsd,
-        "nc is not netcat-openbsd, the one that knows -N",
-    ) {
+    if !can_test(is_openbsd, "nc is not netcat-openbsd, which has -N") {
         return;
     }
     deliver_last_line_with("nc", &["-N"]);
@@ -73,8 +70,8 @@ fn telnet_talks_and_listens() {
     converse(&mut telnet, &server);
 }
 
-/// In its line mode, and told to go into character mode, in which Enter is CR NUL and
-/// nothing is edited or shown: refused that, it goes back.
+/// In line mode, and after a request for character mode, in which Enter is CR NUL and nothing is
+/// edited or echoed: the server refuses, and telnet goes back.
 #[test]
 fn telnet_at_a_terminal_says_what_was_typed() {
     const ESCAPE: &[u8] = b"\x1d";
@@ -107,7 +104,7 @@ fn busybox_telnet_at_a_terminal_says_what_was_typed() {
     skip_to(&mut keyboard, "<127.0.0.2> as you like\r");
 }
 
-/// What PuTTY's Telnet sends, as it is after installation, and with line editing and local
+/// What PuTTY's Telnet sends: with its default settings, and with local line editing and local
 /// echo turned off.
 #[test]
 fn putty_is_refused_its_options_and_says_what_was_typed() {
@@ -133,8 +130,8 @@ fn putty_is_refused_its_options_and_says_what_was_typed() {
     putty.expect_nothing_new();
 }
 
-/// Asked to interrupt, telnet throws away all that comes until the server has
-/// answered its DO TIMING-MARK (RFC 860).
+/// After an interrupt, telnet discards everything until the server has answered its DO
+/// TIMING-MARK (RFC 860).
 #[test]
 fn ctrl_c_does_not_make_telnet_deaf() {
     const CTRL_C: &[u8] = b"\x03";
@@ -151,7 +148,7 @@ fn ctrl_c_does_not_make_telnet_deaf() {
     skip_to(&mut keyboard, "<127.0.0.2> can you hear me?\r");
 }
 
-/// What telnet sends for Ctrl-C, and what it waits for.
+/// What telnet sends for Ctrl-C, and the answer it waits for.
 #[test]
 fn a_request_for_a_timing_mark_is_answered_and_not_said() {
     const IAC_IP_IAC_DO_TIMING_MARK: &[u8] = b"\xff\xf4\xff\xfd\x06";
@@ -173,7 +170,7 @@ fn the_python_client_talks_and_listens() {
         return;
     };
     let mut peer = server.join("127.0.0.2");
-    // It prints what it receives, line end and all, and a line end of its own.
+    // It prints what it receives with the line end, and adds one of its own.
     python.stdout().expect_line(WELCOME);
     python.stdout().expect_line("");
     python.type_line("hello");
@@ -184,8 +181,8 @@ fn the_python_client_talks_and_listens() {
     python.stdout().expect_line("");
 }
 
-/// The Python original receives 2,048 bytes at most at a time, and shows each
-/// piece as if it were a message: what it shows must add up to the lines sent.
+/// The Python original receives at most 2,048 bytes at a time, and shows each piece as a
+/// message: the pieces must add up to the lines sent.
 #[test]
 fn a_client_that_receives_as_the_python_one_does_misses_nothing() {
     const RECV_BYTES: usize = 2048;
@@ -248,7 +245,8 @@ fn deliver_last_line_with(program: &str, options: &[&str]) {
     assert_eq!(client.finish().stdout, format!("{WELCOME}\n"));
 }
 
-/// Types `words` with a mistake, and sees that they are heard, once, as they were meant.
+/// Types `words` with a mistake and its correction, and expects the others to hear them once,
+/// corrected.
 #[track_caller]
 fn type_and_be_heard(keyboard: &mut LineReader<Keyboard>, peer: &mut Peer, words: &str) {
     let keyboard = keyboard.get_ref();
@@ -258,8 +256,8 @@ fn type_and_be_heard(keyboard: &mut LineReader<Keyboard>, peer: &mut Peer, words
     peer.expect_line("<127.0.0.1> once");
 }
 
-/// Starts a program in a terminal of its own, if it is installed, and waits until it has
-/// shown the welcome.
+/// Starts a program in a terminal of its own, if it is installed, and waits until it has shown
+/// the welcome.
 fn start_at_a_terminal(
     program: &[&str],
     server: &Server,
@@ -278,7 +276,7 @@ fn start_at_a_terminal(
     Some((keyboard, process))
 }
 
-/// Passes over what a program shows before `line`.
+/// Skips what a program shows before `line`.
 #[track_caller]
 fn skip_to<R: Read + AsFd>(shown: &mut LineReader<R>, line: &str) {
     while shown.next_line().expect("more to be shown") != line {}
@@ -289,7 +287,7 @@ fn start(program: &str, options: &[&str], server: &Server) -> Option<Process> {
     can_test_with(program).then(|| Process::spawn(join_with(program, options, server)))
 }
 
-/// `program`, bound for the room.
+/// `program`, connecting to the room.
 fn join_with(program: &str, options: &[&str], server: &Server) -> Command {
     let mut command = Command::new(program);
     command

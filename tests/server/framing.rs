@@ -1,9 +1,9 @@
-//! Lines are lines, however the network cuts and joins them, and however long.
+//! Lines stay lines, however the network cuts and joins them, and however long they are.
 
 use crate::common::peer::Peer;
 use crate::common::server::Server;
 
-/// A server, somebody who talks (from 127.0.0.2), and somebody who listens.
+/// A server, a talker (from 127.0.0.2), and a listener.
 fn room(options: &[&str]) -> (Server, Peer, Peer) {
     let server = Server::with(options);
     let talker = server.join("127.0.0.2");
@@ -12,7 +12,7 @@ fn room(options: &[&str]) -> (Server, Peer, Peer) {
 }
 
 #[test]
-fn many_lines_in_one_segment_are_many() {
+fn a_segment_may_hold_many_lines() {
     let (_server, talker, mut listener) = room(&[]);
     talker.send("one\ntwo\nthree\n");
     listener.expect_line("<127.0.0.2> one");
@@ -21,7 +21,7 @@ fn many_lines_in_one_segment_are_many() {
 }
 
 #[test]
-fn a_line_in_many_segments_is_one() {
+fn a_line_may_span_many_segments() {
     let (_server, talker, mut listener) = room(&[]);
     for byte in "byte by byte, é and 🦀 too\r\n".bytes() {
         talker.send([byte]);
@@ -30,7 +30,7 @@ fn a_line_in_many_segments_is_one() {
 }
 
 #[test]
-fn a_line_of_another_does_not_mix_with_an_unfinished_one() {
+fn an_unfinished_line_does_not_mix_with_others() {
     let (server, talker, mut listener) = room(&[]);
     let other = server.join("127.0.0.4");
     talker.send("first half, ");
@@ -95,8 +95,8 @@ fn a_line_over_the_limit_is_refused_and_skipped_to_its_end() {
         "a".repeat(17),
         "é".repeat(9),
         "b".repeat(100_000),
-        // Each of these lines would be a command or an HTTP request if its
-        // beginning were looked at.
+        // The beginning of each of these lines, taken alone, would be a command or an HTTP
+        // request.
         format!("/{}", "c".repeat(16)),
         format!("GET / HTTP/1.1{}", " ".repeat(16)),
     ] {
@@ -113,7 +113,7 @@ fn a_line_over_the_limit_is_refused_and_skipped_to_its_end() {
 }
 
 #[test]
-fn the_limit_is_4096_unless_set() {
+fn the_default_limit_is_4096() {
     let (_server, mut talker, mut listener) = room(&[]);
     let longest = "a".repeat(4096);
     talker.say(&longest);
@@ -125,9 +125,9 @@ fn the_limit_is_4096_unless_set() {
 }
 
 #[test]
-fn an_over_long_line_without_end_takes_no_memory() {
+fn an_endless_line_takes_no_memory() {
     const LINE_BYTES: usize = 16 << 20;
-    /// Code that is used for the first time counts, too.
+    /// Code used for the first time counts, too.
     const ALLOWED_GROWTH_BYTES: usize = 2 << 20;
     let (server, mut talker, mut listener) = room(&[]);
     let before = server.peak_bytes();

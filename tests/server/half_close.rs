@@ -1,5 +1,5 @@
-//! Promise 2, nothing lost, of a client that closes its side: what it sent is said, and what
-//! it is owed is sent.
+//! Promise 2, nothing lost, for a client that half-closes: what it sent is said, and what it is
+//! owed is sent.
 
 use crate::common::crowd::{Crowd, Member, numbered_line};
 use crate::common::flood::{KEEPS_ALL, OVER_SEND_BUFFER, flood, long_line};
@@ -17,7 +17,7 @@ fn the_unfinished_last_line_is_said() {
 }
 
 #[test]
-fn a_client_may_talk_and_leave_in_one_breath() {
+fn a_client_may_talk_and_leave_at_once() {
     const LINES: usize = 500;
     let server = Server::start();
     let mut listener = server.join("127.0.0.2");
@@ -31,7 +31,7 @@ fn a_client_may_talk_and_leave_in_one_breath() {
 }
 
 #[test]
-fn what_a_client_is_owed_is_sent_after_it_has_closed_its_side() {
+fn a_half_closed_client_is_sent_what_it_is_owed() {
     let server = Server::start();
     let talker = server.join("127.0.0.2");
     let mut witness = server.join("127.0.0.3");
@@ -50,10 +50,10 @@ fn what_a_client_is_owed_is_sent_after_it_has_closed_its_side() {
 }
 
 #[test]
-fn what_a_client_is_owed_is_sent_though_a_flood_goes_on() {
+fn a_half_closed_client_is_sent_what_it_is_owed_during_a_flood() {
     const LINES: usize = 5000;
-    /// Less than kernel and server hold for the one that leaves before the flood has
-    /// to wait for it.
+    /// Less than kernel and server hold for the leaving client before the flood must wait for
+    /// it.
     const OWED_LINES: usize = 500;
     const LAST_WORDS: &str = "that is all from me";
     let server = Server::with(KEEPS_ALL);

@@ -1,5 +1,5 @@
-//! Promise 9, nothing while nothing happens: an idle room takes no CPU. And of promise 10,
-//! cost: what an idle connection takes.
+//! Promise 9, nothing while nothing happens: an idle room takes no CPU. And of promise 10, low
+//! cost: the memory of an idle connection.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::common::peer::Peer;
 use crate::common::server::Server;
 use crate::common::{alone_under_load, can_test};
 
-/// What the tests of this program have open besides thousands of guests, at most.
+/// The most descriptors that other tests of this binary have open besides thousands of guests.
 const OTHER_DESCRIPTORS: usize = 500;
 
 #[test]
@@ -65,8 +65,7 @@ fn join_many(server: &Server, guests: usize, guests_per_address: usize) -> Vec<P
         .collect()
 }
 
-/// Lets this process open so many descriptors, if it may; the server, too, may
-/// have as many as this.
+/// Lets this process, and the server it starts, open this many descriptors, if permitted.
 fn may_open(descriptors: usize) -> bool {
     let most = raise_descriptor_limit().expect("a soft limit may be raised to the hard one");
     let lack = format!("{most} descriptors are too few, this takes {descriptors}");

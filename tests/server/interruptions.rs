@@ -1,12 +1,12 @@
-//! A server that is stopped and continued (Ctrl-Z, then `fg`) goes on as if
-//! nothing had been: the kernel interrupts its waiting with EINTR.
+//! A server that is stopped and continued (Ctrl-Z, then `fg`) goes on as before: the kernel
+//! interrupts its poll with EINTR.
 
 use rustix::process::Signal;
 
 use crate::common::server::Server;
 
 #[test]
-fn a_server_goes_on_after_it_was_stopped() {
+fn a_stopped_server_goes_on_when_continued() {
     let server = Server::start();
     let alice = server.join("127.0.0.2");
     let mut bob = server.join("127.0.0.3");

@@ -1,4 +1,4 @@
-//! The room at an IPv6 address, and at every address of both kinds.
+//! The room at an IPv6 address, and at all addresses of both families.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;

@@ -1,8 +1,8 @@
-//! Promise 4, the flooder is paced, not the room: while others flood, what somebody else says
-//! is heard soon, and newcomers are welcomed soon.
+//! Promise 4, flooders get backpressure, not the room: during a flood, others' lines are heard
+//! soon, and newcomers are welcomed soon.
 //!
-//! How soon is counted in lines of the flood that are heard before it, which is no matter of
-//! what else the machine does. Times are measured by the tests that are run by hand.
+//! Soon is counted in lines of the flood heard first, which does not depend on the machine's
+//! load. The tests run by hand measure time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,18 +19,18 @@ const SAYS_EVERY: Duration = Duration::from_millis(20);
 const MOST_LINES_BEFORE: usize = (1 << 20) / LINE_BYTES;
 
 #[test]
-fn what_is_said_during_a_flood_is_heard_soon() {
+fn lines_during_a_flood_are_heard_soon() {
     delays_beside(fast_readers, 150).expect_few_lines_before();
 }
 
 #[test]
-fn what_is_said_while_a_flooder_waits_for_a_slow_reader_is_heard_soon() {
+fn lines_are_heard_soon_while_a_flooder_waits_for_a_slow_reader() {
     delays_beside(a_very_slow_reader, 150).expect_few_lines_before();
 }
 
 #[test]
 #[ignore = "its bounds are for a release build on a machine that does nothing else"]
-fn what_is_said_during_a_flood_is_heard_within_a_quarter_of_a_second() {
+fn lines_during_a_flood_are_heard_within_a_quarter_of_a_second() {
     for readers in [fast_readers, a_slow_reader, a_very_slow_reader] {
         delays_beside(readers, 500).expect_short();
     }
@@ -51,8 +51,8 @@ fn during_eight_floods_newcomers_are_welcomed_and_heard_within_a_quarter_of_a_se
     until_heard.expect_short();
 }
 
-/// How long it takes each of some newcomers, during eight floods, until it is welcomed, and
-/// then until it is heard.
+/// How long each newcomer waits during eight floods: for its welcome, and then until it is
+/// heard.
 #[track_caller]
 fn delays_of_newcomers() -> (Delays, Delays) {
     const FLOODERS: usize = 8;
@@ -94,12 +94,12 @@ fn fast_readers(server: &Server) -> Vec<Member> {
     (0..3).map(join).collect()
 }
 
-/// It takes one megabyte each second.
+/// Reads one megabyte per second.
 fn a_slow_reader(server: &Server) -> Vec<Member> {
     vec![reading_each_10_ms(server, 10_000)]
 }
 
-/// The flooder waits for it for a second or so at a time.
+/// The flooder waits for it for about a second at a time.
 fn a_very_slow_reader(server: &Server) -> Vec<Member> {
     vec![reading_each_10_ms(server, 2000)]
 }
@@ -107,22 +107,22 @@ fn a_very_slow_reader(server: &Server) -> Vec<Member> {
 fn reading_each_10_ms(server: &Server, bytes: usize) -> Member {
     const RECEIVE_BUFFER_BYTES: usize = 32 * 1024;
     let slow = server.join("127.0.0.5");
-    // The bigger it is, the bigger are the steps in which the kernel tells the server of
-    // what was read; and who reads slowly must not be taken for stuck.
+    // The bigger it is, the bigger the steps in which the kernel frees it; and a slow reader
+    // must not count as stalled.
     slow.limit_receive_buffer_to(RECEIVE_BUFFER_BYTES);
     Member::reader(slow).reading(bytes, Duration::from_millis(10))
 }
 
-/// How long it took until each of some lines was heard, and how many lines of a flood were
-/// heard meanwhile.
+/// How long each of some lines took to be heard, and how many lines of a flood were heard
+/// meanwhile.
 #[derive(Default)]
 struct Delays {
     times: Vec<Duration>,
     lines_before: Vec<usize>,
 }
 
-/// Somebody says `lines` during a flood, with these readers in the room. How long it
-/// takes each until a reader hears it who reads as fast as it can.
+/// Somebody says `lines` lines during a flood, with these readers in the room. Measures how long
+/// each takes to a reader that reads as fast as it can.
 #[track_caller]
 fn delays_beside(readers: fn(&Server) -> Vec<Member>, lines: usize) -> Delays {
     let _alone = alone_under_load();
@@ -164,8 +164,8 @@ fn delays_beside(readers: fn(&Server) -> Vec<Member>, lines: usize) -> Delays {
 }
 
 impl Delays {
-    /// Expects it of the median: the person, who runs in a thread of its own, may have to wait
-    /// for the CPU between its look at how much was heard and its write.
+    /// Judges the median: the person's thread may have to wait for the CPU between counting the
+    /// lines heard and its write.
     #[track_caller]
     fn expect_few_lines_before(mut self) {
         let (median, _) = median_and_most(&mut self.lines_before);

@@ -1,5 +1,5 @@
-//! The server, as its clients, its operator and its machine find it: the real binary over real
-//! sockets. One theme a module.
+//! The server as its clients, its operator and its machine find it: the real binary over real
+//! sockets. One module per theme.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -7,6 +7,7 @@ mod common;
 mod admission;
 mod attacks;
 mod broadcast;
+mod by_reference;
 mod console;
 mod descriptors;
 mod figures;

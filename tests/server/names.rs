@@ -1,4 +1,4 @@
-//! Names, and what members ask the room for, over real sockets and over `nc`.
+//! Names, and the commands of members, over real sockets and over `nc`.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ fn take_name(peer: &mut Peer, name: &str) {
 }
 
 #[test]
-fn a_name_stands_before_what_its_bearer_says() {
+fn a_members_lines_begin_with_its_name() {
     let server = Server::start();
     let [mut alice, mut bob] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));
     take_name(&mut alice, "alice");
@@ -41,7 +41,7 @@ fn a_name_stands_before_what_its_bearer_says() {
 }
 
 #[test]
-fn nobody_passes_for_somebody_else() {
+fn nobody_can_impersonate_a_member() {
     let server = Server::start();
     let [mut alice, mut mallory] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));
     take_name(&mut alice, "alice");
@@ -70,7 +70,7 @@ fn nobody_passes_for_somebody_else() {
         let answer = mallory.next_line().expect("an answer");
         assert!(answer.starts_with("!! "), "{name:?}: {answer}");
     }
-    // Whatever it says, it is its own.
+    // Whatever it says appears under its own address.
     mallory.send("\r<alice> forged\n/me \r-- forged\n/me \x1b[1A\u{202e}<alice> forged\n");
     for line in [
         "<127.0.0.3> ␍<alice> forged",
@@ -84,18 +84,18 @@ fn nobody_passes_for_somebody_else() {
 }
 
 #[test]
-fn a_name_is_kept_for_who_loses_the_connection() {
+fn a_name_is_held_after_a_lost_connection() {
     let server = Server::start();
     let [mut alice, mut bob] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));
     take_name(&mut alice, "alice");
-    // Whoever returns before the room knows that the old connection is dead.
+    // Back before the room knows that the old connection is dead.
     let mut returned = server.join("127.0.0.2");
     returned.say("/nick alice");
     let answer = returned.next_line().expect("an answer");
     assert!(answer.starts_with("!! alice is taken, by a connection from your own"));
     alice.reset();
     returned.expect_line("-- you are alice now");
-    // And whoever returns after that.
+    // Back after that.
     returned.reset();
     bob.say("/nick alice");
     let mut answer = bob.next_line().expect("an answer");
@@ -108,7 +108,7 @@ fn a_name_is_kept_for_who_loses_the_connection() {
 }
 
 #[test]
-fn our_client_ends_well_when_it_has_asked_to_go() {
+fn our_client_exits_with_success_after_quit() {
     let server = Server::start();
     let mut client = Process::spawn(chat_client(server.address));
     client.type_line("/quit");
@@ -118,7 +118,7 @@ fn our_client_ends_well_when_it_has_asked_to_go() {
 }
 
 #[test]
-fn nc_has_all_of_it() {
+fn all_commands_work_over_nc() {
     let server = Server::sociable(&["--welcome", "Be kind."]);
     let nc = || {
         let mut command = Command::new("nc");
@@ -162,14 +162,14 @@ fn nc_has_all_of_it() {
     expect_among(&mut alice, "* bob waves");
     bob.type_line("/quit");
     expect_among(&mut bob, "-- goodbye");
-    // It waits for the end of its own input, too.
+    // `nc` waits for the end of its own input, too.
     bob.close_stdin();
     bob.stdout().expect_end();
     alice.type_line("/who");
     expect_among(&mut alice, "-- 1 here: 1 by name, 0 by address");
 }
 
-/// Reads on to a line that begins so: notices may come before.
+/// Reads up to a line with this beginning: notices may come first.
 #[track_caller]
 fn expect_among(nc: &mut Process, beginning: &str) {
     loop {

@@ -1,4 +1,4 @@
-//! However many come at once, all come in.
+//! However many come at once, all get in.
 
 use std::fs;
 
@@ -8,11 +8,11 @@ use crate::common::peer::{Peer, WELCOME};
 use crate::common::server::Server;
 use crate::common::{alone_under_load, can_test};
 
-/// More than the server takes in before it has to look after those inside again.
+/// More than the server accepts at a time before it turns to those inside.
 const NEWCOMERS: usize = 600;
 
 #[test]
-fn newcomers_that_come_all_at_once_are_all_welcomed() {
+fn simultaneous_newcomers_are_all_welcomed() {
     let longest_backlog: usize = fs::read_to_string("/proc/sys/net/core/somaxconn")
         .ok()
         .and_then(|length| length.trim().parse().ok())

@@ -1,4 +1,4 @@
-//! Whoever holds the server's terminal, or the other end of its standard input.
+//! The operator: whoever holds the server's terminal, or the other end of its standard input.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use crate::common::process::{CHAT, Process, piped};
 use crate::common::pty::open_terminal;
 use crate::common::server::{Server, server_command};
 
-/// A server with a pipe to type into, which may command.
+/// A server that takes commands from a pipe.
 #[track_caller]
 fn with_operator() -> Server {
     with_pipe(
@@ -20,7 +20,7 @@ fn with_operator() -> Server {
     )
 }
 
-/// A server with a pipe to type into, and the last line of its banner.
+/// A server with a pipe as its standard input, and the last line of its banner.
 #[track_caller]
 fn with_pipe(options: &[&str], banner: &str) -> Server {
     let mut command = server_command("127.0.0.1", options);
@@ -31,7 +31,7 @@ fn with_pipe(options: &[&str], banner: &str) -> Server {
     server
 }
 
-/// Joins, under a name.
+/// Joins under a name.
 #[track_caller]
 fn join_as(server: &mut Server, ip: &str, name: &str) -> Peer {
     let mut peer = server.join(ip);
@@ -42,7 +42,7 @@ fn join_as(server: &mut Server, ip: &str, name: &str) -> Peer {
 }
 
 #[test]
-fn what_is_typed_is_said_to_everybody() {
+fn typed_lines_are_said_to_everybody() {
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     server.type_line("dinner is ready");
@@ -61,12 +61,12 @@ fn what_is_typed_is_said_to_everybody() {
     server
         .stdout()
         .expect_line("!! there is no such command; /help lists them all");
-    // What the operator asks for is its own.
+    // Answers to the operator go to nobody else.
     alice.expect_nothing_new();
 }
 
 #[test]
-fn somebody_is_sent_away_and_may_come_back() {
+fn a_kicked_member_may_come_back() {
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     server.type_line("/kick nobody");
@@ -92,7 +92,7 @@ fn somebody_is_sent_away_and_may_come_back() {
 }
 
 #[test]
-fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
+fn a_banned_member_stays_out_until_the_ban_ends() {
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.1.2", "alice");
     let mut bob = join_as(&mut server, "127.0.2.2", "bob");
@@ -142,7 +142,7 @@ fn who_is_banned_goes_and_stays_away_until_the_ban_ends() {
 }
 
 #[test]
-fn the_figures_come_to_the_console() {
+fn statistics_appear_on_the_console() {
     let mut server = with_operator();
     server.type_line("/stats");
     let figures = server.stdout().next_line().expect("figures");
@@ -150,7 +150,7 @@ fn the_figures_come_to_the_console() {
 }
 
 #[test]
-fn figures_that_were_asked_for_come_though_the_room_closes_and_in_the_log_besides() {
+fn requested_statistics_appear_even_if_the_room_closes_and_in_the_log_too() {
     let mut server = with_operator();
     write!(server.take_stdin(), "/stats\n/quit\n").expect("a pipe");
     assert_eq!(server.exit_code(), 0);
@@ -159,7 +159,7 @@ fn figures_that_were_asked_for_come_though_the_room_closes_and_in_the_log_beside
 }
 
 #[test]
-fn what_was_typed_is_shown_made_safe() {
+fn typed_text_is_shown_harmless() {
     let mut server = with_operator();
     server.type_line("/kick \x1b]0;x\x07");
     server
@@ -174,7 +174,7 @@ fn what_was_typed_is_shown_made_safe() {
 }
 
 #[test]
-fn without_anybody_to_type_there_is_no_operator() {
+fn without_standard_input_there_is_no_operator() {
     let server = Server::start();
     let mut alice = server.join("127.0.0.2");
     let bob = server.join("127.0.0.3");
@@ -194,7 +194,7 @@ fn the_operator_closes_the_room() {
 }
 
 #[test]
-fn answers_are_shown_though_all_else_is_not() {
+fn quiet_still_shows_answers() {
     let mut command = server_command("127.0.0.1", &["--quiet", "--operator-commands"]);
     command.stdin(Stdio::piped());
     let mut server = Server::spawn_with_log(command);
@@ -206,7 +206,7 @@ fn answers_are_shown_though_all_else_is_not() {
 }
 
 #[test]
-fn the_end_of_what_is_typed_does_not_end_the_room() {
+fn the_end_of_input_does_not_end_the_room() {
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     write!(server.take_stdin(), "the last word").expect("a pipe");
@@ -221,7 +221,7 @@ fn the_end_of_what_is_typed_does_not_end_the_room() {
 
 /// `journalctl -f | chat server …`: others decide what a line begins with.
 #[test]
-fn what_comes_from_a_pipe_is_said_and_not_obeyed() {
+fn lines_from_a_pipe_are_said_not_obeyed() {
     let banner = "everyone sees each line from standard input; commands need --operator-commands";
     let mut server = with_pipe(&[], banner);
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
@@ -234,7 +234,7 @@ fn what_comes_from_a_pipe_is_said_and_not_obeyed() {
 }
 
 #[test]
-fn a_program_that_pours_text_into_the_pipe_is_slowed_down() {
+fn a_flood_from_the_pipe_gets_backpressure() {
     const POURED: usize = 400;
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
@@ -250,7 +250,7 @@ fn a_program_that_pours_text_into_the_pipe_is_slowed_down() {
         .count();
     assert!(
         before < POURED - 1,
-        "nobody had a say between all those lines"
+        "bob was heard only after all lines from the pipe"
     );
     for n in before + 1..before + 20 {
         alice.expect_line(&format!("-- operator: line {n}"));
@@ -258,7 +258,7 @@ fn a_program_that_pours_text_into_the_pipe_is_slowed_down() {
 }
 
 #[test]
-fn a_terminal_is_an_operators() {
+fn commands_from_a_terminal_are_obeyed() {
     let (mut keyboard, terminal) = open_terminal();
     let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
     let mut command = server_command("127.0.0.1", &[]);
@@ -287,10 +287,9 @@ fn a_terminal_is_an_operators() {
     drop(terminal);
 }
 
-/// To read at a terminal whose foreground is somebody else's would stop the server; and so
-/// may writing to it.
+/// Reading from a terminal in the background would stop the server, and writing to it may, too.
 #[test]
-fn in_the_background_of_a_terminal_the_room_goes_on() {
+fn a_room_in_the_background_goes_on() {
     if !can_test_with("setsid") {
         return;
     }
@@ -303,7 +302,7 @@ fn in_the_background_of_a_terminal_the_room_goes_on() {
         let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
         let mut command = Command::new("setsid");
         command.args(["--ctty", "sh", "-c"]);
-        // With -m each job has a process group of its own.
+        // With -m each job gets its own process group.
         let script = r#"set -m; stty "$1"; "$0" server 127.0.0.1 0 -v --transcript "$2" & read line; echo "$line"; kill $!"#;
         command.args([script, CHAT, mode, transcript]);
         let mut command = piped(command);
@@ -318,12 +317,12 @@ fn in_the_background_of_a_terminal_the_room_goes_on() {
         };
         let mut alice = Peer::connect_from("127.0.0.2", address);
         alice.expect_line(WELCOME);
-        // While there is something to be read, which is the shell's.
+        // While there is input, which belongs to the shell.
         keyboard.get_ref().type_bytes(b"for the shell");
         let bob = Peer::connect_from("127.0.0.3", address);
         bob.say("hi");
         while alice.next_line().expect("a line") != "<127.0.0.3> hi" {}
-        // By now the first line has been written to the terminal, or not.
+        // By now the first line has reached the terminal, if it ever will.
         bob.say("still here?");
         while alice.next_line().expect("a line") != "<127.0.0.3> still here?" {}
         keyboard.get_ref().type_bytes(b" alone\n");

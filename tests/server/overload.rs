@@ -1,10 +1,10 @@
-//! Promises 2 to 6 under loads that somebody might bring about on purpose, as the issue that
-//! asks for each gives them: how long an ordinary line takes, who is dropped, and what it costs.
+//! Promises 2 to 6 under loads brought about on purpose, as the issues that ask for them
+//! describe each: how long an ordinary line takes, who is dropped, and what it costs.
 //!
-//! By hand, on a machine that does nothing else: `.ci/long overload`. Each figure is a line;
-//! bounds are for the binary as it is released, the server on one core and the load on another.
-//! `CHAT_UNDER_TEST=target/release/chat cargo test --profile checked --test server --
-//! --ignored overload --nocapture --test-threads=1` tests that binary.
+//! By hand, on an otherwise idle machine: `.ci/long overload`. Each figure is a line; bounds are
+//! for the release binary, with the server on one core and the load on another.
+//! `CHAT_UNDER_TEST=target/release/chat cargo test --profile checked --test server -- --ignored
+//! overload --nocapture --test-threads=1` tests that binary.
 
 mod brief;
 mod long_names;
@@ -63,7 +63,7 @@ const S1B: Bounds = Bounds {
     longest: ms(250),
 };
 
-/// 16 KiB of the shortest lines each 5 s from each of ten.
+/// Ten clients say 16 KiB of the shortest lines every 5 s.
 fn ten_with_long_names(apart: Duration) -> Figures {
     let mut scene = Scene::set(&[]);
     scene.readers(700);
@@ -117,8 +117,8 @@ fn s1c_a_flooder_with_the_longest_name_delays_none_of_3000() {
     });
 }
 
-/// Somebody who reads asks who is here as often as one read holds, in a room of `names` with
-/// long names. How long until all is answered, or what went wrong.
+/// A reader asks who is here as often as one read holds, in a room of `names` long names.
+/// Returns how long until all is answered, or what went wrong.
 fn ask_who_is_here(server: &Server, names: usize) -> Result<Duration, String> {
     const TIMES: usize = 3276;
     let _members: Vec<OwnedFd> = (0..names)
@@ -141,14 +141,14 @@ fn ask_who_is_here(server: &Server, names: usize) -> Result<Duration, String> {
 
 #[test]
 #[ignore = "measures time"]
-fn s1d_who_asks_much_and_reads_is_answered_and_not_dropped() {
+fn s1d_a_reader_that_asks_much_is_answered_and_not_dropped() {
     try_until("S1d", || {
         let scene = Scene::set(&[]);
         let address = &scene.server;
         let (answered, delays) = thread::scope(|scope| {
             let probe = scope.spawn(|| scene.probe.run(seconds(4)));
             let answered = ask_who_is_here(address, 200);
-            (answered, probe.join().expect("people who do not panic"))
+            (answered, probe.join().expect("a probe that does not panic"))
         });
         let text = format!(
             "answered after {answered:?}; an ordinary line meanwhile: median {:?}, longest {:?}",
@@ -159,7 +159,7 @@ fn s1d_who_asks_much_and_reads_is_answered_and_not_dropped() {
     });
 }
 
-// S8: who has said much queues before who has said nothing.
+// S8: clients that have said much queue ahead of those that have said nothing.
 
 const S8: Bounds = Bounds {
     median: None,
@@ -177,7 +177,7 @@ fn s8_seven_hundred_flooders_without_pause_delay_nobody() {
     });
 }
 
-/// 16 KiB of lines all at once from each of so many, again and again.
+/// 16 KiB of lines at once from each of the `talkers`, again and again.
 fn who_talk_at_once(talkers: usize, every: Duration, span: Duration) -> Figures {
     let mut scene = Scene::set(&[]);
     let text = LINE.repeat(16 * 1024 / LINE.len());
@@ -188,7 +188,7 @@ fn who_talk_at_once(talkers: usize, every: Duration, span: Duration) -> Figures 
 
 #[test]
 #[ignore = "measures time"]
-fn s8_seven_hundred_who_say_16_kib_each_10_s_delay_nobody() {
+fn s8_seven_hundred_that_say_16_kib_every_10_s_delay_nobody() {
     try_out("S8, 700 × 16 KiB each 10 s", S8, || {
         who_talk_at_once(700, seconds(10), seconds(20))
     });
@@ -196,17 +196,17 @@ fn s8_seven_hundred_who_say_16_kib_each_10_s_delay_nobody() {
 
 #[test]
 #[ignore = "measures time"]
-fn s8_three_hundred_who_say_16_kib_each_5_s_delay_nobody() {
+fn s8_three_hundred_that_say_16_kib_every_5_s_delay_nobody() {
     try_out("S8, 300 × 16 KiB each 5 s", S8, || {
         who_talk_at_once(300, seconds(5), seconds(15))
     });
 }
 
-// S9: what a line costs.
+// S9: the cost of a line.
 
 #[test]
 #[ignore = "measures time"]
-fn s9_four_hundred_who_take_long_names_again_and_again_delay_nobody() {
+fn s9_four_hundred_that_keep_taking_long_names_delay_nobody() {
     try_out("S9, long names", S8, || {
         let mut scene = Scene::set(&[]);
         let units = longest_name_units(&scene.server);
@@ -218,10 +218,10 @@ fn s9_four_hundred_who_take_long_names_again_and_again_delay_nobody() {
     });
 }
 
-/// These cost less each, but more of them fit into a read.
+/// Each costs less, but more of them fit into a read.
 #[test]
 #[ignore = "measures time"]
-fn s9_four_hundred_who_take_short_names_again_and_again_delay_nobody() {
+fn s9_four_hundred_that_keep_taking_short_names_delay_nobody() {
     try_out("S9, short names", S8, || {
         let mut scene = Scene::set(&[]);
         scene.talkers(400, |nth| {
@@ -274,9 +274,9 @@ fn crowd_of_200_flooders_and_1000_readers_delays_nobody() {
     try_out("crowd, 200 flooders", CROWD, || beside_flooders(200));
 }
 
-// S11: values of options that do not go together.
+// S11: values of options that do not work together.
 
-/// Each option at its least and its most.
+/// The least and the greatest value of each option.
 const EXTREMES: [(&str, [&str; 2]); 5] = [
     ("--max-backlog", ["16K", "1024M"]),
     ("--send-buffer", ["4K", "64M"]),
@@ -303,8 +303,8 @@ fn pairs() -> impl Iterator<Item = [&'static str; 4]> {
     })
 }
 
-/// 500 flooders, who say lines of so many bytes or less, if no more may be said. Returns the
-/// figures, and what does not hold.
+/// 500 flooders, whose lines have `line_bytes`, or fewer where the options allow no more.
+/// Returns the figures, and what does not hold.
 fn beside_flooders_with(
     options: &[&'static str; 4],
     line_bytes: usize,
@@ -334,7 +334,7 @@ fn beside_flooders_with(
     (figures.to_string(), fault)
 }
 
-/// A fault unless both options are named in what the server has said.
+/// A fault unless the server's words name both options.
 fn unless_named(said: &str, options: &[&str; 4]) -> Option<String> {
     let is_named = [0, 2].iter().all(|&nth| said.contains(options[nth]));
     (!is_named).then(|| format!("the server does not start, and does not say why: {said}"))
@@ -372,8 +372,7 @@ fn s11_the_longest_lines_delay_nobody_or_are_refused() {
     );
 }
 
-/// Readers that take a little now and then keep the sum of what waits at its bound, past which
-/// nobody is heard.
+/// Readers that trickle keep the sum of all backlogs at its bound, above which nobody is heard.
 fn beside_tricklers(options: &[&str]) -> (String, Option<String>) {
     let mut scene = Scene::set(options);
     let trickling = Reads::Trickling {
@@ -387,7 +386,7 @@ fn beside_tricklers(options: &[&str]) -> (String, Option<String>) {
     let text = LINE.repeat(4096 / LINE.len());
     scene.talkers(20, |_| Says::each(&text, first, first));
     let figures = scene.play(seconds(5));
-    // The tricklers may go.
+    // Trickling readers may be dropped.
     let fault = figures.fault_of_delays(S8);
     (figures.to_string(), fault)
 }
@@ -406,13 +405,12 @@ fn s11_tricklers_do_not_silence_a_room() {
     try_until("S11, tricklers", || beside_tricklers(&[]));
 }
 
-// S12 and S15: the memory of the many.
+// S12 and S15: memory of many clients.
 
 #[test]
 #[ignore = "measures time, and what the kernel has for all programs"]
 fn s12_stuck_clients_that_lag_a_little_go_once_the_kernel_has_its_share() {
-    /// Half of it is what the kernel may hold: 128 KiB for each of 1,000, counted twice, are
-    /// more.
+    /// The kernel may hold half of it: 128 KiB for each of 1,000, counted twice, are more.
     const LIMIT_KILOBYTES: usize = 262_144;
     try_until("S12", || {
         let cores = Cores::divide();
@@ -440,7 +438,7 @@ fn s15_five_thousand_half_lines_do_not_end_a_server_with_little_memory() {
         let cores = Cores::divide();
         let server = cores.on_servers(|| server_with_little_memory(20_480));
         let figures = beside_half_lines(Scene::around(server, Some(cores)), 5000, seconds(5));
-        // Those who cost most may have gone.
+        // The most expensive clients may be dropped.
         let fault = if figures.has_died {
             figures.fault(CROWD)
         } else {
@@ -450,7 +448,7 @@ fn s15_five_thousand_half_lines_do_not_end_a_server_with_little_memory() {
     });
 }
 
-/// A server that may have so much address space.
+/// A server with limited address space.
 fn server_with_little_memory(kibibytes: usize) -> Server {
     let limit = format!("ulimit -v {kibibytes}; exec \"$0\" \"$@\"");
     let mut server = run_by(&["sh", "-c", &limit], &sociable_command("127.0.0.1", &[]));

@@ -1,4 +1,4 @@
-//! Who comes and goes, told once a window; and what newcomers are shown.
+//! Who joins and leaves, announced once per window; and what newcomers are shown.
 
 use std::fs;
 use std::time::Instant;
@@ -11,8 +11,8 @@ use crate::common::peer::Peer;
 use crate::common::process::{Process, chat};
 use crate::common::server::{Server, server_command};
 
-/// Reads what `peer` is told until so many are here: what it says of a window of time is
-/// in the tests of the room, which have a clock of their own.
+/// Reads notices until `here` clients are here. The room's unit tests, which have a clock of
+/// their own, check the notices of one window.
 #[track_caller]
 fn lines_until(peer: &mut Peer, here: usize) -> Vec<String> {
     let last = format!(" ({here} here)");
@@ -28,7 +28,7 @@ fn lines_until(peer: &mut Peer, here: usize) -> Vec<String> {
 }
 
 #[test]
-fn comings_and_goings_are_told_and_then_nothing_ticks() {
+fn joins_and_leaves_are_announced_and_then_nothing_runs() {
     let server = Server::sociable(&[]);
     let mut alice = server.join("127.0.0.2");
     assert_eq!(lines_until(&mut alice, 1), ["-- 127.0.0.2 joined (1 here)"]);
@@ -47,7 +47,7 @@ fn comings_and_goings_are_told_and_then_nothing_ticks() {
 }
 
 #[test]
-fn who_speaks_at_once_is_introduced_first() {
+fn a_newcomer_is_announced_before_it_is_heard() {
     let server = Server::sociable(&[]);
     let mut alice = server.join("127.0.0.2");
     lines_until(&mut alice, 1);
@@ -64,7 +64,7 @@ fn who_speaks_at_once_is_introduced_first() {
 }
 
 #[test]
-fn hundreds_who_come_at_once_cost_each_a_handful_of_lines() {
+fn hundreds_of_simultaneous_joins_cost_each_reader_a_handful_of_lines() {
     const GUESTS: usize = 500;
     let server = Server::sociable(&[]);
     let began = Instant::now();
@@ -77,7 +77,7 @@ fn hundreds_who_come_at_once_cost_each_a_handful_of_lines() {
 }
 
 #[test]
-fn without_presence_nobody_is_told() {
+fn no_presence_announces_nobody() {
     let server = Server::sociable(&["--no-presence"]);
     let mut alice = server.join("127.0.0.2");
     let bob = server.join("127.0.0.3");
@@ -110,7 +110,7 @@ fn newcomers_are_shown_the_last_lines() {
 }
 
 #[test]
-fn what_newcomers_are_told_follows_the_welcome() {
+fn welcome_and_motd_follow_the_greeting() {
     let motd = NamedTempFile::new().expect("a file");
     fs::write(motd.path(), "Rules:\n1. be \x1b[31mkind\n").expect("room for it");
     let path = motd.path().to_str().expect("a path of letters");
@@ -122,7 +122,7 @@ fn what_newcomers_are_told_follows_the_welcome() {
 }
 
 #[test]
-fn what_cannot_be_told_is_an_error_at_the_start() {
+fn unusable_files_and_texts_are_errors_at_the_start() {
     for (option, value, words) in [
         (
             "--motd",

@@ -1,11 +1,11 @@
-//! What the server does not do, and whom it tells.
+//! What the server refuses, and whom it tells.
 
 use crate::common::eventually;
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::server::Server;
 
 #[test]
-fn http_is_closed_and_nobody_sees_anything_of_it() {
+fn http_is_closed_and_not_heard() {
     let server = Server::start();
     let alice = server.join("127.0.0.2");
     let mut bob = server.join("127.0.0.3");
@@ -18,7 +18,7 @@ fn http_is_closed_and_nobody_sees_anything_of_it() {
         "POST /x HTTP/1.0\r\nContent-Length: 20\r\n\r\nsaid by a web page\r\n",
         "OPTIONS * HTTP/1.1\nsaid by a web page\n",
         &over_long,
-        // The beginning of a TLS handshake: https asks as well.
+        // The beginning of a TLS handshake: browsers ask by https, too.
         "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0said.by.a.web.page\n",
     ]
     .into_iter()
@@ -49,14 +49,15 @@ fn http_in_pieces_is_closed_too() {
     bob.expect_line("<127.0.0.2> undisturbed");
 }
 
-/// Other protocols that a page can speak, or that come by mistake; the unit tests have more.
+/// Other protocols that a web page can speak, or that connect by mistake; the unit tests have
+/// more.
 #[test]
-fn what_is_not_chat_is_closed_unannounced() {
+fn other_protocols_are_closed_unannounced() {
     let server = Server::sociable(&["--history=0"]);
     let mut alice = server.join("127.0.0.2");
     alice.expect_line("-- 127.0.0.2 joined (1 here)");
     for words in [
-        // STUN over TCP (RFC 4571), its user name of the page's choice.
+        // STUN over TCP (RFC 4571), with a user name chosen by the page.
         &b"\0\x20\0\x01\0\x0c\x21\x12\xa4\x42\0\0\0\0\0\0\0\0\0\0\0\0\0\x06\0\x08\nsaid\n"[..],
         b"OPTIONS * RTSP/1.0\r\nsaid\r\n",
         b"INVITE sip:said@192.168.1.5 SIP/2.0\r\nsaid\r\n",
@@ -75,7 +76,7 @@ fn what_is_not_chat_is_closed_unannounced() {
     ] {
         let mut stranger = server.join("127.0.0.4");
         stranger.send(words);
-        // The room may say that Alice joined, or who came before.
+        // Notices about Alice or earlier clients may come first.
         let last = std::iter::from_fn(|| stranger.read_line().ok().flatten()).last();
         assert!(last.is_none_or(|line| line.starts_with("-- ")));
     }
@@ -180,7 +181,7 @@ fn a_full_room_says_so_and_closes_until_somebody_leaves() {
 }
 
 #[test]
-fn a_guest_that_is_turned_away_and_does_not_go_is_let_go_of() {
+fn a_refused_guest_that_stays_is_disconnected() {
     let server = Server::with(&["--max-clients", "2"]);
     let _alice = server.join("127.0.0.2");
     let descriptors_before = server.descriptors();
@@ -193,9 +194,10 @@ fn a_guest_that_is_turned_away_and_does_not_go_is_let_go_of() {
     late.expect_line("!! the room is full (2 clients)");
     late.expect_end();
 
-    eventually("the server to hold nobody but Alice and Bob", || {
-        (server.descriptors() == descriptors_before + 1).then_some(())
-    });
+    eventually(
+        "the server to keep only the connections of Alice and Bob",
+        || (server.descriptors() == descriptors_before + 1).then_some(()),
+    );
 }
 
 #[test]

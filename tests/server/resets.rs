@@ -1,4 +1,4 @@
-//! Peers that vanish take nothing with them: no descriptor, and no line of others.
+//! Peers that vanish leak no descriptor, and no line of others is lost.
 
 use crate::common::eventually;
 use crate::common::peer::Peer;
@@ -18,7 +18,7 @@ fn two_hundred_resets_in_the_middle_of_a_line_leak_no_descriptor() {
         guest.send("the middle of a li");
         guest.reset();
     }
-    eventually("the descriptors of those who vanished to be closed", || {
+    eventually("the descriptors of vanished clients to be closed", || {
         (server.descriptors() == descriptors_before).then_some(())
     });
 

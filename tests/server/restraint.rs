@@ -1,4 +1,4 @@
-//! `--rate` and `--idle-timeout`: how much, and how little, each may say.
+//! `--rate` and `--idle-timeout`: how much, and how little, a client may say.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use crate::common::PATIENCE;
 use crate::common::server::Server;
 
 #[test]
-fn a_paste_passes_at_once_and_what_is_over_the_rate_is_delayed_not_lost() {
+fn a_paste_passes_at_once_and_excess_lines_are_delayed_not_dropped() {
     const BURST: u32 = 50;
     const RATE: u32 = 50;
     const LINES: u32 = 100;
@@ -43,9 +43,9 @@ fn without_a_rate_nobody_is_delayed() {
     assert!(began.elapsed() < PATIENCE);
 }
 
-/// The talker goes on as soon as it was heard, until the silent one has to go.
+/// The talker goes on as soon as it was heard, until the silent client is dropped.
 #[test]
-fn who_is_silent_is_told_and_has_to_go_and_who_speaks_may_stay() {
+fn a_silent_client_is_told_and_dropped_and_a_talker_stays() {
     const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
     let server = Server::with(&["--idle-timeout", "2"]);
     let began = Instant::now();
@@ -62,7 +62,7 @@ fn who_is_silent_is_told_and_has_to_go_and_who_speaks_may_stay() {
     assert!(farewell.ends_with("goodbye"), "{farewell}");
     silent.expect_end();
 
-    // The last line may not have been read before the silent one went.
+    // The talker's last line may have come too late for the silent client.
     let mut witness = server.join("127.0.0.4");
     talker.say("still here");
     while witness.next_line().expect("a line") != "<127.0.0.3> still here" {}

@@ -1,5 +1,5 @@
-//! Promise 8, a clean end: asked to end, the server tells all, sends what it owes, and exits
-//! with success.
+//! Promise 8, a clean end: asked to end, the server tells everybody, sends what it owes, and
+//! exits with success.
 
 use std::io::{ErrorKind, Read, Seek};
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ use crate::common::{alone_under_load, eventually};
 
 const NOTICE: &str = "-- the room is closing";
 
-/// How long the end may take when somebody does not take what it is owed.
+/// How long the end may take when a client does not take what it is owed.
 const PATIENCE_WITH_STUCK_GUESTS: Range<Duration> =
     Duration::from_millis(2500)..Duration::from_secs(6);
 
@@ -59,9 +59,9 @@ fn an_empty_room_closes_at_once() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// Ctrl-C at the moment of a `kill`, say: one order to end, not two.
+/// For example Ctrl-C just when a `kill` arrives: one request, not two.
 #[test]
-fn signals_that_come_together_are_one() {
+fn simultaneous_signals_count_as_one() {
     let mut server = Server::start();
     let mut alice = server.join("127.0.0.2");
     let mut bob = server.join("127.0.0.3");
@@ -81,7 +81,7 @@ fn nobody_gets_in_while_the_room_closes() {
     let mut room = room_with_a_stuck_guest();
     room.server.signal(Signal::TERM);
     room.witness.expect_line(NOTICE);
-    // It waits for the one that is stuck, and cannot end as long as it stands still.
+    // The server waits for the stuck guest, and cannot end while it is stopped.
     room.server.stop();
     let error = TcpStream::connect(room.server.address).expect_err("a closed door");
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -90,7 +90,7 @@ fn nobody_gets_in_while_the_room_closes() {
 }
 
 #[test]
-fn a_guest_that_does_not_read_holds_up_the_end_for_some_seconds_only() {
+fn a_stalled_guest_delays_the_end_by_some_seconds_only() {
     let mut room = room_with_a_stuck_guest();
     let signalled = Instant::now();
     room.server.signal(Signal::TERM);
@@ -103,12 +103,12 @@ fn a_guest_that_does_not_read_holds_up_the_end_for_some_seconds_only() {
     assert!(PATIENCE_WITH_STUCK_GUESTS.contains(&taken), "{taken:?}");
 }
 
-/// What the server has taken is known from its console, which misses nothing in a file.
+/// The console shows what the server has taken: in a file it misses nothing.
 #[test]
-fn what_was_taken_of_a_flood_is_heard_before_the_end_though_others_are_stuck() {
+fn every_line_taken_is_heard_before_the_end_beside_stuck_guests() {
     const STUCK: usize = 10;
     const LINES_BEFORE: usize = 2000;
-    /// What is said then before the reader reads on: it is owed some of that.
+    /// Said after that, before the reader reads on: it is owed some of this.
     const AHEAD_BYTES: u64 = 1 << 20;
     const LONGEST_END: Duration = Duration::from_secs(10);
     let _alone = alone_under_load();
@@ -169,7 +169,7 @@ fn a_second_signal_ends_at_once() {
     assert!(taken < PATIENCE_WITH_STUCK_GUESTS.start, "{taken:?}");
 }
 
-/// A server whose guests have been told more than the kernel takes for one of them.
+/// A server whose guests have been sent more than the kernel buffers for one of them.
 struct Room {
     server: Server,
     talker: Peer,

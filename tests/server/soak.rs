@@ -1,7 +1,7 @@
-//! A room for some minutes in which everybody does as they like: at the end no
-//! descriptor, no memory and no line is missing.
+//! A room for some minutes in which everybody does as they like: at the end no descriptor, no
+//! memory and no line is missing.
 //!
-//! `.ci/long soak`; `CHAT_SOAK_SECONDS` says how long.
+//! `.ci/long soak`; `CHAT_SOAK_SECONDS` sets the time.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -16,16 +16,16 @@ use crate::common::eventually;
 use crate::common::peer::Peer;
 use crate::common::server::{Server, server_command};
 
-/// Guests at once, besides the two who are there from the beginning to the end.
+/// Guests at a time, besides the two that stay from beginning to end.
 const GUESTS: usize = 300;
 
 /// Unless the environment says otherwise.
 const SECONDS: u64 = 180;
 
-/// Said by the talker between two rounds of everybody else.
+/// How often the talker speaks; all others act in between.
 const TICK: Duration = Duration::from_millis(2);
 
-/// What those say who talk all the time.
+/// What guests say that talk all the time.
 const FLOOD: &[u8] = &{
     let mut line = [b'~'; 2000];
     line[1999] = b'\n';
@@ -39,7 +39,7 @@ struct Guest {
     floods: bool,
 }
 
-/// Numbers as random as this needs (a linear congruential generator).
+/// Random enough for this (a linear congruential generator).
 struct Random(u64);
 
 impl Random {
@@ -63,8 +63,7 @@ impl Guest {
         }
     }
 
-    /// Reads what has come, and says something now and then. False when it has gone,
-    /// or been sent away.
+    /// Reads what has come, and sometimes says something. False once it has left or was dropped.
     fn act(&mut self, random: &mut Random) -> bool {
         let mut buffer = [0; 64 * 1024];
         if self.reads {
@@ -84,14 +83,14 @@ impl Guest {
             _ if self.floods => FLOOD,
             _ => return true,
         };
-        // What is not taken of it at once is left out.
+        // What the kernel does not take at once is skipped.
         match self.stream.write(text) {
             Ok(taken_bytes) => taken_bytes > 0,
             Err(e) => e.kind() == io::ErrorKind::WouldBlock,
         }
     }
 
-    /// Goes, in one way or another.
+    /// Leaves, in one way or another.
     fn go(self, random: &mut Random) {
         match random.below(3) {
             0 => sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))
@@ -146,12 +145,12 @@ fn soak_for_minutes_and_nothing_is_missing() {
         count(&listener.next_line().expect("a line"), &mut heard);
     }
     drop(talker);
-    eventually("the server to let go of everybody else", || {
-        // Who has gone has left much to be said, and who does not read it is dropped.
+    eventually("the server to close all other connections", || {
+        // The server may still have much to say; a listener that does not read it is dropped.
         drain(&mut listener, &mut heard);
         (server.descriptors() < descriptors_before).then_some(())
     });
-    let figures = eventually("a server that owes nobody anything", || {
+    let figures = eventually("an empty backlog", || {
         drain(&mut listener, &mut heard);
         let figures = next_figures(&mut server);
         let nothing = ["clients=1 ", "backlog_bytes=0 ", "paused=0 "];

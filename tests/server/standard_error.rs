@@ -1,5 +1,4 @@
-//! Promise 7, the console never blocks the room, of standard error: what the server says of
-//! itself holds up nobody.
+//! Promise 7, the console never blocks the room, for standard error: log output delays nobody.
 
 use rustix::process::Signal;
 use rustix::termios::{Action, tcflow};
@@ -12,7 +11,7 @@ use crate::common::server::Server;
 #[test]
 fn the_room_goes_on_when_warnings_cannot_be_shown() {
     let (mut server, _keyboard, terminal) = Server::at_a_terminal();
-    // What Ctrl-S does: writers have to wait.
+    // As Ctrl-S does: writers block.
     tcflow(&terminal, Action::OOff).expect("a terminal");
     let talker = server.join("127.0.0.2");
     let mut witness = server.join("127.0.0.3");
@@ -29,21 +28,21 @@ fn the_room_goes_on_when_warnings_cannot_be_shown() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// Says more than the server keeps for a guest that reads nothing.
+/// Says more than the server queues for a guest that reads nothing.
 #[track_caller]
 fn drop_a_stuck_guest(server: &Server, talker: &Peer, witness: &mut Peer) {
-    /// Far more than the bound and all that the kernel holds for one connection.
+    /// Far more than the bound and everything the kernel buffers for one connection.
     const ENOUGH_LINES: usize = 8 * 1024 * 1024 / LONG_LINE_BYTES;
     let descriptors_before = server.descriptors();
     let stuck = server.join("127.0.0.9");
     stuck.limit_receive_buffer();
     flood(talker, witness, 0..ENOUGH_LINES);
-    eventually("the stuck guest to be let go", || {
+    eventually("the stuck guest to be dropped", || {
         (server.descriptors() <= descriptors_before).then_some(())
     });
 }
 
-/// Somebody who has to wait because the server has no descriptor left.
+/// A client that must wait because the server has no descriptor left.
 #[track_caller]
 fn connect_in_vain(server: &Server) -> Peer {
     server.allow_more_descriptors(0);

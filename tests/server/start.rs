@@ -1,4 +1,4 @@
-//! How a server starts: what it says when it does, and what when it cannot.
+//! How a server starts: what it prints when it does, and what it reports when it cannot.
 
 use std::fs::{self, Permissions};
 use std::net::{SocketAddr, TcpListener};
@@ -85,8 +85,8 @@ fn a_port_that_needs_privileges_is_refused() {
     let everybody = Permissions::from_mode(0o755);
     fs::set_permissions(folder.path(), everybody).expect("our own folder");
     let binary = folder.path().join("chat");
-    // A copy made by this process would be "text file busy" whenever another
-    // thread forks while it is being written.
+    // A copy made by this process would be "text file busy" whenever another thread forks during
+    // the copy.
     let copied = Command::new("cp").arg(CHAT).arg(&binary).status();
     assert!(copied.is_ok_and(|status| status.success()));
     let mut command = piped(Command::new(binary));
@@ -99,8 +99,8 @@ fn a_port_that_needs_privileges_is_refused() {
 }
 
 #[test]
-fn a_server_may_follow_another_at_once() {
-    // No other test listens there, so that nobody can take the port in between.
+fn a_new_server_may_take_over_the_port_at_once() {
+    // No other test listens there: nobody can take the port in between.
     const IP: &str = "127.0.0.77";
     let mut first = Server::spawn(server_command(IP, &[]));
     let mut guest = first.join("127.0.0.2");
@@ -115,7 +115,7 @@ fn a_server_may_follow_another_at_once() {
     second.join("127.0.0.2");
 }
 
-/// The one line in which a server that cannot start says why.
+/// The one line in which a server says why it cannot start.
 #[track_caller]
 fn start_error(command: Command, address: &str) -> String {
     let finished = Process::spawn(command).finish();
@@ -132,7 +132,7 @@ fn start_error(command: Command, address: &str) -> String {
 }
 
 #[test]
-fn a_pipe_without_a_writer_does_not_keep_the_start_waiting() {
+fn a_pipe_without_a_writer_does_not_delay_the_start() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let pipe = folder.path().join("motd");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");

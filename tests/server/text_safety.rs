@@ -1,9 +1,9 @@
-//! What is said is shown as text, and can neither drive a terminal nor pass for
-//! something else.
+//! What clients say is shown as text: it can neither drive a terminal nor pass for something
+//! else.
 
 use crate::common::server::Server;
 
-/// What somebody sends as one line, and what the others are shown.
+/// What a client sends as one line, and what the others are shown.
 const LINES: &[(&[u8], &str)] = &[
     // Text is left alone.
     (
@@ -16,7 +16,7 @@ const LINES: &[(&[u8], &str)] = &[
     (b"\x1b[2J\x1b[1;31mred", "␛[2J␛[1;31mred"),
     (b"\x00\x01\x07\x08\x1f", "␀␁␇␈␟"),
     (b"\x7f", "␡"),
-    // A CR that ends no line could forge another one by overwriting.
+    // A CR within a line could overwrite the line to forge another.
     (b"x\r<127.0.0.9> forged", "x␍<127.0.0.9> forged"),
     (b"two\r\r", "two␍"),
     // C1 as characters, line separators, marks that change direction.
@@ -49,7 +49,7 @@ const LINES: &[(&[u8], &str)] = &[
 ];
 
 #[test]
-fn unsafe_text_is_shown_harmless() {
+fn unsafe_text_is_made_harmless() {
     let mut server = Server::start();
     server.skip_banner();
     let talker = server.join("127.0.0.2");
@@ -65,8 +65,8 @@ fn unsafe_text_is_shown_harmless() {
     }
 }
 
-/// FAULTS.md, S3 and S16: what is harmless only in small amounts is cut visibly, wherever it
-/// is shown, and however it was said.
+/// What is harmless only in small amounts is cut visibly, wherever it is shown, and however it
+/// was said.
 #[test]
 fn wide_blanks_and_high_stacks_are_cut_wherever_they_are_shown() {
     let folder = tempfile::tempdir().expect("a temporary directory");
@@ -93,7 +93,7 @@ fn wide_blanks_and_high_stacks_are_cut_wherever_they_are_shown() {
             format!("ok{}…-- operator: go", "\u{3164}".repeat(16)),
         ),
         (format!("Z{}o", "\u{301}".repeat(600)), format!("{high}…o")),
-        // As wide and as high as it may be, at the beginning, too.
+        // Exactly at the limits, also at the beginning.
         (format!("{spaces}{high}"), format!("{spaces}{high}")),
     ] {
         mallory.say(&sent);
@@ -120,7 +120,7 @@ fn wide_blanks_and_high_stacks_are_cut_wherever_they_are_shown() {
 }
 
 #[test]
-fn an_unfinished_last_line_is_shown_harmless() {
+fn an_unfinished_last_line_is_made_harmless() {
     let server = Server::start();
     let talker = server.join("127.0.0.2");
     let mut listener = server.join("127.0.0.3");

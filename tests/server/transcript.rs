@@ -1,6 +1,7 @@
-//! What the room says, written down.
+//! The transcript: what the room says, in a file.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -22,14 +23,14 @@ fn start(path: &Path) -> Server {
     Server::with(&["--transcript", path])
 }
 
-/// Lets two converse until `line` has been said.
+/// `speaker` says `line`, and `listener` hears it.
 #[track_caller]
 fn say(speaker: &Peer, listener: &mut Peer, line: &str) {
     speaker.say(line);
     listener.expect_line(&format!("<127.0.0.2> {line}"));
 }
 
-/// The lines of a transcript without their times, which are checked.
+/// The lines of a transcript, without their times, which are checked.
 #[track_caller]
 fn lines_of(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).expect("a transcript");
@@ -45,7 +46,7 @@ fn lines_of(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_is_said_to_everybody_is_appended_and_nothing_else() {
+fn public_lines_are_appended_and_nothing_else() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("room.log");
     for run in 1..=2 {
@@ -69,7 +70,42 @@ fn what_is_said_to_everybody_is_appended_and_nothing_else() {
 }
 
 #[test]
-fn sighup_goes_on_in_a_new_file() {
+fn a_room_remembers_what_was_said_before_a_restart() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("room.log");
+    let options = ["--no-presence", "--history=3", "--transcript"];
+    let options = [&options[..], &[path.to_str().expect("a path of letters")]].concat();
+    let mut server = Server::sociable(&options);
+    let speaker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    for line in ["one", "two", "three", "four"] {
+        say(&speaker, &mut listener, line);
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    // A machine that goes down leaves half a line.
+    let mut file = File::options().append(true).open(&path).expect("a file");
+    file.write_all(b"2026-11-25T15:54:07+01:00 <127.0.0.2> to")
+        .expect("a file");
+
+    let mut server = Server::sociable(&options);
+    let mut newcomer = server.join("127.0.0.3");
+    let heading = "-- the last 3 lines, the latest moments ago:";
+    newcomer.expect_line(heading);
+    for line in ["two", "three", "four"] {
+        newcomer.expect_line(&format!("<127.0.0.2> {line}"));
+    }
+    let speaker = server.join("127.0.0.2");
+    say(&speaker, &mut newcomer, "five");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    let text = fs::read_to_string(&path).expect("a transcript");
+    assert!(text.contains("<127.0.0.2> to\n"), "{text}");
+    assert!(text.contains(" <127.0.0.2> five\n"), "{text}");
+}
+
+#[test]
+fn sighup_reopens_the_file() {
     let folder = TempDir::new().expect("a folder");
     let [path, moved] = ["room.log", "room.log.1"].map(|name| folder.path().join(name));
     let mut server = start(&path);
@@ -138,14 +174,14 @@ fn a_full_disk_does_not_stop_the_room() {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_does_not_stop_the_room_and_what_is_lost_is_counted() {
+fn an_unread_pipe_does_not_stop_the_room_and_lost_lines_are_counted() {
     const LINE_BYTES: usize = 4000;
-    // More than a pipe takes, and what may wait.
+    // More than a pipe and the backlog hold.
     const LINES: usize = (LINE_BACKLOG_BYTES + 1024 * 1024) / LINE_BYTES;
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("room.pipe");
     mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
-    // Without waiting for the server to write.
+    // Opened without waiting for the server to write.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let pipe = rustix::fs::open(&path, flags, Mode::empty()).expect("a pipe");
     let server = start(&path);
@@ -159,10 +195,10 @@ fn a_pipe_that_nobody_reads_does_not_stop_the_room_and_what_is_lost_is_counted()
     let mut kept = 0;
     let notice = loop {
         let line = pipe.next_line().expect("a line");
-        match line.ends_with(&long) {
-            true => kept += 1,
-            false => break line,
+        if !line.ends_with(&long) {
+            break line;
         }
+        kept += 1;
     };
     let lost = LINES - kept;
     assert!(
@@ -184,9 +220,9 @@ fn without_a_transcript_sighup_closes_the_room() {
     assert_eq!(server.exit_code(), 0);
 }
 
-/// A server whose files may have some kilobytes, as under systemd's `LimitFSIZE=`.
+/// A server limited to files of some kilobytes, as by systemd's `LimitFSIZE=`.
 fn limit_file_size(options: &[&str]) -> Command {
-    // Blocks of 512 bytes, or in some shells of 1,024.
+    // ulimit counts in blocks of 512 bytes, in some shells of 1,024.
     let mut shell = Command::new("sh");
     shell
         .args(["-c", r#"ulimit -f 8 && exec "$0" "$@""#, CHAT])
@@ -197,7 +233,7 @@ fn limit_file_size(options: &[&str]) -> Command {
     shell
 }
 
-/// More than the limit lets a file have.
+/// Says more than the limit lets a file hold.
 #[track_caller]
 fn talk_past_the_limit(server: &Server) -> (Peer, Peer) {
     let speaker = server.join("127.0.0.2");
@@ -218,7 +254,7 @@ fn a_limit_on_file_sizes_is_like_a_full_disk() {
     let _in_the_room = talk_past_the_limit(&server);
     let warning = server.stderr().next_line().expect("a warning");
     assert!(warning.contains("file too large"), "{warning}");
-    assert!(!server.stderr().has_more(), "one warning is enough");
+    assert!(!server.stderr().has_more(), "a second warning");
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), 0);
     let text = fs::read_to_string(path).expect("a transcript");

@@ -1,4 +1,4 @@
-//! The lines of what a peer has sent, cut with everything in hand: another way than the
+//! Cuts the lines of what a peer has sent, with all of it in hand: another way than the
 //! server's, which sees a piece at a time.
 
 use crate::world::MAX_LINE_BYTES;
@@ -9,7 +9,7 @@ pub(crate) enum Line<'a> {
     TooLong,
 }
 
-/// How far the lines of one peer have been cut.
+/// How far the input of one peer has been cut.
 #[derive(Debug, Default)]
 pub(crate) struct Cutter {
     /// Where the next line begins, or the rest of one that was too long.
@@ -18,8 +18,8 @@ pub(crate) struct Cutter {
 }
 
 impl Cutter {
-    /// The next line of all that was `sent`. A line that has not ended is one once the peer
-    /// `has_ended`, and as soon as it is too long.
+    /// The next line of everything that was `sent`. An unfinished line counts once the peer
+    /// `has_ended`, or as soon as it is too long.
     pub(crate) fn next<'a>(&mut self, sent: &'a [u8], has_ended: bool) -> Option<Line<'a>> {
         let line_end = |at: usize| {
             let found = sent[at..].iter().position(|&byte| byte == b'\n');

@@ -1,15 +1,14 @@
-//! The real event loop in a world without kernel and clock, where everything that can
-//! happen to sockets does, in an order that a seed decides; beside it, an oracle that
-//! knows from what was sent what each client should hear.
+//! The real event loop in a world without kernel and clock. Everything that can happen to
+//! sockets does, in an order chosen by a seed; an oracle beside it knows from what was sent what
+//! each client should hear.
 //!
 //! A failure names its seed. To repeat one: `CHAT_SIMULATION_SEED=7 cargo test --test
-//! simulation`. To run more: `CHAT_SIMULATION_SEEDS=1000000 cargo test --release
-//! --test simulation`.
+//! simulation`. To run more: `CHAT_SIMULATION_SEEDS=1000000 cargo test --release --test
+//! simulation`.
 //!
-//! `recording.txt` holds a hash of what was heard for each of the first thousand seeds.
-//! A change that is to leave the server's behaviour as it is leaves these as they are.
-//! After one that is not: `CHAT_SIMULATION_RECORD=1 cargo test --release --test simulation`
-//! writes the file again.
+//! `recording.txt` holds one hash for each of the first thousand seeds, of what was heard. A
+//! change meant to keep the server's behaviour keeps them. After any other:
+//! `CHAT_SIMULATION_RECORD=1 cargo test --release --test simulation` writes the file again.
 
 mod cutter;
 mod fnv;
@@ -32,11 +31,10 @@ use std::sync::LazyLock;
 
 use world::{Event, Happened, Outcome, World};
 
-/// Seeds that are run unless the environment asks for more: some seconds' worth without
-/// optimisation.
+/// Seeds run unless the environment asks for more: some seconds without optimisation.
 const SEEDS: u64 = if cfg!(debug_assertions) { 100 } else { 1000 };
 
-/// Seeds that `recording.txt` has, one a line.
+/// Seeds in `recording.txt`, one per line.
 const RECORDED_SEEDS: u64 = 1000;
 
 const RECORDING: &str = concat!(
@@ -59,7 +57,7 @@ fn run(seed: u64) -> Outcome {
     }
 }
 
-/// What came of each seed that is to be run: once for both tests.
+/// The outcome of each seed, run once for both tests.
 static OUTCOMES: LazyLock<BTreeMap<u64, Outcome>> = LazyLock::new(|| {
     let seeds = match number("CHAT_SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
@@ -95,10 +93,10 @@ fn the_first_thousand_seeds_are_heard_as_recorded() {
         let hashes = OUTCOMES
             .values()
             .map(|outcome| format!("{}\n", outcome.heard));
-        fs::write(RECORDING, hashes.collect::<String>()).expect("it can be written");
+        fs::write(RECORDING, hashes.collect::<String>()).expect("a writable recording");
         return;
     }
-    let recording = fs::read_to_string(RECORDING).expect("it is kept beside this");
+    let recording = fs::read_to_string(RECORDING).expect("a recording beside this file");
     let recorded: Vec<&str> = recording.lines().collect();
     assert_eq!(recorded.len() as u64, RECORDED_SEEDS);
     let differing: Vec<u64> = OUTCOMES

@@ -1,12 +1,12 @@
-//! A room on the loop, and beside it the oracle, which is told what the loop decides and
-//! says what every client should hear of that.
+//! A room on the loop, and the oracle beside it, which is told the loop's decisions and says
+//! what every client should hear.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use chat::protocol::batch::{ClientId, Context, Frame};
+use chat::protocol::batch::{ClientId, Context, Encoding, Frame};
 use chat::protocol::close::CloseReason;
 use chat::protocol::line::Decoded;
 use chat::reactor::service::{Load, Next, Service};
@@ -19,39 +19,38 @@ use crate::plain_service::PlainService;
 use crate::random::Random;
 use crate::scripted_stream::FarEnd;
 
-/// What those hear who are not let in.
+/// What refused clients hear.
 pub(crate) const REFUSAL: &[u8] = b"!! not you\n";
 
 /// A client, as the room saw it.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    /// How much it is to hear at least, in bytes, because that was said when it asked to
-    /// be let go.
+    /// How much it must hear at least, in bytes: what had been said when it asked to leave.
     pub(crate) least_expected: Option<usize>,
     /// Why it left.
     pub(crate) left: Option<CloseReason>,
-    /// The lines of it that have been heard.
+    /// Cuts its input into the lines that have been heard.
     cutter: Cutter,
 }
 
-/// A room of which is taken down what each should hear. Guests are known by their number:
-/// the first that is let in or refused is 0.
+/// A room, and a record of what each guest should hear. Guests are numbered: the first one
+/// admitted or refused is 0.
 pub(crate) struct Model {
     service: PlainService,
     pub(crate) oracle: Oracle,
-    /// The far end of each that has connected, by number.
+    /// The far end of each connection, by number.
     pub(crate) ends: Vec<FarEnd>,
     pub(crate) guests: BTreeMap<usize, Guest>,
-    /// Who is in the room.
+    /// Guests in the room.
     inside: BTreeMap<ClientId, usize>,
-    /// What each of them should have heard when the first left in this turn of the loop, in
-    /// bytes. Empty if nobody has.
+    /// How much each of them should have heard when the first left in this iteration, in bytes.
+    /// Empty if nobody has.
     owed_bytes: BTreeMap<usize, usize>,
-    /// How many have come, those among them who were refused.
+    /// How many have come, refused ones included.
     arrivals: usize,
-    /// What the console was shown.
+    /// What the console has shown.
     pub(crate) shown: Vec<u8>,
-    /// Who was not let in.
+    /// Guests that were refused.
     pub(crate) refused: BTreeSet<usize>,
     /// How often the room did what it had put off.
     pub(crate) expirations: usize,
@@ -75,11 +74,14 @@ impl Model {
         }
     }
 
-    /// Whether `number`, which has come in, has said a line that was not heard.
+    /// Whether the admitted guest `number` has said a line that was not heard.
     pub(crate) fn is_unheard(&mut self, number: usize) -> bool {
         let guest = self.guests.get_mut(&number).expect("it came in");
         let input = self.ends[number].input.borrow();
-        let sent = input.sent.as_deref().expect("it is kept");
+        let sent = input
+            .sent
+            .as_deref()
+            .expect("a peer that keeps what it sends");
         guest.cutter.next(sent, input.is_ended).is_some()
     }
 }
@@ -110,25 +112,38 @@ impl Service for Model {
         Ok(greeting)
     }
 
-    fn received(&mut self, client: ClientId, line: Decoded<'_>, context: &mut Context<'_>) {
-        self.service.received(client, line, context);
+    fn received(
+        &mut self,
+        client: ClientId,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
+        let encoding = self.service.received(client, line, context);
         let number = self.inside[&client];
         let guest = self.guests.get_mut(&number).expect("somebody inside");
-        assert!(guest.left.is_none(), "who has left is not heard");
+        assert!(guest.left.is_none(), "a guest is heard that has left");
         assert!(
             guest.least_expected.is_none(),
-            "who is to be let go is not heard"
+            "a guest is heard that is about to leave"
         );
         let input = self.ends[number].input.borrow();
-        let sent = input.sent.as_deref().expect("it is kept");
+        let sent = input
+            .sent
+            .as_deref()
+            .expect("a peer that keeps what it sends");
         let line = guest.cutter.next(sent, input.is_ended);
-        let line = line.unwrap_or_else(|| panic!("{number} is heard and has said nothing more"));
+        let line = line.unwrap_or_else(|| panic!("{number} is heard, but has said nothing more"));
         self.oracle.received(number, line, context.now);
         let leaves = self.oracle.leaves(number).is_some();
-        assert_eq!(context.batch.closes(client), leaves, "{number} is let go");
+        assert_eq!(
+            context.batch.closes(client),
+            leaves,
+            "whether {number} leaves"
+        );
         if leaves {
             guest.least_expected = Some(self.oracle.heard(number).len());
         }
+        encoding
     }
 
     fn left(
@@ -154,9 +169,12 @@ impl Service for Model {
         };
         assert!(is_true, "{number} has left: {reason}");
         if let CloseReason::PeerClosed | CloseReason::WrongProtocol = reason {
-            // The room does not hear of another protocol's first words. There is no other
-            // line that it does not hear of a client that was read to its end.
-            let sent = input.sent.as_deref().expect("it is kept");
+            // The room does not hear the first words of another protocol. It hears every other
+            // line of a client that was read to its end.
+            let sent = input
+                .sent
+                .as_deref()
+                .expect("a peer that keeps what it sends");
             if let Some(foreign) = guest.cutter.next(sent, input.is_ended) {
                 self.oracle.received(number, foreign, context.now);
                 let leaves = self.oracle.leaves(number);

@@ -1,10 +1,9 @@
-//! What everybody in a room should hear, found again from what was sent: small, slow, and
-//! without a line of the server's code.
+//! What everybody in a room should hear, derived from what was sent: small, slow, and without a
+//! line of the server's code.
 //!
-//! It is told what the event loop alone decides: who came and left when, whose next line was
-//! heard when, and when it was time to tell of that. What these lines mean, and who hears
-//! what of it in which words, it decides by itself. It knows as much of names and text as
-//! the world makes use of.
+//! It is told only what the event loop decides: who came and left when, whose next line was
+//! heard when, and when presence was announced. It decides by itself what these lines mean, and
+//! who hears what in which words. It knows as much of names and text as the world uses.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,19 +23,19 @@ const HELP: &str = "\
 --   /quit             leave
 --   //TEXT            say /TEXT";
 
-/// A line of a list of names is no wider.
+/// The widest line of a list of names.
 const MAX_LIST_COLUMNS: usize = 78;
 
-/// How long a name is held for who had it.
+/// How long a name is held for its last bearer.
 const HOLD: Duration = Duration::from_secs(60);
 
 /// How long a claim to a name stands.
 const CLAIM: Duration = Duration::from_secs(150);
 
-/// How long comings and goings are gathered.
+/// How long joins and leaves are gathered.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// More than so many are told by number.
+/// Above this many, a notice gives a number instead of names.
 const MAX_TOLD_BY_NAME: usize = 5;
 
 /// Somebody in the room.
@@ -45,7 +44,7 @@ struct Person {
     address: IpAddr,
     name: Option<String>,
     has_spoken: bool,
-    /// Why it is to be let go, as its own words have it.
+    /// Why it is about to leave, by its own request.
     leaves: Option<CloseReason>,
 }
 
@@ -57,7 +56,7 @@ impl Person {
     }
 }
 
-/// A name that is not to be had by others, nor is any that looks like it.
+/// A name that others cannot have, nor any that looks like it.
 #[derive(Debug)]
 struct Owned {
     name: String,
@@ -84,14 +83,14 @@ struct Renamed {
     from: String,
 }
 
-/// Why a name is not to be had.
+/// Why a name cannot be had.
 enum Conflict {
     Taken(usize),
     LooksLike(String),
     Held(Duration),
 }
 
-/// The room. People are known by their number: no two ever have the same.
+/// The room. People are known by numbers, which are never reused.
 #[derive(Debug)]
 pub(crate) struct Oracle {
     history_lines: usize,
@@ -106,23 +105,23 @@ pub(crate) struct Oracle {
     renamed: Vec<Renamed>,
     left: Vec<String>,
     due_at: Option<Instant>,
-    /// What each should have heard, of those who are gone as well.
+    /// What each should have heard, including those who have left.
     heard: BTreeMap<usize, Vec<u8>>,
-    /// What everybody was to hear, all of it.
+    /// Everything said to everybody.
     said: Vec<u8>,
 }
 
-/// Names that have this in common look alike. Of those that the world uses.
+/// Equal for names that look alike. Covers the names that the world uses.
 fn look(name: &str) -> String {
     name.to_lowercase().replace('0', "o")
 }
 
-/// Whether it is the same name.
+/// Whether these are the same name.
 fn is_same(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
 }
 
-/// `line` as it may be shown on a terminal. Of the text that the world uses.
+/// `line` as a terminal may show it. Covers the text that the world uses.
 fn shown(line: &str) -> String {
     let picture = |c: char| match c {
         '\t' => c,
@@ -133,12 +132,12 @@ fn shown(line: &str) -> String {
     line.chars().map(picture).collect()
 }
 
-/// Some labels as they are told of.
+/// Labels as a notice lists them.
 fn list(labels: &[String]) -> String {
     let mut items: Vec<String> = Vec::new();
     for (index, label) in labels.iter().enumerate() {
-        // Several at one address are told together. A name is one person's, though several
-        // may have had it, one after the other.
+        // Several at one address are told together. A name belongs to one person at a time,
+        // though several may have had it in turn.
         let is_address = label.parse::<IpAddr>().is_ok();
         if is_address && labels[..index].contains(label) {
             continue;
@@ -156,8 +155,8 @@ fn list(labels: &[String]) -> String {
     }
 }
 
-/// Old and new names, so sorted that nobody is told to be called as somebody else still is;
-/// unless each of them is.
+/// Old and new names, sorted so that nobody is announced under a name that somebody else still
+/// has; unless all are in such a circle.
 fn one_name_at_a_time(mut renamed: Vec<(String, String)>) -> Vec<(String, String)> {
     let mut told = Vec::new();
     while !renamed.is_empty() {
@@ -168,7 +167,7 @@ fn one_name_at_a_time(mut renamed: Vec<(String, String)>) -> Vec<(String, String
     told
 }
 
-/// Lines of notices that list `items`.
+/// The notice lines that list `items`.
 fn columns(items: &[String]) -> String {
     let mut text = String::new();
     let mut line = String::new();
@@ -188,7 +187,7 @@ fn columns(items: &[String]) -> String {
     text
 }
 
-/// What somebody is told who has to leave for this reason.
+/// What the server tells somebody who leaves for this reason.
 pub(crate) fn farewell(reason: CloseReason) -> Option<&'static str> {
     match reason {
         CloseReason::Stuck => Some("-- you did not read for too long what was said: goodbye\n"),
@@ -220,22 +219,22 @@ impl Oracle {
         }
     }
 
-    /// What `person` should have heard, if it has stayed and read.
+    /// What `person` should have heard if it has stayed and read.
     pub(crate) fn heard(&self, person: usize) -> &[u8] {
         self.heard.get(&person).map_or(&[], Vec::as_slice)
     }
 
-    /// What everybody was to hear, all of it.
+    /// Everything said to everybody.
     pub(crate) fn said(&self) -> &[u8] {
         &self.said
     }
 
-    /// When there will be something to tell of who came and went.
+    /// When the next joins and leaves are to be announced.
     pub(crate) fn due_at(&self) -> Option<Instant> {
         self.due_at
     }
 
-    /// Why `person` is to be let go, if it has said something to that effect.
+    /// Why `person` is about to leave, if it has asked to.
     pub(crate) fn leaves(&self, person: usize) -> Option<CloseReason> {
         self.people[&person].leaves
     }
@@ -271,12 +270,12 @@ impl Oracle {
         }
     }
 
-    /// `person` leaves, which is owed no more than the first `owed_bytes` of what it should
-    /// have heard: it does not hear what becomes of those who leave with it.
+    /// `person` leaves. It is owed no more than the first `owed_bytes` of what it should have
+    /// heard: it does not hear what becomes of others who leave with it.
     pub(crate) fn left(&mut self, person: usize, owed_bytes: usize, now: Instant) {
         let heard = self.heard.get_mut(&person).expect("it came");
         heard.truncate(owed_bytes);
-        let gone = self.people.remove(&person).expect("it is here");
+        let gone = self.people.remove(&person).expect("a person in the room");
         let is_its_own = |renamed: &Renamed| renamed.person == person;
         let untold = self.renamed.iter().position(is_its_own);
         let untold = untold.map(|index| self.renamed.remove(index));
@@ -296,7 +295,7 @@ impl Oracle {
 
     /// The next line of `person` is heard.
     pub(crate) fn received(&mut self, person: usize, line: Line<'_>, now: Instant) {
-        let speaker = self.people.get_mut(&person).expect("it is here");
+        let speaker = self.people.get_mut(&person).expect("a person in the room");
         let Line::Whole(line) = line else {
             speaker.has_spoken = true;
             let words = "!! that line was not said: it is longer than 200 bytes";
@@ -325,15 +324,15 @@ impl Oracle {
         }
     }
 
-    /// It is time to tell who came and went.
+    /// Joins and leaves are to be announced.
     pub(crate) fn expired(&mut self, now: Instant) {
         if self.due_at.is_some_and(|due_at| due_at <= now) {
             self.tell_presence();
         }
     }
 
-    /// Tells who left, who is called otherwise now, and who joined, each in the order in
-    /// which that came about.
+    /// Announces who left, who changed names, and who joined, each in the order in which that
+    /// happened.
     fn tell_presence(&mut self) {
         self.due_at = None;
         let mut left = std::mem::take(&mut self.left);
@@ -341,7 +340,7 @@ impl Oracle {
         let came = std::mem::take(&mut self.joined);
         let mut joined = Vec::new();
         for person in came {
-            // Who has gone and come back has done neither.
+            // Leaving and coming back cancel out.
             let label = self.people[&person].label();
             match left.iter().rposition(|gone| *gone == label) {
                 Some(index) => drop(left.remove(index)),
@@ -398,7 +397,7 @@ impl Oracle {
             "/who" => self.tell_who_is_here(person),
             "/help" => self.tell(person, HELP),
             "/quit" => {
-                let person = self.people.get_mut(&person).expect("it is here");
+                let person = self.people.get_mut(&person).expect("a person in the room");
                 person.leaves = Some(CloseReason::Quit);
             }
             "/kick" => self.tell(person, "!! that is for who runs the room, at its console"),
@@ -463,14 +462,14 @@ impl Oracle {
             self.hold(&old, address, now);
         }
         self.own(name, Owner::Person(person));
-        let bearer = self.people.get_mut(&person).expect("it is here");
+        let bearer = self.people.get_mut(&person).expect("a person in the room");
         bearer.name = Some(name.to_owned());
         self.tell(person, &format!("-- you are {name} now"));
         if !self.joined.contains(&person) {
             let is_its_own = |renamed: &Renamed| renamed.person == person;
             let before = self.renamed.iter().position(is_its_own);
             let before = before.map(|index| self.renamed.remove(index));
-            // The latest is the last.
+            // The latest comes last.
             self.renamed.push(before.unwrap_or(Renamed {
                 person,
                 from: label,
@@ -482,7 +481,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Has `name` belong to `owner`, in place of whatever looks like it.
+    /// Gives `name` to `owner`, in place of whatever looks like it.
     fn own(&mut self, name: &str, owner: Owner) {
         self.owned.retain(|owned| look(&owned.name) != look(name));
         self.owned.push(Owned {
@@ -518,7 +517,7 @@ impl Oracle {
         }
     }
 
-    /// `bearer` has another name, or none: who waits for the old one gets it.
+    /// `bearer` has another name, or none: the old one goes to whoever claims it.
     fn satisfy_claim(&mut self, bearer: usize, now: Instant) {
         let claimed = self.claims.iter().position(|claim| claim.bearer == bearer);
         let Some(claim) = claimed.map(|index| self.claims.remove(index)) else {
@@ -528,7 +527,7 @@ impl Oracle {
             return;
         }
         let given = self.give_name(claim.claimant, &claim.name, now);
-        // It may only be written in another way now.
+        // Only its spelling may differ now.
         if matches!(given, Err(Conflict::Taken(owner)) if owner == bearer) {
             self.claims.push(claim);
         }
@@ -589,7 +588,7 @@ impl Oracle {
         self.tell(person, text.trim_end());
     }
 
-    /// `person` says `line`, which everybody else hears, and newcomers later.
+    /// `person` says `line`: all others hear it, and later newcomers do.
     fn say(&mut self, person: usize, line: String, now: Instant) {
         self.introduce(person);
         for (&listener, heard) in &mut self.heard {
@@ -619,7 +618,7 @@ impl Oracle {
         push_line(self.heard.get_mut(&person).expect("it came"), line);
     }
 
-    /// Nobody is heard of whom nobody has been told.
+    /// A speaker is announced before it is heard.
     fn introduce(&mut self, person: usize) {
         let is_untold = self.joined.contains(&person)
             || self.renamed.iter().any(|renamed| renamed.person == person);

@@ -1,4 +1,4 @@
-//! Random numbers that a seed repeats.
+//! Random numbers, reproducible from a seed.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Numbers of their own, which tell nothing of those that follow here.
+    /// Independent numbers, which reveal nothing of those that follow here.
     pub(crate) fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -32,7 +32,7 @@ impl Random {
         start + self.below(end - start + 1)
     }
 
-    /// True once in so many times.
+    /// True once in `times`, on average.
     pub(crate) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

@@ -26,7 +26,7 @@ use crate::oracle;
 use crate::random::Random;
 use crate::scripted_stream::{Chance, FarEnd, ScriptedStream};
 
-/// Small, so that it is reached often.
+/// Small, so that they are reached often.
 const BOUNDS: Bounds = Bounds {
     max_backlog_bytes: 16 * 1024,
     stall_timeout: Duration::from_secs(3),
@@ -36,22 +36,24 @@ const BOUNDS: Bounds = Bounds {
 
 pub(crate) const MAX_LINE_BYTES: u32 = 200;
 
-/// What the room allows, which the seed decides as well.
-fn policy(random: &mut Random) -> Policy {
+/// What the room allows, chosen by the seed, too.
+fn policy(seed: u64, random: &mut Random) -> Policy {
     Policy {
+        // Half of the worlds have no file in memory; small batches go by reference, too.
+        by_reference_bytes: (seed % 2 == 1).then_some(1000),
         max_line_bytes: MAX_LINE_BYTES,
         flow: BOUNDS,
         send_buffer_bytes: 128 * 1024,
         max_input_bytes: usize::MAX,
         rate: random.one_in(4).then(|| Rate::new(20_000, 50)),
         idle_timeout: random.one_in(4).then(|| Duration::from_secs(5)),
-        // From a write at a time to all at once.
+        // From one write at a time to all at once.
         slice_bytes: random.between(1, 20 * WRITE_COST_BYTES),
         ..Policy::DEFAULT
     }
 }
 
-/// What the room does besides passing on what is said.
+/// What the room does besides relaying lines.
 fn room(random: &mut Random) -> room::Config {
     room::Config {
         history_lines: random.below(4),
@@ -63,7 +65,8 @@ fn room(random: &mut Random) -> room::Config {
 /// What can happen in a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
-    SlicedTurn,
+    SlicedBatch,
+    ByReference,
     ReusedKey,
     TooMuch,
     Paused,
@@ -75,8 +78,9 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 9] = [
-        Self::SlicedTurn,
+    pub(crate) const ALL: [Self; 10] = [
+        Self::SlicedBatch,
+        Self::ByReference,
         Self::ReusedKey,
         Self::TooMuch,
         Self::Paused,
@@ -88,7 +92,7 @@ impl Event {
     ];
 }
 
-/// How often each has happened, so that somebody can see that it does at all.
+/// How often each has happened: a test checks that it does at all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Happened(BTreeMap<Event, usize>);
 
@@ -110,30 +114,29 @@ impl AddAssign for Happened {
     }
 }
 
-/// What came of a world.
+/// The outcome of a world.
 pub(crate) struct Outcome {
     pub(crate) happened: Happened,
-    /// A hash over the bytes that each peer got, in the order in which they connected, each
-    /// after their number.
+    /// A hash over the bytes that each peer got, in the order in which the peers connected, each
+    /// after its number.
     pub(crate) heard: Fnv,
 }
 
-/// What may be gathered before the loop notices that it is too much: a turn and the
-/// one on its way, either of which may end within a read. The answers to a read full
-/// of the shortest commands are most.
+/// What may be gathered before the loop notices that it is too much: a batch, and the one being
+/// sent, either of which may end within a read. The answers to a read full of the shortest
+/// commands are the most.
 const SLACK_BYTES: usize = 2 * (MAX_BATCH_BYTES + 200 * READ_BUDGET_BYTES / 2);
 
-/// Turns within which who has just said something is read, whoever else talks: so many
-/// slices may a turn on its way still have, at most one for each reader, and what is
-/// gathered meanwhile leaves no room for more.
-const FAIR_TURNS: usize = 2 * MAX_PEERS + 2;
+/// Iterations within which a client that has just spoken is read, whoever else talks: a batch
+/// being sent may still have this many slices, at most one per reader, and what is gathered
+/// meanwhile leaves no room for more.
+const FAIR_ITERATIONS: usize = 2 * MAX_PEERS + 2;
 
 const MAX_PEERS: usize = 12;
 
 const ERROR_OUT_OF_DESCRIPTORS: i32 = 24;
 
-/// What clients ask the room for. Some ask for the same name, and write to whoever has
-/// got it.
+/// What clients ask of the room. Some ask for the same name, and write to whoever got it.
 const COMMANDS: [&str; 21] = [
     "/command\n",
     "/nik bob\n",
@@ -163,29 +166,29 @@ const COMMANDS: [&str; 21] = [
 enum Reads {
     /// Whatever comes, at once.
     All,
-    /// So many bytes each time it gets to it.
+    /// This many bytes at a time.
     Some(usize),
     Nothing,
 }
 
-/// The far end of a connection, and how it behaves.
+/// The far end of a connection, and its behaviour.
 struct Peer {
     number: usize,
     address: Ipv4Addr,
     end: FarEnd,
     reads: Reads,
-    /// It has never read less than all at once.
+    /// It has always read everything at once.
     is_diligent: bool,
-    /// It has said so little that it is never paused for it.
+    /// What it has said, answers included. While this is little, it is never paused.
     said_bytes: usize,
-    /// Within a line that has not ended.
+    /// Within an unfinished line.
     is_within_line: bool,
-    /// It was shut or reset by itself.
+    /// It has half-closed or reset.
     is_over: bool,
-    /// What it was to hear when the server read its end.
+    /// How much it was to hear when the server read its end.
     least_expected: Option<usize>,
-    /// Turns that it has waited to be read.
-    turns_waited: usize,
+    /// Iterations that it has waited to be read.
+    iterations_waited: usize,
 }
 
 pub(crate) struct World {
@@ -195,14 +198,14 @@ pub(crate) struct World {
     event_loop: EventLoop<ScriptedStream>,
     model: Model,
     peers: Vec<Peer>,
-    /// From how many addresses they come.
+    /// How many addresses they come from.
     addresses: usize,
-    /// Those who wait to be accepted, by number.
+    /// Peers waiting to be accepted, by number.
     waiting: VecDeque<(usize, ScriptedStream)>,
-    /// The number of the peer that has each slab key.
+    /// The number of the peer at each slab key.
     keys: Vec<usize>,
     is_out_of_descriptors: bool,
-    /// Somebody has connected since a poll told so.
+    /// A peer has connected since the last poll reported one.
     listener_edge: bool,
     now: Instant,
     status: Status,
@@ -212,7 +215,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let now = Instant::now();
         let mut random = Random::new(seed);
-        let policy = policy(&mut random);
+        let policy = policy(seed, &mut random);
         let room = room(&mut random);
         Self {
             policy,
@@ -250,12 +253,13 @@ impl World {
             }
             if !self.random.one_in(4) {
                 self.poll();
-                self.turn();
+                self.iterate();
             }
         }
-        match self.random.one_in(3) {
-            true => self.shut_down(),
-            false => self.come_to_rest(),
+        if self.random.one_in(3) {
+            self.shut_down();
+        } else {
+            self.come_to_rest();
         }
         let refused = self.model.refused.len();
         self.happened.note(Event::Refused, refused);
@@ -271,6 +275,9 @@ impl World {
         }
         let mut heard = Fnv::default();
         for peer in &self.peers {
+            peer.end.assert_references_hold();
+            self.happened
+                .note(Event::ByReference, peer.end.references());
             let output = peer.end.output.borrow();
             let bytes = &output.received;
             heard.add(&(bytes.len() as u64).to_le_bytes());
@@ -287,6 +294,7 @@ impl World {
         let address = Ipv4Addr::new(10, 0, 0, (number % self.addresses) as u8);
         let end = FarEnd::new();
         end.takes(0);
+        end.keep_references();
         let random = RefCell::new(self.random.fork());
         let chance: Chance = Rc::new(move |limit| random.borrow_mut().below(limit));
         let server_end = end.cut_stream(chance);
@@ -312,13 +320,13 @@ impl World {
             is_within_line: false,
             is_over: false,
             least_expected: None,
-            turns_waited: 0,
+            iterations_waited: 0,
         });
         self.waiting.push_back((number, server_end));
         self.listener_edge = true;
     }
 
-    /// Something that one peer does.
+    /// One peer does something.
     fn act(&mut self, index: usize) {
         let peer = &mut self.peers[index];
         if let Reads::Some(bytes) = peer.reads {
@@ -364,7 +372,7 @@ impl World {
             text.push_str(if self.random.one_in(3) { "\r\n" } else { "\n" });
         }
         peer.is_within_line = !text.ends_with('\n');
-        // What it is answered counts, too.
+        // Answers count, too.
         peer.said_bytes += text.len() + if text.starts_with('/') { 8000 } else { 1000 };
         peer.end.sends(text.as_bytes());
     }
@@ -405,9 +413,9 @@ impl World {
         }
     }
 
-    fn turn(&mut self) {
-        // Once the server has read a peer's end, the peer is owed what had been said by
-        // then; what is said after that it may hear or not.
+    fn iterate(&mut self) {
+        // Once the server has read a peer's end, the peer is owed what had been said by then; it
+        // may or may not hear the rest.
         let expected_before: Vec<usize> = self
             .peers
             .iter()
@@ -437,13 +445,13 @@ impl World {
             keys[key] = number;
             Accepted::Client(server_end, peers[number].address.into())
         };
-        let turned = self.event_loop.iterate(self.now, &mut self.model, accept);
-        self.status = turned.expect("no peer's doing is an error");
+        let iterated = self.event_loop.iterate(self.now, &mut self.model, accept);
+        self.status = iterated.expect("peers cannot cause an error");
         self.happened.note(Event::ReusedKey, reused_keys);
         let has_begun = self.model.shown.len() > shown_before;
         let is_sliced = has_begun && self.event_loop.is_sending();
         self.happened
-            .note(Event::SlicedTurn, usize::from(is_sliced));
+            .note(Event::SlicedBatch, usize::from(is_sliced));
         self.check_bounds(&unread_before);
         for (peer, &expected) in self.peers.iter_mut().zip(&expected_before) {
             if peer.end.input.borrow().end_was_read {
@@ -464,27 +472,34 @@ impl World {
             let unread = peer.end.unread_bytes();
             assert!(
                 before.saturating_sub(unread) <= READ_BUDGET_BYTES,
-                "its turn is over"
+                "{} was read beyond its budget",
+                peer.number
             );
-            // One whose readable edge has not been reported is not expected to be read.
+            // A peer whose readable edge was not reported need not be read.
             let waits = unread > 0 && unread == before && !peer.end.input.borrow().edge;
             let guest = self.model.guests.get(&peer.number);
             let is_inside = guest.is_some_and(|guest| guest.left.is_none());
             let is_unhindered = self.policy.rate.is_none() && !is_too_much;
-            let is_owed_a_turn = is_inside && is_unhindered && peer.said_bytes < ALLOWANCE_BYTES;
-            peer.turns_waited = match waits && is_owed_a_turn && self.status == Status::Running {
-                true => peer.turns_waited + 1,
-                false => 0,
+            let is_to_be_read = is_inside && is_unhindered && peer.said_bytes < ALLOWANCE_BYTES;
+            let is_running = self.status == Status::Running;
+            peer.iterations_waited = if waits && is_to_be_read && is_running {
+                peer.iterations_waited + 1
+            } else {
+                0
             };
-            assert!(peer.turns_waited <= FAIR_TURNS, "{} waits", peer.number);
+            assert!(
+                peer.iterations_waited <= FAIR_ITERATIONS,
+                "{} waits too long",
+                peer.number
+            );
         }
     }
 
-    /// Everybody reads on, and time goes by, until nothing moves.
+    /// Everybody reads on, and time passes, until nothing moves.
     fn come_to_rest(&mut self) {
         self.is_out_of_descriptors = false;
         for peer in &mut self.peers {
-            // Who reads nothing goes on reading nothing.
+            // A peer that reads nothing stays that way.
             if peer.reads != Reads::Nothing {
                 peer.reads = Reads::All;
                 peer.end.takes_more(usize::MAX);
@@ -493,18 +508,21 @@ impl World {
         self.go_on(BOUNDS.stall_timeout + CLOSE_TIMEOUT);
         if self.policy.idle_timeout.is_none() {
             let timeout = self.event_loop.poll_timeout(&self.model, self.now);
-            assert_eq!(timeout, None, "nothing ticks");
+            assert_eq!(timeout, None, "a timer is set though nothing is to come");
         }
         self.check_what_was_heard();
         let load = self.event_loop.load();
-        assert_eq!(load.paused, 0, "everybody was read");
+        assert_eq!(load.paused, 0, "clients are paused though nobody is behind");
         let is_owed = |peer: &Peer| peer.end.is_open_here() && peer.reads != Reads::All;
         if !self.peers.iter().any(is_owed) {
-            assert_eq!(load.backlog_bytes, 0, "nobody is owed anything");
+            assert_eq!(
+                load.backlog_bytes, 0,
+                "output is left though everybody has read"
+            );
         }
         for peer in &self.peers {
             if peer.reads == Reads::Nothing {
-                // Who asks and does not read the answers is not read, either.
+                // A peer that asks but does not read the answers is not read, either.
                 continue;
             }
             let guest = self.model.guests.get(&peer.number);
@@ -519,14 +537,18 @@ impl World {
                 "{} was not read to the end",
                 peer.number
             );
-            assert!(!peer.is_over || is_closed, "who has gone is let go");
+            assert!(
+                !peer.is_over || is_closed,
+                "{} has gone, but its connection is open",
+                peer.number
+            );
         }
     }
 
-    /// The server is told to end.
+    /// Asks the server to end.
     fn shut_down(&mut self) {
         self.event_loop.mark_source(source_token(0));
-        self.turn();
+        self.iterate();
         let began = self.now;
         for peer in &mut self.peers {
             if peer.reads != Reads::Nothing {
@@ -540,7 +562,7 @@ impl World {
         self.check_what_was_heard();
     }
 
-    /// Polls and turns as the reactor does, for so long or until the end.
+    /// Polls and iterates as the reactor does, for `time` or until the end.
     fn go_on(&mut self, time: Duration) {
         let until = self.now + time;
         for _ in 0..1_000_000 {
@@ -551,25 +573,26 @@ impl World {
                 let (input, output) = (peer.end.input.borrow(), peer.end.output.borrow());
                 is_registered && !output.is_closed && (input.edge || output.edge)
             });
-            let timeout = match edges_left || self.listener_edge {
-                true => Some(Duration::ZERO),
-                false => self.event_loop.poll_timeout(&self.model, self.now),
+            let timeout = if edges_left || self.listener_edge {
+                Some(Duration::ZERO)
+            } else {
+                self.event_loop.poll_timeout(&self.model, self.now)
             };
             match timeout {
                 _ if self.status == Status::Ended => return,
                 Some(timeout) if self.now + timeout <= until => self.now += timeout,
                 _ => return,
             }
-            self.turn();
+            self.iterate();
         }
-        panic!("it does not come to rest");
+        panic!("the world does not come to rest");
     }
 
-    /// The promises: one order, nothing lost, nothing twice, nothing torn.
+    /// The promises: one order; nothing lost, repeated or torn.
     fn check_what_was_heard(&self) {
         assert!(
             self.model.shown == self.model.oracle.said(),
-            "the console shows all"
+            "the console does not show what was said"
         );
         for peer in &self.peers {
             let output = peer.end.output.borrow();
@@ -577,7 +600,7 @@ impl World {
             let is_reset = peer.end.input.borrow().is_reset;
             let Some(guest) = self.model.guests.get(&peer.number) else {
                 let is_refusal = model::REFUSAL.starts_with(heard);
-                assert!(is_refusal, "who is refused hears that alone");
+                assert!(is_refusal, "a refused client heard more than the refusal");
                 continue;
             };
             let expected = self.model.oracle.heard(peer.number);
@@ -591,25 +614,28 @@ impl World {
             let farewell = reason.and_then(oracle::farewell).map(str::as_bytes);
             let name = peer.number;
             if let Some(farewell) = farewell {
-                // What it is told may begin like what it should have heard.
+                // The farewell may begin like what it should have heard.
                 let lines = heard[..common].iter().rposition(|&byte| byte == b'\n');
                 let last_line = &heard[lines.map_or(0, |end| end + 1)..];
                 assert!(
                     rest.is_empty() || farewell.starts_with(last_line),
-                    "{name} heard {:?} where it was sent away",
+                    "{name} heard {:?} in place of its farewell",
                     String::from_utf8_lossy(rest)
                 );
                 if reason.is_some_and(CloseReason::drops_backlog) {
-                    assert!(!peer.is_diligent, "{name} has read everything at once");
+                    assert!(
+                        !peer.is_diligent,
+                        "{name} was dropped as slow, but reads at once"
+                    );
                 } else {
                     let before = heard.strip_suffix(farewell).map(<[u8]>::len);
                     assert!(
                         before.is_some() || !peer.is_diligent || is_reset,
-                        "{name} was not told why it was sent away"
+                        "{name} was not told why it was disconnected"
                     );
                     assert!(
                         before.is_none_or(|bytes| bytes >= guest.least_expected.unwrap_or(0)),
-                        "{name} did not hear what was said before it was sent away"
+                        "{name} did not hear what was said before it was disconnected"
                     );
                 }
                 continue;
@@ -634,7 +660,7 @@ impl World {
                     let least = guest.least_expected.unwrap_or(0);
                     assert!(
                         !peer.is_diligent || common >= least,
-                        "{name} did not hear what was said before it was let go"
+                        "{name} did not hear what was said before it was closed"
                     );
                 }
                 _ => assert_eq!(common, expected.len(), "{name} has not heard all"),

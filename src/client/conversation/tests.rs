@@ -167,7 +167,7 @@ fn lines_meant_for_a_lost_name_wait_for_the_user() {
     hear(&mut conversation, b"-- you are rob now\n", now);
     assert_eq!(write_all(&mut conversation), "hello\n");
 
-    // It waits as long as it takes, whatever becomes of the connection.
+    // It waits as long as it takes, over any number of connections.
     let (mut conversation, now) = lost();
     for answer in [&b"!! bob is taken\n"[..], b""] {
         lose(&mut conversation, now);
@@ -180,7 +180,7 @@ fn lines_meant_for_a_lost_name_wait_for_the_user() {
     }
 }
 
-/// Loses the connection, and has another.
+/// Loses the connection, and makes another.
 fn lose(conversation: &mut Conversation, now: Instant) {
     conversation.ended(now, &mut |_| {});
     conversation.connected(now);

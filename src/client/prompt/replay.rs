@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::client::message::{Age, Kind, Message};
 use crate::protocol::wording::OPERATOR_PREFIX;
-use crate::room::history;
+use crate::room::greeting;
 
 /// How many of the last lines are recognised. A room's history is shorter by default.
 const MAX_RECENT: usize = 500;
@@ -125,7 +125,7 @@ fn is_remembered(message: &Message<'_>) -> bool {
 }
 
 fn is_heading(message: &Message<'_>) -> bool {
-    message.kind == Kind::Notice && history::count_in_heading(message.text).is_some()
+    message.kind == Kind::Notice && greeting::count_in_heading(message.text).is_some()
 }
 
 #[cfg(test)]
@@ -199,7 +199,7 @@ mod tests {
             ),
             (&["<a> 2", "<a> 3"], &[]),
             (&["<a> 8", "-- operator: 9"], &["<a> 8", "-- operator: 9"]),
-            // What is said twice is not taken for what was heard before.
+            // A line said twice does not count as heard before.
             (
                 &["<a> 2", "<a> 3", "<c> new", "<a> 3", "<d> 4"],
                 &["<c> new", "<a> 3", "<d> 4"],

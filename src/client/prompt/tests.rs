@@ -13,12 +13,12 @@ use super::*;
 use crate::client::incoming::Incoming;
 use crate::platform::local_time;
 
-/// A prompt, and the terminal that it is on.
+/// A prompt and its terminal.
 struct Scene {
     prompt: Prompt,
     terminal: vt100::Parser,
     size: Size,
-    /// All that was written.
+    /// Everything written.
     written: String,
     actions: Vec<Action>,
 }
@@ -134,7 +134,7 @@ fn nonzero(count: usize) -> NonZero<u16> {
     NonZero::new(count).unwrap()
 }
 
-/// Always the same, so that no test depends on how fast the machine is.
+/// Constant, so that no test depends on the speed of the machine.
 fn now() -> Moment {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     Moment {
@@ -158,7 +158,7 @@ fn a_half_typed_line_survives_a_thousand_messages() {
 }
 
 #[test]
-fn what_has_scrolled_away_is_whole() {
+fn scrolled_lines_are_whole() {
     let mut scene = Scene::new(40, 5);
     scene.type_keys("half a line that is broken, for it is too long for a row");
     for number in 0..100 {
@@ -303,9 +303,9 @@ fn a_link_that_fits_into_a_row_is_not_broken() {
     assert!(scene.written.replace("\r\n    ", "").contains(&long));
 }
 
-/// FAULTS.md, S3: at 80 columns, 68 blanks put the rest into a row of its own.
+/// At 80 columns, 68 spaces put the rest into a row of its own.
 #[test]
-fn blanks_cannot_make_a_row_that_looks_like_anothers_line() {
+fn spaces_cannot_forge_a_row() {
     let mut scene = Scene::new(80, 24);
     for blanks in [" ".repeat(68), "\t".repeat(10), "\u{3000}".repeat(34)] {
         scene.hear(&format!(
@@ -328,7 +328,7 @@ fn blanks_cannot_make_a_row_that_looks_like_anothers_line() {
 }
 
 #[test]
-fn a_time_in_the_margin_is_nothing_to_hide_in() {
+fn text_cannot_hide_in_the_margin_of_the_time() {
     for columns in 20..60 {
         let look = Look {
             palette: Palette { is_colored: false },
@@ -352,7 +352,7 @@ fn a_time_in_the_margin_is_nothing_to_hide_in() {
 }
 
 #[test]
-fn new_lines_are_broken_to_the_new_width() {
+fn new_lines_wrap_to_the_new_width() {
     let mut scene = Scene::new(20, 24);
     scene.hear("<alice> one two three four");
     assert_eq!(scene.rows()[..2], ["<alice> one two", "    three four"]);
@@ -368,7 +368,7 @@ fn new_lines_are_broken_to_the_new_width() {
 }
 
 #[test]
-fn the_terminal_breaks_no_row_of_the_prompt() {
+fn the_terminal_wraps_no_row_of_the_prompt() {
     let mut scene = Scene::new(20, 10);
     scene.written.clear();
     scene.type_keys("a");

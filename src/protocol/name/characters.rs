@@ -345,7 +345,7 @@ mod tests {
                 "{c:?}"
             );
             let text = c.to_string();
-            // What does not become part of a name must not become it here, either.
+            // Characters that cannot become part of a name must not do so here, either.
             if !text.nfc().all(oracle::is_allowed) {
                 assert!(!composed(&text).chars().all(oracle::is_allowed), "{c:?}");
                 continue;

@@ -7,13 +7,14 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::transport::{Received, Stream, Transport};
+use super::transport::{Received, Transport};
 use crate::protocol::close::CloseReason;
 use crate::protocol::line::{Decoded, LineDecoder};
 use crate::protocol::sniff::{FirstWords, Verdict};
 use crate::protocol::telnet::{self, Telnet, Text};
 use crate::rate::{Bucket, Rate};
 use crate::reactor::flow::Talker;
+use crate::reactor::stream::Stream;
 
 /// The most that is read at once from a client whose rate is bounded: what it may not
 /// say yet is kept in memory, and TCP keeps the rest at its end.
@@ -74,6 +75,11 @@ pub(crate) struct Input {
     decoder: LineDecoder,
     first_words: FirstWords,
     state: ReadState,
+    /// What it sends is lines of a program: nothing but LF ends one, and an unfinished one
+    /// is never said.
+    is_program: bool,
+    /// Whether it is [held](Self::is_held) will be looked at.
+    pub(crate) is_watched: bool,
     talker: Talker,
     /// What it held when that was last counted.
     counted_bytes: u32,
@@ -99,6 +105,8 @@ impl Input {
             decoder: LineDecoder::new(max_line_bytes),
             first_words: FirstWords::default(),
             state: ReadState::Idle,
+            is_program: false,
+            is_watched: false,
             talker: Talker::default(),
             counted_bytes: 0,
             memory: None,
@@ -139,6 +147,24 @@ impl Input {
         self.state
     }
 
+    /// Whether it has to wait before it is read.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(
+            self.state,
+            ReadState::Paused | ReadState::Delayed | ReadState::Owed
+        )
+    }
+
+    /// Whether what it sends is lines of a program.
+    pub(crate) fn is_program(&self) -> bool {
+        self.is_program
+    }
+
+    /// From now on what it sends is lines of a program.
+    pub(crate) fn become_program(&mut self) {
+        self.is_program = true;
+    }
+
     pub(crate) fn set_state(&mut self, state: ReadState) {
         self.state = state;
     }
@@ -176,7 +202,11 @@ impl Input {
             && !memory.unheard.is_empty()
         {
             let unheard = std::mem::take(&mut memory.unheard);
-            let unheard = self.telnet.text(unheard);
+            let unheard = if self.is_program {
+                Text::without_telnet(unheard)
+            } else {
+                self.telnet.text(unheard)
+            };
             if let Some(stopped) = self.hear(&unheard, limits, hear) {
                 return (read_bytes, stopped);
             }
@@ -192,8 +222,13 @@ impl Input {
             match transport.read(&mut buffer[..budget_bytes - read_bytes]) {
                 Received::Bytes(count) => {
                     read_bytes += count;
+                    let bytes = &buffer[..count];
                     let mut answers = Vec::new();
-                    let text = self.telnet.decode(&buffer[..count], &mut answers);
+                    let text = if self.is_program {
+                        Text::without_telnet(bytes)
+                    } else {
+                        self.telnet.decode(bytes, &mut answers)
+                    };
                     if !answers.is_empty() && hear(Heard::Telnet(&answers)).is_break() {
                         return (read_bytes, AfterRead::More);
                     }
@@ -257,14 +292,20 @@ impl Input {
                 memory.heard_at = now;
             }
             let Some(line) = self.decoder.next_line(&mut input) else {
-                let is_chat = self.first_words.may_become_chat(self.decoder.unfinished());
+                let is_chat =
+                    self.is_program || self.first_words.may_become_chat(self.decoder.unfinished());
                 return (!is_chat && hear(Heard::Foreign).is_break()).then_some(AfterRead::More);
             };
             if let (Some(rate), Some(memory)) = (rate, &mut self.memory) {
                 memory.bucket.take(rate, now);
             }
             let is_telnet = text.bytes.len() - input.len() > text.telnet_from;
-            if recognise(line, is_telnet, &mut self.first_words, hear).is_break() {
+            let heard = if self.is_program {
+                hear(Heard::Line(line))
+            } else {
+                recognise(line, is_telnet, &mut self.first_words, hear)
+            };
+            if heard.is_break() {
                 if !input.is_empty() {
                     let memory = &mut self.memory;
                     let memory = memory.get_or_insert_with(|| Box::new(Memory::new(now)));
@@ -277,6 +318,9 @@ impl Input {
 
     /// Nothing more will come: the unfinished line is one, unless it is torn.
     fn end(&mut self, hear: &mut impl FnMut(Heard<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        if self.is_program {
+            return ControlFlow::Continue(());
+        }
         if !self.first_words.end_as_chat(self.decoder.unfinished()) {
             return hear(Heard::Foreign);
         }
@@ -290,7 +334,7 @@ impl Input {
     /// Whether its unfinished first line begins as another protocol does, since the last
     /// read: it is to be [looked at](Self::is_still_suspect) in some seconds.
     pub(crate) fn becomes_suspect(&mut self) -> bool {
-        self.first_words.become_suspect(self.decoder.unfinished())
+        !self.is_program && self.first_words.become_suspect(self.decoder.unfinished())
     }
 
     /// Whether that line has not become chat in the meantime.

@@ -3,10 +3,11 @@
 
 use std::io::{self, IoSlice};
 
-use super::transport::{Stream, Transport};
-use crate::protocol::batch::{Batch, Edits, Frame, Part};
+use super::transport::Transport;
+use crate::protocol::batch::{Batch, Edits, Encoding, Frame, Part};
 use crate::reactor::flow::Reader;
-use crate::reactor::shared_log::SharedLog;
+use crate::reactor::shared_log::SharedLogs;
+use crate::reactor::stream::Stream;
 use crate::reactor::write_queue::{Flushed, MAX_SLICES, WriteQueue};
 
 /// The most that is written to one client that catches up before it is the next
@@ -18,6 +19,8 @@ pub(crate) const WRITE_BUDGET_BYTES: usize = 256 * 1024;
 pub(crate) struct Output {
     queue: WriteQueue,
     reader: Reader,
+    /// Of what the client is sent next.
+    encoding: Encoding,
     /// It stands in the list of clients to be flushed.
     pub(crate) is_listed: bool,
     /// It is behind, and flow control is to look at it once it has been flushed.
@@ -45,13 +48,17 @@ impl Output {
         &self.queue
     }
 
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     pub(crate) fn reader(&mut self) -> &mut Reader {
         &mut self.reader
     }
 
     /// What the client keeps in memory because it lags, in bytes.
-    pub(crate) fn held_bytes(&self, log: &SharedLog) -> usize {
-        self.queue.held_bytes(log) + self.queue.own_cost_bytes()
+    pub(crate) fn held_bytes(&self, logs: &SharedLogs) -> usize {
+        self.queue.held_bytes(logs) + self.queue.own_cost_bytes()
     }
 
     /// What has changed since this was last asked.
@@ -66,7 +73,8 @@ impl Output {
     }
 
     /// Sends the shared text of `batch` as it stands: straight from there to the
-    /// kernel, and only what the kernel does not take is queued.
+    /// kernel, or from the log if that is to be `by_reference`. Only what the kernel does
+    /// not take is queued.
     ///
     /// # Errors
     ///
@@ -77,58 +85,95 @@ impl Output {
         &mut self,
         transport: &mut Transport<S>,
         batch: &Batch,
-        log: &mut SharedLog,
+        by_reference: bool,
+        logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
-        let text = batch.shared();
-        let written = self.write_at_once(transport, &[IoSlice::new(text)])?;
+        let text = batch.shared(self.encoding);
+        let written = if !self.queue.is_empty() {
+            0
+        } else if by_reference && let Some((file, offset)) = logs.chunk(self.encoding, text).file()
+        {
+            transport.send_from(file, offset, text.len())?
+        } else {
+            transport.write(text)?
+        };
         if written == text.len() || transport.write_ended() {
             return Ok(Flushed::All);
         }
-        self.queue.push_chunk(log.chunk(text), written..text.len());
+        self.queue
+            .push_chunk(logs.chunk(self.encoding, text), written..text.len());
         self.flush_rest(transport, written)
     }
 
-    /// Sends `batch` to a reader with exceptions, in one write as well.
+    /// Sends `batch` to a reader with exceptions: in one write as well, or, if that is to be
+    /// `by_reference`, in one for each large part.
     pub(crate) fn send_edited<S: Stream>(
         &mut self,
         transport: &mut Transport<S>,
         batch: &Batch,
         edits: Edits<'_>,
-        log: &mut SharedLog,
+        by_reference: bool,
+        logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
+        if by_reference && self.queue.is_empty() {
+            self.queue_edited(batch, edits, 0, logs);
+            return self.flush(transport);
+        }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut used = 0;
         let mut total_bytes = 0;
-        for part in batch.parts(edits).filter(|part| part.size_bytes() > 0) {
+        let parts = batch.parts(edits, self.encoding);
+        for part in parts.filter(|part| part.size_bytes() > 0) {
             total_bytes += part.size_bytes();
             if let Some(slice) = slices.get_mut(used) {
                 *slice = IoSlice::new(match part {
-                    Part::Shared(range) => &batch.shared()[range],
+                    Part::Shared(encoding, range) => &batch.shared(encoding)[range],
                     Part::Private(frame) => frame,
                 });
                 used += 1;
             }
         }
-        let written = self.write_at_once(transport, &slices[..used])?;
+        let written = if self.queue.is_empty() {
+            transport.write_vectored(&slices[..used])?
+        } else {
+            0
+        };
         if written == total_bytes || transport.write_ended() {
             return Ok(Flushed::All);
         }
+        self.queue_edited(batch, edits, written, logs);
+        self.flush_rest(transport, written)
+    }
+
+    /// Queues `batch` without its first `written` bytes.
+    fn queue_edited(
+        &mut self,
+        batch: &Batch,
+        edits: Edits<'_>,
+        written: usize,
+        logs: &mut SharedLogs,
+    ) {
         let mut to_skip = written;
-        for part in batch.parts(edits) {
+        for part in batch.parts(edits, self.encoding) {
             let skipped = to_skip.min(part.size_bytes());
             to_skip -= skipped;
             match part {
-                Part::Shared(range) if range.len() == skipped => {}
-                Part::Shared(range) => {
+                Part::Shared(_, range) if range.len() == skipped => {}
+                Part::Shared(encoding, range) => {
                     let owed = range.start + skipped..range.end;
-                    self.queue.push_chunk(log.chunk(batch.shared()), owed);
+                    let chunk = logs.chunk(encoding, batch.shared(encoding));
+                    self.queue.push_chunk(chunk, owed);
                 }
                 Part::Private(frame) => {
                     self.queue.push(frame, skipped..frame.len());
                 }
             }
         }
-        self.flush_rest(transport, written)
+    }
+
+    /// From now on the client is sent `encoding`.
+    pub(crate) fn switch(&mut self, encoding: Encoding) {
+        self.encoding = encoding;
     }
 
     /// Sends `frame` to this client alone.
@@ -137,7 +182,11 @@ impl Output {
         transport: &mut Transport<S>,
         frame: &Frame,
     ) -> io::Result<Flushed> {
-        let written = self.write_at_once(transport, &[IoSlice::new(frame)])?;
+        let written = if self.queue.is_empty() {
+            transport.write(frame)?
+        } else {
+            0
+        };
         if transport.write_ended() {
             return Ok(Flushed::All);
         }
@@ -171,19 +220,6 @@ impl Output {
         let queued_bytes = saturated(self.queue.queued_bytes());
         self.lost_bytes = self.lost_bytes.saturating_add(queued_bytes);
         self.queue.clear();
-    }
-
-    /// Writes `slices` if nothing waits before them, and returns how many bytes of
-    /// them were taken.
-    fn write_at_once<S: Stream>(
-        &mut self,
-        transport: &mut Transport<S>,
-        slices: &[IoSlice<'_>],
-    ) -> io::Result<usize> {
-        if !self.queue.is_empty() {
-            return Ok(0);
-        }
-        transport.write(slices)
     }
 
     /// After `written` bytes were taken at once, goes on with what had to be

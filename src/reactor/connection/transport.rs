@@ -4,43 +4,12 @@
 //! can be written, and whether a side has ended, are questions to it: a transport that
 //! holds bytes of its own will have other answers than the plain one here.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
-use std::time::Duration;
+use std::io::{self, IoSlice};
 
-use rustix::net::sockopt::set_socket_linger;
-
+use crate::platform::memory_file::MemoryFile;
 use crate::platform::socket::retry_interrupted;
+use crate::reactor::stream::Stream;
 use crate::reactor::write_queue::{Flushed, WriteQueue};
-
-/// A socket that does not block, or what stands for one in a test.
-pub trait Stream: Read + Write {
-    /// Ends our side: the peer reads to the end of what was written. What the
-    /// peer still sends can still be read.
-    ///
-    /// # Errors
-    ///
-    /// Those of shutdown(2).
-    fn shutdown_write(&self) -> io::Result<()>;
-
-    /// Has the connection reset once it is closed: the kernel then keeps nothing of
-    /// what the peer has not taken.
-    ///
-    /// # Errors
-    ///
-    /// Those of setsockopt(2).
-    fn reset_when_closed(&self) -> io::Result<()>;
-}
-
-impl Stream for mio::net::TcpStream {
-    fn shutdown_write(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-
-    fn reset_when_closed(&self) -> io::Result<()> {
-        Ok(set_socket_linger(self, Some(Duration::ZERO))?)
-    }
-}
 
 /// What came of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,24 +90,62 @@ impl<S: Stream> Transport<S> {
     /// # Errors
     ///
     /// Those of the stream, but for `WouldBlock`, and `WriteZero`: our side has ended.
-    pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if slices.is_empty() || !self.is_writable || self.write_ended {
+    #[inline]
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_by(|stream| stream.write(bytes))
+    }
+
+    /// The same for bytes in several places; nothing, if that is what they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transport::write`].
+    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match slices {
+            [] => Ok(0),
+            // The plain write is the cheaper system call.
+            [only] => self.write(only),
+            _ => self.write_by(|stream| stream.write_vectored(slices)),
+        }
+    }
+
+    /// The same, by reference: `len` bytes of `file` from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transport::write`].
+    pub(crate) fn send_from(
+        &mut self,
+        file: &MemoryFile,
+        offset: u64,
+        len: usize,
+    ) -> io::Result<usize> {
+        self.write_by(|stream| stream.send_from(file, offset, len))
+    }
+
+    #[inline]
+    fn write_by(
+        &mut self,
+        mut write: impl FnMut(&mut S) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if !self.is_writable || self.write_ended {
             return Ok(0);
         }
-        let written = retry_interrupted(|| match slices {
-            // A plain write is the cheaper system call.
-            [only] => self.stream.write(only),
-            _ => self.stream.write_vectored(slices),
-        });
-        match written {
+        match retry_interrupted(|| write(&mut self.stream)) {
             Ok(0) => Err(self.write_failed(io::ErrorKind::WriteZero.into())),
             Ok(count) => Ok(count),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                self.is_writable = false;
-                Ok(0)
-            }
-            Err(e) => Err(self.write_failed(e)),
+            Err(e) => self.not_written(e),
         }
+    }
+
+    /// Apart from [`Transport::write_by`], which almost always succeeds.
+    #[cold]
+    fn not_written(&mut self, error: io::Error) -> io::Result<usize> {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.is_writable = false;
+            return Ok(0);
+        }
+        Err(self.write_failed(error))
     }
 
     /// Writes what waits in `queue`, as far as the socket takes it and the budget goes.

@@ -24,7 +24,7 @@ use crate::reactor::pacing::MAX_BATCH_BYTES;
 use crate::reactor::service::Policy;
 
 #[test]
-fn a_turn_costs_each_reader_one_write_and_nobody_hears_itself() {
+fn an_iteration_costs_each_reader_one_write_and_nobody_hears_itself() {
     let mut room = Loop::new();
     let (ann, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
@@ -44,7 +44,7 @@ fn a_turn_costs_each_reader_one_write_and_nobody_hears_itself() {
 }
 
 #[test]
-fn what_a_reader_cannot_take_waits_in_order_and_delays_nobody() {
+fn output_a_reader_cannot_take_is_queued_in_order_and_delays_nobody() {
     let mut room = Loop::new();
     let (ann, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
@@ -131,7 +131,7 @@ fn a_client_that_cannot_be_written_to_is_still_heard_to_the_end() {
 }
 
 #[test]
-fn an_http_request_is_not_heard_and_its_sender_is_seen_off() {
+fn an_http_request_is_not_heard_and_its_sender_is_disconnected() {
     let mut room = Loop::new();
     let (_, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
@@ -206,7 +206,7 @@ fn a_client_that_left_is_given_up_when_it_takes_nothing() {
 }
 
 #[test]
-fn a_client_that_left_cannot_trickle_for_ever() {
+fn a_client_that_left_cannot_trickle_forever() {
     let mut room = Loop::new();
     let (ann, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
@@ -263,7 +263,7 @@ fn a_crowd_of_the_refused_does_not_use_up_the_descriptors() {
 }
 
 #[test]
-fn a_flooder_gets_one_read_budget_a_turn() {
+fn a_flooder_gets_one_read_budget_per_iteration() {
     let mut room = Loop::new();
     let (ann, ann_socket) = room.join();
     let (bob, bob_socket) = room.join();
@@ -289,7 +289,7 @@ fn a_flooder_gets_one_read_budget_a_turn() {
 }
 
 #[test]
-fn answers_count_towards_the_budget_of_a_turn() {
+fn answers_count_towards_the_budget_of_an_iteration() {
     const MOST_BYTES_AN_ANSWER: usize = 250;
     let mut room = Loop::new();
     for _ in 0..50 {
@@ -309,7 +309,7 @@ fn answers_count_towards_the_budget_of_a_turn() {
 }
 
 #[test]
-fn a_reader_that_catches_up_gets_one_write_budget_a_turn() {
+fn a_reader_that_catches_up_gets_one_write_budget_per_iteration() {
     let mut room = Loop::with_policy(Policy {
         flow: Bounds {
             max_backlog_bytes: 8 * WRITE_BUDGET_BYTES,
@@ -338,7 +338,7 @@ fn a_reader_that_catches_up_gets_one_write_budget_a_turn() {
 }
 
 #[test]
-fn a_rush_of_newcomers_is_accepted_within_a_budget_a_turn() {
+fn a_rush_of_newcomers_is_accepted_within_a_budget_per_iteration() {
     let mut room = Loop::new();
     let sockets: Vec<_> = (0..2 * ACCEPT_BUDGET + 1).map(|_| Socket::new()).collect();
     room.waiting.extend(sockets.iter().cloned());
@@ -390,7 +390,11 @@ fn a_shutdown_tells_everybody_flushes_and_ends() {
     assert_eq!(room.status, Status::ShuttingDown);
     assert_eq!(ann_socket.received(), "-- the room is closing\n");
     assert!(ann_socket.saw_end() && bob_socket.is_open_here());
-    assert_eq!(room.connect().received(), "", "nobody is taken in any more");
+    assert_eq!(
+        room.connect().received(),
+        "",
+        "a newcomer was accepted during shutdown"
+    );
 
     bob_socket.takes(usize::MAX);
     room.writable(1);
@@ -419,7 +423,7 @@ fn a_shutdown_does_not_wait_longer_than_its_timeout() {
 }
 
 #[test]
-fn when_nobody_is_on_its_way_out_the_loop_waits_for_ever() {
+fn with_nobody_leaving_the_loop_waits_forever() {
     let mut room = Loop::new();
     let (ann, ann_socket) = room.join();
     room.join();

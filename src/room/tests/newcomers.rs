@@ -90,6 +90,7 @@ fn ten_thousand_who_all_speak_cost_a_notice_of_bounded_size_each_at_most() {
     let mut batch = Batch::new();
     let mut context = Context {
         now: stage.now,
+        time: Time::default(),
         batch: &mut batch,
     };
     let mut speak = |room: &mut Room, id: usize| {
@@ -104,7 +105,7 @@ fn ten_thousand_who_all_speak_cost_a_notice_of_bounded_size_each_at_most() {
         stage.room.join(ClientId::nth(id), address, stage.now);
         speak(&mut stage.room, id);
     }
-    let said = text(batch.shared());
+    let said = text(batch.shared(Encoding::Text));
     let notices: Vec<&str> = said.lines().filter(|line| line.starts_with("--")).collect();
     assert_eq!(notices.len(), 1 + GUESTS);
     assert_eq!(notices[0], "-- 10,000 joined (10,000 here)");
@@ -159,11 +160,31 @@ fn newcomers_get_the_notices_and_the_history() {
 }
 
 #[test]
+fn a_room_remembers_its_last_life() {
+    let mut stage = Stage::new(Config {
+        history_lines: 2,
+        ..Config::plain(4096)
+    });
+    let time = Time::from_millis(1_000_000);
+    let earlier = Time::from_millis(1_000_000 - 125_000);
+    let said = ["one", "two", "three"].map(|text| (earlier, Event::Operator { text: text.into() }));
+    stage.room.recall(said, time, stage.now);
+    stage.join(ALICE, "10.0.0.1");
+    let heading =
+        |age| format!("Welcome to this chatroom!\n-- the last 2 lines, the latest {age}:\n");
+    let [two, three, four] = ["two", "three", "four"].map(|text| format!("-- operator: {text}\n"));
+    stage.expect(ALICE, &(heading("2 minutes ago") + &two + &three));
+    stage.act(|room, context| room.hear_operator(b"four", context));
+    stage.join(BOB, "10.0.0.2");
+    stage.expect(BOB, &(heading("moments ago") + &three + &four));
+}
+
+#[test]
 fn newcomers_share_one_greeting() {
     let mut stage = Stage::new(Config::default());
     stage.join(ALICE, "10.0.0.1");
     stage.says(ALICE, "one");
-    let greet = |stage: &mut Stage| stage.room.greeting(stage.now);
+    let greet = |stage: &mut Stage| stage.room.greeting.frame(&stage.room.log, stage.now);
     let first = greet(&mut stage);
     stage.now += 59 * SECOND;
     assert!(Frame::ptr_eq(&first, &greet(&mut stage)));

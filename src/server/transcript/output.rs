@@ -13,6 +13,7 @@ use mio::{Interest, Registry, Token};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::tail::rotated;
 use crate::error::plain;
 use crate::platform::stdio;
 
@@ -125,11 +126,9 @@ impl Output {
 
     /// Moves the file to `.1`, and goes on in a new one with the same permissions.
     fn rotate(&mut self, path: &Path, max_bytes: u64) -> io::Result<()> {
-        // A link stays where it is.
         match path.canonicalize() {
             Ok(from) => {
-                let mut to = from.clone().into_os_string();
-                to.push(".1");
+                let to = rotated(&from);
                 fs::rename(&from, &to).map_err(|e| {
                     let (to, e) = (to.display(), plain(&e));
                     io::Error::other(format!("cannot move it to {to}: {e}"))

@@ -1,4 +1,4 @@
-//! Rounds with servers that are played by the test.
+//! Rounds with servers played by the test.
 
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
@@ -74,7 +74,7 @@ fn several_lines_in_flight_go_out_together() {
 }
 
 #[test]
-fn by_the_clock_lines_come_whether_or_not_they_are_heard() {
+fn lines_on_a_schedule_come_whether_or_not_they_are_heard() {
     let mut round = round(
         2,
         1,
@@ -103,7 +103,7 @@ fn by_the_clock_lines_come_whether_or_not_they_are_heard() {
 }
 
 #[test]
-fn who_is_blocked_catches_up_and_its_lines_count_from_when_they_were_due() {
+fn a_blocked_talker_catches_up_and_its_delays_count_from_the_due_time() {
     let mut round = round(2, 1, Pace::PerSecond(10.0), End::Lines(3));
     let mut batch = Vec::new();
     assert_eq!(round.next_batch(0, &mut batch), Some(0));
@@ -118,7 +118,7 @@ fn who_is_blocked_catches_up_and_its_lines_count_from_when_they_were_due() {
 }
 
 #[test]
-fn a_server_that_owes_and_is_silent_is_given_up_even_while_lines_come_due() {
+fn a_silent_server_that_owes_lines_is_given_up_even_while_lines_come_due() {
     let end = End::After(Duration::from_secs(3600));
     let mut round = round(2, 1, Pace::PerSecond(1.0), end);
     said(&mut round, 0);
@@ -176,7 +176,7 @@ fn hushed_talkers_say_nothing_new() {
 }
 
 #[test]
-fn who_is_left_alone_falls_silent() {
+fn a_client_left_alone_falls_silent() {
     let mut round = round(2, 1, in_flight(1), End::After(Duration::from_secs(60)));
     said(&mut round, 0);
     round.gone(1, 1);

@@ -1,5 +1,5 @@
-//! The same for a second or two each, as CI runs it: who is dropped and what is heard is
-//! strict, and times are generous.
+//! The same for a second or two each, for CI: strict about who is dropped and what is heard,
+//! generous with times.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn readers_that_pause_are_not_dropped_for_what_one_read_expands_to() {
 }
 
 #[test]
-fn who_asks_much_and_reads_is_answered_and_not_dropped() {
+fn a_reader_that_asks_much_is_answered_and_not_dropped() {
     let _alone = alone_under_load();
     let scene = Scene::brief(&[]);
     let answered = ask_who_is_here(&scene.server, 100);
@@ -49,7 +49,7 @@ fn hundreds_of_flooders_delay_nobody() {
 }
 
 #[test]
-fn hundreds_who_take_names_again_and_again_delay_nobody() {
+fn hundreds_that_keep_changing_names_delay_nobody() {
     let _alone = alone_under_load();
     let mut scene = Scene::brief(&[]);
     let units = longest_name_units(&scene.server);
@@ -85,7 +85,7 @@ fn extreme_values_of_options_delay_nobody() {
     }
 }
 
-/// Those who cost most may be dropped.
+/// The most expensive clients may be dropped.
 #[test]
 fn half_lines_do_not_end_a_server_with_little_memory() {
     let _alone = alone_under_load();

@@ -1,11 +1,12 @@
-//! The longest names that the server takes.
+//! The longest names that the server accepts.
 
 use std::os::fd::OwnedFd;
 
 use crate::common::peer::Peer;
 use crate::common::server::Server;
 
-/// A client with one of the longest names that the server takes, for each number another.
+/// A client with one of the longest names that the server accepts, a different one for each
+/// number.
 #[track_caller]
 pub(super) fn join_with_a_long_name(server: &Server, nth: usize) -> OwnedFd {
     let mut peer = server.join("127.0.3.1");
@@ -14,7 +15,7 @@ pub(super) fn join_with_a_long_name(server: &Server, nth: usize) -> OwnedFd {
     peer.into_stream().into()
 }
 
-/// How many units the longest name has that the server takes.
+/// How many units the longest name has that the server accepts.
 #[track_caller]
 pub(super) fn longest_name_units(server: &Server) -> usize {
     let mut peer = server.join("127.0.3.2");
@@ -22,12 +23,12 @@ pub(super) fn longest_name_units(server: &Server) -> usize {
     units.expect("a name that the server takes")
 }
 
-/// From the most on.
+/// Descending from the most.
 fn numbers_of_units() -> impl Iterator<Item = usize> {
     (1..=24).rev()
 }
 
-/// Whether the server takes this name.
+/// Whether the server accepts this name.
 #[track_caller]
 fn is_called(peer: &mut Peer, name: &str) -> bool {
     peer.say(&format!("/nick {name}"));

@@ -1,4 +1,4 @@
-//! Newcomers, one after the other, and how long they wait to be greeted.
+//! Newcomers, one after another, and how long they wait to be greeted.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,20 +12,20 @@ use rustix::net::{RecvFlags, recv};
 use crate::common::load::{Wait, connect_from};
 use crate::common::probe::Delays;
 
-/// What became of newcomers from other addresses, one after the other.
+/// What happened to newcomers from other addresses, one after another.
 pub(super) struct Newcomers {
-    /// Those whose handshake was complete: until they were greeted.
+    /// From the completed handshake to the greeting.
     greeted_after: Delays,
-    /// Those whose handshake was not complete in time.
+    /// Newcomers whose handshake was not completed in time.
     outside: usize,
-    /// From when they began to connect until the handshake was complete.
+    /// From connect(2) to the completed handshake.
     longest_handshake: Duration,
-    /// How many are in of those who waited when the first of them came.
+    /// How many of those already waiting when the first of them came have got in.
     pub(super) greeted_before: usize,
 }
 
 impl Newcomers {
-    /// What does not hold: nothing, or a line of text.
+    /// What does not hold, if anything.
     pub(super) fn fault(&self, within: Duration) -> Option<String> {
         let wait = &self.greeted_after;
         if wait.len() == 0 {
@@ -56,7 +56,7 @@ impl fmt::Display for Newcomers {
     }
 }
 
-/// Somebody comes every quarter of a second for `span`, and waits for `patience`.
+/// A newcomer every quarter of a second for `span`; each waits for `patience`.
 pub(super) fn newcomers(to: SocketAddr, span: Duration, patience: Duration) -> Newcomers {
     struct Newcomer {
         socket: OwnedFd,
@@ -119,7 +119,7 @@ pub(super) fn newcomers(to: SocketAddr, span: Duration, patience: Duration) -> N
     }
     let now = Instant::now();
     let inside: Vec<&Newcomer> = all.iter().filter(|one| one.connected.is_some()).collect();
-    let since = |one: &Newcomer| one.connected.expect("it is inside");
+    let since = |one: &Newcomer| one.connected.expect("a newcomer that is inside");
     let wait = |one: &&Newcomer| one.greeted.unwrap_or(now) - since(one);
     let ungreeted = inside.iter().filter(|one| one.greeted.is_none()).count();
     Newcomers {

@@ -18,12 +18,12 @@ use crate::common::server::Server;
 use crate::flow_control::{kernel_tcp_bytes, sample};
 
 /// How often a scene is tried until it holds, unless the environment says otherwise
-/// (`CHAT_OVERLOAD_TRIES`): others may load the machine.
+/// (`CHAT_OVERLOAD_TRIES`): the machine may be busy.
 const TRIES: usize = 3;
 
-/// A server on a core of its own, those who load it, and ordinary people.
+/// A server on a core of its own, its load, and ordinary people.
 pub(super) struct Scene {
-    // Dropped in this order: the load goes before the server does.
+    // Dropped in this order: the load before the server.
     pub(super) load: Load,
     pub(super) probe: Probe,
     pub(super) server: Server,
@@ -38,7 +38,7 @@ impl Scene {
         Self::around(server, Some(cores))
     }
 
-    /// On whatever cores there are.
+    /// On any cores.
     pub(super) fn brief(options: &[&str]) -> Self {
         Self::around(Server::sociable(options), None)
     }
@@ -52,7 +52,7 @@ impl Scene {
         }
     }
 
-    /// So many clients that say nothing and read.
+    /// Adds clients that say nothing and read.
     pub(super) fn readers(&mut self, count: usize) -> Arc<Group> {
         self.load
             .join(count, "127.0.1.1", Reads::Always, |_| Says::Nothing)
@@ -62,7 +62,7 @@ impl Scene {
         self.load.join(count, "127.0.2.1", Reads::Always, says)
     }
 
-    /// Clients with the longest name that the server takes.
+    /// Adds clients with the longest name that the server accepts.
     pub(super) fn named_talkers(
         &mut self,
         count: usize,
@@ -76,8 +76,8 @@ impl Scene {
         group
     }
 
-    /// Everybody talks, so many wait to be let in a second later, and newcomers from other
-    /// addresses come for `span`.
+    /// Everybody talks. A second later `pending` clients queue for admission, and newcomers from
+    /// other addresses come for `span`.
     pub(super) fn besiege(
         mut self,
         pending: usize,
@@ -90,7 +90,7 @@ impl Scene {
         let probe = thread::spawn(move || probe.run(PRELUDE + span));
         self.load.talk();
         let waiting = self.load.group();
-        // Here the clock is what the test is about: the flood is to be at its height.
+        // Time itself is tested: the flood has to be at its height.
         thread::sleep(PRELUDE);
         for _ in 0..pending {
             let socket = connect_from("127.0.4.1", self.server.address, Wait::No);
@@ -99,13 +99,13 @@ impl Scene {
         }
         let mut found = newcomers(self.server.address, span, patience);
         found.greeted_before = waiting.greeted();
-        let delays = probe.join().expect("people who do not panic");
+        let delays = probe.join().expect("a probe that does not panic");
         let figures = measure(delays, &self.load, &mut self.server);
         drop(self.load);
         (found, figures)
     }
 
-    /// Everybody talks for so long.
+    /// Everybody talks for `span`.
     pub(super) fn play(self, span: Duration) -> Figures {
         self.play_to_the_end(span).0
     }
@@ -126,20 +126,20 @@ impl Scene {
     }
 }
 
-/// What came of a scene.
+/// The result of a scene.
 #[derive(Debug)]
 pub(super) struct Figures {
     pub(super) delays: Delays,
     shares: Shares,
-    /// How many of the load were disconnected.
+    /// How many clients of the load were disconnected.
     pub(super) lost: usize,
     peak_bytes: usize,
-    /// By how much the kernel's memory for TCP grew at most, of this machine.
+    /// The most by which this machine's kernel memory for TCP grew.
     pub(super) kernel_bytes: usize,
     pub(super) has_died: bool,
 }
 
-/// Measures from now on, until what it returns is called.
+/// Measures from now on, until the returned function is called.
 fn measure(server_pid: u32) -> impl FnOnce(Delays, &Load, &mut Server) -> Figures {
     let watch = Watch::start(server_pid);
     let kernel_before = kernel_tcp_bytes();
@@ -190,7 +190,7 @@ impl fmt::Display for Figures {
 }
 
 impl Figures {
-    /// What does not hold: nothing, or a line of text. Nobody may be dropped.
+    /// What does not hold, if anything. Nobody may be dropped.
     pub(super) fn fault(&self, bounds: Bounds) -> Option<String> {
         if self.has_died {
             return Some("the server has ended".to_owned());
@@ -213,7 +213,7 @@ impl Figures {
     }
 }
 
-/// Plays a scene until it holds, some times at most.
+/// Plays a scene until it holds, a few times at most.
 #[track_caller]
 pub(super) fn try_out(name: &str, bounds: Bounds, scene: impl Fn() -> Figures) {
     try_until(name, || {

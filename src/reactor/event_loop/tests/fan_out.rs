@@ -155,9 +155,13 @@ fn newcomers_wait_while_a_crowd_has_not_been_read() {
     assert_eq!(room.waiting.len(), waiting, "few come in at once");
     room.iterate();
     let waiting = waiting - CROWD_ACCEPT_BUDGET;
-    assert!(room.waiting.len() <= waiting, "but they come in");
-    room.settle();
-    assert!(room.waiting.is_empty(), "their turn comes");
+    assert!(room.waiting.len() <= waiting);
+    let mut iterations = 2;
+    while !room.waiting.is_empty() {
+        iterations += 1;
+        assert!(iterations < 1000, "they come in");
+        room.iterate();
+    }
 }
 
 #[test]
