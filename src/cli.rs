@@ -1,15 +1,20 @@
 //! The command line: clap's arguments in, typed configuration out.
 
 mod address_rules;
+#[cfg(feature = "client")]
 mod client;
+#[cfg(feature = "manual")]
 mod pages;
+mod ping;
+mod room;
+mod send;
 mod server;
 #[cfg(feature = "stress")]
 mod stress;
 mod values;
 
-use clap::{ArgAction, Parser, Subcommand};
-use clap_complete::Shell;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use log::LevelFilter;
 
 /// A chat room over TCP: a server for any machine on a LAN, a client for any shell
@@ -28,15 +33,28 @@ pub struct Cli {
     verbose: u8,
 }
 
+// Only the command that is run gets its arguments built: those of all take 44 kB of memory,
+// which a server would keep.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
+    /// Run a room
     Server(server::ServerArgs),
+    /// Join a room
+    #[cfg(feature = "client")]
     Client(client::ClientArgs),
-    Send(client::SendArgs),
+    /// Say something in a room, and leave
+    Send(send::SendArgs),
+    /// Show what others say in a room, and say nothing
+    #[cfg(feature = "client")]
     Tail(client::TailArgs),
+    /// Check whether there is a room; nobody in it notices
+    Ping(ping::PingArgs),
+    /// Load a room with clients and check every delivery
     #[cfg(feature = "stress")]
     Stress(stress::StressArgs),
     /// Print a shell completion script
+    #[cfg(feature = "manual")]
     #[command(after_help = "Examples:
   chat completions bash > ~/.local/share/bash-completion/completions/chat
   chat completions fish > ~/.config/fish/completions/chat.fish
@@ -46,9 +64,10 @@ For zsh, the directory must be in $fpath.")]
     Completions {
         /// The shell
         #[arg(value_name = "SHELL")]
-        shell: Shell,
+        shell: clap_complete::Shell,
     },
     /// Print a manual page
+    #[cfg(feature = "manual")]
     #[command(after_help = "Examples:
   chat man | man -l -
   chat man client > chat-client.1")]
@@ -80,6 +99,15 @@ Exit codes: 0 done, 1 failure, 2 wrong usage, 3 cannot connect, 4 the server clo
 connection or it was lost, 5 refused: not let in (the room is full, for example), or the room \
 did not take what was sent.";
 
+/// The commands that a build without one of the features lacks, and that feature.
+const OPTIONAL_COMMANDS: [(&str, &str, bool); 5] = [
+    ("client", "client", cfg!(feature = "client")),
+    ("tail", "client", cfg!(feature = "client")),
+    ("stress", "stress", cfg!(feature = "stress")),
+    ("completions", "manual", cfg!(feature = "manual")),
+    ("man", "manual", cfg!(feature = "manual")),
+];
+
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub enum Task {
@@ -87,17 +115,20 @@ pub enum Task {
     Server(Box<crate::server::Config>),
     /// Join a room, or only send to it, or only listen.
     Client(crate::client::Config),
+    /// Look whether there is a room.
+    Ping(crate::client::ping::Config),
     /// Load a room and check what it delivers.
     #[cfg(feature = "stress")]
     Stress(crate::stress::Config),
     /// Write this to standard output.
+    #[cfg(feature = "manual")]
     Print(Vec<u8>),
 }
 
 impl Cli {
     /// Parses the command line. Exits if it is wrong or asks for help.
     pub fn from_command_line() -> Self {
-        Self::parse()
+        Self::try_parse().unwrap_or_else(|e| left_out(&e).unwrap_or(e).exit())
     }
 
     /// The lowest level that is logged.
@@ -114,21 +145,39 @@ impl Cli {
     pub fn into_task(self) -> Task {
         match self.command {
             Command::Server(args) => Task::Server(Box::new(args.into_config())),
+            #[cfg(feature = "client")]
             Command::Client(args) => Task::Client(args.into_config()),
             Command::Send(args) => Task::Client(args.into_config()),
+            #[cfg(feature = "client")]
             Command::Tail(args) => Task::Client(args.into_config()),
+            Command::Ping(args) => Task::Ping(args.into_config()),
             #[cfg(feature = "stress")]
             Command::Stress(args) => Task::Stress(args.into_config()),
+            #[cfg(feature = "manual")]
             Command::Completions { shell } => Task::Print(pages::completions(shell)),
+            #[cfg(feature = "manual")]
             Command::Man { command } => Task::Print(pages::manual(command.as_deref())),
         }
     }
 }
 
+/// What to say of a command that this build lacks, if that is what `error` is about.
+fn left_out(error: &clap::Error) -> Option<clap::Error> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let is_it = |(command, _, is_built): &&(&str, _, _)| command == given && !is_built;
+    let (command, feature, _) = OPTIONAL_COMMANDS.iter().find(is_it)?;
+    let words = format!(
+        "this build of chat has no command '{command}'; \
+         one made with `cargo build --release` has every command, \
+         and one with `--features {feature}` has this one"
+    );
+    Some(Cli::command().error(ErrorKind::InvalidSubcommand, words))
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
     use crate::exit::Exit;
 
@@ -145,6 +194,31 @@ mod tests {
         ] {
             assert!(NOTES.contains(&format!("{} {meaning}", exit as u8)));
         }
+    }
+
+    #[test]
+    fn a_build_knows_the_commands_that_it_lacks() {
+        let program = Cli::command();
+        for (command, _, is_built) in OPTIONAL_COMMANDS {
+            assert_eq!(program.find_subcommand(command).is_some(), is_built);
+        }
+    }
+
+    /// What a command does is said of it before its arguments are built, and after.
+    #[test]
+    fn help_says_what_a_command_does_as_the_list_does() {
+        let about = |program: &clap::Command| -> Vec<_> {
+            let commands = program.get_subcommands();
+            let commands = commands.filter(|command| command.get_name() != "help");
+            commands
+                .map(|command| command.get_about().map(ToString::to_string))
+                .collect()
+        };
+        let mut program = Cli::command();
+        let listed = about(&program);
+        program.build();
+        assert_eq!(about(&program), listed);
+        assert!(listed.iter().all(Option::is_some));
     }
 
     /// The program and its commands, ready to render help for a terminal of this width.

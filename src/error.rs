@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -108,10 +109,19 @@ pub enum Error {
         /// The number of unsent lines.
         lines: usize,
     },
-    /// The client sent lines to a server that did not greet as a chat room does.
+    /// The server did not greet as a chat room does.
     NoRoom {
         /// The server's address.
         server: SocketAddr,
+        /// Whether the client sent it lines.
+        has_said: bool,
+    },
+    /// The server accepted the connection, and said too little in time.
+    NoAnswer {
+        /// The server's address.
+        server: SocketAddr,
+        /// From the command line.
+        timeout: Duration,
     },
     /// The client cannot set the terminal's mode.
     Terminal(io::Error),
@@ -144,9 +154,10 @@ impl Error {
             | Self::ReadInput(_)
             | Self::WriteOutput(_) => Exit::Failure,
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
-            Self::ConnectionLost { .. } | Self::NotSaid { .. } | Self::NoRoom { .. } => {
-                Exit::ConnectionLost
-            }
+            Self::ConnectionLost { .. }
+            | Self::NotSaid { .. }
+            | Self::NoRoom { .. }
+            | Self::NoAnswer { .. } => Exit::ConnectionLost,
             Self::Refused { .. } | Self::NotTaken { .. } => Exit::Refused,
             #[cfg(feature = "stress")]
             Self::Stress { exit, .. } => *exit,
@@ -253,10 +264,18 @@ impl fmt::Display for Error {
             Self::NotSaid { server, lines } => {
                 write!(f, "{} could not be sent to {server}", Lines(*lines))
             }
-            Self::NoRoom { server } => write!(
+            Self::NoRoom { server, has_said } => {
+                write!(f, "no chat server at {server}: unexpected greeting")?;
+                if *has_said {
+                    f.write_str("; your lines may not have been delivered")?;
+                }
+                f.write_str(" (is the port right?)")
+            }
+            Self::NoAnswer { server, timeout } => write!(
                 f,
-                "no chat server at {server}: unexpected greeting; \
-                 your lines may not have been delivered (is the port right?)"
+                "no answer from {server} within {} s: it accepts connections, but does \
+                 not greet as a chat server does (is the port right?)",
+                timeout.as_secs()
             ),
             Self::Terminal(source) => write!(
                 f,

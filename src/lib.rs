@@ -10,6 +10,12 @@
 #[cfg(test)]
 extern crate self as chat;
 
+#[cfg(not(feature = "box"))]
+compile_error!(
+    "too few features: `--no-default-features --features box` is the smallest build \
+     (chat server, send and ping); see [features] in Cargo.toml for the others"
+);
+
 /// What travels, without sockets or clocks: lines, text, names, commands, what is
 /// said to whom, and what is no chat at all.
 pub mod protocol {
@@ -42,6 +48,8 @@ pub mod platform {
 }
 
 pub mod cli;
+// Without what shows a conversation, some of it is not used.
+#[cfg_attr(not(feature = "client"), allow(dead_code))]
 pub mod client;
 pub mod error;
 pub mod exit;

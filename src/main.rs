@@ -3,12 +3,10 @@
 use std::process::ExitCode;
 
 use chat::cli::{Cli, Task};
-use chat::error::Error;
 use chat::exit::Exit;
 use chat::platform::logging::{self, last_words};
 use chat::platform::proc::survive_file_size_limit;
-use chat::platform::stdio::print;
-use chat::{client, server};
+use chat::server;
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
@@ -18,10 +16,14 @@ fn main() -> ExitCode {
     }
     let result = match cli.into_task() {
         Task::Server(config) => server::run(&config),
-        Task::Client(config) => client::run(&config),
+        Task::Client(config) => chat::client::run(&config),
+        Task::Ping(config) => chat::client::ping::run(&config),
         #[cfg(feature = "stress")]
         Task::Stress(config) => chat::stress::run(&config),
-        Task::Print(text) => print(&text).map_err(Error::WriteOutput),
+        #[cfg(feature = "manual")]
+        Task::Print(text) => {
+            chat::platform::stdio::print(&text).map_err(chat::error::Error::WriteOutput)
+        }
     };
     match result {
         Ok(()) => Exit::Success.into(),

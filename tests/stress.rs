@@ -260,9 +260,15 @@ fn impossible_options_are_refused() {
             ["-c", "3", "-t", "4"],
             "too many talkers for 3 clients: 4; at most 3",
         ),
-        (["--size", "10", "-c", "2"], "10 is not in 25..=1048576"),
+        (
+            ["--size", "10", "-c", "2"],
+            "expected a whole number from 25 to 1048576",
+        ),
         (["--rate", "-1", "-c", "2"], "a rate must be from 0"),
-        (["--clients", "1", "-t", "1"], "1 is not in 2..=1000000"),
+        (
+            ["--clients", "1", "-t", "1"],
+            "expected a whole number from 2 to 1000000",
+        ),
         (["--lines", "5", "--duration", "3"], "cannot be used with"),
         (["--duration", "0", "-c", "2"], "a time must be above 0"),
     ] {

@@ -33,7 +33,7 @@ fn version_is_the_crates() {
 }
 
 /// The commands that use a room.
-const COMMANDS: [&str; 4] = ["server", "client", "send", "tail"];
+const COMMANDS: [&str; 5] = ["server", "client", "send", "tail", "ping"];
 
 #[test]
 fn completions_cover_every_command() {
@@ -142,6 +142,11 @@ const USAGE_ERRORS: &[(&str, &str)] = &[
     ("tail 127.0.0.1 8081 --time noon", "noon"),
     ("tail 127.0.0.1 8081 --color maybe", "maybe"),
     ("tail 127.0.0.1 8081 --json --time HH:MM", "--time"),
+    ("ping", "<HOST>"),
+    ("ping 127.0.0.1", "<PORT>"),
+    ("ping 127.0.0.1 0", "<PORT>"),
+    ("ping 127.0.0.1 8081 --timeout 0", "--timeout"),
+    ("ping 127.0.0.1 8081 --timeout soon", "soon"),
     ("completions", "<SHELL>"),
     ("completions tcsh", "tcsh"),
     ("man nothing", "nothing"),

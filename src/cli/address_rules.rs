@@ -33,7 +33,7 @@ impl FromArgMatches for AddressRules {
             let rules = matches.get_many::<Rule>(option).into_iter().flatten();
             by_index.extend(indices.zip(rules));
         }
-        by_index.sort_by_key(|&(index, _)| index);
+        by_index.sort_unstable_by_key(|&(index, _)| index);
         self.0 = by_index.into_iter().map(|(_, &rule)| rule).collect();
         Ok(())
     }

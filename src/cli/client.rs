@@ -1,14 +1,12 @@
-//! The arguments of `chat client`, and of `chat send` and `chat tail`, which each do half of
-//! what it does.
+//! The arguments of `chat client`, and of `chat tail`, which does half of what it does.
 
 use clap::{Args, ValueEnum};
 
-use super::values::{parse_host, parse_number, parse_port_to_connect};
+use super::room::{RoomArgs, parse_name};
+use super::values::{Parse, parse_number};
 use crate::client::config::{Bell, ColorChoice, Config, Purpose, View};
 use crate::platform::local_time;
-use crate::protocol::name::Name;
 
-/// Join a room
 #[derive(Args, Debug)]
 #[command(after_help = CLIENT_EXAMPLES, after_long_help = CLIENT_NOTES)]
 pub(super) struct ClientArgs {
@@ -18,7 +16,7 @@ pub(super) struct ClientArgs {
     /// The name to ask for
     ///
     /// After a lost connection the client asks for the last name you had.
-    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    #[arg(long, value_name = "NAME", value_parser = parse_name as Parse<String>)]
     name: Option<String>,
 
     #[command(flatten)]
@@ -67,43 +65,6 @@ Exit codes: 0 you left, the input ended and all was sent, or nobody reads the ou
 1 failure; 2 wrong usage; 3 cannot connect; 4 the server closed the connection or it was lost; \
 5 refused by the room. Ctrl-C ends the client by SIGINT (130 in a shell).";
 
-/// Say something in a room, and leave
-#[derive(Args, Debug)]
-#[command(after_help = SEND_EXAMPLES, after_long_help = SEND_NOTES)]
-pub(super) struct SendArgs {
-    #[command(flatten)]
-    room: RoomArgs,
-
-    /// The name to say it under
-    #[arg(long, value_name = "NAME", value_parser = parse_name)]
-    name: Option<String>,
-
-    /// What to say [default: each line of standard input]
-    #[arg(value_name = "TEXT", allow_negative_numbers = true, value_parser = parse_text)]
-    text: Vec<String>,
-}
-
-const SEND_EXAMPLES: &str = "\
-Examples:
-  chat send 192.168.1.5 8081 the backup is done
-  df -h / | chat send 192.168.1.5 8081 --name disk";
-
-const SEND_NOTES: &str = "\
-Examples:
-  chat send 192.168.1.5 8081 the backup is done
-  df -h / | chat send 192.168.1.5 8081 --name disk
-  chat send 192.168.1.5 8081 /msg alice the backup is done
-
-It shows nothing, and ends once the room has taken everything. With --name it says nothing \
-unless it gets that name. A leading slash makes a command, as everywhere; // stands for a \
-slash. A word that begins with - is an option unless it follows --:
-  chat send 192.168.1.5 8081 -- -v is broken
-
-Exit codes: 0 the room took everything; 1 failure; 2 wrong usage; 3 cannot connect; 4 the \
-connection was lost, or no chat server answered; 5 refused: not let in, the text not taken, or \
-the name not given, with the reason on standard error.";
-
-/// Show what others say in a room, and say nothing
 #[derive(Args, Debug)]
 #[command(after_help = TAIL_EXAMPLES, after_long_help = TAIL_NOTES)]
 pub(super) struct TailArgs {
@@ -112,7 +73,7 @@ pub(super) struct TailArgs {
 
     /// How many lines of the room's history to show first [default: all]
     #[arg(short = 'n', long, value_name = "N")]
-    #[arg(allow_negative_numbers = true, value_parser = parse_lines)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_lines as Parse<u32>)]
     lines: Option<u32>,
 
     #[command(flatten)]
@@ -145,19 +106,7 @@ chat client --json has one more kind, own: what the client says itself.
 Exit codes: 0 nobody reads the output any more; 1 failure; 2 wrong usage; 3 cannot connect; \
 4 the server closed the connection or it was lost; 5 refused by the room.";
 
-/// Where the room is.
-#[derive(Args, Debug)]
-struct RoomArgs {
-    /// The server's IP address or name
-    #[arg(value_name = "HOST", value_parser = parse_host)]
-    host: String,
-
-    /// The server's port
-    #[arg(value_name = "PORT", value_parser = parse_port_to_connect)]
-    port: u16,
-}
-
-/// How messages are shown.
+// How messages are shown.
 #[derive(Args, Debug)]
 struct ViewArgs {
     /// Show the local time before each line
@@ -196,19 +145,6 @@ impl ClientArgs {
     }
 }
 
-impl SendArgs {
-    pub(super) fn into_config(self) -> Config {
-        Config {
-            host: self.room.host,
-            port: self.room.port,
-            name: self.name,
-            purpose: Purpose::Send {
-                text: (!self.text.is_empty()).then(|| self.text.join(" ")),
-            },
-        }
-    }
-}
-
 impl TailArgs {
     pub(super) fn into_config(self) -> Config {
         Config {
@@ -233,21 +169,6 @@ impl ViewArgs {
                 TimeFormat::HoursMinutesSeconds => local_time::Format::HoursMinutesSeconds,
             }),
         }
-    }
-}
-
-fn parse_name(text: &str) -> Result<String, String> {
-    match Name::parse(text.as_bytes()) {
-        Ok(name) => Ok(name.as_str().to_owned()),
-        Err(e) => Err(e.to_string()),
-    }
-}
-
-fn parse_text(text: &str) -> Result<String, &'static str> {
-    if text.is_empty() {
-        Err("an empty text says nothing")
-    } else {
-        Ok(text.to_owned())
     }
 }
 

@@ -5,7 +5,7 @@ use clap::builder::PossibleValuesParser;
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 
-use super::Cli;
+use super::{Cli, OPTIONAL_COMMANDS};
 
 const PROGRAM: &str = "chat";
 
@@ -45,11 +45,11 @@ fn program_version() -> String {
 
 /// The commands that have a page.
 pub(super) fn commands() -> PossibleValuesParser {
-    let mut names = vec!["server", "client", "send", "tail", "completions", "man"];
-    if cfg!(feature = "stress") {
-        names.push("stress");
-    }
-    names.into()
+    let optional = OPTIONAL_COMMANDS
+        .iter()
+        .filter(|(_, _, is_built)| *is_built);
+    let names = optional.map(|&(command, _, _)| command);
+    ["server", "send", "ping"].into_iter().chain(names).into()
 }
 
 #[cfg(test)]

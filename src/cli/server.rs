@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::address_rules::AddressRules;
-use super::values::{Bytes, parse_bytes, parse_ip, parse_number, parse_port};
+use super::values::{Bytes, Parse, parse_bytes, parse_ip, parse_number, parse_port};
 use crate::platform::addresses::ScopedIp;
 use crate::platform::service_manager::passes_sockets;
 use crate::rate::Rate;
@@ -40,7 +40,6 @@ const MIN_TRANSCRIPT_BYTES: usize = 16 * 1024;
 /// The server sends the welcome to every newcomer.
 const MAX_WELCOME_BYTES: usize = 1000;
 
-/// Run a room
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct ServerArgs {
@@ -59,7 +58,7 @@ pub(super) struct ServerArgs {
 
     /// The maximum number of clients
     #[arg(long, value_name = "N", default_value_t = 20_000)]
-    #[arg(allow_negative_numbers = true, value_parser = parse_clients)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_clients as Parse<u32>)]
     max_clients: u32,
 
     /// The maximum number of clients from one address [default: half of --max-clients, but no
@@ -68,7 +67,7 @@ pub(super) struct ServerArgs {
     /// Each IPv6 address counts by itself, though a whole /64 may be one person's, or one LAN's.
     /// So does a ban: --deny and /ban also take networks.
     #[arg(long, value_name = "N", hide_short_help = true)]
-    #[arg(allow_negative_numbers = true, value_parser = parse_clients)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_clients as Parse<u32>)]
     max_per_ip: Option<u32>,
 
     #[command(flatten)]
@@ -77,13 +76,13 @@ pub(super) struct ServerArgs {
     /// The longest line that a client may send, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = Policy::DEFAULT.max_line_bytes)]
     #[arg(hide_short_help = true)]
-    #[arg(allow_negative_numbers = true, value_parser = parse_line_bytes)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_line_bytes as Parse<u32>)]
     max_line: u32,
 
     /// Disconnect a stalled client above this much unsent output
     ///
     /// A number of bytes, or of KiB or MiB with K or M.
-    #[arg(long, value_name = "BYTES", value_parser = parse_backlog, hide_short_help = true)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_backlog as Parse<Bytes, _>, hide_short_help = true)]
     #[arg(default_value_t = Bytes(flow::Bounds::DEFAULT.max_backlog_bytes))]
     max_backlog: Bytes,
 
@@ -94,14 +93,14 @@ pub(super) struct ServerArgs {
         default_value_t = 30,
         hide_short_help = true
     )]
-    #[arg(allow_negative_numbers = true, value_parser = parse_seconds)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_seconds as Parse<u32>)]
     stall_timeout: u32,
 
     /// The size of the kernel's send buffer for each client
     ///
     /// A number of bytes, or of KiB or MiB with K or M. A larger buffer is faster over long
     /// distances; a smaller one saves memory.
-    #[arg(long, value_name = "BYTES", value_parser = parse_send_buffer, hide_short_help = true)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_send_buffer as Parse<Bytes, _>, hide_short_help = true)]
     #[arg(default_value_t = Bytes(SEND_BUFFER_BYTES))]
     send_buffer: Bytes,
 
@@ -110,16 +109,16 @@ pub(super) struct ServerArgs {
     /// It applies after a burst of 50 lines, or of one second's worth if that is more. Excess
     /// lines are delayed, not dropped.
     #[arg(long, value_name = "LINES/S", hide_short_help = true)]
-    #[arg(allow_negative_numbers = true, value_parser = parse_rate)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_rate as Parse<u32>)]
     rate: Option<u32>,
 
     /// Disconnect a client that has sent nothing for this many seconds [default: never]
     #[arg(long, value_name = "SECONDS", hide_short_help = true)]
-    #[arg(allow_negative_numbers = true, value_parser = parse_seconds)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_seconds as Parse<u32>)]
     idle_timeout: Option<u32>,
 
     /// Show this line to newcomers after the greeting
-    #[arg(long, value_name = "TEXT", value_parser = parse_welcome)]
+    #[arg(long, value_name = "TEXT", value_parser = parse_welcome as Parse<String>)]
     welcome: Option<String>,
 
     /// Show this file to newcomers after the greeting, at most 8 KiB
@@ -128,7 +127,7 @@ pub(super) struct ServerArgs {
 
     /// Show this many past lines to newcomers
     #[arg(long, value_name = "N", default_value_t = 20)]
-    #[arg(allow_negative_numbers = true, value_parser = parse_history)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_history as Parse<u32>)]
     history: u32,
 
     /// Do not announce who joins, leaves or takes a new name
@@ -146,7 +145,7 @@ pub(super) struct ServerArgs {
     ///
     /// A number of bytes, or of KiB or MiB with K or M. An older FILE.1 is overwritten, so that
     /// both together take at most twice this.
-    #[arg(long, value_name = "BYTES", value_parser = parse_transcript_max)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_transcript_max as Parse<Bytes, _>)]
     #[arg(requires = "transcript", hide_short_help = true)]
     transcript_max: Option<Bytes>,
 

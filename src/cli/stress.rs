@@ -6,22 +6,19 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{parse_host, parse_port_to_connect};
+use super::values::{Parse, parse_host, parse_number, parse_port_to_connect};
 use crate::stress::Config;
 use crate::stress::load::{End, MAX_PER_SECOND, Pace};
 use crate::stress::payload::MIN_SIZE_BYTES;
 
-const MIN_LINE_BYTES: i64 = MIN_SIZE_BYTES as i64;
-
 /// A day.
 const MAX_SECONDS: f64 = 86_400.0;
 
-/// Load a room with clients and check every delivery
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct StressArgs {
     /// IP address or name of the server
-    #[arg(value_name = "HOST", value_parser = parse_host)]
+    #[arg(value_name = "HOST", value_parser = parse_host as Parse<String, _>)]
     host: String,
 
     /// Port of the server
@@ -30,12 +27,12 @@ pub(super) struct StressArgs {
 
     /// Number of clients
     #[arg(short, long, value_name = "N", default_value_t = 100)]
-    #[arg(value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    #[arg(value_parser = parse_clients as Parse<u32>)]
     clients: u32,
 
     /// Number of clients that talk; all of them read
     #[arg(short, long, value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(value_parser = parse_talkers as Parse<u32>)]
     talkers: u32,
 
     /// Size of a line, line end included
@@ -46,7 +43,7 @@ pub(super) struct StressArgs {
         default_value_t = 64,
         hide_short_help = true
     )]
-    #[arg(value_parser = clap::value_parser!(u32).range(MIN_LINE_BYTES..=1_048_576))]
+    #[arg(value_parser = parse_size as Parse<u32>)]
     size: u32,
 
     /// Lines per second from each talker; 0: as fast as lines are delivered
@@ -74,7 +71,7 @@ pub(super) struct StressArgs {
         conflicts_with = "duration",
         hide_short_help = true
     )]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = parse_lines as Parse<u32>)]
     lines: Option<u32>,
 
     /// How long to talk
@@ -147,6 +144,22 @@ impl StressArgs {
             plot: self.plot,
         }
     }
+}
+
+fn parse_clients(text: &str) -> Result<u32, String> {
+    parse_number(text, 2..=1_000_000)
+}
+
+fn parse_talkers(text: &str) -> Result<u32, String> {
+    parse_number(text, 1..=1_000_000)
+}
+
+fn parse_size(text: &str) -> Result<u32, String> {
+    parse_number(text, MIN_SIZE_BYTES as u32..=1_048_576)
+}
+
+fn parse_lines(text: &str) -> Result<u32, String> {
+    parse_number(text, 1..=u32::MAX)
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

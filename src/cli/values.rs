@@ -6,6 +6,10 @@ use std::ops::RangeInclusive;
 
 use crate::platform::addresses::ScopedIp;
 
+/// A parser of a value. As a pointer, so that clap's code around it is compiled once for each
+/// type of value, and not for each option.
+pub(super) type Parse<T, E = String> = fn(&str) -> Result<T, E>;
+
 pub(super) fn parse_ip(text: &str) -> Result<ScopedIp, &'static str> {
     match text.parse::<ScopedIp>() {
         Ok(at) if at.ip.is_multicast() || at.ip == Ipv4Addr::BROADCAST => {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::echo::Entered;
+use super::entered::Entered;
 use super::incoming::{Farewell, Greeting, Incoming};
 use super::message::{Kind, Message};
 use super::outbox::Outbox;

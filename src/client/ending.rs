@@ -73,6 +73,7 @@ impl Facts {
             }),
             Naming::Unanswered => Some(Error::NoRoom {
                 server: self.server,
+                has_said: true,
             }),
             Naming::Open | Naming::Given => None,
         }
@@ -103,7 +104,10 @@ impl Facts {
             }),
             Ending::GivenUp => Ok(()),
             Ending::InOrder | Ending::Silent if self.sends_only && !self.is_room() => {
-                Err(Error::NoRoom { server })
+                Err(Error::NoRoom {
+                    server,
+                    has_said: true,
+                })
             }
             Ending::InOrder | Ending::Silent if !is_let_go || unsent || self.is_unsure => {
                 Err(Error::ConnectionLost {

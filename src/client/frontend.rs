@@ -1,9 +1,7 @@
 //! What a frontend is: input in, actions out; messages in, bytes to show out. No frontend
 //! knows a descriptor or a clock.
 
-use std::time::Instant;
-
-use jiff::Timestamp;
+use std::time::{Instant, SystemTime};
 
 use super::message::Message;
 
@@ -13,7 +11,7 @@ pub struct Moment {
     /// For timeouts.
     pub instant: Instant,
     /// To be shown.
-    pub time: Timestamp,
+    pub time: SystemTime,
 }
 
 impl Moment {
@@ -21,7 +19,7 @@ impl Moment {
     pub fn now() -> Self {
         Self {
             instant: Instant::now(),
-            time: Timestamp::now(),
+            time: SystemTime::now(),
         }
     }
 }

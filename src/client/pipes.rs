@@ -1,9 +1,8 @@
 //! The frontend for pipes and files: lines as they are, or JSON Lines, without cursor control.
 //! At a terminal at which nothing is typed, lines are broken to its width.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use jiff::Timestamp;
 use log::{info, warn};
 
 use super::frontend::{Action, Frontend, Moment, Status};
@@ -30,8 +29,6 @@ pub(crate) enum Format {
     },
     /// JSON Lines.
     Json(Stamp),
-    /// No output.
-    Nothing,
 }
 
 #[derive(Debug)]
@@ -68,9 +65,6 @@ impl Pipes {
         let Self {
             typed, format, out, ..
         } = self;
-        if matches!(format, Format::Nothing) {
-            return;
-        }
         typed.push(bytes, &mut |line| format.push_own(out, line.text, now.time));
     }
 
@@ -199,11 +193,10 @@ impl Format {
         out: &mut Vec<u8>,
         message: &Message<'_>,
         mention: Option<&Mention>,
-        now: Timestamp,
+        now: SystemTime,
     ) {
         let is_past = message.age != Age::Now;
         match self {
-            Self::Nothing => {}
             Self::Text { palette, stamp, .. } => {
                 let time = (!is_past).then_some(now);
                 out.extend_from_slice(margin(stamp, *palette, time).as_bytes());
@@ -224,9 +217,8 @@ impl Format {
         }
     }
 
-    fn push_own(&mut self, out: &mut Vec<u8>, text: &str, now: Timestamp) {
+    fn push_own(&mut self, out: &mut Vec<u8>, text: &str, now: SystemTime) {
         match self {
-            Self::Nothing => {}
             Self::Text {
                 palette,
                 stamp,
@@ -267,7 +259,9 @@ fn push_json_value(out: &mut Vec<u8>, value: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use jiff::tz::TimeZone;
+    use std::time::UNIX_EPOCH;
+
+    use tz::TimeZone;
 
     use super::*;
     use crate::platform::local_time;
@@ -275,17 +269,17 @@ mod tests {
     fn now() -> Moment {
         Moment {
             instant: Instant::now(),
-            time: Timestamp::UNIX_EPOCH,
+            time: UNIX_EPOCH,
         }
     }
 
     fn text(stamp: Option<local_time::Format>) -> Format {
-        let stamp = stamp.map(|format| Stamp::new(TimeZone::UTC, format));
+        let stamp = stamp.map(|format| Stamp::new(TimeZone::utc(), format));
         Format::text(Palette { is_colored: false }, stamp)
     }
 
     fn json() -> Format {
-        Format::Json(Stamp::new(TimeZone::UTC, local_time::Format::Rfc3339))
+        Format::Json(Stamp::new(TimeZone::utc(), local_time::Format::Rfc3339))
     }
 
     fn hear(pipes: &mut Pipes, line: &str, age: Age) {

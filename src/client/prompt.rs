@@ -15,9 +15,8 @@ pub mod layout;
 mod replay;
 mod screen;
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use jiff::Timestamp;
 use signal_hook::consts::{SIGINT, SIGQUIT};
 use termina::Event;
 use unicode_width::UnicodeWidthStr;
@@ -28,7 +27,7 @@ use self::layout::{Size, lay_out};
 use self::replay::Replay;
 use self::screen::Screen;
 use super::config::Bell;
-use super::echo::Entered;
+use super::entered::Entered;
 use super::frontend::{Action, Frontend, LinkStatus, Moment, Status};
 use super::mention::Mention;
 use super::message::{Age, Message};
@@ -222,7 +221,7 @@ impl Prompt {
     }
 
     /// Adds `line`, which may be styled, above the prompt.
-    fn push_above(&mut self, line: &str, time: Option<Timestamp>) {
+    fn push_above(&mut self, line: &str, time: Option<SystemTime>) {
         self.above += &margin(&mut self.look.stamp, self.look.palette, time);
         self.above += line;
         self.above.push('\n');

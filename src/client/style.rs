@@ -1,14 +1,16 @@
 //! How messages look on a terminal: colours, mentions, and the time in the margin.
 
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anstyle::{Ansi256Color, Color, Effects, Style};
-use jiff::Timestamp;
 
+use super::entered::Entered;
 use super::mention::Mention;
 use super::message::{Kind, Message};
 use crate::platform::local_time::Stamp;
 use crate::protocol::name;
+use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left, made_safe};
 use crate::protocol::wording::OPERATOR_PREFIX;
 
 /// The name in front of the user's own lines.
@@ -77,11 +79,37 @@ fn name_color(name: &str) -> Ansi256Color {
     Ansi256Color(NAME_COLORS[index])
 }
 
+impl Entered<'_> {
+    /// The line to show; `None` where the room's answer says enough.
+    pub(crate) fn echo(self, palette: Palette) -> Option<String> {
+        let bold = palette.bold();
+        let line = |before: String, text: &str| {
+            let text = made_safe(text.as_bytes());
+            let mark = if has_right_to_left(&text) {
+                LEFT_TO_RIGHT_MARK
+            } else {
+                ""
+            };
+            Some(format!("{bold}{before}{bold:#} {mark}{text}"))
+        };
+        match self {
+            Self::Said(text) => line(format!("<{OWN_NAME}>"), text),
+            Self::Action(text) => line(format!("* {OWN_NAME}"), text),
+            Self::Private { to, text } => line(format!("[{OWN_NAME} to {to}]"), text),
+            Self::BadCommand(text) => {
+                let dim = palette.dim();
+                Some(format!("{dim}{text}{dim:#}"))
+            }
+            Self::Command | Self::Quit => None,
+        }
+    }
+}
+
 /// The margin with the `time`, empty without a `stamp`; spaces where the time is unknown.
 pub(crate) fn margin(
     stamp: &mut Option<Stamp>,
     palette: Palette,
-    time: Option<Timestamp>,
+    time: Option<SystemTime>,
 ) -> String {
     match (stamp, time) {
         (Some(stamp), Some(time)) => {
@@ -96,7 +124,7 @@ pub(crate) fn margin(
 /// The width of the [`margin`].
 pub(crate) fn margin_columns(stamp: &mut Option<Stamp>) -> usize {
     match stamp {
-        Some(stamp) => stamp.at(Timestamp::UNIX_EPOCH).len() + 1,
+        Some(stamp) => stamp.at(UNIX_EPOCH).len() + 1,
         None => 0,
     }
 }
@@ -269,5 +297,35 @@ mod tests {
             .collect();
         assert_eq!(colors.len(), NAME_COLORS.len());
         assert!(!NAME_COLORS.contains(&ERROR_COLOR.0));
+    }
+
+    #[test]
+    fn lines_are_echoed_as_others_see_them() {
+        for (line, shown) in [
+            ("hi there", Some("<You> hi there")),
+            ("//usr/bin", Some("<You> /usr/bin")),
+            (" /who", Some("<You>  /who")),
+            ("a\t\t\t\t\tb", Some("<You> a\t\t\t\t…b")),
+            ("שלום", Some("<You> \u{200e}שלום")),
+            ("/me waves", Some("* You waves")),
+            ("/MSG bob: psst", Some("[You to bob] psst")),
+            ("/who", None),
+            ("/nick bob", None),
+            ("/quit", None),
+            ("/dance", Some("/dance")),
+            ("/msg bob", Some("/msg bob")),
+        ] {
+            let entered = Entered::of(line, true);
+            assert_eq!(entered.echo(PLAIN).as_deref(), shown, "{line}");
+            assert_eq!(entered.is_quit(), line == "/quit");
+        }
+    }
+
+    #[test]
+    fn without_commands_everything_is_said() {
+        for line in ["/who", "//x", "/quit"] {
+            let entered = Entered::of(line, false);
+            assert_eq!(entered.echo(PLAIN), Some(format!("<You> {line}")));
+        }
     }
 }

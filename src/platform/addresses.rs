@@ -87,7 +87,7 @@ pub(crate) fn addresses() -> Vec<IpAddr> {
         .map(if_addrs::Interface::ip)
         .filter(|address| !is_link_local_v6(address))
         .collect();
-    addresses.sort_by_key(|address| (address.is_loopback(), address.is_ipv6(), *address));
+    addresses.sort_unstable_by_key(|address| (address.is_loopback(), address.is_ipv6(), *address));
     addresses.dedup();
     addresses
 }

@@ -40,8 +40,11 @@ const MAX_BLANK_COLUMNS: usize = 32;
 /// A tab moves to the next multiple of that; as the column is not known, it counts in full.
 const TAB_COLUMNS: usize = 8;
 
-/// The width of a vector register. A run of spaces that is too wide contains a whole block.
-const PLAIN_BLOCK_BYTES: usize = 16;
+/// What is looked at together. A run of spaces that is too wide contains a whole block.
+const PLAIN_BLOCK_BYTES: usize = size_of::<u128>();
+
+/// 1 in each byte of a block.
+const EACH_BYTE: u128 = u128::MAX / 0xff;
 
 const _: () = assert!(2 * PLAIN_BLOCK_BYTES - 1 <= MAX_BLANK_COLUMNS);
 
@@ -187,15 +190,26 @@ pub(crate) fn made_safe(text: &[u8]) -> String {
 /// Whether `text` is only printable ASCII and tabs, as most chat is, and no run of blanks in
 /// it is too wide.
 fn is_plain(text: &[u8]) -> bool {
-    let printable = |byte: u8| (b' '..0x7f).contains(&byte);
-    // No early exit within a block, so that the compiler can vectorise it.
-    let (blocks, rest) = text.as_chunks::<PLAIN_BLOCK_BYTES>();
-    let is_short_of_blanks = blocks.iter().all(|block| {
-        let is_printable = block.iter().fold(true, |all, &byte| all & printable(byte));
-        let is_blank = block.iter().fold(true, |all, &byte| all & (byte == b' '));
-        is_printable & !is_blank
-    }) && rest.iter().all(|&byte| printable(byte));
-    is_short_of_blanks || has_narrow_blanks(text)
+    let (blocks, _) = text.as_chunks::<PLAIN_BLOCK_BYTES>();
+    let are_plain = blocks.iter().all(|&block| {
+        let block = u128::from_ne_bytes(block);
+        is_printable(block) && block != EACH_BYTE * u128::from(b' ')
+    });
+    let is_end_printable = || match text.last_chunk() {
+        Some(&block) => is_printable(u128::from_ne_bytes(block)),
+        None => text.iter().all(|byte| (b' '..=b'~').contains(byte)),
+    };
+    are_plain && is_end_printable() || has_narrow_blanks(text)
+}
+
+/// Whether each byte of `block` is printable ASCII. All at once, and without a loop that it
+/// would take the compiler's vectoriser to make fast.
+fn is_printable(block: u128) -> bool {
+    // Each term sets the highest bit of a byte that is no ASCII, is DEL, or comes before the
+    // space; and of others only where a lower byte of the block is one of these.
+    let above = block.wrapping_add(EACH_BYTE);
+    let below = block.wrapping_sub(EACH_BYTE * u128::from(b' '));
+    (block | above | below) & (EACH_BYTE << 7) == 0
 }
 
 /// [`is_plain`], looked at byte by byte.
@@ -617,6 +631,21 @@ mod tests {
             "a\tb\tc\td\te\tf\tg\th\ti\tj\tk",
         ] {
             assert_eq!(safe(text), text);
+        }
+    }
+
+    #[test]
+    fn a_block_is_printable_if_each_byte_is() {
+        for filling in [b' ', b'a', b'~'] {
+            for byte in 0..=u8::MAX {
+                for at in 0..PLAIN_BLOCK_BYTES {
+                    let mut block = [filling; PLAIN_BLOCK_BYTES];
+                    block[at] = byte;
+                    let expected = (b' '..=b'~').contains(&byte);
+                    let block = u128::from_ne_bytes(block);
+                    assert_eq!(is_printable(block), expected, "{byte} at {at}");
+                }
+            }
         }
     }
 

@@ -15,7 +15,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use jiff::Timestamp;
 use log::warn;
 use mio::{Registry, Token};
 
@@ -71,18 +70,18 @@ impl Transcript {
     /// Queues whole lines, each with the current time before it:
     /// `2026-11-25T15:54:07+01:00 <alice> hi`. A time that cannot be right has a `?` behind it.
     pub(crate) fn said(&mut self, lines: &[u8]) {
-        self.said_by_clock(lines, clock::is_believable(SystemTime::now()));
+        self.said_at(lines, SystemTime::now());
     }
 
-    fn said_by_clock(&mut self, lines: &[u8], is_believable: bool) {
+    fn said_at(&mut self, lines: &[u8], now: SystemTime) {
+        let is_believable = clock::is_believable(now);
         let mark = if is_believable { "" } else { "?" };
         let stamp = &mut self.stamp;
         self.sink.lines_with(lines, |waiting, lines| {
-            let time = stamp.at(Timestamp::now());
-            stamp_lines(waiting, lines, &format!("{time}{mark}"));
+            stamp_lines(waiting, lines, &format!("{}{mark}", stamp.at(now)));
         });
         if !is_believable && !std::mem::replace(&mut self.has_doubted_clock, true) {
-            let time = stamp.at(Timestamp::now());
+            let time = stamp.at(now);
             warn!(
                 "the clock shows {time}, which is before this program was made: until it is \
                  set, times in the transcript are marked with ?"
@@ -100,7 +99,7 @@ impl Transcript {
     pub(crate) fn flush(&mut self) {
         let stamp = &mut self.stamp;
         self.sink.flush(|lines| {
-            let time = stamp.at(Timestamp::now());
+            let time = stamp.at(SystemTime::now());
             format!("{time} -- {lines} could not be written here\n")
         });
     }
@@ -148,6 +147,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
+    use jiff::Timestamp;
     use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
     use tempfile::TempDir;
 
@@ -352,8 +352,8 @@ mod tests {
         let place = Place::new();
         let path = place.path("log");
         let mut transcript = Transcript::open(&path, None).unwrap();
-        for is_believable in [false, true] {
-            transcript.said_by_clock(b"hi\n", is_believable);
+        for now in [SystemTime::UNIX_EPOCH, SystemTime::now()] {
+            transcript.said_at(b"hi\n", now);
         }
         transcript.flush();
         let text = fs::read_to_string(&path).unwrap();

@@ -1,5 +1,5 @@
-//! `chat client`, `chat send` and `chat tail`, in a pipe and at a terminal: the real binary,
-//! with our server or one that the test plays. One module per theme.
+//! `chat client`, `chat send`, `chat tail` and `chat ping`, in a pipe and at a terminal: the real
+//! binary, with our server or one that the test plays. One module per theme.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -13,6 +13,7 @@ mod interruptions;
 mod memory;
 mod output;
 mod patience;
+mod ping;
 mod reconnection;
 mod send;
 mod tail;

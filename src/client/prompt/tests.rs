@@ -5,9 +5,9 @@ mod hearing;
 
 use std::num::NonZero;
 use std::sync::LazyLock;
+use std::time::UNIX_EPOCH;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use tz::TimeZone;
 
 use super::*;
 use crate::client::incoming::Incoming;
@@ -139,7 +139,7 @@ fn now() -> Moment {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     Moment {
         instant: *START,
-        time: Timestamp::UNIX_EPOCH,
+        time: UNIX_EPOCH,
     }
 }
 
@@ -333,7 +333,7 @@ fn text_cannot_hide_in_the_margin_of_the_time() {
         let look = Look {
             palette: Palette { is_colored: false },
             stamp: Some(Stamp::new(
-                TimeZone::UTC,
+                TimeZone::utc(),
                 local_time::Format::HoursMinutesSeconds,
             )),
             bell: Bell::Never,

@@ -78,7 +78,10 @@ fn the_time_stands_in_the_margin_if_wanted() {
 fn with_times() -> Scene {
     let look = Look {
         palette: Palette { is_colored: false },
-        stamp: Some(Stamp::new(TimeZone::UTC, local_time::Format::HoursMinutes)),
+        stamp: Some(Stamp::new(
+            TimeZone::utc(),
+            local_time::Format::HoursMinutes,
+        )),
         bell: Bell::Mention,
     };
     Scene::with(look, 40, 10)

@@ -1,0 +1,56 @@
+//! The arguments of `chat ping`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::room::RoomArgs;
+use super::values::{Parse, parse_number};
+use crate::client::ping::Config;
+
+/// An hour.
+const MAX_SECONDS: u32 = 3600;
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES, after_long_help = NOTES)]
+pub(super) struct PingArgs {
+    #[command(flatten)]
+    room: RoomArgs,
+
+    /// How long to wait for an answer
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 5)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_seconds as Parse<u32>)]
+    timeout: u32,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  chat ping 192.168.1.5 8081
+  chat ping 192.168.1.5 8081 > /dev/null || systemctl restart chat";
+
+const NOTES: &str = "\
+Examples:
+  chat ping 192.168.1.5 8081
+  chat ping 192.168.1.5 8081 --timeout 1
+  chat ping 192.168.1.5 8081 > /dev/null || systemctl restart chat
+
+It connects, reads the greeting and leaves. Nobody in the room is told, and the server's \
+console shows it only with -v.
+
+Exit codes: 0 there is a room; 1 failure; 2 wrong usage; 3 cannot connect; 4 no answer in time, \
+or what answered is no chat server; 5 refused by the room (it is full, for example), with the \
+reason on standard error.";
+
+impl PingArgs {
+    pub(super) fn into_config(self) -> Config {
+        Config {
+            host: self.room.host,
+            port: self.room.port,
+            timeout: Duration::from_secs(self.timeout.into()),
+        }
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<u32, String> {
+    parse_number(text, 1..=MAX_SECONDS).map_err(|expected| format!("{expected}, in seconds"))
+}
