@@ -1,6 +1,6 @@
 //! What the parts of a delivery cost by themselves, without a kernel: cutting bytes
-//! into lines, making text safe, queueing, and an iteration of the whole loop over
-//! sockets that take everything.
+//! into lines, making text safe, writing events and reading them, queueing, and an
+//! iteration of the whole loop over sockets that take everything.
 //!
 //! `cargo bench --bench micro`; a name after `--` chooses.
 
@@ -17,9 +17,12 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use chat::protocol::batch::Frame;
+use chat::protocol::event::json::max_object_bytes;
+use chat::protocol::event::{Event, Place, Speech};
 use chat::protocol::line::{Decoded, LineDecoder};
 use chat::protocol::telnet::Telnet;
 use chat::protocol::text::push_safe;
+use chat::protocol::time::Time;
 use chat::reactor::acceptor::Accepted;
 use chat::reactor::event_loop::EventLoop;
 use chat::reactor::service::Policy;
@@ -43,7 +46,7 @@ fn main() {
     divan::main();
 }
 
-/// Cuts one read's worth of lines, which arrives in pieces of `piece_bytes`.
+/// Lines cut out of one read's worth, which arrives in pieces of so many bytes.
 #[divan::bench(args = [16_384, 1_448, 7])]
 fn decode(bencher: Bencher<'_, '_>, piece_bytes: usize) {
     let input: Vec<u8> = LINE.iter().copied().cycle().take(READ_BYTES).collect();
@@ -66,7 +69,56 @@ fn decode(bencher: Bencher<'_, '_>, piece_bytes: usize) {
         });
 }
 
-/// Skips the rest of a line over the limit.
+fn message() -> (Option<Place>, Event<'static>) {
+    let place = Place {
+        seq: 1235,
+        time: Time::from_millis(1_795_787_483_123),
+        is_past: false,
+    };
+    let text = std::str::from_utf8(LINE).expect("ASCII").trim_end();
+    let speech = Speech {
+        from: Some(57),
+        n: Some(1),
+        name: "alice".into(),
+        text: text.into(),
+    };
+    (Some(place), Event::Message(speech))
+}
+
+/// What is said, as it is written once for all who read text.
+#[divan::bench]
+fn write_text(bencher: Bencher<'_, '_>) {
+    let (_, event) = message();
+    let mut out = Vec::new();
+    bencher.bench_local(|| {
+        out.clear();
+        black_box(&event).write_text(&mut out);
+        black_box(&out).len()
+    });
+}
+
+/// The same for all who read JSON.
+#[divan::bench]
+fn write_json(bencher: Bencher<'_, '_>) {
+    let (place, event) = message();
+    let mut out = Vec::new();
+    bencher.bench_local(|| {
+        out.clear();
+        black_box(&event).write_json(place, max_object_bytes(MAX_LINE_BYTES), &mut out);
+        black_box(&out).len()
+    });
+}
+
+/// What a client does with that.
+#[divan::bench]
+fn read_json(bencher: Bencher<'_, '_>) {
+    let (place, event) = message();
+    let mut line = Vec::new();
+    event.write_json(place, max_object_bytes(MAX_LINE_BYTES), &mut line);
+    bencher.bench_local(|| Event::read_json(black_box(&line)));
+}
+
+/// What is left of a line over the limit: it is skipped.
 #[divan::bench]
 fn decode_endless(bencher: Bencher<'_, '_>) {
     let input = vec![b'x'; READ_BYTES];
@@ -96,10 +148,11 @@ const TEXTS: [(&str, &str); 4] = [
     ),
 ];
 
+/// A line of text made safe.
 #[divan::bench(args = TEXTS.map(|(name, _)| name))]
 fn make_safe(bencher: Bencher<'_, '_>, name: &str) {
     let text = TEXTS.iter().find(|(known, _)| *known == name);
-    let text = text.expect("one of the texts").1.as_bytes();
+    let text = text.expect("it is one of them").1.as_bytes();
     let mut out = Vec::with_capacity(4 * text.len());
     bencher
         .counter(BytesCount::new(text.len()))
@@ -110,7 +163,7 @@ fn make_safe(bencher: Bencher<'_, '_>, name: &str) {
         });
 }
 
-/// Queues a hundred frames for one reader, whose socket takes `taken_bytes` at a time.
+/// A hundred frames queued for one reader, whose socket takes so many bytes at a time.
 #[divan::bench(args = [1 << 20, 1_000])]
 fn queue(bencher: Bencher<'_, '_>, taken_bytes: usize) {
     const FRAMES: usize = 100;
@@ -145,7 +198,7 @@ fn batch_of_one_line(bencher: Bencher<'_, '_>, readers: usize) {
         .bench_local(|| room.batch_with_lines_of(1));
 }
 
-/// Each client says a line in the same batch, and gets the others' lines.
+/// Everybody says a line in the same batch, and gets the others' lines.
 #[divan::bench(args = [100, 1_000])]
 fn batch_of_everybody(bencher: Bencher<'_, '_>, clients: usize) {
     let mut room = Bench::with_clients(clients);
@@ -154,12 +207,12 @@ fn batch_of_everybody(bencher: Bencher<'_, '_>, clients: usize) {
         .bench_local(|| room.batch_with_lines_of(clients));
 }
 
-/// A room on the real loop, over fake sockets.
+/// A room on the real loop, with sockets that are none.
 struct Bench {
     event_loop: EventLoop<ScriptedStream<Meter>>,
     service: PlainService,
     inputs: Vec<Rc<RefCell<Input>>>,
-    /// Summed over all sockets.
+    /// By all of them.
     written_bytes: Rc<Cell<usize>>,
     now: Instant,
 }
@@ -201,7 +254,7 @@ impl Bench {
         bench
     }
 
-    /// The first `talkers` clients say a line each; every client gets what it is due.
+    /// The first so many clients say a line each, and all get what they are due.
     fn batch_with_lines_of(&mut self, talkers: usize) {
         self.written_bytes.set(0);
         for (key, input) in self.inputs.iter().enumerate().take(talkers) {
@@ -210,7 +263,7 @@ impl Bench {
         }
         let line_bytes = b"<127.0.0.1> ".len() + LINE.len();
         let deliveries = talkers * (self.inputs.len() - 1);
-        // A large batch is written in slices, at least one delivery in each.
+        // A large batch is written in slices, and each of them writes something.
         for _ in 0..deliveries {
             self.iterate();
             if self.written_bytes.get() == deliveries * line_bytes {

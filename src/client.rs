@@ -20,6 +20,7 @@ mod incoming;
 mod line_splitter;
 pub mod message;
 mod outbox;
+mod pending;
 pub mod ping;
 mod session;
 mod silent;

@@ -12,6 +12,7 @@ pub(crate) mod names;
 pub mod presence;
 pub(crate) mod replies;
 pub(crate) mod roster;
+pub(crate) mod sessions;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -139,7 +140,7 @@ impl Room {
         for (said_at, event) in said {
             let age = time.since(said_at);
             let instant = now.checked_sub(age).unwrap_or(now);
-            self.log.push(&event, said_at, instant);
+            self.log.say(&event, said_at, instant);
         }
     }
 
@@ -223,7 +224,7 @@ impl Room {
         context
             .batch
             .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
-        self.log.push(&event, context.time, context.now);
+        self.log.say(&event, context.time, context.now);
     }
 
     /// When [`Room::expire`] is due. `None` if nothing is pending.
@@ -320,10 +321,11 @@ impl Room {
         if let Some(presence) = &mut self.presence
             && let Some(changes) = presence.notice(here, label)
         {
-            let event = Event::Presence(changes);
+            let event = Event::Presence(changes.clone());
             context
                 .batch
                 .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
+            self.log.presence(changes, context.time);
         }
     }
 
@@ -340,7 +342,7 @@ impl Room {
         context.batch.say(Some(id), Encoding::ONLY_TEXT, |_, out| {
             event.write_text(out)
         });
-        self.log.push(&event, context.time, context.now);
+        self.log.say(&event, context.time, context.now);
     }
 
     /// Carries out a command.
@@ -502,6 +504,7 @@ impl Room {
                 let sent = Event::Reply(Reply::sent(to.as_str()));
                 context.batch.tell(id, frame(&sent));
                 let speech = speech(&self.members, id, text, &mut self.scratch);
+                self.log.whisper(&speech, &to, reader.serial, context.time);
                 let to = to.as_str().into();
                 let event = Event::Private { speech, to };
                 context.batch.tell(reader, frame(&event));

@@ -101,6 +101,7 @@ pub(crate) fn unacknowledged_bytes(socket: impl AsFd) -> Option<u64> {
 }
 
 /// Repeats `call` while it fails with EINTR (signal(7)).
+#[inline(always)]
 pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

@@ -46,7 +46,7 @@ impl Greeting {
         let said_at = log.said_at().unwrap_or(now);
         let age = Age::of(now.saturating_duration_since(said_at));
         if let Some((seq, as_of, frame)) = &self.composed
-            && (*seq, *as_of) == (log.last_seq(), age)
+            && (*seq, *as_of) == (log.last_said(), age)
         {
             return Frame::clone(frame);
         }
@@ -57,7 +57,7 @@ impl Greeting {
             text.extend_from_slice(&lines);
         }
         let frame = Frame::from(text);
-        self.composed = Some((log.last_seq(), age, Frame::clone(&frame)));
+        self.composed = Some((log.last_said(), age, Frame::clone(&frame)));
         frame
     }
 }
@@ -160,7 +160,7 @@ mod tests {
             name: "a".into(),
             text: text.into(),
         };
-        log.push(&Event::Message(speech), Time::default(), now);
+        log.say(&Event::Message(speech), Time::default(), now);
     }
 
     fn text(max_lines: usize, log: &Log) -> String {

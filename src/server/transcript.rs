@@ -89,9 +89,9 @@ impl Transcript {
         }
     }
 
-    /// Ends a line that was left unfinished by an earlier run.
+    /// Ends a line that was left unfinished by an earlier run, visibly.
     pub(crate) fn end_torn_line(&mut self) {
-        self.sink.lines(b"\n");
+        self.sink.lines("…\n".as_bytes());
     }
 
     /// Writes queued lines. Call it at the end of an iteration, and when the file is writable

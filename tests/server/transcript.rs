@@ -100,7 +100,7 @@ fn a_room_remembers_what_was_said_before_a_restart() {
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), 0);
     let text = fs::read_to_string(&path).expect("a transcript");
-    assert!(text.contains("<127.0.0.2> to\n"), "{text}");
+    assert!(text.contains("<127.0.0.2> to…\n"), "{text}");
     assert!(text.contains(" <127.0.0.2> five\n"), "{text}");
 }
 

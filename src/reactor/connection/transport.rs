@@ -123,7 +123,7 @@ impl<S: Stream> Transport<S> {
         self.write_by(|stream| stream.send_from(file, offset, len))
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_by(
         &mut self,
         mut write: impl FnMut(&mut S) -> io::Result<usize>,
