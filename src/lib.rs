@@ -35,12 +35,14 @@ pub mod protocol {
 /// The system around the program: sockets, standard streams, /proc, local time.
 pub mod platform {
     pub mod addresses;
+    pub mod clock;
     pub mod job;
     pub mod local_time;
     pub mod logging;
     pub mod memory;
     pub mod memory_file;
     pub mod proc;
+    pub mod service_manager;
     pub mod socket;
     pub mod stdio;
 }

@@ -144,6 +144,11 @@ impl Room {
         }
     }
 
+    /// Replaces what newcomers are shown after the welcome.
+    pub(crate) fn set_notices(&mut self, notices: &[String]) {
+        self.greeting.set_notices(notices);
+    }
+
     /// Adds the member `id` at `address`. Returns its greeting: whole lines, to be sent
     /// before anything else.
     pub fn join(&mut self, id: ClientId, address: IpAddr, now: Instant) -> Frame {

@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::platform::addresses::ScopedIp;
 use crate::platform::socket::{give_up_on_the_unreachable, has_connected, keep_alive};
 
 /// How long one address has to answer before the next is tried.
@@ -22,13 +23,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// When the name is not known.
 pub(crate) fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    let resolved = (host, port).to_socket_addrs().and_then(|addresses| {
-        let addresses: Vec<SocketAddr> = addresses.collect();
-        if addresses.is_empty() {
-            return Err(io::Error::other("it has no address"));
-        }
-        Ok(addresses)
-    });
+    let resolved = match host.parse::<ScopedIp>() {
+        Ok(ip) => ip.with_port(port).map(|address| vec![address]),
+        Err(()) => (host, port).to_socket_addrs().and_then(|addresses| {
+            let addresses: Vec<SocketAddr> = addresses.collect();
+            if addresses.is_empty() {
+                return Err(io::Error::other("it has no address"));
+            }
+            Ok(addresses)
+        }),
+    };
     resolved.map_err(|source| Error::Resolve {
         host: host.to_owned(),
         port,

@@ -29,15 +29,16 @@ pub(crate) struct Greeting {
 
 impl Greeting {
     pub(crate) fn new(notices: &[String], max_lines: usize) -> Self {
-        let mut opening = format!("{WELCOME}\n").into_bytes();
-        for line in notices {
-            push_notice(&mut opening, &text::made_safe(line.as_bytes()));
-        }
         Self {
-            opening,
+            opening: opening(notices),
             max_lines,
             composed: None,
         }
+    }
+
+    pub(crate) fn set_notices(&mut self, notices: &[String]) {
+        self.opening = opening(notices);
+        self.composed = None;
     }
 
     /// Whole lines, shared by all who join at about the same time.
@@ -59,6 +60,14 @@ impl Greeting {
         self.composed = Some((log.last_said(), age, Frame::clone(&frame)));
         frame
     }
+}
+
+fn opening(notices: &[String]) -> Vec<u8> {
+    let mut opening = format!("{WELCOME}\n").into_bytes();
+    for line in notices {
+        push_notice(&mut opening, &text::made_safe(line.as_bytes()));
+    }
+    opening
 }
 
 fn push_notice(out: &mut Vec<u8>, words: &str) {

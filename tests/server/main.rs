@@ -27,6 +27,7 @@ mod presence;
 mod refusals;
 mod resets;
 mod restraint;
+mod service;
 mod shutdown;
 mod soak;
 mod standard_error;
