@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use arbitrary::{Arbitrary, Unstructured};
-use chat::protocol::batch::{Batch, ClientId, Context, Part};
+use chat::protocol::batch::{Batch, ClientId, Context, Encoding, Part};
 use chat::protocol::line::Decoded;
 use chat::protocol::text::{has_right_to_left, push_safe};
 use chat::protocol::time::Time;
@@ -122,7 +122,7 @@ impl Stage {
         self.batch.begin_for(id);
         let newcomer = Member {
             address,
-            hears_from: self.batch.shared().len(),
+            hears_from: self.batch.shared(Encoding::Text).len(),
             sent_lines: 0,
         };
         self.members.insert(id, newcomer);
@@ -149,7 +149,7 @@ impl Stage {
         if self.batch.closes(id) {
             return;
         }
-        let before = self.batch.shared().len();
+        let before = self.batch.shared(Encoding::Text).len();
         let size_before = self.batch.size_bytes();
         let label = self.label(id);
         self.act(|room, context| room.hear(id, heard, context));
@@ -157,7 +157,7 @@ impl Stage {
         self.note_said(introduced, label.as_deref().map(|label| (id, label)));
         self.check_names();
 
-        let said = &self.batch.shared()[introduced..];
+        let said = &self.batch.shared(Encoding::Text)[introduced..];
         let Some(member) = self.members.get_mut(&id) else {
             assert_eq!(
                 self.batch.size_bytes(),
@@ -183,14 +183,14 @@ impl Stage {
     }
 
     fn hear_operator(&mut self, text: &[u8]) {
-        let before = self.batch.shared().len();
+        let before = self.batch.shared(Encoding::Text).len();
         self.act(|room, context| room.hear_operator(text, context));
         self.note_said(before, None);
     }
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        let before = self.batch.shared().len();
+        let before = self.batch.shared(Encoding::Text).len();
         self.act(Room::expire);
         self.note_said(before, None);
         let is_due = |deadline| deadline <= self.now;
@@ -221,7 +221,7 @@ impl Stage {
     }
 
     fn close(&mut self) {
-        let before = self.batch.shared().len();
+        let before = self.batch.shared(Encoding::Text).len();
         self.act(|room, context| room.close(context));
         self.note_said(before, None);
     }
@@ -229,7 +229,7 @@ impl Stage {
     /// A speaker is introduced before it is heard. Records that notice, if one begins at
     /// `before`, and returns where it ends.
     fn note_introduction(&mut self, before: usize) -> usize {
-        let said = &self.batch.shared()[before..];
+        let said = &self.batch.shared(Encoding::Text)[before..];
         if !said.starts_with(NOTICE_PREFIX.as_bytes()) {
             return before;
         }
@@ -241,14 +241,14 @@ impl Stage {
 
     /// Checks what was said since `before`, and records it.
     fn note_said(&mut self, before: usize, by: Option<(ClientId, &str)>) {
-        let end = self.batch.shared().len();
+        let end = self.batch.shared(Encoding::Text).len();
         if end > before {
             self.note_line(before..end, by);
         }
     }
 
     fn note_line(&mut self, bytes: Range<usize>, by: Option<(ClientId, &str)>) {
-        let line = assert_one_line(&self.batch.shared()[bytes.clone()]);
+        let line = assert_one_line(&self.batch.shared(Encoding::Text)[bytes.clone()]);
         let is_of_a_kind = match by {
             None => line.starts_with(NOTICE_PREFIX),
             Some((_, label)) => {
@@ -264,14 +264,16 @@ impl Stage {
         self.batch.seal();
         for (&id, member) in &self.members {
             let heard = match self.batch.edits_from(0).find(|&(reader, _)| reader == id) {
-                Some((_, edits)) => check_parts(&self.batch, member, self.batch.parts(edits)),
-                None => self.batch.shared().to_vec(),
+                Some((_, edits)) => {
+                    check_parts(&self.batch, member, self.batch.parts(edits, Encoding::Text))
+                }
+                None => self.batch.shared(Encoding::Text).to_vec(),
             };
             let expected: Vec<u8> = self
                 .said
                 .iter()
                 .filter(|said| said.by != Some(id) && said.bytes.start >= member.hears_from)
-                .flat_map(|said| &self.batch.shared()[said.bytes.clone()])
+                .flat_map(|said| &self.batch.shared(Encoding::Text)[said.bytes.clone()])
                 .copied()
                 .collect();
             assert_eq!(heard, expected, "what {id:?} hears");
@@ -300,7 +302,7 @@ fn check_parts<'a>(
     let mut refusals = 0;
     for part in parts {
         match part {
-            Part::Shared(bytes) => heard.extend_from_slice(&batch.shared()[bytes]),
+            Part::Shared(_, bytes) => heard.extend_from_slice(&batch.shared(Encoding::Text)[bytes]),
             Part::Private(frame) => {
                 let lines = frame.strip_suffix(b"\n").expect("whole lines");
                 for line in lines.split(|&byte| byte == b'\n').map(assert_harmless) {
