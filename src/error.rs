@@ -48,6 +48,8 @@ pub enum Error {
     },
     /// The poll failed, or the registration of a source with it.
     Poll(io::Error),
+    /// The system has no random bits to give.
+    Random(io::Error),
     /// The resolver found no address for a host name.
     Resolve {
         /// From the command line.
@@ -137,6 +139,7 @@ impl Error {
             | Self::ReadMotd { .. }
             | Self::OpenTranscript { .. }
             | Self::Poll(_)
+            | Self::Random(_)
             | Self::Terminal(_)
             | Self::ReadInput(_)
             | Self::WriteOutput(_) => Exit::Failure,
@@ -187,6 +190,12 @@ impl fmt::Display for Error {
             Self::Poll(source) => write!(
                 f,
                 "cannot wait for events: {} (check the limits: ulimit -n, /proc/sys/fs/epoll)",
+                plain(source)
+            ),
+            Self::Random(source) => write!(
+                f,
+                "cannot get random bits for sessions: {} (getrandom(2) needs Linux 3.17, and a \
+                 sandbox that allows it)",
                 plain(source)
             ),
             Self::Resolve { host, port, source } => write!(

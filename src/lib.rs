@@ -41,6 +41,7 @@ pub mod platform {
     pub mod memory;
     pub mod memory_file;
     pub mod proc;
+    pub mod random;
     pub mod socket;
     pub mod stdio;
 }

@@ -37,6 +37,7 @@ use crate::platform::addresses::addresses_to_join;
 use crate::platform::logging::STATS;
 use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, is_ignored, raise_descriptor_limit};
+use crate::platform::random::random_bits;
 use crate::platform::stdio::StandardOutput;
 use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
@@ -116,7 +117,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
     }
     let transcript = config.transcript.as_deref();
     let mut transcript = transcript.map(open_transcript).transpose()?;
-    let mut room = Room::new(room);
+    random_bits().map_err(Error::Random)?;
+    let random = || random_bits().expect("the system had random bits at the start");
+    let mut room = Room::new(room, random);
     if let (Some(path), Some(transcript)) = (&config.transcript, &mut transcript) {
         recall(&mut room, path, transcript);
     }
@@ -470,6 +473,10 @@ impl Service for Server {
         self.room.hear(client, line, context)
     }
 
+    fn held(&mut self, client: ClientId, context: &mut Context<'_>) {
+        self.room.held(client, context);
+    }
+
     fn left(
         &mut self,
         client: ClientId,
@@ -477,10 +484,10 @@ impl Service for Server {
         context: &mut Context<'_>,
     ) -> Option<Frame> {
         let now = context.now;
-        let member = self.room.leave(client, context)?;
-        self.admission.departed(client, member.address());
+        let departed = self.room.leave(client, reason, context)?;
+        self.admission.departed(client, departed.address);
         self.attendance.left(reason);
-        let who = member.full_label();
+        let who = departed.label;
         match reason {
             CloseReason::Stuck | CloseReason::TooSlow | CloseReason::Overload => {
                 if let Some(suppressed) = self.drop_log.allow(now) {
@@ -501,7 +508,7 @@ impl Service for Server {
         } else {
             self.show_event(format_args!("{who} disconnected"));
         }
-        self.room.farewell(reason)
+        departed.last_words
     }
 
     fn lingers(&mut self, client: ClientId) {

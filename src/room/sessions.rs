@@ -6,7 +6,7 @@
 //!
 //! What is held is bounded, in all and for each address, so that nobody's sessions cost others
 //! theirs. Random bits come from outside, as time does.
-#![cfg_attr(not(test), expect(dead_code, reason = "nobody resumes yet"))]
+#![cfg_attr(not(test), allow(dead_code, reason = "nobody resumes yet"))]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -81,7 +81,7 @@ pub(crate) enum Expired {
 
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    /// By id, and never used again.
+    /// By id: the serial number of the connection on which it began, never used again.
     sessions: BTreeMap<u64, Session>,
     /// Invariant: the sessions that have a connection, by that.
     connected: HashMap<ClientId, u64>,
@@ -91,7 +91,6 @@ pub(crate) struct Sessions {
     told: BTreeSet<Loss>,
     /// Invariant: all of these, by address; no set is empty.
     lost_at: HashMap<IpAddr, BTreeSet<Loss>>,
-    next_id: u64,
 }
 
 #[derive(Debug)]
@@ -117,8 +116,7 @@ type Loss = (Instant, u64);
 impl Sessions {
     /// Begins a session for `connection`. `secret` must be random.
     pub(crate) fn begin(&mut self, connection: ClientId, origin: Origin, secret: u128) -> Token {
-        let id = self.next_id;
-        self.next_id += 1;
+        let id = connection.serial;
         let before = self.connected.insert(connection, id);
         debug_assert!(before.is_none(), "{connection:?} has a session");
         self.sessions.insert(
@@ -188,6 +186,11 @@ impl Sessions {
         self.connected.get(&connection).copied()
     }
 
+    /// How many lines of the session `id` the room has acted on. `None` if there is none.
+    pub(crate) fn heard(&self, id: u64) -> Option<u64> {
+        Some(self.sessions.get(&id)?.heard)
+    }
+
     /// The connection that has the session `id`.
     pub(crate) fn connection(&self, id: u64) -> Option<ClientId> {
         match self.sessions.get(&id)?.holder {
@@ -245,11 +248,7 @@ impl Sessions {
 
     /// Ends all sessions: the room is closing.
     pub(crate) fn end_all(&mut self) {
-        let next_id = self.next_id;
-        *self = Self {
-            next_id,
-            ..Self::default()
-        };
+        *self = Self::default();
     }
 
     /// When [`Sessions::expire`] is due. `None` while nobody is lost.

@@ -18,6 +18,7 @@ mod half_close;
 mod idle;
 mod interruptions;
 mod ipv6;
+mod json;
 mod latency;
 mod names;
 mod newcomers;
