@@ -11,6 +11,7 @@ pub mod member;
 pub(crate) mod members;
 pub(crate) mod names;
 pub mod presence;
+pub(crate) mod replay;
 pub(crate) mod replies;
 pub(crate) mod roster;
 pub(crate) mod sessions;
@@ -24,13 +25,14 @@ use std::time::Instant;
 use self::greeting::Greeting;
 use self::log::Log;
 use self::member::{Label, Member};
-use self::members::Members;
+use self::members::{Members, Replaced};
 use self::names::{CLAIM_TIMEOUT, Claim, Claims, Conflict, NameRegistry};
 use self::presence::Presence;
+use self::replay::Replay;
 use self::replies::{HELP, Replies, TO_ONESELF, frame, too_long};
 use self::roster::{Called, Unnamed, roster};
-use self::sessions::{HOLD, Origin, Sessions, Token};
-use crate::protocol::batch::{Batch, ClientId, Context, Encoding, Frame};
+use self::sessions::{Expired, HOLD, NotResumed, Origin, Sessions, Token};
+use crate::protocol::batch::{Batch, ClientId, Context, Encoding, Frame, Standing};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
 use crate::protocol::event::json::max_object_bytes;
@@ -103,6 +105,7 @@ pub struct Room {
     /// `None` if the room does not announce presence.
     presence: Option<Presence>,
     log: Log,
+    replay: Replay,
     /// Names this life of the log.
     epoch: u64,
     greeting: Greeting,
@@ -113,6 +116,7 @@ pub struct Room {
     max_line_bytes: u32,
     /// Invariant: how many connections read JSON.
     program_count: usize,
+    is_closing: bool,
     /// Whatever nobody can guess.
     random: fn() -> u128,
 }
@@ -124,6 +128,15 @@ struct Speaker {
     connection: ClientId,
     /// The number of the line. `None` for those who read text.
     n: Option<u64>,
+}
+
+/// What has become of a session that goes on.
+#[derive(Clone, Copy, Debug)]
+struct Continuation {
+    /// How many lines of the member the room has acted on.
+    heard: u64,
+    /// How many events that it missed are no longer in the log.
+    lost: u64,
 }
 
 /// A connection that has ended.
@@ -156,6 +169,7 @@ impl Room {
             claims: Claims::default(),
             presence: config.announces_presence.then(Presence::new),
             log: Log::new(),
+            replay: Replay::default(),
             epoch: random() as u64,
             greeting: Greeting::new(&config.notices, config.history_lines),
             roster: None,
@@ -163,6 +177,7 @@ impl Room {
             scratch: Scratch::default(),
             max_line_bytes: config.max_line_bytes,
             program_count: 0,
+            is_closing: false,
             random,
         }
     }
@@ -195,13 +210,22 @@ impl Room {
         self.greeting.frame(&self.log, now)
     }
 
-    /// `connection` has ended. `None` if nobody was on it.
+    /// `connection` has ended. `None` if nobody was on it. Who read JSON there is only lost,
+    /// unless somebody means it to leave.
     pub fn leave(
         &mut self,
         connection: ClientId,
         reason: CloseReason,
         context: &mut Context<'_>,
     ) -> Option<Departed> {
+        if let Some(Replaced { id, address }) = self.members.end_replaced(connection) {
+            self.program_count -= 1;
+            return Some(Departed {
+                address,
+                label: address.to_string(),
+                last_words: self.farewell(id, reason),
+            });
+        }
         let id = self.members.on(connection)?;
         let member = self.member(id);
         let is_program = member.reads() == Encoding::Json;
@@ -211,18 +235,32 @@ impl Room {
             last_words: self.farewell(id, reason),
         };
         self.program_count -= usize::from(is_program);
-        self.sessions.end(id.serial);
-        self.remove(id, context);
+        if self.sessions.is_resumable(id.serial) && is_loss(reason) {
+            context.batch.see_to(Standing::Keep(connection, id));
+            self.members.lose(id);
+            let displaced = self.sessions.lose(connection, context.now);
+            if let Some(displaced) = displaced.and_then(|serial| self.members.away(serial)) {
+                self.remove(displaced, context);
+            }
+        } else {
+            self.remove(id, context);
+        }
         Some(departed)
     }
 
-    /// Removes the member `id`, for whatever reason.
+    /// Removes the member `id`, and ends its session if it has one.
     fn remove(&mut self, id: ClientId, context: &mut Context<'_>) {
         let Some(member) = self.members.remove(id) else {
             return;
         };
+        if member.reads() == Encoding::Json {
+            self.sessions.end(id.serial);
+            context.batch.see_to(Standing::Drop(id));
+        }
         self.roster = None;
-        if let Some(presence) = &mut self.presence {
+        if let Some(presence) = &mut self.presence
+            && !member.is_absent()
+        {
             presence.left(id, member.label(), context.now);
         }
         self.claims.forget(id);
@@ -231,7 +269,41 @@ impl Room {
                 self.names.release(name, member.address(), context.now);
                 self.satisfy_claims(id, context);
             }
+            None if member.is_absent() => {}
             None => self.unnamed.remove(id, member.address()),
+        }
+    }
+
+    /// Others are told that the member `id`, which is lost, has gone. It may come back.
+    fn become_absent(&mut self, id: ClientId, now: Instant) {
+        let member = self.members.get_mut(id).expect("a member");
+        if !member.set_absent(true) {
+            return;
+        }
+        match member.name() {
+            Some(name) => self.names.hide(name),
+            None => self.unnamed.remove(id, member.address()),
+        }
+        self.claims.forget(id);
+        self.roster = None;
+        if let Some(presence) = &mut self.presence {
+            presence.left(id, member.label(), now);
+        }
+    }
+
+    /// The member `id` is back.
+    fn become_present(&mut self, id: ClientId, now: Instant) {
+        let member = self.members.get_mut(id).expect("a member");
+        if !member.set_absent(false) {
+            return;
+        }
+        match member.name() {
+            Some(name) => self.names.show(name, id),
+            None => self.unnamed.add(id, member.address()),
+        }
+        self.roster = None;
+        if let Some(presence) = &mut self.presence {
+            presence.joined(id, now);
         }
     }
 
@@ -255,6 +327,13 @@ impl Room {
             return Encoding::Json;
         }
         let reads = member.reads();
+        if member.may_resume()
+            && let Decoded::Line(line @ [b'/', ..]) = heard
+            && let Ok(Command::Resume { token, seq }) = command::parse(line)
+        {
+            self.resume(id, Token::parse(token), seq, context);
+            return reads;
+        }
         let n = match reads {
             Encoding::Text => None,
             Encoding::Json => match self.sessions.hear(connection) {
@@ -313,12 +392,29 @@ impl Room {
 
     /// When [`Room::expire`] is due. `None` if nothing is pending.
     pub fn deadline(&self) -> Option<Instant> {
-        self.presence.as_ref().and_then(Presence::due_at)
+        let presence_due_at = self.presence.as_ref().and_then(Presence::due_at);
+        presence_due_at
+            .into_iter()
+            .chain(self.sessions.deadline())
+            .min()
     }
 
-    /// Sends the presence notice if it is due.
+    /// Sees to sessions that were lost some time ago, and sends the presence notice if it is
+    /// due.
     pub fn expire(&mut self, context: &mut Context<'_>) {
-        if self.deadline().is_some_and(|due_at| due_at <= context.now) {
+        while let Some(expired) = self.sessions.expire(context.now) {
+            let (Expired::Absent(serial) | Expired::Ended(serial)) = expired;
+            let Some(id) = self.members.away(serial) else {
+                debug_assert!(false, "who is lost is away");
+                continue;
+            };
+            match expired {
+                Expired::Absent(_) => self.become_absent(id, context.now),
+                Expired::Ended(_) => self.remove(id, context),
+            }
+        }
+        let presence_due_at = self.presence.as_ref().and_then(Presence::due_at);
+        if presence_due_at.is_some_and(|due_at| due_at <= context.now) {
             self.tell_presence(context);
         }
     }
@@ -356,7 +452,8 @@ impl Room {
             return self.members().filter(is_there).collect();
         }
         let found = Name::parse(label.as_bytes()).ok();
-        let found = found.and_then(|name| self.names.find(&name));
+        // Who is lost can be sent away, too.
+        let found = found.and_then(|name| self.names.find(&name).or(self.names.owner(&name)));
         found.map(|id| (id, self.member(id))).into_iter().collect()
     }
 
@@ -367,9 +464,17 @@ impl Room {
         reason: CloseReason,
         context: &mut Context<'_>,
     ) {
-        if let Some(connection) = self.members.connection(id) {
-            context.batch.close(connection, reason);
+        match self.members.connection(id) {
+            Some(connection) => self.end(id, connection, reason, context.batch),
+            None => self.remove(id, context),
         }
+    }
+
+    /// The member `id`, on `connection`, is to leave the room for good.
+    fn end(&mut self, id: ClientId, connection: ClientId, reason: CloseReason, batch: &mut Batch) {
+        // Until it has left, nobody else shall go on with its session.
+        self.sessions.revoke(id.serial);
+        batch.close(connection, reason);
     }
 
     /// What the member `id` is told last when it is disconnected for `reason`.
@@ -390,13 +495,17 @@ impl Room {
             Some(heard) => {
                 let n = (reason == CloseReason::Quit).then_some(heard);
                 let text = farewell(reason).unwrap_or(CLOSING);
-                Some(self.wire().object(None, &bye(n, Some(heard), text)))
+                // That of the session that was asked for is another one.
+                let heard = (reason != CloseReason::TooSoon).then_some(heard);
+                Some(self.wire().object(None, &bye(n, heard, text)))
             }
         }
     }
 
-    /// Tells everybody that the room is closing.
-    pub fn close(&self, context: &mut Context<'_>) {
+    /// Tells everybody that the room is closing. Nobody comes back.
+    pub fn close(&mut self, context: &mut Context<'_>) {
+        self.is_closing = true;
+        self.sessions.revoke_all();
         let event = Event::Notice {
             text: CLOSING.into(),
         };
@@ -411,11 +520,73 @@ impl Room {
         self.program_count += 1;
         let token = self.sessions.begin(id, origin, (self.random)());
         context.batch.switch(id, Encoding::Json);
-        self.greet(id, token, context.batch);
+        self.greet(id, token, None, context.batch);
+    }
+
+    /// The member `fresh` has just come, and would rather be the one with the session of
+    /// `token`, which has heard what was said up to event `seq`.
+    fn resume(
+        &mut self,
+        fresh: ClientId,
+        token: Option<Token>,
+        seq: u64,
+        context: &mut Context<'_>,
+    ) {
+        if self.is_closing {
+            // It is told so, and comes back.
+            return;
+        }
+        let origin = Origin::Clear(self.member(fresh).address());
+        let resumed = token.ok_or(NotResumed::Unknown);
+        let resumed =
+            resumed.and_then(|token| self.sessions.resume(token, fresh, origin, context.now));
+        let resumed = match resumed {
+            Ok(resumed) => resumed,
+            Err(NotResumed::Unknown) => {
+                let token = self.sessions.token(fresh.serial);
+                let token = token.expect("it has a session");
+                return self.greet(fresh, token, None, context.batch);
+            }
+            Err(NotResumed::TooSoon(_)) => {
+                return self.end(fresh, fresh, CloseReason::TooSoon, context.batch);
+            }
+        };
+        self.remove(fresh, context);
+        let id = match resumed.replaced {
+            Some(connection) => self.members.on(connection),
+            None => self.members.away(resumed.id),
+        };
+        let (Some(id), Some(token)) = (id, self.sessions.token(resumed.id)) else {
+            debug_assert!(false, "a session has a member");
+            return;
+        };
+        if let Some(replaced) = self.members.resume(id, fresh) {
+            context.batch.see_to(Standing::Keep(replaced, id));
+            context.batch.close(replaced, CloseReason::Replaced);
+        }
+        context.batch.see_to(Standing::Restore(id, fresh));
+        self.become_present(id, context.now);
+        let wire = self.wire();
+        let (lost, missed) = self
+            .replay
+            .since(&self.log, seq, id.serial, |place, event, out| {
+                wire.push_object(Some(place), event, out);
+            });
+        let heard = resumed.heard;
+        self.greet(id, token, Some(Continuation { heard, lost }), context.batch);
+        for frame in missed {
+            context.batch.tell(fresh, frame);
+        }
     }
 
     /// Says hello to the member `id`.
-    fn greet(&self, id: ClientId, token: Token, batch: &mut Batch) {
+    fn greet(
+        &self,
+        id: ClientId,
+        token: Token,
+        continuation: Option<Continuation>,
+        batch: &mut Batch,
+    ) {
         let hello = Event::Hello(Hello {
             wire: WIRE_VERSION,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -423,9 +594,9 @@ impl Room {
             seq: self.log.last_seq(),
             you: id.serial,
             token: token.to_string().into(),
-            resumed: false,
-            heard: 0,
-            lost: 0,
+            resumed: continuation.is_some(),
+            heard: continuation.map_or(0, |continuation| continuation.heard),
+            lost: continuation.map_or(0, |continuation| continuation.lost),
             hold: HOLD.as_secs(),
             name: self.member(id).to_string().into(),
             here: self.here() as u64,
@@ -521,7 +692,9 @@ impl Room {
                     .tell(by.connection, Frame::clone(&self.replies.help));
             }
             Ok(Command::Help) => self.reply(by, Reply::lines("help", HELP), context.batch),
-            Ok(Command::Quit) => context.batch.close(by.connection, CloseReason::Quit),
+            Ok(Command::Quit) => {
+                self.end(by.id, by.connection, CloseReason::Quit, context.batch);
+            }
             Ok(Command::Json) => {
                 let words = "/json goes before anything else that you say";
                 self.refuse(by, ErrorCode::TooLate, words, context.batch);
@@ -828,9 +1001,13 @@ impl Wire {
     /// `event` as a line of JSON.
     fn object(self, place: Option<Place>, event: &Event<'_>) -> Frame {
         let mut object = Vec::new();
-        event.write_json(place, max_object_bytes(self.max_line_bytes), &mut object);
-        object.push(b'\n');
+        self.push_object(place, event, &mut object);
         Frame::from(object)
+    }
+
+    fn push_object(self, place: Option<Place>, event: &Event<'_>, out: &mut Vec<u8>) {
+        event.write_json(place, max_object_bytes(self.max_line_bytes), out);
+        out.push(b'\n');
     }
 
     /// The end of `past`, as much of it as is told at once, and how many events that is.
@@ -845,13 +1022,12 @@ impl Wire {
         for (place, event) in past.rev() {
             let start = lines.len();
             match encoding {
-                Encoding::Text => event.write_text(&mut lines),
-                Encoding::Json => {
-                    let max_bytes = max_object_bytes(self.max_line_bytes);
-                    event.write_json(Some(place), max_bytes, &mut lines);
+                Encoding::Text => {
+                    event.write_text(&mut lines);
+                    lines.push(b'\n');
                 }
+                Encoding::Json => self.push_object(Some(place), &event, &mut lines),
             }
-            lines.push(b'\n');
             if lines.len() > MAX_PAST_BYTES && start > 0 {
                 lines.truncate(start);
                 break;
@@ -865,6 +1041,25 @@ impl Wire {
             end = start;
         }
         (count, Frame::from(in_order))
+    }
+}
+
+/// Whether a program that goes for this reason may come back as the same member.
+fn is_loss(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::PeerClosed
+        | CloseReason::Lost(_)
+        | CloseReason::Stuck
+        | CloseReason::TooSlow
+        | CloseReason::Overload => true,
+        CloseReason::Idle
+        | CloseReason::WrongProtocol
+        | CloseReason::Quit
+        | CloseReason::Kicked
+        | CloseReason::Banned
+        | CloseReason::Replaced
+        | CloseReason::TooSoon
+        | CloseReason::Shutdown => false,
     }
 }
 

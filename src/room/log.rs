@@ -71,7 +71,6 @@ enum Kind {
     Action,
     Operator,
     /// To this member.
-    #[cfg_attr(not(test), allow(dead_code, reason = "nobody resumes yet"))]
     Private(u64),
     Presence(Box<Changes<'static>>),
 }
@@ -178,7 +177,6 @@ impl Log {
 }
 
 /// For those who resume, and who ask for the past.
-#[cfg_attr(not(test), allow(dead_code, reason = "nobody resumes yet"))]
 impl Log {
     /// The number of the last event.
     pub(crate) fn last_seq(&self) -> u64 {
@@ -382,7 +380,6 @@ impl Kind {
     }
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "nobody resumes yet"))]
 /// Two iterators whose events have increasing numbers, as one.
 struct Merged<A: Iterator, B: Iterator> {
     first: Peekable<A>,

@@ -32,6 +32,10 @@ struct Known {
     address: IpAddr,
     name: Option<Rc<Name>>,
     reads: Encoding,
+    /// Has just begun to read JSON, and may resume an earlier session.
+    may_resume: bool,
+    /// Others were told that it has gone.
+    is_absent: bool,
 }
 
 impl Member {
@@ -85,7 +89,27 @@ impl Member {
 
     /// From now on it reads JSON.
     pub(crate) fn read_json(&mut self) {
-        self.known().reads = Encoding::Json;
+        let known = self.known();
+        known.reads = Encoding::Json;
+        known.may_resume = true;
+    }
+
+    /// It says something. Returns whether that may be the token of an earlier session.
+    pub(crate) fn may_resume(&mut self) -> bool {
+        match &mut self.identity {
+            Identity::Newcomer(_) | Identity::Unnamed(_) => false,
+            Identity::Known(known) => std::mem::take(&mut known.may_resume),
+        }
+    }
+
+    /// Whether others were told that it has gone: it has lost its connection.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(&self.identity, Identity::Known(known) if known.is_absent)
+    }
+
+    /// Returns whether this was otherwise before.
+    pub(crate) fn set_absent(&mut self, is_absent: bool) -> bool {
+        is_absent != std::mem::replace(&mut self.known().is_absent, is_absent)
     }
 
     fn known(&mut self) -> &mut Known {
@@ -94,6 +118,8 @@ impl Member {
                 address,
                 name: None,
                 reads: Encoding::Text,
+                may_resume: false,
+                is_absent: false,
             }));
         }
         match &mut self.identity {

@@ -3,8 +3,6 @@
 //! A member is called by the id of the connection on which it joined, whatever becomes of that:
 //! most members never have another one, and need nothing but a place in an array.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "nobody resumes yet"))]
-
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
@@ -24,7 +22,14 @@ pub(crate) struct Members {
     /// Invariant: the connections of all in `away` that have one, and who is on each.
     moved: HashMap<ClientId, ClientId>,
     /// Connections that another one has replaced, and that have not ended yet.
-    replaced: HashMap<ClientId, IpAddr>,
+    replaced: HashMap<ClientId, Replaced>,
+}
+
+/// Who was on a connection until another one replaced it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Replaced {
+    pub(crate) id: ClientId,
+    pub(crate) address: IpAddr,
 }
 
 #[derive(Debug)]
@@ -86,6 +91,12 @@ impl Members {
         self.away.get(&id.serial)?.connection
     }
 
+    /// The member whose own connection had this serial number, if it has lost that.
+    pub(crate) fn away(&self, serial: u64) -> Option<ClientId> {
+        let key = self.away.get(&serial)?.key;
+        Some(ClientId { key, serial })
+    }
+
     /// The member `id` loses its connection, and stays.
     pub(crate) fn lose(&mut self, id: ClientId) {
         if let Some(away) = self.away.get_mut(&id.serial) {
@@ -103,13 +114,14 @@ impl Members {
     }
 
     /// The member `id` goes on on `connection`, on which nobody is. Returns the connection that
-    /// this replaces: until it [ends](Self::end_replaced), its address is known.
+    /// this replaces: until it [ends](Self::end_replaced), it is known whose it was.
     pub(crate) fn resume(&mut self, id: ClientId, connection: ClientId) -> Option<ClientId> {
         let replaced = self.connection(id);
         if let Some(replaced) = replaced
             && let Some(member) = self.get(id)
         {
-            self.replaced.insert(replaced, member.address());
+            let address = member.address();
+            self.replaced.insert(replaced, Replaced { id, address });
         }
         self.lose(id);
         if let Some(away) = self.away.get_mut(&id.serial) {
@@ -119,8 +131,8 @@ impl Members {
         replaced
     }
 
-    /// `connection` ends. Its address, if another connection has replaced it.
-    pub(crate) fn end_replaced(&mut self, connection: ClientId) -> Option<IpAddr> {
+    /// `connection` ends. Whose it was, if another connection has replaced it.
+    pub(crate) fn end_replaced(&mut self, connection: ClientId) -> Option<Replaced> {
         self.replaced.remove(&connection)
     }
 
@@ -196,11 +208,15 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_connection_is_nobodys_and_its_address_is_known_until_it_ends() {
+    fn a_replaced_connection_is_nobodys_and_known_until_it_ends() {
         let mut members = with(&[FIRST]);
         assert_eq!(members.resume(FIRST, SECOND), Some(FIRST));
         assert_eq!(members.on(FIRST), None);
-        assert_eq!(members.end_replaced(FIRST), Some([10, 0, 0, 1].into()));
+        let replaced = Replaced {
+            id: FIRST,
+            address: [10, 0, 0, 1].into(),
+        };
+        assert_eq!(members.end_replaced(FIRST), Some(replaced));
         assert_eq!(members.end_replaced(FIRST), None);
         let fourth = ClientId::nth(3);
         assert_eq!(members.resume(FIRST, fourth), Some(SECOND));

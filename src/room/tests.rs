@@ -4,6 +4,7 @@ mod names;
 mod newcomers;
 mod programs;
 mod properties;
+mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,6 +34,7 @@ struct Stage {
     closed: Vec<(ClientId, CloseReason)>,
     /// Those that have not ended.
     connections: BTreeSet<ClientId>,
+    standings: Vec<Standing>,
     /// What each of them gets.
     encodings: BTreeMap<ClientId, Encoding>,
 }
@@ -46,6 +48,7 @@ impl Stage {
             said: String::new(),
             closed: Vec::new(),
             connections: BTreeSet::new(),
+            standings: Vec::new(),
             encodings: BTreeMap::new(),
         }
     }
@@ -79,6 +82,7 @@ impl Stage {
         let result = act(&mut self.room, &mut context);
         batch.seal();
         self.closed.extend(batch.take_closes());
+        self.standings.extend(batch.take_standings());
         self.said += &text(batch.shared(Encoding::Text));
         let edits: BTreeMap<ClientId, _> = batch.edits_from(0).collect();
         for id in &self.connections {
@@ -98,6 +102,11 @@ impl Stage {
             }
         }
         result
+    }
+
+    /// What was asked for the standings of clients since the last call.
+    fn standings(&mut self) -> Vec<Standing> {
+        std::mem::take(&mut self.standings)
     }
 
     fn join(&mut self, id: ClientId, address: &str) {

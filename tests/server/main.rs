@@ -28,6 +28,7 @@ mod presence;
 mod refusals;
 mod resets;
 mod restraint;
+mod sessions;
 mod shutdown;
 mod soak;
 mod standard_error;

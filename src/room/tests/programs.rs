@@ -4,7 +4,7 @@ use super::*;
 use crate::protocol::event::json::NoEvent;
 
 /// The objects that `id` has heard since the last call.
-fn events(stage: &mut Stage, id: ClientId) -> Vec<(Option<Place>, Event<'static>)> {
+pub(super) fn events(stage: &mut Stage, id: ClientId) -> Vec<(Option<Place>, Event<'static>)> {
     let heard = stage.heard(id);
     let read = |line: &str| Event::read_json(line.as_bytes());
     let read: Result<Vec<_>, NoEvent> = heard.lines().map(read).collect();
