@@ -59,6 +59,8 @@ pub enum Error {
     },
     /// The poll failed, or the registration of a source with it.
     Poll(io::Error),
+    /// The system has no random bits to give.
+    Random(io::Error),
     /// The resolver found no address for a host name.
     Resolve {
         /// From the command line.
@@ -150,6 +152,7 @@ impl Error {
             | Self::ReadMotd { .. }
             | Self::OpenTranscript { .. }
             | Self::Poll(_)
+            | Self::Random(_)
             | Self::Terminal(_)
             | Self::ReadInput(_)
             | Self::WriteOutput(_) => Exit::Failure,
@@ -218,6 +221,12 @@ impl fmt::Display for Error {
             Self::Resolve { host, port, source } if host.contains('%') => {
                 write!(f, "cannot connect to {host} port {port}: {source}")
             }
+            Self::Random(source) => write!(
+                f,
+                "cannot get random bits for sessions: {} (getrandom(2) needs Linux 3.17, and a \
+                 sandbox that allows it)",
+                plain(source)
+            ),
             Self::Resolve { host, port, source } => write!(
                 f,
                 "cannot connect to {host} port {port}: unknown host name ({source}); \

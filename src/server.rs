@@ -39,6 +39,7 @@ use crate::platform::addresses::{ScopedIp, addresses_to_join, is_link_local_v6};
 use crate::platform::logging::STATS;
 use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, is_ignored, raise_descriptor_limit};
+use crate::platform::random::random_bits;
 use crate::platform::service_manager::{self, NotifySocket};
 use crate::platform::stdio::StandardOutput;
 use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
@@ -124,7 +125,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let mut transcript = transcript.transpose()?;
     let fifo = config.operator_fifo.as_deref();
     let fifo = fifo.map(open_operator_fifo).transpose()?;
-    let mut room = Room::new(room);
+    random_bits().map_err(Error::Random)?;
+    let random = || random_bits().expect("the system had random bits at the start");
+    let mut room = Room::new(room, random);
     if let (Some(path), Some(transcript)) = (&config.transcript, &mut transcript) {
         recall(&mut room, path, transcript);
     }
@@ -560,6 +563,10 @@ impl Service for Server {
         self.room.hear(client, line, context)
     }
 
+    fn held(&mut self, client: ClientId, context: &mut Context<'_>) {
+        self.room.held(client, context);
+    }
+
     fn left(
         &mut self,
         client: ClientId,
@@ -567,11 +574,11 @@ impl Service for Server {
         context: &mut Context<'_>,
     ) -> Option<Frame> {
         let now = context.now;
-        let member = self.room.leave(client, context)?;
-        self.admission.departed(client, member.address());
+        let departed = self.room.leave(client, reason, context)?;
+        self.admission.departed(client, departed.address);
         self.attendance.left(reason);
         self.attendance_changed(now);
-        let who = member.full_label();
+        let who = departed.label;
         match reason {
             CloseReason::Stuck | CloseReason::TooSlow | CloseReason::Overload => {
                 if let Some(suppressed) = self.drop_log.allow(now) {
@@ -592,7 +599,7 @@ impl Service for Server {
         } else {
             self.show_event(format_args!("{who} disconnected"));
         }
-        self.room.farewell(reason)
+        departed.last_words
     }
 
     fn lingers(&mut self, client: ClientId) {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use arbitrary::{Arbitrary, Unstructured};
 use chat::protocol::batch::{Batch, ClientId, Context, Encoding, Part};
+use chat::protocol::close::CloseReason;
 use chat::protocol::line::Decoded;
 use chat::protocol::text::{has_right_to_left, push_safe};
 use chat::protocol::time::Time;
@@ -58,10 +59,11 @@ fuzz_target!(|acts: Vec<Act>| {
 });
 
 fn new_room() -> Room {
-    Room::new(Config {
+    let config = Config {
         history_lines: 3,
         ..Config::default()
-    })
+    };
+    Room::new(config, || 7)
 }
 
 /// A room, the batch it writes into, and what an observer knows of both.
@@ -140,8 +142,8 @@ impl Stage {
 
     fn leave(&mut self, id: ClientId) {
         let address = self.members.remove(&id).map(|member| member.address);
-        let left = self.act(|room, context| room.leave(id, context));
-        assert_eq!(left.map(|member| member.address()), address);
+        let left = self.act(|room, context| room.leave(id, CloseReason::PeerClosed, context));
+        assert_eq!(left.map(|departed| departed.address), address);
     }
 
     fn hear(&mut self, id: ClientId, heard: Decoded) {

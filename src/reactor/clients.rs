@@ -5,13 +5,14 @@
 //! looked at again; `Flow` decides who waits for whom. They do not know each other: the
 //! result of one is passed on to the others here.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use super::connection::input::{AfterRead, ReadLimits, ReadState};
+use super::connection::input::{AfterRead, ReadLimits, ReadState, Standing};
 use super::connection::{Advance, Connection, ConnectionSlab, Exit};
 use super::flow::{Flow, LOOK_INTERVAL, MAX_FRAMES_BYTES, Total, Verdict};
 use super::inbound::{Inbound, READ_BUDGET_BYTES};
@@ -21,7 +22,7 @@ use super::service::{Load, Policy, Service, Traffic};
 use super::stream::Stream;
 use super::timers::{Kind, Timer, Timers};
 use super::write_queue::Flushed;
-use crate::protocol::batch::{ClientId, Context, Frame};
+use crate::protocol::batch::{self, ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::time::Time;
 use crate::rate::{AndMore, LogLimit};
@@ -86,6 +87,8 @@ pub struct Clients<S> {
     to_reap: Vec<ClientId>,
     /// Invariant: how many connections were refused.
     refused_count: usize,
+    /// How those stand that may come back, by the names that the service gives them.
+    standings: HashMap<ClientId, Standing>,
     /// Limits warnings that all readers together are owed too much.
     total_log: LogLimit,
 }
@@ -112,6 +115,7 @@ impl<S: Stream> Clients<S> {
             leaving_now: 0,
             to_reap: Vec::new(),
             refused_count: 0,
+            standings: HashMap::new(),
             total_log: LogLimit::new(),
         }
     }
@@ -350,12 +354,49 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Closes the clients that the service asked to close.
+    /// Closes the clients that the service asked to close, and sees to the standings of those
+    /// that come back.
     fn close_those_asked_for(&mut self) {
+        self.see_to_standings();
         for (id, reason) in self.outbound.gathering().take_closes() {
             if self.connections.contains(id) {
                 self.close(id, reason);
             }
+        }
+    }
+
+    fn see_to_standings(&mut self) {
+        for asked in self.outbound.gathering().take_standings() {
+            match asked {
+                batch::Standing::Keep(id, name) => {
+                    if let Some(connection) = self.connections.get(id) {
+                        self.standings.insert(name, connection.input.standing());
+                    }
+                }
+                batch::Standing::Restore(name, id) => {
+                    if let Some(standing) = self.standings.remove(&name) {
+                        self.restore(id, standing);
+                    }
+                }
+                batch::Standing::Drop(name) => {
+                    self.standings.remove(&name);
+                }
+            }
+        }
+    }
+
+    /// The client `id` has come back, and stands as it stood.
+    fn restore(&mut self, id: ClientId, mut standing: Standing) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        let input = &mut connection.input;
+        // What it asked for to come back counts, too.
+        self.flow.add(&mut standing.talker, input.talker());
+        input.restore(standing);
+        let heard_at = input.heard_at(self.now);
+        if let (Some(timeout), Some(heard_at)) = (self.policy.idle_timeout, heard_at) {
+            self.arm(id, heard_at + timeout, Kind::Idle);
         }
     }
 
@@ -380,6 +421,7 @@ impl<S: Stream> Clients<S> {
                 Exit::Ordinary
             };
             let last_words = service.left(id, reason, &mut self.context());
+            self.see_to_standings();
             self.depart(id, exit, last_words);
             self.to_reap.push(id);
         }

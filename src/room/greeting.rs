@@ -41,6 +41,11 @@ impl Greeting {
         self.composed = None;
     }
 
+    /// The number of past lines that newcomers get.
+    pub(crate) fn max_lines(&self) -> usize {
+        self.max_lines
+    }
+
     /// Whole lines, shared by all who join at about the same time.
     pub(crate) fn frame(&mut self, log: &Log, now: Instant) -> Frame {
         let said_at = log.said_at().unwrap_or(now);

@@ -98,6 +98,15 @@ struct Memory {
     heard_at: Instant,
 }
 
+/// What a client has said lately, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) talker: Talker,
+    /// Where lines are rated, or silence ends: how many it may say, and when it last sent
+    /// something.
+    restraint: Option<(Bucket, Instant)>,
+}
+
 impl Input {
     pub(crate) fn new(max_line_bytes: u32) -> Self {
         Self {
@@ -175,6 +184,24 @@ impl Input {
 
     pub(crate) fn talker_mut(&mut self) -> &mut Talker {
         &mut self.talker
+    }
+
+    /// How its client stands: it may come back on another connection.
+    pub(crate) fn standing(&self) -> Standing {
+        let memory = self.memory.as_ref();
+        Standing {
+            talker: self.talker.clone(),
+            restraint: memory.map(|memory| (memory.bucket, memory.heard_at)),
+        }
+    }
+
+    /// From now on its client stands so.
+    pub(crate) fn restore(&mut self, standing: Standing) {
+        self.talker = standing.talker;
+        if let (Some(memory), Some((bucket, heard_at))) = (&mut self.memory, standing.restraint) {
+            memory.bucket = bucket;
+            memory.heard_at = heard_at;
+        }
     }
 
     /// When it last sent something, as far as could be told by `now`: a client that is
