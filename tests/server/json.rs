@@ -1,5 +1,9 @@
 //! The wire for programs: `/json`, then one object a line, and each line answered with its number.
 
+use std::collections::BTreeSet;
+
+use chat::protocol::event::Event;
+use chat::protocol::event::json::max_object_bytes;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -87,6 +91,22 @@ fn what_comes_with_json_in_one_segment_is_read_as_a_program_sends_it() {
     bot.send("unfinished");
     bot.leave();
     alice.expect_nothing_new();
+}
+
+#[test]
+fn the_examples_in_the_documentation_are_what_the_server_writes() {
+    const PAGE: &str = include_str!("../../docs/wire.md");
+    let mut kinds = BTreeSet::new();
+    for line in PAGE.lines().filter(|line| line.starts_with('{')) {
+        let read = Event::read_json(line.as_bytes()).expect("an event");
+        let (place, event) = read.expect("a known kind");
+        let mut written = Vec::new();
+        event.write_json(place, max_object_bytes(4096), &mut written);
+        assert_eq!(String::from_utf8_lossy(&written), line);
+        let value: Value = serde_json::from_str(line).expect("an object");
+        kinds.insert(value["kind"].as_str().expect("a kind").to_owned());
+    }
+    assert_eq!(kinds.len(), 12, "each kind has an example: {kinds:?}");
 }
 
 #[test]
