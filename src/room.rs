@@ -31,7 +31,7 @@ use self::presence::Presence;
 use self::replay::Replay;
 use self::replies::{HELP, Replies, TO_ONESELF, frame, too_long};
 use self::roster::{Called, Unnamed, roster};
-use self::sessions::{Expired, HOLD, NotResumed, Origin, Sessions, Token};
+use self::sessions::{Expired, HOLD, NotResumed, Origin, Resumed, Sessions, Token};
 use crate::protocol::batch::{Batch, ClientId, Context, Encoding, Frame, Standing};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
@@ -557,6 +557,41 @@ impl Room {
             }
         };
         self.remove(fresh, context);
+        self.go_on(fresh, resumed, seq, context);
+    }
+
+    /// Whether somebody who is refused may have a place all the same.
+    pub(crate) fn has_sessions(&self) -> bool {
+        !self.sessions.is_empty() && !self.is_closing
+    }
+
+    /// A client at `address` that was refused, on `connection`, asks to go on with a session.
+    /// Returns whether it is a member now.
+    pub(crate) fn resume_outside(
+        &mut self,
+        connection: ClientId,
+        address: IpAddr,
+        token: &str,
+        seq: u64,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let Some(token) = Token::parse(token).filter(|_| !self.is_closing) else {
+            return false;
+        };
+        let origin = Origin::Clear(address);
+        let resumed = self.sessions.resume(token, connection, origin, context.now);
+        let Ok(resumed) = resumed else {
+            return false;
+        };
+        self.program_count += 1;
+        context.batch.begin_for(connection);
+        context.batch.switch(connection, Encoding::Json);
+        self.go_on(connection, resumed, seq, context);
+        true
+    }
+
+    /// On the connection `fresh` a session goes on, with what was said after event `seq`.
+    fn go_on(&mut self, fresh: ClientId, resumed: Resumed, seq: u64, context: &mut Context<'_>) {
         let id = match resumed.replaced {
             Some(connection) => self.members.on(connection),
             None => self.members.away(resumed.id),

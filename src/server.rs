@@ -12,6 +12,7 @@ pub(crate) mod operator;
 pub(crate) mod stats;
 pub(crate) mod transcript;
 
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io;
@@ -24,7 +25,7 @@ use mio::{Interest, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
-use self::admission::{Admission, Capacity};
+use self::admission::{Admission, Capacity, Refusal};
 use self::arrivals::Arrivals;
 use self::console::Console;
 use self::motd::read_motd;
@@ -44,6 +45,7 @@ use crate::platform::service_manager::{self, NotifySocket};
 use crate::platform::stdio::StandardOutput;
 use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
+use crate::protocol::command::{self, Command};
 use crate::protocol::line::Decoded;
 use crate::protocol::wording;
 use crate::rate::{AndMore, Bucket, LogLimit, Rate};
@@ -160,6 +162,8 @@ pub fn run(config: &Config) -> Result<(), Error> {
         send_buffer_bytes: config.send_buffer_bytes,
         ..Policy::DEFAULT
     };
+    // The others are told why, and closed at once.
+    let max_outside = capacity.refused / 2;
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let manager = NotifySocket::from_env().map(|socket| {
         let watchdog = service_manager::watchdog_timeout();
@@ -173,8 +177,8 @@ pub fn run(config: &Config) -> Result<(), Error> {
         fifo,
         manager,
     };
-    let mut server =
-        Server::new(config, admission, room, sources, &reactor).map_err(Error::Poll)?;
+    let mut server = Server::new(config, admission, room, sources, max_outside, &reactor)
+        .map_err(Error::Poll)?;
     info!("listening on {address}");
     // A few less are not worth a warning: no limit is set so exactly.
     if 2 * max_clients < wanted {
@@ -318,6 +322,15 @@ struct Server {
     obeys_operator: bool,
     signals: Signals,
     closing: bool,
+    /// Who was refused because the room, or its share of it, is full, and is heard for a moment.
+    outside: HashMap<ClientId, Outside>,
+    max_outside: usize,
+}
+
+/// A client that was refused, and may have a place that it has only lost.
+struct Outside {
+    address: IpAddr,
+    has_said_json: bool,
 }
 
 impl Server {
@@ -326,6 +339,7 @@ impl Server {
         admission: Admission,
         room: Room,
         sources: Sources,
+        max_outside: usize,
         reactor: &Reactor,
     ) -> io::Result<Self> {
         let Sources {
@@ -373,6 +387,8 @@ impl Server {
             obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
             signals,
             closing: false,
+            outside: HashMap::new(),
+            max_outside,
         })
     }
 
@@ -507,6 +523,45 @@ impl Server {
         next
     }
 
+    /// Hears a line of a client that was refused: it says `/json`, and then the token of a
+    /// session, or is not heard any more.
+    fn hear_out(
+        &mut self,
+        client: ClientId,
+        outside: Outside,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
+        let Outside {
+            address,
+            has_said_json,
+        } = outside;
+        let command = match line {
+            Decoded::Line(line @ [b'/', ..]) => command::parse(line).ok(),
+            _ => None,
+        };
+        match command {
+            Some(Command::Json) if !has_said_json => {
+                let outside = Outside {
+                    address,
+                    has_said_json: true,
+                };
+                self.outside.insert(client, outside);
+                Encoding::Json
+            }
+            Some(Command::Resume { token, seq }) if has_said_json => {
+                let room = &mut self.room;
+                if room.resume_outside(client, address, token, seq, context) {
+                    self.admission.entered(address);
+                    self.attendance.joined();
+                    self.show_arrival(address);
+                }
+                Encoding::Json
+            }
+            _ => Encoding::Text,
+        }
+    }
+
     /// Closes the room gracefully; if it is closing already, exits at once.
     fn close(&mut self, context: &mut Context<'_>) -> Next {
         if self.closing {
@@ -551,12 +606,32 @@ impl Service for Server {
         Ok(self.room.join(client, address, now))
     }
 
+    fn hears_out(&mut self, client: ClientId, address: IpAddr, now: Instant) -> bool {
+        let is_heard = self.outside.len() < self.max_outside
+            && self.room.has_sessions()
+            && matches!(
+                self.admission.admit(address, now),
+                Err(Refusal::AddressFull { .. } | Refusal::RoomFull { .. })
+            );
+        if is_heard {
+            let outside = Outside {
+                address,
+                has_said_json: false,
+            };
+            self.outside.insert(client, outside);
+        }
+        is_heard
+    }
+
     fn received(
         &mut self,
         client: ClientId,
         line: Decoded<'_>,
         context: &mut Context<'_>,
     ) -> Encoding {
+        if let Some(outside) = self.outside.remove(&client) {
+            return self.hear_out(client, outside, line, context);
+        }
         if let Some(address) = self.arrivals.take(client) {
             self.show_arrival(address);
         }
@@ -607,6 +682,7 @@ impl Service for Server {
     }
 
     fn closed(&mut self, client: ClientId) {
+        self.outside.remove(&client);
         self.admission.closed(client);
     }
 

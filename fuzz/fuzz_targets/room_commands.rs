@@ -1,6 +1,7 @@
 //! Any sequence of joins, leaves and lines: everything shown is one whole line of a known kind;
 //! nobody speaks under another's address or name, or hears itself; no two names look alike; all
-//! hear the same in the same order.
+//! hear the same in the same order. Whoever reads JSON gets objects of bounded size, hears all, its
+//! own lines too, and has each line answered once, with its number, on whatever connection.
 
 #![no_main]
 

@@ -51,6 +51,9 @@ pub const HELD_AFTER: Duration = Duration::from_secs(1);
 /// How often it is told so again.
 pub const HELD_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long a client that was refused has to show that it has a place.
+pub const HEAR_OUT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Timers dealt with in one iteration.
 pub const TIMER_BUDGET: usize = 256;
 
@@ -87,6 +90,10 @@ pub struct Clients<S> {
     to_reap: Vec<ClientId>,
     /// Invariant: how many connections were refused.
     refused_count: usize,
+    /// Those that are let in after all, with the next batch; and those of them that have ended
+    /// before that.
+    admitted: Vec<ClientId>,
+    ended_before: Vec<(ClientId, CloseReason)>,
     /// How those stand that may come back, by the names that the service gives them.
     standings: HashMap<ClientId, Standing>,
     /// Limits warnings that all readers together are owed too much.
@@ -115,6 +122,8 @@ impl<S: Stream> Clients<S> {
             leaving_now: 0,
             to_reap: Vec::new(),
             refused_count: 0,
+            admitted: Vec::new(),
+            ended_before: Vec::new(),
             standings: HashMap::new(),
             total_log: LogLimit::new(),
         }
@@ -249,6 +258,17 @@ impl<S: Stream> Clients<S> {
                 }
                 self.connections.insert(stream, max_line_bytes);
                 self.refused_count += 1;
+                if service.hears_out(id, address, self.now) {
+                    let now = self.now;
+                    let is_restrained = self.is_restrained();
+                    let connection = self.connection(id.key);
+                    connection.stay_outside();
+                    if is_restrained {
+                        connection.input.restrain(now);
+                    }
+                    self.arm(id, now + HEAR_OUT_TIMEOUT, Kind::HearOut);
+                    return self.send_frame(id, &refusal);
+                }
                 self.depart(id, Exit::Refused, Some(refusal));
             }
         }
@@ -312,6 +332,7 @@ impl<S: Stream> Clients<S> {
         self.close_those_asked_for();
         let is_anything_new = self.outbound.has_gathered() || self.leaving.len() > self.leaving_now;
         if is_anything_new && !self.outbound.is_sending() {
+            self.let_in();
             self.leaving_now = self.leaving.len();
             self.sent = Some((self.now, self.inbound.gathered_bytes()));
             self.inbound.begin_batch();
@@ -336,11 +357,26 @@ impl<S: Stream> Clients<S> {
         }
     }
 
+    /// Those that were admitted are in the room with the batch that begins now.
+    fn let_in(&mut self) {
+        for id in std::mem::take(&mut self.admitted) {
+            if let Some(connection) = self.connections.get(id) {
+                connection.enter();
+                self.refused_count -= 1;
+            }
+        }
+        for (id, reason) in std::mem::take(&mut self.ended_before) {
+            self.close(id, reason);
+        }
+    }
+
     /// `id` is to leave with the batch that is being gathered; or, if it has left
     /// already, nothing more is expected of it. A client's first reason holds.
     pub(super) fn close(&mut self, id: ClientId, reason: CloseReason) {
         let connection = self.connection(id.key);
-        if connection.leave(reason) {
+        if connection.is_admitted() {
+            self.ended_before.push((id, reason));
+        } else if connection.leave(reason) {
             self.leaving.push(id);
         } else if !connection.is_in_room() {
             self.to_reap.push(id);
@@ -374,9 +410,8 @@ impl<S: Stream> Clients<S> {
                     }
                 }
                 batch::Standing::Restore(name, id) => {
-                    if let Some(standing) = self.standings.remove(&name) {
-                        self.restore(id, standing);
-                    }
+                    let standing = self.standings.remove(&name);
+                    self.restore(id, standing.unwrap_or_default());
                 }
                 batch::Standing::Drop(name) => {
                     self.standings.remove(&name);
@@ -390,6 +425,9 @@ impl<S: Stream> Clients<S> {
         let Some(connection) = self.connections.get(id) else {
             return;
         };
+        if connection.admit() {
+            self.admitted.push(id);
+        }
         let input = &mut connection.input;
         // What it asked for to come back counts, too.
         self.flow.add(&mut standing.talker, input.talker());
@@ -504,7 +542,9 @@ impl<S: Stream> Clients<S> {
         self.outbound.forget(&connection);
         connection.input.forget(self.policy.max_line_bytes);
         self.inbound.count_held(&mut connection);
-        self.refused_count -= usize::from(connection.exit() == Some(Exit::Refused));
+        let is_refused = connection.exit() == Some(Exit::Refused);
+        self.refused_count -=
+            usize::from(is_refused || connection.is_outside() || connection.is_admitted());
     }
 
     /// Deals with the timers that have expired.
@@ -535,6 +575,11 @@ impl<S: Stream> Clients<S> {
                         self.close(id, CloseReason::WrongProtocol);
                     }
                 }
+                Kind::HearOut if connection.is_outside() => {
+                    self.depart(id, Exit::Refused, None);
+                    self.to_reap.push(id);
+                }
+                Kind::HearOut => {}
                 Kind::Held => {
                     let is_held = connection.is_member() && connection.input.is_held();
                     connection.input.is_watched = is_held;

@@ -206,6 +206,11 @@ impl Sessions {
         }
     }
 
+    /// Whether there are any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
     /// Whether the session `id` can be resumed.
     pub(crate) fn is_resumable(&self, id: u64) -> bool {
         self.sessions

@@ -136,3 +136,60 @@ fn a_held_session_costs_no_cpu_and_a_shutdown_does_not_wait_for_it() {
     server.signal(rustix::process::Signal::TERM);
     assert_eq!(server.exit_code(), 0);
 }
+
+#[test]
+fn a_session_has_its_place_in_a_full_room() {
+    let server = Server::with(&["--max-clients", "2"]);
+    let mut alice = server.join("127.0.0.2");
+    let (bot, hello) = join_as_program(&server, "127.0.0.3");
+    bot.leave();
+    let carol = server.join("127.0.0.4");
+    let mut back = Peer::connect_from("127.0.0.3", server.address);
+    back.expect_line("!! the room is full (2 clients)");
+    alice.say("not for those outside");
+    let token = hello["token"].as_str().expect("a token");
+    back.send(format!("/json\n/resume {token} 0\n"));
+    let resumed = next_event(&mut back);
+    assert_eq!(
+        (&resumed["resumed"], &resumed["here"]),
+        (&json!(true), &json!(3))
+    );
+    assert_eq!(next_event(&mut back)["text"], "not for those outside");
+    alice.say("hi");
+    assert_eq!(next_event(&mut back)["text"], "hi");
+    back.say("I am back");
+    alice.expect_line("<127.0.0.3> I am back");
+    assert_eq!(next_event(&mut back)["n"], 1);
+    // Nobody else is let in, whatever they say, until there is room.
+    for words in [
+        "hi\n",
+        "/json\nhi\n",
+        "/json\n/resume 1.0 0\n",
+        "/resume 1.0 0\n",
+        "",
+    ] {
+        let mut dave = Peer::connect_from("127.0.0.5", server.address);
+        dave.expect_line("!! the room is full (3 clients)");
+        dave.send(words);
+        dave.expect_end();
+    }
+    back.say("/quit");
+    assert_eq!(next_of_kind(&mut back, "bye")["code"], "quit");
+    back.expect_end();
+    drop(carol);
+    alice.expect_nothing_new();
+}
+
+#[test]
+fn a_crowd_at_the_door_of_a_full_room_is_bounded() {
+    const CROWD: usize = 200;
+    let server = Server::with(&["--max-clients", "1"]);
+    let (_bot, _) = join_as_program(&server, "127.0.0.3");
+    let crowd: Vec<Peer> = (0..CROWD)
+        .map(|_| Peer::connect_from("127.0.0.4", server.address))
+        .collect();
+    for mut peer in crowd {
+        peer.expect_line("!! the room is full (1 clients)");
+        peer.expect_end();
+    }
+}

@@ -101,7 +101,7 @@ struct Memory {
 }
 
 /// What a client has said lately, and when.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     pub(crate) talker: Talker,
     /// Where lines are rated, or silence ends: how many it may say, and when it last sent
