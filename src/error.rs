@@ -104,6 +104,17 @@ pub enum Error {
         /// The number of further refused lines.
         more: usize,
     },
+    /// The room has not answered all lines that it was sent.
+    InDoubt {
+        /// The server's last address.
+        server: SocketAddr,
+        /// What broke the connection, if something did.
+        source: Option<io::Error>,
+        /// The lines.
+        lines: Vec<String>,
+        /// The number of other such lines, which the user has been told.
+        more: usize,
+    },
     /// The user gave up before the client could send all lines.
     NotSaid {
         /// The server's last address.
@@ -120,6 +131,8 @@ pub enum Error {
     },
     /// The server accepted the connection, and said too little in time.
     NoAnswer {
+        /// Whether it greeted as a chat room does.
+        has_greeted: bool,
         /// The server's address.
         server: SocketAddr,
         /// From the command line.
@@ -162,6 +175,7 @@ impl Error {
             | Self::NoRoom { .. }
             | Self::NoAnswer { .. } => Exit::ConnectionLost,
             Self::Refused { .. } | Self::NotTaken { .. } => Exit::Refused,
+            Self::InDoubt { .. } => Exit::InDoubt,
             #[cfg(feature = "stress")]
             Self::Stress { exit, .. } => *exit,
         }
@@ -280,7 +294,39 @@ impl fmt::Display for Error {
                 }
                 f.write_str(" (is the port right?)")
             }
-            Self::NoAnswer { server, timeout } => write!(
+            Self::InDoubt {
+                server,
+                source,
+                lines,
+                more,
+            } => {
+                if let Some(e) = source {
+                    write!(f, "the connection to {server} was lost: {}; ", plain(e))?;
+                }
+                let count = Lines(lines.len() + more);
+                write!(
+                    f,
+                    "not known whether the room at {server} has taken {count}"
+                )?;
+                if *more > 0 {
+                    f.write_str(" (see above)")?;
+                }
+                lines.iter().try_for_each(|line| write!(f, "\n{line}"))
+            }
+            Self::NoAnswer {
+                server,
+                timeout,
+                has_greeted: true,
+            } => write!(
+                f,
+                "no answer from {server} within {} s (it hangs, or the network is down)",
+                timeout.as_secs()
+            ),
+            Self::NoAnswer {
+                server,
+                timeout,
+                has_greeted: false,
+            } => write!(
                 f,
                 "no answer from {server} within {} s: it accepts connections, but does \
                  not greet as a chat server does (is the port right?)",

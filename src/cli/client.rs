@@ -26,8 +26,11 @@ pub(super) struct ClientArgs {
     #[arg(long, value_name = "WHEN", default_value = "mention")]
     bell: Bell,
 
+    #[command(flatten)]
+    reconnect: ReconnectArgs,
+
     /// At a terminal: end when the connection is lost, instead of reconnecting
-    #[arg(long, hide_short_help = true)]
+    #[arg(long, hide_short_help = true, conflicts_with = "reconnect")]
     no_reconnect: bool,
 }
 
@@ -77,6 +80,9 @@ pub(super) struct TailArgs {
     lines: Option<u32>,
 
     #[command(flatten)]
+    reconnect: ReconnectArgs,
+
+    #[command(flatten)]
     view: ViewArgs,
 }
 
@@ -105,6 +111,14 @@ chat client --json has one more kind, own: what the client says itself.
 
 Exit codes: 0 nobody reads the output any more; 1 failure; 2 wrong usage; 3 cannot connect; \
 4 the server closed the connection or it was lost; 5 refused by the room.";
+
+// What to do after a loss.
+#[derive(Args, Debug)]
+struct ReconnectArgs {
+    /// Reconnect when the connection is lost, and go on where it was (the default at a terminal)
+    #[arg(long, hide_short_help = true)]
+    reconnect: bool,
+}
 
 // How messages are shown.
 #[derive(Args, Debug)]
@@ -139,7 +153,11 @@ impl ClientArgs {
             purpose: Purpose::Chat {
                 view: self.view.into_view(),
                 bell: self.bell,
-                reconnects: !self.no_reconnect,
+                reconnects: match (self.reconnect.reconnect, self.no_reconnect) {
+                    (true, _) => Some(true),
+                    (false, true) => Some(false),
+                    (false, false) => None,
+                },
             },
         }
     }
@@ -154,6 +172,7 @@ impl TailArgs {
             purpose: Purpose::Tail {
                 view: self.view.into_view(),
                 max_past: self.lines.map(|lines| lines as usize),
+                reconnects: self.reconnect.reconnect,
             },
         }
     }

@@ -1,8 +1,10 @@
 //! The arguments of `chat send`.
 
+use std::time::Duration;
+
 use clap::Args;
 
-use super::room::{RoomArgs, parse_name};
+use super::room::{RoomArgs, parse_name, parse_timeout};
 use super::values::Parse;
 use crate::client::config::{Config, Purpose};
 
@@ -15,6 +17,11 @@ pub(super) struct SendArgs {
     /// The name to say it under
     #[arg(long, value_name = "NAME", value_parser = parse_name as Parse<String>)]
     name: Option<String>,
+
+    /// How long to wait for the room to go on
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_timeout as Parse<u32>)]
+    timeout: u32,
 
     /// What to say [default: each line of standard input]
     #[arg(value_name = "TEXT", allow_negative_numbers = true, value_parser = parse_text as Parse<String, _>)]
@@ -49,6 +56,7 @@ impl SendArgs {
             name: self.name,
             purpose: Purpose::Send {
                 text: (!self.text.is_empty()).then(|| self.text.join(" ")),
+                timeout: Duration::from_secs(self.timeout.into()),
             },
         }
     }

@@ -68,8 +68,7 @@ impl Client {
         // program may have sent more than a server with --rate takes within minutes.
         let is_impatient = is_at_a_terminal;
         let link = Link::new(addresses, is_impatient, registry.try_clone()?, SERVER);
-        let reconnects = is_at_a_terminal && config.reconnects();
-        let mut session = Session::new(config, link, reconnects);
+        let mut session = Session::new(config, link, is_at_a_terminal);
         if let Some(text) = config.text() {
             session.say(format!("{text}\n").as_bytes());
             session.leave();
@@ -123,7 +122,7 @@ impl Client {
                     .read(&mut self.read_buffer, now, self.user.frontend());
             }
             self.session.expire(now, self.user.frontend());
-            self.session.write(now);
+            self.session.write(now, self.user.frontend());
 
             self.user.perform_actions(&mut self.session, now);
             self.user.show()?;
@@ -162,9 +161,10 @@ impl Client {
         if self.user.may_read_input(&self.session) || self.may_read_server() {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.session.deadline(), self.user.deadline()];
+        let now = Instant::now();
+        let deadlines = [self.session.deadline(now), self.user.deadline()];
         let next = deadlines.into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(Instant::now()))
+        Some(next.saturating_duration_since(now))
     }
 
     fn may_read_server(&self) -> bool {

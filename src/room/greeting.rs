@@ -105,16 +105,6 @@ fn heading(count: usize, age: Age) -> String {
     }
 }
 
-/// The number of lines that follow `words`, if they are a heading.
-pub(crate) fn count_in_heading(words: &str) -> Option<usize> {
-    let rest = words.strip_prefix("the last ")?.strip_suffix(" ago:")?;
-    if rest.starts_with("line, ") {
-        Some(1)
-    } else {
-        rest.split_once(" lines, the latest ")?.0.parse().ok()
-    }
-}
-
 /// A duration, rounded down to one unit. Displayed as `3 minutes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
@@ -173,19 +163,6 @@ mod tests {
         let lines = String::from_utf8(lines).unwrap();
         assert_eq!(lines.lines().count(), count);
         lines
-    }
-
-    #[test]
-    fn a_heading_gives_the_number_of_lines() {
-        for count in 1..=3 {
-            for age in [Age::Moments, Age::Hours(1), Age::Days(2)] {
-                let heading = heading(count, age);
-                assert_eq!(count_in_heading(&heading), Some(count), "{heading}");
-            }
-        }
-        for words in ["the last bus left", "the last -1 lines, the latest a ago:"] {
-            assert_eq!(count_in_heading(words), None);
-        }
     }
 
     #[test]

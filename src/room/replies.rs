@@ -116,24 +116,10 @@ pub(crate) fn refusal(code: ErrorCode, words: impl fmt::Display) -> Frame {
     })
 }
 
-/// The name, if `words` are those of a notice that gives one.
-pub(crate) fn name_given(words: &str) -> Option<&str> {
-    words.strip_prefix("you are ")?.strip_suffix(" now")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
-
-    #[test]
-    fn the_name_given_can_be_parsed_from_the_reply() {
-        let answer = frame(&Event::Reply(Reply::nick("Zoë")));
-        let text = std::str::from_utf8(&answer).unwrap().trim_end();
-        let words = text.strip_prefix(NOTICE_PREFIX).unwrap();
-        assert_eq!(name_given(words), Some("Zoë"));
-        assert_eq!(name_given("you are late"), None);
-    }
+    use crate::protocol::wording::REFUSAL_PREFIX;
 
     #[test]
     fn help_fits_a_terminal_and_lists_every_command() {
