@@ -203,7 +203,8 @@ mod tests {
         let label = |text: &str| Label::Name(name(text));
         let mut people = People::default();
         let mut tell = |presence: &mut Presence, called: &[&str]| {
-            let words = presence.notice(called.len(), |ClientId { key: id, .. }| label(called[id]));
+            let label = |ClientId { key: id, .. }| label(called[id]);
+            let words = presence.notice(called.len(), label, std::iter::empty);
             let line = format!("{NOTICE_PREFIX}{}", words.unwrap());
             people.heard(&Message::parse(&line));
             people.names.clone()
