@@ -27,7 +27,7 @@ use self::log::Log;
 use self::member::{Label, Member};
 use self::members::{Members, Replaced};
 use self::names::{CLAIM_TIMEOUT, Claim, Claims, Conflict, NameRegistry};
-use self::presence::Presence;
+use self::presence::{PRESENCE_WINDOW, Presence};
 use self::replay::Replay;
 use self::replies::{HELP, Replies, TO_ONESELF, frame, too_long};
 use self::roster::{Called, Unnamed, roster};
@@ -111,6 +111,8 @@ pub struct Room {
     greeting: Greeting,
     /// A cache. Invariant: `None` when the members or their names have changed since.
     roster: Option<Frame>,
+    /// A cache, as of then. Invariant: nobody in it has left or has another name.
+    people_lately: Option<(Instant, Rc<[Person<'static>]>)>,
     replies: Replies,
     scratch: Scratch,
     max_line_bytes: u32,
@@ -173,6 +175,7 @@ impl Room {
             epoch: random() as u64,
             greeting: Greeting::new(&config.notices, config.history_lines),
             roster: None,
+            people_lately: None,
             replies: Replies::new(config.max_line_bytes),
             scratch: Scratch::default(),
             max_line_bytes: config.max_line_bytes,
@@ -263,6 +266,7 @@ impl Room {
             context.batch.see_to(Standing::Drop(id));
         }
         self.roster = None;
+        self.people_lately = None;
         if let Some(presence) = &mut self.presence
             && !member.is_absent()
         {
@@ -291,6 +295,7 @@ impl Room {
         }
         self.claims.forget(id);
         self.roster = None;
+        self.people_lately = None;
         if let Some(presence) = &mut self.presence {
             presence.left(id, member.label(), now);
         }
@@ -525,7 +530,7 @@ impl Room {
         self.program_count += 1;
         let token = self.sessions.begin(id, origin, (self.random)());
         context.batch.switch(id, Encoding::Json);
-        self.greet(id, token, None, context.batch);
+        self.greet(id, token, None, context);
     }
 
     /// The member `fresh` has just come, and would rather be the one with the session of
@@ -550,7 +555,7 @@ impl Room {
             Err(NotResumed::Unknown) => {
                 let token = self.sessions.token(fresh.serial);
                 let token = token.expect("it has a session");
-                return self.greet(fresh, token, None, context.batch);
+                return self.greet(fresh, token, None, context);
             }
             Err(NotResumed::TooSoon(_)) => {
                 return self.end(fresh, fresh, CloseReason::TooSoon, context.batch);
@@ -613,7 +618,7 @@ impl Room {
                 wire.push_object(Some(place), event, out);
             });
         let heard = resumed.heard;
-        self.greet(id, token, Some(Continuation { heard, lost }), context.batch);
+        self.greet(id, token, Some(Continuation { heard, lost }), context);
         for frame in missed {
             context.batch.tell(fresh, frame);
         }
@@ -621,12 +626,13 @@ impl Room {
 
     /// Says hello to the member `id`.
     fn greet(
-        &self,
+        &mut self,
         id: ClientId,
         token: Token,
         continuation: Option<Continuation>,
-        batch: &mut Batch,
+        context: &mut Context<'_>,
     ) {
+        let people = self.people_lately(context.now);
         let hello = Event::Hello(Hello {
             wire: WIRE_VERSION,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -640,10 +646,24 @@ impl Room {
             hold: HOLD.as_secs(),
             name: self.member(id).to_string().into(),
             here: self.here() as u64,
-            people: self.people().into(),
+            people: Cow::Borrowed(&people),
             max_line: self.max_line_bytes.into(),
         });
-        self.tell(id, &hello, batch);
+        self.tell(id, &hello, context.batch);
+    }
+
+    /// [`Room::people`], as of a moment ago: it may lack some who came since. When a switch
+    /// restarts, thousands come back at once, and each is told.
+    fn people_lately(&mut self, now: Instant) -> Rc<[Person<'static>]> {
+        if let Some((as_of, people)) = &self.people_lately
+            && now < *as_of + PRESENCE_WINDOW
+        {
+            return Rc::clone(people);
+        }
+        let people = self.people().into_iter().map(Person::into_owned);
+        let people: Rc<[_]> = people.collect();
+        self.people_lately = Some((now, Rc::clone(&people)));
+        people
     }
 
     /// As many members as a list may have; those with names first.
@@ -904,6 +924,7 @@ impl Room {
             self.unnamed.remove(id, address);
         }
         self.roster = None;
+        self.people_lately = None;
         if let Some(presence) = &mut self.presence {
             presence.renamed(id, old, context.now);
         }

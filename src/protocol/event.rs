@@ -142,6 +142,16 @@ pub struct Person<'a> {
     pub name: Cow<'a, str>,
 }
 
+impl Person<'_> {
+    /// The same, with a name of its own.
+    pub fn into_owned(self) -> Person<'static> {
+        Person {
+            id: self.id,
+            name: self.name.into_owned().into(),
+        }
+    }
+}
+
 /// A member's new name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rename<'a> {
