@@ -39,6 +39,9 @@ const LINES_EACH: u32 = 20;
 /// Talkers where some of a crowd talk.
 const TALKERS: usize = 200;
 
+/// Lines in flight from a talker that sends bursts: 64 KiB.
+const BURST_LINES: u32 = 1024;
+
 /// How long ordinary lines are said beside flooders.
 const BESIDE_FLOODERS: Duration = Duration::from_secs(4);
 
@@ -46,7 +49,7 @@ const BESIDE_FLOODERS: Duration = Duration::from_secs(4);
 const FLOODERS: [usize; 2] = [4, TALKERS];
 
 /// The number of workloads.
-const COLUMNS: usize = 7;
+const COLUMNS: usize = 8;
 
 /// How many times fewer clients a short run has.
 const SMOKE_DIVISOR: usize = 50;
@@ -162,6 +165,19 @@ fn columns(smoke: bool) -> [Column; COLUMNS] {
             },
             floor: Kind::JoinedFloor,
             has_peers: true,
+        },
+        Column {
+            title: format!(
+                "4 talk in bursts of 64 KiB, {} readers",
+                HumanCount(many as u64)
+            ),
+            workload: Workload {
+                talkers: 4,
+                pace: in_flight(BURST_LINES),
+                ..closed(many).workload
+            },
+            floor: Kind::JoinedFloor,
+            has_peers: false,
         },
         Column {
             title: format!(

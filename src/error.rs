@@ -4,14 +4,14 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
 use crate::exit::Exit;
-use crate::platform::addresses::is_link_local_v6;
+use crate::platform::addresses::{ScopedIp, is_link_local_v6};
 
 /// An error that ends the program.
 #[derive(Debug)]
@@ -25,11 +25,22 @@ pub enum Error {
         /// The least send buffer for such lines.
         least_bytes: usize,
     },
-    /// The server cannot listen on `address`.
+    /// The server cannot listen on this address and port.
     Listen {
         /// From the command line.
-        address: SocketAddr,
-        /// From socket(2), bind(2) or listen(2).
+        ip: ScopedIp,
+        /// From the command line.
+        port: u16,
+        /// From socket(2), bind(2) or listen(2), or that there is no such interface.
+        source: io::Error,
+    },
+    /// The server cannot use the socket that the service manager has passed.
+    PassedSocket(io::Error),
+    /// The server cannot open the operator's FIFO.
+    OpenOperatorFifo {
+        /// From the command line.
+        path: PathBuf,
+        /// From open(2), or that it is something else.
         source: io::Error,
     },
     /// The server cannot read the message of the day, or it is too long.
@@ -56,7 +67,7 @@ pub enum Error {
         host: String,
         /// From the command line.
         port: u16,
-        /// From getaddrinfo(3).
+        /// From getaddrinfo(3), or that there is no such interface.
         source: io::Error,
     },
     /// No address of the host accepted the connection.
@@ -149,6 +160,8 @@ impl Error {
         match self {
             Self::Contradiction { .. } => Exit::Usage,
             Self::Listen { .. }
+            | Self::PassedSocket(_)
+            | Self::OpenOperatorFifo { .. }
             | Self::ReadMotd { .. }
             | Self::OpenTranscript { .. }
             | Self::Poll(_)
@@ -182,13 +195,26 @@ impl fmt::Display for Error {
                  together: each such line would delay everybody; raise --send-buffer to \
                  {least_bytes} or more"
             ),
-            Self::Listen { address, source } => {
-                write!(
-                    f,
-                    "cannot listen on {address}: {}",
-                    ListenProblem(*address, source)
-                )
+            Self::Listen { ip, port, source } => {
+                let problem = ListenProblem(ip.ip, *port, source);
+                if ip.ip.is_ipv6() {
+                    write!(f, "cannot listen on [{ip}]:{port}: {problem}")
+                } else {
+                    write!(f, "cannot listen on {ip}:{port}: {problem}")
+                }
             }
+            Self::PassedSocket(source) => write!(
+                f,
+                "cannot use the socket that the service manager passed: {}; \
+                 its unit needs ListenStream= with an IP address or a port, and Accept=no",
+                plain(source)
+            ),
+            Self::OpenOperatorFifo { path, source } => write!(
+                f,
+                "cannot use {} for --operator-commands: {}; make a FIFO there with mkfifo",
+                path.display(),
+                plain(source)
+            ),
             Self::ReadMotd { path, source } => write!(
                 f,
                 "cannot use {} for --motd: {}",
@@ -206,6 +232,9 @@ impl fmt::Display for Error {
                 "cannot wait for events: {} (check the limits: ulimit -n, /proc/sys/fs/epoll)",
                 plain(source)
             ),
+            Self::Resolve { host, port, source } if host.contains('%') => {
+                write!(f, "cannot connect to {host} port {port}: {source}")
+            }
             Self::Random(source) => write!(
                 f,
                 "cannot get random bits for sessions: {} (getrandom(2) needs Linux 3.17, and a \
@@ -334,12 +363,11 @@ impl fmt::Display for Lines {
 }
 
 /// Displayed as why the server cannot listen, and what to do.
-struct ListenProblem<'a>(SocketAddr, &'a io::Error);
+struct ListenProblem<'a>(IpAddr, u16, &'a io::Error);
 
 impl fmt::Display for ListenProblem<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(address, error) = self;
-        let port = address.port();
+        let Self(address, port, error) = *self;
         match error.kind() {
             io::ErrorKind::PermissionDenied if port < 1024 => f.write_str(
                 "permission denied (ports below 1024 need root; choose a higher one, such as 8081)",
@@ -356,8 +384,10 @@ impl fmt::Display for ListenProblem<'_> {
                 let all = if address.is_ipv4() { "0.0.0.0" } else { "::" };
                 write!(f, ", or {all} for all)")
             }
-            _ if is_link_local_v6(&address.ip()) => f.write_str(
-                "a link-local address needs a network interface (choose another address, or :: for all)",
+            io::ErrorKind::InvalidInput if is_link_local_v6(&address) => write!(
+                f,
+                "a link-local address needs its network interface (as in {address}%eth0, or \
+                 choose another address, or :: for all)"
             ),
             _ if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) => {
                 f.write_str("this machine has no IPv6 (choose an IPv4 address, or enable it)")
@@ -384,7 +414,15 @@ fn write_connect(
         f.write_str(&plain(error))?;
     }
     let is_refused = |(_, e): &(_, io::Error)| e.kind() == io::ErrorKind::ConnectionRefused;
-    if attempts.iter().any(is_refused) {
+    let has_no_interface = |(address, e): &(SocketAddr, io::Error)| {
+        is_link_local_v6(&address.ip()) && e.kind() == io::ErrorKind::InvalidInput
+    };
+    if attempts.iter().any(has_no_interface) {
+        write!(
+            f,
+            " (a link-local address needs your network interface, as in {host}%eth0)"
+        )
+    } else if attempts.iter().any(is_refused) {
         f.write_str(" (is a server running there, on that port?)")
     } else {
         f.write_str(" (check the address, the network and the firewall)")
@@ -409,7 +447,8 @@ mod tests {
 
     fn listen_error(errno: Errno) -> String {
         let error = Error::Listen {
-            address: "192.0.2.1:80".parse().unwrap(),
+            ip: "192.0.2.1".parse().unwrap(),
+            port: 80,
             source: errno.into(),
         };
         assert_eq!(error.exit(), Exit::Failure);

@@ -35,6 +35,7 @@ pub mod protocol {
 /// The system around the program: sockets, standard streams, /proc, local time.
 pub mod platform {
     pub mod addresses;
+    pub mod clock;
     pub mod job;
     pub mod local_time;
     pub mod logging;
@@ -42,6 +43,7 @@ pub mod platform {
     pub mod memory_file;
     pub mod proc;
     pub mod random;
+    pub mod service_manager;
     pub mod socket;
     pub mod stdio;
 }

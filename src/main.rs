@@ -1,16 +1,16 @@
 //! `chat`: parse, run, exit code. Everything else is in the library.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use chat::cli::{Cli, Task};
 use chat::exit::Exit;
+use chat::platform::logging::{self, last_words};
 use chat::platform::proc::survive_file_size_limit;
 use chat::server;
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
-    chat::platform::logging::init(cli.log_level());
+    logging::init(cli.log_level());
     if let Err(e) = survive_file_size_limit() {
         log::warn!("cannot catch SIGXFSZ: {e}; a limit on file sizes would end the program");
     }
@@ -28,8 +28,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => Exit::Success.into(),
         Err(error) => {
-            // Not eprintln: it panics when standard error is gone.
-            let _ = writeln!(io::stderr(), "chat: {error}");
+            last_words(&error);
             error.exit().into()
         }
     }

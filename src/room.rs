@@ -197,6 +197,11 @@ impl Room {
         }
     }
 
+    /// Replaces what newcomers are shown after the welcome.
+    pub(crate) fn set_notices(&mut self, notices: &[String]) {
+        self.greeting.set_notices(notices);
+    }
+
     /// Adds the member `id` at `address`. Returns its greeting: whole lines, to be sent
     /// before anything else.
     pub fn join(&mut self, id: ClientId, address: IpAddr, now: Instant) -> Frame {
@@ -672,8 +677,13 @@ impl Room {
             let member = members.get(id);
             member.expect("a member that has not left").label()
         };
+        let present = || {
+            let all = members.iter();
+            all.filter(|(_, member)| !member.is_absent())
+                .map(|(id, _)| id)
+        };
         if let Some(presence) = &mut self.presence
-            && let Some(changes) = presence.notice(here, label)
+            && let Some(changes) = presence.notice(here, label, present)
         {
             let place = self.log.presence(changes.clone(), context.time);
             let event = Event::Presence(changes);

@@ -5,40 +5,43 @@ pub mod admission;
 pub(crate) mod arrivals;
 pub(crate) mod console;
 pub mod line_sink;
+pub(crate) mod motd;
 pub(crate) mod network;
+pub(crate) mod notifications;
 pub(crate) mod operator;
 pub(crate) mod stats;
 pub(crate) mod transcript;
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
-use std::fs::OpenOptions;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, debug, info, log_enabled, warn};
 use mio::{Interest, Token};
-use rustix::fs::OFlags;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
 use self::admission::{Admission, Capacity, Refusal};
 use self::arrivals::Arrivals;
 use self::console::Console;
+use self::motd::read_motd;
+use self::notifications::Notifications;
 use self::operator::actions::Actions;
-use self::operator::input::OperatorInput;
+use self::operator::input::{OperatorInput, open_fifo};
 use self::stats::{Attendance, Stats};
 use self::transcript::Transcript;
 use self::transcript::tail::Tail;
 use crate::error::{Error, plain};
-use crate::platform::addresses::addresses_to_join;
+use crate::platform::addresses::{ScopedIp, addresses_to_join, is_link_local_v6};
 use crate::platform::logging::STATS;
 use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, is_ignored, raise_descriptor_limit};
 use crate::platform::random::random_bits;
+use crate::platform::service_manager::{self, NotifySocket};
 use crate::platform::stdio::StandardOutput;
 use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
@@ -64,9 +67,6 @@ const CONSOLE: Token = source_token(1);
 const OPERATOR: Token = source_token(2);
 const TRANSCRIPT: Token = source_token(3);
 
-/// The server sends all of it to every newcomer.
-const MAX_MOTD_BYTES: u64 = 8 * 1024;
-
 /// Lines of statistics for SIGUSR1: more than any script asks for. Further signals are
 /// ignored; the next line counts from the start anyway.
 const STATS_RATE: Rate = Rate::new(10, 20);
@@ -74,8 +74,9 @@ const STATS_RATE: Rate = Rate::new(10, 20);
 /// The options of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The address to listen on. Port 0 is any free port.
-    pub address: SocketAddr,
+    /// The address and port to listen on. Port 0 is any free port. A socket that the service
+    /// manager passes is used instead; it has to pass one if this is `None`.
+    pub address: Option<(ScopedIp, u16)>,
     /// Who may join.
     pub admission: admission::Limits,
     /// The options of the room.
@@ -84,6 +85,8 @@ pub struct Config {
     pub motd: Option<PathBuf>,
     /// A file to append everything said to.
     pub transcript: Option<PathBuf>,
+    /// How large it may be. `None`: no limit.
+    pub transcript_max_bytes: Option<u64>,
     /// The bounds of unsent output, in size and in time.
     pub flow: flow::Bounds,
     /// The size of the kernel's send buffer for each client.
@@ -94,16 +97,18 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// Whether lines from a pipe may be commands. Those from a terminal always may.
     pub operator_commands: bool,
+    /// A FIFO for the operator instead of standard input. Its lines may be commands.
+    pub operator_fifo: Option<PathBuf>,
     /// Whether to write only the answers to the operator to standard output.
     pub quiet: bool,
 }
 
 /// Runs a room until SIGINT, SIGTERM, SIGXCPU or the operator closes it; or SIGHUP, if there
-/// is no transcript to reopen.
+/// is neither a transcript nor a service manager.
 ///
 /// # Errors
 ///
-/// If it cannot listen on the address, cannot use a file, or the poll fails.
+/// If it cannot listen, cannot use a file, or the poll fails.
 pub fn run(config: &Config) -> Result<(), Error> {
     let line_bytes = config.room.max_line_bytes as usize;
     if line_bytes > MAX_WRITES_A_LINE * config.send_buffer_bytes {
@@ -118,7 +123,10 @@ pub fn run(config: &Config) -> Result<(), Error> {
         room.notices.extend(read_motd(path)?);
     }
     let transcript = config.transcript.as_deref();
-    let mut transcript = transcript.map(open_transcript).transpose()?;
+    let transcript = transcript.map(|path| open_transcript(path, config.transcript_max_bytes));
+    let mut transcript = transcript.transpose()?;
+    let fifo = config.operator_fifo.as_deref();
+    let fifo = fifo.map(open_operator_fifo).transpose()?;
     random_bits().map_err(Error::Random)?;
     let random = || random_bits().expect("the system had random bits at the start");
     let mut room = Room::new(room, random);
@@ -133,12 +141,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let capacity = Capacity::of(descriptors);
     let admission = Admission::within(config.admission.clone(), capacity);
     let (max_clients, wanted) = (admission.max_clients(), config.admission.max_clients);
-    let listener = Listener::bind(config.address, config.send_buffer_bytes).map_err(|source| {
-        Error::Listen {
-            address: config.address,
-            source,
-        }
-    })?;
+    let listener = listen(config)?;
     let address = listener.address();
     let headroom = Headroom::now();
     let share_bytes = headroom.process_bytes / MEMORY_SHARES;
@@ -162,7 +165,19 @@ pub fn run(config: &Config) -> Result<(), Error> {
     // The others are told why, and closed at once.
     let max_outside = capacity.refused / 2;
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
-    let mut server = Server::new(config, admission, room, transcript, max_outside, &reactor)
+    let manager = NotifySocket::from_env().map(|socket| {
+        let watchdog = service_manager::watchdog_timeout();
+        (
+            socket,
+            Notifications::new(address, watchdog, Instant::now()),
+        )
+    });
+    let sources = Sources {
+        transcript,
+        fifo,
+        manager,
+    };
+    let mut server = Server::new(config, admission, room, sources, max_outside, &reactor)
         .map_err(Error::Poll)?;
     info!("listening on {address}");
     // A few less are not worth a warning: no limit is set so exactly.
@@ -183,6 +198,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
              commands need --operator-commands\n"
         });
     }
+    server.tell_manager(Instant::now());
     reactor.run(&mut server).map_err(Error::Poll)?;
     info!(target: STATS, "{}", server.stats(reactor.load()));
     // Flush the console and the transcript after the last iteration.
@@ -190,8 +206,33 @@ pub fn run(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-fn open_transcript(path: &Path) -> Result<Transcript, Error> {
-    Transcript::open(path).map_err(|source| Error::OpenTranscript {
+/// On the socket from the service manager, or else at the address.
+fn listen(config: &Config) -> Result<Listener, Error> {
+    let passed = service_manager::take_listener().map_err(Error::PassedSocket)?;
+    match (passed, &config.address) {
+        (Some(passed), address) => {
+            let listener = Listener::passed(passed, config.send_buffer_bytes);
+            let listener = listener.map_err(Error::PassedSocket)?;
+            if address.is_some() {
+                info!("using the socket that the service manager passed, not IP and PORT");
+            }
+            Ok(listener)
+        }
+        (None, Some((ip, port))) => {
+            let address = ip.with_port(*port);
+            let listener = address.and_then(|it| Listener::bind(it, config.send_buffer_bytes));
+            listener.map_err(|source| Error::Listen {
+                ip: ip.clone(),
+                port: *port,
+                source,
+            })
+        }
+        (None, None) => Err(Error::PassedSocket(io::Error::other("there is none"))),
+    }
+}
+
+fn open_operator_fifo(path: &Path) -> Result<File, Error> {
+    open_fifo(path).map_err(|source| Error::OpenOperatorFifo {
         path: path.to_owned(),
         source,
     })
@@ -214,36 +255,11 @@ fn recall(room: &mut Room, path: &Path, transcript: &mut Transcript) {
     }
 }
 
-/// The lines of the message of the day.
-fn read_motd(path: &Path) -> Result<Vec<String>, Error> {
-    let text = read_page(path).map_err(|source| Error::ReadMotd {
+fn open_transcript(path: &Path, max_bytes: Option<u64>) -> Result<Transcript, Error> {
+    Transcript::open(path, max_bytes).map_err(|source| Error::OpenTranscript {
         path: path.to_owned(),
         source,
-    })?;
-    let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().map(str::to_owned).collect())
-}
-
-fn read_page(path: &Path) -> io::Result<Vec<u8>> {
-    // Otherwise a pipe without a writer would keep open(2) waiting.
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        // The flags fit an i32. The standard library adds O_CLOEXEC.
-        .custom_flags(flags.bits() as i32)
-        .open(path)?;
-    let kind = file.metadata()?.file_type();
-    if !kind.is_file() && !kind.is_dir() {
-        return Err(io::Error::other("not a regular file; copy its text to one"));
-    }
-    let mut text = Vec::new();
-    file.take(MAX_MOTD_BYTES + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MAX_MOTD_BYTES {
-        return Err(io::Error::other(format!(
-            "longer than {MAX_MOTD_BYTES} bytes (every newcomer gets all of it); shorten it"
-        )));
-    }
-    Ok(text)
+    })
 }
 
 /// The first lines on the console: where the server listens, and how to join.
@@ -252,10 +268,26 @@ fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
     let mut text = format!("listening on {listening_on}\njoin with:\n");
     for program in ["chat client", "nc"] {
         for address in reachable_at {
-            writeln!(text, "  {program} {address} {port}").expect("a String takes every write");
+            let interface = if is_link_local_v6(address) {
+                "%INTERFACE"
+            } else {
+                ""
+            };
+            writeln!(text, "  {program} {address}{interface} {port}")
+                .expect("a String takes every write");
         }
     }
+    if reachable_at.iter().any(is_link_local_v6) {
+        text.push_str("INTERFACE is the network interface of who joins, such as eth0\n");
+    }
     text
+}
+
+/// What [`Server::new`] registers.
+struct Sources {
+    transcript: Option<Transcript>,
+    fifo: Option<File>,
+    manager: Option<(NotifySocket, Notifications)>,
 }
 
 /// The reactor's service: a room with its operator, console and transcript.
@@ -271,13 +303,18 @@ struct Server {
     protocol_log: LogLimit,
     stats_bucket: Bucket,
     /// For SIGHUP, which may come as often as its sender likes.
-    reopen_log: LogLimit,
+    reload_log: LogLimit,
     console: Console<StandardOutput>,
     /// The console shows only answers to the operator.
     is_quiet: bool,
     /// Empty while every newcomer is shown at once, or none is.
     arrivals: Arrivals,
     transcript: Option<Transcript>,
+    motd: Option<PathBuf>,
+    /// What newcomers are shown besides the message of the day.
+    notices: Vec<String>,
+    /// `None` if no service manager wants to hear anything.
+    manager: Option<(NotifySocket, Notifications)>,
     /// `None` if nobody can type.
     operator: Option<OperatorInput>,
     /// Whether the operator's lines may be commands. If not, all are said: what comes from a
@@ -301,16 +338,21 @@ impl Server {
         config: &Config,
         admission: Admission,
         room: Room,
-        mut transcript: Option<Transcript>,
+        sources: Sources,
         max_outside: usize,
         reactor: &Reactor,
     ) -> io::Result<Self> {
+        let Sources {
+            mut transcript,
+            fifo,
+            manager,
+        } = sources;
         let registry = reactor.registry();
         // SIGXCPU comes when the soft limit of CPU time is used up: the hard one leaves time
         // to say goodbye.
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGXCPU])?;
         // Under nohup(1), which ignores SIGHUP, the room shall outlive its terminal.
-        if transcript.is_some() || !is_ignored(SIGHUP) {
+        if transcript.is_some() || manager.is_some() || !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
@@ -319,7 +361,11 @@ impl Server {
         if let Some(transcript) = &mut transcript {
             transcript.register(registry, TRANSCRIPT)?;
         }
-        let operator = OperatorInput::open(registry, OPERATOR, config.room.max_line_bytes)?;
+        let max_line_bytes = config.room.max_line_bytes;
+        let operator = match fifo {
+            Some(fifo) => OperatorInput::fifo(fifo, registry, OPERATOR, max_line_bytes).map(Some),
+            None => OperatorInput::open(registry, OPERATOR, max_line_bytes),
+        }?;
         let is_typed = operator.as_ref().is_some_and(OperatorInput::is_terminal);
         Ok(Self {
             admission,
@@ -329,13 +375,16 @@ impl Server {
             drop_log: LogLimit::new(),
             protocol_log: LogLimit::new(),
             stats_bucket: Bucket::default(),
-            reopen_log: LogLimit::new(),
+            reload_log: LogLimit::new(),
             console: Console::new(output),
             is_quiet: config.quiet,
             arrivals: Arrivals::default(),
             transcript,
+            motd: config.motd.clone(),
+            notices: config.room.notices.clone(),
+            manager,
             operator,
-            obeys_operator: is_typed || config.operator_commands,
+            obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
             signals,
             closing: false,
             outside: HashMap::new(),
@@ -370,8 +419,8 @@ impl Server {
         let mut is_to_close = false;
         let pending: Vec<i32> = self.signals.pending().collect();
         for signal in pending {
-            match (signal, &mut self.transcript) {
-                (SIGUSR1, _) => {
+            match signal {
+                SIGUSR1 => {
                     if self
                         .stats_bucket
                         .ready_at(STATS_RATE, context.now)
@@ -381,19 +430,8 @@ impl Server {
                         info!(target: STATS, "{}", self.stats(load));
                     }
                 }
-                (SIGHUP, Some(transcript)) => {
-                    let reopened = transcript.reopen();
-                    if let Some(suppressed) = self.reopen_log.allow(context.now) {
-                        let more = AndMore(suppressed);
-                        match reopened {
-                            Ok(()) => info!("reopened the transcript{more}"),
-                            Err(e) => warn!(
-                                "cannot reopen the transcript ({}); \
-                                 still writing to the old file{more}",
-                                plain(&e)
-                            ),
-                        }
-                    }
+                SIGHUP if self.transcript.is_some() || self.manager.is_some() => {
+                    self.reload(context.now);
                 }
                 _ => is_to_close = true,
             }
@@ -405,7 +443,54 @@ impl Server {
         }
     }
 
-    /// Carries out the operator's input.
+    /// Opens the transcript and reads the message of the day again.
+    fn reload(&mut self, now: Instant) {
+        if let Some((_, notifications)) = &mut self.manager {
+            notifications.reloading(service_manager::monotonic_micros());
+            self.tell_manager(now);
+        }
+        let reopened = self.transcript.as_mut().map(Transcript::reopen);
+        let read = self.motd.as_deref().map(read_motd);
+        let read = read.map(|motd| {
+            let notices = [&self.notices[..], &motd?].concat();
+            self.room.set_notices(&notices);
+            Ok::<_, Error>(())
+        });
+        if let Some(suppressed) = self.reload_log.allow(now) {
+            let more = AndMore(suppressed);
+            match reopened {
+                Some(Ok(())) => info!("reopened the transcript{more}"),
+                Some(Err(e)) => warn!(
+                    "cannot reopen the transcript ({}); still writing to the old file{more}",
+                    plain(&e)
+                ),
+                None => {}
+            }
+            match read {
+                Some(Ok(())) => info!("read the message of the day again{more}"),
+                Some(Err(e)) => warn!("{e}; newcomers still see what it was{more}"),
+                None => {}
+            }
+        }
+        if let Some((_, notifications)) = &mut self.manager {
+            notifications.reloaded();
+        }
+    }
+
+    /// Sends the service manager what there is to say.
+    fn tell_manager(&mut self, now: Instant) {
+        if let Some((socket, notifications)) = &mut self.manager {
+            notifications.deliver(now, |message| socket.send(message));
+        }
+    }
+
+    /// Somebody has joined or left.
+    fn attendance_changed(&mut self, now: Instant) {
+        if let Some((_, notifications)) = &mut self.manager {
+            notifications.changed(now);
+        }
+    }
+
     /// Shows the newcomers that have stayed.
     fn show_arrivals(&mut self, now: Instant) {
         while let Some(address) = self.arrivals.next_due(now) {
@@ -413,6 +498,7 @@ impl Server {
         }
     }
 
+    /// Carries out the operator's input.
     fn hear_operator(&mut self, load: Load, context: &mut Context<'_>) -> Next {
         let mut next = Next::Continue;
         while let Some(typed) = self
@@ -483,6 +569,9 @@ impl Server {
         }
         info!("closing the room");
         self.closing = true;
+        if let Some((_, notifications)) = &mut self.manager {
+            notifications.closing();
+        }
         self.room.close(context);
         Next::Shutdown
     }
@@ -506,6 +595,7 @@ impl Service for Server {
         debug!("{address} joined");
         self.admission.entered(address);
         self.attendance.joined();
+        self.attendance_changed(now);
         // With -v, who says nothing and leaves at once is shown, too.
         if log_enabled!(Level::Info) {
             self.show_arrival(address);
@@ -562,6 +652,7 @@ impl Service for Server {
         let departed = self.room.leave(client, reason, context)?;
         self.admission.departed(client, departed.address);
         self.attendance.left(reason);
+        self.attendance_changed(now);
         let who = departed.label;
         match reason {
             CloseReason::Stuck | CloseReason::TooSlow | CloseReason::Overload => {
@@ -601,13 +692,18 @@ impl Service for Server {
 
     fn deadline(&self) -> Option<Instant> {
         let operator = self.operator.as_ref().and_then(OperatorInput::deadline);
-        let deadlines = [self.room.deadline(), operator, self.arrivals.due_at()];
+        let manager = self.manager.as_ref().and_then(|(_, it)| it.deadline());
+        let room = self.room.deadline();
+        let deadlines = [room, operator, self.arrivals.due_at(), manager];
         deadlines.into_iter().flatten().min()
     }
 
     fn expired(&mut self, load: Load, context: &mut Context<'_>) -> Next {
         self.show_arrivals(context.now);
         self.room.expire(context);
+        if let Some((_, notifications)) = &mut self.manager {
+            notifications.expire(self.attendance.clients, context.now);
+        }
         self.hear_operator(load, context)
     }
 
@@ -644,30 +740,9 @@ impl Service for Server {
         if let Some(transcript) = &mut self.transcript {
             transcript.flush();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use tempfile::NamedTempFile;
-
-    use super::*;
-
-    #[test]
-    fn a_motd_is_read_by_lines_and_bounded() {
-        let mut file = NamedTempFile::new().unwrap();
-        file.write_all(b"Be kind.\r\n\ncaf\xe9").unwrap();
-        let lines = read_motd(file.path()).unwrap();
-        assert_eq!(lines, ["Be kind.", "", "caf\u{fffd}"]);
-
-        file.write_all(&vec![b'x'; MAX_MOTD_BYTES as usize])
-            .unwrap();
-        let error = read_motd(file.path()).unwrap_err().to_string();
-        assert!(error.contains("8192 bytes"), "{error}");
-        let missing = file.path().with_extension("missing");
-        let error = read_motd(&missing).unwrap_err().to_string();
-        assert!(error.contains("missing"), "{error}");
+        let manager = self.manager.as_ref();
+        if manager.is_some_and(|(_, notifications)| notifications.is_pending()) {
+            self.tell_manager(Instant::now());
+        }
     }
 }

@@ -13,6 +13,7 @@ mod delays;
 mod error;
 pub mod flaw;
 mod framing;
+mod json;
 mod ledger;
 pub mod load;
 pub(crate) mod payload;
@@ -38,7 +39,7 @@ use self::ledger::Ledger;
 use self::load::{End, Load, Pace};
 use self::payload::MAX_TALKERS;
 use self::progress::Bars;
-use self::protocol::Protocol;
+use self::protocol::{Protocol, Wire};
 use self::report::{Summary, Table};
 use self::step::{Plan, Step, Watch};
 use crate::client::connect::resolve;
@@ -67,6 +68,7 @@ pub struct Config {
     pub(crate) talkers: usize,
     /// The size of a line with its LF.
     pub(crate) size_bytes: usize,
+    pub(crate) wire: Wire,
     pub(crate) pace: Pace,
     pub(crate) end: End,
     /// Whether the number of clients grows in steps.
@@ -115,8 +117,9 @@ impl<'a> Test<'a> {
                 File::create(path).map_err(|e| write_plot_error(path, e))?,
             )),
         };
-        let mut crowd = Crowd::new(server, Protocol::chat(), config.talkers, config.size_bytes)
-            .map_err(Error::Poll)?;
+        let protocol = Protocol::chat(config.wire);
+        let mut crowd =
+            Crowd::new(server, protocol, config.talkers, config.size_bytes).map_err(Error::Poll)?;
         crowd.catch_interrupts().map_err(Error::Poll)?;
         Ok(Self {
             config,

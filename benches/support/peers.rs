@@ -51,6 +51,7 @@ fn redis() -> Subject {
             reader: Handshake {
                 hello: subscribe,
                 awaited: b":1\r\n".to_vec(),
+                ..Handshake::default()
             },
             separate_talker: Some(Handshake::default()),
             before: [before, format!("${LINE_BYTES}\r\n").as_bytes()].concat(),
@@ -87,6 +88,7 @@ fn nats() -> Subject {
             reader: Handshake {
                 hello: hello.into_bytes(),
                 awaited: b"PONG\r\n".to_vec(),
+                ..Handshake::default()
             },
             separate_talker: None,
             before: format!("PUB {ROOM} {LINE_BYTES}\r\n").into_bytes(),
@@ -117,11 +119,13 @@ fn mosquitto() -> Subject {
                 hello: [connect.as_slice(), &subscribe].concat(),
                 // Granted, at QoS 0.
                 awaited: b"\x90\x03\x00\x01\x00".to_vec(),
+                ..Handshake::default()
             },
             separate_talker: Some(Handshake {
                 hello: connect.to_vec(),
                 // The connection is accepted.
                 awaited: b"\x20\x02\x00\x00".to_vec(),
+                ..Handshake::default()
             }),
             before: [&[0x30, publish_bytes], topic.as_slice()].concat(),
             after: Vec::new(),
@@ -150,6 +154,7 @@ fn ncat() -> Subject {
             reader: Handshake {
                 hello: Vec::new(),
                 awaited: b"already connected:".to_vec(),
+                ..Handshake::default()
             },
             // Its listen backlog.
             connect_window: 10,

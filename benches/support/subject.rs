@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use chat::platform::proc::Process;
-use chat::stress::protocol::Protocol;
+use chat::stress::protocol::{Protocol, Wire};
 
 use super::floor;
 use super::machine::Cores;
@@ -47,7 +47,7 @@ pub(crate) enum Start {
 
 impl Subject {
     pub(crate) fn chat() -> Self {
-        Self::announced(Kind::Own, "chat", Protocol::chat(), || {
+        Self::announced(Kind::Own, "chat", Protocol::chat(Wire::Text), || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_chat"));
             command.args(["server", "127.0.0.1", "0", "--max-clients", "1000000"]);
             // Other servers have no such features.

@@ -120,7 +120,7 @@ Exit codes: 0 nobody reads the output any more; 1 failure; 2 wrong usage; 3 cann
 #[derive(Args, Debug)]
 struct ReconnectArgs {
     /// Reconnect when the connection is lost, and go on where it was (the default at a terminal)
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     reconnect: bool,
 }
 

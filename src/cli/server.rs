@@ -1,6 +1,5 @@
 //! The arguments of `chat server`.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +7,8 @@ use clap::Args;
 
 use super::address_rules::AddressRules;
 use super::values::{Bytes, Parse, parse_bytes, parse_ip, parse_number, parse_port};
+use crate::platform::addresses::ScopedIp;
+use crate::platform::service_manager::passes_sockets;
 use crate::rate::Rate;
 use crate::reactor::flow;
 use crate::reactor::listener::SEND_BUFFER_BYTES;
@@ -33,6 +34,9 @@ const MIN_SEND_BUFFER_BYTES: usize = 4 * 1024;
 
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024 * 1024;
 
+/// A few screens.
+const MIN_TRANSCRIPT_BYTES: usize = 16 * 1024;
+
 /// The server sends the welcome to every newcomer.
 const MAX_WELCOME_BYTES: usize = 1000;
 
@@ -40,12 +44,17 @@ const MAX_WELCOME_BYTES: usize = 1000;
 #[command(after_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct ServerArgs {
     /// The IP address to listen on; 0.0.0.0 or :: for every address
+    ///
+    /// A link-local address needs its network interface, as in fe80::1%eth0. A socket from the
+    /// service manager (LISTEN_FDS) is used instead of IP and PORT, which are not needed then.
     #[arg(value_name = "IP", value_parser = parse_ip)]
-    ip: IpAddr,
+    #[arg(required = !passes_sockets(), requires = "port")]
+    ip: Option<ScopedIp>,
 
     /// The port to listen on; 0 for any free port
     #[arg(value_name = "PORT", value_parser = parse_port)]
-    port: u16,
+    #[arg(required = !passes_sockets())]
+    port: Option<u16>,
 
     /// The maximum number of clients
     #[arg(long, value_name = "N", default_value_t = 20_000)]
@@ -132,12 +141,23 @@ pub(super) struct ServerArgs {
     #[arg(long, value_name = "FILE")]
     transcript: Option<PathBuf>,
 
+    /// Before the transcript is larger, move it to FILE.1 [default: no limit]
+    ///
+    /// A number of bytes, or of KiB or MiB with K or M. An older FILE.1 is overwritten, so that
+    /// both together take at most twice this.
+    #[arg(long, value_name = "BYTES", value_parser = parse_transcript_max as Parse<Bytes, _>)]
+    #[arg(requires = "transcript", hide_short_help = true)]
+    transcript_max: Option<Bytes>,
+
     /// Obey commands from standard input even if it is a pipe
     ///
     /// From a terminal, lines that begin with a slash are always commands. From a pipe, every
-    /// line is said as it is, because others may have written it: a log, for example.
-    #[arg(long, hide_short_help = true)]
-    operator_commands: bool,
+    /// line is said as it is, because others may have written it: a log, for example. With
+    /// =FIFO, the operator's lines come from there and not from standard input; whoever writes
+    /// to it may come and go.
+    #[arg(long, value_name = "FIFO", num_args = 0..=1, require_equals = true)]
+    #[arg(hide_short_help = true)]
+    operator_commands: Option<Option<PathBuf>>,
 
     /// Write only the answers to the operator to standard output
     ///
@@ -170,13 +190,14 @@ commands: see who is here, disconnect someone, ban an address. Lines from a pipe
 unless --operator-commands is given.
 
 Ctrl-C or SIGTERM closes the room: the server says goodbye, delivers what was said and exits. \
-So does SIGHUP, unless it reopens a transcript or nohup(1) has it ignored. SIGUSR1 logs \
+So does SIGHUP, unless nohup(1) has it ignored; with a transcript or under a service manager, \
+SIGHUP has the server open the transcript and read the message of the day again. SIGUSR1 logs \
 statistics to standard error, as does exit.";
 
 impl ServerArgs {
     pub(super) fn into_config(self) -> server::Config {
         server::Config {
-            address: SocketAddr::new(self.ip, self.port),
+            address: self.ip.zip(self.port),
             admission: admission::Limits {
                 max_clients: self.max_clients as usize,
                 max_per_address: self.max_per_ip.map(|max| max as usize),
@@ -190,6 +211,7 @@ impl ServerArgs {
             },
             motd: self.motd,
             transcript: self.transcript,
+            transcript_max_bytes: self.transcript_max.map(|max| max.0 as u64),
             flow: flow::Bounds {
                 max_backlog_bytes: self.max_backlog.0,
                 stall_timeout: Duration::from_secs(self.stall_timeout.into()),
@@ -202,7 +224,8 @@ impl ServerArgs {
             idle_timeout: self
                 .idle_timeout
                 .map(|timeout| Duration::from_secs(timeout.into())),
-            operator_commands: self.operator_commands,
+            operator_commands: self.operator_commands.is_some(),
+            operator_fifo: self.operator_commands.flatten(),
             quiet: self.quiet,
         }
     }
@@ -257,6 +280,13 @@ fn parse_send_buffer(text: &str) -> Result<Bytes, &'static str> {
             Ok(Bytes(bytes))
         }
         _ => Err("expected a number of bytes from 4K to 64M, such as 65536, 128K or 1M"),
+    }
+}
+
+fn parse_transcript_max(text: &str) -> Result<Bytes, &'static str> {
+    match parse_bytes(text) {
+        Some(bytes) if bytes >= MIN_TRANSCRIPT_BYTES => Ok(Bytes(bytes)),
+        _ => Err("expected a number of bytes from 16K, such as 65536, 256K or 8M"),
     }
 }
 

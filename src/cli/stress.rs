@@ -10,6 +10,7 @@ use super::values::{Parse, parse_host, parse_number, parse_port_to_connect};
 use crate::stress::Config;
 use crate::stress::load::{End, MAX_PER_SECOND, Pace};
 use crate::stress::payload::MIN_SIZE_BYTES;
+use crate::stress::protocol::Wire;
 
 /// A day.
 const MAX_SECONDS: f64 = 86_400.0;
@@ -74,6 +75,15 @@ pub(super) struct StressArgs {
     #[arg(value_parser = parse_lines as Parse<u32>)]
     lines: Option<u32>,
 
+    /// What the clients read: text as people get it, or JSON as programs do
+    #[arg(
+        long,
+        value_name = "WIRE",
+        default_value = "text",
+        hide_short_help = true
+    )]
+    wire: Wire,
+
     /// How long to talk
     #[arg(short, long, value_name = "SECONDS", default_value = "10")]
     #[arg(value_parser = parse_seconds, allow_negative_numbers = true)]
@@ -129,6 +139,7 @@ impl StressArgs {
             clients: self.clients as usize,
             talkers: self.talkers as usize,
             size_bytes: self.size as usize,
+            wire: self.wire,
             pace: if self.rate > 0.0 {
                 Pace::PerSecond(self.rate)
             } else {

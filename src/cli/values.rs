@@ -1,20 +1,26 @@
 //! Parsers for the values that more than one command takes.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+
+use crate::platform::addresses::ScopedIp;
 
 /// A parser of a value. As a pointer, so that clap's code around it is compiled once for each
 /// type of value, and not for each option.
 pub(super) type Parse<T, E = String> = fn(&str) -> Result<T, E>;
 
-pub(super) fn parse_ip(text: &str) -> Result<IpAddr, &'static str> {
-    match text.parse::<IpAddr>() {
-        Ok(ip) if ip.is_multicast() || ip == Ipv4Addr::BROADCAST => {
+pub(super) fn parse_ip(text: &str) -> Result<ScopedIp, &'static str> {
+    match text.parse::<ScopedIp>() {
+        Ok(at) if at.ip.is_multicast() || at.ip == Ipv4Addr::BROADCAST => {
             Err("this is a multicast or broadcast address; give the address of one machine")
         }
-        Ok(ip) => Ok(ip),
-        Err(_) => Err("expected an IP address, such as 192.168.1.5, or 0.0.0.0 for every address"),
+        Ok(at) => Ok(at),
+        Err(()) if text.contains('%') => Err(
+            "expected a link-local IPv6 address before the % and a network interface after it, \
+             as in fe80::1%eth0",
+        ),
+        Err(()) => Err("expected an IP address, such as 192.168.1.5, or 0.0.0.0 for every address"),
     }
 }
 
@@ -120,5 +126,6 @@ mod tests {
             assert_eq!(Bytes(parse_bytes(text).unwrap()).to_string(), text);
         }
         assert!(parse_ip("224.0.0.1").is_err() && parse_ip("localhost").is_err());
+        assert!(parse_ip("fe80::1%br-lan").is_ok() && parse_ip("::1%lo").is_err());
     }
 }

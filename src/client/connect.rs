@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use crate::error::Error;
+use crate::platform::addresses::ScopedIp;
 use crate::platform::socket::{has_connected, keep_alive};
 
 /// The kernel probes a server that has been silent for this long. With its six probes ten seconds
@@ -31,13 +32,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// When the name is not known.
 pub(crate) fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    let resolved = (host, port).to_socket_addrs().and_then(|addresses| {
-        let addresses: Vec<SocketAddr> = addresses.collect();
-        if addresses.is_empty() {
-            return Err(io::Error::other("it has no address"));
-        }
-        Ok(addresses)
-    });
+    let resolved = match host.parse::<ScopedIp>() {
+        Ok(ip) => ip.with_port(port).map(|address| vec![address]),
+        Err(()) => (host, port).to_socket_addrs().and_then(|addresses| {
+            let addresses: Vec<SocketAddr> = addresses.collect();
+            if addresses.is_empty() {
+                return Err(io::Error::other("it has no address"));
+            }
+            Ok(addresses)
+        }),
+    };
     resolved.map_err(|source| Error::Resolve {
         host: host.to_owned(),
         port,

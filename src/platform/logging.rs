@@ -1,10 +1,13 @@
 //! Log messages on standard error, for the person who runs the program.
 
+use std::env;
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use env_logger::{Builder, Env, Target};
-use log::LevelFilter;
+use log::{Level, LevelFilter};
+use rustix::fs::fstat;
 use rustix::stdio::stderr;
 use rustix::termios::isatty;
 
@@ -53,17 +56,52 @@ fn divert(message: &[u8]) -> bool {
     true
 }
 
+/// Whether standard error is a stream to the journal (systemd.exec(5): `JOURNAL_STREAM`). A
+/// program that this one was started by may have replaced it since.
+fn is_journal() -> bool {
+    let Ok(stat) = fstat(stderr()) else {
+        return false;
+    };
+    env::var("JOURNAL_STREAM")
+        .is_ok_and(|stream| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// The first characters of a message: for people, or for the journal, which takes the
+/// priority from there (sd-daemon(3)) and adds the rest itself.
+fn prefix(level: Level, is_journal: bool) -> String {
+    if is_journal {
+        let priority = match level {
+            Level::Error => 3,
+            Level::Warn => 4,
+            Level::Info => 6,
+            Level::Debug | Level::Trace => 7,
+        };
+        format!("<{priority}>")
+    } else {
+        format!("chat: {}: ", level.as_str().to_lowercase())
+    }
+}
+
+/// Writes the error that ends the program.
+pub fn last_words(error: impl fmt::Display) {
+    let prefix = if is_journal() { "<3>" } else { "chat: " };
+    // Not eprintln: it panics when standard error is gone.
+    let _ = writeln!(io::stderr(), "{prefix}{error}");
+}
+
 /// Starts logging at `level`, or as the environment variable `RUST_LOG` says, if set. Call
 /// it once.
 pub fn init(level: LevelFilter) {
     let filter = format!("{level},{STATS}={}", level.max(LevelFilter::Info));
+    let is_journal = is_journal();
     Builder::from_env(Env::default().default_filter_or(filter))
-        .format(|out, record| {
-            let level = record.level().as_str().to_lowercase();
-            writeln!(out, "chat: {level}: {}", record.args())
+        .format(move |out, record| {
+            let prefix = prefix(record.level(), is_journal);
+            writeln!(out, "{prefix}{}", record.args())
         })
         .target(Target::Pipe(Box::new(LogOutput::new(
             StandardOutput::stderr(),
+            if is_journal { "<4>" } else { "chat: " },
         ))))
         .init();
 }
@@ -72,6 +110,8 @@ pub fn init(level: LevelFilter) {
 /// stall the room. It drops and counts the messages that `output` does not take at once.
 struct LogOutput<W> {
     output: W,
+    /// Begins the message of how many were lost.
+    prefix: &'static str,
     /// Dropped messages not yet reported.
     lost: usize,
     /// `output` took only part of the last message, so its line has no end yet.
@@ -79,9 +119,10 @@ struct LogOutput<W> {
 }
 
 impl<W: Write> LogOutput<W> {
-    fn new(output: W) -> Self {
+    fn new(output: W, prefix: &'static str) -> Self {
         Self {
             output,
+            prefix,
             lost: 0,
             torn: false,
         }
@@ -99,7 +140,7 @@ impl<W: Write> Write for LogOutput<W> {
             text.push(b'\n');
         }
         if self.lost > 0 {
-            writeln!(text, "chat: {} messages were lost", self.lost)?;
+            writeln!(text, "{}{} messages were lost", self.prefix, self.lost)?;
         }
         text.extend_from_slice(message);
         match self.output.write(&text) {
@@ -143,10 +184,11 @@ mod tests {
 
     #[test]
     fn lost_messages_are_counted() {
-        let mut log = LogOutput::new(Shown {
+        let shown = Shown {
             text: Vec::new(),
             blocked: false,
-        });
+        };
+        let mut log = LogOutput::new(shown, "chat: ");
         log.write_all(b"one\n").unwrap();
         log.output.blocked = true;
         log.write_all(b"two\n").unwrap();

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
 /// What is there to be used, in bytes. `usize::MAX` where nothing bounds it.
@@ -17,14 +16,14 @@ pub struct Headroom {
 
 impl Headroom {
     /// As the system tells now: available memory (proc_meminfo(5)), the limit of the
-    /// control group (cgroups(7), version 2) and of the address space (setrlimit(2)), and
+    /// control group (cgroups(7)) and of the address space (setrlimit(2)), and
     /// the level from which the kernel is short of TCP memory (tcp(7): `tcp_mem`).
     pub fn now() -> Self {
         let available = kilobytes("/proc/meminfo", "MemAvailable:");
         let process = [available, cgroup_bytes(), address_space_bytes()];
         let tcp = fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok();
         let pages = tcp.and_then(|text| text.split_ascii_whitespace().nth(1)?.parse().ok());
-        let tcp = pages.map(|pages: usize| pages.saturating_mul(page_size()));
+        let tcp = pages.map(|pages: usize| pages.saturating_mul(page_bytes()));
         let least = |bounds: &[Option<usize>]| bounds.iter().flatten().copied().min();
         let process_bytes = least(&process).unwrap_or(usize::MAX);
         Self {
@@ -35,6 +34,19 @@ impl Headroom {
     }
 }
 
+/// The size of a page, which the kernel hands to each program (getauxval(3): `AT_PAGESZ`).
+fn page_bytes() -> usize {
+    const AT_PAGESZ: usize = 6;
+    const WORD_BYTES: usize = size_of::<usize>();
+    let auxiliary = fs::read("/proc/self/auxv").unwrap_or_default();
+    let pairs = auxiliary.chunks_exact(2 * WORD_BYTES).map(|pair| {
+        let (key, value) = pair.split_at(WORD_BYTES);
+        [key, value].map(|word| usize::from_ne_bytes(word.try_into().expect("one word")))
+    });
+    let mut sizes = pairs.filter_map(|[key, value]| (key == AT_PAGESZ).then_some(value));
+    sizes.next().unwrap_or(4096)
+}
+
 /// What the limit of the address space leaves.
 fn address_space_bytes() -> Option<usize> {
     let limit = getrlimit(Resource::As).current?;
@@ -42,18 +54,58 @@ fn address_space_bytes() -> Option<usize> {
     Some(usize::try_from(limit).ok()?.saturating_sub(used))
 }
 
-/// What the limit of the control group leaves.
+/// Where a hierarchy of control groups is mounted, what begins the line of proc_pid_cgroup(5)
+/// that has our place in it, and the files of its limit and usage.
+struct Hierarchy {
+    prefix: &'static str,
+    root: &'static str,
+    limit: &'static str,
+    usage: &'static str,
+}
+
+/// Version 2, and version 1, which older and smaller systems have.
+const HIERARCHIES: [Hierarchy; 2] = [
+    Hierarchy {
+        prefix: "0::/",
+        root: "/sys/fs/cgroup",
+        limit: "memory.max",
+        usage: "memory.current",
+    },
+    Hierarchy {
+        prefix: "memory:/",
+        root: "/sys/fs/cgroup/memory",
+        limit: "memory.limit_in_bytes",
+        usage: "memory.usage_in_bytes",
+    },
+];
+
+/// What the limits of our control group and of those around it leave.
 fn cgroup_bytes() -> Option<usize> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let directory = Path::new("/sys/fs/cgroup").join(group);
-    let number = |name| -> Option<usize> {
-        let text = fs::read_to_string(directory.join(name)).ok()?;
-        text.trim().parse().ok()
-    };
-    // `max` where nothing is bounded.
-    let limit = number("memory.max")?;
-    Some(limit.saturating_sub(number("memory.current").unwrap_or(0)))
+    HIERARCHIES.iter().filter_map(|it| it.left(&groups)).min()
+}
+
+impl Hierarchy {
+    fn left(&self, groups: &str) -> Option<usize> {
+        // Of version 1 the line begins with a number and a colon.
+        let line = groups.lines().find_map(|line| {
+            let numbered = line.split_once(':').map(|(_, rest)| rest);
+            let line = line.strip_prefix(self.prefix);
+            line.or_else(|| numbered?.strip_prefix(self.prefix))
+        })?;
+        let group = Path::new(self.root).join(line);
+        let groups = group.ancestors().take_while(|it| it.starts_with(self.root));
+        let left = groups.filter_map(|group| {
+            let number = |name| -> Option<usize> {
+                let text = fs::read_to_string(group.join(name)).ok()?;
+                text.trim().parse().ok()
+            };
+            // `max` where nothing is bounded.
+            let limit = number(self.limit)?;
+            Some(limit.saturating_sub(number(self.usage).unwrap_or(0)))
+        });
+        left.min()
+    }
 }
 
 /// The value of the line that begins with `name`.
@@ -67,6 +119,11 @@ fn kilobytes(path: &str, name: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_has_a_power_of_two_of_bytes() {
+        assert!(page_bytes().is_power_of_two() && page_bytes() >= 4096);
+    }
 
     #[test]
     fn a_machine_that_runs_tests_has_some_memory() {

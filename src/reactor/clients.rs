@@ -280,51 +280,49 @@ impl<S: Stream> Clients<S> {
         let budget_bytes = self.pacing.budget_bytes();
         let mut round = self.inbound.begin_round(budget_bytes, is_sending);
         while let Some(id) = self.inbound.next(&mut round) {
-            let is_restrained = self.is_restrained();
             let Some(connection) = self.connections.get(id) else {
                 continue;
             };
-            let limits = ReadLimits {
-                rate: self.policy.rate,
-                is_restrained,
-                now: self.now,
-            };
-            let (batch, logs) = self.outbound.gathering_and_logs();
-            let mut context = Context {
-                now: self.now,
-                time: self.time,
-                batch,
-            };
-            let after_read = self.inbound.read(
-                id,
-                connection,
-                logs,
-                &self.flow,
-                limits,
-                service,
-                &mut context,
-            );
-            let input = &mut connection.input;
-            if input.is_program()
-                && input.is_held()
-                && !std::mem::replace(&mut input.is_watched, true)
-            {
-                self.arm(id, self.now + HELD_AFTER, Kind::Held);
-                if after_read.is_none() {
-                    continue;
-                }
+            let logs = self.outbound.logs();
+            if self.inbound.may_read(id, connection, &self.flow, logs) {
+                self.read_client(id, service);
             }
-            let connection = self.connections.at(id.key).expect("it was just read");
-            if connection.input.becomes_suspect() {
-                self.arm(id, self.now + FIRST_WORDS_TIMEOUT, Kind::FirstWords);
-            }
-            match after_read {
-                Some(AfterRead::Delayed { until }) => self.arm(id, until, Kind::Speak),
-                Some(AfterRead::Ended(reason)) => self.close(id, reason),
-                Some(AfterRead::More | AfterRead::WouldBlock) => {}
-                None => continue,
-            }
+            self.watch_if_held(id);
             self.close_those_asked_for();
+        }
+    }
+
+    fn read_client(&mut self, id: ClientId, service: &mut impl Service) {
+        let limits = ReadLimits {
+            rate: self.policy.rate,
+            is_restrained: self.is_restrained(),
+            now: self.now,
+        };
+        let mut context = Context {
+            now: self.now,
+            time: self.time,
+            batch: self.outbound.gathering(),
+        };
+        let connection = self.connections.at(id.key).expect("it is to be read");
+        let after_read =
+            self.inbound
+                .read(id, connection, &self.flow, limits, service, &mut context);
+        if connection.input.becomes_suspect() {
+            self.arm(id, self.now + FIRST_WORDS_TIMEOUT, Kind::FirstWords);
+        }
+        match after_read {
+            AfterRead::Delayed { until } => self.arm(id, until, Kind::Speak),
+            AfterRead::Ended(reason) => self.close(id, reason),
+            AfterRead::More | AfterRead::WouldBlock => {}
+        }
+    }
+
+    /// If `id` is a program that has to wait before it is read, it will be told so.
+    fn watch_if_held(&mut self, id: ClientId) {
+        let input = &mut self.connection(id.key).input;
+        if input.is_program() && input.is_held() && !std::mem::replace(&mut input.is_watched, true)
+        {
+            self.arm(id, self.now + HELD_AFTER, Kind::Held);
         }
     }
 

@@ -187,34 +187,44 @@ impl Inbound {
         self.gathered_bytes
     }
 
+    /// Whether `connection`, whose turn has come, is to be read now. If not, it is known why:
+    /// it may not say more, or has to take what it is owed first.
+    pub(super) fn may_read<S: Stream>(
+        &mut self,
+        id: ClientId,
+        connection: &mut Connection<S>,
+        flow: &Flow,
+        logs: &SharedLogs,
+    ) -> bool {
+        let talker = connection.input.talker();
+        let is_heavy = !flow.class(talker).is_light();
+        if connection.input.state() != ReadState::Listed {
+            return false;
+        } else if !connection.is_member() {
+            return true;
+        } else if !flow.may_say_more(talker) {
+            self.set_state(connection, ReadState::Paused);
+            self.paused.push(id);
+            return false;
+        } else if is_heavy && connection.owed_by_itself_bytes(logs) > MAX_FRAMES_BYTES {
+            self.set_state(connection, ReadState::Owed);
+            return false;
+        }
+        true
+    }
+
     /// Reads `connection`, hands its lines to `service`, and says where reading stopped.
-    /// `None` if it is not to be read. `logs` hold what it is owed.
-    #[expect(clippy::too_many_arguments, reason = "each of them is another's")]
     pub(super) fn read<S: Stream>(
         &mut self,
         id: ClientId,
         connection: &mut Connection<S>,
-        logs: &SharedLogs,
         flow: &Flow,
         limits: ReadLimits,
         service: &mut impl Service,
         context: &mut Context<'_>,
-    ) -> Option<AfterRead> {
-        if connection.input.state() != ReadState::Listed {
-            return None;
-        }
-        if connection.is_member() && !flow.may_say_more(connection.input.talker()) {
-            self.set_state(connection, ReadState::Paused);
-            self.paused.push(id);
-            return None;
-        }
-        let class = flow.class(connection.input.talker());
-        let owed_bytes = connection.owed_by_itself_bytes(logs);
-        if connection.is_member() && !class.is_light() && owed_bytes > MAX_FRAMES_BYTES {
-            self.set_state(connection, ReadState::Owed);
-            return None;
-        }
+    ) -> AfterRead {
         self.set_state(connection, ReadState::Idle);
+        let class = flow.class(connection.input.talker());
         let quantum_bytes = class.quantum_bytes(self.quantum_bytes);
         let read_bytes = class.quantum_bytes(READ_BUDGET_BYTES);
         let said_before = context.batch.size_bytes();
@@ -254,7 +264,7 @@ impl Inbound {
             AfterRead::Delayed { .. } => self.set_state(connection, ReadState::Delayed),
             AfterRead::WouldBlock | AfterRead::Ended(_) => {}
         }
-        Some(after_read)
+        after_read
     }
 
     /// What half lines and lines that are still to be heard take, in bytes.

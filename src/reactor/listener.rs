@@ -1,10 +1,11 @@
 //! The listening socket: how it is made, and what its errors mean.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use log::warn;
+use log::{debug, warn};
 use mio::net::{TcpListener, TcpStream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -40,6 +41,9 @@ const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 pub struct Listener {
     inner: TcpListener,
     address: SocketAddr,
+    /// The send buffer for connections that may be older than the socket's options, and so
+    /// have inherited none. `None` once all of them have been accepted.
+    early_send_buffer_bytes: Cell<Option<usize>>,
 }
 
 impl Listener {
@@ -53,22 +57,41 @@ impl Listener {
         let socket = tcp_socket(address)?;
         // A restart must not wait until the old connections have timed out.
         sockopt::set_socket_reuseaddr(&socket, true)?;
-        // Accepted sockets inherit these on Linux: no call for each of them.
-        sockopt::set_tcp_nodelay(&socket, true)?;
-        set_send_buffer(&socket, send_buffer_bytes)?;
-        sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
-        keep_alive(&socket)?;
-        give_up_on_the_unreachable(&socket)?;
         if address.is_ipv6() {
             // `::` is every address, the IPv4 ones too, whatever
             // net.ipv6.bindv6only says.
             sockopt::set_ipv6_v6only(&socket, false)?;
         }
+        set_options(&socket, send_buffer_bytes)?;
+        warn_of_small_send_buffer(&socket, send_buffer_bytes)?;
         net::bind(&socket, &address)?;
+        Self::listen(socket, None)
+    }
+
+    /// A socket that listens already, from the service manager. It gets the options of
+    /// [`Listener::bind`], and so do the connections that wait there.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2) and listen(2).
+    pub fn passed(listener: std::net::TcpListener, send_buffer_bytes: usize) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let socket = OwnedFd::from(listener);
+        set_options(&socket, send_buffer_bytes)?;
+        warn_of_small_send_buffer(&socket, send_buffer_bytes)?;
+        Self::listen(socket, Some(send_buffer_bytes))
+    }
+
+    fn listen(socket: OwnedFd, early_send_buffer_bytes: Option<usize>) -> io::Result<Self> {
+        // On a socket that listens already, this only sets the backlog.
         net::listen(&socket, BACKLOG)?;
         let inner = TcpListener::from_std(socket.into());
         let address = inner.local_addr()?;
-        Ok(Self { inner, address })
+        Ok(Self {
+            inner,
+            address,
+            early_send_buffer_bytes: Cell::new(early_send_buffer_bytes),
+        })
     }
 
     /// Where it listens, with the port that it really has.
@@ -84,8 +107,21 @@ impl Listener {
     /// Accepts one connection.
     pub fn accept(&self) -> Accepted<TcpStream> {
         match self.inner.accept() {
-            Ok((stream, peer)) => Accepted::Client(stream, peer.ip().to_canonical()),
-            Err(e) => not_accepted(e, || self.somebody_waits()),
+            Ok((stream, peer)) => {
+                if let Some(bytes) = self.early_send_buffer_bytes.get()
+                    && let Err(e) = set_options(&stream, bytes)
+                {
+                    debug!("{peer} has not got its options: {e}");
+                }
+                Accepted::Client(stream, peer.ip().to_canonical())
+            }
+            Err(e) => {
+                let meaning = not_accepted(e, || self.somebody_waits());
+                if matches!(meaning, Accepted::Nobody) {
+                    self.early_send_buffer_bytes.set(None);
+                }
+                meaning
+            }
         }
     }
 
@@ -95,10 +131,19 @@ impl Listener {
     }
 }
 
-/// Bounds what the kernel may hold for each client. It takes no more than it was set up
-/// to, and does not say so.
-fn set_send_buffer(socket: &OwnedFd, bytes: usize) -> io::Result<()> {
-    sockopt::set_socket_send_buffer_size(socket, bytes)?;
+/// Sets the options of a client's socket. On Linux accepted sockets inherit them from the
+/// listener: no call for each of them.
+fn set_options(socket: impl AsFd, send_buffer_bytes: usize) -> io::Result<()> {
+    let socket = socket.as_fd();
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_send_buffer_size(socket, send_buffer_bytes)?;
+    sockopt::set_socket_recv_buffer_size(socket, RECEIVE_BUFFER_BYTES)?;
+    keep_alive(socket)?;
+    give_up_on_the_unreachable(socket)
+}
+
+/// The kernel sets a send buffer no larger than it was set up to, and does not say so.
+fn warn_of_small_send_buffer(socket: &OwnedFd, bytes: usize) -> io::Result<()> {
     let got_bytes = sockopt::socket_send_buffer_size(socket)? / 2;
     if got_bytes < bytes {
         warn!(
@@ -176,6 +221,27 @@ mod tests {
         let address = "127.0.0.1:0".parse().unwrap();
         let listener = Listener::bind(address, SEND_BUFFER_BYTES).unwrap();
         let _peer = std::net::TcpStream::connect(listener.address()).unwrap();
+        expect_client_with_options(&listener);
+        assert!(matches!(listener.accept(), Accepted::Nobody));
+    }
+
+    #[test]
+    fn sockets_get_the_options_though_they_came_before_the_listener_had_them() {
+        let passed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = passed.local_addr().unwrap();
+        let connect = || std::net::TcpStream::connect(address).unwrap();
+        let _early = (connect(), connect());
+        let listener = Listener::passed(passed, SEND_BUFFER_BYTES).unwrap();
+        expect_client_with_options(&listener);
+        expect_client_with_options(&listener);
+        assert!(matches!(listener.accept(), Accepted::Nobody));
+        assert_eq!(listener.early_send_buffer_bytes.get(), None);
+        let _late = connect();
+        expect_client_with_options(&listener);
+    }
+
+    #[track_caller]
+    fn expect_client_with_options(listener: &Listener) {
         let Accepted::Client(stream, address) = listener.accept() else {
             panic!("somebody waits");
         };
@@ -192,6 +258,5 @@ mod tests {
         let user_timeout_ms = sockopt::tcp_user_timeout(&stream).unwrap();
         assert_eq!(u128::from(user_timeout_ms), USER_TIMEOUT.as_millis());
         assert_eq!(address, listener.address().ip());
-        assert!(matches!(listener.accept(), Accepted::Nobody));
     }
 }

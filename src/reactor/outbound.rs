@@ -116,11 +116,6 @@ impl Outbound {
         &mut self.gathering
     }
 
-    /// The same, and the logs that lagging readers share.
-    pub(super) fn gathering_and_logs(&mut self) -> (&mut Batch, &SharedLogs) {
-        (&mut self.gathering, &self.logs)
-    }
-
     /// Whether something has been said that is to be sent.
     pub(super) fn has_gathered(&self) -> bool {
         !self.gathering.is_empty()

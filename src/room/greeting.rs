@@ -29,15 +29,16 @@ pub(crate) struct Greeting {
 
 impl Greeting {
     pub(crate) fn new(notices: &[String], max_lines: usize) -> Self {
-        let mut opening = format!("{WELCOME}\n").into_bytes();
-        for line in notices {
-            push_notice(&mut opening, &text::made_safe(line.as_bytes()));
-        }
         Self {
-            opening,
+            opening: opening(notices),
             max_lines,
             composed: None,
         }
+    }
+
+    pub(crate) fn set_notices(&mut self, notices: &[String]) {
+        self.opening = opening(notices);
+        self.composed = None;
     }
 
     /// The number of past lines that newcomers get.
@@ -64,6 +65,14 @@ impl Greeting {
         self.composed = Some((log.last_said(), age, Frame::clone(&frame)));
         frame
     }
+}
+
+fn opening(notices: &[String]) -> Vec<u8> {
+    let mut opening = format!("{WELCOME}\n").into_bytes();
+    for line in notices {
+        push_notice(&mut opening, &text::made_safe(line.as_bytes()));
+    }
+    opening
 }
 
 fn push_notice(out: &mut Vec<u8>, words: &str) {

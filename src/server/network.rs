@@ -20,6 +20,11 @@ pub(crate) fn parse(text: &str) -> Result<IpNet, String> {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),
     };
+    if address.contains('%') {
+        return Err(
+            "rules know no network interface: leave out the % and what is after it".to_owned(),
+        );
+    }
     let Ok(address) = address.parse::<IpAddr>() else {
         return Err(
             "expected an IP address such as 192.168.1.7 or a network such as 192.168.1.0/24; \
@@ -98,6 +103,7 @@ mod tests {
             ("192.168.1.*", "such as 192.168.1.0/24"),
             ("192.168.1.300/24", "such as 192.168.1.0/24"),
             ("192.168.1.7:8081", "such as 192.168.1.0/24"),
+            ("fe80::1%eth0", "leave out the %"),
             ("/24", "such as 192.168.1.0/24"),
             ("192.168.1.0/", "from 0 to 32"),
             ("192.168.1.0/33", "from 0 to 32"),

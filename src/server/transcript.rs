@@ -8,21 +8,19 @@
 //! Nothing is synced to disk: after a crash of the machine, the last half a minute may be
 //! missing.
 
+mod output;
 pub(crate) mod tail;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use mio::{Interest, Registry, Token};
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use log::warn;
+use mio::{Registry, Token};
 
+use self::output::Output;
+use crate::platform::clock;
 use crate::platform::local_time::{self, Stamp};
-use crate::platform::stdio;
 use crate::server::line_sink::{LineSink, TornLine};
 
 #[derive(Debug)]
@@ -30,45 +28,30 @@ pub(crate) struct Transcript {
     path: PathBuf,
     sink: LineSink<Output>,
     stamp: Stamp,
+    max_bytes: Option<u64>,
+    /// A log message has said that times are marked.
+    has_doubted_clock: bool,
     /// For [`Transcript::reopen`]. `None` before [`Transcript::register`].
     poll: Option<(Registry, Token)>,
 }
 
-/// Writes without stopping this process: see [`stdio::would_stop_us`].
-#[derive(Debug)]
-struct Output {
-    file: File,
-    is_terminal: bool,
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.is_terminal && stdio::would_stop_us(self.file.as_fd()) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Transcript {
     /// Opens the file at `path` for appending, and creates it if necessary. It may also be a
-    /// pipe with a reader, or a terminal.
+    /// pipe with a reader, or a terminal. A regular file is at most `max_bytes` long.
     ///
     /// Times are in the system's current time zone (`TZ`, or `/etc/localtime`).
     ///
     /// # Errors
     ///
     /// Those of open(2). `BrokenPipe` for a pipe without a reader.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = open(path)?;
+    pub(crate) fn open(path: &Path, max_bytes: Option<u64>) -> io::Result<Self> {
+        let file = Output::open(path, max_bytes)?;
         Ok(Self {
             path: path.to_owned(),
             sink: LineSink::new(file, path.display().to_string()),
             stamp: Stamp::local(local_time::Format::Rfc3339),
+            max_bytes,
+            has_doubted_clock: false,
             poll: None,
         })
     }
@@ -79,18 +62,31 @@ impl Transcript {
     ///
     /// Those of epoll_ctl(2) except EPERM: a regular file is always writable.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        register(&self.sink.output().file, registry, token)?;
+        self.sink.output().register(registry, token)?;
         self.poll = Some((registry.try_clone()?, token));
         Ok(())
     }
 
     /// Queues whole lines, each with the current time before it:
-    /// `2026-11-25T15:54:07+01:00 <alice> hi`.
+    /// `2026-11-25T15:54:07+01:00 <alice> hi`. A time that cannot be right has a `?` behind it.
     pub(crate) fn said(&mut self, lines: &[u8]) {
+        self.said_at(lines, SystemTime::now());
+    }
+
+    fn said_at(&mut self, lines: &[u8], now: SystemTime) {
+        let is_believable = clock::is_believable(now);
+        let mark = if is_believable { "" } else { "?" };
         let stamp = &mut self.stamp;
         self.sink.lines_with(lines, |waiting, lines| {
-            stamp_lines(waiting, lines, stamp.at(SystemTime::now()));
+            stamp_lines(waiting, lines, &format!("{}{mark}", stamp.at(now)));
         });
+        if !is_believable && !std::mem::replace(&mut self.has_doubted_clock, true) {
+            let time = stamp.at(now);
+            warn!(
+                "the clock shows {time}, which is before this program was made: until it is \
+                 set, times in the transcript are marked with ?"
+            );
+        }
     }
 
     /// Ends a line that was left unfinished by an earlier run, visibly.
@@ -120,11 +116,11 @@ impl Transcript {
     /// Those of [`Transcript::open`] and [`Transcript::register`]. The old file stays in use.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
         self.flush();
-        let file = open(&self.path)?;
+        let mut file = Output::open(&self.path, self.max_bytes)?;
         if let Some((registry, token)) = &self.poll {
-            register(&file.file, registry, *token)?;
+            file.register(registry, *token)?;
         }
-        let torn_line = if is_same(&self.sink.output().file, &file.file)? {
+        let torn_line = if file.continues(self.sink.output())? {
             TornLine::Continue
         } else {
             TornLine::Restart
@@ -133,41 +129,6 @@ impl Transcript {
         self.flush();
         Ok(())
     }
-}
-
-/// Opens for appending. Does not wait for a pipe's reader, and does not acquire a controlling
-/// terminal.
-fn open(path: &Path) -> io::Result<Output> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = OpenOptions::new()
-        .append(true)
-        .create(true)
-        // The flags fit an i32. The standard library adds O_CLOEXEC.
-        .custom_flags(flags.bits() as i32)
-        .open(path);
-    let file = opened.map_err(|e| match Errno::from_io_error(&e) {
-        Some(Errno::NXIO) if is_pipe(path) => {
-            io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads this pipe")
-        }
-        _ => e,
-    })?;
-    let is_terminal = file.is_terminal();
-    Ok(Output { file, is_terminal })
-}
-
-fn register(file: &File, registry: &Registry, token: Token) -> io::Result<()> {
-    stdio::register(file.as_fd(), registry, token, Interest::WRITABLE)?;
-    Ok(())
-}
-
-fn is_pipe(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|metadata| metadata.file_type().is_fifo())
-}
-
-fn is_same(one: &File, other: &File) -> io::Result<bool> {
-    let (one, other) = (one.metadata()?, other.metadata()?);
-    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 /// Appends whole `lines` to `text`, each after `time` and a space.
@@ -181,11 +142,13 @@ fn stamp_lines(text: &mut Vec<u8>, lines: &[u8], time: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File, OpenOptions, Permissions};
     use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
     use jiff::Timestamp;
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
     use tempfile::TempDir;
 
     use super::*;
@@ -225,7 +188,7 @@ mod tests {
                 .custom_flags(OFlags::NONBLOCK.bits() as i32)
                 .open(&path)
                 .unwrap();
-            (reader, Transcript::open(&path).unwrap())
+            (reader, Transcript::open(&path, None).unwrap())
         }
     }
 
@@ -267,7 +230,7 @@ mod tests {
         let place = Place::new();
         let path = place.path("log");
         for run in ["first", "second"] {
-            let mut transcript = Transcript::open(&path).unwrap();
+            let mut transcript = Transcript::open(&path, None).unwrap();
             let before = fs::read(&path).unwrap();
             transcript.said(format!("<alice> {run}\n<bob> {run}\n").as_bytes());
             transcript.said(b"-- carol left (2 here)\n");
@@ -289,7 +252,7 @@ mod tests {
     fn reopen_switches_to_a_new_file() {
         let place = Place::new();
         let (path, moved) = (place.path("log"), place.path("log.1"));
-        let mut transcript = Transcript::open(&path).unwrap();
+        let mut transcript = Transcript::open(&path, None).unwrap();
         transcript.said(b"one\n");
         transcript.flush();
         fs::rename(&path, &moved).unwrap();
@@ -303,11 +266,107 @@ mod tests {
         assert_eq!(written(&path), ["four"]);
     }
 
+    /// A line of `written`, with its time, is so long.
+    const LINE_BYTES: u64 = "2026-11-25T15:54:07+01:00 <alice> 00\n".len() as u64;
+
+    fn say(transcript: &mut Transcript, numbers: std::ops::Range<u32>) {
+        let lines: String = numbers.map(|n| format!("<alice> {n:02}\n")).collect();
+        transcript.said(lines.as_bytes());
+        transcript.flush();
+    }
+
+    fn said(numbers: std::ops::Range<u32>) -> Vec<String> {
+        numbers.map(|n| format!("<alice> {n:02}")).collect()
+    }
+
+    #[test]
+    fn at_the_bound_the_file_moves_and_one_is_kept() {
+        let place = Place::new();
+        let (path, moved) = (place.path("log"), place.path("log.1"));
+        let bound = Some(3 * LINE_BYTES + 5);
+        let mut transcript = Transcript::open(&path, bound).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        say(&mut transcript, 0..2);
+        assert!(!moved.exists());
+        // One fits.
+        say(&mut transcript, 2..4);
+        assert_eq!((written(&moved), written(&path)), (said(0..3), said(3..4)));
+        say(&mut transcript, 4..14);
+        assert_eq!(
+            (written(&moved), written(&path)),
+            (said(9..12), said(12..14))
+        );
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o640);
+        drop(transcript);
+        // The next run counts what is there.
+        let mut transcript = Transcript::open(&path, bound).unwrap();
+        say(&mut transcript, 14..16);
+        transcript.reopen().unwrap();
+        say(&mut transcript, 16..18);
+        assert_eq!(
+            (written(&moved), written(&path)),
+            (said(12..15), said(15..18))
+        );
+    }
+
+    #[test]
+    fn a_line_over_the_bound_has_a_file_of_its_own() {
+        let place = Place::new();
+        let (path, moved) = (place.path("log"), place.path("log.1"));
+        let mut transcript = Transcript::open(&path, Some(LINE_BYTES)).unwrap();
+        let long = "x".repeat(100);
+        transcript.said(format!("{long}\nshort\n").as_bytes());
+        transcript.flush();
+        assert_eq!(written(&moved), [long]);
+        assert_eq!(written(&path), ["short"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_moved_is_like_a_full_disk() {
+        let place = Place::new();
+        let (path, moved) = (place.path("log"), place.path("log.1"));
+        let mut transcript = Transcript::open(&path, Some(2 * LINE_BYTES)).unwrap();
+        // A file cannot take the place of a folder.
+        fs::create_dir(&moved).unwrap();
+        say(&mut transcript, 0..5);
+        assert_eq!(written(&path), said(0..2));
+        assert!(transcript.sink.waiting_bytes() > 0);
+        fs::remove_dir(&moved).unwrap();
+        say(&mut transcript, 5..6);
+        assert_eq!((written(&moved), written(&path)), (said(2..4), said(4..6)));
+    }
+
+    #[test]
+    fn a_link_to_a_larger_disk_stays() {
+        let place = Place::new();
+        let (link, path, moved) = (place.path("log"), place.path("disk"), place.path("disk.1"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mut transcript = Transcript::open(&link, Some(2 * LINE_BYTES)).unwrap();
+        say(&mut transcript, 0..3);
+        assert_eq!((written(&moved), written(&path)), (said(0..2), said(2..3)));
+        assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn times_of_a_clock_that_is_wrong_are_marked() {
+        let place = Place::new();
+        let path = place.path("log");
+        let mut transcript = Transcript::open(&path, None).unwrap();
+        for now in [SystemTime::UNIX_EPOCH, SystemTime::now()] {
+            transcript.said_at(b"hi\n", now);
+        }
+        transcript.flush();
+        let text = fs::read_to_string(&path).unwrap();
+        let (doubtful, believed) = text.split_once('\n').unwrap();
+        assert!(doubtful.ends_with("? hi"), "{doubtful}");
+        assert_eq!(unstamped(believed), ["hi"]);
+    }
+
     #[test]
     fn a_failed_reopen_keeps_the_old_file() {
         let place = Place::new();
         let (path, moved) = (place.path("log"), place.path("log.1"));
-        let mut transcript = Transcript::open(&path).unwrap();
+        let mut transcript = Transcript::open(&path, None).unwrap();
         fs::rename(&path, &moved).unwrap();
         fs::create_dir(&path).unwrap();
         transcript.said(b"one\n");
@@ -336,7 +395,7 @@ mod tests {
             ),
             (pipe, io::ErrorKind::BrokenPipe, "nobody reads this pipe"),
         ] {
-            let error = Transcript::open(&path).unwrap_err();
+            let error = Transcript::open(&path, None).unwrap_err();
             assert_eq!(error.kind(), kind, "{}", path.display());
             assert!(error.to_string().contains(words), "{error}");
         }
@@ -346,10 +405,11 @@ mod tests {
     fn lines_wait_for_a_full_disk_up_to_the_bound() {
         let place = Place::new();
         let path = place.path("log");
-        let mut transcript = Transcript::open(&path).unwrap();
-        transcript
-            .sink
-            .replace_output(open(Path::new("/dev/full")).unwrap(), TornLine::Continue);
+        let mut transcript = Transcript::open(&path, None).unwrap();
+        transcript.sink.replace_output(
+            Output::open(Path::new("/dev/full"), None).unwrap(),
+            TornLine::Continue,
+        );
         let line = "x".repeat(1000);
         let put_down = 2 * LINE_BACKLOG_BYTES / line.len();
         for _ in 0..put_down {

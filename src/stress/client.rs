@@ -10,6 +10,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 
 use super::framing::{Cut, LineReader};
+use super::json::{JsonReader, Told};
 use super::protocol::{Handshake, MAX_WORDS_BYTES, safe_words};
 use crate::platform::socket::has_connected;
 use crate::platform::socket::retry_interrupted;
@@ -61,6 +62,7 @@ pub(crate) struct Client {
     /// Whether it is in the list of clients to serve.
     pub(crate) is_listed: bool,
     lines: LineReader,
+    json: Option<Box<JsonReader>>,
     /// The beginning of the last notice or refusal from the server.
     last_words: Vec<u8>,
     /// What the kernel has not taken yet.
@@ -91,6 +93,7 @@ impl Client {
             number: None,
             is_listed: false,
             lines: LineReader::new(max_line_bytes),
+            json: None,
             last_words: Vec::new(),
             unsent: Vec::new(),
             is_saying: false,
@@ -153,7 +156,7 @@ impl Client {
         self.flush();
         if let Stage::Greeting(said) = &mut self.stage {
             let said = mem::take(said);
-            self.greet(said, &handshake.awaited, buffer)?;
+            self.greet(said, handshake, buffer)?;
         }
         if !self.is_in() {
             return Ok(Served::Blocked);
@@ -165,16 +168,20 @@ impl Client {
         self.read_lines(buffer, tell)
     }
 
-    /// Reads until the server has sent what is `awaited`; `said` came before.
+    /// Reads until the server has sent what is awaited; `said` came before.
     fn greet(
         &mut self,
         mut said: Vec<u8>,
-        awaited: &[u8],
+        handshake: &Handshake,
         buffer: &mut [u8],
     ) -> Result<(), Departure> {
         let rest_at = loop {
-            if let Some(at) = memchr::memmem::find(&said, awaited) {
-                break at + awaited.len();
+            if let Some(at) = memchr::memmem::find(&said, &handshake.awaited) {
+                break if handshake.reads_json {
+                    at
+                } else {
+                    at + handshake.awaited.len()
+                };
             }
             if said.len() > MAX_GREETING_BYTES {
                 let error = io::Error::other("no chat server: unexpected greeting");
@@ -195,7 +202,13 @@ impl Client {
             }
         };
         // No round has begun, so nobody counts these lines.
-        self.lines.push(&said[rest_at..], |_| {});
+        let mut json = handshake.reads_json.then(Box::<JsonReader>::default);
+        self.lines.push(&said[rest_at..], |cut| {
+            if let (Some(json), Cut::Line(line)) = (&mut json, cut) {
+                json.read(line);
+            }
+        });
+        self.json = json;
         self.stage = Stage::In;
         Ok(())
     }
@@ -212,18 +225,29 @@ impl Client {
             };
             read_bytes += count;
             let now = Instant::now();
-            let last_words = &mut self.last_words;
-            self.lines.push(&buffer[..count], |cut| match cut {
-                Cut::TooLong(beginning) => tell(News::TooLong(beginning)),
-                Cut::Line(line) => {
-                    let prefixes = [NOTICE_PREFIX, REFUSAL_PREFIX].map(str::as_bytes);
-                    if prefixes.iter().any(|prefix| line.starts_with(prefix)) {
-                        last_words.clear();
-                        last_words.extend_from_slice(&line[..line.len().min(MAX_WORDS_BYTES)]);
+            let (last_words, json) = (&mut self.last_words, &mut self.json);
+            let mut keep = |words: &[u8]| {
+                last_words.clear();
+                last_words.extend_from_slice(&words[..words.len().min(MAX_WORDS_BYTES)]);
+            };
+            self.lines
+                .push(&buffer[..count], |cut| match (cut, &mut *json) {
+                    (Cut::TooLong(beginning), _) => tell(News::TooLong(beginning)),
+                    (Cut::Line(line), None) => {
+                        let prefixes = [NOTICE_PREFIX, REFUSAL_PREFIX].map(str::as_bytes);
+                        if prefixes.iter().any(|prefix| line.starts_with(prefix)) {
+                            keep(line);
+                        }
+                        tell(News::Line(line, now));
                     }
-                    tell(News::Line(line, now));
-                }
-            });
+                    (Cut::Line(object), Some(json)) => match json.read(object) {
+                        Told::Line(line) => tell(News::Line(line, now)),
+                        // What the room tells is no line of the test, nor a flaw.
+                        Told::Garbled | Told::Other => tell(News::Line(object, now)),
+                        Told::Own => {}
+                        Told::Bye(words) => keep(words),
+                    },
+                });
         }
         Ok(Served::BudgetSpent)
     }

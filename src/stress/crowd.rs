@@ -35,6 +35,9 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most that a server may add to a line.
 const MAX_PREFIX_BYTES: usize = 512;
 
+/// The same where it sends JSON, which has lists of people, too.
+const MAX_JSON_BYTES: usize = 32 * 1024;
+
 const EVENTS_CAPACITY: usize = 1024;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
@@ -134,13 +137,18 @@ impl Crowd {
         talkers: usize,
         size_bytes: usize,
     ) -> io::Result<Self> {
+        let added_bytes = if protocol.reader.reads_json {
+            MAX_JSON_BYTES + size_bytes
+        } else {
+            MAX_PREFIX_BYTES
+        };
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_CAPACITY),
             server,
             protocol,
             talkers,
-            max_line_bytes: size_bytes + MAX_PREFIX_BYTES,
+            max_line_bytes: size_bytes + added_bytes,
             clients: Slab::new(),
             ready: Vec::new(),
             begun: 0,

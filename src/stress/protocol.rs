@@ -4,6 +4,8 @@
 //! `chat stress` talks to chat rooms. The benches describe other servers in the same
 //! terms, so that one harness loads and checks them all.
 
+use clap::ValueEnum;
+
 use crate::protocol::text::push_safe;
 use crate::protocol::wording::WELCOME;
 
@@ -14,6 +16,17 @@ pub struct Handshake {
     pub hello: Vec<u8>,
     /// What the server must send before the client counts as in. Empty: nothing.
     pub awaited: Vec<u8>,
+    /// Whether the client reads JSON Lines, of which `awaited` begins the first.
+    pub reads_json: bool,
+}
+
+/// What clients of a chat room read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wire {
+    /// Text, as people do.
+    Text,
+    /// JSON, as programs do.
+    Json,
 }
 
 /// How to talk to a server.
@@ -43,12 +56,20 @@ pub(crate) const MAX_WORDS_BYTES: usize = 200;
 
 impl Protocol {
     /// A chat room's: it greets, then clients send lines, and each is signed.
-    pub fn chat() -> Self {
-        Self {
-            reader: Handshake {
-                hello: Vec::new(),
+    pub fn chat(wire: Wire) -> Self {
+        let reader = match wire {
+            Wire::Text => Handshake {
                 awaited: WELCOME.into(),
+                ..Handshake::default()
             },
+            Wire::Json => Handshake {
+                hello: b"/json\n".into(),
+                awaited: br#"{"kind":"hello""#.into(),
+                reads_json: true,
+            },
+        };
+        Self {
+            reader,
             separate_talker: None,
             before: Vec::new(),
             after: Vec::new(),
@@ -61,7 +82,7 @@ impl Protocol {
     pub fn unsigned() -> Self {
         Self {
             is_signed: false,
-            ..Self::chat()
+            ..Self::chat(Wire::Text)
         }
     }
 
@@ -100,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_signature_names_one_sender() {
-        let room = Protocol::chat();
+        let room = Protocol::chat(Wire::Text);
         assert!(room.allows(b"<127.0.0.1> ") && room.allows("<Zoë> ".as_bytes()));
         for prefix in [
             "",

@@ -55,10 +55,19 @@ pub(crate) fn chat_to(command: &str, to: SocketAddr, arguments: &[&str]) -> Comm
     chat([&[command, &ip, &port], arguments].concat())
 }
 
-/// Pipes the standard streams of `command`, and hides the user's log settings from it.
+/// Gives `command` a pipe for each of its standard streams, and hides from it what the
+/// environment says of logs, and of a service manager that runs the tests.
 pub(crate) fn piped(mut command: Command) -> Command {
+    for variable in [
+        "JOURNAL_STREAM",
+        "LISTEN_FDS",
+        "NOTIFY_SOCKET",
+        "RUST_LOG",
+        "WATCHDOG_USEC",
+    ] {
+        command.env_remove(variable);
+    }
     command
-        .env_remove("RUST_LOG")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -1,8 +1,12 @@
 //! Promise 10, cost: large batches go out by reference, and promise 2, nothing lost: what a
-//! reader is owed stays as it was said, whatever is said meanwhile.
+//! reader is owed stays as it was said, whatever is said meanwhile. Promise 5: what the stalled
+//! hold is shared.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use crate::common::crowd::{Crowd, Member};
 use crate::common::eventually;
@@ -78,6 +82,108 @@ fn flood_beside_one_that_stops(server: &Server, stopped: impl Fn(&Server)) {
     stopped(server);
     for number in 4 * BURST..LINES {
         stopping.expect_line(&talker.said(&long_line(number)));
+    }
+}
+
+#[test]
+#[ignore = "measures what all programs leave of this machine's memory"]
+fn a_thousand_that_never_read_cost_a_few_megabytes() {
+    const MOST_BYTES: usize = 32 << 20;
+    let server = Server::with(&["--max-per-ip", "2000"]);
+    let taken_bytes = talk_beside_stalled(&server, 1000, 600_000);
+    println!("1,000 that never read, 600 kB: {taken_bytes} bytes of memory");
+    assert!(taken_bytes <= MOST_BYTES, "{taken_bytes}");
+}
+
+#[test]
+#[ignore = "measures what all programs leave of this machine's memory"]
+fn fifty_that_never_read_cost_nothing_in_a_long_flood() {
+    const MOST_BYTES: usize = 16 << 20;
+    let server = Server::start();
+    let taken_bytes = talk_beside_stalled(&server, 50, 20_000_000);
+    println!("50 that never read, 20 MB: {taken_bytes} bytes of memory");
+    assert!(taken_bytes <= MOST_BYTES, "{taken_bytes}");
+}
+
+#[test]
+#[ignore = "needs root and control groups"]
+fn a_room_with_32_mb_of_memory_goes_on_beside_a_thousand_that_never_read() {
+    let Some(group) = ControlGroup::with_limit(32 << 20) else {
+        println!("no control group of memory can be made here");
+        return;
+    };
+    let enter = format!(
+        "echo $$ >{}/cgroup.procs && exec \"$0\" \"$@\"",
+        group.0.display()
+    );
+    let command = server_command("127.0.0.1", &["--max-per-ip", "2000"]);
+    let mut server = Server::spawn(run_by(&["sh", "-c", &enter], &command));
+    talk_beside_stalled(&server, 1000, 30_000_000);
+    assert!(server.is_running());
+    let alice = server.join("127.0.0.2");
+    let mut bob = server.join("127.0.0.3");
+    alice.say("still here?");
+    while bob.next_line().expect("a line") != alice.said("still here?") {}
+    drop(server);
+}
+
+/// Somebody says `bytes`, and a reader gets them all, beside clients that never read. Returns
+/// by how much the available memory of the machine fell.
+#[track_caller]
+fn talk_beside_stalled(server: &Server, stalled: usize, bytes: usize) -> usize {
+    let _stalled: Vec<_> = (0..stalled).map(|_| server.join("127.0.0.9")).collect();
+    let talker = server.join("127.0.0.2");
+    let reader = server.join("127.0.0.3");
+    let before = available_bytes();
+    let crowd = Crowd::start([Member::reader(reader)]);
+    let line = [&[b'x'; 499][..], b"\n"].concat();
+    for _ in 0..bytes.div_ceil(100 * line.len()) {
+        talker.send(line.repeat(100));
+    }
+    eventually("the reader to get everything", || {
+        (crowd.read_bytes(0) >= bytes).then_some(())
+    });
+    // What the stalled have been sent is held, and nothing more is.
+    thread::sleep(Duration::from_millis(200));
+    before.saturating_sub(available_bytes())
+}
+
+fn available_bytes() -> usize {
+    let text = fs::read_to_string("/proc/meminfo").expect("proc_meminfo(5)");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes = line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
+    kibibytes
+        .map(|kibibytes: usize| kibibytes * 1024)
+        .expect("MemAvailable")
+}
+
+/// A control group that is removed with the last process in it.
+struct ControlGroup(PathBuf);
+
+impl ControlGroup {
+    fn with_limit(bytes: usize) -> Option<Self> {
+        let hierarchies = [
+            ("/sys/fs/cgroup", "memory.max"),
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        ];
+        hierarchies.into_iter().find_map(|(root, limit)| {
+            let path = Path::new(root).join(format!("chat-test-{}", std::process::id()));
+            fs::create_dir(&path).ok()?;
+            let group = Self(path);
+            // Version 1 mounts its hierarchies in an ordinary folder.
+            let is_group = group.0.join(limit).exists();
+            let is_limited = is_group && fs::write(group.0.join(limit), bytes.to_string()).is_ok();
+            is_limited.then_some(group)
+        })
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        let removed = || fs::remove_dir(&self.0).ok();
+        eventually("the control group to be empty", removed);
     }
 }
 

@@ -1,11 +1,12 @@
 //! The room at an IPv6 address, and at all addresses of both families.
 
 use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
 
-use crate::common::can_test;
 use crate::common::peer::{Peer, WELCOME};
-use crate::common::process::{Process, chat_client};
+use crate::common::process::{Process, chat_client, piped, under_test};
 use crate::common::server::{Server, server_command};
+use crate::common::{can_test, can_test_with};
 
 #[test]
 fn a_room_at_an_ipv6_address_says_how_to_join_it() {
@@ -52,4 +53,59 @@ fn join_at(address: &str) -> Peer {
 fn ipv6_works() -> bool {
     let works = TcpListener::bind("[::1]:0").is_ok();
     can_test(works, "this machine has no ::1")
+}
+
+/// The shell's own network, with a link-local address at `lo`.
+const AT_LINK_LOCAL: &str = r#"
+    ip link set lo up && ip -6 address add fe80::1/64 dev lo nodad || exit 9
+    "$0" server fe80::1%lo 8081 --history=0 --no-presence </dev/null &
+    read go
+    "$0" send fe80::1%lo 8081 by name
+    "$0" send '[fe80::1%1]' 8081 by number
+    "$0" send fe80::1 8081 nowhere
+    "$0" send fe80::1%missing 8081 nowhere
+    "$0" server fe80::1%missing 8081
+    kill $!
+"#;
+
+#[test]
+fn a_link_local_address_has_its_interface() {
+    let unshare = ["unshare", "--map-root-user", "--net"];
+    if !can_test_with("ip") || !can_test_with("unshare") {
+        return;
+    }
+    let mut command = Command::new(unshare[0]);
+    command
+        .args(&unshare[1..])
+        .args(["sh", "-c", AT_LINK_LOCAL]);
+    command.arg(under_test());
+    let mut shell = Process::spawn(piped(command));
+    let first = shell.stdout().next_line();
+    if !can_test(first.is_some(), "there is no namespace to be had") {
+        return;
+    }
+    assert_eq!(first.as_deref(), Some("listening on [fe80::1%1]:8081"));
+    shell.stdout().expect_line("join with:");
+    for program in ["chat client", "nc"] {
+        let line = format!("  {program} fe80::1%INTERFACE 8081");
+        shell.stdout().expect_line(&line);
+    }
+    shell.type_line("go");
+    let finished = shell.finish();
+    for said in ["<fe80::1> by name", "<fe80::1> by number"] {
+        assert!(finished.stdout.contains(said), "{}", finished.stdout);
+    }
+    let errors = [
+        "chat: cannot connect to fe80::1 port 8081: invalid argument \
+         (a link-local address needs your network interface, as in fe80::1%eth0)",
+        "chat: cannot connect to fe80::1%missing port 8081: this machine has no network \
+         interface missing (ip -brief link lists them)",
+        "chat: cannot listen on [fe80::1%missing]:8081: this machine has no network \
+         interface missing (ip -brief link lists them)",
+    ];
+    let said = finished
+        .stderr
+        .lines()
+        .filter(|line| !line.contains("clients="));
+    assert_eq!(said.collect::<Vec<_>>(), errors);
 }

@@ -28,6 +28,7 @@ mod presence;
 mod refusals;
 mod resets;
 mod restraint;
+mod service;
 mod sessions;
 mod shutdown;
 mod soak;

@@ -133,6 +133,32 @@ fn sighup_reopens_the_file() {
 }
 
 #[test]
+fn a_transcript_that_cannot_be_moved_at_its_bound_does_not_stop_the_room() {
+    let folder = TempDir::new().expect("a folder");
+    let [path, moved] = ["room.log", "room.log.1"].map(|name| folder.path().join(name));
+    fs::create_dir(&moved).expect("a folder");
+    let path = path.to_str().expect("a path of letters");
+    let mut server = Server::with(&["--transcript", path, "--transcript-max", "16K"]);
+    let speaker = server.join("127.0.0.2");
+    let mut listener = server.join("127.0.0.3");
+    let long = "x".repeat(4000);
+    for _ in 0..8 {
+        say(&speaker, &mut listener, &long);
+    }
+    let warning = server.stderr().next_line().expect("a warning");
+    assert!(warning.contains("room.log: cannot move it to"), "{warning}");
+    assert_eq!(lines_of(Path::new(path)).len(), 4);
+    fs::remove_dir(&moved).expect("a folder");
+    say(&speaker, &mut listener, "and on");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+    assert_eq!(lines_of(&moved).len(), 4);
+    // The four that waited, and these.
+    let last = ["<127.0.0.2> and on", "-- the room is closing"];
+    assert_eq!(lines_of(Path::new(path))[4..], last);
+}
+
+#[test]
 fn a_full_disk_does_not_stop_the_room() {
     let mut server = start(Path::new("/dev/full"));
     let speaker = server.join("127.0.0.2");

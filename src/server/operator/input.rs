@@ -1,17 +1,23 @@
-//! Reads the operator's lines from standard input, a terminal or a pipe, in the event loop.
+//! Reads the operator's lines in the event loop: from standard input, which is a terminal or a
+//! pipe, or from a FIFO in the file system.
 //!
 //! A program at the other end of the pipe must not flood the room: this reads lines at a
 //! bounded rate and leaves the rest in the pipe.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Instant;
 
 use log::warn;
-use mio::{Registry, Token};
+use mio::{Interest, Registry, Token};
+use rustix::fs::OFlags;
 
 use crate::error::plain;
 use crate::platform::socket::retry_interrupted;
-use crate::platform::stdio::StandardInput;
+use crate::platform::stdio::{StandardInput, register};
 use crate::protocol::line::{Decoded, LineDecoder};
 use crate::rate::{Bucket, Rate};
 
@@ -23,11 +29,11 @@ const READ_BYTES: usize = 4096;
 
 #[derive(Debug)]
 pub(crate) struct OperatorInput {
-    input: StandardInput,
+    input: Input,
     decoder: LineDecoder,
     rate: Rate,
     bucket: Bucket,
-    /// Standard input may be readable.
+    /// There may be something to read.
     is_ready: bool,
     has_ended: bool,
     /// [`Typed::End`] has been returned, or is not needed.
@@ -37,6 +43,22 @@ pub(crate) struct OperatorInput {
     taken_bytes: usize,
     /// When the rate limit allows the next line, if there may be one in `buffer`.
     waits_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Input {
+    Standard(StandardInput),
+    /// Open for writing too: it has no end while we hold it, though every writer goes.
+    Fifo(File),
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Standard(input) => input.read(buffer),
+            Self::Fifo(fifo) => fifo.read(buffer),
+        }
+    }
 }
 
 /// The operator's input.
@@ -66,7 +88,27 @@ impl OperatorInput {
         }
         input.register(registry, token)?;
         let is_end_reported = !input.is_terminal();
-        Ok(Some(Self {
+        let input = Input::Standard(input);
+        Ok(Some(Self::new(input, is_end_reported, max_line_bytes)))
+    }
+
+    /// The FIFO from [`open_fifo`], registered as `token`.
+    ///
+    /// # Errors
+    ///
+    /// Those of epoll_ctl(2).
+    pub(crate) fn fifo(
+        fifo: File,
+        registry: &Registry,
+        token: Token,
+        max_line_bytes: u32,
+    ) -> io::Result<Self> {
+        register(fifo.as_fd(), registry, token, Interest::READABLE)?;
+        Ok(Self::new(Input::Fifo(fifo), true, max_line_bytes))
+    }
+
+    fn new(input: Input, is_end_reported: bool, max_line_bytes: u32) -> Self {
+        Self {
             input,
             decoder: LineDecoder::new(max_line_bytes),
             rate: Rate::new(LINES_PER_SECOND, BURST_LINES),
@@ -77,14 +119,19 @@ impl OperatorInput {
             buffer: Vec::new(),
             taken_bytes: 0,
             waits_until: None,
-        }))
+        }
     }
 
     pub(crate) fn is_terminal(&self) -> bool {
-        self.input.is_terminal()
+        matches!(&self.input, Input::Standard(input) if input.is_terminal())
     }
 
-    /// The poll has reported standard input as readable.
+    /// In the background of a terminal.
+    fn is_somebody_elses(&self) -> bool {
+        matches!(&self.input, Input::Standard(input) if input.is_somebody_elses())
+    }
+
+    /// The poll has reported that there is something to read.
     pub(crate) fn mark_ready(&mut self) {
         self.is_ready = true;
     }
@@ -126,7 +173,7 @@ impl OperatorInput {
     /// Reads into the buffer. Returns whether there is input, or the end of it.
     fn read(&mut self) -> bool {
         // In the background, wait: the next line typed in the foreground is a new event.
-        if !self.is_ready || self.has_ended || self.input.is_somebody_elses() {
+        if !self.is_ready || self.has_ended || self.is_somebody_elses() {
             self.is_ready = false;
             return false;
         }
@@ -143,13 +190,33 @@ impl OperatorInput {
             }
             Err(e) => {
                 warn!(
-                    "cannot read standard input ({}); continuing without an operator",
+                    "cannot read the operator's input ({}); continuing without an operator",
                     plain(&e)
                 );
                 self.has_ended = true;
             }
         }
         self.is_ready
+    }
+}
+
+/// Opens the FIFO at `path` for an operator, without waiting for a writer.
+///
+/// # Errors
+///
+/// Those of open(2), or that there is something else.
+pub(crate) fn open_fifo(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fifo = OpenOptions::new()
+        .read(true)
+        .write(true)
+        // The flags fit an i32. The standard library adds O_CLOEXEC.
+        .custom_flags(flags.bits() as i32)
+        .open(path)?;
+    if fifo.metadata()?.file_type().is_fifo() {
+        Ok(fifo)
+    } else {
+        Err(io::Error::other("not a FIFO"))
     }
 }
 

@@ -51,14 +51,17 @@ impl Tail {
             .split(|&byte| byte == b'\n')
             .filter_map(|line| {
                 let (time, line) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+                // The mark of a clock that was wrong.
+                let time = time.strip_suffix('?').unwrap_or(time);
                 Some((Time::parse(time)?, read_speech(line)?))
             })
     }
 }
 
-/// Where a transcript is moved once it is long enough.
-fn rotated(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
+/// Where a transcript is moved once it is long enough. A link to it stays where it is.
+pub(super) fn rotated(path: &Path) -> PathBuf {
+    let file = path.canonicalize();
+    let mut name = OsString::from(file.as_deref().unwrap_or(path));
     name.push(".1");
     name.into()
 }
@@ -159,6 +162,7 @@ mod tests {
             "-- operator: tea is ready",
         ];
         let mut text: String = said.into_iter().map(stamped).collect();
+        text = text.replacen("+01:00", "+01:00?", 1);
         text += &stamped("-- alice left (1 here)");
         text += &stamped("-- 3 lines could not be written here");
         let tail = place.write(text).tail();

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 
 use super::super::framing::{Cut, LineReader};
 use super::*;
+use crate::stress::protocol::Wire;
 
-static CHAT: LazyLock<Protocol> = LazyLock::new(Protocol::chat);
+static CHAT: LazyLock<Protocol> = LazyLock::new(|| Protocol::chat(Wire::Text));
 
 const SECOND: u64 = 1_000_000_000;
 const REPETITION: u64 = REPETITION_TIMEOUT.as_nanos() as u64;
