@@ -14,6 +14,7 @@ use super::entered::Entered;
 use super::incoming::{Greeting, Heard, Incoming};
 use super::message::{Kind, Message, Told};
 use super::pending::{By, Line, Part, Pending};
+use crate::protocol::command::{self, Command};
 use crate::protocol::event::{ByeCode, Event, Hello, Place, Reply, Several, Speech};
 use crate::protocol::name::Name;
 use crate::protocol::text::made_safe;
@@ -342,6 +343,13 @@ impl Conversation {
     }
 
     fn say_line(&mut self, line: Vec<u8>) {
+        if self.wire != Wire::Lines && is_handshake(&line) {
+            // The room would not number it.
+            let text = made_safe(&line);
+            self.troubles
+                .push(format!("not sent: the client does that by itself: {text}"));
+            return;
+        }
         if !self.is_holding() {
             return self.pending.say(line);
         }
@@ -833,6 +841,15 @@ impl Conversation {
         }
         line
     }
+}
+
+/// Whether a program begins or goes on with a session by `line`.
+fn is_handshake(line: &[u8]) -> bool {
+    line.starts_with(b"/")
+        && matches!(
+            command::parse(line),
+            Ok(Command::Json | Command::Resume { .. })
+        )
 }
 
 /// Whether `line` is a request of the client's own that begins so.

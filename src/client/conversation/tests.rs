@@ -475,3 +475,17 @@ fn a_room_that_wants_us_later_has_not_spoken_of_our_session() {
     scene.greet(r#""resumed":true,"heard":1"#);
     assert_eq!(scene.written(), "", "it was heard");
 }
+
+#[test]
+fn what_begins_a_session_is_not_said_by_the_user() {
+    let mut scene = Scene::in_our_room();
+    for line in ["/json", "/resume 7.ab 3", "//json", "/resume"] {
+        scene.say(line);
+    }
+    assert_eq!(
+        scene.written(),
+        "//json\n/resume\n",
+        "the room refuses the last"
+    );
+    assert_eq!(scene.conversation.take_troubles().len(), 2);
+}
