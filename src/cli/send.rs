@@ -39,14 +39,17 @@ Examples:
   df -h / | chat send 192.168.1.5 8081 --name disk
   chat send 192.168.1.5 8081 /msg alice the backup is done
 
-It shows nothing, and ends once the room has taken everything. With --name it says nothing \
+It shows nothing, and ends once the room has answered its last line. A room that takes it no \
+further for --timeout seconds is given up; one that paces its members says so, and is waited for. \
+With --name it says nothing \
 unless it gets that name. A leading slash makes a command, as everywhere; // stands for a \
 slash. A word that begins with - is an option unless it follows --:
   chat send 192.168.1.5 8081 -- -v is broken
 
 Exit codes: 0 the room took everything; 1 failure; 2 wrong usage; 3 cannot connect; 4 the \
-connection was lost, or no chat server answered; 5 refused: not let in, the text not taken, or \
-the name not given, with the reason on standard error.";
+connection was lost, nothing answered in time, or what answered is no chat server; 5 refused: \
+not let in, the text not taken, or the name not given, with the reason on standard error; 6 in \
+doubt: lines were sent and not answered (they are on standard error).";
 
 impl SendArgs {
     pub(super) fn into_config(self) -> Config {

@@ -14,6 +14,7 @@ use super::entered::Entered;
 use super::incoming::{Greeting, Heard, Incoming};
 use super::message::{Kind, Message, Told};
 use super::pending::{By, Line, Part, Pending};
+use crate::protocol::command::{self, Command};
 use crate::protocol::event::{ByeCode, Event, Hello, Place, Reply, Several, Speech};
 use crate::protocol::name::Name;
 use crate::protocol::text::made_safe;
@@ -97,6 +98,9 @@ pub struct Conversation {
     pending: Pending,
     /// What is being written: whole lines, the first of which may be partly written.
     out: Vec<u8>,
+    /// The room's answer to `/json` is still to come, before that to `/resume`. (It may be
+    /// missing.)
+    is_fresh_due: bool,
     /// How much of that, from the first byte on, asks for objects.
     asking_bytes: usize,
     /// How much of each line of the user's is not yet written of what follows.
@@ -148,7 +152,7 @@ struct Identity {
 }
 
 /// An object, what it says, and whether that is our own.
-type Later = (String, Option<Place>, Event<'static>, bool);
+type Later = (String, Option<(Option<Place>, Event<'static>)>, bool);
 
 /// The last event heard.
 #[derive(Clone, Debug)]
@@ -186,6 +190,7 @@ impl Conversation {
             typed_on: false,
             pending: Pending::new(),
             out: Vec::new(),
+            is_fresh_due: false,
             asking_bytes: 0,
             out_lines: VecDeque::new(),
             gate: Gate::Open,
@@ -338,6 +343,13 @@ impl Conversation {
     }
 
     fn say_line(&mut self, line: Vec<u8>) {
+        if self.wire != Wire::Lines && is_handshake(&line) {
+            // The room would not number it.
+            let text = made_safe(&line);
+            self.troubles
+                .push(format!("not sent: the client does that by itself: {text}"));
+            return;
+        }
         if !self.is_holding() {
             return self.pending.say(line);
         }
@@ -408,6 +420,11 @@ impl Conversation {
         let has_begun = !matches!(self.gate, Gate::Greeting(_));
         let is_sent = self.out.is_empty() && self.pending.unsent_lines() == 0;
         has_begun && is_sent && self.pending.user_lines() == 0
+    }
+
+    /// Whether `/quit` may be written, and was not.
+    pub(crate) fn may_quit(&self) -> bool {
+        self.wire == Wire::Objects && !self.has_finished && self.out.is_empty()
     }
 
     /// Whether there is something to write, and a server to write it to.
@@ -532,6 +549,7 @@ impl Conversation {
             self.out.extend_from_slice(request.as_bytes());
         }
         self.asking_bytes = self.out.len();
+        self.is_fresh_due = self.can_resume();
         self.wire = Wire::Asked;
         self.gate = Gate::Greeting(now + HELLO_TIMEOUT);
         self.incoming.expect_objects();
@@ -594,19 +612,19 @@ impl Conversation {
         now: Instant,
         hear: Hear<'_>,
     ) {
-        if self.wire == Wire::Lines {
-            return;
+        let is_answer = |hello: &Hello<'_>| hello.resumed || !self.is_fresh_due;
+        match (self.wire, told) {
+            (Wire::Objects, _) | (Wire::Asked, Some((_, Event::Bye(_)))) => {}
+            (Wire::Asked, Some((_, Event::Hello(hello)))) if is_answer(hello) => {}
+            (Wire::Asked, Some((_, Event::Hello(_)))) => return self.is_fresh_due = false,
+            // What is said meanwhile comes again.
+            _ => return,
         }
         let Some((place, event)) = told else {
-            let told = Told {
-                json,
-                event: None,
-                is_own: false,
-            };
-            return hear(&Message {
-                told: Some(told),
-                ..Message::other("")
-            });
+            if let Some(later) = &mut self.later {
+                return later.push((json.to_owned(), None, false));
+            }
+            return pass_unknown(json, hear);
         };
         let is_past = place.is_some_and(|place| place.is_past);
         let is_hello = matches!(event, Event::Hello(_));
@@ -669,7 +687,8 @@ impl Conversation {
             Event::Bye(bye) => {
                 let line = self.answered(bye.n, false, now, hear);
                 is_own = is_request(line.as_ref(), "/quit");
-                if let Some(heard) = bye.heard {
+                // Before its hello the room speaks of another session.
+                if let Some(heard) = bye.heard.filter(|_| self.wire == Wire::Objects) {
                     let taken = self.pending.ended(heard);
                     taken.iter().for_each(|line| pass_entered(line, hear));
                 }
@@ -683,7 +702,7 @@ impl Conversation {
             Event::Operator { .. } | Event::Notice { .. } => {}
         }
         if let Some(later) = self.later.as_mut().filter(|_| is_shown && !is_past) {
-            later.push((json.to_owned(), *place, event.clone(), is_own));
+            later.push((json.to_owned(), told.cloned(), is_own));
             if later.len() > MAX_LATER {
                 self.pass_later(hear);
             }
@@ -701,8 +720,11 @@ impl Conversation {
 
     /// What was said before is told.
     fn pass_later(&mut self, hear: Hear<'_>) {
-        for (json, place, event, is_own) in self.later.take().unwrap_or_default() {
-            pass_event(&json, place, &event, is_own, hear);
+        for (json, told, is_own) in self.later.take().unwrap_or_default() {
+            match told {
+                Some((place, event)) => pass_event(&json, place, &event, is_own, hear),
+                None => pass_unknown(&json, hear),
+            }
         }
     }
 
@@ -821,6 +843,15 @@ impl Conversation {
     }
 }
 
+/// Whether a program begins or goes on with a session by `line`.
+fn is_handshake(line: &[u8]) -> bool {
+    line.starts_with(b"/")
+        && matches!(
+            command::parse(line),
+            Ok(Command::Json | Command::Resume { .. })
+        )
+}
+
 /// Whether `line` is a request of the client's own that begins so.
 fn is_request(line: Option<&Line>, beginning: &str) -> bool {
     line.is_some_and(|line| line.by == By::Client && line.text.starts_with(beginning.as_bytes()))
@@ -832,6 +863,19 @@ fn pass_entered(line: &Line, hear: Hear<'_>) {
         let text = String::from_utf8_lossy(&line.text);
         hear(&Message::entered(&text));
     }
+}
+
+/// Passes on an object of a kind that we do not know.
+fn pass_unknown(json: &str, hear: Hear<'_>) {
+    let told = Told {
+        json,
+        event: None,
+        is_own: false,
+    };
+    hear(&Message {
+        told: Some(told),
+        ..Message::other("")
+    });
 }
 
 /// Passes `event` on as it is shown.

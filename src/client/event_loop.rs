@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::process;
 use std::time::{Duration, Instant};
 
+use log::warn;
 use mio::{Events, Poll, Token};
 use rustix::process::Signal;
 use signal_hook::low_level::emulate_default_handler;
@@ -17,7 +18,7 @@ use super::connect::Link;
 use super::frontend::{Frontend, Moment};
 use super::session::Session;
 use super::user::{SignalTarget, Streams, Tokens, User};
-use crate::error::Error;
+use crate::error::{Error, Lines};
 use crate::platform::job;
 use crate::platform::socket::retry_interrupted;
 
@@ -85,9 +86,16 @@ impl Client {
     /// Runs until the client has served its purpose.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let end = self.run_to_end();
+        let (in_doubt, unsent) = self.session.leave_behind();
         // Restores the terminal before anything else is printed.
         drop(self);
         if let End::Signal(signal, target) = end? {
+            for line in in_doubt {
+                warn!("not known whether the room has taken this: {line}");
+            }
+            if unsent > 0 {
+                warn!("{} could not be sent", Lines(unsent));
+            }
             // As the kernel would send it, so that a shell script around the client ends too.
             if let Some(signal) = Signal::from_named_raw(signal) {
                 target.send(signal);

@@ -454,6 +454,11 @@ impl Session {
         Some(facts.end(ending))
     }
 
+    /// The program ends now. Returns the lines that are in doubt, and how many were never sent.
+    pub(crate) fn leave_behind(&mut self) -> (Vec<String>, usize) {
+        self.conversation.give_up()
+    }
+
     fn facts(&self, unsent_lines: usize) -> Facts {
         Facts {
             server: self.link.server(),
@@ -635,7 +640,7 @@ impl Session {
                     return;
                 }
                 if message.kind == Kind::Welcome && std::mem::replace(was_let_in, true) {
-                    frontend.notify("connected again", false, now);
+                    return frontend.notify("connected again", false, now);
                 }
             }
             frontend.heard(message, now);
@@ -693,6 +698,17 @@ impl Session {
                 info!("{} does not end the connection", self.link.server());
                 self.phase = Phase::Ended(Ending::Silent);
             }
+        }
+    }
+}
+
+impl Drop for Session {
+    /// Whoever leaves at once would seem to be lost, and others would be told later.
+    fn drop(&mut self) {
+        let may_say_so = self.conversation.may_quit();
+        if let (true, Some(stream)) = (may_say_so, self.link.stream()) {
+            // What the kernel does not take is not said.
+            let _ = stream.write(b"/quit\n");
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::alice::{
-    Alice, CTRL_D, NEW_SESSION, alice_at_a_terminal, client_of_the_test_at, let_in, lose_server,
-    restart,
+    Alice, CTRL_C, CTRL_D, NEW_SESSION, alice_at_a_terminal, client_of_the_test_at, let_in,
+    lose_server, restart,
 };
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, chat_client};
@@ -239,6 +239,23 @@ fn without_its_session_the_client_says_what_is_in_doubt() {
 }
 
 #[test]
+fn ctrl_c_tells_what_is_in_doubt() {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.screen.expect_row(WELCOME);
+    guest.screen.type_keys("hi\r");
+    guest.server.expect_line("hi");
+    guest.screen.type_keys(CTRL_C);
+    let told = guest.client.stderr().next_line().expect("a doubt");
+    assert!(
+        told.ends_with("not known whether the room has taken this: hi"),
+        "{told}"
+    );
+    // The room need not wait for it to come back.
+    guest.server.expect_line("/quit");
+}
+
+#[test]
 fn a_missing_answer_is_shown_and_ends_nothing() {
     let mut guest = guest(&[]);
     guest.server.greet();
@@ -315,6 +332,7 @@ fn a_session_that_is_gone_leaves_no_hole_and_no_double() {
     server.say("-- the last 2 lines, the latest moments ago:\n<bob> before\n<bob> meanwhile");
     server.expect_line("/json");
     server.expect_line("/resume 7.ab 1");
+    server.hello(8, r#""epoch":"e","resumed":false,"heard":0"#);
     server.say(concat!(
         r#"{"kind":"hello","wire":1,"version":"0","epoch":"e","seq":2,"you":8,"token":"8.ab","#,
         r#""resumed":false,"heard":0,"lost":0,"hold":60,"name":"x","here":1,"people":[],"#,

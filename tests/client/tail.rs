@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::common::lines::LineReader;
 use crate::common::peer::{Peer, WELCOME};
-use crate::common::process::{CHAT, Process, chat_to, piped};
+use crate::common::process::{CHAT, Process, chat, chat_to, piped};
 use crate::common::server::Server;
 
 const CANNOT_CONNECT: i32 = 3;
@@ -155,6 +155,64 @@ fn a_room_that_closes_is_a_lost_connection() {
     assert_eq!(finished.code, CONNECTION_LOST);
 }
 
+/// Whether it is killed, which leaves its log behind, or closes.
+#[test]
+fn a_listener_that_reconnects_goes_on_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let transcript = folder.path().join("transcript");
+    let transcript = transcript.to_str().expect("a plain name");
+    for (format, end) in [(&[][..], Signal::KILL), (&["--json"], Signal::TERM)] {
+        let options = ["--no-presence", "--transcript", transcript];
+        let mut server = Server::sociable(&options);
+        let mut talker = server.join("127.0.0.2");
+        let mut listener = Process::spawn(tail(&server, &[&["--reconnect"], format].concat()));
+        talker.say("first");
+        expect_text(&mut listener, "first");
+        // Asleep again, it has been told who it is.
+        listener.await_sleep();
+        talker.say("before");
+        expect_text(&mut listener, "before");
+        server.signal(end);
+        server.wait();
+        talker.rest();
+        let address = server.address;
+        let mut command = chat([
+            "server",
+            &address.ip().to_string(),
+            &address.port().to_string(),
+        ]);
+        command.args(options).stdin(Stdio::null());
+        let server = Server::spawn(command);
+        // Before the listener is back, or after.
+        let talker = Peer::connect_from("127.0.0.2", server.address);
+        for text in ["while it was away", "now"] {
+            talker.say(text);
+        }
+        for text in ["while it was away", "now"] {
+            let line = expect_text(&mut listener, text);
+            assert!(
+                !line.contains("before") && !line.contains("first"),
+                "{line}"
+            );
+        }
+        listener.close_stdout();
+        listener.wait();
+    }
+}
+
+/// Reads up to the line with `text`, and returns it and those before it.
+#[track_caller]
+fn expect_text(listener: &mut Process, text: &str) -> String {
+    let mut lines = String::new();
+    loop {
+        let line = listener.stdout().next_line().expect("a further line");
+        lines += &format!("{line}\n");
+        if line.contains(text) {
+            return lines;
+        }
+    }
+}
+
 #[test]
 fn a_server_that_vanishes_is_a_lost_connection() {
     let (server, mut listener) =
@@ -232,6 +290,7 @@ fn json_hands_on_what_it_does_not_know() {
     server.greet();
     assert_eq!(next_object(&mut listener)["kind"], "hello");
     server.expect_line("/last 10000 0");
+    server.say(r#"{"kind":"reply","n":1,"to":"last"}"#);
     for object in [r#"{"kind":"tea","cups":[2,{}]}"#, r#"{"kind":"wait"}"#] {
         server.say(object);
         listener.stdout().expect_line(object);

@@ -173,6 +173,21 @@ fn the_bell_rings_when_ones_name_is_said() {
 }
 
 #[test]
+fn the_exact_name_of_somebody_present_is_not_ours() {
+    let mut alice = alice_at_a_terminal(&[]);
+    alice.reader.say("/nick alice_b");
+    alice.reader.expect_line("-- you are alice_b now");
+    alice.reader.say("/nick alice-");
+    alice.reader.expect_line("-- you are alice- now");
+    for text in ["ask alice- about it", "alice_ is nobody: alice_"] {
+        alice.reader.say(text);
+        alice.screen.expect_row(&format!("<alice-> {text}"));
+        alice.screen.read_rest();
+    }
+    assert_eq!(alice.screen.rings(), 1, "for nobody's name alone");
+}
+
+#[test]
 fn time_is_shown_and_color_never_turns_colors_off() {
     let mut alice = alice_at_a_terminal(&["--time", "HH:MM:SS", "--color", "never"]);
     alice.reader.say("hi alice");

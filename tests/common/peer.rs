@@ -104,12 +104,21 @@ impl Peer {
         self.expect_line("/json");
         let resumes = fields.contains(r#""resumed":true"#) || fields.contains("again");
         let asked = resumes.then(|| self.next_line().expect("a session to go on with"));
-        self.say(&format!(
-            "{{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"seq\":0,\"you\":7,\
-             \"token\":\"7.ab\",\"lost\":0,\"hold\":60,\"name\":\"127.0.0.1\",\"here\":1,\
-             \"people\":[],\"max_line\":4096,{fields}}}"
-        ));
+        if asked.is_some() {
+            // To `/json`.
+            self.hello(8, r#""epoch":"e","resumed":false,"heard":0"#);
+        }
+        self.hello(7, fields);
         asked
+    }
+
+    /// Says to the client that it is `you`.
+    pub(crate) fn hello(&self, you: u64, fields: &str) {
+        self.say(&format!(
+            "{{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"seq\":0,\"you\":{you},\
+             \"token\":\"{you}.ab\",\"lost\":0,\"hold\":60,\"name\":\"127.0.0.1\",\
+             \"here\":1,\"people\":[],\"max_line\":4096,{fields}}}"
+        ));
     }
 
     /// Tells that somebody else has said `text`, as the event `seq`.

@@ -62,6 +62,15 @@ impl Scene {
     }
 
     fn hello(&mut self, epoch: &str, fields: &str) {
+        if self.conversation.can_resume() && fields.contains("false") {
+            // The answer to `/json`, and an event before that to `/resume`.
+            self.hello_once("x", r#""resumed":false,"heard":0"#);
+            self.hear("{\"seq\":99,\"time\":\"2026-11-27T13:51:23.123Z\",\"kind\":\"operator\",\"text\":\"x\"}\n");
+        }
+        self.hello_once(epoch, fields);
+    }
+
+    fn hello_once(&mut self, epoch: &str, fields: &str) {
         self.hear(&format!(
             "{{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"epoch\":\"{epoch}\",\"seq\":9,\
              \"you\":7,\"token\":\"7.ab\",\"lost\":0,\"hold\":60,\"name\":\"10.0.0.1\",\
@@ -267,6 +276,7 @@ fn what_was_missed_without_a_session_is_shown_once() {
     scene.lose_connection();
     scene.hear("Welcome to this chatroom!\n<a> of the greeting\n");
     scene.written();
+    scene.hello_once("e", r#""resumed":false,"heard":0"#);
     scene.hear(
         "{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"epoch\":\"e\",\"seq\":11,\
          \"you\":8,\"token\":\"8.ab\",\"resumed\":false,\"heard\":0,\"lost\":0,\"hold\":60,\
@@ -448,4 +458,34 @@ fn the_secret_is_taken_out_of_a_hello() {
             "{shown}"
         );
     }
+}
+
+#[test]
+fn a_room_that_wants_us_later_has_not_spoken_of_our_session() {
+    let mut scene = Scene::in_our_room();
+    scene.say("one");
+    scene.written();
+    scene.lose_connection();
+    scene.hear(GREETING);
+    scene.written();
+    scene.hello_once("e", r#""resumed":false,"heard":0"#);
+    scene.hear("{\"kind\":\"bye\",\"code\":\"too_soon\",\"heard\":0,\"again\":1,\"text\":\"\"}\n");
+    assert_eq!(scene.conversation.again(), Some(Duration::from_secs(1)));
+    scene.lose_connection();
+    scene.greet(r#""resumed":true,"heard":1"#);
+    assert_eq!(scene.written(), "", "it was heard");
+}
+
+#[test]
+fn what_begins_a_session_is_not_said_by_the_user() {
+    let mut scene = Scene::in_our_room();
+    for line in ["/json", "/resume 7.ab 3", "//json", "/resume"] {
+        scene.say(line);
+    }
+    assert_eq!(
+        scene.written(),
+        "//json\n/resume\n",
+        "the room refuses the last"
+    );
+    assert_eq!(scene.conversation.take_troubles().len(), 2);
 }
