@@ -83,14 +83,14 @@ const LAST_BUT_HELP: usize = 900;
 
 const EXAMPLES: &str = "\
 Examples:
-  chat server 192.168.1.5 8081
-  chat client 192.168.1.5 8081 --name alice";
+  chat server
+  chat client 192.168.1.5 --name alice";
 
 const NOTES: &str = "\
 Examples:
-  chat server 192.168.1.5 8081
-      run a room at this address of this machine
-  chat client 192.168.1.5 8081 --name alice
+  chat server
+      run a room on this machine, for its LAN
+  chat client 192.168.1.5 --name alice
       join it as alice
   chat server --help
       all options of a command
@@ -141,10 +141,10 @@ impl Cli {
         }
     }
 
-    /// Turns the arguments into typed configuration.
+    /// Turns the arguments into typed configuration. Exits if they do not go together.
     pub fn into_task(self) -> Task {
         match self.command {
-            Command::Server(args) => Task::Server(Box::new(args.into_config())),
+            Command::Server(args) => Task::Server(Box::new(usable("server", args.into_config()))),
             #[cfg(feature = "client")]
             Command::Client(args) => Task::Client(args.into_config()),
             Command::Send(args) => Task::Client(args.into_config()),
@@ -159,6 +159,17 @@ impl Cli {
             Command::Man { command } => Task::Print(pages::manual(command.as_deref())),
         }
     }
+}
+
+/// The configuration of `command`. Exits if its arguments do not go together.
+fn usable<T>(command: &str, config: Result<T, String>) -> T {
+    config.unwrap_or_else(|words| {
+        let mut program = Cli::command();
+        program.build();
+        let command = program.find_subcommand_mut(command);
+        let command = command.expect("the name of a command");
+        command.error(ErrorKind::ArgumentConflict, words).exit()
+    })
 }
 
 /// What to say of a command that this build lacks, if that is what `error` is about.

@@ -10,6 +10,9 @@ use crate::platform::addresses::ScopedIp;
 /// type of value, and not for each option.
 pub(super) type Parse<T, E = String> = fn(&str) -> Result<T, E>;
 
+/// The port of a room unless another is given.
+pub(super) const DEFAULT_PORT: u16 = 8081;
+
 pub(super) fn parse_ip(text: &str) -> Result<ScopedIp, &'static str> {
     match text.parse::<ScopedIp>() {
         Ok(at) if at.ip.is_multicast() || at.ip == Ipv4Addr::BROADCAST => {
