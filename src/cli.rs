@@ -146,13 +146,13 @@ impl Cli {
         match self.command {
             Command::Server(args) => Task::Server(Box::new(usable("server", args.into_config()))),
             #[cfg(feature = "client")]
-            Command::Client(args) => Task::Client(args.into_config()),
-            Command::Send(args) => Task::Client(args.into_config()),
+            Command::Client(args) => Task::Client(usable("client", args.into_config())),
+            Command::Send(args) => Task::Client(usable("send", args.into_config())),
             #[cfg(feature = "client")]
-            Command::Tail(args) => Task::Client(args.into_config()),
-            Command::Ping(args) => Task::Ping(args.into_config()),
+            Command::Tail(args) => Task::Client(usable("tail", args.into_config())),
+            Command::Ping(args) => Task::Ping(usable("ping", args.into_config())),
             #[cfg(feature = "stress")]
-            Command::Stress(args) => Task::Stress(args.into_config()),
+            Command::Stress(args) => Task::Stress(usable("stress", args.into_config())),
             #[cfg(feature = "manual")]
             Command::Completions { shell } => Task::Print(pages::completions(shell)),
             #[cfg(feature = "manual")]

@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::address_rules::AddressRules;
-use super::values::{Bytes, DEFAULT_PORT, Parse, parse_bytes, parse_ip, parse_number, parse_port};
+use super::values::{
+    Bytes, DEFAULT_PORT, Parse, parse_bytes, parse_ip, parse_number, parse_port, split_port,
+};
 use crate::platform::addresses::ScopedIp;
 use crate::platform::service_manager::passes_sockets;
 use crate::rate::Rate;
@@ -171,11 +173,11 @@ pub(super) struct ServerArgs {
     quiet: bool,
 }
 
-/// What comes first on the command line.
+/// What comes first on the command line: an address, a port or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    Ip(ScopedIp),
-    Port(u16),
+struct Place {
+    ip: Option<ScopedIp>,
+    port: Option<u16>,
 }
 
 const EXAMPLES: &str = "\
@@ -214,17 +216,16 @@ statistics to standard error, as does exit.";
 impl ServerArgs {
     /// The configuration, or what is wrong with the arguments.
     pub(super) fn into_config(self) -> Result<server::Config, String> {
-        let (ip, port) = match (self.place, self.port) {
-            (Some(Place::Port(port)), Some(second)) => {
-                return Err(format!(
-                    "{port} is no IP address; give IP and PORT, as in 192.168.1.5 {second}, or PORT \
-                     alone"
-                ));
-            }
-            (Some(Place::Port(port)), None) => (None, Some(port)),
-            (Some(Place::Ip(ip)), port) => (Some(ip), port),
-            (None, port) => (None, port),
-        };
+        let (ip, own_port) = self
+            .place
+            .map_or((None, None), |place| (place.ip, place.port));
+        if let (Some(first), Some(second)) = (own_port, self.port) {
+            return Err(format!(
+                "two ports, {first} and {second}: write IP PORT, as in 192.168.1.5 {second}, or \
+                 PORT alone"
+            ));
+        }
+        let port = own_port.or(self.port);
         let rules = self.rules.into_rules();
         let has_allow = rules.iter().any(|rule| matches!(rule, Rule::Allow(_)));
         Ok(server::Config {
@@ -266,9 +267,14 @@ impl ServerArgs {
 
 fn parse_place(text: &str) -> Result<Place, String> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(parse_port(text).map(Place::Port)?);
+        let port = Some(parse_port(text)?);
+        return Ok(Place { ip: None, port });
     }
-    Ok(parse_ip(text).map(Place::Ip)?)
+    let (ip, port) = split_port(text);
+    Ok(Place {
+        ip: Some(parse_ip(ip)?),
+        port: port.map(parse_port).transpose()?,
+    })
 }
 
 fn parse_clients(text: &str) -> Result<u32, String> {
@@ -332,7 +338,38 @@ fn parse_transcript_max(text: &str) -> Result<Bytes, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Command, FromArgMatches};
+
     use super::*;
+
+    fn config(arguments: &str) -> Result<server::Config, String> {
+        let command = ServerArgs::augment_args(Command::new("server").no_binary_name(true));
+        let matches = command.get_matches_from(arguments.split_whitespace());
+        ServerArgs::from_arg_matches(&matches)
+            .unwrap()
+            .into_config()
+    }
+
+    #[test]
+    fn without_an_address_only_local_networks_are_let_in() {
+        for (arguments, ip, port, is_local_only) in [
+            ("", None, 8081, true),
+            ("0", None, 0, true),
+            ("8082 --deny 10.0.0.1", None, 8082, true),
+            ("8082 --allow 203.0.113.0/24", None, 8082, false),
+            ("192.168.1.5", Some("192.168.1.5"), 8081, false),
+            ("192.168.1.5 1", Some("192.168.1.5"), 1, false),
+            ("192.168.1.5:1", Some("192.168.1.5"), 1, false),
+            ("[fe80::1%lo]:1", Some("fe80::1%lo"), 1, false),
+            ("0.0.0.0 8081", Some("0.0.0.0"), 8081, false),
+        ] {
+            let config = config(arguments).unwrap();
+            assert_eq!(config.ip.map(|ip| ip.to_string()).as_deref(), ip);
+            assert_eq!((config.port, config.is_local_only), (port, is_local_only));
+        }
+        assert!(config("8081 8082").is_err() && config("::1 1").is_ok());
+        assert!(config("[::1]:1 2").unwrap_err().contains("two ports"));
+    }
 
     #[test]
     fn sizes_are_within_bounds() {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{Parse, parse_host, parse_ip, parse_number, parse_port_to_connect};
+use super::room::RoomArgs;
+use super::values::{Parse, parse_ip, parse_number};
 use crate::platform::addresses::ScopedIp;
 use crate::stress::load::{End, MAX_PER_SECOND, Pace};
 use crate::stress::payload::MIN_SIZE_BYTES;
@@ -21,13 +22,8 @@ const MAX_SECONDS: f64 = 86_400.0;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct StressArgs {
-    /// IP address or name of the server
-    #[arg(value_name = "HOST", value_parser = parse_host as Parse<String, _>)]
-    host: String,
-
-    /// Port of the server
-    #[arg(value_name = "PORT", value_parser = parse_port_to_connect)]
-    port: u16,
+    #[command(flatten)]
+    room: RoomArgs,
 
     /// Number of clients [default: 100]
     ///
@@ -161,10 +157,12 @@ the room sees the lines, and so does the server's console unless it runs with -q
 history and its transcript fill with them. Other people may talk meanwhile, but lines that a bot repeats count as duplicated.";
 
 impl StressArgs {
-    pub(super) fn into_config(self) -> Config {
-        Config {
-            host: self.host,
-            port: self.port,
+    /// The configuration, or what is wrong with the arguments.
+    pub(super) fn into_config(self) -> Result<Config, String> {
+        let (host, port) = self.room.into_address()?;
+        Ok(Config {
+            host,
+            port,
             clients: match self.clients {
                 None if self.ramp => None,
                 clients => Some(clients.unwrap_or(DEFAULT_CLIENTS) as usize),
@@ -188,7 +186,7 @@ impl StressArgs {
             json: self.json,
             csv: self.csv,
             plot: self.plot,
-        }
+        })
     }
 }
 
