@@ -55,12 +55,7 @@ enum Command {
     Stress(stress::StressArgs),
     /// Print a shell completion script
     #[cfg(feature = "manual")]
-    #[command(after_help = "Examples:
-  chat completions bash > ~/.local/share/bash-completion/completions/chat
-  chat completions fish > ~/.config/fish/completions/chat.fish
-  chat completions zsh > ~/.zfunc/_chat
-
-For zsh, the directory must be in $fpath.")]
+    #[command(after_help = COMPLETIONS_NOTES)]
     Completions {
         /// The shell
         #[arg(value_name = "SHELL")]
@@ -77,6 +72,18 @@ For zsh, the directory must be in $fpath.")]
         command: Option<String>,
     },
 }
+
+#[cfg(feature = "manual")]
+const COMPLETIONS_NOTES: &str = "\
+Examples:
+  eval \"$(chat completions bash)\"
+      in ~/.bashrc
+  mkdir -p ~/.config/fish/completions
+  chat completions fish > ~/.config/fish/completions/chat.fish
+      once
+  mkdir -p ~/.zfunc
+  chat completions zsh > ~/.zfunc/_chat
+      once; in ~/.zshrc: fpath+=~/.zfunc; autoload -Uz compinit; compinit";
 
 /// Help lists the options that all commands share after a command's own.
 const LAST_BUT_HELP: usize = 900;

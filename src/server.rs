@@ -79,7 +79,7 @@ pub struct Config {
     pub ip: Option<ScopedIp>,
     /// The port to listen on; 0 is any free port.
     pub port: u16,
-    /// Whether only the [local networks](LOCAL_NETWORKS) may join, besides whom the rules refuse.
+    /// Whether only local networks may join, without those that the rules refuse.
     pub is_local_only: bool,
     /// Who may join.
     pub admission: admission::Limits,

@@ -2,9 +2,16 @@
 
 mod common;
 
+use std::env;
+use std::fs;
 use std::io;
+use std::iter;
+use std::path::PathBuf;
+use std::process::Command;
 
-use common::process::{Process, chat};
+use common::can_test_with;
+use common::process::{Process, chat, piped, under_test};
+use common::screen::Screen;
 
 #[test]
 fn help_shows_the_defaults() {
@@ -53,6 +60,105 @@ fn completions_cover_every_command() {
             assert!(finished.stdout.contains(&told), "no {told} for {shell}");
         }
         assert!(finished.stdout.contains("no-reconnect"), "{shell}");
+    }
+}
+
+/// A new home, in which ssh knows two hosts.
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let known = "[roomsix.test]:2222,roomfive.test ssh-ed25519 AAAA\n";
+    fs::create_dir(home.path().join(".ssh")).expect("a new folder");
+    fs::write(home.path().join(".ssh/known_hosts"), known).expect("a new file");
+    // A shell that may not complete this would still offer it.
+    fs::write(home.path().join("rooms.txt"), "").expect("a new file");
+    home
+}
+
+/// What is typed, and what Tab makes of it: a blank follows what is whole.
+const COMPLETED: [(&str, &str); 6] = [
+    ("chat cl", "chat client "),
+    ("chat client roomf", "chat client roomfive.test "),
+    ("chat client --no-rec", "chat client --no-reconnect "),
+    ("chat send box roo", "chat send box roo"),
+    (
+        "chat tail box --time HH:MM:",
+        "chat tail box --time HH:MM:SS ",
+    ),
+    (
+        "chat stress box --plot roo",
+        "chat stress box --plot rooms.txt ",
+    ),
+];
+
+/// Types into `shell`, once `setup` has installed the completions.
+#[track_caller]
+fn complete_in(shell: &str, options: &[&str], setup: &str) {
+    if !can_test_with(shell) {
+        return;
+    }
+    let home = home();
+    let mut screen = Screen::new(80, 24);
+    let mut command = piped(Command::new(shell));
+    command.args(options).current_dir(home.path());
+    command.env("HOME", home.path()).env("CHAT", under_test());
+    command.stderr(screen.side());
+    let _shell = screen.run(command);
+    screen.type_keys(&format!("{setup}; PS1='ready> '\n"));
+    screen.expect_last_row("ready>");
+    for (typed, completed) in COMPLETED {
+        // What follows shows that Tab has been dealt with, also where it does nothing.
+        screen.type_keys(&format!("{typed}\t#"));
+        screen.expect_last_row(&format!("ready> {completed}#"));
+        // Ctrl-U takes it back.
+        screen.type_keys("\x15");
+        screen.expect_last_row("ready>");
+    }
+}
+
+#[test]
+fn bash_completes_hosts_times_and_files() {
+    let setup = r#"eval "$("$CHAT" completions bash)""#;
+    complete_in("bash", &["--norc", "--noprofile", "-i"], setup);
+}
+
+#[test]
+fn zsh_completes_hosts_times_and_files() {
+    let setup = r#"mkdir -p ~/.zfunc; "$CHAT" completions zsh > ~/.zfunc/_chat; fpath+=~/.zfunc; autoload -Uz compinit; compinit -u"#;
+    complete_in("zsh", &["-f", "-i"], setup);
+}
+
+#[test]
+fn fish_completes_hosts_times_and_files() {
+    if !can_test_with("fish") {
+        return;
+    }
+    let home = home();
+    let setup = r#"mkdir -p ~/.config/fish/completions
+        $CHAT completions fish > ~/.config/fish/completions/chat.fish"#;
+    // fish looks for completions of programs only.
+    let program = PathBuf::from(under_test());
+    let folder = program.parent().expect("a folder");
+    let path = env::var_os("PATH").unwrap_or_default();
+    let paths = iter::once(folder.to_owned()).chain(env::split_paths(&path));
+    let path = env::join_paths(paths).expect("paths without a colon");
+    let fish = |script: &str| {
+        let mut command = piped(Command::new("fish"));
+        command.args(["-c", script]).current_dir(home.path());
+        command.env("HOME", home.path()).env("CHAT", under_test());
+        command.env_remove("XDG_CONFIG_HOME").env("PATH", &path);
+        Process::spawn(command).finish()
+    };
+    assert_eq!(fish(setup).code, 0);
+    for (typed, completed) in COMPLETED {
+        let offered = fish(&format!("complete -C {typed:?}")).stdout;
+        let offered: Vec<&str> = offered.lines().collect();
+        let last_word = completed.trim_end().rsplit(' ').next();
+        if typed == completed {
+            assert!(offered.is_empty(), "{typed}: {offered:?}");
+        } else {
+            let words = offered.iter().map(|line| line.split('\t').next());
+            assert_eq!(words.collect::<Vec<_>>(), [last_word], "{typed}");
+        }
     }
 }
 

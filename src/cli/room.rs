@@ -1,6 +1,6 @@
 //! The arguments of every command that joins a room.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::values::{Parse, Place, parse_place, parse_port_to_connect};
 use crate::protocol::name::Name;
@@ -10,6 +10,7 @@ use crate::protocol::name::Name;
 pub(super) struct RoomArgs {
     /// The server's name or IP address; HOST:PORT will do, too
     #[arg(value_name = "HOST", value_parser = parse_place as Parse<Place, _>)]
+    #[arg(value_hint = ValueHint::Hostname)]
     place: Place,
 
     /// The server's port [default: 8081]

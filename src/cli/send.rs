@@ -1,6 +1,6 @@
 //! The arguments of `chat send`.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::room::parse_name;
 use super::values::{Parse, Place, parse_place, parse_port_to_connect};
@@ -11,6 +11,7 @@ use crate::client::config::{Config, Purpose};
 pub(super) struct SendArgs {
     /// The server's name or IP address; HOST:PORT will do, too
     #[arg(value_name = "HOST", value_parser = parse_place as Parse<Place, _>)]
+    #[arg(value_hint = ValueHint::Hostname)]
     place: Place,
 
     /// The server's port, if this is a number and HOST has none [default: 8081]
