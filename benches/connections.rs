@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use chat::platform::proc::raise_descriptor_limit;
 use chat::stress::load::{End, Pace};
+use chat::stress::machine::Machine;
 use clap::Parser;
 use indicatif::HumanCount;
 
 use support::chart::{self, Lines};
 use support::floor;
-use support::machine::{self, Cores};
+use support::machine::Cores;
 use support::options::Options;
 use support::subject::Subject;
 use support::table::{bytes, markdown, micros};
@@ -72,7 +73,7 @@ fn main() -> io::Result<()> {
         "One line after the other to all connections, in lines of {LINE_BYTES} bytes; memory is \
          the server's own (anonymous)"
     );
-    let heading = options.heading(&what, &machine::describe());
+    let heading = options.heading(&what, &Machine::this().to_string());
     let chart = options.publish("connections", &(heading + &report(&measured, idle)))?;
     draw(&chart, &subjects, &measured)
 }

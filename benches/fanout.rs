@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use chat::platform::proc::raise_descriptor_limit;
 use chat::stress::load::{End, Pace};
+use chat::stress::machine::Machine;
 use clap::Parser;
 use indicatif::HumanCount;
 
 use support::chart::{self, Bars};
 use support::delay::{self, Crowd, Delay};
-use support::machine::{self, Cores};
+use support::machine::Cores;
 use support::options::Options;
 use support::subject::{Kind, Subject};
 use support::table::{bytes, markdown, micros, ratio};
@@ -75,7 +76,7 @@ fn main() -> io::Result<()> {
     }
     let delays = delays(&options, cores)?;
     let what = format!("Server CPU for each delivery, in lines of {LINE_BYTES} bytes");
-    let heading = options.heading(&what, &machine::describe());
+    let heading = options.heading(&what, &Machine::this().to_string());
     let chart = options.publish("fanout", &(heading + &report(&columns, &rows, &delays)))?;
     draw(&chart, &columns, &rows)
 }

@@ -55,12 +55,7 @@ enum Command {
     Stress(stress::StressArgs),
     /// Print a shell completion script
     #[cfg(feature = "manual")]
-    #[command(after_help = "Examples:
-  chat completions bash > ~/.local/share/bash-completion/completions/chat
-  chat completions fish > ~/.config/fish/completions/chat.fish
-  chat completions zsh > ~/.zfunc/_chat
-
-For zsh, the directory must be in $fpath.")]
+    #[command(after_help = COMPLETIONS_NOTES)]
     Completions {
         /// The shell
         #[arg(value_name = "SHELL")]
@@ -78,19 +73,31 @@ For zsh, the directory must be in $fpath.")]
     },
 }
 
+#[cfg(feature = "manual")]
+const COMPLETIONS_NOTES: &str = "\
+Examples:
+  eval \"$(chat completions bash)\"
+      in ~/.bashrc
+  mkdir -p ~/.config/fish/completions
+  chat completions fish > ~/.config/fish/completions/chat.fish
+      once
+  mkdir -p ~/.zfunc
+  chat completions zsh > ~/.zfunc/_chat
+      once; in ~/.zshrc: fpath+=~/.zfunc; autoload -Uz compinit; compinit";
+
 /// Help lists the options that all commands share after a command's own.
 const LAST_BUT_HELP: usize = 900;
 
 const EXAMPLES: &str = "\
 Examples:
-  chat server 192.168.1.5 8081
-  chat client 192.168.1.5 8081 --name alice";
+  chat server
+  chat client 192.168.1.5 --name alice";
 
 const NOTES: &str = "\
 Examples:
-  chat server 192.168.1.5 8081
-      run a room at this address of this machine
-  chat client 192.168.1.5 8081 --name alice
+  chat server
+      run a room on this machine, for its LAN
+  chat client 192.168.1.5 --name alice
       join it as alice
   chat server --help
       all options of a command
@@ -141,24 +148,35 @@ impl Cli {
         }
     }
 
-    /// Turns the arguments into typed configuration.
+    /// Turns the arguments into typed configuration. Exits if they do not go together.
     pub fn into_task(self) -> Task {
         match self.command {
-            Command::Server(args) => Task::Server(Box::new(args.into_config())),
+            Command::Server(args) => Task::Server(Box::new(usable("server", args.into_config()))),
             #[cfg(feature = "client")]
-            Command::Client(args) => Task::Client(args.into_config()),
-            Command::Send(args) => Task::Client(args.into_config()),
+            Command::Client(args) => Task::Client(usable("client", args.into_config())),
+            Command::Send(args) => Task::Client(usable("send", args.into_config())),
             #[cfg(feature = "client")]
-            Command::Tail(args) => Task::Client(args.into_config()),
-            Command::Ping(args) => Task::Ping(args.into_config()),
+            Command::Tail(args) => Task::Client(usable("tail", args.into_config())),
+            Command::Ping(args) => Task::Ping(usable("ping", args.into_config())),
             #[cfg(feature = "stress")]
-            Command::Stress(args) => Task::Stress(args.into_config()),
+            Command::Stress(args) => Task::Stress(usable("stress", args.into_config())),
             #[cfg(feature = "manual")]
             Command::Completions { shell } => Task::Print(pages::completions(shell)),
             #[cfg(feature = "manual")]
             Command::Man { command } => Task::Print(pages::manual(command.as_deref())),
         }
     }
+}
+
+/// The configuration of `command`. Exits if its arguments do not go together.
+fn usable<T>(command: &str, config: Result<T, String>) -> T {
+    config.unwrap_or_else(|words| {
+        let mut program = Cli::command();
+        program.build();
+        let command = program.find_subcommand_mut(command);
+        let command = command.expect("the name of a command");
+        command.error(ErrorKind::ArgumentConflict, words).exit()
+    })
 }
 
 /// What to say of a command that this build lacks, if that is what `error` is about.

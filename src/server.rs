@@ -16,16 +16,17 @@ use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, debug, info, log_enabled, warn};
 use mio::{Interest, Token};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
-use self::admission::{Admission, Capacity, Refusal};
+use self::admission::{Admission, Capacity, Refusal, Rule};
 use self::arrivals::Arrivals;
 use self::console::Console;
 use self::motd::read_motd;
@@ -36,7 +37,9 @@ use self::stats::{Attendance, Stats};
 use self::transcript::Transcript;
 use self::transcript::tail::Tail;
 use crate::error::{Error, plain};
-use crate::platform::addresses::{ScopedIp, addresses_to_join, is_link_local_v6};
+use crate::platform::addresses::{
+    LOCAL_NETWORKS, ScopedIp, addresses_to_join, is_link_local_v6, is_local,
+};
 use crate::platform::logging::STATS;
 use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, is_ignored, raise_descriptor_limit};
@@ -74,9 +77,13 @@ const STATS_RATE: Rate = Rate::new(10, 20);
 /// The options of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The address and port to listen on. Port 0 is any free port. A socket that the service
-    /// manager passes is used instead; it has to pass one if this is `None`.
-    pub address: Option<(ScopedIp, u16)>,
+    /// The address to listen on; `None` is every address. A socket that the service manager
+    /// passes is used instead.
+    pub ip: Option<ScopedIp>,
+    /// The port to listen on; 0 is any free port.
+    pub port: u16,
+    /// Whether only local networks may join, without those that the rules refuse.
+    pub is_local_only: bool,
     /// Who may join.
     pub admission: admission::Limits,
     /// The options of the room.
@@ -139,7 +146,11 @@ pub fn run(config: &Config) -> Result<(), Error> {
         descriptor_limit()
     });
     let capacity = Capacity::of(descriptors);
-    let admission = Admission::within(config.admission.clone(), capacity);
+    let mut limits = config.admission.clone();
+    if config.is_local_only {
+        limits.rules.extend(LOCAL_NETWORKS.map(Rule::Allow));
+    }
+    let admission = Admission::within(limits, capacity);
     let (max_clients, wanted) = (admission.max_clients(), config.admission.max_clients);
     let listener = listen(config)?;
     let address = listener.address();
@@ -189,7 +200,16 @@ pub fn run(config: &Config) -> Result<(), Error> {
     } else {
         info!("accepting up to {max_clients} clients");
     }
-    server.show(&banner(address, &addresses_to_join(address.ip())));
+    let mut reachable_at = addresses_to_join(address.ip());
+    if config.is_local_only {
+        reachable_at.retain(is_local);
+    }
+    server.show(&banner(address, &reachable_at));
+    if config.is_local_only {
+        server.show(
+            "only this machine and private networks are let in; --allow lets in others instead\n",
+        );
+    }
     if server.operator.is_some() {
         server.show(if server.obeys_operator {
             "everyone sees what you type here; /help lists the commands\n"
@@ -209,26 +229,37 @@ pub fn run(config: &Config) -> Result<(), Error> {
 /// On the socket from the service manager, or else at the address.
 fn listen(config: &Config) -> Result<Listener, Error> {
     let passed = service_manager::take_listener().map_err(Error::PassedSocket)?;
-    match (passed, &config.address) {
-        (Some(passed), address) => {
-            let listener = Listener::passed(passed, config.send_buffer_bytes);
-            let listener = listener.map_err(Error::PassedSocket)?;
-            if address.is_some() {
-                info!("using the socket that the service manager passed, not IP and PORT");
-            }
-            Ok(listener)
+    if let Some(passed) = passed {
+        let listener = Listener::passed(passed, config.send_buffer_bytes);
+        let listener = listener.map_err(Error::PassedSocket)?;
+        if config.ip.is_some() {
+            info!("using the socket that the service manager passed, not IP and PORT");
         }
-        (None, Some((ip, port))) => {
-            let address = ip.with_port(*port);
-            let listener = address.and_then(|it| Listener::bind(it, config.send_buffer_bytes));
-            listener.map_err(|source| Error::Listen {
-                ip: ip.clone(),
-                port: *port,
-                source,
-            })
-        }
-        (None, None) => Err(Error::PassedSocket(io::Error::other("there is none"))),
+        return Ok(listener);
     }
+    let port = config.port;
+    let bind = |ip: &ScopedIp| {
+        let address = ip.with_port(port);
+        address.and_then(|it| Listener::bind(it, config.send_buffer_bytes))
+    };
+    let all = ScopedIp::from(IpAddr::from(Ipv6Addr::UNSPECIFIED));
+    let all_v4 = ScopedIp::from(IpAddr::from(Ipv4Addr::UNSPECIFIED));
+    let (ip, listener) = match &config.ip {
+        Some(ip) => (ip.clone(), bind(ip)),
+        None => match bind(&all) {
+            // There is no IPv6, or it is disabled.
+            Err(e)
+                if [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
+                    .map(Some)
+                    .contains(&Errno::from_io_error(&e)) =>
+            {
+                let listener = bind(&all_v4);
+                (all_v4, listener)
+            }
+            listener => (all, listener),
+        },
+    };
+    listener.map_err(|source| Error::Listen { ip, port, source })
 }
 
 fn open_operator_fifo(path: &Path) -> Result<File, Error> {
@@ -262,19 +293,30 @@ fn open_transcript(path: &Path, max_bytes: Option<u64>) -> Result<Transcript, Er
     })
 }
 
-/// The first lines on the console: where the server listens, and how to join.
+/// The first lines on the console: where the server listens, and how to join; what others use
+/// first, then what works on this machine only.
 fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
     let port = listening_on.port();
-    let mut text = format!("listening on {listening_on}\njoin with:\n");
-    for program in ["chat client", "nc"] {
-        for address in reachable_at {
+    let mut text = format!("listening on {listening_on}\n");
+    let (own, others): (Vec<_>, Vec<_>) = reachable_at.iter().partition(|it| it.is_loopback());
+    for (heading, addresses) in [
+        ("join with:\n", others),
+        ("on this machine only, join with:\n", own),
+    ] {
+        if addresses.is_empty() {
+            continue;
+        }
+        text.push_str(heading);
+        for address in addresses {
             let interface = if is_link_local_v6(address) {
                 "%INTERFACE"
             } else {
                 ""
             };
-            writeln!(text, "  {program} {address}{interface} {port}")
-                .expect("a String takes every write");
+            for program in ["chat client", "nc"] {
+                writeln!(text, "  {program} {address}{interface} {port}")
+                    .expect("a String takes every write");
+            }
         }
     }
     if reachable_at.iter().any(is_link_local_v6) {

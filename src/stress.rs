@@ -16,6 +16,7 @@ mod framing;
 mod json;
 mod ledger;
 pub mod load;
+pub mod machine;
 pub(crate) mod payload;
 pub mod plot;
 mod progress;
@@ -24,19 +25,23 @@ mod report;
 mod round;
 pub mod step;
 
+use std::env;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::warn;
+use rustix::net::bind;
 use serde_json::json;
 
 use self::crowd::{Arrivals, Crowd};
 use self::error::StressError;
 use self::ledger::Ledger;
 use self::load::{End, Load, Pace};
+use self::machine::Machine;
 use self::payload::MAX_TALKERS;
 use self::progress::Bars;
 use self::protocol::{Protocol, Wire};
@@ -44,8 +49,9 @@ use self::report::{Summary, Table};
 use self::step::{Plan, Step, Watch};
 use crate::client::connect::resolve;
 use crate::error::Error;
-use crate::platform::proc::Process;
-use crate::platform::proc::raise_descriptor_limit;
+use crate::platform::addresses::ScopedIp;
+use crate::platform::proc::{Process, raise_descriptor_limit};
+use crate::platform::socket::tcp_socket;
 use crate::platform::stdio;
 
 /// Descriptors for everything but connections.
@@ -53,6 +59,9 @@ const SPARE_DESCRIPTORS: usize = 32;
 
 /// The most memory that a ledger may take from the start.
 const MAX_LEDGER_BYTES: usize = 1024 * 1024 * 1024;
+
+/// The most clients of a test.
+pub(crate) const MAX_CLIENTS: usize = 1_000_000;
 
 /// Clients in the first step of a ramp.
 const FIRST_RAMP_STEP: usize = 100;
@@ -63,7 +72,8 @@ pub struct Config {
     /// The server's name or address.
     pub(crate) host: String,
     pub(crate) port: u16,
-    pub(crate) clients: usize,
+    /// `None`: a ramp goes on until something fails.
+    pub(crate) clients: Option<usize>,
     /// How many of the clients talk.
     pub(crate) talkers: usize,
     /// The size of a line with its LF.
@@ -75,7 +85,13 @@ pub struct Config {
     pub(crate) ramp: bool,
     /// The server's process, if it runs on this machine.
     pub(crate) pid: Option<u32>,
+    /// Where connections come from, in turn. Empty: this is left to the kernel.
+    pub(crate) sources: Vec<ScopedIp>,
+    /// The longest 99th percentile of the delays that passes.
+    pub(crate) max_p99: Option<Duration>,
     pub(crate) json: bool,
+    /// The file for all counts.
+    pub(crate) csv: Option<PathBuf>,
     /// The file for a chart of the delays.
     pub(crate) plot: Option<PathBuf>,
 }
@@ -84,8 +100,8 @@ pub struct Config {
 ///
 /// # Errors
 ///
-/// When the test cannot run; when not every line reached every reader once and in order;
-/// and when a client was refused, dropped, or could not connect.
+/// When the test cannot run; when not every line reached every reader once and in order, or
+/// in time; and when a client was refused, dropped, or could not connect.
 pub fn run(config: &Config) -> Result<(), Error> {
     Test::prepare(config)?.run()
 }
@@ -93,16 +109,37 @@ pub fn run(config: &Config) -> Result<(), Error> {
 struct Test<'a> {
     config: &'a Config,
     server: SocketAddr,
+    /// How many clients there are at last.
+    clients: usize,
     crowd: Crowd,
     watch: Option<Watch>,
-    /// Opened before the test begins: a long test must not end without it.
-    plot: Option<(&'a Path, File)>,
+    csv: Option<Output<'a>>,
+    plot: Option<Output<'a>>,
+}
+
+/// A file for results. Opened before the test begins: a long test must not end without it.
+struct Output<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> Output<'a> {
+    fn open(path: &'a Path) -> Result<Self, Error> {
+        let file = File::create(path).map_err(|e| write_error(path, e))?;
+        Ok(Self { path, file })
+    }
+
+    fn write(mut self, text: &str) -> Result<(), Error> {
+        let written = self.file.write_all(text.as_bytes());
+        written.map_err(|e| write_error(self.path, e))
+    }
 }
 
 impl<'a> Test<'a> {
     fn prepare(config: &'a Config) -> Result<Self, Error> {
-        check_limits(config)?;
-        let server = resolve(&config.host, config.port)?[0];
+        let clients = check_limits(config)?;
+        let servers = resolve(&config.host, config.port)?;
+        let (server, sources) = sources(&config.sources, &servers)?;
         let watch = match config.pid {
             None => None,
             Some(pid) => Some(
@@ -110,22 +147,20 @@ impl<'a> Test<'a> {
                     .map_err(|source| StressError::Watch { pid, source })?,
             ),
         };
-        let plot = match &config.plot {
-            None => None,
-            Some(path) => Some((
-                path.as_path(),
-                File::create(path).map_err(|e| write_plot_error(path, e))?,
-            )),
-        };
+        let open = |path: &'a Option<PathBuf>| path.as_deref().map(Output::open).transpose();
+        let (csv, plot) = (open(&config.csv)?, open(&config.plot)?);
         let protocol = Protocol::chat(config.wire);
         let mut crowd =
             Crowd::new(server, protocol, config.talkers, config.size_bytes).map_err(Error::Poll)?;
+        crowd.come_from(sources);
         crowd.catch_interrupts().map_err(Error::Poll)?;
         Ok(Self {
             config,
             server,
+            clients,
             crowd,
             watch,
+            csv,
             plot,
         })
     }
@@ -137,13 +172,20 @@ impl<'a> Test<'a> {
         };
         let prints_rows = config.ramp && !config.json;
         let counts = if config.ramp {
-            ramp(config.talkers, config.clients)
+            ramp(config.talkers, self.clients)
         } else {
-            vec![config.clients]
+            vec![self.clients]
         };
+        if io::stderr().is_terminal() {
+            warn!(
+                "the room's history, and its transcript if it keeps one, fill with the lines of \
+                 this test"
+            );
+        }
         if prints_rows {
             print(&table.heading())?;
         }
+        let mut is_at_the_end = true;
         let mut steps = Vec::new();
         for clients in counts {
             let (load, step) = self.take_step(clients)?;
@@ -153,8 +195,19 @@ impl<'a> Test<'a> {
             let goes_on = step.flaws().is_empty() && !step.was_interrupted;
             steps.push((load, step));
             if !goes_on {
+                is_at_the_end = false;
                 break;
             }
+        }
+        if prints_rows && matches!(config.pace, Pace::InFlight(_)) {
+            print(&format!("delays are {}", report::CLOSED_LOOP))?;
+        }
+        if prints_rows && config.clients.is_none() && is_at_the_end {
+            print(&format!(
+                "nothing failed; {} clients are as many as this process can have \
+                 (ulimit -n, --talkers)",
+                self.clients
+            ))?;
         }
         self.report(&steps)
     }
@@ -171,6 +224,7 @@ impl<'a> Test<'a> {
             clients,
             idle: Duration::ZERO,
             load,
+            max_p99: config.max_p99,
         };
         let mut bars = Bars::new(clients, config.talkers, config.end);
         let step = Step::take(&mut self.crowd, &plan, self.watch.as_ref(), &mut bars)
@@ -190,10 +244,22 @@ impl<'a> Test<'a> {
                 .iter()
                 .map(|(load, s)| report::json(load, s))
                 .collect();
-            let address = self.server.to_string();
+            let machine = Machine::this();
+            let arguments = env::args_os().skip(1);
+            let arguments: Vec<_> = arguments
+                .map(|it| it.to_string_lossy().into_owned())
+                .collect();
             print(&format!(
                 "{:#}",
-                json!({ "server": address, "steps": steps })
+                json!({
+                    "server": self.server.to_string(),
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "kernel": machine.kernel,
+                    "cpu": machine.cpu,
+                    "cores": machine.cores,
+                    "arguments": arguments,
+                    "steps": steps,
+                })
             ))?;
         } else if let ([(load, step)], false) = (steps, config.ramp) {
             print(Summary { load, step }.to_string().trim_end())?;
@@ -201,13 +267,21 @@ impl<'a> Test<'a> {
         let Some((_, last)) = steps.last() else {
             return Ok(());
         };
-        if let Some((path, mut file)) = self.plot {
+        if let Some(csv) = self.csv {
+            let rows = steps.iter().map(|(_, step)| report::csv(step));
+            csv.write(&(report::CSV_HEADING.to_owned() + &rows.collect::<String>()))?;
+        }
+        if let Some(plot) = self.plot {
             let title = format!(
                 "chat stress {}: {} clients, {} talking, lines of {} bytes",
                 self.server, last.outcome.clients, last.outcome.talkers, config.size_bytes
             );
-            file.write_all(plot::draw(&title, &last.outcome.delays).as_bytes())
-                .map_err(|e| write_plot_error(path, e))?;
+            let outcomes = steps.iter().map(|(_, step)| &step.outcome);
+            plot.write(&if config.ramp {
+                plot::draw_ramp(&title, outcomes)
+            } else {
+                plot::draw(&title, &last.outcome.delays)
+            })?;
         }
         let flaws = last.flaws();
         if flaws.is_empty() {
@@ -221,25 +295,61 @@ impl<'a> Test<'a> {
     }
 }
 
-/// Checks that this machine can run the test.
-fn check_limits(config: &Config) -> Result<(), StressError> {
-    let needed = config.clients + SPARE_DESCRIPTORS;
+/// Checks that this machine can run the test. Returns how many clients there are at last.
+fn check_limits(config: &Config) -> Result<usize, StressError> {
     // If the limit cannot be raised, a connection fails later and says so.
     let limit = raise_descriptor_limit().unwrap_or(usize::MAX);
+    let clients = config.clients.unwrap_or_else(|| {
+        let by_ledger = MAX_LEDGER_BYTES / Ledger::size_bytes(1, config.talkers);
+        let by_descriptors = limit.saturating_sub(SPARE_DESCRIPTORS);
+        MAX_CLIENTS
+            .min(by_ledger)
+            .min(by_descriptors)
+            .max(FIRST_RAMP_STEP)
+    });
+    let needed = clients + SPARE_DESCRIPTORS;
     if needed > limit {
         return Err(StressError::TooFewDescriptors { needed, limit });
     }
-    let most = (MAX_LEDGER_BYTES / Ledger::size_bytes(config.clients, 1))
-        .min(config.clients)
+    let most = (MAX_LEDGER_BYTES / Ledger::size_bytes(clients, 1))
+        .min(clients)
         .min(MAX_TALKERS);
     if config.talkers > most {
         return Err(StressError::TooManyTalkers {
             talkers: config.talkers,
-            clients: config.clients,
+            clients,
             most,
         });
     }
-    Ok(())
+    Ok(clients)
+}
+
+/// Which of its addresses to reach the server at, and from where.
+fn sources(
+    given: &[ScopedIp],
+    servers: &[SocketAddr],
+) -> Result<(SocketAddr, Vec<SocketAddr>), StressError> {
+    let is_v4 = given.first().map(|first| first.ip.is_ipv4());
+    let server = servers
+        .iter()
+        .find(|server| is_v4 == Some(server.is_ipv4()));
+    let server = *server.unwrap_or(&servers[0]);
+    let mut sources = Vec::with_capacity(given.len());
+    for ip in given {
+        if ip.ip.is_ipv4() != server.is_ipv4() {
+            let ip = ip.clone();
+            return Err(StressError::SourceFamily { ip, server });
+        }
+        let try_it = ip.with_port(0).and_then(|source| {
+            bind(&tcp_socket(source)?, &source)?;
+            Ok(source)
+        });
+        sources.push(try_it.map_err(|source| {
+            let ip = ip.clone();
+            StressError::Source { ip, source }
+        })?);
+    }
+    Ok((server, sources))
 }
 
 /// The client counts of a ramp: 100, 200, 500, 1,000 and so on, from at least `talkers`
@@ -271,9 +381,9 @@ fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
     }
 }
 
-fn write_plot_error(path: &Path, source: io::Error) -> Error {
+fn write_error(path: &Path, source: io::Error) -> Error {
     let path = path.to_owned();
-    StressError::WritePlot { path, source }.into()
+    StressError::WriteFile { path, source }.into()
 }
 
 /// Prints `text` and a LF.

@@ -55,6 +55,26 @@ fn every_line_reaches_everybody_else() {
     assert_eq!(step["flaws"], serde_json::json!([]));
     assert!(step["delay_ms"]["p50"].as_f64() > Some(0.0));
     assert!(step["cost"].is_null());
+    assert_eq!(step["loop"], "closed");
+    assert!(step["longest_silence_ms"].as_f64() > Some(0.0));
+    // What the room tells of the clients is none of anybody's lines.
+    assert_eq!(step["lines"]["others"], 0);
+}
+
+#[test]
+fn results_name_the_machine_and_the_arguments() {
+    let server = Server::start();
+    let options = ["-c", "3", "--lines", "2", "--json"];
+    let finished = stress(server.address, &options);
+    let report: Value = serde_json::from_str(&finished.stdout).expect("JSON");
+    assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
+    assert!(report["cores"].as_u64() > Some(0));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a Linux");
+    assert_eq!(report["kernel"], kernel.trim());
+    assert!(!report["cpu"].as_str().expect("a name").is_empty());
+    let arguments = report["arguments"].as_array().expect("a list");
+    assert_eq!(arguments[0], "stress");
+    assert_eq!(arguments[3..], options);
 }
 
 #[test]
@@ -91,6 +111,7 @@ fn people_get_a_table() {
         "p50 ",
         "p99.9 ",
         "max ",
+        "in a closed loop: while a line is late, no other is said; longest silence ",
     ];
     for words in words {
         assert!(finished.stdout.contains(words), "{}", finished.stdout);
@@ -111,6 +132,8 @@ fn a_terminal_shows_progress_bars() {
     // Updated, with more than zeros.
     let is_counted = |line: &str| line.contains(" deliveries") && !line.contains(" 0 deliveries");
     assert!(shown.split('\r').any(is_counted), "{shown:?}");
+    let warning = "the room's history, and its transcript if it keeps one, fill";
+    assert!(shown.contains(warning), "{shown:?}");
     assert_eq!(process.exit_code(), 0);
 }
 
@@ -125,7 +148,96 @@ fn a_ramp_has_a_row_for_each_step() {
         .lines()
         .filter_map(|row| row.split_whitespace().next())
         .collect();
-    assert_eq!(clients, ["clients", "100", "200", "300"]);
+    assert_eq!(clients, ["clients", "100", "200", "300", "delays"]);
+    let note = "delays are in a closed loop";
+    assert!(finished.stdout.contains(note), "{}", finished.stdout);
+}
+
+#[test]
+fn a_ramp_alone_goes_on_until_something_fails() {
+    let server = Server::with(&["--max-clients", "450"]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let (csv, plot) = (path("counts.csv"), path("ramp.svg"));
+    let options = ["--ramp", "--lines", "2", "--csv", &csv, "--plot", &plot];
+    let finished = stress(server.address, &options);
+    assert_eq!(finished.code, 5, "{}", finished.stderr);
+    let rows: Vec<&str> = finished.stdout.lines().collect();
+    assert!(rows[2].trim_start().starts_with("200 ") && rows[2].ends_with(" none"));
+    assert!(rows[3].trim_start().starts_with("450 ") && rows[3].ends_with(" 50 refused"));
+    assert_eq!(rows.len(), 5, "{}", finished.stdout);
+
+    let counts = fs::read_to_string(csv).expect("a file");
+    let mut rows = counts.lines();
+    assert_eq!(rows.next(), Some("clients,what,delay_us,count"));
+    let rows: Vec<Vec<&str>> = rows.map(|row| row.split(',').collect()).collect();
+    let sum = |clients, what| -> u64 {
+        let rows = rows.iter().filter(|row| row[..2] == [clients, what]);
+        rows.map(|row| row[3].parse::<u64>().expect("a count"))
+            .sum()
+    };
+    assert_eq!((sum("500", "made"), sum("500", "refused")), (250, 50));
+    assert_eq!(sum("200", "deliveries"), 2 * 199);
+    assert_eq!(sum("200", "delay"), 2 * 199);
+    assert_eq!(sum("500", "delay"), 2 * 449);
+
+    let svg = fs::read_to_string(plot).expect("a file");
+    for words in ["clients", "delay, ms", "median", "p99"] {
+        assert!(svg.contains(words), "no {words}");
+    }
+}
+
+#[test]
+fn a_ramp_that_nothing_stops_says_what_the_end_is() {
+    let server = Server::start();
+    let (ip, port) = (server.address.ip(), server.address.port());
+    let mut command = piped(Command::new("sh"));
+    let script = format!("ulimit -n 182 && exec {CHAT} stress {ip} {port} --ramp --lines 1");
+    command.args(["-c", &script]);
+    let finished = Process::spawn(command).finish();
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let note = "nothing failed; 150 clients are as many as this process can have";
+    assert!(finished.stdout.contains(note), "{}", finished.stdout);
+}
+
+#[test]
+fn delays_above_the_maximum_are_a_failure() {
+    let server = Server::start();
+    let options = ["-c", "3", "--lines", "5", "--max-p99"];
+    let finished = stress(server.address, &[&options[..], &["0.001"]].concat());
+    assert_eq!(finished.code, 1);
+    let words = "above the 0.00 ms of --max-p99";
+    assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    // The lines are all there.
+    let verdict = "every line reached every reader once, in order";
+    assert!(finished.stdout.contains(verdict), "{}", finished.stdout);
+    let finished = stress(server.address, &[&options[..], &["60000"]].concat());
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+}
+
+#[test]
+fn connections_come_from_the_given_addresses() {
+    let server = Server::with(&["--max-per-ip", "2"]);
+    let options = ["--source", "127.0.0.2", "--source", "127.0.0.3"];
+    let run = |options: &[&str]| stress(server.address, &[options, &["--lines", "1"]].concat());
+    let finished = run(&[&options[..], &["-c", "4"]].concat());
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let finished = run(&[&options[..], &["-c", "5"]].concat());
+    assert!(
+        finished.stderr.contains("1 connection refused"),
+        "{}",
+        finished.stderr
+    );
+
+    // Documentation's addresses (RFC 5737) are nobody's.
+    let finished = run(&["--source", "192.0.2.1"]);
+    assert_eq!(finished.code, 1);
+    let words = "cannot connect from 192.0.2.1: ";
+    assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    let finished = run(&["--source", "::1"]);
+    assert_eq!(finished.code, 2);
+    let words = "one is IPv4 and the other IPv6";
+    assert!(finished.stderr.contains(words), "{}", finished.stderr);
 }
 
 #[test]
@@ -209,7 +321,7 @@ fn a_full_room_ends_a_ramp() {
     let server = Server::with(&["--max-clients", "150"]);
     let finished = stress(server.address, &["-c", "1000", "--ramp", "--lines", "2"]);
     assert_eq!(finished.code, 5);
-    assert_eq!(finished.stdout.lines().count(), 3, "{}", finished.stdout);
+    assert_eq!(finished.stdout.lines().count(), 4, "{}", finished.stdout);
 }
 
 #[test]
@@ -271,6 +383,7 @@ fn impossible_options_are_refused() {
         ),
         (["--lines", "5", "--duration", "3"], "cannot be used with"),
         (["--duration", "0", "-c", "2"], "a time must be above 0"),
+        (["--max-p99", "0", "-c", "2"], "a delay must be above 0"),
     ] {
         let finished = stress(nobody, &options);
         assert_eq!(finished.code, 2);

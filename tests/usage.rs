@@ -2,9 +2,16 @@
 
 mod common;
 
+use std::env;
+use std::fs;
 use std::io;
+use std::iter;
+use std::path::PathBuf;
+use std::process::Command;
 
-use common::process::{Process, chat};
+use common::can_test_with;
+use common::process::{Process, chat, piped, under_test};
+use common::screen::Screen;
 
 #[test]
 fn help_shows_the_defaults() {
@@ -56,6 +63,105 @@ fn completions_cover_every_command() {
     }
 }
 
+/// A new home, in which ssh knows two hosts.
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let known = "[roomsix.test]:2222,roomfive.test ssh-ed25519 AAAA\n";
+    fs::create_dir(home.path().join(".ssh")).expect("a new folder");
+    fs::write(home.path().join(".ssh/known_hosts"), known).expect("a new file");
+    // A shell that may not complete this would still offer it.
+    fs::write(home.path().join("rooms.txt"), "").expect("a new file");
+    home
+}
+
+/// What is typed, and what Tab makes of it: a blank follows what is whole.
+const COMPLETED: [(&str, &str); 6] = [
+    ("chat cl", "chat client "),
+    ("chat client roomf", "chat client roomfive.test "),
+    ("chat client --no-rec", "chat client --no-reconnect "),
+    ("chat send box roo", "chat send box roo"),
+    (
+        "chat tail box --time HH:MM:",
+        "chat tail box --time HH:MM:SS ",
+    ),
+    (
+        "chat stress box --plot roo",
+        "chat stress box --plot rooms.txt ",
+    ),
+];
+
+/// Types into `shell`, once `setup` has installed the completions.
+#[track_caller]
+fn complete_in(shell: &str, options: &[&str], setup: &str) {
+    if !can_test_with(shell) {
+        return;
+    }
+    let home = home();
+    let mut screen = Screen::new(80, 24);
+    let mut command = piped(Command::new(shell));
+    command.args(options).current_dir(home.path());
+    command.env("HOME", home.path()).env("CHAT", under_test());
+    command.stderr(screen.side());
+    let _shell = screen.run(command);
+    screen.type_keys(&format!("{setup}; PS1='ready> '\n"));
+    screen.expect_last_row("ready>");
+    for (typed, completed) in COMPLETED {
+        // What follows shows that Tab has been dealt with, also where it does nothing.
+        screen.type_keys(&format!("{typed}\t#"));
+        screen.expect_last_row(&format!("ready> {completed}#"));
+        // Ctrl-U takes it back.
+        screen.type_keys("\x15");
+        screen.expect_last_row("ready>");
+    }
+}
+
+#[test]
+fn bash_completes_hosts_times_and_files() {
+    let setup = r#"eval "$("$CHAT" completions bash)""#;
+    complete_in("bash", &["--norc", "--noprofile", "-i"], setup);
+}
+
+#[test]
+fn zsh_completes_hosts_times_and_files() {
+    let setup = r#"mkdir -p ~/.zfunc; "$CHAT" completions zsh > ~/.zfunc/_chat; fpath+=~/.zfunc; autoload -Uz compinit; compinit -u"#;
+    complete_in("zsh", &["-f", "-i"], setup);
+}
+
+#[test]
+fn fish_completes_hosts_times_and_files() {
+    if !can_test_with("fish") {
+        return;
+    }
+    let home = home();
+    let setup = r#"mkdir -p ~/.config/fish/completions
+        $CHAT completions fish > ~/.config/fish/completions/chat.fish"#;
+    // fish looks for completions of programs only.
+    let program = PathBuf::from(under_test());
+    let folder = program.parent().expect("a folder");
+    let path = env::var_os("PATH").unwrap_or_default();
+    let paths = iter::once(folder.to_owned()).chain(env::split_paths(&path));
+    let path = env::join_paths(paths).expect("paths without a colon");
+    let fish = |script: &str| {
+        let mut command = piped(Command::new("fish"));
+        command.args(["-c", script]).current_dir(home.path());
+        command.env("HOME", home.path()).env("CHAT", under_test());
+        command.env_remove("XDG_CONFIG_HOME").env("PATH", &path);
+        Process::spawn(command).finish()
+    };
+    assert_eq!(fish(setup).code, 0);
+    for (typed, completed) in COMPLETED {
+        let offered = fish(&format!("complete -C {typed:?}")).stdout;
+        let offered: Vec<&str> = offered.lines().collect();
+        let last_word = completed.trim_end().rsplit(' ').next();
+        if typed == completed {
+            assert!(offered.is_empty(), "{typed}: {offered:?}");
+        } else {
+            let words = offered.iter().map(|line| line.split('\t').next());
+            assert_eq!(words.collect::<Vec<_>>(), [last_word], "{typed}");
+        }
+    }
+}
+
 #[test]
 fn the_manual_lists_every_command_and_has_a_page_for_each() {
     let page = Process::spawn(chat(["man"])).finish();
@@ -95,8 +201,8 @@ const USAGE_ERRORS: &[(&str, &str)] = &[
     ("", "Usage"),
     ("serve", "serve"),
     ("--loud", "--loud"),
-    ("server", "<IP>"),
-    ("server 127.0.0.1", "<PORT>"),
+    ("server 8081 8082", "two ports, 8081 and 8082"),
+    ("server 65536", "from 0 to 65535"),
     ("server 127.0.0.1 http", "http"),
     ("server 127.0.0.1 65536", "65536"),
     ("server 127.0.0.1 -1", "-1"),
@@ -115,9 +221,11 @@ const USAGE_ERRORS: &[(&str, &str)] = &[
     ("server 127.0.0.1 8081 --max-line -5", "-5"),
     ("server 127.0.0.1 8081 --max-line 4k", "4k"),
     ("client", "<HOST>"),
-    ("client 127.0.0.1", "<PORT>"),
+    ("client 127.0.0.1:8081 8082", "two ports, 8081 and 8082"),
+    ("client 127.0.0.1:0", "<HOST>"),
+    ("client [::1 8081", "<HOST>"),
     ("client 127.0.0.1 chat", "chat"),
-    ("client 127.0.0.1 0", "<PORT>"),
+    ("client 127.0.0.1 0", "[PORT]"),
     ("client 127.0.0.1 65536", "65536"),
     ("client 127.0.0.1 8081 more", "more"),
     ("client 127.0.0.1 8081 --name", "--name"),
@@ -125,13 +233,12 @@ const USAGE_ERRORS: &[(&str, &str)] = &[
     ("client 127.0.0.1 8081 --bell loud", "loud"),
     ("client 127.0.0.1 8081 --json --time HH:MM", "--time"),
     ("send", "<HOST>"),
-    ("send 127.0.0.1", "<PORT>"),
-    ("send 127.0.0.1 0", "<PORT>"),
+    ("send 127.0.0.1 0", "write HOST:PORT"),
     ("send 127.0.0.1 8081 --name 127.0.0.2 hi", "127.0.0.2"),
     ("send 127.0.0.1 8081 --name hi/there hi", "hi/there"),
     ("send 127.0.0.1 8081 -x", "-x"),
     ("tail", "<HOST>"),
-    ("tail 127.0.0.1", "<PORT>"),
+    ("tail 127.0.0.1:http", "<HOST>"),
     ("tail 127.0.0.1 8081 more", "more"),
     ("tail 127.0.0.1 8081 --name bob", "--name"),
     ("tail 127.0.0.1 8081 --bell never", "--bell"),
@@ -143,8 +250,8 @@ const USAGE_ERRORS: &[(&str, &str)] = &[
     ("tail 127.0.0.1 8081 --color maybe", "maybe"),
     ("tail 127.0.0.1 8081 --json --time HH:MM", "--time"),
     ("ping", "<HOST>"),
-    ("ping 127.0.0.1", "<PORT>"),
-    ("ping 127.0.0.1 0", "<PORT>"),
+    ("ping 127.0.0.1 0", "[PORT]"),
+    ("stress 127.0.0.1:8081 8082", "two ports, 8081 and 8082"),
     ("ping 127.0.0.1 8081 --timeout 0", "--timeout"),
     ("ping 127.0.0.1 8081 --timeout soon", "soon"),
     ("completions", "<SHELL>"),

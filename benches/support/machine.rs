@@ -1,6 +1,5 @@
-//! The machine under the benches: its cores, and its description.
+//! The cores of the machine under the benches.
 
-use std::fs;
 use std::io;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -37,19 +36,4 @@ fn pin_to(core: usize) -> io::Result<()> {
     let mut only = CpuSet::new();
     only.set(core);
     Ok(sched_setaffinity(None, &only)?)
-}
-
-/// CPU, cores and kernel.
-pub(crate) fn describe() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cores = cpu.matches("processor\t").count();
-    format!(
-        "{}, {cores} cores, Linux {}",
-        model.unwrap_or(std::env::consts::ARCH),
-        kernel.trim()
-    )
 }

@@ -67,6 +67,7 @@ pub(crate) fn trial(subject: &Subject, workload: &Workload, cores: Cores) -> io:
             end: workload.end,
             round: 1,
         },
+        max_p99: None,
     };
     let step = Step::take(&mut crowd, &plan, Some(&watch), &mut ())?;
     let fault = |what: &str| io::Error::other(format!("{}: {what}", subject.name));

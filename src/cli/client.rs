@@ -36,7 +36,7 @@ pub(super) struct ClientArgs {
 
 const CLIENT_EXAMPLES: &str = "\
 Examples:
-  chat client 192.168.1.5 8081 --name alice
+  chat client 192.168.1.5 --name alice
   tail -f backup.log | chat client 192.168.1.5 8081";
 
 const CLIENT_NOTES: &str = "\
@@ -149,10 +149,12 @@ enum TimeFormat {
 }
 
 impl ClientArgs {
-    pub(super) fn into_config(self) -> Config {
-        Config {
-            host: self.room.host,
-            port: self.room.port,
+    /// The configuration, or what is wrong with the arguments.
+    pub(super) fn into_config(self) -> Result<Config, String> {
+        let (host, port) = self.room.into_address()?;
+        Ok(Config {
+            host,
+            port,
             name: self.name,
             purpose: Purpose::Chat {
                 view: self.view.into_view(),
@@ -163,22 +165,24 @@ impl ClientArgs {
                     (false, false) => None,
                 },
             },
-        }
+        })
     }
 }
 
 impl TailArgs {
-    pub(super) fn into_config(self) -> Config {
-        Config {
-            host: self.room.host,
-            port: self.room.port,
+    /// The configuration, or what is wrong with the arguments.
+    pub(super) fn into_config(self) -> Result<Config, String> {
+        let (host, port) = self.room.into_address()?;
+        Ok(Config {
+            host,
+            port,
             name: None,
             purpose: Purpose::Tail {
                 view: self.view.into_view(),
                 max_past: self.lines.map(|lines| lines as usize),
                 reconnects: self.reconnect.reconnect,
             },
-        }
+        })
     }
 }
 

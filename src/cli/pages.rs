@@ -1,7 +1,7 @@
 //! Shell completions and manual pages, generated from the definition of the command line.
 
-use clap::CommandFactory;
 use clap::builder::PossibleValuesParser;
+use clap::{Arg, Command, CommandFactory, ValueHint};
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 
@@ -9,11 +9,60 @@ use super::{Cli, OPTIONAL_COMMANDS};
 
 const PROGRAM: &str = "chat";
 
+/// What clap's script for bash lacks: hosts, and words with a colon.
+const BASH: &str = include_str!("completions.bash");
+
 /// A script that makes `shell` complete commands, options and their values.
 pub(super) fn completions(shell: Shell) -> Vec<u8> {
+    let mut program = Cli::command();
+    program.build();
+    let commands = program.get_subcommands();
+    let names: Vec<String> = commands.map(|it| it.get_name().to_owned()).collect();
+    for name in names {
+        program = program.mut_subcommand(name, |command| command.mut_args(hinted));
+    }
     let mut script = Vec::new();
-    generate(shell, &mut Cli::command(), PROGRAM, &mut script);
+    generate(shell, &mut program, PROGRAM, &mut script);
+    let with_host = program.get_subcommands().filter(|command| {
+        let mut positionals = command.get_positionals();
+        positionals.any(|it| it.get_value_hint() == ValueHint::Hostname)
+    });
+    let with_host = with_host.map(Command::get_name);
+    match shell {
+        Shell::Bash => {
+            let places: Vec<String> = with_host.map(|name| format!("2,{name},*")).collect();
+            let added = BASH.replace("HOST_PLACES", &places.join(" | "));
+            script.extend_from_slice(added.as_bytes());
+        }
+        // Clap's script for fish completes nothing that has no name.
+        Shell::Fish => {
+            script.extend_from_slice(b"complete -c chat -f\n");
+            for name in with_host {
+                let line = format!(
+                    "complete -c chat -n \"__fish_chat_using_subcommand {name}; \
+                     and test (count (commandline -opc)) -eq 2\" \
+                     -f -a \"(__fish_print_hostnames)\"\n"
+                );
+                script.extend_from_slice(line.as_bytes());
+            }
+        }
+        _ => {}
+    }
     script
+}
+
+/// `arg`, for which no shell offers files unless it is one.
+fn hinted(arg: Arg) -> Arg {
+    if !arg.get_action().takes_values() || !arg.get_possible_values().is_empty() {
+        return arg;
+    }
+    let hint = match arg.get_value_hint() {
+        ValueHint::Unknown => ValueHint::Other,
+        // The script for bash knows these alone.
+        ValueHint::AnyPath => ValueHint::FilePath,
+        hint => hint,
+    };
+    arg.value_hint(hint)
 }
 
 /// The manual page of `command`, or of the program, for troff(1).

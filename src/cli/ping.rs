@@ -39,11 +39,13 @@ or what answered is no chat server; 5 refused by the room (it is full, for examp
 reason on standard error.";
 
 impl PingArgs {
-    pub(super) fn into_config(self) -> Config {
-        Config {
-            host: self.room.host,
-            port: self.room.port,
+    /// The configuration, or what is wrong with the arguments.
+    pub(super) fn into_config(self) -> Result<Config, String> {
+        let (host, port) = self.room.into_address()?;
+        Ok(Config {
+            host,
+            port,
             timeout: Duration::from_secs(self.timeout.into()),
-        }
+        })
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::address_rules::AddressRules;
-use super::values::{Bytes, Parse, parse_bytes, parse_ip, parse_number, parse_port};
+use super::values::{
+    Bytes, DEFAULT_PORT, Parse, parse_bytes, parse_ip, parse_number, parse_port, split_port,
+};
 use crate::platform::addresses::ScopedIp;
 use crate::platform::service_manager::passes_sockets;
 use crate::rate::Rate;
@@ -15,6 +17,7 @@ use crate::reactor::listener::SEND_BUFFER_BYTES;
 use crate::reactor::service::Policy;
 use crate::room;
 use crate::room::greeting::MAX_HISTORY_LINES;
+use crate::server::admission::Rule;
 use crate::server::{self, admission};
 
 /// A year.
@@ -43,17 +46,21 @@ const MAX_WELCOME_BYTES: usize = 1000;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct ServerArgs {
-    /// The IP address to listen on; 0.0.0.0 or :: for every address
+    /// The IP address to listen on [default: every address, for this machine and private networks
+    /// only]
     ///
-    /// A link-local address needs its network interface, as in fe80::1%eth0. A socket from the
-    /// service manager (LISTEN_FDS) is used instead of IP and PORT, which are not needed then.
-    #[arg(value_name = "IP", value_parser = parse_ip)]
-    #[arg(required = !passes_sockets(), requires = "port")]
-    ip: Option<ScopedIp>,
+    /// Without an IP, and without --allow, only loopback, link-local and private addresses are
+    /// let in (RFC 1918, RFC 6598, RFC 4193): a router's outer side stays shut. 0.0.0.0 or ::
+    /// is every address, for everybody. A link-local address needs its network interface, as in
+    /// fe80::1%eth0. A socket from the service manager (LISTEN_FDS) is used instead of IP and
+    /// PORT.
+    #[arg(value_name = "IP", value_parser = parse_place as Parse<Place>)]
+    place: Option<Place>,
 
-    /// The port to listen on; 0 for any free port
+    /// The port to listen on; 0 for any free port [default: 8081]
+    ///
+    /// A number alone is the port, too: chat server 8082.
     #[arg(value_name = "PORT", value_parser = parse_port)]
-    #[arg(required = !passes_sockets())]
     port: Option<u16>,
 
     /// The maximum number of clients
@@ -166,24 +173,36 @@ pub(super) struct ServerArgs {
     quiet: bool,
 }
 
+/// What comes first on the command line: an address, a port or both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    ip: Option<ScopedIp>,
+    port: Option<u16>,
+}
+
 const EXAMPLES: &str = "\
 Examples:
-  chat server 192.168.1.5 8081
+  chat server
   chat server 0.0.0.0 8081 --allow 192.168.1.0/24 --allow 127.0.0.1";
 
 const NOTES: &str = "\
 Examples:
-  chat server 192.168.1.5 8081
-      a room for the LAN, at this machine's address
+  chat server
+      a room for the LAN, on port 8081 of every address of this machine
+  chat server 8082
+      the same on another port
+  chat server 192.168.1.5
+      on port 8081 of one address, for everybody who reaches it
   chat server 0.0.0.0 8081
-      at every address of this machine
+      at every address of this machine, for everybody
   chat server 127.0.0.1 8081
       for this machine alone
   chat server 0.0.0.0 8081 --allow 192.168.1.0/24 --allow 127.0.0.1
       at every address, but only for the LAN and this machine
 
 The first --allow or --deny that matches an address decides. With any --allow, all other \
-addresses are refused, loopback included; without one, they are let in.
+addresses are refused, loopback included; without one, they are let in, or with no IP only local \
+ones.
 
 Everyone in the room sees what you type at the console. /help there lists the operator's \
 commands: see who is here, disconnect someone, ban an address. Lines from a pipe are only said, \
@@ -195,13 +214,28 @@ SIGHUP has the server open the transcript and read the message of the day again.
 statistics to standard error, as does exit.";
 
 impl ServerArgs {
-    pub(super) fn into_config(self) -> server::Config {
-        server::Config {
-            address: self.ip.zip(self.port),
+    /// The configuration, or what is wrong with the arguments.
+    pub(super) fn into_config(self) -> Result<server::Config, String> {
+        let (ip, own_port) = self
+            .place
+            .map_or((None, None), |place| (place.ip, place.port));
+        if let (Some(first), Some(second)) = (own_port, self.port) {
+            return Err(format!(
+                "two ports, {first} and {second}: write IP PORT, as in 192.168.1.5 {second}, or \
+                 PORT alone"
+            ));
+        }
+        let port = own_port.or(self.port);
+        let rules = self.rules.into_rules();
+        let has_allow = rules.iter().any(|rule| matches!(rule, Rule::Allow(_)));
+        Ok(server::Config {
+            is_local_only: ip.is_none() && !has_allow && !passes_sockets(),
+            ip,
+            port: port.unwrap_or(DEFAULT_PORT),
             admission: admission::Limits {
                 max_clients: self.max_clients as usize,
                 max_per_address: self.max_per_ip.map(|max| max as usize),
-                rules: self.rules.into_rules(),
+                rules,
             },
             room: room::Config {
                 max_line_bytes: self.max_line,
@@ -227,8 +261,20 @@ impl ServerArgs {
             operator_commands: self.operator_commands.is_some(),
             operator_fifo: self.operator_commands.flatten(),
             quiet: self.quiet,
-        }
+        })
     }
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let port = Some(parse_port(text)?);
+        return Ok(Place { ip: None, port });
+    }
+    let (ip, port) = split_port(text);
+    Ok(Place {
+        ip: Some(parse_ip(ip)?),
+        port: port.map(parse_port).transpose()?,
+    })
 }
 
 fn parse_clients(text: &str) -> Result<u32, String> {
@@ -292,7 +338,38 @@ fn parse_transcript_max(text: &str) -> Result<Bytes, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Command, FromArgMatches};
+
     use super::*;
+
+    fn config(arguments: &str) -> Result<server::Config, String> {
+        let command = ServerArgs::augment_args(Command::new("server").no_binary_name(true));
+        let matches = command.get_matches_from(arguments.split_whitespace());
+        ServerArgs::from_arg_matches(&matches)
+            .unwrap()
+            .into_config()
+    }
+
+    #[test]
+    fn without_an_address_only_local_networks_are_let_in() {
+        for (arguments, ip, port, is_local_only) in [
+            ("", None, 8081, true),
+            ("0", None, 0, true),
+            ("8082 --deny 10.0.0.1", None, 8082, true),
+            ("8082 --allow 203.0.113.0/24", None, 8082, false),
+            ("192.168.1.5", Some("192.168.1.5"), 8081, false),
+            ("192.168.1.5 1", Some("192.168.1.5"), 1, false),
+            ("192.168.1.5:1", Some("192.168.1.5"), 1, false),
+            ("[fe80::1%lo]:1", Some("fe80::1%lo"), 1, false),
+            ("0.0.0.0 8081", Some("0.0.0.0"), 8081, false),
+        ] {
+            let config = config(arguments).unwrap();
+            assert_eq!(config.ip.map(|ip| ip.to_string()).as_deref(), ip);
+            assert_eq!((config.port, config.is_local_only), (port, is_local_only));
+        }
+        assert!(config("8081 8082").is_err() && config("::1 1").is_ok());
+        assert!(config("[::1]:1 2").unwrap_err().contains("two ports"));
+    }
 
     #[test]
     fn sizes_are_within_bounds() {

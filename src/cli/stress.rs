@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{Parse, parse_host, parse_number, parse_port_to_connect};
-use crate::stress::Config;
+use super::room::RoomArgs;
+use super::values::{Parse, parse_ip, parse_number};
+use crate::platform::addresses::ScopedIp;
 use crate::stress::load::{End, MAX_PER_SECOND, Pace};
 use crate::stress::payload::MIN_SIZE_BYTES;
 use crate::stress::protocol::Wire;
+use crate::stress::{Config, MAX_CLIENTS};
+
+const DEFAULT_CLIENTS: u32 = 100;
 
 /// A day.
 const MAX_SECONDS: f64 = 86_400.0;
@@ -18,18 +22,15 @@ const MAX_SECONDS: f64 = 86_400.0;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct StressArgs {
-    /// IP address or name of the server
-    #[arg(value_name = "HOST", value_parser = parse_host as Parse<String, _>)]
-    host: String,
+    #[command(flatten)]
+    room: RoomArgs,
 
-    /// Port of the server
-    #[arg(value_name = "PORT", value_parser = parse_port_to_connect)]
-    port: u16,
-
-    /// Number of clients
-    #[arg(short, long, value_name = "N", default_value_t = 100)]
+    /// Number of clients [default: 100]
+    ///
+    /// With --ramp, the default is to go on until something fails.
+    #[arg(short, long, value_name = "N")]
     #[arg(value_parser = parse_clients as Parse<u32>)]
-    clients: u32,
+    clients: Option<u32>,
 
     /// Number of clients that talk; all of them read
     #[arg(short, long, value_name = "N", default_value_t = 1)]
@@ -49,7 +50,10 @@ pub(super) struct StressArgs {
 
     /// Lines per second from each talker; 0: as fast as lines are delivered
     ///
-    /// Above 1000 in total, a core of this machine is busy waiting.
+    /// With a rate, delays account for coordinated omission: that of a line counts from when it
+    /// was due, said by then or not. Without one, a late line holds up those after it, and
+    /// percentiles look better than they are. Above 1000 lines per second in total, a core of
+    /// this machine is busy waiting.
     #[arg(short, long, value_name = "LINES/S", default_value_t = 0.0, value_parser = parse_rate)]
     #[arg(allow_negative_numbers = true)]
     rate: f64,
@@ -89,7 +93,10 @@ pub(super) struct StressArgs {
     #[arg(value_parser = parse_seconds, allow_negative_numbers = true)]
     duration: Duration,
 
-    /// Grow in steps: 100 clients, 200, 500, 1000 and so on up to --clients
+    /// Add clients in steps until something fails
+    ///
+    /// The steps are 100 clients, 200, 500, 1000 and so on. With --clients, the last one has so
+    /// many. See also --max-p99.
     #[arg(long)]
     ramp: bool,
 
@@ -97,11 +104,29 @@ pub(super) struct StressArgs {
     #[arg(short, long, value_name = "PID", hide_short_help = true)]
     pid: Option<u32>,
 
+    /// Fail if the 99th percentile of delays is above this
+    #[arg(long, value_name = "MS", value_parser = parse_millis)]
+    #[arg(allow_negative_numbers = true)]
+    max_p99: Option<Duration>,
+
+    /// Connect from this address of this machine; can be repeated
+    ///
+    /// Each address has some 28,000 ports for connections to the same server.
+    #[arg(long, value_name = "IP", value_parser = parse_ip, hide_short_help = true)]
+    source: Vec<ScopedIp>,
+
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
 
-    /// Draw a chart of the delays as SVG; with --ramp, of the last step
+    /// Write all counts, and how many lines took how long, to this file
+    ///
+    /// The rows of several tests, side by side, can be added up: those that agree in everything
+    /// but the last column.
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    csv: Option<PathBuf>,
+
+    /// Draw a chart of the delays as SVG; with --ramp, against the number of clients
     #[arg(long, value_name = "FILE.SVG", hide_short_help = true)]
     plot: Option<PathBuf>,
 }
@@ -109,7 +134,7 @@ pub(super) struct StressArgs {
 const EXAMPLES: &str = "\
 Examples:
   chat stress 192.168.1.5 8081 --clients 1000
-  chat stress 192.168.1.5 8081 --clients 10000 --ramp --rate 2";
+  chat stress 192.168.1.5 8081 --ramp --rate 2 --max-p99 100";
 
 const NOTES: &str = "\
 Examples:
@@ -117,26 +142,31 @@ Examples:
       a thousand clients; one talks, each line waits for the one before
   chat stress 127.0.0.1 8081 -t 4 -i 50 --pid $(pgrep -of 'chat server')
       four talkers, as fast as lines are delivered; also the server's costs
-  chat stress 192.168.1.5 8081 --clients 10000 --ramp --rate 2
-      more and more clients, until something fails
+  chat stress 192.168.1.5 8081 --ramp --rate 2 --max-p99 100
+      more and more clients, until something fails, or 1% of the lines take 100 ms
   chat stress 192.168.1.5 8081 --rate 10 --duration 60 --plot delays.svg
       ten lines per second for a minute, and a chart of the delays
 
 Every line is checked: it must reach every other client once, whole and in order.
 
-Exit codes: 0 all lines did; 1 lines were lost, garbled, duplicated or reordered; 2 wrong usage; \
-3 connections failed; 4 clients were dropped; 5 clients were refused.
+Exit codes: 0 all lines did; 1 lines were lost, garbled, duplicated, reordered, or slower than \
+--max-p99; 2 wrong usage; 3 connections failed; 4 clients were dropped; 5 clients were refused.
 
 Ctrl-C ends the talking early; a second Ctrl-C stops waiting for outstanding lines. Everyone in \
-the room sees the lines, and so does the server's console unless it runs with -q. Other people \
-may talk meanwhile, but lines that a bot repeats count as duplicated.";
+the room sees the lines, and so does the server's console unless it runs with -q; the room's \
+history and its transcript fill with them. Other people may talk meanwhile, but lines that a bot repeats count as duplicated.";
 
 impl StressArgs {
-    pub(super) fn into_config(self) -> Config {
-        Config {
-            host: self.host,
-            port: self.port,
-            clients: self.clients as usize,
+    /// The configuration, or what is wrong with the arguments.
+    pub(super) fn into_config(self) -> Result<Config, String> {
+        let (host, port) = self.room.into_address()?;
+        Ok(Config {
+            host,
+            port,
+            clients: match self.clients {
+                None if self.ramp => None,
+                clients => Some(clients.unwrap_or(DEFAULT_CLIENTS) as usize),
+            },
             talkers: self.talkers as usize,
             size_bytes: self.size as usize,
             wire: self.wire,
@@ -151,18 +181,21 @@ impl StressArgs {
             },
             ramp: self.ramp,
             pid: self.pid,
+            sources: self.source,
+            max_p99: self.max_p99,
             json: self.json,
+            csv: self.csv,
             plot: self.plot,
-        }
+        })
     }
 }
 
 fn parse_clients(text: &str) -> Result<u32, String> {
-    parse_number(text, 2..=1_000_000)
+    parse_number(text, 2..=MAX_CLIENTS as u32)
 }
 
 fn parse_talkers(text: &str) -> Result<u32, String> {
-    parse_number(text, 1..=1_000_000)
+    parse_number(text, 1..=MAX_CLIENTS as u32)
 }
 
 fn parse_size(text: &str) -> Result<u32, String> {
@@ -191,6 +224,17 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn parse_millis(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(millis) if millis > 0.0 && millis <= MAX_SECONDS => {
+            Ok(Duration::from_secs_f64(millis / 1e3))
+        }
+        _ => Err(format!(
+            "a delay must be above 0 and at most {MAX_SECONDS} milliseconds"
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +245,8 @@ mod tests {
         assert!(parse_rate("-1").is_err() && parse_rate("NaN").is_err());
         assert!(parse_rate("10001").is_err());
         assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_millis("0.5"), Ok(Duration::from_micros(500)));
+        assert!(parse_millis("-1").is_err() && parse_millis("NaN").is_err());
         assert!(parse_seconds("0").is_err() && parse_seconds("inf").is_err());
     }
 }

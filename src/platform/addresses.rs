@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::str::FromStr;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 /// An IP address; a link-local IPv6 one with the network interface that it is meant for, by
@@ -30,6 +31,13 @@ impl ScopedIp {
             }
             (ip, _) => Ok(SocketAddr::new(ip, port)),
         }
+    }
+}
+
+impl From<IpAddr> for ScopedIp {
+    fn from(ip: IpAddr) -> Self {
+        let interface = None;
+        Self { ip, interface }
     }
 }
 
@@ -77,7 +85,37 @@ fn index_of(interface: &str) -> io::Result<u32> {
     })
 }
 
-/// The addresses of this machine, loopback last. Without link-local IPv6 addresses: they
+/// The networks whose addresses no router on the Internet passes on: loopback, link-local
+/// (RFC 3927, RFC 4291), private (RFC 1918), shared (RFC 6598) and unique local ones (RFC 4193).
+pub(crate) const LOCAL_NETWORKS: [IpNet; 9] = [
+    v4([127, 0, 0, 0], 8),
+    v4([169, 254, 0, 0], 16),
+    v4([10, 0, 0, 0], 8),
+    v4([172, 16, 0, 0], 12),
+    v4([192, 168, 0, 0], 16),
+    v4([100, 64, 0, 0], 10),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+    v6(0xfe80, 10),
+    v6(0xfc00, 7),
+];
+
+const fn v4([a, b, c, d]: [u8; 4], bits: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), bits))
+}
+
+const fn v6(first: u16, bits: u8) -> IpNet {
+    let address = Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0);
+    IpNet::V6(Ipv6Net::new_assert(address, bits))
+}
+
+/// Whether `address` is of the [`LOCAL_NETWORKS`].
+pub(crate) fn is_local(address: &IpAddr) -> bool {
+    LOCAL_NETWORKS.iter().any(|it| it.contains(address))
+}
+
+/// The addresses of this machine, those that others are likely to reach first, loopback last:
+/// local before public ones, and of these the ones where packets to elsewhere come from, which
+/// those of bridges to containers are not. Without link-local IPv6 addresses: they
 /// need the name of an interface, which differs between machines. Empty if the system call
 /// fails.
 pub(crate) fn addresses() -> Vec<IpAddr> {
@@ -87,9 +125,35 @@ pub(crate) fn addresses() -> Vec<IpAddr> {
         .map(if_addrs::Interface::ip)
         .filter(|address| !is_link_local_v6(address))
         .collect();
-    addresses.sort_unstable_by_key(|address| (address.is_loopback(), address.is_ipv6(), *address));
+    addresses.sort_unstable();
     addresses.dedup();
+    rank(&mut addresses, &sources_to_elsewhere());
     addresses
+}
+
+fn rank(addresses: &mut [IpAddr], sources: &[IpAddr]) {
+    addresses.sort_by_key(|address| {
+        (
+            address.is_loopback(),
+            !is_local(address),
+            !sources.contains(address),
+            address.is_ipv6(),
+        )
+    });
+}
+
+/// Where packets to another network come from. Nothing is sent: connecting such a socket only
+/// looks up the route.
+fn sources_to_elsewhere() -> Vec<IpAddr> {
+    // For documentation (RFC 5737, RFC 3849): they are nobody's, so only a default route leads
+    // there.
+    let elsewhere = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
+    let source = |(any, there): (&str, &str)| {
+        let socket = UdpSocket::bind(any).ok()?;
+        socket.connect(there).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    elsewhere.into_iter().filter_map(source).collect()
 }
 
 /// Whether `address` needs the name of an interface.
@@ -144,6 +208,66 @@ mod tests {
             "box",
         ] {
             assert_eq!(scoped(wrong), Err(()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_others_reach_come_first() {
+        let parse = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let mut addresses = parse(&[
+            "127.0.0.1",
+            "172.17.0.1",
+            "192.168.1.5",
+            "203.0.113.7",
+            "::1",
+            "2001:db8::7",
+            "fd00::5",
+        ]);
+        rank(&mut addresses, &parse(&["192.168.1.5", "fd00::5"]));
+        let ranked = parse(&[
+            "192.168.1.5",
+            "fd00::5",
+            "172.17.0.1",
+            "203.0.113.7",
+            "2001:db8::7",
+            "127.0.0.1",
+            "::1",
+        ]);
+        assert_eq!(addresses, ranked);
+    }
+
+    #[test]
+    fn local_addresses_are_those_that_the_internet_does_not_pass_on() {
+        let is_local = |text: &str| is_local(&text.parse().unwrap());
+        for local in [
+            "127.0.0.1",
+            "10.0.0.7",
+            "172.31.255.255",
+            "192.168.1.5",
+            "169.254.7.7",
+            "100.64.0.1",
+            "100.127.255.255",
+            "::1",
+            "fe80::1",
+            "febf::1",
+            "fd12::1",
+        ] {
+            assert!(is_local(local), "{local}");
+        }
+        for public in [
+            "9.255.255.255",
+            "172.32.0.1",
+            "192.169.0.1",
+            "100.63.255.255",
+            "100.128.0.0",
+            "203.0.113.7",
+            "::2",
+            "fec0::1",
+            "2001:db8::7",
+        ] {
+            assert!(!is_local(public), "{public}");
         }
     }
 

@@ -27,6 +27,8 @@ const READ_BUDGET_BYTES: usize = 1024 * 1024;
 pub(crate) enum News<'a> {
     /// A line came, given without its LF, at that moment.
     Line(&'a [u8], Instant),
+    /// The room told something, in JSON: no line of anybody's.
+    Notice,
     /// A line came that is longer than any the client may be sent: its beginning.
     TooLong(&'a [u8]),
     /// The kernel has taken all that the client was given to say.
@@ -242,8 +244,8 @@ impl Client {
                     }
                     (Cut::Line(object), Some(json)) => match json.read(object) {
                         Told::Line(line) => tell(News::Line(line, now)),
-                        // What the room tells is no line of the test, nor a flaw.
-                        Told::Garbled | Told::Other => tell(News::Line(object, now)),
+                        Told::Garbled => tell(News::Line(object, now)),
+                        Told::Other => tell(News::Notice),
                         Told::Own => {}
                         Told::Bye(words) => keep(words),
                     },

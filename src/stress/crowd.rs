@@ -54,6 +54,9 @@ pub struct Crowd {
     poll: Poll,
     events: Events,
     server: SocketAddr,
+    /// Where connections come from, in turn. Empty: the kernel decides, but for a server on the
+    /// loopback.
+    sources: Vec<SocketAddr>,
     protocol: Protocol,
     /// How many clients talk: the first that connect.
     talkers: usize,
@@ -77,6 +80,8 @@ pub struct Crowd {
 /// The results of the connections asked for.
 #[derive(Debug, Default)]
 pub struct Arrivals {
+    /// How many there should be, those of earlier steps included.
+    pub(crate) wanted: usize,
     /// How many were asked for.
     pub asked: usize,
     /// Connected and let in.
@@ -146,6 +151,7 @@ impl Crowd {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_CAPACITY),
             server,
+            sources: Vec::new(),
             protocol,
             talkers,
             max_line_bytes: size_bytes + added_bytes,
@@ -160,6 +166,12 @@ impl Crowd {
             interrupts_kill: Arc::default(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
         })
+    }
+
+    /// Has connections come from these addresses in turn, which must be this machine's own and
+    /// of the server's family. Their port is 0.
+    pub(crate) fn come_from(&mut self, sources: Vec<SocketAddr>) {
+        self.sources = sources;
     }
 
     /// Catches SIGINT and SIGTERM. The first ends connecting and talking, the second the
@@ -201,6 +213,7 @@ impl Crowd {
         count: usize,
         observer: &mut impl Observer,
     ) -> io::Result<Arrivals> {
+        self.arrivals.wanted = count;
         self.arrivals.asked = count.saturating_sub(self.begun);
         let mut pending_at = Instant::now();
         let mut settled_before = 0;
@@ -230,7 +243,12 @@ impl Crowd {
         let nth = self.begun;
         self.begun += 1;
         let entry = self.clients.vacant_entry();
-        let registered = start_connecting(self.server, nth).and_then(|mut stream| {
+        let source = match self.sources[..] {
+            [] => source_address(self.server.ip(), process::id(), nth)
+                .map(|source| SocketAddr::new(source, 0)),
+            [..] => Some(self.sources[nth % self.sources.len()]),
+        };
+        let registered = start_connecting(self.server, source).and_then(|mut stream| {
             self.poll.registry().register(
                 &mut stream,
                 Token(entry.key()),
@@ -306,6 +324,7 @@ impl Crowd {
             let timeout = round.timeout(now);
             self.iterate(timeout, |client, news| match news {
                 News::Line(line, at) => round.heard(client, line, nanos(at)),
+                News::Notice => round.heard_notice(),
                 News::TooLong(beginning) => round.heard_other(beginning),
                 News::Taken(at) => round.taken(client, nanos(at)),
                 News::Gone(at) => round.gone(client, nanos(at)),
@@ -472,17 +491,23 @@ impl Departures {
     }
 }
 
-/// Begins a connection to `server`, the `nth` of a crowd.
-fn start_connecting(server: SocketAddr, nth: usize) -> io::Result<TcpStream> {
+/// Begins a connection to `server` from `source`. `None` leaves that to the kernel.
+fn start_connecting(server: SocketAddr, source: Option<SocketAddr>) -> io::Result<TcpStream> {
     let socket = tcp_socket(server)?;
     // Close with a reset: ports left in TIME_WAIT would be missing in the next test.
     sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
     sockopt::set_tcp_nodelay(&socket, true)?;
-    if let Some(source) = source_address(server.ip(), process::id(), nth) {
-        bind(&socket, &SocketAddr::new(source, 0))?;
-    }
-    match connect(&socket, &server) {
+    let connected = match source {
+        Some(source) => bind(&socket, &source).and_then(|()| connect(&socket, &server)),
+        None => connect(&socket, &server),
+    };
+    match connected {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(TcpStream::from_std(socket.into())),
+        // bind(2) and ip(7): ephemeral ports are used up, with a source and without.
+        Err(e @ (Errno::ADDRINUSE | Errno::ADDRNOTAVAIL)) => {
+            let words = "this machine has no port left for it; --source adds an address";
+            Err(io::Error::new(io::Error::from(e).kind(), words))
+        }
         Err(e) => Err(e.into()),
     }
 }

@@ -1,5 +1,6 @@
 //! How long deliveries took: in total, and over time.
 
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -124,6 +125,13 @@ impl Distribution {
         Duration::from_micros(micros)
     }
 
+    /// Every delay told apart, in microseconds, and how many lines took so long. All tests tell
+    /// the same delays apart, so their counts can be added up.
+    pub(crate) fn recorded(&self) -> impl Iterator<Item = (u64, u64)> {
+        let recorded = self.0.iter_recorded();
+        recorded.map(|step| (step.value_iterated_to(), step.count_at_value()))
+    }
+
     /// How many lines took how long: the upper end of each step, and a count above 0.
     /// Each step is [`STEP_FACTOR`] longer than the one before.
     pub(crate) fn steps(&self) -> impl Iterator<Item = (Duration, u64)> {
@@ -134,6 +142,23 @@ impl Distribution {
                 (to, step.count_since_last_iteration())
             })
             .filter(|&(_, count)| count > 0)
+    }
+}
+
+/// A time with three digits and a suitable unit.
+pub(crate) struct Time(pub(crate) Duration);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_secs_f64() * 1e3;
+        let text = match millis {
+            ..9.995 => format!("{millis:.2} ms"),
+            ..99.95 => format!("{millis:.1} ms"),
+            ..999.5 => format!("{millis:.0} ms"),
+            ..9_995.0 => format!("{:.2} s", millis / 1e3),
+            _ => format!("{:.1} s", millis / 1e3),
+        };
+        f.pad(&text)
     }
 }
 
@@ -179,6 +204,11 @@ mod tests {
         assert_eq!(steps.iter().map(|(_, count)| count).sum::<u64>(), 500);
         assert!(steps.is_sorted_by_key(|&(to, _)| to));
         assert!(steps.last().unwrap().0 >= Duration::from_micros(499 * 499));
+        let recorded = delays.total().unwrap();
+        assert_eq!(
+            recorded.recorded().map(|(_, count)| count).sum::<u64>(),
+            500
+        );
     }
 
     #[test]
@@ -187,5 +217,20 @@ mod tests {
         delays.record(5, 5);
         assert!(delays.total().is_some());
         assert_eq!(delays.spans().count(), 1);
+    }
+
+    #[test]
+    fn times_are_given_to_three_digits() {
+        for (micros, text) in [
+            (0, "0.00 ms"),
+            (1_234, "1.23 ms"),
+            (9_999, "10.0 ms"),
+            (99_960, "100 ms"),
+            (999_600, "1.00 s"),
+            (5_901_000, "5.90 s"),
+            (61_000_000, "61.0 s"),
+        ] {
+            assert_eq!(Time(Duration::from_micros(micros)).to_string(), text);
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::flaw::{Flaw, List};
 use crate::error::{Error, plain};
 use crate::exit::Exit;
+use crate::platform::addresses::ScopedIp;
 
 #[derive(Debug)]
 pub(crate) enum StressError {
@@ -21,8 +22,12 @@ pub(crate) enum StressError {
     },
     /// The server's process cannot be watched.
     Watch { pid: u32, source: io::Error },
-    /// The chart cannot be written.
-    WritePlot { path: PathBuf, source: io::Error },
+    /// A file for results cannot be written.
+    WriteFile { path: PathBuf, source: io::Error },
+    /// Connections cannot come from there.
+    Source { ip: ScopedIp, source: io::Error },
+    /// Connections to the server cannot come from there: one is IPv4 and the other IPv6.
+    SourceFamily { ip: ScopedIp, server: SocketAddr },
     /// The user ended the test before any client was let in.
     Interrupted,
     /// The server did something wrong.
@@ -45,10 +50,11 @@ impl From<StressError> for Error {
 impl StressError {
     fn exit(&self) -> Exit {
         match self {
-            Self::TooManyTalkers { .. } => Exit::Usage,
+            Self::TooManyTalkers { .. } | Self::SourceFamily { .. } => Exit::Usage,
             Self::TooFewDescriptors { .. }
             | Self::Watch { .. }
-            | Self::WritePlot { .. }
+            | Self::WriteFile { .. }
+            | Self::Source { .. }
             | Self::Interrupted => Exit::Failure,
             Self::Flawed { flaws, .. } => flaws.first().map_or(Exit::Failure, Flaw::exit),
         }
@@ -83,14 +89,19 @@ impl fmt::Display for StressError {
                     ),
                 }
             }
-            Self::WritePlot { path, source } => {
-                write!(
-                    f,
-                    "cannot write the chart to {}: {}",
-                    path.display(),
-                    plain(source)
-                )
+            Self::WriteFile { path, source } => {
+                write!(f, "cannot write {}: {}", path.display(), plain(source))
             }
+            Self::Source { ip, source } => write!(
+                f,
+                "cannot connect from {ip}: {} (--source takes addresses of this machine: \
+                 ip -brief address)",
+                plain(source)
+            ),
+            Self::SourceFamily { ip, server } => write!(
+                f,
+                "cannot connect from {ip} to {server}: one is IPv4 and the other IPv6 (--source)"
+            ),
             Self::Interrupted => f.write_str("interrupted before any client was let in"),
             Self::Flawed { server, flaws } => {
                 write!(f, "the server at {server} failed the test: {}", List(flaws))

@@ -1,9 +1,11 @@
 //! What a server can do wrong under load.
 
 use std::fmt;
+use std::time::Duration;
 
 use indicatif::HumanCount;
 
+use super::delays::Time;
 use super::round::STALL_TIMEOUT;
 use crate::exit::Exit;
 
@@ -46,9 +48,29 @@ pub enum Flaw {
         /// Why, in the server's words.
         refusal: Option<String>,
     },
+    /// More than one delivery in a hundred took longer than the test allows.
+    Slow {
+        /// How long the 99th percentile is.
+        p99: Duration,
+        /// How long it may be.
+        max: Duration,
+    },
 }
 
 impl Flaw {
+    /// Whether a line did not reach every reader once, in order. Other flaws say whom the
+    /// server kept, and how fast it was.
+    pub(crate) fn is_of_deliveries(&self) -> bool {
+        matches!(
+            self,
+            Self::Lost { .. }
+                | Self::Garbled(_)
+                | Self::Duplicated(_)
+                | Self::Reordered(_)
+                | Self::Stalled(_)
+        )
+    }
+
     pub(crate) fn is_none(&self) -> bool {
         match *self {
             Self::Lost { count, .. }
@@ -59,6 +81,7 @@ impl Flaw {
             | Self::Failed { count, .. }
             | Self::Refused { count, .. } => count == 0,
             Self::Stalled(stalled) => !stalled,
+            Self::Slow { p99, max } => p99 <= max,
         }
     }
 
@@ -69,7 +92,8 @@ impl Flaw {
             | Self::Garbled(_)
             | Self::Duplicated(_)
             | Self::Reordered(_)
-            | Self::Stalled(_) => Exit::Failure,
+            | Self::Stalled(_)
+            | Self::Slow { .. } => Exit::Failure,
             Self::Dropped { .. } => Exit::ConnectionLost,
             Self::Failed { .. } => Exit::CannotConnect,
             Self::Refused { .. } => Exit::Refused,
@@ -77,50 +101,80 @@ impl Flaw {
     }
 }
 
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (count, singular, plural, why) = match self {
-            Self::Lost { count, complaint } => {
-                (*count, "delivery lost", "deliveries lost", complaint)
-            }
-            Self::Garbled(count) => (*count, "line garbled", "lines garbled", &None),
+impl Flaw {
+    /// What happened how often, as singular and plural, and why. `None` if it has no count.
+    fn counted(&self) -> Option<(u64, [&'static str; 2], Option<&String>)> {
+        Some(match self {
+            Self::Lost { count, complaint } => (
+                *count,
+                ["delivery lost", "deliveries lost"],
+                complaint.as_ref(),
+            ),
+            Self::Garbled(count) => (*count, ["line garbled", "lines garbled"], None),
             Self::Duplicated(count) => (
                 *count,
-                "delivery duplicated",
-                "deliveries duplicated",
-                &None,
+                ["delivery duplicated", "deliveries duplicated"],
+                None,
             ),
             Self::Reordered(count) => (
                 *count,
-                "delivery out of order",
-                "deliveries out of order",
-                &None,
+                ["delivery out of order", "deliveries out of order"],
+                None,
             ),
-            Self::Stalled(_) => {
-                return write!(
-                    f,
-                    "no delivery for {} s while some were outstanding",
-                    STALL_TIMEOUT.as_secs()
-                );
+            Self::Dropped { count, last_words } => (
+                *count,
+                ["client dropped", "clients dropped"],
+                last_words.as_ref(),
+            ),
+            Self::Failed { count, failure } => (
+                *count,
+                ["connection failed", "connections failed"],
+                failure.as_ref(),
+            ),
+            Self::Refused { count, refusal } => (
+                *count,
+                ["connection refused", "connections refused"],
+                refusal.as_ref(),
+            ),
+            Self::Stalled(_) | Self::Slow { .. } => return None,
+        })
+    }
+
+    /// A few words for a table: `50 refused`.
+    pub(crate) fn brief(&self) -> String {
+        match self.counted() {
+            Some((count, [singular, _], _)) => {
+                let (_, what) = singular.split_once(' ').unwrap_or(("", singular));
+                format!("{} {what}", HumanCount(count))
             }
-            Self::Dropped { count, last_words } => {
-                (*count, "client dropped", "clients dropped", last_words)
-            }
-            Self::Failed { count, failure } => {
-                (*count, "connection failed", "connections failed", failure)
-            }
-            Self::Refused { count, refusal } => {
-                (*count, "connection refused", "connections refused", refusal)
-            }
-        };
-        let what = match count {
-            1 => singular,
-            _ => plural,
-        };
-        write!(f, "{} {what}", HumanCount(count))?;
-        match why {
-            Some(why) => write!(f, " ({why})"),
-            None => Ok(()),
+            None if matches!(self, Self::Slow { .. }) => "p99 too long".to_owned(),
+            None => "stalled".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((count, [singular, plural], why)) = self.counted() {
+            let what = if count == 1 { singular } else { plural };
+            write!(f, "{} {what}", HumanCount(count))?;
+            return match why {
+                Some(why) => write!(f, " ({why})"),
+                None => Ok(()),
+            };
+        }
+        match *self {
+            Self::Slow { p99, max } => write!(
+                f,
+                "the 99th percentile of the delays was {}, above the {} of --max-p99",
+                Time(p99),
+                Time(max)
+            ),
+            _ => write!(
+                f,
+                "no delivery for {} s while some were outstanding",
+                STALL_TIMEOUT.as_secs()
+            ),
         }
     }
 }
@@ -172,6 +226,20 @@ mod tests {
         };
         assert!(!refused.is_none());
         assert_eq!(refused.exit(), Exit::Refused);
+        assert_eq!(refused.brief(), "2 refused");
+        assert_eq!(Flaw::Reordered(1).brief(), "1 out of order");
+        let ms = Duration::from_millis;
+        let slow = |p99, max| Flaw::Slow {
+            p99: ms(p99),
+            max: ms(max),
+        };
+        assert!(slow(50, 50).is_none() && !slow(51, 50).is_none());
+        assert!(
+            slow(51, 50)
+                .to_string()
+                .contains("was 51.0 ms, above the 50.0 ms")
+        );
+        assert!(!slow(51, 50).is_of_deliveries() && Flaw::Stalled(true).is_of_deliveries());
         assert_eq!(Flaw::Stalled(true).exit(), Exit::Failure);
     }
 }

@@ -1,15 +1,17 @@
-//! Charts as SVG. One of the delays of a round, over time and as a distribution, is drawn
-//! here; the benches draw others in the same style.
+//! Charts as SVG. One of the delays of a round, over time and as a distribution, and one of
+//! those of a ramp, are drawn here; the benches draw others in the same style.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use plotters::coord::Shift;
+use plotters::coord::combinators::BindKeyPoints;
 use plotters::coord::ranged1d::Ranged;
 use plotters::prelude::*;
 
-use super::delays::{Delays, STEP_FACTOR, Span};
+use super::delays::{Delays, Distribution, STEP_FACTOR, Span};
 use super::report::percentiles;
+use super::round::Outcome;
 
 /// The font of titles: family, and size in pixels.
 pub const TITLE_FONT: (&str, u32) = ("sans-serif", 20);
@@ -24,6 +26,11 @@ const P99_COLOR: RGBColor = RGBColor(255, 127, 14);
 const MAX_COLOR: RGBColor = RGBColor(214, 39, 40);
 
 const SIZE_PIXELS: (u32, u32) = (900, 640);
+
+/// The least and the greatest power of ten on an axis: beyond any delay in milliseconds, and any
+/// number of clients.
+const LEAST_DECADE: i32 = -4;
+const MOST_DECADE: i32 = 8;
 
 /// The most labels on the time axis.
 const LABELS: usize = 10;
@@ -58,6 +65,68 @@ pub(crate) fn draw(title: &str, delays: &Delays) -> String {
     svg
 }
 
+/// Draws the delays of a ramp's steps against their clients.
+pub(crate) fn draw_ramp<'a>(title: &str, steps: impl Iterator<Item = &'a Outcome>) -> String {
+    let steps: Vec<(f64, Distribution)> = steps
+        .filter_map(|step| Some((step.clients as f64, step.delays.total()?)))
+        .collect();
+    let mut svg = String::new();
+    draw_ramp_into(&mut svg, title, &steps).expect("a String takes every write");
+    svg
+}
+
+fn draw_ramp_into<'a>(
+    svg: &'a mut String,
+    title: &str,
+    steps: &[(f64, Distribution)],
+) -> DrawResult<'a> {
+    let area = SVGBackend::with_string(svg, SIZE_PIXELS).into_drawing_area();
+    area.fill(&WHITE)?;
+    let area = area.titled(title, TITLE_FONT)?;
+    let delay = |delays: &Distribution, percent| millis(delays.at_percentile(percent));
+    let ends = steps
+        .iter()
+        .flat_map(|(_, delays)| [delay(delays, 50.0), delay(delays, 100.0)]);
+    let (clients, delays) = (around(steps.iter().map(|step| step.0)), around(ends));
+    let (clients_marks, delays_marks) = (marks(&clients), marks(&delays));
+    let mut chart = ChartBuilder::on(&area)
+        .margin(12)
+        .margin_right(40)
+        .x_label_area_size(40)
+        .y_label_area_size(70)
+        .build_cartesian_2d(
+            clients.log_scale().with_key_points(clients_marks),
+            delays.log_scale().with_key_points(delays_marks),
+        )?;
+    chart
+        .configure_mesh()
+        .x_desc("clients")
+        .y_desc("delay, ms")
+        .label_style(FONT)
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    for (name, color, percent) in [
+        ("max", MAX_COLOR, 100.0),
+        ("p99", P99_COLOR, 99.0),
+        ("median", MAIN_COLOR, 50.0),
+    ] {
+        let style = color.stroke_width(2);
+        let points = || {
+            steps
+                .iter()
+                .map(|(at, delays)| (*at, delay(delays, percent)))
+        };
+        chart
+            .draw_series([PathElement::new(points().collect::<Vec<_>>(), style)])?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
+        chart.draw_series(points().map(|point| Circle::new(point, 4, color.filled())))?;
+    }
+    draw_legend(&mut chart)?;
+    drop(chart);
+    area.present()
+}
+
 fn draw_into<'a>(svg: &'a mut String, title: &str, delays: &Delays) -> DrawResult<'a> {
     let area = SVGBackend::with_string(svg, SIZE_PIXELS).into_drawing_area();
     area.fill(&WHITE)?;
@@ -75,12 +144,17 @@ fn draw_over_time<'a>(area: &Area<'a>, delays: &Delays) -> DrawResult<'a> {
         .map_or(1.0, |span| span.at.as_secs_f64() * 1.02);
     let medians = spans.iter().map(|span| millis(span.median));
     let maxima = spans.iter().map(|span| millis(span.max));
+    let delays_range = around(medians.chain(maxima));
+    let delays_marks = marks(&delays_range);
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_right(40)
         .x_label_area_size(40)
         .y_label_area_size(70)
-        .build_cartesian_2d(0.0..end, around(medians.chain(maxima)).log_scale())?;
+        .build_cartesian_2d(
+            0.0..end,
+            delays_range.log_scale().with_key_points(delays_marks),
+        )?;
     chart
         .configure_mesh()
         .x_desc("seconds since the round began")
@@ -115,7 +189,7 @@ fn draw_over_time<'a>(area: &Area<'a>, delays: &Delays) -> DrawResult<'a> {
 
 fn draw_distribution<'a>(area: &Area<'a>, delays: &Delays) -> DrawResult<'a> {
     let total = delays.total();
-    let steps: Vec<(f64, u64)> = total
+    let mut steps: Vec<(f64, u64)> = total
         .iter()
         .flat_map(|total| total.steps())
         .map(|(to, count)| (millis(to), count))
@@ -124,7 +198,11 @@ fn draw_distribution<'a>(area: &Area<'a>, delays: &Delays) -> DrawResult<'a> {
     let percent = |count: u64| count as f64 * 100.0 / all.max(1) as f64;
     let highest = steps.iter().map(|&(_, count)| percent(count));
     let highest = highest.fold(1.0, f64::max);
+    // Bars that nobody can see would only push the others together.
+    steps.retain(|&(_, count)| percent(count) * f64::from(SIZE_PIXELS.1) >= highest);
     let ends = steps.iter().flat_map(|&(to, _)| [to / STEP_FACTOR, to]);
+    let delays_range = around(ends);
+    let delays_marks = marks(&delays_range);
     let caption = total.as_ref().map(percentiles).unwrap_or_default();
     let mut chart = ChartBuilder::on(area)
         .caption(caption, FONT)
@@ -132,7 +210,10 @@ fn draw_distribution<'a>(area: &Area<'a>, delays: &Delays) -> DrawResult<'a> {
         .margin_right(40)
         .x_label_area_size(40)
         .y_label_area_size(70)
-        .build_cartesian_2d(around(ends).log_scale(), 0.0..highest * 1.05)?;
+        .build_cartesian_2d(
+            delays_range.log_scale().with_key_points(delays_marks),
+            0.0..highest * 1.05,
+        )?;
     chart
         .configure_mesh()
         .x_desc("delay, ms")
@@ -147,7 +228,19 @@ fn draw_distribution<'a>(area: &Area<'a>, delays: &Delays) -> DrawResult<'a> {
     Ok(())
 }
 
-/// The decades that hold all `values`.
+/// The marks of an axis, in the order of their values: 1, 2, 5, 10 and so on, and fractions.
+fn all_marks() -> impl DoubleEndedIterator<Item = f64> {
+    let decades = LEAST_DECADE..=MOST_DECADE;
+    decades.flat_map(|decade| [1, 2, 5].map(|digit| decimal(digit, decade)))
+}
+
+/// `digit` times a power of ten, as precise as it is written.
+fn decimal(digit: u32, decade: i32) -> f64 {
+    let text = format!("{digit}e{decade}");
+    text.parse().expect("a number")
+}
+
+/// From the mark below all `values` to the one above them.
 fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (least, most) = values.fold((f64::MAX, f64::MIN), |(least, most), value| {
         (least.min(value), most.max(value))
@@ -155,9 +248,20 @@ fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
     if least > most {
         return 0.1..10.0;
     }
-    let decade = |value: f64| 10_f64.powf(value);
-    let (from, to) = (least.log10().floor(), most.log10().ceil());
-    decade(from)..decade(to.max(from + 1.0))
+    let from = all_marks().rfind(|&mark| mark <= least).unwrap_or(least);
+    let to = all_marks().find(|&mark| mark >= most && mark > from);
+    from..to.unwrap_or(most)
+}
+
+/// The marks within `range`, or only the powers of ten if they are too many.
+fn marks(range: &Range<f64>) -> Vec<f64> {
+    let within = |mark: &f64| (range.start..=range.end).contains(mark);
+    let marks: Vec<f64> = all_marks().filter(within).collect();
+    if marks.len() <= LABELS {
+        return marks;
+    }
+    let decades = (LEAST_DECADE..=MOST_DECADE).map(|decade| decimal(1, decade));
+    decades.filter(within).collect()
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -169,15 +273,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_axis_has_whole_decades() {
-        assert_eq!(around([3.0, 40.0].into_iter()), 1.0..100.0);
-        assert_eq!(around([5.0].into_iter()), 1.0..10.0);
-        assert_eq!(around([1.0].into_iter()), 1.0..10.0);
+    fn an_axis_begins_and_ends_at_a_mark_beside_the_values() {
+        assert_eq!(around([3.0, 40.0].into_iter()), 2.0..50.0);
+        assert_eq!(around([5.0].into_iter()), 5.0..10.0);
+        assert_eq!(around([0.3, 0.3].into_iter()), 0.2..0.5);
         assert!(!around(std::iter::empty()).is_empty());
+        assert_eq!(marks(&(2.0..50.0)), [2.0, 5.0, 10.0, 20.0, 50.0]);
+        assert_eq!(marks(&(0.05..2e3)), [0.1, 1.0, 10.0, 100.0, 1000.0]);
     }
 
     #[test]
     fn a_chart_of_nothing_is_a_chart() {
         assert!(draw("nothing", &Delays::default()).contains("</svg>"));
+        assert!(draw_ramp("nothing", std::iter::empty()).contains("</svg>"));
     }
 }

@@ -7,7 +7,7 @@
 use clap::ValueEnum;
 
 use crate::protocol::text::push_safe;
-use crate::protocol::wording::WELCOME;
+use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX, WELCOME};
 
 /// How one kind of client comes in.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +95,12 @@ impl Protocol {
 
     pub(crate) fn reads(&self, is_talker: bool) -> bool {
         !(is_talker && self.separate_talker.is_some())
+    }
+
+    /// Whether the room itself says `line`. No member of a room that signs lines can.
+    pub(crate) fn is_notice(&self, line: &[u8]) -> bool {
+        let prefixes = [NOTICE_PREFIX, REFUSAL_PREFIX].map(str::as_bytes);
+        self.is_signed && prefixes.iter().any(|prefix| line.starts_with(prefix))
     }
 
     /// Whether `prefix` is what this server puts before a line.

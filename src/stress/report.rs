@@ -6,13 +6,16 @@ use std::time::Duration;
 use indicatif::{DecimalBytes, HumanCount};
 use serde_json::{Value, json};
 
-use super::delays::{Distribution, PERCENTILES};
+use super::delays::{Distribution, PERCENTILES, Time};
+use super::flaw::Flaw;
 use super::load::{Load, Pace};
 use super::step::Step;
-use crate::exit::Exit;
 
 /// The share of the target rate from which it counts as met.
 const MET_RATE: f64 = 0.95;
+
+/// What the percentiles of a closed loop leave out: talkers are silent while a line is late.
+pub(crate) const CLOSED_LOOP: &str = "in a closed loop: while a line is late, no other is said";
 
 /// One step as a text of some lines, each with its LF.
 pub(crate) struct Summary<'a> {
@@ -56,6 +59,10 @@ impl fmt::Display for Summary<'_> {
         match outcome.delays.total() {
             None => writeln!(f, "delay        unknown: nothing was delivered")?,
             Some(delays) => writeln!(f, "delay        {}", percentiles(&delays))?,
+        }
+        if let Pace::InFlight(_) = load.pace {
+            let silence = Time(outcome.longest_silence);
+            writeln!(f, "             {CLOSED_LOOP}; longest silence {silence}")?;
         }
         if let Some(cost) = step.cost {
             if cost.talk_cpu.is_zero() && tally.deliveries > 0 {
@@ -112,7 +119,7 @@ impl fmt::Display for Verdict<'_> {
         let tally = &step.outcome.tally;
         let not_made = tally.abandoned + tally.undecided;
         let flaws = step.flaws();
-        let is_flawed = flaws.iter().any(|flaw| flaw.exit() == Exit::Failure);
+        let is_flawed = flaws.iter().any(Flaw::is_of_deliveries);
         if is_flawed {
             f.write_str("not every line reached every reader once, in order")?;
         } else if tally.deliveries == 0 {
@@ -143,13 +150,13 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn heading(self) -> String {
         let mut text = format!(
-            "{:>9} {:>10} {:>12} {:>9} {:>9} {:>9} {:>6}",
-            "clients", "connects/s", "deliveries/s", "p50", "p99", "max", "flaws"
+            "{:>9} {:>10} {:>12} {:>7} {:>7} {:>7} {:>7}",
+            "clients", "connects/s", "deliveries/s", "p50", "p99", "max", "silence"
         );
         if self.has_costs {
             text += "  CPU/delivery  memory/client";
         }
-        text
+        text + "  flaws"
     }
 
     pub(crate) fn row(self, step: &Step) -> String {
@@ -163,18 +170,14 @@ impl Table {
             None => "-".to_owned(),
         };
         let mut text = format!(
-            "{:>9} {:>10} {:>12} {:>9} {:>9} {:>9} {:>6}",
+            "{:>9} {:>10} {:>12} {:>7} {:>7} {:>7} {:>7}",
             count(step.outcome.clients),
             rate(step.connections_per_second()),
             rate(step.deliveries_per_second()),
             delay(50.0),
             delay(99.0),
             delay(100.0),
-            if step.flaws().is_empty() {
-                "none"
-            } else {
-                "some"
-            },
+            Time(step.outcome.longest_silence),
         );
         if self.has_costs {
             let cost = |cost: Option<f64>, unit: &str, digits| match cost {
@@ -184,6 +187,12 @@ impl Table {
             let cpu = cost(step.cpu_micros_per_delivery(), "µs", 3);
             let memory = cost(step.bytes_per_connection(), "B", 0);
             write!(text, "  {cpu:>12}  {memory:>13}").expect("a String takes every write");
+        }
+        let flaws: Vec<String> = step.flaws().iter().map(Flaw::brief).collect();
+        if flaws.is_empty() {
+            text += "  none";
+        } else {
+            text = text + "  " + &flaws.join(", ");
         }
         text
     }
@@ -197,8 +206,8 @@ pub(crate) fn json(load: &Load, step: &Step) -> Value {
     let tally = &outcome.tally;
     let delays = outcome.delays.total().map(|delays| {
         let percentiles = PERCENTILES.map(|percent| {
-            let millis = delays.at_percentile(percent).as_micros() as f64 / 1e3;
-            (percentile_name(percent).replace('.', "_"), json!(millis))
+            let delay = millis(delays.at_percentile(percent));
+            (percentile_name(percent).replace('.', "_"), json!(delay))
         });
         Value::from_iter(percentiles)
     });
@@ -229,6 +238,7 @@ pub(crate) fn json(load: &Load, step: &Step) -> Value {
             "per_second": rounded(step.lines_per_second()),
             "garbled": outcome.garbled,
             "others": outcome.other_lines,
+            "notices": outcome.notices,
         },
         "deliveries": {
             "made": tally.deliveries,
@@ -239,7 +249,9 @@ pub(crate) fn json(load: &Load, step: &Step) -> Value {
             "echoed": tally.echoed,
             "not_made_with_dropped_clients": tally.abandoned + tally.undecided,
         },
+        "loop": if in_flight.is_some() { "closed" } else { "open" },
         "delay_ms": delays,
+        "longest_silence_ms": millis(outcome.longest_silence),
         "stalled": outcome.stalled,
         "interrupted": step.was_interrupted,
         "flaws": step.flaws().iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -262,6 +274,10 @@ fn seconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e6
 }
 
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
+}
+
 fn count(count: usize) -> String {
     HumanCount(count as u64).to_string()
 }
@@ -279,23 +295,6 @@ impl fmt::Display for PerSecond {
     }
 }
 
-/// A time with three digits and a suitable unit.
-struct Time(Duration);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_secs_f64() * 1e3;
-        let text = match millis {
-            ..9.995 => format!("{millis:.2} ms"),
-            ..99.95 => format!("{millis:.1} ms"),
-            ..999.5 => format!("{millis:.0} ms"),
-            ..9_995.0 => format!("{:.2} s", millis / 1e3),
-            _ => format!("{:.1} s", millis / 1e3),
-        };
-        f.pad(&text)
-    }
-}
-
 /// `p50`, `p99.9`, `max`.
 fn percentile_name(percent: f64) -> String {
     if percent >= 100.0 {
@@ -303,6 +302,42 @@ fn percentile_name(percent: f64) -> String {
     } else {
         format!("p{percent}")
     }
+}
+
+/// The head of what [`csv`] writes.
+pub(crate) const CSV_HEADING: &str = "clients,what,delay_us,count\n";
+
+/// The counts of a step as rows. All can be added up over several processes and machines; what
+/// follows from them, such as percentiles, cannot, and is not there.
+pub(crate) fn csv(step: &Step) -> String {
+    let Step {
+        arrivals, outcome, ..
+    } = step;
+    let tally = &outcome.tally;
+    let clients = arrivals.wanted;
+    let mut rows = String::new();
+    let mut row = |what: &str, delay: &dyn fmt::Display, count: u64| {
+        writeln!(rows, "{clients},{what},{delay},{count}").expect("a String takes every write");
+    };
+    for (what, count) in [
+        ("made", arrivals.made as u64),
+        ("refused", arrivals.refused as u64),
+        ("failed", arrivals.failed as u64),
+        ("dropped", step.departures.dropped as u64),
+        ("lines", tally.lines),
+        ("deliveries", tally.deliveries),
+        ("lost", outcome.lost),
+        ("garbled", outcome.garbled),
+        ("duplicated", tally.duplicated),
+        ("reordered", tally.reordered),
+    ] {
+        row(what, &"", count);
+    }
+    let delays = outcome.delays.total();
+    for (micros, count) in delays.iter().flat_map(Distribution::recorded) {
+        row("delay", &micros, count);
+    }
+    rows
 }
 
 /// The percentiles of `delays` in one line.
@@ -317,21 +352,6 @@ pub(crate) fn percentiles(delays: &Distribution) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_given_to_three_digits() {
-        for (micros, text) in [
-            (0, "0.00 ms"),
-            (1_234, "1.23 ms"),
-            (9_999, "10.0 ms"),
-            (99_960, "100 ms"),
-            (999_600, "1.00 s"),
-            (5_901_000, "5.90 s"),
-            (61_000_000, "61.0 s"),
-        ] {
-            assert_eq!(Time(Duration::from_micros(micros)).to_string(), text);
-        }
-    }
 
     #[test]
     fn rates_are_told_where_they_are_known() {
@@ -349,6 +369,6 @@ mod tests {
     #[test]
     fn heading_and_rows_are_for_a_terminal() {
         let width = |has_costs| Table { has_costs }.heading().len();
-        assert!(width(false) <= 72 && width(true) <= 100);
+        assert!(width(false) <= 80 && width(true) <= 110);
     }
 }

@@ -42,14 +42,18 @@ pub struct Outcome {
     /// Lines of this round that were not as a talker said them: torn, glued, or never
     /// said at all.
     pub garbled: u64,
-    /// Lines of nobody in this round: notices, and what others said.
+    /// Lines of nobody in this round: what others said.
     pub(crate) other_lines: u64,
+    /// What the room itself told the clients.
+    pub(crate) notices: u64,
     /// The last refusal of a line, in the server's words.
     pub(crate) complaint: Option<String>,
     /// Until the last line was said or delivered; unless ended early, at least as long
     /// as planned.
     pub(crate) elapsed: Duration,
     pub(crate) delays: Delays,
+    /// The longest time without a delivery while some were outstanding.
+    pub(crate) longest_silence: Duration,
     /// Whether deliveries were given up after [`STALL_TIMEOUT`].
     pub(crate) stalled: bool,
 }
@@ -85,8 +89,10 @@ pub(crate) struct Round<'a> {
     blocked: usize,
     garbled: u64,
     other_lines: u64,
+    notices: u64,
     complaint: Option<String>,
     delays: Delays,
+    longest_silence_nanos: u64,
     /// When a line was last said, or delivered for the first time.
     progressed_nanos: u64,
     /// When anything of this round last happened, or the server began to owe something.
@@ -131,8 +137,10 @@ impl<'a> Round<'a> {
             blocked: 0,
             garbled: 0,
             other_lines: 0,
+            notices: 0,
             complaint: None,
             delays: Delays::default(),
+            longest_silence_nanos: 0,
             progressed_nanos: 0,
             quiet_since_nanos: 0,
         };
@@ -247,6 +255,7 @@ impl<'a> Round<'a> {
             }) if self.protocol.allows(prefix) => (talker, number),
             _ => return self.heard_other(line),
         };
+        let silence_nanos = self.silence_nanos(now_nanos);
         match self.ledger.hear(client, talker, number) {
             Heard::Unknown => return self.heard_other(line),
             Heard::InOrder(due_nanos) => {
@@ -256,6 +265,7 @@ impl<'a> Round<'a> {
             Heard::Late => self.progressed_nanos = now_nanos,
             Heard::Again | Heard::Own => {}
         }
+        self.longest_silence_nanos = self.longest_silence_nanos.max(silence_nanos);
         self.quiet_since_nanos = now_nanos;
         if let Pace::InFlight(most) = self.load.pace
             && self.ledger.in_flight(talker) < most.get() as usize
@@ -264,19 +274,37 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// How long nothing has come though the server owes something.
+    fn silence_nanos(&self, now_nanos: u64) -> u64 {
+        if self.is_owed() {
+            now_nanos.saturating_sub(self.quiet_since_nanos)
+        } else {
+            0
+        }
+    }
+
+    /// A client has been told something by the room itself.
+    pub(crate) fn heard_notice(&mut self) {
+        self.notices += 1;
+    }
+
     /// A client has received a line that no talker of this round has said.
     pub(crate) fn heard_other(&mut self, line: &[u8]) {
         if line.is_empty() {
             return;
+        }
+        // It may tell of a line of this round, and quote it: that is no torn line.
+        if self.protocol.is_notice(line) {
+            if line.starts_with(REFUSAL_PREFIX.as_bytes()) {
+                self.complaint = Some(safe_words(line));
+            }
+            return self.heard_notice();
         }
         if self.payload.is_begun_in(line) {
             self.garbled += 1;
             return;
         }
         self.other_lines += 1;
-        if line.starts_with(REFUSAL_PREFIX.as_bytes()) {
-            self.complaint = Some(safe_words(line));
-        }
     }
 
     /// The connection of a client has ended.
@@ -390,6 +418,11 @@ impl<'a> Round<'a> {
             lost: self.ledger.lost(),
             garbled: self.garbled,
             other_lines: self.other_lines,
+            notices: self.notices,
+            longest_silence: Duration::from_nanos(
+                self.longest_silence_nanos
+                    .max(self.silence_nanos(now_nanos)),
+            ),
             stalled: self.is_stalled(now_nanos),
             complaint: self.complaint,
             elapsed: Duration::from_nanos(elapsed_nanos),

@@ -21,6 +21,8 @@ pub struct Plan {
     pub idle: Duration,
     /// What the talkers do.
     pub load: Load,
+    /// The longest 99th percentile of the delays that is no flaw. `None`: any.
+    pub max_p99: Option<Duration>,
 }
 
 /// The result of a step.
@@ -38,6 +40,7 @@ pub struct Step {
     pub cost: Option<Cost>,
     /// Whether the user ended the step early.
     pub(crate) was_interrupted: bool,
+    max_p99: Option<Duration>,
 }
 
 /// The server's process, seen from outside.
@@ -123,6 +126,7 @@ impl Step {
             outcome,
             cost: cost(),
             was_interrupted: crowd.is_interrupted(),
+            max_p99: plan.max_p99,
         })
     }
 
@@ -157,6 +161,10 @@ impl Step {
                 refusal: arrivals.refusal.clone(),
             },
         ];
+        if let (Some(max), Some(delays)) = (self.max_p99, outcome.delays.total()) {
+            let p99 = delays.at_percentile(99.0);
+            flaws.push(Flaw::Slow { p99, max });
+        }
         flaws.retain(|flaw| !flaw.is_none());
         flaws
     }

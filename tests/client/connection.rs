@@ -22,6 +22,23 @@ fn a_host_name_works() {
     client.stdout().expect_line(WELCOME);
 }
 
+#[test]
+fn the_port_may_be_part_of_the_address() {
+    let mut server = Server::start();
+    server.skip_banner();
+    let address = server.address.to_string();
+    for arguments in [&["send", &address, "7", "files"][..], &["ping", &address]] {
+        let finished = Process::spawn(chat(arguments)).finish();
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+    }
+    server.stdout().expect_line("127.0.0.1 connected");
+    server.stdout().expect_line("<127.0.0.1> 7 files");
+    for command in ["client", "tail"] {
+        let mut client = Process::spawn(chat([command, &address]));
+        client.stdout().expect_line(WELCOME);
+    }
+}
+
 /// One of the name's two addresses has no server, whichever comes first.
 #[test]
 fn all_addresses_of_a_name_are_tried() {

@@ -20,9 +20,12 @@ pub(crate) mod server;
 
 use std::env;
 use std::fmt::Display;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use self::process::{Process, piped, under_test};
 
 /// How long a test waits for an event before it fails. No test takes this long: the bound is for
 /// busy machines.
@@ -52,6 +55,22 @@ pub(crate) fn can_test_with(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let is_installed = env::split_paths(&path).any(|folder| folder.join(program).is_file());
     can_test(is_installed, format_args!("{program} is not installed"))
+}
+
+/// A shell that runs `script` in a network of its own, where only loopback is up; `$0` is the
+/// program under test. `None` if that cannot be had here.
+#[track_caller]
+pub(crate) fn shell_with_a_network(script: &str) -> Option<Process> {
+    if !can_test_with("ip") || !can_test_with("unshare") {
+        return None;
+    }
+    let script = format!("ip link set lo up && echo up || exit 9\n{script}");
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--net", "sh", "-c", &script]);
+    command.arg(under_test());
+    let mut shell = Process::spawn(piped(command));
+    let is_up = shell.stdout().next_line().as_deref() == Some("up");
+    can_test(is_up, "there is no namespace to be had").then_some(shell)
 }
 
 /// Held by tests that flood a server, measure time, or open thousands of connections: the tests

@@ -88,7 +88,11 @@ impl Server {
     #[track_caller]
     pub(crate) fn skip_banner(&mut self) {
         let (ip, port) = (self.address.ip(), self.address.port());
-        self.stdout().expect_line("join with:");
+        self.stdout().expect_line(if ip.is_loopback() {
+            "on this machine only, join with:"
+        } else {
+            "join with:"
+        });
         self.stdout()
             .expect_line(&format!("  chat client {ip} {port}"));
         self.stdout().expect_line(&format!("  nc {ip} {port}"));

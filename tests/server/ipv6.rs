@@ -1,12 +1,11 @@
 //! The room at an IPv6 address, and at all addresses of both families.
 
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
 
 use crate::common::peer::{Peer, WELCOME};
-use crate::common::process::{Process, chat_client, piped, under_test};
+use crate::common::process::{Process, chat_client};
 use crate::common::server::{Server, server_command};
-use crate::common::{can_test, can_test_with};
+use crate::common::{can_test, shell_with_a_network};
 
 #[test]
 fn a_room_at_an_ipv6_address_says_how_to_join_it() {
@@ -57,7 +56,7 @@ fn ipv6_works() -> bool {
 
 /// The shell's own network, with a link-local address at `lo`.
 const AT_LINK_LOCAL: &str = r#"
-    ip link set lo up && ip -6 address add fe80::1/64 dev lo nodad || exit 9
+    ip -6 address add fe80::1/64 dev lo nodad || exit 9
     "$0" server fe80::1%lo 8081 --history=0 --no-presence </dev/null &
     read go
     "$0" send fe80::1%lo 8081 by name
@@ -70,21 +69,10 @@ const AT_LINK_LOCAL: &str = r#"
 
 #[test]
 fn a_link_local_address_has_its_interface() {
-    let unshare = ["unshare", "--map-root-user", "--net"];
-    if !can_test_with("ip") || !can_test_with("unshare") {
+    let Some(mut shell) = shell_with_a_network(AT_LINK_LOCAL) else {
         return;
-    }
-    let mut command = Command::new(unshare[0]);
-    command
-        .args(&unshare[1..])
-        .args(["sh", "-c", AT_LINK_LOCAL]);
-    command.arg(under_test());
-    let mut shell = Process::spawn(piped(command));
-    let first = shell.stdout().next_line();
-    if !can_test(first.is_some(), "there is no namespace to be had") {
-        return;
-    }
-    assert_eq!(first.as_deref(), Some("listening on [fe80::1%1]:8081"));
+    };
+    shell.stdout().expect_line("listening on [fe80::1%1]:8081");
     shell.stdout().expect_line("join with:");
     for program in ["chat client", "nc"] {
         let line = format!("  {program} fe80::1%INTERFACE 8081");

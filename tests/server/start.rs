@@ -9,10 +9,10 @@ use std::process::Command;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
-use crate::common::can_test;
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{CHAT, Process, chat, piped};
 use crate::common::server::{Server, server_command};
+use crate::common::{can_test, shell_with_a_network};
 
 #[test]
 fn the_banner_says_how_to_join() {
@@ -27,18 +27,23 @@ fn the_banner_says_how_to_join() {
 fn the_banner_names_every_address_of_the_machine() {
     let mut server = Server::spawn(server_command("0.0.0.0", &[]));
     let port = server.address.port();
-    server.stdout().expect_line("join with:");
     let mut guest = Peer::connect(SocketAddr::from(([127, 0, 0, 1], port)));
     guest.expect_line(WELCOME);
 
-    let mut ways = Vec::new();
+    let (mut ways, mut is_for_all) = (Vec::new(), true);
     loop {
         let line = server.stdout().next_line().expect("a console line");
-        match line.strip_prefix("  ") {
-            Some(way) => ways.push(way.to_owned()),
-            None => break assert_eq!(line, "127.0.0.1 connected"),
+        match (line.strip_prefix("  "), &line[..]) {
+            (Some(way), _) => {
+                assert_eq!(is_for_all, !way.contains(" 127."), "{way}");
+                ways.push(way.to_owned());
+            }
+            (None, "join with:") => assert_eq!(ways.len(), 0),
+            (None, "on this machine only, join with:") => is_for_all = false,
+            (None, _) => break assert_eq!(line, "127.0.0.1 connected"),
         }
     }
+    assert!(!is_for_all);
     assert!(ways.contains(&format!("chat client 127.0.0.1 {port}")));
     assert!(ways.contains(&format!("nc 127.0.0.1 {port}")));
     for way in ways {
@@ -49,6 +54,74 @@ fn the_banner_names_every_address_of_the_machine() {
             .replace(' ', ":");
         Peer::connect(address.parse().expect("an IPv4 address")).expect_line(WELCOME);
     }
+}
+
+/// The shell's own network, with an address of each kind.
+const AT_EVERY_ADDRESS: &str = r#"
+    for address in 192.168.1.5 203.0.113.7; do ip address add $address/24 dev lo; done
+    "$0" server --history=0 --no-presence </dev/null &
+    read go
+    "$0" send 192.168.1.5 8081 from the LAN
+    "$0" send 127.0.0.1 8081 from here
+    "$0" send 203.0.113.7 8081 from outside
+    kill $!
+    wait $!
+    "$0" server 8082 --allow 203.0.113.0/24 </dev/null &
+    read go
+    "$0" send 203.0.113.7 8082 from outside
+    "$0" send 192.168.1.5 8082 from the LAN
+    kill $!
+"#;
+
+#[test]
+fn a_room_at_every_address_is_for_private_networks_unless_told_otherwise() {
+    let Some(mut shell) = shell_with_a_network(AT_EVERY_ADDRESS) else {
+        return;
+    };
+    // With or without IPv6.
+    let first = shell.stdout().next_line().expect("a line");
+    let everywhere = ["listening on [::]:8081", "listening on 0.0.0.0:8081"];
+    assert!(everywhere.contains(&&first[..]), "{first}");
+    let mut banner = Vec::new();
+    while banner
+        .last()
+        .is_none_or(|line: &String| !line.starts_with("only "))
+    {
+        banner.push(shell.stdout().next_line().expect("a line"));
+    }
+    let ways = [
+        "join with:",
+        "  chat client 192.168.1.5 8081",
+        "  nc 192.168.1.5 8081",
+        "on this machine only, join with:",
+        "  chat client 127.0.0.1 8081",
+        "  nc 127.0.0.1 8081",
+    ];
+    assert_eq!(banner[..ways.len()], ways);
+    shell.type_line("go");
+    let next = "only this machine and private networks are let in; --allow lets in others instead";
+    assert_eq!(banner.last().map(String::as_str), Some(next));
+    for (console, said) in [
+        ("192.168.1.5 connected", "<192.168.1.5> from the LAN"),
+        ("127.0.0.1 connected", "<127.0.0.1> from here"),
+    ] {
+        shell.stdout().expect_line(console);
+        shell.stdout().expect_line(said);
+        let left = console.replace("connected", "disconnected");
+        shell.stdout().expect_line(&left);
+    }
+    while shell.stdout().next_line().expect("a line") != "  nc 203.0.113.7 8082" {}
+    shell.type_line("go");
+    let finished = shell.finish();
+    assert!(finished.stdout.contains("<203.0.113.7> from outside"));
+    assert!(!finished.stdout.contains("from the LAN"));
+    let refusal = "nobody is let in from this address";
+    assert_eq!(
+        finished.stderr.matches(refusal).count(),
+        2,
+        "{}",
+        finished.stderr
+    );
 }
 
 #[test]

@@ -239,8 +239,34 @@ fn what_the_server_says_is_kept_and_made_safe() {
     round.heard(1, b"!! too \x1b[31mlong", 0);
     round.heard(1, b"<127.0.0.1> hello", 0);
     let outcome = round.into_outcome(0);
-    assert_eq!(outcome.other_lines, 3);
+    assert_eq!((outcome.other_lines, outcome.notices), (1, 2));
     assert_eq!(outcome.complaint.as_deref(), Some("!! too ␛[31mlong"));
+}
+
+#[test]
+fn a_notice_that_quotes_a_line_is_no_flaw() {
+    let mut round = round(2, 1, in_flight(1), End::Lines(1));
+    assert_eq!(said(&mut round, 0), [(0, 1)]);
+    let quoted = String::from_utf8(line(0, 0)).unwrap();
+    round.heard(1, format!("-- last line: {quoted}").as_bytes(), 1);
+    round.heard(1, &line(0, 0), 2);
+    let outcome = round.into_outcome(2);
+    assert_eq!((outcome.garbled, outcome.tally.duplicated), (0, 0));
+    assert_eq!((outcome.notices, outcome.tally.deliveries), (1, 1));
+}
+
+#[test]
+fn the_longest_silence_counts_while_something_is_owed() {
+    let mut round = round(3, 1, Pace::PerSecond(1.0), End::Lines(2));
+    assert_eq!(said(&mut round, 0), [(0, 1)]);
+    round.heard(1, &line(0, 0), 10);
+    round.heard(2, &line(0, 0), 40);
+    // Nothing is owed until the next line.
+    assert_eq!(said(&mut round, SECOND), [(0, 1)]);
+    round.heard(1, &line(0, 1), SECOND + 20);
+    round.heard(2, &line(0, 1), SECOND + 25);
+    let outcome = round.into_outcome(SECOND + 25);
+    assert_eq!(outcome.longest_silence, Duration::from_nanos(30));
 }
 
 /// A talker says three lines, and the reader is sent `bytes` for them, in every possible
