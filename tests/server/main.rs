@@ -6,6 +6,7 @@ mod common;
 
 mod admission;
 mod attacks;
+mod bots;
 mod broadcast;
 mod by_reference;
 mod console;
