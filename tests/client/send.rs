@@ -224,6 +224,7 @@ fn nothing_is_said_before_the_name_is_granted_however_long_that_takes() {
 
     let (mut server, mut sender) = refuses;
     server.refuse(1, "disk is taken");
+    server.expect_line("/quit");
     server.expect_end();
     drop(server);
     assert_fails(&sender.finish(), REFUSED, &["disk is taken"]);

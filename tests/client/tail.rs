@@ -80,6 +80,7 @@ fn a_listener_never_says_a_thing() {
     listener.await_sleep();
     assert!(!server.has_more(), "the listener closed its side");
     listener.close_stdout();
+    server.expect_line("/quit");
     server.expect_end();
     assert_ends_quietly(&mut listener);
 }
