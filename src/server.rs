@@ -163,18 +163,18 @@ pub fn run(config: &Config) -> Result<(), Error> {
          the kernel for clients that do not read",
         flow.max_total_bytes
     );
+    // Half of the descriptors for those that are refused is for those among them that come back.
+    let max_outside = capacity.refused / 2;
     let policy = Policy {
         max_line_bytes: config.room.max_line_bytes,
         flow,
         max_input_bytes: share_bytes,
         rate: config.rate,
         idle_timeout: config.idle_timeout,
-        max_refused: capacity.refused,
+        max_refused: capacity.refused - max_outside,
         send_buffer_bytes: config.send_buffer_bytes,
         ..Policy::DEFAULT
     };
-    // The others are told why, and closed at once.
-    let max_outside = capacity.refused / 2;
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let manager = NotifySocket::from_env().map(|socket| {
         let watchdog = service_manager::watchdog_timeout();
@@ -592,13 +592,24 @@ impl Server {
                 Encoding::Json
             }
             Some(Command::Resume { token, seq }) if has_said_json => {
-                let room = &mut self.room;
-                if room.resume_outside(client, address, token, seq, context) {
+                if self.admission.readmits(address, self.max_outside)
+                    && (self.room).resume_outside(client, address, token, seq, context)
+                {
                     self.admission.entered(address);
                     self.attendance.joined();
+                    self.attendance_changed(context.now);
                     self.show_arrival(address);
                 }
                 Encoding::Json
+            }
+            _ if matches!(line, Decoded::Line(b"")) => {
+                // As inside, it says nothing.
+                self.outside.insert(client, outside);
+                if has_said_json {
+                    Encoding::Json
+                } else {
+                    Encoding::Text
+                }
             }
             _ => Encoding::Text,
         }
@@ -650,6 +661,7 @@ impl Service for Server {
 
     fn hears_out(&mut self, client: ClientId, address: IpAddr, now: Instant) -> bool {
         let is_heard = self.outside.len() < self.max_outside
+            && self.admission.readmits(address, self.max_outside)
             && self.room.has_sessions()
             && matches!(
                 self.admission.admit(address, now),

@@ -406,7 +406,8 @@ impl<S: Stream> Clients<S> {
             match asked {
                 batch::Standing::Keep(id, name) => {
                     if let Some(connection) = self.connections.get(id) {
-                        self.standings.insert(name, connection.input.standing());
+                        let standing = connection.input.standing(self.now);
+                        self.standings.insert(name, standing);
                     }
                 }
                 batch::Standing::Restore(name, id) => {
@@ -431,7 +432,7 @@ impl<S: Stream> Clients<S> {
         let input = &mut connection.input;
         // What it asked for to come back counts, too.
         self.flow.add(&mut standing.talker, input.talker());
-        input.restore(standing);
+        input.restore(standing, self.now);
         let heard_at = input.heard_at(self.now);
         if let (Some(timeout), Some(heard_at)) = (self.policy.idle_timeout, heard_at) {
             self.arm(id, heard_at + timeout, Kind::Idle);

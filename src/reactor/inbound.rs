@@ -230,6 +230,7 @@ impl Inbound {
         let said_before = context.batch.size_bytes();
         let mut becomes_program = false;
         let is_program = connection.input.is_program();
+        let is_outside = connection.is_outside();
         let lines = &mut self.lines;
         let buffer = &mut self.buffer[..read_bytes];
         let (read_bytes, after_read) = connection.read(buffer, limits, &mut |heard| {
@@ -239,6 +240,8 @@ impl Inbound {
                     let encoding = service.received(id, line, context);
                     becomes_program = encoding == Encoding::Json && !is_program;
                 }
+                // One that was refused is sent nothing but the refusal.
+                Heard::Telnet(_) if is_outside => {}
                 Heard::Telnet(answers) => context.batch.tell(id, Frame::from(answers)),
                 Heard::Foreign => {
                     *lines += 1;

@@ -184,7 +184,7 @@ impl SharedLog {
         if let Err(e) = &appended
             && !self.is_file_full
         {
-            info!("each reader is sent a copy of what is said, for now: cannot keep it once: {e}");
+            info!("each reader is sent a copy of what is said from now on: {e}");
         }
         self.is_file_full = appended.is_err();
         appended.map_or_else(

@@ -217,6 +217,15 @@ impl Admission {
         Ok(())
     }
 
+    /// Whether a session of `address` may come back though its place has been taken: by so
+    /// many clients the room, and each address, may exceed its limit for that.
+    pub(crate) fn readmits(&self, address: IpAddr, most_above: usize) -> bool {
+        let clients = self.counts.get(&address.to_canonical()).copied();
+        let max_clients = self.max_from(address).unwrap_or(usize::MAX);
+        self.client_count < self.limits.max_clients + most_above
+            && clients.unwrap_or(0) < max_clients.saturating_add(most_above)
+    }
+
     /// Counts a client from `address` that has joined after [`Admission::admit`].
     pub fn entered(&mut self, address: IpAddr) {
         self.client_count += 1;

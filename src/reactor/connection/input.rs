@@ -5,7 +5,7 @@
 //! only hears lines.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::transport::{Received, Transport};
 use crate::protocol::close::CloseReason;
@@ -104,9 +104,9 @@ struct Memory {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     pub(crate) talker: Talker,
-    /// Where lines are rated, or silence ends: how many it may say, and when it last sent
-    /// something.
-    restraint: Option<(Bucket, Instant)>,
+    /// Where lines are rated, or silence ends: how many it may say, and for how long it had
+    /// sent nothing.
+    restraint: Option<(Bucket, Duration)>,
 }
 
 impl Input {
@@ -189,20 +189,21 @@ impl Input {
     }
 
     /// How its client stands: it may come back on another connection.
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self, now: Instant) -> Standing {
         let memory = self.memory.as_ref();
         Standing {
             talker: self.talker.clone(),
-            restraint: memory.map(|memory| (memory.bucket, memory.heard_at)),
+            restraint: memory.map(|memory| (memory.bucket, now.duration_since(memory.heard_at))),
         }
     }
 
     /// From now on its client stands so.
-    pub(crate) fn restore(&mut self, standing: Standing) {
+    pub(crate) fn restore(&mut self, standing: Standing, now: Instant) {
         self.talker = standing.talker;
-        if let (Some(memory), Some((bucket, heard_at))) = (&mut self.memory, standing.restraint) {
+        if let (Some(memory), Some((bucket, silence))) = (&mut self.memory, standing.restraint) {
             memory.bucket = bucket;
-            memory.heard_at = heard_at;
+            // The time without a connection is nobody's silence.
+            memory.heard_at = now.checked_sub(silence).unwrap_or(now);
         }
     }
 
@@ -234,11 +235,13 @@ impl Input {
                 bytes: std::mem::take(&mut memory.unheard).into(),
                 telnet_from: memory.telnet_from,
             };
-            if let Some(stopped) = self.hear(&unheard, limits, hear) {
-                return (read_bytes, stopped);
-            }
-            if !limits.is_restrained {
+            let stopped = self.hear(&unheard, limits, hear);
+            let is_done = (self.memory.as_ref()).is_none_or(|memory| memory.unheard.is_empty());
+            if is_done && !limits.is_restrained {
                 self.memory = None;
+            }
+            if let Some(stopped) = stopped {
+                return (read_bytes, stopped);
             }
         }
         let budget_bytes = match limits.rate {

@@ -115,7 +115,7 @@ impl Output {
         by_reference: bool,
         logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
-        if by_reference && self.queue.is_empty() {
+        if by_reference && self.queue.is_empty() && !transport.write_ended() {
             self.queue_edited(batch, edits, 0, logs);
             return self.flush(transport);
         }
