@@ -19,7 +19,6 @@ pub mod frontend;
 mod incoming;
 mod line_splitter;
 pub mod message;
-mod outbox;
 mod pending;
 pub mod ping;
 mod session;

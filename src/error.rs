@@ -59,6 +59,8 @@ pub enum Error {
     },
     /// The poll failed, or the registration of a source with it.
     Poll(io::Error),
+    /// The system has no random bits to give.
+    Random(io::Error),
     /// The resolver found no address for a host name.
     Resolve {
         /// From the command line.
@@ -102,6 +104,17 @@ pub enum Error {
         /// The number of further refused lines.
         more: usize,
     },
+    /// The room has not answered all lines that it was sent.
+    InDoubt {
+        /// The server's last address.
+        server: SocketAddr,
+        /// What broke the connection, if something did.
+        source: Option<io::Error>,
+        /// The lines.
+        lines: Vec<String>,
+        /// The number of other such lines, which the user has been told.
+        more: usize,
+    },
     /// The user gave up before the client could send all lines.
     NotSaid {
         /// The server's last address.
@@ -118,6 +131,8 @@ pub enum Error {
     },
     /// The server accepted the connection, and said too little in time.
     NoAnswer {
+        /// Whether it greeted as a chat room does.
+        has_greeted: bool,
         /// The server's address.
         server: SocketAddr,
         /// From the command line.
@@ -150,6 +165,7 @@ impl Error {
             | Self::ReadMotd { .. }
             | Self::OpenTranscript { .. }
             | Self::Poll(_)
+            | Self::Random(_)
             | Self::Terminal(_)
             | Self::ReadInput(_)
             | Self::WriteOutput(_) => Exit::Failure,
@@ -159,6 +175,7 @@ impl Error {
             | Self::NoRoom { .. }
             | Self::NoAnswer { .. } => Exit::ConnectionLost,
             Self::Refused { .. } | Self::NotTaken { .. } => Exit::Refused,
+            Self::InDoubt { .. } => Exit::InDoubt,
             #[cfg(feature = "stress")]
             Self::Stress { exit, .. } => *exit,
         }
@@ -218,6 +235,12 @@ impl fmt::Display for Error {
             Self::Resolve { host, port, source } if host.contains('%') => {
                 write!(f, "cannot connect to {host} port {port}: {source}")
             }
+            Self::Random(source) => write!(
+                f,
+                "cannot get random bits for sessions: {} (getrandom(2) needs Linux 3.17, and a \
+                 sandbox that allows it)",
+                plain(source)
+            ),
             Self::Resolve { host, port, source } => write!(
                 f,
                 "cannot connect to {host} port {port}: unknown host name ({source}); \
@@ -271,7 +294,39 @@ impl fmt::Display for Error {
                 }
                 f.write_str(" (is the port right?)")
             }
-            Self::NoAnswer { server, timeout } => write!(
+            Self::InDoubt {
+                server,
+                source,
+                lines,
+                more,
+            } => {
+                if let Some(e) = source {
+                    write!(f, "the connection to {server} was lost: {}; ", plain(e))?;
+                }
+                let count = Lines(lines.len() + more);
+                write!(
+                    f,
+                    "not known whether the room at {server} has taken {count}"
+                )?;
+                if *more > 0 {
+                    f.write_str(" (see above)")?;
+                }
+                lines.iter().try_for_each(|line| write!(f, "\n{line}"))
+            }
+            Self::NoAnswer {
+                server,
+                timeout,
+                has_greeted: true,
+            } => write!(
+                f,
+                "no answer from {server} within {} s (it hangs, or the network is down)",
+                timeout.as_secs()
+            ),
+            Self::NoAnswer {
+                server,
+                timeout,
+                has_greeted: false,
+            } => write!(
                 f,
                 "no answer from {server} within {} s: it accepts connections, but does \
                  not greet as a chat server does (is the port right?)",

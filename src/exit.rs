@@ -18,6 +18,8 @@ pub enum Exit {
     ConnectionLost = 4,
     /// The room refused the client or a line from it.
     Refused = 5,
+    /// The room may have taken a line or not.
+    InDoubt = 6,
 }
 
 impl From<Exit> for ExitCode {

@@ -42,6 +42,7 @@ pub mod platform {
     pub mod memory;
     pub mod memory_file;
     pub mod proc;
+    pub mod random;
     pub mod service_manager;
     pub mod socket;
     pub mod stdio;

@@ -8,14 +8,16 @@
 pub(crate) mod greeting;
 pub(crate) mod log;
 pub mod member;
+pub(crate) mod members;
 pub(crate) mod names;
 pub mod presence;
+pub(crate) mod replay;
 pub(crate) mod replies;
 pub(crate) mod roster;
 pub(crate) mod sessions;
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -23,28 +25,34 @@ use std::time::Instant;
 use self::greeting::Greeting;
 use self::log::Log;
 use self::member::{Label, Member};
+use self::members::{Members, Replaced};
 use self::names::{CLAIM_TIMEOUT, Claim, Claims, Conflict, NameRegistry};
-use self::presence::Presence;
-use self::replies::{Replies, frame, refusal};
+use self::presence::{PRESENCE_WINDOW, Presence};
+use self::replay::Replay;
+use self::replies::{HELP, Replies, TO_ONESELF, frame, too_long};
 use self::roster::{Called, Unnamed, roster};
-use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
+use self::sessions::{Expired, HOLD, NotResumed, Origin, Resumed, Sessions, Token};
+use crate::protocol::batch::{Batch, ClientId, Context, Encoding, Frame, Standing};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
+use crate::protocol::event::json::max_object_bytes;
 use crate::protocol::event::text::Count;
-use crate::protocol::event::{Bye, ByeCode, ErrorCode, Event, Reply, Speech};
+use crate::protocol::event::{
+    Bye, ByeCode, ErrorCode, Event, Hello, Here, MAX_PEOPLE, Person, Place, Reply, Speech,
+    WIRE_VERSION,
+};
 use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
 use crate::protocol::text;
 use crate::protocol::time::Time;
 use crate::protocol::wording::{CLOSING, farewell};
 
-/// Members that there is room for from the start: address space, and no memory before they
-/// come. An allocation this large (mallopt(3): `M_MMAP_THRESHOLD`) grows by moving pages.
-const INITIAL_CAPACITY: usize = 8 * 1024;
-
 /// What a request for a name counts for in a batch, besides its answer: to compare looks
 /// takes up to a tenth of a millisecond, in which some writes could be made.
 const NAME_COST_BYTES: usize = 4 * 1024;
+
+/// The most that is told of the past at once: who wants more asks again, up to an earlier event.
+const MAX_PAST_BYTES: usize = 64 * 1024;
 
 /// What [`Scratch`] keeps from line to line: most lines are not longer, and need no filter.
 const KEPT_SCRATCH_BYTES: usize = 4 * 1024;
@@ -88,8 +96,8 @@ impl Config {
 /// A room and its members.
 #[derive(Debug)]
 pub struct Room {
-    /// Indexed by [`ClientId::key`], which is dense.
-    members: Vec<Option<Member>>,
+    members: Members,
+    sessions: Sessions,
     names: NameRegistry,
     /// Invariant: the members without a name.
     unnamed: Unnamed,
@@ -97,11 +105,51 @@ pub struct Room {
     /// `None` if the room does not announce presence.
     presence: Option<Presence>,
     log: Log,
+    replay: Replay,
+    /// Names this life of the log.
+    epoch: u64,
     greeting: Greeting,
     /// A cache. Invariant: `None` when the members or their names have changed since.
     roster: Option<Frame>,
+    /// A cache, as of then. Invariant: nobody in it has left or has another name.
+    people_lately: Option<(Instant, Rc<[Person<'static>]>)>,
     replies: Replies,
     scratch: Scratch,
+    max_line_bytes: u32,
+    /// Invariant: how many connections read JSON.
+    program_count: usize,
+    is_closing: bool,
+    /// Whatever nobody can guess.
+    random: fn() -> u128,
+}
+
+/// Who says a line.
+#[derive(Clone, Copy, Debug)]
+struct Speaker {
+    id: ClientId,
+    connection: ClientId,
+    /// The number of the line. `None` for those who read text.
+    n: Option<u64>,
+}
+
+/// What has become of a session that goes on.
+#[derive(Clone, Copy, Debug)]
+struct Continuation {
+    /// How many lines of the member the room has acted on.
+    heard: u64,
+    /// How many events that it missed are no longer in the log.
+    lost: u64,
+}
+
+/// A connection that has ended.
+#[derive(Debug)]
+pub struct Departed {
+    /// Where it came from.
+    pub address: IpAddr,
+    /// The address, and the name if there is one, for the operator.
+    pub label: String,
+    /// What it is told last, if anything: whole lines.
+    pub last_words: Option<Frame>,
 }
 
 /// Where the parts of an event are composed that cannot be borrowed from somewhere else: so a
@@ -113,19 +161,27 @@ struct Scratch {
 }
 
 impl Room {
-    /// An empty room.
-    pub fn new(config: Config) -> Self {
+    /// An empty room. What `random` returns must be as hard to guess as a password.
+    pub fn new(config: Config, random: fn() -> u128) -> Self {
         Self {
-            members: Vec::with_capacity(INITIAL_CAPACITY),
+            members: Members::new(),
+            sessions: Sessions::default(),
             names: NameRegistry::new(),
             unnamed: Unnamed::default(),
             claims: Claims::default(),
             presence: config.announces_presence.then(Presence::new),
             log: Log::new(),
+            replay: Replay::default(),
+            epoch: random() as u64,
             greeting: Greeting::new(&config.notices, config.history_lines),
             roster: None,
+            people_lately: None,
             replies: Replies::new(config.max_line_bytes),
             scratch: Scratch::default(),
+            max_line_bytes: config.max_line_bytes,
+            program_count: 0,
+            is_closing: false,
+            random,
         }
     }
 
@@ -152,28 +208,68 @@ impl Room {
     /// Adds the member `id` at `address`. Returns its greeting: whole lines, to be sent
     /// before anything else.
     pub fn join(&mut self, id: ClientId, address: IpAddr, now: Instant) -> Frame {
-        if self.members.len() <= id.key {
-            self.members.resize_with(id.key + 1, || None);
-        }
-        let before = self.members[id.key].replace(Member::new(id.serial, address));
-        debug_assert!(before.is_none(), "another member has the key of {id:?}");
+        self.members.insert(id, Member::new(id.serial, address));
         self.unnamed.add(id, address);
         self.roster = None;
         if let Some(presence) = &mut self.presence {
             presence.joined(id, now);
         }
+        self.log.note_join(id.serial);
         self.greeting.frame(&self.log, now)
     }
 
-    /// Removes the member `id`, for whatever reason, and returns it. `None` if it was not
-    /// in the room.
-    pub fn leave(&mut self, id: ClientId, context: &mut Context<'_>) -> Option<Member> {
-        let member = self
-            .members
-            .get_mut(id.key)?
-            .take_if(|member| member.serial() == id.serial)?;
+    /// `connection` has ended. `None` if nobody was on it. Who read JSON there is only lost,
+    /// unless somebody means it to leave.
+    pub fn leave(
+        &mut self,
+        connection: ClientId,
+        reason: CloseReason,
+        context: &mut Context<'_>,
+    ) -> Option<Departed> {
+        if let Some(Replaced { id, address }) = self.members.end_replaced(connection) {
+            self.program_count -= 1;
+            return Some(Departed {
+                address,
+                label: address.to_string(),
+                last_words: self.farewell(id, reason),
+            });
+        }
+        let id = self.members.on(connection)?;
+        let member = self.member(id);
+        let is_program = member.reads() == Encoding::Json;
+        let departed = Departed {
+            address: member.address(),
+            label: member.full_label(),
+            last_words: self.farewell(id, reason),
+        };
+        self.program_count -= usize::from(is_program);
+        if self.sessions.is_resumable(id.serial) && is_loss(reason) {
+            context.batch.see_to(Standing::Keep(connection, id));
+            self.members.lose(id);
+            let displaced = self.sessions.lose(connection, context.now);
+            if let Some(displaced) = displaced.and_then(|serial| self.members.away(serial)) {
+                self.remove(displaced, context);
+            }
+        } else {
+            self.remove(id, context);
+        }
+        Some(departed)
+    }
+
+    /// Removes the member `id`, and ends its session if it has one.
+    fn remove(&mut self, id: ClientId, context: &mut Context<'_>) {
+        let Some(member) = self.members.remove(id) else {
+            return;
+        };
+        if member.reads() == Encoding::Json {
+            self.sessions.end(id.serial);
+            context.batch.see_to(Standing::Drop(id));
+        }
         self.roster = None;
-        if let Some(presence) = &mut self.presence {
+        self.people_lately = None;
+        if let Some(presence) = &mut self.presence
+            && !member.is_absent()
+        {
             presence.left(id, member.label(), context.now);
         }
         self.claims.forget(id);
@@ -182,59 +278,153 @@ impl Room {
                 self.names.release(name, member.address(), context.now);
                 self.satisfy_claims(id, context);
             }
+            None if member.is_absent() => {}
             None => self.unnamed.remove(id, member.address()),
         }
-        Some(member)
     }
 
-    /// Handles a line from `id`, and returns how it reads from now on. Ignores clients that
-    /// are not members.
+    /// Others are told that the member `id`, which is lost, has gone. It may come back.
+    fn become_absent(&mut self, id: ClientId, now: Instant) {
+        let member = self.members.get_mut(id).expect("a member");
+        if !member.set_absent(true) {
+            return;
+        }
+        match member.name() {
+            Some(name) => self.names.hide(name),
+            None => self.unnamed.remove(id, member.address()),
+        }
+        self.claims.forget(id);
+        self.roster = None;
+        self.people_lately = None;
+        if let Some(presence) = &mut self.presence {
+            presence.left(id, member.label(), now);
+        }
+    }
+
+    /// The member `id` is back.
+    fn become_present(&mut self, id: ClientId, now: Instant) {
+        let member = self.members.get_mut(id).expect("a member");
+        if !member.set_absent(false) {
+            return;
+        }
+        match member.name() {
+            Some(name) => self.names.show(name, id),
+            None => self.unnamed.add(id, member.address()),
+        }
+        self.roster = None;
+        if let Some(presence) = &mut self.presence {
+            presence.joined(id, now);
+        }
+    }
+
+    /// Handles a line from `connection`, and returns how it reads from now on. Ignores
+    /// connections on which nobody is.
     pub fn hear(
         &mut self,
-        id: ClientId,
+        connection: ClientId,
         heard: Decoded<'_>,
         context: &mut Context<'_>,
     ) -> Encoding {
-        if self.find(id).is_none() {
+        let Some(id) = self.members.on(connection) else {
             return Encoding::Text;
+        };
+        if heard == Decoded::Line(b"") {
+            return self.member(id).reads();
         }
+        let member = self.members.get_mut(id).expect("a member");
+        if member.speaks() && is_json(heard) {
+            self.begin_session(id, context);
+            return Encoding::Json;
+        }
+        let reads = member.reads();
+        if member.may_resume()
+            && let Decoded::Line(line @ [b'/', ..]) = heard
+            && let Ok(Command::Resume { token, seq }) = command::parse(line)
+        {
+            self.resume(id, Token::parse(token), seq, context);
+            return reads;
+        }
+        let n = match reads {
+            Encoding::Text => None,
+            Encoding::Json => match self.sessions.hear(connection) {
+                Some((_, n)) => Some(n),
+                None => return reads,
+            },
+        };
+        self.act(Speaker { id, connection, n }, heard, context);
+        reads
+    }
+
+    /// Acts on a line that is not empty.
+    fn act(&mut self, by: Speaker, heard: Decoded<'_>, context: &mut Context<'_>) {
         match heard {
-            Decoded::Line(b"") => {}
-            Decoded::TooLong(_) => context.batch.tell(id, Frame::clone(&self.replies.too_long)),
+            Decoded::TooLong(_) => {
+                let words = || too_long(self.max_line_bytes);
+                self.refuse_with(
+                    by,
+                    &self.replies.too_long,
+                    ErrorCode::TooLong,
+                    words,
+                    context,
+                );
+            }
             Decoded::Line(line @ [b'/', text @ ..]) if !text.starts_with(b"/") => {
-                self.obey(id, line, context);
+                self.obey(by, line, context);
             }
             Decoded::Line(line) if command::is_misplaced(line) => {
-                let refused = self.replies.bad_command(BadCommand::Misplaced);
-                context.batch.tell(id, refused);
+                self.refuse_command(by, BadCommand::Misplaced, context);
             }
             Decoded::Line(line) => {
                 // A second slash escapes the first.
                 let text = line.strip_prefix(b"/").unwrap_or(line);
-                self.say(id, Event::Message, text, context);
+                self.say(by, Event::Message, text, context);
             }
         }
-        Encoding::Text
+    }
+
+    /// The member on `connection` is not read for a while, though it may have said something.
+    pub fn held(&self, connection: ClientId, context: &mut Context<'_>) {
+        if let Some(id) = self.members.on(connection)
+            && self.member(id).reads() == Encoding::Json
+        {
+            self.tell(id, &Event::Wait, context.batch);
+        }
     }
 
     /// Says `text` to everybody, as the operator.
     pub fn hear_operator(&mut self, text: &[u8], context: &mut Context<'_>) {
+        let wire = self.wire();
         let text = text::safe(text, &mut self.scratch.text).into();
         let event = Event::Operator { text };
-        context
-            .batch
-            .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
-        self.log.say(&event, context.time, context.now);
+        let place = self.log.say(&event, context.time, context.now);
+        wire.say(None, Some(place), &event, context.batch);
     }
 
     /// When [`Room::expire`] is due. `None` if nothing is pending.
     pub fn deadline(&self) -> Option<Instant> {
-        self.presence.as_ref().and_then(Presence::due_at)
+        let presence_due_at = self.presence.as_ref().and_then(Presence::due_at);
+        presence_due_at
+            .into_iter()
+            .chain(self.sessions.deadline())
+            .min()
     }
 
-    /// Sends the presence notice if it is due.
+    /// Sees to sessions that were lost some time ago, and sends the presence notice if it is
+    /// due.
     pub fn expire(&mut self, context: &mut Context<'_>) {
-        if self.deadline().is_some_and(|due_at| due_at <= context.now) {
+        while let Some(expired) = self.sessions.expire(context.now) {
+            let (Expired::Absent(serial) | Expired::Ended(serial)) = expired;
+            let Some(id) = self.members.away(serial) else {
+                debug_assert!(false, "who is lost is away");
+                continue;
+            };
+            match expired {
+                Expired::Absent(_) => self.become_absent(id, context.now),
+                Expired::Ended(_) => self.remove(id, context),
+            }
+        }
+        let presence_due_at = self.presence.as_ref().and_then(Presence::due_at);
+        if presence_due_at.is_some_and(|due_at| due_at <= context.now) {
             self.tell_presence(context);
         }
     }
@@ -259,13 +449,9 @@ impl Room {
         roster(&self.names, &self.unnamed, full_label)
     }
 
-    /// All members, by key.
+    /// All members. Each has the id of the connection on which it joined.
     pub fn members(&self) -> impl Iterator<Item = (ClientId, &Member)> {
-        self.members.iter().enumerate().filter_map(|(key, member)| {
-            let member = member.as_ref()?;
-            let serial = member.serial();
-            Some((ClientId { key, serial }, member))
-        })
+        self.members.iter()
     }
 
     /// The member with the name `label`, or all members at the address `label`.
@@ -276,30 +462,223 @@ impl Room {
             return self.members().filter(is_there).collect();
         }
         let found = Name::parse(label.as_bytes()).ok();
-        let found = found.and_then(|name| self.names.find(&name));
+        // Who is lost can be sent away, too.
+        let found = found.and_then(|name| self.names.find(&name).or(self.names.owner(&name)));
         found.map(|id| (id, self.member(id))).into_iter().collect()
     }
 
-    /// The last notice to a member that is disconnected for `reason`, if there is one.
-    pub fn farewell(&self, reason: CloseReason) -> Option<Frame> {
-        let code = ByeCode::of(reason)?;
-        Some(frame(&Event::Bye(Bye {
-            n: None,
-            code,
-            heard: None,
-            again: None,
-            text: farewell(reason)?.into(),
-        })))
+    /// The member `id` is to leave the room, and does not come back: the operator means it.
+    pub(crate) fn send_away(
+        &mut self,
+        id: ClientId,
+        reason: CloseReason,
+        context: &mut Context<'_>,
+    ) {
+        match self.members.connection(id) {
+            Some(connection) => self.end(id, connection, reason, context.batch),
+            None => self.remove(id, context),
+        }
     }
 
-    /// Tells everybody that the room is closing.
-    pub fn close(&self, context: &mut Context<'_>) {
+    /// The member `id`, on `connection`, is to leave the room for good.
+    fn end(&mut self, id: ClientId, connection: ClientId, reason: CloseReason, batch: &mut Batch) {
+        // Until it has left, nobody else shall go on with its session.
+        self.sessions.revoke(id.serial);
+        batch.close(connection, reason);
+    }
+
+    /// What the member `id` is told last when it is disconnected for `reason`.
+    fn farewell(&self, id: ClientId, reason: CloseReason) -> Option<Frame> {
+        let code = ByeCode::of(reason)?;
+        let bye = |n, heard, text: &'static str| {
+            Event::Bye(Bye {
+                n,
+                code,
+                heard,
+                again: code.again(),
+                text: text.into(),
+            })
+        };
+        match self.sessions.heard(id.serial) {
+            // That the room is closing was said to everybody.
+            None => Some(frame(&bye(None, None, farewell(reason)?))),
+            Some(heard) => {
+                let n = (reason == CloseReason::Quit).then_some(heard);
+                let text = farewell(reason).unwrap_or(CLOSING);
+                // That of the session that was asked for is another one.
+                let heard = (reason != CloseReason::TooSoon).then_some(heard);
+                Some(self.wire().object(None, &bye(n, heard, text)))
+            }
+        }
+    }
+
+    /// Tells everybody that the room is closing. Nobody comes back.
+    pub fn close(&mut self, context: &mut Context<'_>) {
+        self.is_closing = true;
+        self.sessions.revoke_all();
         let event = Event::Notice {
             text: CLOSING.into(),
         };
-        context
-            .batch
-            .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
+        self.wire().say(None, None, &event, context.batch);
+    }
+
+    /// The member `id`, who has said nothing yet, reads JSON from now on.
+    fn begin_session(&mut self, id: ClientId, context: &mut Context<'_>) {
+        let member = self.members.get_mut(id).expect("a member");
+        member.read_json();
+        let origin = Origin::Clear(member.address());
+        self.program_count += 1;
+        let token = self.sessions.begin(id, origin, (self.random)());
+        context.batch.switch(id, Encoding::Json);
+        self.greet(id, token, None, context);
+    }
+
+    /// The member `fresh` has just come, and would rather be the one with the session of
+    /// `token`, which has heard what was said up to event `seq`.
+    fn resume(
+        &mut self,
+        fresh: ClientId,
+        token: Option<Token>,
+        seq: u64,
+        context: &mut Context<'_>,
+    ) {
+        if self.is_closing {
+            // It is told so, and comes back.
+            return;
+        }
+        let origin = Origin::Clear(self.member(fresh).address());
+        let resumed = token.ok_or(NotResumed::Unknown);
+        let resumed =
+            resumed.and_then(|token| self.sessions.resume(token, fresh, origin, context.now));
+        let resumed = match resumed {
+            Ok(resumed) => resumed,
+            Err(NotResumed::Unknown) => {
+                let token = self.sessions.token(fresh.serial);
+                let token = token.expect("it has a session");
+                return self.greet(fresh, token, None, context);
+            }
+            Err(NotResumed::TooSoon(_)) => {
+                return self.end(fresh, fresh, CloseReason::TooSoon, context.batch);
+            }
+        };
+        self.remove(fresh, context);
+        self.go_on(fresh, resumed, seq, context);
+    }
+
+    /// Whether somebody who is refused may have a place all the same.
+    pub(crate) fn has_sessions(&self) -> bool {
+        !self.sessions.is_empty() && !self.is_closing
+    }
+
+    /// A client at `address` that was refused, on `connection`, asks to go on with a session.
+    /// Returns whether it is a member now.
+    pub(crate) fn resume_outside(
+        &mut self,
+        connection: ClientId,
+        address: IpAddr,
+        token: &str,
+        seq: u64,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let Some(token) = Token::parse(token).filter(|_| !self.is_closing) else {
+            return false;
+        };
+        let origin = Origin::Clear(address);
+        let resumed = self.sessions.resume(token, connection, origin, context.now);
+        let Ok(resumed) = resumed else {
+            return false;
+        };
+        self.program_count += 1;
+        context.batch.begin_for(connection);
+        context.batch.switch(connection, Encoding::Json);
+        self.go_on(connection, resumed, seq, context);
+        true
+    }
+
+    /// On the connection `fresh` a session goes on, with what was said after event `seq`.
+    fn go_on(&mut self, fresh: ClientId, resumed: Resumed, seq: u64, context: &mut Context<'_>) {
+        let id = match resumed.replaced {
+            Some(connection) => self.members.on(connection),
+            None => self.members.away(resumed.id),
+        };
+        let (Some(id), Some(token)) = (id, self.sessions.token(resumed.id)) else {
+            debug_assert!(false, "a session has a member");
+            return;
+        };
+        if let Some(replaced) = self.members.resume(id, fresh) {
+            context.batch.see_to(Standing::Keep(replaced, id));
+            context.batch.close(replaced, CloseReason::Replaced);
+        }
+        context.batch.see_to(Standing::Restore(id, fresh));
+        self.become_present(id, context.now);
+        let wire = self.wire();
+        let (lost, missed) = self
+            .replay
+            .since(&self.log, seq, id.serial, |place, event, out| {
+                wire.push_object(Some(place), event, out);
+            });
+        let heard = resumed.heard;
+        self.greet(id, token, Some(Continuation { heard, lost }), context);
+        for frame in missed {
+            context.batch.tell(fresh, frame);
+        }
+    }
+
+    /// Says hello to the member `id`.
+    fn greet(
+        &mut self,
+        id: ClientId,
+        token: Token,
+        continuation: Option<Continuation>,
+        context: &mut Context<'_>,
+    ) {
+        let people = self.people_lately(context.now);
+        let hello = Event::Hello(Hello {
+            wire: WIRE_VERSION,
+            version: env!("CARGO_PKG_VERSION").into(),
+            epoch: format!("{:016x}", self.epoch).into(),
+            seq: self.log.last_seq(),
+            you: id.serial,
+            token: token.to_string().into(),
+            resumed: continuation.is_some(),
+            heard: continuation.map_or(0, |continuation| continuation.heard),
+            lost: continuation.map_or(0, |continuation| continuation.lost),
+            hold: HOLD.as_secs(),
+            name: self.member(id).to_string().into(),
+            here: self.here() as u64,
+            people: Cow::Borrowed(&people),
+            max_line: self.max_line_bytes.into(),
+        });
+        self.tell(id, &hello, context.batch);
+    }
+
+    /// [`Room::people`], as of a moment ago: it may lack some who came since. When a switch
+    /// restarts, thousands come back at once, and each is told.
+    fn people_lately(&mut self, now: Instant) -> Rc<[Person<'static>]> {
+        if let Some((as_of, people)) = &self.people_lately
+            && now < *as_of + PRESENCE_WINDOW
+        {
+            return Rc::clone(people);
+        }
+        let people = self.people().into_iter().map(Person::into_owned);
+        let people: Rc<[_]> = people.collect();
+        self.people_lately = Some((now, Rc::clone(&people)));
+        people
+    }
+
+    /// As many members as a list may have; those with names first.
+    fn people(&self) -> Vec<Person<'_>> {
+        let named = self.names.names().map(|(name, id)| Person {
+            id: id.serial,
+            name: name.as_str().into(),
+        });
+        let others = self.members.iter();
+        let others = others.filter(|(_, member)| member.name().is_none());
+        let others = others.map(|(id, member)| Person {
+            id: id.serial,
+            name: member.address().to_string().into(),
+        });
+        named.chain(others).take(MAX_PEOPLE).collect()
     }
 
     /// `id` is about to be heard: others must know first who that is.
@@ -315,101 +694,214 @@ impl Room {
         let here = self.here();
         let members = &self.members;
         let label = |id: ClientId| {
-            let member = members[id.key].as_ref();
+            let member = members.get(id);
             member.expect("a member that has not left").label()
         };
+        let present = || {
+            let all = members.iter();
+            all.filter(|(_, member)| !member.is_absent())
+                .map(|(id, _)| id)
+        };
         if let Some(presence) = &mut self.presence
-            && let Some(changes) = presence.notice(here, label)
+            && let Some(changes) = presence.notice(here, label, present)
         {
-            let event = Event::Presence(changes.clone());
-            context
-                .batch
-                .say(None, Encoding::ONLY_TEXT, |_, out| event.write_text(out));
-            self.log.presence(changes, context.time);
+            let place = self.log.presence(changes.clone(), context.time);
+            let event = Event::Presence(changes);
+            self.wire().say(None, Some(place), &event, context.batch);
         }
     }
 
-    /// `id` says `text` to everybody, as an event of the kind that `kind` makes of it.
+    /// Somebody says `text` to everybody, as an event of the kind that `kind` makes of it.
     fn say<'a>(
         &'a mut self,
-        id: ClientId,
+        by: Speaker,
         kind: impl FnOnce(Speech<'a>) -> Event<'a>,
         text: &'a [u8],
         context: &mut Context<'_>,
     ) {
-        self.introduce(id, context);
-        let event = kind(speech(&self.members, id, text, &mut self.scratch));
-        context.batch.say(Some(id), Encoding::ONLY_TEXT, |_, out| {
-            event.write_text(out)
-        });
-        self.log.say(&event, context.time, context.now);
+        self.introduce(by.id, context);
+        let wire = self.wire();
+        let event = kind(speech(&self.members, by, text, &mut self.scratch));
+        let place = self.log.say(&event, context.time, context.now);
+        // Who reads JSON hears its own lines: that is how it knows that they were said.
+        let but = by.n.is_none().then_some(by.connection);
+        wire.say(but, Some(place), &event, context.batch);
     }
 
     /// Carries out a command.
-    fn obey(&mut self, id: ClientId, line: &[u8], context: &mut Context<'_>) {
+    fn obey(&mut self, by: Speaker, line: &[u8], context: &mut Context<'_>) {
         match command::parse(line) {
             Ok(Command::Nick(name)) => {
                 context.batch.charge(NAME_COST_BYTES);
-                self.rename(id, name, context);
+                self.rename(by, name, context);
             }
             Ok(Command::Me(action)) => {
-                self.say(id, Event::Action, action, context);
+                self.say(by, Event::Action, action, context);
             }
-            Ok(Command::Message { to, text }) => self.whisper(id, to, text, context),
-            Ok(Command::Who) => {
+            Ok(Command::Message { to, text }) => self.whisper(by, to, text, context),
+            Ok(Command::Who) if by.n.is_none() => {
                 let roster = self.roster();
-                context.batch.tell(id, roster);
+                context.batch.tell(by.connection, roster);
             }
-            Ok(Command::Help) => context.batch.tell(id, Frame::clone(&self.replies.help)),
-            Ok(Command::Quit) => context.batch.close(id, CloseReason::Quit),
-            Err(bad) => context.batch.tell(id, self.replies.bad_command(bad)),
+            Ok(Command::Who) => {
+                let here = Here {
+                    here: self.here() as u64,
+                    people: self.people().into(),
+                };
+                self.reply(by, Reply::who(here), context.batch);
+            }
+            Ok(Command::Last { count, seq }) => self.tell_past(by, count, seq, context.batch),
+            Ok(Command::Help) if by.n.is_none() => {
+                context
+                    .batch
+                    .tell(by.connection, Frame::clone(&self.replies.help));
+            }
+            Ok(Command::Help) => self.reply(by, Reply::lines("help", HELP), context.batch),
+            Ok(Command::Quit) => {
+                self.end(by.id, by.connection, CloseReason::Quit, context.batch);
+            }
+            Ok(Command::Json) => {
+                let words = "/json goes before anything else that you say";
+                self.refuse(by, ErrorCode::TooLate, words, context.batch);
+            }
+            Ok(Command::Resume { .. }) => {
+                let words = "/resume goes right after /json, before anything else that you say";
+                self.refuse(by, ErrorCode::TooLate, words, context.batch);
+            }
+            Err(bad) => self.refuse_command(by, bad, context),
         }
     }
 
-    fn rename(&mut self, id: ClientId, text: &[u8], context: &mut Context<'_>) {
+    /// Tells `by` the last `count` things said to everybody up to event `seq`.
+    fn tell_past(&self, by: Speaker, count: u64, seq: Option<u64>, batch: &mut Batch) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let joined = self.log.said_before(by.id.serial);
+        let before = self.greeting.max_lines();
+        let past = self
+            .log
+            .last(count, seq.unwrap_or(u64::MAX), joined, before);
+        let (count, lines) = self.wire().past(self.member(by.id).reads(), past);
+        if by.n.is_none() {
+            let heading = match count {
+                0 => "nothing was said before".to_owned(),
+                1 => "the last line:".to_owned(),
+                _ => format!("the last {} lines:", Count(count)),
+            };
+            self.reply(by, Reply::lines("last", heading), batch);
+        }
+        if count > 0 {
+            batch.tell(by.connection, lines);
+        }
+        if by.n.is_some() {
+            self.reply(by, Reply::to("last"), batch);
+        }
+    }
+
+    /// Answers a line: it was done.
+    fn reply(&self, by: Speaker, reply: Reply<'_>, batch: &mut Batch) {
+        let reply = Reply { n: by.n, ..reply };
+        self.tell(by.id, &Event::Reply(reply), batch);
+    }
+
+    /// Answers a line: what it asks for is not done, for a reason in safe words.
+    fn refuse(&self, by: Speaker, code: ErrorCode, words: impl fmt::Display, batch: &mut Batch) {
+        let error = Event::Error {
+            n: by.n,
+            code,
+            text: words.to_string().into(),
+        };
+        self.tell(by.id, &error, batch);
+    }
+
+    /// The same where the text is composed already.
+    fn refuse_with<W: fmt::Display>(
+        &self,
+        by: Speaker,
+        text: &Frame,
+        code: ErrorCode,
+        words: impl FnOnce() -> W,
+        context: &mut Context<'_>,
+    ) {
+        match by.n {
+            None => context.batch.tell(by.connection, Frame::clone(text)),
+            Some(_) => self.refuse(by, code, words(), context.batch),
+        }
+    }
+
+    fn refuse_command(&self, by: Speaker, bad: BadCommand, context: &mut Context<'_>) {
+        let text = self.replies.bad_command(bad);
+        self.refuse_with(by, &text, bad.code(), || bad, context);
+    }
+
+    /// Tells the member `id` alone. It hears nothing while it has no connection.
+    fn tell(&self, id: ClientId, event: &Event<'_>, batch: &mut Batch) {
+        if let Some(connection) = self.members.connection(id) {
+            let told = match self.member(id).reads() {
+                Encoding::Text => frame(event),
+                Encoding::Json => self.wire().object(None, event),
+            };
+            batch.tell(connection, told);
+        }
+    }
+
+    fn wire(&self) -> Wire {
+        Wire {
+            max_line_bytes: self.max_line_bytes,
+            has_programs: self.program_count > 0,
+        }
+    }
+
+    fn rename(&mut self, by: Speaker, text: &[u8], context: &mut Context<'_>) {
+        let id = by.id;
         let name = match Name::parse(text) {
             Ok(name) => name,
-            Err(bad) => return context.batch.tell(id, self.replies.bad_name(bad)),
+            Err(bad) => {
+                let text = self.replies.bad_name(bad);
+                return self.refuse_with(by, &text, ErrorCode::BadName, || bad, context);
+            }
         };
         self.claims.forget_others(id, &name);
         if self.member(id).name().is_some_and(|own| **own == name) {
-            let reply = Event::Reply(Reply::nick(name.as_str()));
-            return context.batch.tell(id, frame(&reply));
+            return self.reply(by, Reply::nick(name.as_str()), context.batch);
         }
         let given = self.give_name(
             id,
             name.clone(),
-            |name| Event::Reply(Reply::nick(name)),
+            |name| {
+                let reply = Reply::nick(name);
+                Event::Reply(Reply { n: by.n, ..reply })
+            },
             context,
         );
         let Err(conflict) = given else {
             return;
         };
-        let refused = match conflict {
+        let batch = &mut *context.batch;
+        match conflict {
             Conflict::Taken(holder) if self.is_at_the_same_address(id, holder) => {
                 self.claim(id, holder, &name, context);
-                refusal(
-                    ErrorCode::NameClaimed,
-                    format_args!(
-                        "{name} is taken, by a connection from your own address; \
-                         should that be dead, the name is yours once it has ended"
-                    ),
-                )
+                let words = format_args!(
+                    "{name} is taken, by a connection from your own address; \
+                     should that be dead, the name is yours once it has ended"
+                );
+                self.refuse(by, ErrorCode::NameClaimed, words, context.batch);
             }
-            Conflict::Taken(_) => refusal(ErrorCode::NameTaken, format_args!("{name} is taken")),
-            Conflict::LooksLike(other) => refusal(
-                ErrorCode::NameAlike,
-                format_args!("{name} looks too much like {other}, who is here"),
-            ),
-            Conflict::Held(left) => refusal(
-                ErrorCode::NameHeld,
-                format_args!(
+            Conflict::Taken(_) => {
+                let words = format_args!("{name} is taken");
+                self.refuse(by, ErrorCode::NameTaken, words, batch);
+            }
+            Conflict::LooksLike(other) => {
+                let words = format_args!("{name} looks too much like {other}, who is here");
+                self.refuse(by, ErrorCode::NameAlike, words, batch);
+            }
+            Conflict::Held(left) => {
+                let words = format_args!(
                     "{name} is held for whoever had it; it is free in {} s",
                     left.as_millis().div_ceil(1000)
-                ),
-            ),
-        };
-        context.batch.tell(id, refused);
+                );
+                self.refuse(by, ErrorCode::NameHeld, words, batch);
+            }
+        }
     }
 
     /// Gives `name` to `id` and tells it so with the event that `confirm` makes of it, unless
@@ -421,19 +913,18 @@ impl Room {
         confirm: impl FnOnce(Cow<'_, str>) -> Event<'_>,
         context: &mut Context<'_>,
     ) -> Result<(), Conflict> {
-        let member = self.members[id.key].as_mut().expect("a member");
+        let member = self.members.get_mut(id).expect("a member");
         let old = member.label();
         let name = self
             .names
             .take(id, member.address(), member.name(), name, context.now)?;
-        context
-            .batch
-            .tell(id, frame(&confirm(name.as_str().into())));
-        member.take_name(name);
+        member.take_name(Rc::clone(&name));
+        self.tell(id, &confirm(name.as_str().into()), context.batch);
         if let Label::Address(address) = old {
             self.unnamed.remove(id, address);
         }
         self.roster = None;
+        self.people_lately = None;
         if let Some(presence) = &mut self.presence {
             presence.renamed(id, old, context.now);
         }
@@ -460,7 +951,7 @@ impl Room {
             let text =
                 "somebody else at your address would be called as you are; you keep the name";
             let event = Event::Notice { text: text.into() };
-            context.batch.tell(holder, frame(&event));
+            self.tell(holder, &event, context.batch);
         }
     }
 
@@ -482,8 +973,8 @@ impl Room {
         }
     }
 
-    /// Sends the private message `text` from `id` to the member called `to`.
-    fn whisper(&mut self, id: ClientId, to: &[u8], text: &[u8], context: &mut Context<'_>) {
+    /// Sends the private message `text` to the member called `to`.
+    fn whisper(&mut self, by: Speaker, to: &[u8], text: &[u8], context: &mut Context<'_>) {
         let label = String::from_utf8_lossy(to);
         let called = match label.parse::<IpAddr>() {
             Ok(address) => self.unnamed.called(address.to_canonical()),
@@ -493,59 +984,163 @@ impl Room {
             },
         };
         match called {
-            Called::One(reader) if reader == id => {
-                context
-                    .batch
-                    .tell(id, Frame::clone(&self.replies.to_oneself));
+            Called::One(reader) if reader == by.id => {
+                let text = &self.replies.to_oneself;
+                self.refuse_with(by, text, ErrorCode::Yourself, || TO_ONESELF, context);
             }
             Called::One(reader) => {
-                self.introduce(id, context);
+                self.introduce(by.id, context);
                 let to = self.member(reader).to_string();
-                let sent = Event::Reply(Reply::sent(to.as_str()));
-                context.batch.tell(id, frame(&sent));
-                let speech = speech(&self.members, id, text, &mut self.scratch);
-                self.log.whisper(&speech, &to, reader.serial, context.time);
+                let wire = self.wire();
+                let connection = self.members.connection(reader);
+                let reads = self.member(reader).reads();
+                let speech = speech(&self.members, by, text, &mut self.scratch);
+                let place = self.log.whisper(&speech, &to, reader.serial, context.time);
                 let to = to.as_str().into();
                 let event = Event::Private { speech, to };
-                context.batch.tell(reader, frame(&event));
+                let is_any_json = by.n.is_some() || reads == Encoding::Json;
+                let object = is_any_json.then(|| wire.object(Some(place), &event));
+                let text = (reads == Encoding::Text).then(|| frame(&event));
+                let told = match &object {
+                    // Who reads JSON has its own message as the answer.
+                    Some(object) if by.n.is_some() => Frame::clone(object),
+                    _ => {
+                        let Event::Private { to, .. } = &event else {
+                            unreachable!("it was just made");
+                        };
+                        frame(&Event::Reply(Reply::sent(&**to)))
+                    }
+                };
+                context.batch.tell(by.connection, told);
+                if let (Some(connection), Some(told)) = (connection, text.or(object)) {
+                    context.batch.tell(connection, told);
+                }
             }
-            Called::Many(count) => context.batch.tell(
-                id,
-                refusal(
-                    ErrorCode::Several,
-                    format_args!(
-                        "{} people without a name are at {label}; write to one who has taken one",
-                        Count(count)
-                    ),
-                ),
-            ),
+            Called::Many(count) => {
+                let words = format_args!(
+                    "{} people without a name are at {label}; write to one who has taken one",
+                    Count(count)
+                );
+                self.refuse(by, ErrorCode::Several, words, context.batch);
+            }
             Called::Nobody => {
                 // Repeat no more than the length of a name.
                 let label = text::excerpt(to, MAX_NAME_COLUMNS);
                 let words = format_args!("no one is called {label} here");
-                context.batch.tell(id, refusal(ErrorCode::Nobody, words));
+                self.refuse(by, ErrorCode::Nobody, words, context.batch);
             }
         }
     }
 
     fn member(&self, id: ClientId) -> &Member {
-        self.find(id).expect("a member")
-    }
-
-    fn find(&self, id: ClientId) -> Option<&Member> {
-        let member = self.members.get(id.key)?.as_ref()?;
-        (member.serial() == id.serial).then_some(member)
+        self.members.get(id).expect("a member")
     }
 }
 
-/// What `id` says, made safe.
+/// How events are written, in the encodings that are in use.
+#[derive(Clone, Copy, Debug)]
+struct Wire {
+    max_line_bytes: u32,
+    has_programs: bool,
+}
+
+impl Wire {
+    /// Says `event` to everybody, but not to `but`.
+    fn say(
+        self,
+        but: Option<ClientId>,
+        place: Option<Place>,
+        event: &Event<'_>,
+        batch: &mut Batch,
+    ) {
+        let in_use = if self.has_programs {
+            Encoding::ALL
+        } else {
+            Encoding::ONLY_TEXT
+        };
+        batch.say(but, in_use, |encoding, out| match encoding {
+            Encoding::Text => event.write_text(out),
+            Encoding::Json => event.write_json(place, max_object_bytes(self.max_line_bytes), out),
+        });
+    }
+
+    /// `event` as a line of JSON.
+    fn object(self, place: Option<Place>, event: &Event<'_>) -> Frame {
+        let mut object = Vec::new();
+        self.push_object(place, event, &mut object);
+        Frame::from(object)
+    }
+
+    fn push_object(self, place: Option<Place>, event: &Event<'_>, out: &mut Vec<u8>) {
+        event.write_json(place, max_object_bytes(self.max_line_bytes), out);
+        out.push(b'\n');
+    }
+
+    /// The end of `past`, as much of it as is told at once, and how many events that is.
+    fn past<'a>(
+        self,
+        encoding: Encoding,
+        past: impl DoubleEndedIterator<Item = (Place, Event<'a>)>,
+    ) -> (usize, Frame) {
+        let mut lines = Vec::new();
+        let mut starts = Vec::new();
+        // The latest first: what does not fit is the oldest.
+        for (place, event) in past.rev() {
+            let start = lines.len();
+            match encoding {
+                Encoding::Text => {
+                    event.write_text(&mut lines);
+                    lines.push(b'\n');
+                }
+                Encoding::Json => self.push_object(Some(place), &event, &mut lines),
+            }
+            if lines.len() > MAX_PAST_BYTES && start > 0 {
+                lines.truncate(start);
+                break;
+            }
+            starts.push(start);
+        }
+        let mut in_order = Vec::with_capacity(lines.len());
+        let (count, mut end) = (starts.len(), lines.len());
+        for start in starts.into_iter().rev() {
+            in_order.extend_from_slice(&lines[start..end]);
+            end = start;
+        }
+        (count, Frame::from(in_order))
+    }
+}
+
+/// Whether a program that goes for this reason may come back as the same member.
+fn is_loss(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::PeerClosed
+        | CloseReason::Lost(_)
+        | CloseReason::Stuck
+        | CloseReason::TooSlow
+        | CloseReason::Overload => true,
+        CloseReason::Idle
+        | CloseReason::WrongProtocol
+        | CloseReason::Quit
+        | CloseReason::Kicked
+        | CloseReason::Banned
+        | CloseReason::Replaced
+        | CloseReason::TooSoon
+        | CloseReason::Shutdown => false,
+    }
+}
+
+fn is_json(heard: Decoded<'_>) -> bool {
+    matches!(heard, Decoded::Line(line @ [b'/', ..]) if command::parse(line) == Ok(Command::Json))
+}
+
+/// What `by` says, made safe.
 fn speech<'a>(
-    members: &'a [Option<Member>],
-    id: ClientId,
+    members: &'a Members,
+    by: Speaker,
     text: &'a [u8],
     scratch: &'a mut Scratch,
 ) -> Speech<'a> {
-    let member = members[id.key].as_ref().expect("a member");
+    let member = members.get(by.id).expect("a member");
     scratch.text.clear();
     scratch.text.shrink_to(KEPT_SCRATCH_BYTES);
     let name = match member.name() {
@@ -557,8 +1152,8 @@ fn speech<'a>(
         }
     };
     Speech {
-        from: Some(id.serial),
-        n: None,
+        from: Some(by.id.serial),
+        n: by.n,
         name: name.into(),
         text: text::safe(text, &mut scratch.text).into(),
     }

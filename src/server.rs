@@ -12,6 +12,7 @@ pub(crate) mod operator;
 pub(crate) mod stats;
 pub(crate) mod transcript;
 
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io;
@@ -25,7 +26,7 @@ use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
-use self::admission::{Admission, Capacity, Rule};
+use self::admission::{Admission, Capacity, Refusal, Rule};
 use self::arrivals::Arrivals;
 use self::console::Console;
 use self::motd::read_motd;
@@ -42,10 +43,12 @@ use crate::platform::addresses::{
 use crate::platform::logging::STATS;
 use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, is_ignored, raise_descriptor_limit};
+use crate::platform::random::random_bits;
 use crate::platform::service_manager::{self, NotifySocket};
 use crate::platform::stdio::StandardOutput;
 use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
+use crate::protocol::command::{self, Command};
 use crate::protocol::line::Decoded;
 use crate::protocol::wording;
 use crate::rate::{AndMore, Bucket, LogLimit, Rate};
@@ -131,7 +134,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let mut transcript = transcript.transpose()?;
     let fifo = config.operator_fifo.as_deref();
     let fifo = fifo.map(open_operator_fifo).transpose()?;
-    let mut room = Room::new(room);
+    random_bits().map_err(Error::Random)?;
+    let random = || random_bits().expect("the system had random bits at the start");
+    let mut room = Room::new(room, random);
     if let (Some(path), Some(transcript)) = (&config.transcript, &mut transcript) {
         recall(&mut room, path, transcript);
     }
@@ -168,6 +173,8 @@ pub fn run(config: &Config) -> Result<(), Error> {
         send_buffer_bytes: config.send_buffer_bytes,
         ..Policy::DEFAULT
     };
+    // The others are told why, and closed at once.
+    let max_outside = capacity.refused / 2;
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let manager = NotifySocket::from_env().map(|socket| {
         let watchdog = service_manager::watchdog_timeout();
@@ -181,8 +188,8 @@ pub fn run(config: &Config) -> Result<(), Error> {
         fifo,
         manager,
     };
-    let mut server =
-        Server::new(config, admission, room, sources, &reactor).map_err(Error::Poll)?;
+    let mut server = Server::new(config, admission, room, sources, max_outside, &reactor)
+        .map_err(Error::Poll)?;
     info!("listening on {address}");
     // A few less are not worth a warning: no limit is set so exactly.
     if 2 * max_clients < wanted {
@@ -355,6 +362,15 @@ struct Server {
     obeys_operator: bool,
     signals: Signals,
     closing: bool,
+    /// Who was refused because the room, or its share of it, is full, and is heard for a moment.
+    outside: HashMap<ClientId, Outside>,
+    max_outside: usize,
+}
+
+/// A client that was refused, and may have a place that it has only lost.
+struct Outside {
+    address: IpAddr,
+    has_said_json: bool,
 }
 
 impl Server {
@@ -363,6 +379,7 @@ impl Server {
         admission: Admission,
         room: Room,
         sources: Sources,
+        max_outside: usize,
         reactor: &Reactor,
     ) -> io::Result<Self> {
         let Sources {
@@ -410,6 +427,8 @@ impl Server {
             obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
             signals,
             closing: false,
+            outside: HashMap::new(),
+            max_outside,
         })
     }
 
@@ -544,6 +563,45 @@ impl Server {
         next
     }
 
+    /// Hears a line of a client that was refused: it says `/json`, and then the token of a
+    /// session, or is not heard any more.
+    fn hear_out(
+        &mut self,
+        client: ClientId,
+        outside: Outside,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
+        let Outside {
+            address,
+            has_said_json,
+        } = outside;
+        let command = match line {
+            Decoded::Line(line @ [b'/', ..]) => command::parse(line).ok(),
+            _ => None,
+        };
+        match command {
+            Some(Command::Json) if !has_said_json => {
+                let outside = Outside {
+                    address,
+                    has_said_json: true,
+                };
+                self.outside.insert(client, outside);
+                Encoding::Json
+            }
+            Some(Command::Resume { token, seq }) if has_said_json => {
+                let room = &mut self.room;
+                if room.resume_outside(client, address, token, seq, context) {
+                    self.admission.entered(address);
+                    self.attendance.joined();
+                    self.show_arrival(address);
+                }
+                Encoding::Json
+            }
+            _ => Encoding::Text,
+        }
+    }
+
     /// Closes the room gracefully; if it is closing already, exits at once.
     fn close(&mut self, context: &mut Context<'_>) -> Next {
         if self.closing {
@@ -588,16 +646,40 @@ impl Service for Server {
         Ok(self.room.join(client, address, now))
     }
 
+    fn hears_out(&mut self, client: ClientId, address: IpAddr, now: Instant) -> bool {
+        let is_heard = self.outside.len() < self.max_outside
+            && self.room.has_sessions()
+            && matches!(
+                self.admission.admit(address, now),
+                Err(Refusal::AddressFull { .. } | Refusal::RoomFull { .. })
+            );
+        if is_heard {
+            let outside = Outside {
+                address,
+                has_said_json: false,
+            };
+            self.outside.insert(client, outside);
+        }
+        is_heard
+    }
+
     fn received(
         &mut self,
         client: ClientId,
         line: Decoded<'_>,
         context: &mut Context<'_>,
     ) -> Encoding {
+        if let Some(outside) = self.outside.remove(&client) {
+            return self.hear_out(client, outside, line, context);
+        }
         if let Some(address) = self.arrivals.take(client) {
             self.show_arrival(address);
         }
         self.room.hear(client, line, context)
+    }
+
+    fn held(&mut self, client: ClientId, context: &mut Context<'_>) {
+        self.room.held(client, context);
     }
 
     fn left(
@@ -607,11 +689,11 @@ impl Service for Server {
         context: &mut Context<'_>,
     ) -> Option<Frame> {
         let now = context.now;
-        let member = self.room.leave(client, context)?;
-        self.admission.departed(client, member.address());
+        let departed = self.room.leave(client, reason, context)?;
+        self.admission.departed(client, departed.address);
         self.attendance.left(reason);
         self.attendance_changed(now);
-        let who = member.full_label();
+        let who = departed.label;
         match reason {
             CloseReason::Stuck | CloseReason::TooSlow | CloseReason::Overload => {
                 if let Some(suppressed) = self.drop_log.allow(now) {
@@ -632,7 +714,7 @@ impl Service for Server {
         } else {
             self.show_event(format_args!("{who} disconnected"));
         }
-        self.room.farewell(reason)
+        departed.last_words
     }
 
     fn lingers(&mut self, client: ClientId) {
@@ -640,6 +722,7 @@ impl Service for Server {
     }
 
     fn closed(&mut self, client: ClientId) {
+        self.outside.remove(&client);
         self.admission.closed(client);
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arbitrary::Arbitrary;
 use chat::client::config::Bell;
 use chat::client::conversation::Conversation;
-use chat::client::frontend::{Action, Frontend, LinkStatus, Moment, Status};
+use chat::client::frontend::{Action, Frontend, LinkStatus, MAX_SHOWN_LINES, Moment, Said, Status};
 use chat::client::prompt::layout::Size;
 use chat::client::prompt::{Look, Prompt};
 use chat::client::style::Palette;
@@ -51,6 +51,7 @@ fuzz_target!(|acts: Vec<Act>| {
     };
     let mut prompt = Prompt::new(look, size);
     let mut link = LinkStatus::Offline;
+    let mut said = Vec::new();
     for act in acts {
         let now = Moment {
             instant,
@@ -63,8 +64,8 @@ fuzz_target!(|acts: Vec<Act>| {
             }),
             Act::Connect => conversation.connected(instant),
             Act::Write(count) => {
-                let count = conversation.unwritten().len().min(count.into());
-                conversation.wrote(count);
+                let count = conversation.unwritten(instant).len().min(count.into());
+                conversation.wrote(count, &mut |message| prompt.heard(message, now));
             }
             Act::Wait(hundredths) => {
                 conversation.drained(instant);
@@ -92,14 +93,19 @@ fuzz_target!(|acts: Vec<Act>| {
                     "{line:?}"
                 );
                 conversation.say(&bytes);
+                said.push((line.trim_end().to_owned(), said.len() % 2 == 0));
             }
         }
         prompt.set_status(&Status {
             link,
-            waiting_lines: conversation.waiting_lines(),
-            waiting_bytes: conversation.waiting_bytes(),
+            is_settled: true,
+            said: Said {
+                lines: said.len(),
+                bytes: 0,
+                last: &said[said.len().saturating_sub(MAX_SHOWN_LINES)..],
+            },
+            no_answer_for: None,
             name: conversation.name(),
-            address: None,
         });
     }
     draw(&mut prompt);

@@ -1,6 +1,7 @@
 //! Any sequence of joins, leaves and lines: everything shown is one whole line of a known kind;
 //! nobody speaks under another's address or name, or hears itself; no two names look alike; all
-//! hear the same in the same order.
+//! hear the same in the same order. Whoever reads JSON gets objects of bounded size, hears all, its
+//! own lines too, and has each line answered once, with its number, on whatever connection.
 
 #![no_main]
 
@@ -10,7 +11,10 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use arbitrary::{Arbitrary, Unstructured};
-use chat::protocol::batch::{Batch, ClientId, Context, Part};
+use chat::protocol::batch::{Batch, ClientId, Context, Encoding, Part};
+use chat::protocol::close::CloseReason;
+use chat::protocol::event::Event;
+use chat::protocol::event::json::max_object_bytes;
 use chat::protocol::line::Decoded;
 use chat::protocol::text::{has_right_to_left, push_safe};
 use chat::protocol::time::Time;
@@ -22,11 +26,17 @@ use libfuzzer_sys::fuzz_target;
 /// Few, so that they are reused.
 const SEATS: usize = 5;
 
+/// What the room takes for random, so that tokens can be guessed.
+const SECRET: u128 = 0xfeed;
+
 #[derive(Arbitrary, Debug)]
 enum Act<'a> {
     Join(Seat, IpAddr),
     Leave(Seat),
     Line(Seat, &'a [u8]),
+    Json(Seat),
+    /// The token of the client that came as the given one after the first.
+    Resume(Seat, u8, u16),
     TooLong(Seat, &'a [u8]),
     /// The operator says something.
     Operator(&'a [u8]),
@@ -45,8 +55,16 @@ fuzz_target!(|acts: Vec<Act>| {
     for act in acts {
         match act {
             Act::Join(Seat(seat), address) => stage.join(seat, address),
-            Act::Leave(Seat(seat)) => stage.leave(stage.ids[seat]),
+            Act::Leave(Seat(seat)) => {
+                stage.leave(stage.ids[seat], CloseReason::PeerClosed);
+            }
             Act::Line(Seat(seat), line) => stage.hear(stage.ids[seat], Decoded::Line(line)),
+            Act::Json(Seat(seat)) => stage.hear(stage.ids[seat], Decoded::Line(b"/json")),
+            Act::Resume(Seat(seat), nth, seq) => {
+                let serial = SEATS as u64 + u64::from(nth);
+                let line = format!("/resume {serial}.{SECRET:032x} {seq}");
+                stage.hear(stage.ids[seat], Decoded::Line(line.as_bytes()));
+            }
             Act::TooLong(Seat(seat), line) => stage.hear(stage.ids[seat], Decoded::TooLong(line)),
             Act::Operator(text) => stage.hear_operator(text),
             Act::Wait(millis) => stage.wait(Duration::from_millis(millis.into())),
@@ -58,10 +76,11 @@ fuzz_target!(|acts: Vec<Act>| {
 });
 
 fn new_room() -> Room {
-    Room::new(Config {
+    let config = Config {
         history_lines: 3,
         ..Config::default()
-    })
+    };
+    Room::new(config, || SECRET)
 }
 
 /// A room, the batch it writes into, and what an observer knows of both.
@@ -83,6 +102,16 @@ struct Member {
     hears_from: usize,
     /// Lines it has sent in this batch: the most answers it may get.
     sent_lines: usize,
+    /// What it gets from the next batch on.
+    reads: Encoding,
+    /// The number of its last line that was answered.
+    answered: u64,
+    /// The last event that it has heard.
+    seq: u64,
+    /// It is the member that came on another connection, and has that one's label.
+    is_resumed: bool,
+    /// Its id, as its hello says.
+    you: Option<u64>,
 }
 
 struct Said {
@@ -122,8 +151,13 @@ impl Stage {
         self.batch.begin_for(id);
         let newcomer = Member {
             address,
-            hears_from: self.batch.shared().len(),
+            hears_from: self.batch.shared(Encoding::Text).len(),
             sent_lines: 0,
+            reads: Encoding::Text,
+            answered: 0,
+            seq: 0,
+            is_resumed: false,
+            you: None,
         };
         self.members.insert(id, newcomer);
     }
@@ -138,10 +172,10 @@ impl Stage {
         act(&mut self.room, &mut context)
     }
 
-    fn leave(&mut self, id: ClientId) {
+    fn leave(&mut self, id: ClientId, reason: CloseReason) {
         let address = self.members.remove(&id).map(|member| member.address);
-        let left = self.act(|room, context| room.leave(id, context));
-        assert_eq!(left.map(|member| member.address()), address);
+        let left = self.act(|room, context| room.leave(id, reason, context));
+        assert_eq!(left.map(|departed| departed.address), address);
     }
 
     fn hear(&mut self, id: ClientId, heard: Decoded) {
@@ -149,15 +183,19 @@ impl Stage {
         if self.batch.closes(id) {
             return;
         }
-        let before = self.batch.shared().len();
+        let before = self.batch.shared(Encoding::Text).len();
         let size_before = self.batch.size_bytes();
         let label = self.label(id);
+        let is_resume = matches!(heard, Decoded::Line(line) if line.to_ascii_lowercase().starts_with(b"/resume"));
         self.act(|room, context| room.hear(id, heard, context));
+        if is_resume && let Some(member) = self.members.get_mut(&id) {
+            member.is_resumed = true;
+        }
         let introduced = self.note_introduction(before);
-        self.note_said(introduced, label.as_deref().map(|label| (id, label)));
+        self.note_said(introduced, Some((id, label.as_deref())));
         self.check_names();
 
-        let said = &self.batch.shared()[introduced..];
+        let said = &self.batch.shared(Encoding::Text)[introduced..];
         let Some(member) = self.members.get_mut(&id) else {
             assert_eq!(
                 self.batch.size_bytes(),
@@ -171,10 +209,10 @@ impl Stage {
             Decoded::TooLong(_) => {
                 assert_eq!(said, b"", "a line that is too long was said in part")
             }
-            Decoded::Line(line) if is_ordinary(line) => {
-                let expected = label.map(|label| message(&label, line));
-                assert_eq!(Some(said), expected.as_deref(), "nothing is lost");
-            }
+            Decoded::Line(line) if is_ordinary(line) => match label {
+                Some(label) => assert_eq!(said, message(&label, line), "nothing is lost"),
+                None => assert!(!said.is_empty(), "nothing is lost"),
+            },
             Decoded::Line(_) => {}
         }
         if self.batch.closes(id) {
@@ -183,14 +221,14 @@ impl Stage {
     }
 
     fn hear_operator(&mut self, text: &[u8]) {
-        let before = self.batch.shared().len();
+        let before = self.batch.shared(Encoding::Text).len();
         self.act(|room, context| room.hear_operator(text, context));
         self.note_said(before, None);
     }
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        let before = self.batch.shared().len();
+        let before = self.batch.shared(Encoding::Text).len();
         self.act(Room::expire);
         self.note_said(before, None);
         let is_due = |deadline| deadline <= self.now;
@@ -200,9 +238,13 @@ impl Stage {
         );
     }
 
-    /// What a member is called.
+    /// What a member is called, if it is on the connection on which it came.
     fn label(&self, id: ClientId) -> Option<String> {
-        let mut members = self.room.members();
+        let is_resumed = self
+            .members
+            .get(&id)
+            .is_some_and(|member| member.is_resumed);
+        let mut members = self.room.members().filter(|_| !is_resumed);
         members.find_map(|(member_id, member)| (member_id == id).then(|| member.to_string()))
     }
 
@@ -221,7 +263,7 @@ impl Stage {
     }
 
     fn close(&mut self) {
-        let before = self.batch.shared().len();
+        let before = self.batch.shared(Encoding::Text).len();
         self.act(|room, context| room.close(context));
         self.note_said(before, None);
     }
@@ -229,7 +271,7 @@ impl Stage {
     /// A speaker is introduced before it is heard. Records that notice, if one begins at
     /// `before`, and returns where it ends.
     fn note_introduction(&mut self, before: usize) -> usize {
-        let said = &self.batch.shared()[before..];
+        let said = &self.batch.shared(Encoding::Text)[before..];
         if !said.starts_with(NOTICE_PREFIX.as_bytes()) {
             return before;
         }
@@ -240,18 +282,19 @@ impl Stage {
     }
 
     /// Checks what was said since `before`, and records it.
-    fn note_said(&mut self, before: usize, by: Option<(ClientId, &str)>) {
-        let end = self.batch.shared().len();
+    fn note_said(&mut self, before: usize, by: Option<(ClientId, Option<&str>)>) {
+        let end = self.batch.shared(Encoding::Text).len();
         if end > before {
             self.note_line(before..end, by);
         }
     }
 
-    fn note_line(&mut self, bytes: Range<usize>, by: Option<(ClientId, &str)>) {
-        let line = assert_one_line(&self.batch.shared()[bytes.clone()]);
+    fn note_line(&mut self, bytes: Range<usize>, by: Option<(ClientId, Option<&str>)>) {
+        let line = assert_one_line(&self.batch.shared(Encoding::Text)[bytes.clone()]);
         let is_of_a_kind = match by {
             None => line.starts_with(NOTICE_PREFIX),
-            Some((_, label)) => {
+            Some((_, None)) => line.starts_with(['<', '*']),
+            Some((_, Some(label))) => {
                 line.starts_with(&format!("<{label}> ")) || line.starts_with(&format!("* {label} "))
             }
         };
@@ -262,16 +305,37 @@ impl Stage {
 
     fn end_batch(&mut self) {
         self.batch.seal();
-        for (&id, member) in &self.members {
-            let heard = match self.batch.edits_from(0).find(|&(reader, _)| reader == id) {
-                Some((_, edits)) => check_parts(&self.batch, member, self.batch.parts(edits)),
-                None => self.batch.shared().to_vec(),
+        for (&id, member) in &mut self.members {
+            let edits = self.batch.edits_from(0).find(|&(reader, _)| reader == id);
+            let before = member.reads;
+            if let Some(encoding) = edits.and_then(|(_, edits)| edits.switch()) {
+                member.reads = encoding;
+            }
+            if member.reads == Encoding::Json {
+                if self.batch.closes(id) {
+                    // Another connection may go on with its session, and be answered.
+                    continue;
+                }
+                let parts = edits.map(|(_, edits)| self.batch.parts(edits, before));
+                check_objects(
+                    &self.batch,
+                    member,
+                    parts.into_iter().flatten(),
+                    edits.is_none(),
+                );
+                continue;
+            }
+            let heard = match edits {
+                Some((_, edits)) => {
+                    check_parts(&self.batch, member, self.batch.parts(edits, before))
+                }
+                None => self.batch.shared(Encoding::Text).to_vec(),
             };
             let expected: Vec<u8> = self
                 .said
                 .iter()
                 .filter(|said| said.by != Some(id) && said.bytes.start >= member.hears_from)
-                .flat_map(|said| &self.batch.shared()[said.bytes.clone()])
+                .flat_map(|said| &self.batch.shared(Encoding::Text)[said.bytes.clone()])
                 .copied()
                 .collect();
             assert_eq!(heard, expected, "what {id:?} hears");
@@ -280,8 +344,8 @@ impl Stage {
         let sent_away = self.batch.take_closes();
         self.batch.clear();
         self.said.clear();
-        for (id, _) in sent_away {
-            self.leave(id);
+        for (id, reason) in sent_away {
+            self.leave(id, reason);
         }
         for member in self.members.values_mut() {
             member.hears_from = 0;
@@ -300,7 +364,9 @@ fn check_parts<'a>(
     let mut refusals = 0;
     for part in parts {
         match part {
-            Part::Shared(bytes) => heard.extend_from_slice(&batch.shared()[bytes]),
+            Part::Shared(encoding, bytes) => {
+                heard.extend_from_slice(&batch.shared(encoding)[bytes])
+            }
             Part::Private(frame) => {
                 let lines = frame.strip_suffix(b"\n").expect("whole lines");
                 for line in lines.split(|&byte| byte == b'\n').map(assert_harmless) {
@@ -317,6 +383,57 @@ fn check_parts<'a>(
     }
     assert!(refusals <= reader.sent_lines);
     heard
+}
+
+/// Checks what a reader of JSON gets: all of what is said, if it `has_all`, or else `parts`.
+fn check_objects<'a>(
+    batch: &Batch,
+    reader: &mut Member,
+    parts: impl Iterator<Item = Part<'a>>,
+    has_all: bool,
+) {
+    let mut heard = Vec::new();
+    if has_all {
+        heard.extend_from_slice(batch.shared(Encoding::Json));
+    }
+    for part in parts {
+        heard.extend_from_slice(match &part {
+            Part::Shared(encoding, bytes) => &batch.shared(*encoding)[bytes.clone()],
+            Part::Private(frame) => frame,
+        });
+    }
+    let lines = heard.split_inclusive(|&byte| byte == b'\n');
+    for line in lines.filter(|line| line.starts_with(b"{")) {
+        let line = line.strip_suffix(b"\n").expect("whole lines");
+        assert!(line.len() <= max_object_bytes(Config::default().max_line_bytes));
+        let (place, event) = Event::read_json(line)
+            .expect("an event")
+            .expect("a known kind");
+        let is_past = place.is_some_and(|place| place.is_past);
+        if let Some(place) = place.filter(|_| !is_past) {
+            assert!(place.seq > reader.seq, "once and in order");
+            reader.seq = place.seq;
+        }
+        let n = match &event {
+            Event::Hello(hello) => {
+                reader.seq = if hello.resumed { 0 } else { hello.seq };
+                reader.answered = hello.heard;
+                reader.you = Some(hello.you);
+                None
+            }
+            Event::Message(speech) | Event::Action(speech) | Event::Private { speech, .. } => {
+                speech.n.filter(|_| speech.from == reader.you)
+            }
+            Event::Reply(reply) => reply.n,
+            Event::Error { n, .. } => *n,
+            _ => None,
+        };
+        // Answers from before a loss are told again.
+        if let Some(n) = n.filter(|&n| n > reader.answered || place.is_none()) {
+            assert_eq!(n, reader.answered + 1, "each line is answered once");
+            reader.answered = n;
+        }
+    }
 }
 
 fn assert_one_line(bytes: &[u8]) -> &str {

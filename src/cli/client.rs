@@ -26,8 +26,11 @@ pub(super) struct ClientArgs {
     #[arg(long, value_name = "WHEN", default_value = "mention")]
     bell: Bell,
 
+    #[command(flatten)]
+    reconnect: ReconnectArgs,
+
     /// At a terminal: end when the connection is lost, instead of reconnecting
-    #[arg(long, hide_short_help = true)]
+    #[arg(long, hide_short_help = true, conflicts_with = "reconnect")]
     no_reconnect: bool,
 }
 
@@ -61,9 +64,13 @@ In a pipe, the client sends each line of standard input, and writes what others 
 standard output. At the end of the input it delivers everything and ends. See also chat send \
 and chat tail.
 
+A line that the room has not answered stays above the prompt, dim after a second. With \
+--reconnect a client in a pipe goes on after a loss, as one at a terminal does.
+
 Exit codes: 0 you left, the input ended and all was sent, or nobody reads the output any more; \
 1 failure; 2 wrong usage; 3 cannot connect; 4 the server closed the connection or it was lost; \
-5 refused by the room. Ctrl-C ends the client by SIGINT (130 in a shell).";
+5 refused by the room; 6 in doubt: lines may or may not have been taken (they are on standard \
+error). Ctrl-C ends the client by SIGINT (130 in a shell).";
 
 #[derive(Args, Debug)]
 #[command(after_help = TAIL_EXAMPLES, after_long_help = TAIL_NOTES)]
@@ -75,6 +82,9 @@ pub(super) struct TailArgs {
     #[arg(short = 'n', long, value_name = "N")]
     #[arg(allow_negative_numbers = true, value_parser = parse_lines as Parse<u32>)]
     lines: Option<u32>,
+
+    #[command(flatten)]
+    reconnect: ReconnectArgs,
 
     #[command(flatten)]
     view: ViewArgs,
@@ -91,20 +101,28 @@ Examples:
   chat tail 192.168.1.5 8081 --lines 0 | grep --line-buffered coffee
   chat tail 192.168.1.5 8081 --json | jq -r 'select(.kind == \"message\").text'
 
-It runs until the room ends, or until nobody reads its output any more.
+It runs until the room ends, or until nobody reads its output any more. With --reconnect it \
+goes on after a loss or a restart, without a hole and without a double.
 
-With --json, each line is a JSON object with four members:
-  kind: welcome, message, action (/me), private (/msg), notice, refusal, continuation (the \
-rest of a line that came in parts), or other (from a server of another kind)
-  name: the sender, or null
-  text: what was said
-  time: when it was received (RFC 3339); null for the room's history, which has a fifth \
-member, \"past\": true
+With --json, each line is an object of the room, as it came but for the token: the first is \
+hello; message, action (/me), private (/msg), operator and presence have a seq and a time, and \
+those of the room's past \"past\": true. A server of another kind sends none. Then each line \
+becomes an object with four members: kind (welcome, message, action, private, notice, refusal, \
+continuation, other), name, text, time.
 
-chat client --json has one more kind, own: what the client says itself.
+chat client --json shows what it says itself as the room says it; with a server of another kind \
+it has one more kind, own.
 
 Exit codes: 0 nobody reads the output any more; 1 failure; 2 wrong usage; 3 cannot connect; \
 4 the server closed the connection or it was lost; 5 refused by the room.";
+
+// What to do after a loss.
+#[derive(Args, Debug)]
+struct ReconnectArgs {
+    /// Reconnect when the connection is lost, and go on where it was (the default at a terminal)
+    #[arg(long, hide_short_help = true)]
+    reconnect: bool,
+}
 
 // How messages are shown.
 #[derive(Args, Debug)]
@@ -141,7 +159,11 @@ impl ClientArgs {
             purpose: Purpose::Chat {
                 view: self.view.into_view(),
                 bell: self.bell,
-                reconnects: !self.no_reconnect,
+                reconnects: match (self.reconnect.reconnect, self.no_reconnect) {
+                    (true, _) => Some(true),
+                    (false, true) => Some(false),
+                    (false, false) => None,
+                },
             },
         })
     }
@@ -158,6 +180,7 @@ impl TailArgs {
             purpose: Purpose::Tail {
                 view: self.view.into_view(),
                 max_past: self.lines.map(|lines| lines as usize),
+                reconnects: self.reconnect.reconnect,
             },
         })
     }

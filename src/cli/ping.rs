@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::room::RoomArgs;
-use super::values::{Parse, parse_number};
+use super::room::{RoomArgs, parse_timeout};
+use super::values::Parse;
 use crate::client::ping::Config;
-
-/// An hour.
-const MAX_SECONDS: u32 = 3600;
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = NOTES)]
@@ -19,7 +16,7 @@ pub(super) struct PingArgs {
 
     /// How long to wait for an answer
     #[arg(short, long, value_name = "SECONDS", default_value_t = 5)]
-    #[arg(allow_negative_numbers = true, value_parser = parse_seconds as Parse<u32>)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_timeout as Parse<u32>)]
     timeout: u32,
 }
 
@@ -51,8 +48,4 @@ impl PingArgs {
             timeout: Duration::from_secs(self.timeout.into()),
         })
     }
-}
-
-fn parse_seconds(text: &str) -> Result<u32, String> {
-    parse_number(text, 1..=MAX_SECONDS).map_err(|expected| format!("{expected}, in seconds"))
 }

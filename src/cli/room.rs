@@ -2,8 +2,11 @@
 
 use clap::{Args, ValueHint};
 
-use super::values::{Parse, Place, parse_place, parse_port_to_connect};
+use super::values::{Parse, Place, parse_number, parse_place, parse_port_to_connect};
 use crate::protocol::name::Name;
+
+/// An hour.
+const MAX_SECONDS: u32 = 3600;
 
 // Where the room is. (clap would show a doc comment as what the command does.)
 #[derive(Args, Debug)]
@@ -30,4 +33,8 @@ pub(super) fn parse_name(text: &str) -> Result<String, String> {
         Ok(name) => Ok(name.as_str().to_owned()),
         Err(e) => Err(e.to_string()),
     }
+}
+
+pub(super) fn parse_timeout(text: &str) -> Result<u32, String> {
+    parse_number(text, 1..=MAX_SECONDS).map_err(|expected| format!("{expected}, in seconds"))
 }

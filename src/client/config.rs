@@ -1,8 +1,13 @@
 //! The configuration of a client: what the command line tells it to do.
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 
 use crate::platform::local_time;
+
+/// No room remembers more.
+const ALL_PAST_LINES: u64 = 10_000;
 
 /// What to join, and what for.
 #[derive(Clone, Debug)]
@@ -22,19 +27,23 @@ pub(crate) enum Purpose {
     Chat {
         view: View,
         bell: Bell,
-        /// Whether a lost connection is made again, at a terminal.
-        reconnects: bool,
+        /// Whether a lost connection is made again. By default only at a terminal.
+        reconnects: Option<bool>,
     },
     /// `chat send`: sends a text and ends once the room has taken it.
     Send {
         /// `None` to send standard input.
         text: Option<String>,
+        /// How long the room may take to go on.
+        timeout: Duration,
     },
     /// `chat tail`: shows what others say.
     Tail {
         view: View,
         /// How many lines of the room's history to show; `None` for all.
         max_past: Option<usize>,
+        /// Whether a lost connection is made again.
+        reconnects: bool,
     },
 }
 
@@ -78,26 +87,50 @@ impl Config {
     pub(crate) fn reads_input(&self) -> bool {
         matches!(
             self.purpose,
-            Purpose::Chat { .. } | Purpose::Send { text: None }
+            Purpose::Chat { .. } | Purpose::Send { text: None, .. }
         )
     }
 
     /// The text to send instead of standard input.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.purpose {
-            Purpose::Send { text } => text.as_deref(),
+            Purpose::Send { text, .. } => text.as_deref(),
             Purpose::Chat { .. } | Purpose::Tail { .. } => None,
         }
     }
 
-    /// Whether a connection that a person has lost is made again.
-    pub(crate) fn reconnects(&self) -> bool {
-        matches!(
-            self.purpose,
-            Purpose::Chat {
-                reconnects: true,
-                ..
-            }
-        )
+    /// Whether a lost connection is made again.
+    pub(crate) fn reconnects(&self, is_for_person: bool) -> bool {
+        match self.purpose {
+            Purpose::Chat { reconnects, .. } => reconnects.unwrap_or(is_for_person),
+            Purpose::Tail { reconnects, .. } => reconnects,
+            Purpose::Send { .. } => false,
+        }
+    }
+
+    /// Whether what is heard is shown as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        match &self.purpose {
+            Purpose::Chat { view, .. } | Purpose::Tail { view, .. } => view.is_json,
+            Purpose::Send { .. } => false,
+        }
+    }
+
+    /// How many lines of the room's past to ask for; `None` to take what it greets with.
+    pub(crate) fn past_lines(&self) -> Option<u64> {
+        let max_past = match self.purpose {
+            Purpose::Tail { max_past, .. } => max_past,
+            Purpose::Chat { .. } | Purpose::Send { .. } => None,
+        };
+        let all = self.is_json().then_some(ALL_PAST_LINES);
+        max_past.map(|lines| lines as u64).or(all)
+    }
+
+    /// How long the room may take to go on, if that is bounded.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        match self.purpose {
+            Purpose::Send { timeout, .. } => Some(timeout),
+            Purpose::Chat { .. } | Purpose::Tail { .. } => None,
+        }
     }
 }

@@ -1,18 +1,53 @@
 //! One person's conversation with a room, over as many connections as it takes: what is
-//! received, what waits to be sent, and under which name. Knows no socket and no clock.
+//! received, what waits to be sent or answered, and under which name. Knows no socket and no
+//! clock.
+//!
+//! A room of our kind is asked for JSON: it answers each line, and knows us again after a loss.
+//! To anything else lines are written, and what comes is shown.
 
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use memchr::memchr;
 
 use super::entered::Entered;
-use super::incoming::{Farewell, Greeting, Incoming};
-use super::message::{Kind, Message};
-use super::outbox::Outbox;
+use super::incoming::{Greeting, Heard, Incoming};
+use super::message::{Kind, Message, Told};
+use super::pending::{By, Line, Part, Pending};
+use crate::protocol::command::{self, Command};
+use crate::protocol::event::{ByeCode, Event, Hello, Place, Reply, Several, Speech};
 use crate::protocol::name::Name;
-use crate::room::replies::name_given;
+use crate::protocol::text::made_safe;
+use crate::protocol::time::Time;
 
 /// How long queued lines wait for the greeting, and then for the answer to the request for a
 /// name.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a server that has greeted as ours does may take to answer `/json`. Many clients may
+/// have come at once.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A longer line is not held until its end. No room takes it.
+const MAX_LINE_BYTES: usize = 1024 * 1024;
+
+/// How much is handed to the socket at once.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// How many events are asked for when a session could not be resumed.
+const MAX_CAUGHT_UP: u64 = 500;
+
+/// The most events that wait while the room tells what was said before.
+const MAX_LATER: usize = 1000;
+
+/// How long a line may go unanswered before it looks so.
+pub(crate) const PENDING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the answers to lines that the room has taken may take to come again after a loss.
+const REPLAY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often the prompt says how long there has been no answer.
+pub(crate) const NO_ANSWER_STEP: Duration = Duration::from_secs(5);
 
 /// The state of the request for a name on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +63,51 @@ pub(crate) enum Naming {
     Unanswered,
 }
 
+/// What the server sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// Not known yet.
+    Unknown,
+    /// It was asked for objects.
+    Asked,
+    Objects,
+    Lines,
+}
+
+/// The room's last word, if it has had one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    None,
+    /// The answer to `/quit`.
+    Goodbye,
+    /// The room ends the connection; we may return.
+    Dropped,
+    /// The room wants us to stay away.
+    SentAway,
+}
+
 /// What was heard and is to be said, whatever becomes of the connection.
 #[derive(Debug)]
 pub struct Conversation {
     incoming: Incoming,
-    outbox: Outbox,
-    /// Unwritten commands that go before the outbox.
-    request: Vec<u8>,
+    wire: Wire,
+    /// What is said of a line that has not ended.
+    typed: Vec<u8>,
+    /// Whether the beginning of that line is pending already.
+    typed_on: bool,
+    pending: Pending,
+    /// What is being written: whole lines, the first of which may be partly written.
+    out: Vec<u8>,
+    /// The room's answer to `/json` is still to come, before that to `/resume`. (It may be
+    /// missing.)
+    is_fresh_due: bool,
+    /// How much of that, from the first byte on, asks for objects.
+    asking_bytes: usize,
+    /// How much of each line of the user's is not yet written of what follows.
+    out_lines: VecDeque<usize>,
     gate: Gate,
+    /// Nothing more will be said than is pending.
+    is_leaving: bool,
     has_finished: bool,
     naming: Naming,
     /// The name to ask for: the one configured, or the last one given.
@@ -44,16 +116,57 @@ pub struct Conversation {
     name: Option<String>,
     /// The queued lines were meant to be said under a name.
     is_meant_by_name: bool,
-    /// Nothing is said before the greeting (or [`NAME_TIMEOUT`]), nor without the wanted name,
-    /// and the room has to confirm that it has taken everything.
+    /// Nothing is said without the wanted name, and the room has to confirm that it has taken
+    /// everything.
     is_strict: bool,
+    /// How many lines of the room's past to ask for. `None` to have those of its greeting.
+    past_lines: Option<u64>,
+    /// Who we are to the room, once we have been told.
+    identity: Option<Identity>,
+    /// What we had heard before the session that could not be resumed, while the room is telling
+    /// what came after.
+    known: Option<Known>,
+    /// While the room tells what was said before, what is said now waits: there is one order.
+    later: Option<Vec<Later>>,
+    /// The room's last word on this connection.
+    farewell: Farewell,
+    /// When the room wants us back.
+    again: Option<Duration>,
+    /// Lines that the room has taken, it says, and whose answers may come yet, with their
+    /// numbers.
+    taken: VecDeque<(u64, Line)>,
+    /// When these answers are lost: once an event from here on has come, or at that time.
+    taken_until: Option<(u64, Instant)>,
+    /// What the user has to be told.
+    troubles: Vec<String>,
+    /// Lines that the user was told to be in doubt.
+    doubted_lines: usize,
 }
 
-/// Whether the outbox may be written.
+/// Who we are to a room, and what we have heard there.
+#[derive(Debug)]
+struct Identity {
+    you: u64,
+    token: String,
+    heard: Known,
+}
+
+/// An object, what it says, and whether that is our own.
+type Later = (String, Option<(Option<Place>, Event<'static>)>, bool);
+
+/// The last event heard.
+#[derive(Clone, Debug)]
+struct Known {
+    epoch: String,
+    seq: u64,
+    time: Time,
+}
+
+/// Whether what is pending may be sent.
 #[derive(Debug)]
 enum Gate {
     Open,
-    /// Waits for the greeting, until then.
+    /// Waits until it is known what the server speaks; until then.
     Greeting(Instant),
     /// Waits for the name, until then; `None` for ever, where nothing is said without it.
     Answer(Option<Instant>),
@@ -64,48 +177,76 @@ enum Gate {
     Shut,
 }
 
+type Hear<'a> = &'a mut dyn FnMut(&Message<'_>);
+
 impl Conversation {
-    /// A conversation without a connection. With `is_strict` it says nothing before the room
-    /// has greeted us, or has had three seconds to, and nothing at all without the `wanted`
-    /// name; and it ends with `/quit`, whose answer confirms that the room took everything.
+    /// A conversation without a connection. With `is_strict` it says nothing without the
+    /// `wanted` name, and needs a confirmation that the room took everything.
     pub fn new(wanted: Option<String>, is_strict: bool) -> Self {
         Self {
             incoming: Incoming::new(),
-            outbox: Outbox::default(),
-            request: Vec::new(),
+            wire: Wire::Unknown,
+            typed: Vec::new(),
+            typed_on: false,
+            pending: Pending::new(),
+            out: Vec::new(),
+            is_fresh_due: false,
+            asking_bytes: 0,
+            out_lines: VecDeque::new(),
             gate: Gate::Open,
+            is_leaving: false,
             has_finished: false,
             naming: Naming::Open,
             wanted,
             name: None,
             is_meant_by_name: false,
             is_strict,
+            past_lines: None,
+            identity: None,
+            known: None,
+            later: None,
+            farewell: Farewell::None,
+            again: None,
+            taken: VecDeque::new(),
+            taken_until: None,
+            troubles: Vec::new(),
+            doubted_lines: 0,
         }
+    }
+
+    /// Asks for so many lines of the room's past instead of taking those of its greeting.
+    pub(crate) fn ask_for_past(&mut self, lines: u64) {
+        self.past_lines = Some(lines);
     }
 
     /// A new connection has been made.
     pub fn connected(&mut self, now: Instant) {
         self.incoming = Incoming::new();
-        self.outbox.rewind();
-        self.request.clear();
+        self.wire = Wire::Unknown;
+        self.out.clear();
+        self.asking_bytes = 0;
+        self.out_lines.clear();
         self.naming = Naming::Open;
+        self.known = None;
+        self.farewell = Farewell::None;
+        self.again = None;
         // Queued lines are for a room, not for a server that refuses us or a proxy without a
         // room behind it.
-        let is_waiting = !self.outbox.is_empty();
-        self.gate = if self.wanted.is_some() || self.is_strict || is_waiting {
-            Gate::Greeting(now + NAME_TIMEOUT)
-        } else {
-            Gate::Open
-        };
+        self.gate = Gate::Greeting(now + NAME_TIMEOUT);
     }
 
-    /// Nothing more will be said. To be called once all is [written](Self::is_all_written).
-    /// Returns whether there is something to write now, before the half-close.
+    /// Nothing more will be said than what is pending.
+    pub(crate) fn leave(&mut self) {
+        self.is_leaving = true;
+    }
+
+    /// To be called once all is [done](Self::is_all_done). Returns whether there is something to
+    /// write now, before the half-close.
     pub(crate) fn finish(&mut self) -> bool {
-        let asks = self.is_strict && !self.has_finished && self.greeting() == Greeting::Ours;
+        let asks = self.wire == Wire::Objects && !self.has_finished;
         self.has_finished = true;
         if asks {
-            self.outbox.push(b"/quit\n");
+            self.pending.say_ahead(b"/quit".to_vec(), By::Client);
         } else {
             // No name is needed any more.
             self.gate = Gate::Open;
@@ -114,8 +255,8 @@ impl Conversation {
     }
 
     /// `bytes` have arrived; `hear` gets the messages in them.
-    pub fn received(&mut self, bytes: &[u8], now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
-        self.listen(now, |incoming, hear| incoming.push(bytes, hear), hear);
+    pub fn received(&mut self, bytes: &[u8], now: Instant, hear: Hear<'_>) {
+        self.listen(now, |incoming, pass| incoming.push(bytes, pass), hear);
     }
 
     /// Nothing is left to read for now.
@@ -123,21 +264,39 @@ impl Conversation {
         self.incoming.drained(now);
     }
 
-    /// When [`Conversation::expire`] is next due, if nothing more arrives.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    /// When [`Conversation::expire`] is next due, or what is shown of the pending lines changes,
+    /// if nothing more arrives.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let gate = match self.gate {
             Gate::Greeting(until) => Some(until),
             Gate::Answer(until) => until,
             Gate::Open | Gate::Held | Gate::Shut => None,
         };
-        [gate, self.incoming.deadline()].into_iter().flatten().min()
+        let looks = self.pending.next_overdue(PENDING_PATIENCE, now);
+        let words = self.pending.waits_since().map(|since| {
+            let steps = now.saturating_duration_since(since).as_secs() / NO_ANSWER_STEP.as_secs();
+            since + NO_ANSWER_STEP * (u32::try_from(steps).unwrap_or(u32::MAX - 1) + 1)
+        });
+        let taken = self.taken_until.map(|(_, at)| at);
+        let deadlines = [gate, self.incoming.deadline(), looks, words, taken];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Acts on deadlines that have passed.
-    pub fn expire(&mut self, now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
-        self.listen(now, |incoming, hear| incoming.expire(now, hear), hear);
+    pub fn expire(&mut self, now: Instant, hear: Hear<'_>) {
+        self.listen(now, |incoming, pass| incoming.expire(now, pass), hear);
+        if self.taken_until.is_some_and(|(_, at)| at <= now) {
+            self.miss_answers(hear);
+        }
         match self.gate {
-            Gate::Greeting(until) | Gate::Answer(Some(until)) if until <= now => {
+            Gate::Greeting(until) if until <= now => match self.greeting() {
+                Greeting::Refused => self.gate = Gate::Shut,
+                _ => {
+                    self.speak_lines(Naming::Unanswered, now);
+                    self.incoming.expect_lines();
+                }
+            },
+            Gate::Answer(Some(until)) if until <= now => {
                 self.go_on_without_name(Naming::Unanswered);
             }
             _ => {}
@@ -145,24 +304,62 @@ impl Conversation {
     }
 
     /// The connection has ended; `hear` gets what was held back.
-    pub(crate) fn ended(&mut self, now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
-        self.listen(now, |incoming, hear| incoming.end(hear), hear);
+    pub(crate) fn ended(&mut self, now: Instant, hear: Hear<'_>) {
+        self.listen(now, |incoming, pass| incoming.end(pass), hear);
+        self.pass_later(hear);
         self.is_meant_by_name |= self.name.is_some();
-        self.request.clear();
+        self.out.clear();
+        self.asking_bytes = 0;
+        self.out_lines.clear();
         self.gate = Gate::Open;
+        self.pending.lost();
     }
 
-    /// Queues `bytes`. While lines are held for want of the name they were meant for, a command
-    /// that reaches nobody else overtakes them; anything else releases them, and goes after.
-    pub fn say(&mut self, bytes: &[u8]) {
-        if self.is_holding() {
-            let line = std::str::from_utf8(bytes.trim_ascii_end());
-            if line.is_ok_and(|line| !Entered::of(line, true).reaches_others()) {
-                return self.request.extend_from_slice(bytes);
+    /// Says `bytes`, by whole lines. While lines are held for want of the name they were meant
+    /// for, a command that reaches nobody else overtakes them; anything else releases them, and
+    /// goes after.
+    pub fn say(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let end = memchr(b'\n', bytes);
+            let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+            self.typed.extend_from_slice(piece);
+            bytes = rest.get(1..).unwrap_or_default();
+            if end.is_some() {
+                let mut line = std::mem::take(&mut self.typed);
+                if line.last() == Some(&b'\r') {
+                    line.pop();
+                }
+                if std::mem::take(&mut self.typed_on) {
+                    self.pending.say_part(line, Part::Last);
+                } else {
+                    self.say_line(line);
+                }
+            } else if self.typed.len() > MAX_LINE_BYTES {
+                let goes_on = std::mem::replace(&mut self.typed_on, true);
+                let part = if goes_on { Part::Middle } else { Part::First };
+                self.pending.say_part(std::mem::take(&mut self.typed), part);
             }
-            self.release();
         }
-        self.outbox.push(bytes);
+    }
+
+    fn say_line(&mut self, line: Vec<u8>) {
+        if self.wire != Wire::Lines && is_handshake(&line) {
+            // The room would not number it.
+            let text = made_safe(&line);
+            self.troubles
+                .push(format!("not sent: the client does that by itself: {text}"));
+            return;
+        }
+        if !self.is_holding() {
+            return self.pending.say(line);
+        }
+        let text = std::str::from_utf8(&line);
+        if text.is_ok_and(|line| !Entered::of(line, true).reaches_others()) {
+            self.pending.say_ahead(line, By::User);
+        } else {
+            self.release();
+            self.pending.say(line);
+        }
     }
 
     /// Whether lines are held that were meant to be said under a name that we have lost.
@@ -179,37 +376,72 @@ impl Conversation {
     }
 
     /// The bytes that may be written now.
-    pub fn unwritten(&self) -> &[u8] {
-        match self.gate {
-            _ if !self.request.is_empty() => &self.request,
-            Gate::Open => self.outbox.unwritten(),
-            Gate::Greeting(_) | Gate::Answer(_) | Gate::Held | Gate::Shut => &[],
+    pub fn unwritten(&mut self, now: Instant) -> &[u8] {
+        if self.out.is_empty() {
+            let is_held = !matches!(self.gate, Gate::Open);
+            let is_numbered = self.pending.is_numbered();
+            while self.out.len() < WRITE_BYTES
+                && let Some(line) = self.pending.next_to_send(is_held, now)
+            {
+                let start = self.out.len();
+                self.out.extend_from_slice(&line.text);
+                if line.is_end(is_numbered) {
+                    self.out.push(b'\n');
+                }
+                self.out_lines.push_back(self.out.len() - start);
+            }
+        }
+        &self.out
+    }
+
+    /// The first `count` of those bytes have been written. `hear` gets what is said with that.
+    pub fn wrote(&mut self, count: usize, hear: Hear<'_>) {
+        self.out.drain(..count);
+        let asked = count.min(self.asking_bytes);
+        self.asking_bytes -= asked;
+        let mut rest = count - asked;
+        while let Some(bytes) = self.out_lines.front_mut().filter(|_| rest > 0) {
+            let written = rest.min(*bytes);
+            rest -= written;
+            *bytes -= written;
+            if *bytes == 0 {
+                self.out_lines.pop_front();
+                if self.wire == Wire::Lines {
+                    let line = self.pending.written(1);
+                    line.iter().for_each(|line| pass_entered(line, hear));
+                }
+            }
         }
     }
 
-    /// The first `count` of those bytes have been written.
-    pub fn wrote(&mut self, count: usize) {
-        if self.request.is_empty() {
-            self.outbox.wrote(count);
-        } else {
-            self.request.drain(..count);
-        }
+    /// Whether everything is written and, by a room that does so, answered. It is not before it
+    /// is known what the server speaks.
+    pub(crate) fn is_all_done(&self) -> bool {
+        let has_begun = !matches!(self.gate, Gate::Greeting(_));
+        let is_sent = self.out.is_empty() && self.pending.unsent_lines() == 0;
+        has_begun && is_sent && self.pending.user_lines() == 0
     }
 
-    /// Whether everything is written, and a strict conversation has been greeted.
-    pub(crate) fn is_all_written(&self) -> bool {
-        let waits = self.is_strict && matches!(self.gate, Gate::Greeting(_));
-        !waits && self.request.is_empty() && self.outbox.is_empty()
+    /// Whether `/quit` may be written, and was not.
+    pub(crate) fn may_quit(&self) -> bool {
+        self.wire == Wire::Objects && !self.has_finished && self.out.is_empty()
     }
 
-    /// How many bytes wait to be written.
-    pub fn waiting_bytes(&self) -> usize {
-        self.outbox.unwritten().len()
+    /// Whether there is something to write, and a server to write it to.
+    pub(crate) fn is_sending(&self) -> bool {
+        !self.out.is_empty() || self.pending.user_lines() > 0
     }
 
-    /// How many lines wait to be written.
-    pub fn waiting_lines(&self) -> usize {
-        self.outbox.lines()
+    /// The lines that wait to be written, or for their answers.
+    pub(crate) fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// For how long a line has waited for its answer, in whole [`NO_ANSWER_STEP`]s.
+    pub(crate) fn no_answer_for(&self, now: Instant) -> Option<Duration> {
+        let waited = now.saturating_duration_since(self.pending.waits_since()?);
+        let steps = waited.as_secs() / NO_ANSWER_STEP.as_secs();
+        (steps > 0).then(|| Duration::from_secs(steps * NO_ANSWER_STEP.as_secs()))
     }
 
     /// The name that others see us by, or saw us by on the last connection.
@@ -225,8 +457,50 @@ impl Conversation {
         self.incoming.greeting()
     }
 
+    pub(crate) fn wire(&self) -> Wire {
+        self.wire
+    }
+
     pub(crate) fn farewell(&self) -> Farewell {
-        self.incoming.farewell()
+        self.farewell
+    }
+
+    /// When the room wants us back, after its farewell.
+    pub(crate) fn again(&self) -> Option<Duration> {
+        self.again
+    }
+
+    /// Whether the room may know us again.
+    pub(crate) fn can_resume(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// What the user has to be told since the last call.
+    pub(crate) fn take_troubles(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.troubles)
+    }
+
+    /// How many lines the user was told to be in doubt.
+    pub(crate) fn doubted_lines(&self) -> usize {
+        self.doubted_lines
+    }
+
+    /// There will be no other connection. Returns the lines that are in doubt, and how many were
+    /// never sent.
+    pub(crate) fn give_up(&mut self) -> (Vec<String>, usize) {
+        let (in_doubt, unsent) = self.pending.give_up();
+        let shown = in_doubt.iter().map(|line| made_safe(&line.text));
+        (shown.collect(), unsent)
+    }
+
+    /// The room may have taken these lines or not.
+    fn doubt(&mut self, lines: &[Line]) {
+        for line in lines.iter().filter(|line| line.by == By::User) {
+            self.doubted_lines += 1;
+            let text = made_safe(&line.text);
+            self.troubles
+                .push(format!("not known whether the room has taken this: {text}"));
+        }
     }
 
     /// There is no name, because of `why`, or none was wanted.
@@ -237,62 +511,425 @@ impl Conversation {
         }
         self.gate = match self.wanted {
             Some(_) if self.is_strict => Gate::Shut,
-            Some(_) if self.is_meant_by_name && !self.outbox.is_empty() => Gate::Held,
+            Some(_) if self.is_meant_by_name && self.pending.user_lines() > 0 => Gate::Held,
             _ => Gate::Open,
         };
     }
 
-    /// Notes what `message` says about our name.
-    fn note(&mut self, message: &Message<'_>) {
-        let is_awaited = matches!(self.gate, Gate::Answer(_));
-        match message.kind {
-            Kind::Notice => {
-                let given = name_given(message.text);
-                // A server of another kind may send anything.
-                if let Some(name) = given.filter(|name| Name::parse(name.as_bytes()).is_ok()) {
-                    self.wanted = Some(name.to_owned());
-                    self.name = Some(name.to_owned());
-                    self.naming = Naming::Given;
-                    self.gate = Gate::Open;
-                    self.is_meant_by_name = false;
-                }
+    /// Others see us by `name` from now on.
+    fn take_name(&mut self, name: &str) {
+        // A server may send anything.
+        if Name::parse(name.as_bytes()).is_ok() {
+            self.wanted = Some(name.to_owned());
+            self.name = Some(name.to_owned());
+            self.naming = Naming::Given;
+            self.gate = Gate::Open;
+            self.is_meant_by_name = false;
+        }
+    }
+
+    /// Asks for the wanted name, unless nothing will be said under it.
+    fn ask_for_name(&mut self, now: Instant) {
+        let says_nothing = self.is_leaving && self.pending.user_lines() == 0;
+        match &self.wanted {
+            Some(name) if !says_nothing => {
+                let request = format!("/nick {name}").into_bytes();
+                self.pending.say_ahead(request, By::Client);
+                self.gate = Gate::Answer((!self.is_strict).then_some(now + NAME_TIMEOUT));
             }
-            Kind::Refusal if is_awaited => self.go_on_without_name(Naming::Refused),
+            _ => self.gate = Gate::Open,
+        }
+    }
+
+    /// Asks for objects, and to be known again.
+    fn ask_for_objects(&mut self, now: Instant) {
+        self.out.extend_from_slice(b"/json\n");
+        if let Some(Identity { token, heard, .. }) = &self.identity {
+            let request = format!("/resume {token} {}\n", heard.seq);
+            self.out.extend_from_slice(request.as_bytes());
+        }
+        self.asking_bytes = self.out.len();
+        self.is_fresh_due = self.can_resume();
+        self.wire = Wire::Asked;
+        self.gate = Gate::Greeting(now + HELLO_TIMEOUT);
+        self.incoming.expect_objects();
+    }
+
+    /// The server has no objects for us.
+    fn speak_lines(&mut self, why: Naming, now: Instant) {
+        self.wire = Wire::Lines;
+        self.identity = None;
+        let in_doubt = self.pending.begun_unanswered(now);
+        self.doubt(&in_doubt);
+        self.go_on_without_name(why);
+    }
+
+    /// Lets `incoming` pass on what it hears, and `hear` get what is for the user.
+    fn listen(
+        &mut self,
+        now: Instant,
+        pass: impl FnOnce(&mut Incoming, &mut dyn FnMut(Heard<'_>)),
+        hear: Hear<'_>,
+    ) {
+        let mut incoming = std::mem::take(&mut self.incoming);
+        pass(&mut incoming, &mut |heard| match heard {
+            Heard::Line(message) => self.take_line(&message, hear),
+            Heard::Object(json, told) => self.take_object(json, told, now, hear),
+        });
+        self.incoming = incoming;
+        if self.wire == Wire::Lines {
+            self.incoming.expect_lines();
+        }
+        match self.incoming.greeting() {
+            Greeting::Ours if self.wire == Wire::Unknown => self.ask_for_objects(now),
+            Greeting::Refused if self.wire == Wire::Unknown && self.can_resume() => {
+                self.ask_for_objects(now);
+            }
+            Greeting::Refused if self.wire == Wire::Unknown => self.gate = Gate::Shut,
+            Greeting::Original | Greeting::Unknown if self.wire == Wire::Unknown => {
+                self.speak_lines(Naming::Impossible, now);
+            }
             _ => {}
         }
     }
 
-    /// Lets `incoming` pass messages on to `hear`, and notes them.
-    fn listen(
+    /// Takes a line of text.
+    fn take_line(&mut self, message: &Message<'_>, hear: Hear<'_>) {
+        let is_refusal = message.kind == Kind::Refusal;
+        let is_known = self.can_resume() && matches!(self.wire, Wire::Unknown | Wire::Asked);
+        if is_known && message.kind != Kind::Welcome && !is_refusal {
+            // A room that we know tells what we have missed.
+            return;
+        }
+        hear(message);
+    }
+
+    /// Takes an object.
+    fn take_object(
         &mut self,
+        json: &str,
+        told: Option<&(Option<Place>, Event<'static>)>,
         now: Instant,
-        pass: impl FnOnce(&mut Incoming, &mut dyn FnMut(&Message<'_>)),
-        hear: &mut dyn FnMut(&Message<'_>),
+        hear: Hear<'_>,
     ) {
-        let mut incoming = std::mem::take(&mut self.incoming);
-        pass(&mut incoming, &mut |message: &Message<'_>| {
-            self.note(message);
-            hear(message);
-        });
-        self.incoming = incoming;
-        if matches!(self.gate, Gate::Greeting(_)) {
-            match self.incoming.greeting() {
-                Greeting::Awaited => {}
-                Greeting::Ours => match &self.wanted {
-                    Some(name) => {
-                        self.request = format!("/nick {name}\n").into_bytes();
-                        let until = now + NAME_TIMEOUT;
-                        self.gate = Gate::Answer((!self.is_strict).then_some(until));
-                    }
-                    None => self.gate = Gate::Open,
-                },
-                Greeting::Original | Greeting::Unknown => {
-                    self.go_on_without_name(Naming::Impossible);
+        let is_answer = |hello: &Hello<'_>| hello.resumed || !self.is_fresh_due;
+        match (self.wire, told) {
+            (Wire::Objects, _) | (Wire::Asked, Some((_, Event::Bye(_)))) => {}
+            (Wire::Asked, Some((_, Event::Hello(hello)))) if is_answer(hello) => {}
+            (Wire::Asked, Some((_, Event::Hello(_)))) => return self.is_fresh_due = false,
+            // What is said meanwhile comes again.
+            _ => return,
+        }
+        let Some((place, event)) = told else {
+            if let Some(later) = &mut self.later {
+                return later.push((json.to_owned(), None, false));
+            }
+            return pass_unknown(json, hear);
+        };
+        let is_past = place.is_some_and(|place| place.is_past);
+        let is_hello = matches!(event, Event::Hello(_));
+        if let Some(place) = place
+            && !is_hello
+            && !self.is_news(place)
+        {
+            return;
+        }
+        let mut is_own = false;
+        let mut is_shown = true;
+        match event {
+            Event::Hello(hello) => {
+                self.greeted(hello, *place, now);
+                let json = without_token(json, &hello.token);
+                return pass_event(&json, *place, event, false, hear);
+            }
+            Event::Message(speech) | Event::Action(speech) | Event::Private { speech, .. } => {
+                is_own = speech.from.is_some() && speech.from == self.you();
+                if is_own && !is_past {
+                    self.answered(speech.n, false, now, hear);
                 }
-                Greeting::Refused => self.gate = Gate::Shut,
+            }
+            Event::Reply(reply) => {
+                let line = self.answered(reply.n, false, now, hear);
+                is_shown = !is_request(line.as_ref(), "/last ");
+                if let Reply {
+                    to,
+                    name: Some(name),
+                    ..
+                } = reply
+                    && to == "nick"
+                {
+                    self.take_name(name);
+                }
+                if !is_shown {
+                    self.known = None;
+                    self.pass_later(hear);
+                }
+            }
+            Event::Error { n, .. } => {
+                let line = self.answered(*n, true, now, hear);
+                is_shown = !is_request(line.as_ref(), "/last ");
+                if !is_shown {
+                    self.pass_later(hear);
+                }
+                if is_request(line.as_ref(), "/nick ") {
+                    self.go_on_without_name(Naming::Refused);
+                }
+            }
+            Event::You { name } => self.take_name(name),
+            Event::Presence(changes) => {
+                if let Several::Named(renamed) = &changes.renamed
+                    && let Some(us) = renamed.iter().find(|rename| Some(rename.id) == self.you())
+                {
+                    self.take_name(&us.to);
+                }
+            }
+            Event::Wait => self.pending.waited(now),
+            Event::Bye(bye) => {
+                let line = self.answered(bye.n, false, now, hear);
+                is_own = is_request(line.as_ref(), "/quit");
+                // Before its hello the room speaks of another session.
+                if let Some(heard) = bye.heard.filter(|_| self.wire == Wire::Objects) {
+                    let taken = self.pending.ended(heard);
+                    taken.iter().for_each(|line| pass_entered(line, hear));
+                }
+                self.again = bye.again.map(Duration::from_secs);
+                self.farewell = match (bye.code, bye.again) {
+                    (ByeCode::Quit, _) => Farewell::Goodbye,
+                    (_, Some(_)) => Farewell::Dropped,
+                    (_, None) => Farewell::SentAway,
+                };
+            }
+            Event::Operator { .. } | Event::Notice { .. } => {}
+        }
+        if let Some(later) = self.later.as_mut().filter(|_| is_shown && !is_past) {
+            later.push((json.to_owned(), told.cloned(), is_own));
+            if later.len() > MAX_LATER {
+                self.pass_later(hear);
+            }
+        } else if is_shown {
+            pass_event(json, *place, event, is_own, hear);
+        }
+        let reached = place.filter(|place| !place.is_past).map(|place| place.seq);
+        if self
+            .taken_until
+            .is_some_and(|(seq, _)| reached >= Some(seq))
+        {
+            self.miss_answers(hear);
+        }
+    }
+
+    /// What was said before is told.
+    fn pass_later(&mut self, hear: Hear<'_>) {
+        for (json, told, is_own) in self.later.take().unwrap_or_default() {
+            match told {
+                Some((place, event)) => pass_event(&json, place, &event, is_own, hear),
+                None => pass_unknown(&json, hear),
             }
         }
     }
+
+    /// The room has taken lines whose answers it does not have any more.
+    fn miss_answers(&mut self, hear: Hear<'_>) {
+        self.taken_until = None;
+        for (_, line) in std::mem::take(&mut self.taken) {
+            pass_entered(&line, hear);
+            if line.by == By::User {
+                let text = made_safe(&line.text);
+                self.troubles
+                    .push(format!("the room's answer to this was lost: {text}"));
+            }
+        }
+    }
+
+    /// The room knows who we are.
+    fn greeted(&mut self, hello: &Hello<'_>, place: Option<Place>, now: Instant) {
+        if self.wire == Wire::Objects {
+            return;
+        }
+        self.wire = Wire::Objects;
+        let before = self.identity.take();
+        let mut heard = Known {
+            epoch: hello.epoch.clone().into_owned(),
+            seq: hello.seq,
+            time: place.map(|place| place.time).unwrap_or_default(),
+        };
+        let before = before.map(|identity| identity.heard);
+        if let Some(before) = &before {
+            heard.time = heard.time.max(before.time);
+        }
+        if hello.resumed {
+            heard.seq = before.map_or(hello.seq, |before| before.seq);
+            let resumption = self.pending.resumed(hello.heard, now);
+            let first_n = (hello.heard + 1).saturating_sub(resumption.taken.len() as u64);
+            self.taken.extend((first_n..).zip(resumption.taken));
+            self.taken_until = Some((hello.seq, now + REPLAY_TIMEOUT));
+            self.doubt(resumption.suspect.as_slice());
+            self.gate = Gate::Open;
+            self.name = None;
+        } else {
+            let in_doubt = self.pending.begun(hello.heard, now);
+            self.doubt(&in_doubt);
+            let missed = match &before {
+                // Numbered anew.
+                Some(known) if known.epoch != heard.epoch => MAX_CAUGHT_UP,
+                Some(known) => hello.seq.saturating_sub(known.seq).min(MAX_CAUGHT_UP),
+                None => self.past_lines.unwrap_or(0),
+            };
+            if missed > 0 {
+                let request = format!("/last {missed} {}", hello.seq).into_bytes();
+                self.pending.say_ahead(request, By::Client);
+                self.known = before;
+                self.later = Some(Vec::new());
+            }
+            self.ask_for_name(now);
+        }
+        if hello.lost > 0 {
+            let lost = hello.lost;
+            self.troubles.push(format!(
+                "{lost} lines were missed: the room no longer has them"
+            ));
+        }
+        self.identity = Some(Identity {
+            you: hello.you,
+            token: hello.token.clone().into_owned(),
+            heard,
+        });
+        if hello.resumed && Name::parse(hello.name.as_bytes()).is_ok() {
+            self.take_name(&hello.name);
+        }
+    }
+
+    fn you(&self) -> Option<u64> {
+        self.identity.as_ref().map(|identity| identity.you)
+    }
+
+    /// Whether an event at `place` was not heard before; notes that it is now.
+    fn is_news(&mut self, place: &Place) -> bool {
+        let Some(Identity { heard, .. }) = &mut self.identity else {
+            return true;
+        };
+        if place.is_past {
+            return match &self.known {
+                Some(known) if known.epoch == heard.epoch => place.seq > known.seq,
+                Some(known) => place.time > known.time,
+                None => true,
+            };
+        }
+        let is_news = place.seq > heard.seq;
+        if is_news {
+            heard.seq = place.seq;
+            heard.time = place.time;
+        }
+        is_news
+    }
+
+    /// The room has answered our line `n`. Returns it; `hear` gets the lines before it whose
+    /// answers are lost, and this one if it `is_refused`.
+    fn answered(
+        &mut self,
+        n: Option<u64>,
+        is_refused: bool,
+        now: Instant,
+        hear: Hear<'_>,
+    ) -> Option<Line> {
+        self.taken.retain(|(taken, _)| Some(*taken) != n);
+        let mut done = self.pending.answered(n?, now);
+        let line = done.pop();
+        done.iter().for_each(|line| pass_entered(line, hear));
+        if is_refused && let Some(line) = &line {
+            pass_entered(line, hear);
+        }
+        line
+    }
+}
+
+/// Whether a program begins or goes on with a session by `line`.
+fn is_handshake(line: &[u8]) -> bool {
+    line.starts_with(b"/")
+        && matches!(
+            command::parse(line),
+            Ok(Command::Json | Command::Resume { .. })
+        )
+}
+
+/// Whether `line` is a request of the client's own that begins so.
+fn is_request(line: Option<&Line>, beginning: &str) -> bool {
+    line.is_some_and(|line| line.by == By::Client && line.text.starts_with(beginning.as_bytes()))
+}
+
+/// Has the user's own line shown.
+fn pass_entered(line: &Line, hear: Hear<'_>) {
+    if line.by == By::User {
+        let text = String::from_utf8_lossy(&line.text);
+        hear(&Message::entered(&text));
+    }
+}
+
+/// Passes on an object of a kind that we do not know.
+fn pass_unknown(json: &str, hear: Hear<'_>) {
+    let told = Told {
+        json,
+        event: None,
+        is_own: false,
+    };
+    hear(&Message {
+        told: Some(told),
+        ..Message::other("")
+    });
+}
+
+/// Passes `event` on as it is shown.
+fn pass_event(
+    json: &str,
+    place: Option<Place>,
+    event: &Event<'static>,
+    is_own: bool,
+    hear: Hear<'_>,
+) {
+    let mut line = Vec::new();
+    event.write_text(&mut line);
+    let line = String::from_utf8(line).expect("events are text");
+    let (kind, speech) = match event {
+        Event::Hello(_) => (Kind::Welcome, None),
+        Event::Message(speech) => (Kind::Message, Some(speech)),
+        Event::Action(speech) => (Kind::Action, Some(speech)),
+        Event::Private { speech, .. } => (Kind::Private, Some(speech)),
+        Event::Error { .. } => (Kind::Refusal, None),
+        _ => (Kind::Notice, None),
+    };
+    let text = match (speech, event) {
+        (Some(Speech { text, .. }), _) => text,
+        (None, Event::Error { text, .. }) => text,
+        // Without what tells the kind.
+        _ => line.get(3..).unwrap_or_default(),
+    };
+    let is_past = place.is_some_and(|place| place.is_past);
+    hear(&Message {
+        kind,
+        name: speech.map(|speech| &*speech.name),
+        text,
+        line: &line,
+        is_past,
+        time: place.map(|place| UNIX_EPOCH + place.time.since(Time::default())),
+        told: Some(Told {
+            json,
+            event: Some(event),
+            is_own,
+        }),
+    });
+}
+
+/// A hello without its secret.
+fn without_token(json: &str, token: &str) -> String {
+    let rest = json.replacen(&format!("\"token\":\"{token}\","), "", 1);
+    if rest.len() < json.len() && !rest.contains("\"token\"") {
+        return rest;
+    }
+    // A server may write it as it likes.
+    let object = serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(json);
+    let mut object = object.unwrap_or_default();
+    object.remove("token");
+    serde_json::Value::from(object).to_string()
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const DEFAULT_SIZE: Size = Size {
 /// The frontend for `config`, which does not only send, and whether it is the one for a person
 /// at a terminal.
 pub(crate) fn frontend(config: &Config) -> (Box<dyn Frontend>, bool) {
-    let (view, max_past) = match config.purpose {
+    let view = match config.purpose {
         Purpose::Chat { view, bell, .. } if !view.is_json && is_at_a_terminal() => {
             let look = Look {
                 palette: palette(view.color),
@@ -34,11 +34,11 @@ pub(crate) fn frontend(config: &Config) -> (Box<dyn Frontend>, bool) {
             };
             return (Box::new(Prompt::new(look, size())), true);
         }
-        Purpose::Chat { view, .. } => (view, None),
-        Purpose::Tail { view, max_past } => (view, max_past),
+        Purpose::Chat { view, .. } | Purpose::Tail { view, .. } => view,
         Purpose::Send { .. } => unreachable!("a client that only sends shows nothing"),
     };
-    (Box::new(Pipes::new(format(view), max_past)), false)
+    let asks_for_past = config.past_lines().is_some();
+    (Box::new(Pipes::new(format(view), asks_for_past)), false)
 }
 
 fn format(view: View) -> Format {

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::conversation::Naming;
-use super::incoming::{Farewell, Greeting};
+use super::conversation::{Farewell, Naming};
+use super::incoming::Greeting;
 use crate::error::Error;
 
 /// Shown when a name is wanted from a server that is not of our kind.
@@ -20,6 +21,8 @@ pub(crate) enum Ending {
     Silent,
     /// The user gave it up.
     GivenUp,
+    /// The room took the client no further in time.
+    TimedOut,
 }
 
 /// What else is known at that time.
@@ -35,8 +38,16 @@ pub(crate) struct Facts {
     pub(crate) is_leaving: bool,
     /// Whether nothing is shown, and the room has to take everything.
     pub(crate) sends_only: bool,
+    /// Whether the room answers each line.
+    pub(crate) answers: bool,
+    /// How long the room was given, if the client has a timeout.
+    pub(crate) timeout: Duration,
     /// How many lines were not even written.
     pub(crate) unsent_lines: usize,
+    /// Lines that were written to a room that answers, and not answered.
+    pub(crate) in_doubt: Vec<String>,
+    /// How many more such lines there were before, which are on standard error.
+    pub(crate) doubted_lines: usize,
     /// Whether some of what was written may not have arrived.
     pub(crate) is_unsure: bool,
     pub(crate) refusals: Refusals,
@@ -89,20 +100,18 @@ impl Facts {
         if self.greeting == Greeting::Refused && !has_left {
             return Err(self.refused());
         }
-        let is_let_go = match self.farewell {
-            Farewell::Goodbye => true,
-            // It would have answered /quit.
-            Farewell::None if self.sends_only && self.greeting == Greeting::Ours => false,
-            // Our server closes without a word once it has read up to our half-close.
-            Farewell::None => self.is_leaving,
-            Farewell::Dropped | Farewell::SentAway => false,
-        };
+        if self.answers {
+            return self.end_of_session(ending);
+        }
+        // A server that answers nothing may close without a word.
+        let is_let_go = self.is_leaving;
         match ending {
             Ending::GivenUp if unsent => Err(Error::NotSaid {
                 server,
                 lines: self.unsent_lines,
             }),
             Ending::GivenUp => Ok(()),
+            Ending::TimedOut => Err(self.no_answer()),
             Ending::InOrder | Ending::Silent if self.sends_only && !self.is_room() => {
                 Err(Error::NoRoom {
                     server,
@@ -120,12 +129,51 @@ impl Facts {
                 Err(self.not_taken())
             }
             Ending::InOrder | Ending::Silent => Ok(()),
-            Ending::Broken(_) if self.farewell == Farewell::Goodbye && !unsent => Ok(()),
             Ending::Broken(e) => Err(Error::ConnectionLost {
                 server,
                 source: Some(e),
                 unsent: unsent || self.is_unsure,
             }),
+        }
+    }
+
+    /// The result of a client of a room that answers.
+    fn end_of_session(self, ending: Ending) -> Result<(), Error> {
+        let server = self.server;
+        let is_given_up = matches!(ending, Ending::GivenUp);
+        let is_late = matches!(ending, Ending::TimedOut);
+        let source = match ending {
+            Ending::Broken(e) => Some(e),
+            _ => None,
+        };
+        let is_let_go = self.is_leaving || is_given_up || self.farewell == Farewell::Goodbye;
+        if !self.in_doubt.is_empty() || (is_let_go && self.doubted_lines > 0) {
+            return Err(Error::InDoubt {
+                server,
+                source,
+                lines: self.in_doubt,
+                more: self.doubted_lines,
+            });
+        }
+        match self.unsent_lines {
+            0 if is_let_go && self.sends_only && self.refusals.count > 0 => Err(self.not_taken()),
+            // The last line is answered: it does not matter how the connection ended.
+            0 if is_let_go => Ok(()),
+            _ if is_late => Err(self.no_answer()),
+            lines @ 1.. if is_given_up => Err(Error::NotSaid { server, lines }),
+            lines => Err(Error::ConnectionLost {
+                server,
+                source,
+                unsent: lines > 0,
+            }),
+        }
+    }
+
+    fn no_answer(&self) -> Error {
+        Error::NoAnswer {
+            server: self.server,
+            timeout: self.timeout,
+            has_greeted: self.is_room(),
         }
     }
 
@@ -169,7 +217,11 @@ mod tests {
             was_let_in: true,
             is_leaving: true,
             sends_only,
+            answers: false,
+            timeout: Duration::from_secs(30),
             unsent_lines: 0,
+            in_doubt: Vec::new(),
+            doubted_lines: 0,
             is_unsure: false,
             refusals: Refusals::default(),
         }
@@ -199,26 +251,25 @@ mod tests {
     #[test]
     fn a_client_that_has_sent_everything_ends_well() {
         for sends_only in [false, true] {
-            let ends_well = |ending, change: fn(&mut Facts)| {
-                assert_eq!(code(sends_only, ending, change), Exit::Success);
-            };
-            ends_well(Ending::InOrder, |facts| facts.farewell = Farewell::Goodbye);
-            ends_well(Ending::InOrder, |facts| {
-                facts.is_leaving = false;
-                facts.farewell = Farewell::Goodbye;
-            });
-            ends_well(Ending::Silent, |facts| facts.greeting = Greeting::Original);
-            ends_well(Ending::GivenUp, |_| {});
-            ends_well(Ending::GivenUp, |facts| facts.greeting = Greeting::Refused);
-            ends_well(broken(), |facts| facts.farewell = Farewell::Goodbye);
+            for answers in [false, true] {
+                let ends_well = |ending, greeting| {
+                    let exit = code(sends_only, ending, |facts| {
+                        facts.answers = answers;
+                        facts.greeting = greeting;
+                    });
+                    assert_eq!(exit, Exit::Success);
+                };
+                ends_well(Ending::InOrder, Greeting::Ours);
+                ends_well(Ending::Silent, Greeting::Original);
+                ends_well(Ending::GivenUp, Greeting::Ours);
+                ends_well(Ending::GivenUp, Greeting::Refused);
+            }
         }
         assert_eq!(code(false, Ending::InOrder, |_| {}), Exit::Success);
     }
 
     #[test]
     fn a_client_that_only_sends_needs_a_confirmation() {
-        let exit = code(true, Ending::InOrder, |_| {});
-        assert_eq!(exit, Exit::ConnectionLost);
         for greeting in [Greeting::Awaited, Greeting::Unknown] {
             for ending in [Ending::InOrder, Ending::Silent] {
                 let exit = code(true, ending, |facts| facts.greeting = greeting);
@@ -227,6 +278,40 @@ mod tests {
             let exit = code(false, Ending::Silent, |facts| facts.greeting = greeting);
             assert_eq!(exit, Exit::Success);
         }
+    }
+
+    #[test]
+    fn in_a_room_that_answers_only_what_is_not_answered_matters() {
+        let endings: [fn() -> Ending; 4] = [
+            || Ending::InOrder,
+            || Ending::Silent,
+            || Ending::TimedOut,
+            broken,
+        ];
+        for sends_only in [false, true] {
+            for ending in endings {
+                let exit = |change: fn(&mut Facts)| {
+                    code(sends_only, ending(), |facts| {
+                        facts.answers = true;
+                        change(facts);
+                    })
+                };
+                assert_eq!(exit(|_| {}), Exit::Success);
+                assert_eq!(exit(|facts| facts.is_leaving = false), Exit::ConnectionLost);
+                assert_eq!(exit(|facts| facts.unsent_lines = 1), Exit::ConnectionLost);
+                assert_eq!(exit(|facts| facts.doubted_lines = 1), Exit::InDoubt);
+                let in_doubt = exit(|facts| {
+                    facts.in_doubt = vec!["hi".to_owned()];
+                    facts.unsent_lines = 1;
+                });
+                assert_eq!(in_doubt, Exit::InDoubt);
+            }
+        }
+        let refused = |facts: &mut Facts| {
+            facts.answers = true;
+            facts.refusals = refused_once();
+        };
+        assert_eq!(code(true, Ending::InOrder, refused), Exit::Refused);
     }
 
     #[test]
@@ -239,8 +324,6 @@ mod tests {
             is_lost(Ending::InOrder, |facts| facts.is_leaving = false);
             is_lost(Ending::InOrder, |facts| facts.unsent_lines = 1);
             is_lost(Ending::InOrder, |facts| facts.is_unsure = true);
-            is_lost(Ending::InOrder, |facts| facts.farewell = Farewell::Dropped);
-            is_lost(Ending::InOrder, |facts| facts.farewell = Farewell::SentAway);
             is_lost(Ending::GivenUp, |facts| facts.unsent_lines = 2);
             is_lost(Ending::Silent, |facts| {
                 facts.greeting = Greeting::Original;
@@ -256,10 +339,7 @@ mod tests {
     #[test]
     fn a_refusal_is_an_error_of_a_client_that_only_sends() {
         for (sends_only, exit) in [(false, Exit::Success), (true, Exit::Refused)] {
-            let refused = |facts: &mut Facts| {
-                facts.refusals = refused_once();
-                facts.farewell = Farewell::Goodbye;
-            };
+            let refused = |facts: &mut Facts| facts.refusals = refused_once();
             assert_eq!(code(sends_only, Ending::InOrder, refused), exit);
         }
         let not_let_in = |facts: &mut Facts| facts.greeting = Greeting::Refused;

@@ -38,7 +38,7 @@ impl<'a> Entered<'a> {
                 text: text(words),
             },
             Ok(Command::Quit) => Self::Quit,
-            Ok(Command::Nick(_) | Command::Who | Command::Help) => Self::Command,
+            Ok(_) => Self::Command,
             Err(_) => Self::BadCommand(line),
         }
     }

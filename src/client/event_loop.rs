@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::process;
 use std::time::{Duration, Instant};
 
+use log::warn;
 use mio::{Events, Poll, Token};
 use rustix::process::Signal;
 use signal_hook::low_level::emulate_default_handler;
@@ -17,7 +18,7 @@ use super::connect::Link;
 use super::frontend::{Frontend, Moment};
 use super::session::Session;
 use super::user::{SignalTarget, Streams, Tokens, User};
-use crate::error::Error;
+use crate::error::{Error, Lines};
 use crate::platform::job;
 use crate::platform::socket::retry_interrupted;
 
@@ -68,8 +69,7 @@ impl Client {
         // program may have sent more than a server with --rate takes within minutes.
         let is_impatient = is_at_a_terminal;
         let link = Link::new(addresses, is_impatient, registry.try_clone()?, SERVER);
-        let reconnects = is_at_a_terminal && config.reconnects();
-        let mut session = Session::new(config, link, reconnects);
+        let mut session = Session::new(config, link, is_at_a_terminal);
         if let Some(text) = config.text() {
             session.say(format!("{text}\n").as_bytes());
             session.leave();
@@ -86,9 +86,16 @@ impl Client {
     /// Runs until the client has served its purpose.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let end = self.run_to_end();
+        let (in_doubt, unsent) = self.session.leave_behind();
         // Restores the terminal before anything else is printed.
         drop(self);
         if let End::Signal(signal, target) = end? {
+            for line in in_doubt {
+                warn!("not known whether the room has taken this: {line}");
+            }
+            if unsent > 0 {
+                warn!("{} could not be sent", Lines(unsent));
+            }
             // As the kernel would send it, so that a shell script around the client ends too.
             if let Some(signal) = Signal::from_named_raw(signal) {
                 target.send(signal);
@@ -123,7 +130,7 @@ impl Client {
                     .read(&mut self.read_buffer, now, self.user.frontend());
             }
             self.session.expire(now, self.user.frontend());
-            self.session.write(now);
+            self.session.write(now, self.user.frontend());
 
             self.user.perform_actions(&mut self.session, now);
             self.user.show()?;
@@ -162,9 +169,10 @@ impl Client {
         if self.user.may_read_input(&self.session) || self.may_read_server() {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.session.deadline(), self.user.deadline()];
+        let now = Instant::now();
+        let deadlines = [self.session.deadline(now), self.user.deadline()];
         let next = deadlines.into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(Instant::now()))
+        Some(next.saturating_duration_since(now))
     }
 
     fn may_read_server(&self) -> bool {

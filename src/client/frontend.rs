@@ -1,7 +1,7 @@
 //! What a frontend is: input in, actions out; messages in, bytes to show out. No frontend
 //! knows a descriptor or a clock.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::message::Message;
 
@@ -51,16 +51,29 @@ impl Action {
 pub struct Status<'a> {
     /// The connection.
     pub link: LinkStatus,
-    /// How many lines wait to be sent. Counted only while the connection keeps them waiting.
-    pub waiting_lines: usize,
-    /// How many bytes wait to be sent.
-    pub waiting_bytes: usize,
+    /// Whether it is known what the server speaks, or there is none.
+    pub is_settled: bool,
+    /// What the user has said and the room has not answered.
+    pub said: Said<'a>,
+    /// For how long there has been no answer, if that is worth a word.
+    pub no_answer_for: Option<Duration>,
     /// The name that others see us by, if we have one.
     pub name: Option<&'a str>,
-    /// The address that others see us by if we have no name. A guess: NAT may show them
-    /// another.
-    pub address: Option<&'a str>,
 }
+
+/// Lines that the user has said and that the room has not answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said<'a> {
+    /// How many.
+    pub lines: usize,
+    /// The length of all of them.
+    pub bytes: usize,
+    /// The last of them, oldest first: at most [`MAX_SHOWN_LINES`].
+    pub last: &'a [(String, bool)],
+}
+
+/// At most so many unanswered lines are shown.
+pub const MAX_SHOWN_LINES: usize = 5;
 
 /// The state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

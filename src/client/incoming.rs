@@ -3,14 +3,32 @@
 
 use std::time::{Duration, Instant};
 
+use log::debug;
+
 use super::line_splitter::{Line, LineSplitter};
-use super::message::{Age, CONTINUATION_MARK, Kind, Message};
-use crate::protocol::close::CloseReason;
-use crate::protocol::wording::{CLOSING, REFUSAL_PREFIX, WELCOME, farewell};
-use crate::room::greeting;
+use super::message::{CONTINUATION_MARK, Kind, Message};
+use crate::protocol::event::json::max_object_bytes;
+use crate::protocol::event::{Event, Place};
+use crate::protocol::line::{Decoded, LineDecoder};
+use crate::protocol::text::made_safe;
+use crate::protocol::wording::{REFUSAL_PREFIX, WELCOME};
 
 /// How long an unfinished line is held back.
 const HALF_LINE_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// No object is longer, whatever a room's longest line is. A longer one is skipped.
+const MAX_OBJECT_BYTES: u32 = max_object_bytes(1024 * 1024) as u32;
+
+/// Something from the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Heard<'a> {
+    /// A line of text.
+    Line(Message<'a>),
+    /// An object, safe to show, and what it says, if we know its kind.
+    Object(&'a str, Option<&'a (Option<Place>, Event<'static>)>),
+}
+
+type Hear<'a> = &'a mut dyn FnMut(Heard<'_>);
 
 /// How a server of our kind begins. Invariant: none is the beginning of another.
 const OPENINGS: [&str; 3] = [
@@ -35,24 +53,14 @@ pub(crate) enum Greeting {
     Refused,
 }
 
-/// The server's last line, if that was a farewell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Farewell {
-    None,
-    /// The answer to `/quit`.
-    Goodbye,
-    /// The server closes the connection; we may return.
-    Dropped,
-    /// The server wants us to stay away.
-    SentAway,
-}
-
 /// The lines from the server, in the context of those before.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     /// What has come while the greeting is awaited.
     opening: Vec<u8>,
     lines: LineSplitter,
+    /// Objects are expected, between lines at first.
+    objects: Option<LineDecoder>,
     stage: Stage,
     /// Since when there has been an unfinished line, and nothing left to read.
     half_line_since: Option<Instant>,
@@ -62,9 +70,8 @@ pub(crate) struct Incoming {
 #[derive(Debug)]
 struct Stage {
     greeting: Greeting,
-    /// How many lines of the room's history are still to come; `None` before its heading.
-    past: Option<usize>,
-    farewell: Farewell,
+    /// A room of our kind is still greeting us: what it says was said before we came.
+    is_past: bool,
 }
 
 impl Incoming {
@@ -72,17 +79,17 @@ impl Incoming {
         Self {
             opening: Vec::new(),
             lines: LineSplitter::new(),
+            objects: None,
             stage: Stage {
                 greeting: Greeting::Awaited,
-                past: None,
-                farewell: Farewell::None,
+                is_past: false,
             },
             half_line_since: None,
         }
     }
 
-    /// Takes what has arrived; `hear` gets the messages in it.
-    pub(crate) fn push(&mut self, bytes: &[u8], hear: &mut dyn FnMut(&Message<'_>)) {
+    /// Takes what has arrived; `hear` gets what is in it.
+    pub(crate) fn push(&mut self, bytes: &[u8], hear: Hear<'_>) {
         if self.stage.greeting != Greeting::Awaited {
             return self.split(bytes, hear);
         }
@@ -93,6 +100,22 @@ impl Incoming {
         };
         if !OPENINGS.into_iter().any(may_become) {
             self.begin(hear);
+        }
+    }
+
+    /// From now on objects may come, and every line has an end.
+    pub(crate) fn expect_objects(&mut self) {
+        self.half_line_since = None;
+        let mut objects = LineDecoder::new(MAX_OBJECT_BYTES);
+        objects.next_line(&mut &*self.lines.take_unfinished());
+        self.objects = Some(objects);
+    }
+
+    /// There will be no objects.
+    pub(crate) fn expect_lines(&mut self) {
+        self.stage.is_past = false;
+        if let Some(objects) = self.objects.take() {
+            self.lines.push(objects.unfinished(), &mut |_| {});
         }
     }
 
@@ -109,32 +132,36 @@ impl Incoming {
     }
 
     /// Passes on an unfinished line whose rest is overdue.
-    pub(crate) fn expire(&mut self, now: Instant, hear: &mut dyn FnMut(&Message<'_>)) {
+    pub(crate) fn expire(&mut self, now: Instant, hear: Hear<'_>) {
         if self.deadline().is_some_and(|at| at <= now) {
             self.end(hear);
         }
     }
 
     /// Passes on what is held back: its rest is overdue, or will never come.
-    pub(crate) fn end(&mut self, hear: &mut dyn FnMut(&Message<'_>)) {
+    pub(crate) fn end(&mut self, hear: Hear<'_>) {
         self.half_line_since = None;
         if !self.opening.is_empty() {
             self.begin(hear);
         }
-        let Self { lines, stage, .. } = self;
-        lines.flush(&mut |line| stage.pass(line, hear));
+        let Self {
+            lines,
+            stage,
+            objects,
+            ..
+        } = self;
+        // An object without its end is none.
+        if objects.is_none() {
+            lines.flush(&mut |line| stage.pass(line, hear));
+        }
     }
 
     pub(crate) fn greeting(&self) -> Greeting {
         self.stage.greeting
     }
 
-    pub(crate) fn farewell(&self) -> Farewell {
-        self.stage.farewell
-    }
-
     /// Judges the server by its first bytes.
-    fn begin(&mut self, hear: &mut dyn FnMut(&Message<'_>)) {
+    fn begin(&mut self, hear: Hear<'_>) {
         let opening = std::mem::take(&mut self.opening);
         self.half_line_since = None;
         let Some(rest) = opening.strip_prefix(WELCOME.as_bytes()) else {
@@ -151,21 +178,31 @@ impl Incoming {
             // The original does not end its greeting; what comes next may be glued to it.
             Greeting::Original
         };
-        hear(&Message {
+        hear(Heard::Line(Message {
             kind: Kind::Welcome,
             ..Message::parse(WELCOME)
-        });
+        }));
+        self.stage.is_past = self.stage.greeting == Greeting::Ours;
         // So that its line end, which may come late, is no empty line.
         self.lines.push(WELCOME.as_bytes(), &mut |_| {});
         self.lines.flush(&mut |_| {});
         self.split(rest, hear);
     }
 
-    fn split(&mut self, bytes: &[u8], hear: &mut dyn FnMut(&Message<'_>)) {
+    fn split(&mut self, mut bytes: &[u8], hear: Hear<'_>) {
+        let Self { lines, stage, .. } = self;
+        if let Some(objects) = &mut self.objects {
+            while let Some(decoded) = objects.next_line(&mut bytes) {
+                match decoded {
+                    Decoded::Line(line) => pass_object(line, stage, hear),
+                    Decoded::TooLong(_) => debug!("skipped a line that is too long"),
+                }
+            }
+            return;
+        }
         if bytes.contains(&b'\n') {
             self.half_line_since = None;
         }
-        let Self { lines, stage, .. } = self;
         lines.push(bytes, &mut |line| stage.pass(line, hear));
     }
 }
@@ -177,62 +214,39 @@ impl Default for Incoming {
 }
 
 impl Stage {
-    fn pass(&mut self, line: Line<'_>, hear: &mut dyn FnMut(&Message<'_>)) {
+    fn pass(&mut self, line: Line<'_>, hear: Hear<'_>) {
         // The rest of a line must not pass for a line that the server did not send. With a
         // server that does not end its lines, nobody can tell what belongs together.
         if line.continues && self.greeting == Greeting::Ours {
             let marked = format!("{CONTINUATION_MARK}{}", line.text);
-            return hear(&Message {
+            return hear(Heard::Line(Message {
                 kind: Kind::Continuation,
-                name: None,
                 text: line.text,
-                line: &marked,
-                age: Age::Now,
-            });
+                ..Message::other(&marked)
+            }));
         }
         let mut message = Message::parse(line.text);
-        self.farewell = match farewell_in(&message) {
-            Some(CloseReason::Quit) => Farewell::Goodbye,
-            Some(CloseReason::Kicked | CloseReason::Banned | CloseReason::Idle) => {
-                Farewell::SentAway
-            }
-            Some(CloseReason::Stuck | CloseReason::TooSlow | CloseReason::Shutdown) => {
-                Farewell::Dropped
-            }
-            _ => Farewell::None,
-        };
-        match &mut self.past {
-            Some(following @ 1..) => {
-                *following -= 1;
-                message.age = Age::Past {
-                    following: *following,
-                };
-            }
-            Some(0) => {}
-            past @ None if message.kind == Kind::Notice && self.greeting == Greeting::Ours => {
-                let count = greeting::count_in_heading(message.text);
-                *past = count.filter(|&count| count <= greeting::MAX_HISTORY_LINES as usize);
-            }
-            None => {}
-        }
-        hear(&message);
+        message.is_past = self.is_past;
+        hear(Heard::Line(message));
     }
 }
 
-/// The reason that `message` gives for a farewell, if it is one.
-fn farewell_in(message: &Message<'_>) -> Option<CloseReason> {
-    let reasons = [
-        CloseReason::Quit,
-        CloseReason::Kicked,
-        CloseReason::Banned,
-        CloseReason::Idle,
-        CloseReason::Stuck,
-        CloseReason::TooSlow,
-    ];
-    match message.kind {
-        Kind::Notice if message.text == CLOSING => Some(CloseReason::Shutdown),
-        Kind::Notice => (reasons.into_iter()).find(|&why| farewell(why) == Some(message.text)),
-        _ => None,
+/// Passes on a line of a server that has been asked for objects.
+fn pass_object(line: &[u8], stage: &mut Stage, hear: Hear<'_>) {
+    let safe = made_safe(line);
+    if !safe.starts_with('{') {
+        let line = Line {
+            text: &safe,
+            continues: false,
+        };
+        return stage.pass(line, hear);
+    }
+    match Event::read_json(safe.as_bytes()) {
+        Ok(told) => {
+            stage.is_past = false;
+            hear(Heard::Object(&safe, told.as_ref()));
+        }
+        Err(e) => debug!("skipped a line: {e}"),
     }
 }
 
@@ -241,9 +255,12 @@ mod tests {
     use super::*;
 
     /// The lines that `act` passes on, each ended by a LF.
-    fn heard(act: impl FnOnce(&mut dyn FnMut(&Message<'_>))) -> String {
+    fn heard(act: impl FnOnce(Hear<'_>)) -> String {
         let mut all = String::new();
-        act(&mut |message| all += &format!("{}\n", message.line));
+        act(&mut |heard| {
+            let (Heard::Line(Message { line, .. }) | Heard::Object(line, _)) = heard;
+            all += &format!("{line}\n");
+        });
         all
     }
 
@@ -351,45 +368,52 @@ mod tests {
     }
 
     #[test]
-    fn a_farewell_is_not_confused_with_what_others_say() {
-        for (text, farewell) in [
-            ("hi\n-- goodbye\n", Farewell::Goodbye),
-            ("<bob> -- goodbye\n", Farewell::None),
-            ("-- operator: goodbye\n", Farewell::None),
-            ("-- goodbye\n<bob> hi\n", Farewell::None),
-            (
-                "-- the operator has sent you away: goodbye\n",
-                Farewell::SentAway,
-            ),
-            (
-                "-- you read too slowly to catch up with what was said: goodbye\n",
-                Farewell::Dropped,
-            ),
-            ("-- the room is closing\n", Farewell::Dropped),
-        ] {
+    fn objects_come_between_lines_and_are_never_cut() {
+        let text = format!("{WELCOME}\n-- bob");
+        let after = " joined\n{\"kind\":\"wait\"}\n{\"kind\":\"later\"}\n{\"kind\"}\n{\"k";
+        for at in 0..after.len() {
             let mut incoming = Incoming::new();
-            for byte in text.as_bytes() {
-                incoming.push(&[*byte], &mut |_| {});
-            }
-            assert_eq!(incoming.farewell(), farewell, "{text}");
+            pushed(&mut incoming, text.as_bytes());
+            incoming.expect_objects();
+            let mut all = pushed(&mut incoming, &after.as_bytes()[..at]);
+            all += &pushed(&mut incoming, &after.as_bytes()[at..]);
+            all += &heard(|hear| incoming.end(hear));
+            assert_eq!(
+                all, "-- bob joined\n{\"kind\":\"wait\"}\n{\"kind\":\"later\"}\n",
+                "{at}"
+            );
         }
     }
 
     #[test]
-    fn history_is_not_confused_with_what_is_said_now() {
-        let mut ages = Vec::new();
-        let greeting = "Welcome to this chatroom!\n-- be nice\n\
-            -- the last 2 lines, the latest 3 minutes ago:\n<a> 1\n<b> 2\n<c> 3\n\
-            -- the last 2 lines, the latest 3 minutes ago:\n<d> 4\n";
-        Incoming::new().push(greeting.as_bytes(), &mut |message| ages.push(message.age));
-        let past = |following| Age::Past { following };
-        let now = Age::Now;
-        assert_eq!(ages, [now, now, now, past(1), past(0), now, now, now]);
-
-        ages.clear();
-        let greeting = "Welcome to this chatroom!\n\
-            -- the last 99999999 lines, the latest 3 minutes ago:\n<a> 1\n";
-        Incoming::new().push(greeting.as_bytes(), &mut |message| ages.push(message.age));
-        assert_eq!(ages, [now, now, now], "no room remembers so much");
+    fn what_a_room_of_ours_greets_with_is_past() {
+        for (end, objects, expected) in [
+            ("\n", true, [false, true, true, false]),
+            ("\n", false, [false, true, false, false]),
+            ("", true, [false, false, false, false]),
+        ] {
+            let mut incoming = Incoming::new();
+            let mut past = Vec::new();
+            let mut note = |heard: Heard<'_>| {
+                if let Heard::Line(message) = heard {
+                    past.push(message.is_past);
+                }
+            };
+            incoming.push(format!("{WELCOME}{end}<a> 1\n").as_bytes(), &mut note);
+            incoming.expect_objects();
+            if !objects {
+                incoming.expect_lines();
+            }
+            incoming.push(b"<a> 2\n{\"kind\":\"wait\"}\n<a> 3\n", &mut note);
+            past.retain({
+                let mut nth = 0;
+                move |_| {
+                    nth += 1;
+                    // Without objects it is a line like any other.
+                    objects || nth != 4
+                }
+            });
+            assert_eq!(past, expected, "{end:?} {objects}");
+        }
     }
 }

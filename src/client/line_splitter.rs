@@ -62,6 +62,13 @@ impl LineSplitter {
         }
     }
 
+    /// Takes the part of a line that is held back, as it came.
+    pub(crate) fn take_unfinished(&mut self) -> Vec<u8> {
+        let unfinished = self.decoder.unfinished().to_vec();
+        self.decoder.finish();
+        unfinished
+    }
+
     /// Whether part of a line is held back.
     pub(crate) fn has_unfinished(&self) -> bool {
         !self.decoder.unfinished().is_empty()

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::people::People;
 use crate::protocol::name;
 
 /// A name to look for, without regard to case and form.
@@ -17,8 +18,9 @@ impl Mention {
         }
     }
 
-    /// The byte ranges where `text` has the name as a whole word.
-    pub(crate) fn find(&self, text: &str) -> Vec<Range<usize>> {
+    /// The byte ranges where `text` has the name as a whole word, unless that word is the name
+    /// of one of the `others`.
+    pub(crate) fn find(&self, text: &str, others: &People) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         let mut rest = 0;
         while let Some(start) = text[rest..].find(may_be_in_a_name).map(|at| rest + at) {
@@ -30,12 +32,15 @@ impl Mention {
             // may belong to the name or to the text around it.
             let word = text[start..end].trim_start_matches(is_punctuation);
             let start = end - word.len();
-            let shorter = [
-                word.trim_end_matches('.'),
-                word.trim_end_matches(is_punctuation),
-            ];
+            let whole = word.trim_end_matches('.');
+            let shorter = word.trim_end_matches(is_punctuation);
             let is_meant = |word: &&str| name::fold(word) == self.folded;
-            if let Some(word) = shorter.into_iter().find(is_meant) {
+            let word = if is_meant(&whole) {
+                Some(whole)
+            } else {
+                Some(shorter).filter(|word| is_meant(word) && !others.has(whole))
+            };
+            if let Some(word) = word {
                 found.push(start..start + word.len());
             }
         }
@@ -54,6 +59,21 @@ fn may_be_in_a_name(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::message::Message;
+
+    #[test]
+    fn the_exact_name_of_somebody_present_wins() {
+        let mut people = People::default();
+        people.heard(&Message::parse("<rob_> hi"));
+        people.heard(&Message::parse("<ROB> hi"));
+        let mention = Mention::of("rob");
+        for (text, found) in [
+            ("rob_ and Rob_.", &[][..]),
+            ("rob, rob- and rob.", &[0..3, 5..8, 14..17]),
+        ] {
+            assert_eq!(mention.find(text, &people), found, "{text}");
+        }
+    }
 
     #[test]
     fn a_name_is_found_as_a_word_of_its_own() {
@@ -67,9 +87,14 @@ mod tests {
             ("zoë-b, zoë.com, a_zoë, zoës, zoe", &[]),
             ("", &[]),
         ] {
-            let words: Vec<_> = mention.find(text).into_iter().map(|at| &text[at]).collect();
+            let words: Vec<_> = mention
+                .find(text, &People::default())
+                .into_iter()
+                .map(|at| &text[at])
+                .collect();
             assert_eq!(words, found, "{text}");
         }
-        assert_eq!(Mention::of("b_").find("b_, b_. b"), [0..2, 4..6]);
+        let found = Mention::of("b_").find("b_, b_. b", &People::default());
+        assert_eq!(found, [0..2, 4..6]);
     }
 }

@@ -3,6 +3,9 @@
 //! The first characters of a line tell its kind. A server of our kind lets no client forge
 //! another; for any other server's lines this is only what they look like.
 
+use std::time::SystemTime;
+
+use crate::protocol::event::{ByeCode, Event};
 use crate::protocol::text::LEFT_TO_RIGHT_MARK;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 
@@ -27,6 +30,8 @@ pub(crate) enum Kind {
     Continuation,
     /// From a server of another kind.
     Other,
+    /// Not from the server: what the user has entered, and the room has dealt with.
+    Entered,
 }
 
 impl Kind {
@@ -41,19 +46,9 @@ impl Kind {
             Self::Refusal => "refusal",
             Self::Continuation => "continuation",
             Self::Other => "other",
+            Self::Entered => "own",
         }
     }
-}
-
-/// When it was said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Age {
-    /// Before we joined: it is from the room's history.
-    Past {
-        /// How many lines of the history follow it.
-        following: usize,
-    },
-    Now,
 }
 
 /// A line from the server. All of it is safe to show.
@@ -66,7 +61,23 @@ pub struct Message<'a> {
     pub(crate) text: &'a str,
     /// The line as it came.
     pub(crate) line: &'a str,
-    pub(crate) age: Age,
+    /// Whether it was said before we came.
+    pub(crate) is_past: bool,
+    /// When it was said, if the room tells.
+    pub(crate) time: Option<SystemTime>,
+    /// What a program is told, if the room tells programs.
+    pub(crate) told: Option<Told<'a>>,
+}
+
+/// An object from the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told<'a> {
+    /// As it came, without what is secret.
+    pub(crate) json: &'a str,
+    /// What it says, if we know its kind.
+    pub(crate) event: Option<&'a Event<'static>>,
+    /// We have said it ourselves, or it lets us go.
+    pub(crate) is_own: bool,
 }
 
 impl<'a> Message<'a> {
@@ -77,9 +88,44 @@ impl<'a> Message<'a> {
             kind,
             name,
             text,
-            line,
-            age: Age::Now,
+            ..Self::other(line)
         }
+    }
+
+    /// A line of no known kind.
+    pub(crate) fn other(line: &'a str) -> Self {
+        Self {
+            kind: Kind::Other,
+            name: None,
+            text: line,
+            line,
+            is_past: false,
+            time: None,
+            told: None,
+        }
+    }
+
+    /// What the user has entered.
+    pub(crate) fn entered(line: &'a str) -> Self {
+        Self {
+            kind: Kind::Entered,
+            ..Self::other(line)
+        }
+    }
+
+    /// Whether people are shown it.
+    pub(crate) fn is_for_people(&self) -> bool {
+        self.told.is_none_or(|told| match told.event {
+            None | Some(Event::Hello(_) | Event::Wait) => false,
+            // Everybody was told before.
+            Some(Event::Bye(bye)) => !told.is_own && bye.code != ByeCode::Closing,
+            Some(_) => true,
+        })
+    }
+
+    /// Each line of it: the answer to a command may have several.
+    pub(crate) fn lines(self) -> impl Iterator<Item = Self> {
+        self.line.split('\n').map(move |line| Self { line, ..self })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::message::{Kind, Message};
+use super::message::Message;
+use crate::protocol::event::{Event, Person, Rename, Reply, Several};
 use crate::protocol::name;
-use crate::protocol::wording::OPERATOR_PREFIX;
 
 /// Beyond this, those who have been silent longest are forgotten.
 const MAX_PEOPLE: usize = 1000;
@@ -12,31 +12,33 @@ const MAX_PEOPLE: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct People {
     /// The latest speaker first.
-    names: Vec<String>,
-    /// How many names of the answer to `/who` are still to come.
-    listed: usize,
+    people: Vec<Somebody>,
+}
+
+#[derive(Debug)]
+struct Somebody {
+    /// Where the room tells.
+    id: Option<u64>,
+    name: String,
+}
+
+impl Somebody {
+    fn is(&self, id: Option<u64>, name: &str) -> bool {
+        match (self.id, id) {
+            (Some(known), Some(id)) => known == id,
+            _ => self.name == name,
+        }
+    }
 }
 
 impl People {
     /// Notes the people in `message`.
     pub(crate) fn heard(&mut self, message: &Message<'_>) {
+        if let Some(told) = message.told {
+            return told.event.into_iter().for_each(|event| self.told(event));
+        }
         if let Some(name) = message.name {
-            self.listed = 0;
-            return self.spoke(name);
-        }
-        if message.kind != Kind::Notice {
-            return;
-        }
-        if self.listed > 0 {
-            return self.list(message.text);
-        }
-        if let Some(count) = count_by_name(message.text) {
-            self.listed = count;
-        } else if message.text.ends_with(" here)")
-            && !message.text.starts_with(OPERATOR_PREFIX)
-            && let Some((changes, _)) = message.text.rsplit_once(" (")
-        {
-            self.change(changes);
+            self.spoke(None, name);
         }
     }
 
@@ -44,90 +46,86 @@ impl People {
     /// comes first.
     pub(crate) fn beginning_with<'a>(&'a self, beginning: &str) -> impl Iterator<Item = &'a str> {
         let beginning = name::fold(beginning);
-        let is_meant = move |name: &&String| name::fold(name).starts_with(&beginning);
-        self.names.iter().filter(is_meant).map(String::as_str)
+        let names = self.people.iter().map(|somebody| &somebody.name[..]);
+        names.filter(move |name| name::fold(name).starts_with(&beginning))
     }
 
-    fn spoke(&mut self, name: &str) {
-        match self.names.iter().position(|known| known == name) {
+    /// Whether somebody here has the name, without regard to case.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let folded = name::fold(name);
+        self.people
+            .iter()
+            .any(|somebody| name::fold(&somebody.name) == folded)
+    }
+
+    fn told(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Hello(hello) => {
+                self.people.clear();
+                self.are_here(&hello.people);
+            }
+            Event::Message(speech) | Event::Action(speech) | Event::Private { speech, .. } => {
+                self.spoke(speech.from, &speech.name);
+            }
+            Event::Presence(changes) => {
+                if let Several::Named(left) = &changes.left {
+                    let has_left = |somebody: &Somebody| {
+                        left.iter().any(|person| Some(person.id) == somebody.id)
+                    };
+                    self.people.retain(|somebody| !has_left(somebody));
+                }
+                if let Several::Named(renamed) = &changes.renamed {
+                    for Rename { id, to, .. } in renamed {
+                        match self.people.iter_mut().find(|person| person.id == Some(*id)) {
+                            Some(somebody) => somebody.name = to.to_string(),
+                            None => self.is_here(Some(*id), to),
+                        }
+                    }
+                }
+                if let Several::Named(joined) = &changes.joined {
+                    self.are_here(joined);
+                }
+            }
+            Event::Reply(Reply {
+                people: Some(here), ..
+            }) => self.are_here(&here.people),
+            _ => {}
+        }
+    }
+
+    fn are_here(&mut self, people: &[Person<'_>]) {
+        for Person { id, name } in people {
+            self.is_here(Some(*id), name);
+        }
+    }
+
+    fn spoke(&mut self, id: Option<u64>, name: &str) {
+        match self.people.iter().position(|known| known.is(id, name)) {
             // The common case: the same person speaks again.
-            Some(0) => {}
+            Some(0) if self.people[0].name == name => {}
             Some(at) => {
-                self.names[..=at].rotate_right(1);
+                self.people[..=at].rotate_right(1);
+                // By a name that is told with the presence, a little later.
+                self.people[0].name = name.to_owned();
             }
             // What a server of another kind sends may be no name.
             None if !is_name(name) && name.parse::<IpAddr>().is_err() => {}
             None => {
-                self.names.truncate(MAX_PEOPLE - 1);
-                self.names.insert(0, name.to_owned());
+                self.people.truncate(MAX_PEOPLE - 1);
+                let name = name.to_owned();
+                self.people.insert(0, Somebody { id, name });
             }
         }
     }
 
     /// Adds somebody who has said nothing yet.
-    fn is_here(&mut self, name: &str) {
-        let is_new = !self.names.iter().any(|known| known == name);
-        if is_new && self.names.len() < MAX_PEOPLE {
-            self.names.push(name.to_owned());
+    fn is_here(&mut self, id: Option<u64>, name: &str) {
+        let is_new = !self.people.iter().any(|known| known.is(id, name));
+        if is_new && self.people.len() < MAX_PEOPLE {
+            let name = name.to_owned();
+            self.people.push(Somebody { id, name });
         }
     }
-
-    /// Parses a line of the answer to `/who`: `alice, bob,`.
-    fn list(&mut self, names: &str) {
-        for name in names.split(',').map(str::trim) {
-            if self.listed > 0 && is_name(name) {
-                self.is_here(name);
-                self.listed -= 1;
-            }
-        }
-        if !names.ends_with(',') {
-            self.listed = 0;
-        }
-    }
-
-    /// Parses a presence notice: `alice and bob joined, carol left, dave is now eve`.
-    fn change(&mut self, changes: &str) {
-        let mut named: Vec<&str> = Vec::new();
-        let mut words = changes
-            .split_whitespace()
-            .map(|word| word.trim_end_matches(','));
-        while let Some(word) = words.next() {
-            match word {
-                "joined" => named.drain(..).for_each(|name| self.is_here(name)),
-                "left" => named
-                    .drain(..)
-                    .for_each(|name| self.names.retain(|known| known != name)),
-                "is" => {
-                    let after = words.nth(1).filter(|name| is_name(name));
-                    let before = named.pop();
-                    match self
-                        .names
-                        .iter()
-                        .position(|known| Some(known.as_str()) == before)
-                    {
-                        Some(at) => {
-                            self.names.remove(at);
-                            if let Some(after) = after {
-                                self.names.retain(|known| known != after);
-                                self.names
-                                    .insert(at.min(self.names.len()), after.to_owned());
-                            }
-                        }
-                        None => after.into_iter().for_each(|after| self.is_here(after)),
-                    }
-                }
-                "and" | "from" => {}
-                _ => named.extend(Some(word).filter(|word| is_name(word))),
-            }
-        }
-    }
-}
-
-/// How many names follow `text`, if it is the first line of the answer to `/who`.
-fn count_by_name(text: &str) -> Option<usize> {
-    let (_, rest) = text.split_once(" here: ")?;
-    let (count, _) = rest.split_once(" by name, ")?;
-    count.replace(',', "").parse().ok()
 }
 
 fn is_name(text: &str) -> bool {
@@ -136,17 +134,8 @@ fn is_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-    use std::time::Instant;
-
     use super::*;
-    use crate::protocol::batch::ClientId;
-    use crate::protocol::name::Name;
-    use crate::protocol::wording::NOTICE_PREFIX;
-    use crate::room::member::Label;
-    use crate::room::names::NameRegistry;
-    use crate::room::presence::Presence;
-    use crate::room::roster::{Unnamed, roster};
+    use crate::client::message::Told;
 
     fn people(lines: &[&str]) -> People {
         let mut people = People::default();
@@ -156,12 +145,26 @@ mod tests {
         people
     }
 
+    /// Hears objects.
+    fn tell(people: &mut People, objects: &[&str]) {
+        for json in objects {
+            let (_, event) = Event::read_json(json.as_bytes()).unwrap().unwrap();
+            let told = Told {
+                json,
+                event: Some(&event),
+                is_own: false,
+            };
+            people.heard(&Message {
+                told: Some(told),
+                ..Message::other("")
+            });
+        }
+    }
+
     #[track_caller]
     fn assert_known(people: &People, beginning: &str, expected: &[&str]) {
-        assert_eq!(
-            people.beginning_with(beginning).collect::<Vec<_>>(),
-            expected
-        );
+        let known: Vec<_> = people.beginning_with(beginning).collect();
+        assert_eq!(known, expected);
     }
 
     #[test]
@@ -173,65 +176,33 @@ mod tests {
     }
 
     #[test]
-    fn presence_notices_are_understood() {
-        let mut people = people(&["-- alice and 10.0.0.7 joined, 2 from 10.0.0.1 left (5 here)"]);
-        assert_known(&people, "", &["alice"]);
-        let mut notice = |text| people.heard(&Message::parse(text));
-        notice("-- bob, carol and dave joined, alice is now alicia (6 here)");
-        notice("-- carol left, 10.0.0.7 is now eve, dave is now bob (1,005 here)");
-        notice("-- operator: bob left (or so it seems, 3 here)");
-        assert_known(&people, "", &["alicia", "eve", "bob"]);
-    }
-
-    #[test]
-    fn the_answer_to_who_adds_the_silent() {
-        let people = people(&[
-            "-- 1,005 here: 3 by name, 1,002 by address",
-            "-- alice, bob,",
-            "-- carol",
-            "-- 10.0.0.1 (1,002)",
-            "-- dave, and so on",
-        ]);
-        assert_known(&people, "", &["alice", "bob", "carol"]);
-    }
-
-    /// In the room's own words.
-    #[test]
-    fn our_room_is_understood() {
-        let now = Instant::now();
-        let name = |name: &str| Rc::new(Name::parse(name.as_bytes()).unwrap());
-        let label = |text: &str| Label::Name(name(text));
-        let mut people = People::default();
-        let mut tell = |presence: &mut Presence, called: &[&str]| {
-            let words = presence.notice(called.len(), |ClientId { key: id, .. }| label(called[id]));
-            let line = format!("{NOTICE_PREFIX}{}", words.unwrap());
-            people.heard(&Message::parse(&line));
-            people.names.clone()
-        };
-        let mut presence = Presence::new();
-        for id in 0..3 {
-            presence.joined(ClientId::nth(id), now);
-        }
-        let told = tell(&mut presence, &["alice", "bob", "carol"]);
-        assert_eq!(told, ["alice", "bob", "carol"]);
-        presence.left(ClientId::nth(0), label("alice"), now);
-        presence.renamed(ClientId::nth(1), label("bob"), now);
-        let told = tell(&mut presence, &["", "robert", "carol"]);
-        assert_eq!(told, ["robert", "carol"]);
-
-        let mut registry = NameRegistry::new();
-        for (id, text) in ["alice", "bob"].into_iter().enumerate() {
-            let name = Name::clone(&name(text));
-            registry
-                .take(ClientId::nth(id), [10, 0, 0, 1].into(), None, name, now)
-                .unwrap();
-        }
-        let answer = roster(&registry, &Unnamed::default(), |name, _| Rc::clone(name));
-        let mut people = People::default();
-        for line in std::str::from_utf8(&answer).unwrap().lines() {
-            people.heard(&Message::parse(line));
-        }
-        assert_eq!(people.names, ["alice", "bob"]);
+    fn a_room_tells_who_is_here_by_id() {
+        let mut people = people(&["<ghost> hi"]);
+        let hello = concat!(
+            r#"{"kind":"hello","wire":1,"version":"0","epoch":"e","seq":1,"you":1,"token":"t","#,
+            r#""resumed":false,"heard":0,"lost":0,"hold":60,"name":"me","here":2,"#,
+            r#""people":[[1,"me"],[2,"alice"],[3,"10.0.0.7"]],"max_line":4096}"#
+        );
+        tell(&mut people, &[hello]);
+        assert_known(&people, "", &["me", "alice", "10.0.0.7"]);
+        let presence = concat!(
+            r#"{"kind":"presence","joined":[[4,"carol"]],"left":[[1,"me"]],"#,
+            r#""renamed":[[2,"alice","alicia"],[5,"x","bob"]],"here":4}"#
+        );
+        tell(&mut people, &[presence]);
+        assert_known(&people, "", &["alicia", "10.0.0.7", "bob", "carol"]);
+        // Another of the same name, as its address is.
+        let speech = r#"{"kind":"message","from":9,"name":"10.0.0.7","text":"hi"}"#;
+        let renamed = r#"{"kind":"message","from":2,"name":"al","text":"hi"}"#;
+        let counts = concat!(
+            r#"{"kind":"presence","joined":[],"joined_count":9,"left":[],"left_count":7,"#,
+            r#""renamed":[],"here":6}"#
+        );
+        let who = r#"{"kind":"reply","n":1,"to":"who","here":9,"people":[[8,"zoe"]]}"#;
+        tell(&mut people, &[renamed, speech, counts, who]);
+        let all = ["10.0.0.7", "al", "10.0.0.7", "bob", "carol", "zoe"];
+        assert_known(&people, "", &all);
+        assert!(people.has("Zoe") && !people.has("zo"));
     }
 
     #[test]
@@ -240,8 +211,6 @@ mod tests {
         for number in 0..2 * MAX_PEOPLE {
             people.heard(&Message::parse(&format!("<n{number}> hi")));
         }
-        assert_eq!(people.names.len(), MAX_PEOPLE);
-        people.heard(&Message::parse("-- late joined (3 here)"));
-        assert_known(&people, "late", &[]);
+        assert_eq!(people.people.len(), MAX_PEOPLE);
     }
 }

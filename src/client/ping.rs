@@ -107,6 +107,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(Error::NoAnswer {
             server,
             timeout: config.timeout,
+            has_greeted: false,
         }),
         Err(e) => Err(Error::ConnectionLost {
             server,

@@ -5,14 +5,17 @@ use std::time::{Instant, SystemTime};
 
 use log::{info, warn};
 
-use super::frontend::{Action, Frontend, Moment, Status};
+use super::frontend::{Action, Frontend, LinkStatus, Moment, Status};
 use super::line_splitter::LineSplitter;
 use super::mention::Mention;
-use super::message::{Age, Kind, Message};
+use super::message::{Kind, Message};
+use super::people::People;
 use super::style::{OWN_NAME, Palette, margin, margin_columns, styled};
 use super::wrap::{Page, push_rows};
 use crate::platform::local_time::Stamp;
-use crate::room::greeting;
+
+/// The most that is held back of what a server greets with.
+const MAX_HELD_BYTES: usize = 256 * 1024;
 
 /// The format of the output.
 #[derive(Debug)]
@@ -34,10 +37,18 @@ pub(crate) enum Format {
 #[derive(Debug)]
 pub(crate) struct Pipes {
     format: Format,
-    /// How many lines of the room's history to show; `None` for all.
-    max_past: Option<usize>,
+    /// What a room of ours greets with is asked for instead.
+    asks_for_past: bool,
     name: Option<String>,
     mention: Option<Mention>,
+    people: People,
+    /// What is shown of the server's lines if it does not tell programs. Kept while that is not
+    /// known.
+    held: Vec<u8>,
+    /// Whether it tells programs, also what we say.
+    tells: bool,
+    /// Whether that is known.
+    is_settled: bool,
     typed: LineSplitter,
     /// The last byte of input: the last line must be ended before the half-close.
     last_typed: u8,
@@ -46,13 +57,17 @@ pub(crate) struct Pipes {
 }
 
 impl Pipes {
-    /// Shows `max_past` lines of the room's history, or all.
-    pub(crate) fn new(format: Format, max_past: Option<usize>) -> Self {
+    /// With `asks_for_past`, what a room of ours greets with is not shown: it is asked for.
+    pub(crate) fn new(format: Format, asks_for_past: bool) -> Self {
         Self {
             format,
-            max_past,
+            asks_for_past,
             name: None,
             mention: None,
+            people: People::default(),
+            held: Vec::new(),
+            tells: false,
+            is_settled: false,
             typed: LineSplitter::new(),
             last_typed: b'\n',
             actions: Vec::new(),
@@ -63,22 +78,30 @@ impl Pipes {
     fn say(&mut self, bytes: &[u8], now: Moment) {
         self.actions.push(Action::Say(bytes.to_vec()));
         let Self {
-            typed, format, out, ..
+            typed,
+            format,
+            out,
+            tells,
+            ..
         } = self;
-        typed.push(bytes, &mut |line| format.push_own(out, line.text, now.time));
+        typed.push(bytes, &mut |line| match format {
+            Format::Json(_) if *tells => {}
+            _ => format.push_own(out, line.text, now.time),
+        });
     }
 
-    fn is_to_be_shown(&self, message: &Message<'_>) -> bool {
-        let Some(max_past) = self.max_past else {
-            return true;
+    /// Whether `message` is text in place of which a room that tells programs has objects.
+    fn may_be_told_better(&self, message: &Message<'_>) -> bool {
+        let is_wanted = match self.format {
+            Format::Json(_) => true,
+            Format::Text { .. } => self.asks_for_past && message.kind != Kind::Welcome,
         };
-        match message.age {
-            Age::Past { following } => following < max_past,
-            // The history's heading would promise more than is shown.
-            Age::Now => {
-                message.kind != Kind::Notice || greeting::count_in_heading(message.text).is_none()
-            }
-        }
+        is_wanted && !self.is_settled && self.held.len() < MAX_HELD_BYTES
+    }
+
+    /// Shows the line of a server that tells programs nothing.
+    fn release(&mut self) {
+        self.out.append(&mut self.held);
     }
 }
 
@@ -102,10 +125,30 @@ impl Frontend for Pipes {
     }
 
     fn heard(&mut self, message: &Message<'_>, now: Moment) {
-        if self.is_to_be_shown(message) {
-            self.format
-                .push_heard(&mut self.out, message, self.mention.as_ref(), now.time);
+        if message.kind == Kind::Entered {
+            // It was shown when it was read.
+            return;
         }
+        // A new connection.
+        self.is_settled &= message.kind != Kind::Welcome || message.told.is_some();
+        self.people.heard(message);
+        let is_text = matches!(self.format, Format::Text { .. });
+        if let Some(told) = message.told {
+            self.held.clear();
+            self.tells = true;
+            if is_text && (told.is_own || !message.is_for_people()) {
+                return;
+            }
+        }
+        let is_held = message.told.is_none() && self.may_be_told_better(message);
+        let out = if is_held {
+            &mut self.held
+        } else {
+            &mut self.out
+        };
+        let mention = self.mention.as_ref();
+        self.format
+            .push_heard(out, message, mention, &self.people, now.time);
     }
 
     fn notify(&mut self, words: &str, is_trouble: bool, _now: Moment) {
@@ -117,6 +160,13 @@ impl Frontend for Pipes {
     }
 
     fn set_status(&mut self, status: &Status<'_>) {
+        self.is_settled = status.is_settled;
+        if self.is_settled {
+            self.release();
+        }
+        if status.link == LinkStatus::Offline {
+            self.tells = false;
+        }
         if self.name.as_deref() != status.name {
             self.name = status.name.map(str::to_owned);
             self.mention = status.name.map(Mention::of);
@@ -193,25 +243,36 @@ impl Format {
         out: &mut Vec<u8>,
         message: &Message<'_>,
         mention: Option<&Mention>,
+        people: &People,
         now: SystemTime,
     ) {
-        let is_past = message.age != Age::Now;
         match self {
             Self::Text { palette, stamp, .. } => {
-                let time = (!is_past).then_some(now);
-                out.extend_from_slice(margin(stamp, *palette, time).as_bytes());
-                if palette.is_colored {
-                    let styled = styled(message, mention, *palette);
-                    out.extend_from_slice(styled.line.as_bytes());
+                let time = if message.is_past {
+                    message.time
                 } else {
-                    out.extend_from_slice(message.line.as_bytes());
+                    Some(now)
+                };
+                for message in message.lines() {
+                    out.extend_from_slice(margin(stamp, *palette, time).as_bytes());
+                    if palette.is_colored {
+                        let styled = styled(&message, mention, people, *palette);
+                        out.extend_from_slice(styled.line.as_bytes());
+                    } else {
+                        out.extend_from_slice(message.line.as_bytes());
+                    }
+                    out.push(b'\n');
                 }
+            }
+            Self::Json(_) if message.told.is_some() => {
+                let json = message.told.map_or("", |told| told.json);
+                out.extend_from_slice(json.as_bytes());
                 out.push(b'\n');
             }
             Self::Json(stamp) => {
                 let kind = message.kind.as_str();
                 // The time of what is past is not known.
-                let time = (!is_past).then(|| stamp.at(now));
+                let time = (!message.is_past).then(|| stamp.at(now));
                 push_json(out, kind, message.name, message.text, time);
             }
         }
@@ -282,9 +343,9 @@ mod tests {
         Format::Json(Stamp::new(TimeZone::utc(), local_time::Format::Rfc3339))
     }
 
-    fn hear(pipes: &mut Pipes, line: &str, age: Age) {
+    fn hear(pipes: &mut Pipes, line: &str, is_past: bool) {
         let message = Message {
-            age,
+            is_past,
             ..Message::parse(line)
         };
         pipes.heard(&message, now());
@@ -302,8 +363,8 @@ mod tests {
             (None, "<alice> hi\n"),
             (Some(local_time::Format::HoursMinutes), "00:00 <alice> hi\n"),
         ] {
-            let mut pipes = Pipes::new(text(stamp), None);
-            hear(&mut pipes, "<alice> hi", Age::Now);
+            let mut pipes = Pipes::new(text(stamp), false);
+            hear(&mut pipes, "<alice> hi", false);
             assert_eq!(shown(&mut pipes), expected);
             assert_eq!(shown(&mut pipes), "");
         }
@@ -311,7 +372,7 @@ mod tests {
 
     #[test]
     fn input_is_said_and_echoed_line_by_line() {
-        let mut pipes = Pipes::new(text(None), None);
+        let mut pipes = Pipes::new(text(None), false);
         pipes.typed(b"one\n\ntw", now());
         pipes.typed(b"o", now());
         pipes.input_ended(now());
@@ -325,10 +386,11 @@ mod tests {
 
     #[test]
     fn json_has_one_object_per_line() {
-        let mut pipes = Pipes::new(json(), None);
-        hear(&mut pipes, "<alice> \"hi\"\t\\", Age::Now);
-        hear(&mut pipes, "-- bob left (1 here)", Age::Now);
-        hear(&mut pipes, "* bob waves", Age::Past { following: 0 });
+        let mut pipes = Pipes::new(json(), true);
+        pipes.is_settled = true;
+        hear(&mut pipes, "<alice> \"hi\"\t\\", false);
+        hear(&mut pipes, "-- bob left (1 here)", false);
+        hear(&mut pipes, "* bob waves", true);
         let time = "1970-01-01T00:00:00+00:00";
         assert_eq!(
             shown(&mut pipes),
@@ -341,29 +403,5 @@ mod tests {
         );
         pipes.typed(b"hi\n", now());
         assert!(shown(&mut pipes).starts_with(r#"{"kind":"own","name":null,"text":"hi","#));
-    }
-
-    #[test]
-    fn only_as_much_history_is_shown_as_is_wanted() {
-        for (max_past, expected) in [
-            (
-                None,
-                "-- the last 2 lines, the latest moments ago:\n<a> 1\n<a> 2\n<a> 3\n",
-            ),
-            (Some(1), "<a> 2\n<a> 3\n"),
-            (Some(0), "<a> 3\n"),
-            (Some(9), "<a> 1\n<a> 2\n<a> 3\n"),
-        ] {
-            let mut pipes = Pipes::new(text(None), max_past);
-            hear(
-                &mut pipes,
-                "-- the last 2 lines, the latest moments ago:",
-                Age::Now,
-            );
-            hear(&mut pipes, "<a> 1", Age::Past { following: 1 });
-            hear(&mut pipes, "<a> 2", Age::Past { following: 0 });
-            hear(&mut pipes, "<a> 3", Age::Now);
-            assert_eq!(shown(&mut pipes), expected);
-        }
     }
 }

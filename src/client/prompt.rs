@@ -12,31 +12,31 @@ mod input_history;
 mod keyboard;
 mod keymap;
 pub mod layout;
-mod replay;
 mod screen;
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use signal_hook::consts::{SIGINT, SIGQUIT};
 use termina::Event;
+use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use self::editor::{Editor, MAX_INPUT_BYTES, Pressed, TooMuch};
 use self::keyboard::{Keyboard, Typed};
-use self::layout::{Size, lay_out};
-use self::replay::Replay;
+use self::layout::{Row, Size, lay_out};
 use self::screen::Screen;
 use super::config::Bell;
 use super::entered::Entered;
 use super::frontend::{Action, Frontend, LinkStatus, Moment, Status};
 use super::mention::Mention;
-use super::message::{Age, Message};
-use super::outbox::MAX_UNSENT_BYTES;
+use super::message::{Kind, Message};
+use super::pending::MAX_PENDING_BYTES;
 use super::people::People;
 use super::style::{Palette, margin, margin_columns, styled};
 use super::wrap::{Page, push_rows};
 use crate::error::Lines;
 use crate::platform::local_time::Stamp;
+use crate::protocol::event;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::rate::{Bucket, Rate};
 
@@ -66,13 +66,15 @@ pub struct Prompt {
     keyboard: Keyboard,
     editor: Editor,
     people: People,
-    replay: Replay,
     link: LinkStatus,
-    waiting_lines: usize,
-    waiting_bytes: usize,
+    /// The last lines that the room has not answered, and whether they look so.
+    said: Vec<(String, bool)>,
+    /// How many there are.
+    said_lines: usize,
+    said_bytes: usize,
+    no_answer_for: Option<Duration>,
     /// `None` while others see us by our address.
     name: Option<String>,
-    address: Option<String>,
     mention: Option<Mention>,
     screen: Screen,
     /// The width of the margin with the time.
@@ -102,12 +104,12 @@ impl Prompt {
             keyboard: Keyboard::default(),
             editor: Editor::default(),
             people: People::default(),
-            replay: Replay::default(),
             link: LinkStatus::In { is_ours: false },
-            waiting_lines: 0,
-            waiting_bytes: 0,
+            said: Vec::new(),
+            said_lines: 0,
+            said_bytes: 0,
+            no_answer_for: None,
             name: None,
-            address: None,
             mention: None,
             screen: Screen::default(),
             above: String::new(),
@@ -177,46 +179,44 @@ impl Prompt {
             self.editor.put_back(text);
             return self.notify("not sent: you are leaving", true, now);
         }
-        if self.waiting_bytes + text.len() > MAX_UNSENT_BYTES {
+        if self.said_bytes + text.len() > MAX_PENDING_BYTES {
             self.editor.put_back(text);
             return self.notify("not sent: too many lines are waiting already", true, now);
         }
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let entered = Entered::of(line, has_commands);
-            if let Some(echo) = entered.echo(self.look.palette) {
-                self.push_above(&echo, Some(now.time));
-            }
-            if entered.is_public() {
-                self.note_own_name();
-            }
-            self.waiting_bytes += line.len() + 1;
+            self.said_bytes += line.len() + 1;
             self.actions
                 .push(Action::Say(format!("{line}\n").into_bytes()));
         }
     }
 
+    /// Shows a line of the user's own.
+    fn show_own(&mut self, own: Entered<'_>, time: Option<SystemTime>) {
+        if let Some(echo) = own.echo(self.look.palette) {
+            self.push_above(&echo, time);
+        }
+    }
+
     fn show(&mut self, message: &Message<'_>, now: Moment) {
-        let styled = styled(message, self.mention.as_ref(), self.look.palette);
-        let time = (message.age == Age::Now).then_some(now.time);
+        let time = if message.is_past {
+            message.time
+        } else {
+            Some(now.time)
+        };
+        if let Some(own) = said_by_us(message) {
+            return self.show_own(own, time);
+        }
+        let mention = self.mention.as_ref();
+        let styled = styled(message, mention, &self.people, self.look.palette);
         self.push_above(&styled.line, time);
         let is_wanted = match self.look.bell {
             Bell::Never => false,
             Bell::Mention => styled.is_for_us,
             Bell::All => message.name.is_some(),
         };
-        if is_wanted
-            && message.age == Age::Now
-            && self.bell.ready_at(bell_rate(), now.instant).is_none()
-        {
+        if is_wanted && !message.is_past && self.bell.ready_at(bell_rate(), now.instant).is_none() {
             self.bell.take(bell_rate(), now.instant);
             self.rings = true;
-        }
-    }
-
-    /// Notes that something is said under our present name or address.
-    fn note_own_name(&mut self) {
-        if let Some(name) = self.name.as_ref().or(self.address.as_ref()) {
-            self.replay.add_own_name(name);
         }
     }
 
@@ -227,17 +227,59 @@ impl Prompt {
         self.above.push('\n');
     }
 
+    /// The rows above the prompt: what was said and is not answered, as far as there is room.
+    fn said_rows(&self) -> Vec<Row> {
+        let palette = self.look.palette;
+        let max_columns = self.size.columns.saturating_sub(1);
+        let text_columns = max_columns.saturating_sub(self.margin_columns);
+        let has_commands = self.link != LinkStatus::In { is_ours: false };
+        let shown = self.said.iter().filter_map(|(line, is_late)| {
+            let plain = Palette { is_colored: false };
+            Some((Entered::of(line, has_commands).echo(plain)?, *is_late))
+        });
+        let shown: Vec<_> = shown.collect();
+        let max_rows = self.size.rows / 4;
+        let mut rows = Vec::new();
+        for (line, is_late) in &shown[shown.len().saturating_sub(max_rows)..] {
+            let line = line.replace('\t', " ");
+            let text = if *is_late {
+                format!("{line} …")
+            } else {
+                line
+            };
+            let text = fitting(&text, text_columns);
+            let margin = " ".repeat(self.margin_columns.min(max_columns));
+            let style = if *is_late {
+                palette.dim()
+            } else {
+                palette.bold()
+            };
+            rows.push(Row {
+                columns: margin.len() + text.width(),
+                text: format!("{margin}{style}{text}{style:#}"),
+            });
+        }
+        rows
+    }
+
     /// The prompt as plain text: the state and the name, as far as there is room.
     fn prompt(&self) -> String {
         let name = self.name.as_deref().unwrap_or_default();
-        let state = match (self.editor.search(), self.link, self.waiting_lines) {
+        let lines = self.said_lines;
+        let state = match (self.editor.search(), self.link, self.no_answer_for) {
             (Some((query, true)), _, _) => format!("(search: {query}) "),
             (Some((query, false)), _, _) => format!("(no match: {query}) "),
-            (None, LinkStatus::In { .. }, _) => String::new(),
-            (None, LinkStatus::Holding, lines) => format!("[{} waiting] ", Lines(lines)),
-            (None, LinkStatus::Leaving, _) => "[leaving] ".to_owned(),
-            (None, LinkStatus::Offline, 0) => "[offline] ".to_owned(),
-            (None, LinkStatus::Offline, lines) => format!("[offline, {} waiting] ", Lines(lines)),
+            (None, LinkStatus::Offline, _) if lines == 0 => "[offline] ".to_owned(),
+            (None, LinkStatus::Offline, _) => format!("[offline, {} waiting] ", Lines(lines)),
+            (None, LinkStatus::Holding, _) => format!("[{} waiting] ", Lines(lines)),
+            (None, LinkStatus::In { .. }, None) => String::new(),
+            (None, LinkStatus::Leaving, None) => "[leaving] ".to_owned(),
+            (None, LinkStatus::In { .. }, Some(time)) => {
+                format!("[no answer for {} s] ", time.as_secs())
+            }
+            (None, LinkStatus::Leaving, Some(time)) => {
+                format!("[leaving, no answer for {} s] ", time.as_secs())
+            }
         };
         let prompts = [
             format!("{state}{name}{PROMPT_END}"),
@@ -247,6 +289,36 @@ impl Prompt {
         let prompt = prompts.into_iter().find(fits);
         prompt.unwrap_or_else(|| PROMPT_END.to_owned())
     }
+}
+
+/// What `message` says, if it is the user's own.
+fn said_by_us<'a>(message: &Message<'a>) -> Option<Entered<'a>> {
+    let told = message.told.filter(|told| told.is_own)?;
+    match (message.kind, told.event) {
+        (Kind::Message, _) => Some(Entered::Said(message.text)),
+        (Kind::Action, _) => Some(Entered::Action(message.text)),
+        (Kind::Private, Some(event::Event::Private { to, .. })) => Some(Entered::Private {
+            to,
+            text: message.text,
+        }),
+        _ => None,
+    }
+}
+
+/// As much of `text` as fits into so many columns, with an ellipsis if that is not all.
+fn fitting(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut fitting = String::new();
+    for grapheme in text.graphemes(true) {
+        if fitting.width() + grapheme.width() + 1 > columns {
+            break;
+        }
+        fitting.push_str(grapheme);
+    }
+    fitting.push('…');
+    fitting
 }
 
 /// Whether `text` is a command that the room would say to everyone because of a space.
@@ -282,10 +354,18 @@ impl Frontend for Prompt {
     }
 
     fn heard(&mut self, message: &Message<'_>, now: Moment) {
+        if message.kind == Kind::Entered {
+            let has_commands = self.link != LinkStatus::In { is_ours: false };
+            return self.show_own(Entered::of(message.text, has_commands), Some(now.time));
+        }
         self.people.heard(message);
-        let mut replay = std::mem::take(&mut self.replay);
-        replay.pass(message, &mut |message| self.show(message, now));
-        self.replay = replay;
+        if message.told.is_some() {
+            for message in message.lines().filter(Message::is_for_people) {
+                self.show(&message, now);
+            }
+            return;
+        }
+        self.show(message, now);
     }
 
     fn notify(&mut self, words: &str, is_trouble: bool, now: Moment) {
@@ -298,24 +378,21 @@ impl Frontend for Prompt {
     }
 
     fn set_status(&mut self, status: &Status<'_>) {
-        let before = (self.link, self.waiting_lines);
+        let before = (self.link, self.said_lines, self.no_answer_for);
         self.link = status.link;
-        self.waiting_lines = status.waiting_lines;
-        self.waiting_bytes = status.waiting_bytes;
-        self.is_stale |= before != (self.link, self.waiting_lines);
+        self.said_lines = status.said.lines;
+        self.said_bytes = status.said.bytes;
+        self.no_answer_for = status.no_answer_for;
+        self.is_stale |= before != (self.link, self.said_lines, self.no_answer_for);
+        if self.said != status.said.last {
+            self.said = status.said.last.to_vec();
+            self.is_stale = true;
+        }
         let is_renamed = self.name.as_deref() != status.name;
-        let is_elsewhere = self.address.as_deref() != status.address;
         if is_renamed {
             self.name = status.name.map(str::to_owned);
             self.mention = status.name.map(Mention::of);
             self.is_stale = true;
-        }
-        if is_elsewhere {
-            self.address = status.address.map(str::to_owned);
-        }
-        // Waiting lines will be said under it.
-        if (is_renamed || is_elsewhere) && self.waiting_bytes > 0 {
-            self.note_own_name();
         }
     }
 
@@ -344,12 +421,14 @@ impl Frontend for Prompt {
         self.is_stale = false;
         if !self.is_hidden && !self.screen.is_drawn() {
             let prompt = self.prompt();
-            let layout = lay_out(&prompt, self.editor.text(), self.editor.cursor(), self.size);
+            let mut layout = lay_out(&prompt, self.editor.text(), self.editor.cursor(), self.size);
+            layout.put_above(self.said_rows());
             let style = match self.link {
-                LinkStatus::In { .. } => self.look.palette.bold(),
-                LinkStatus::Offline | LinkStatus::Holding | LinkStatus::Leaving => {
-                    self.look.palette.error()
-                }
+                LinkStatus::In { .. } if self.no_answer_for.is_none() => self.look.palette.bold(),
+                LinkStatus::In { .. }
+                | LinkStatus::Offline
+                | LinkStatus::Holding
+                | LinkStatus::Leaving => self.look.palette.error(),
             };
             self.screen.draw(&mut text, &layout, style, self.size);
         }

@@ -11,12 +11,11 @@ use log::info;
 use super::backoff::Backoff;
 use super::config::Config;
 use super::connect::{Link, Progress};
-use super::conversation::{Conversation, Naming};
+use super::conversation::{Conversation, Farewell, Naming, PENDING_PATIENCE, Wire};
 use super::ending::{Ending, Facts, NO_NAMES, Refusals};
-use super::frontend::{Frontend, LinkStatus, Moment, Status};
-use super::incoming::{Farewell, Greeting};
+use super::frontend::{Frontend, LinkStatus, MAX_SHOWN_LINES, Moment, Said, Status};
+use super::incoming::Greeting;
 use super::message::{Kind, Message};
-use super::outbox::MAX_UNSENT_BYTES;
 use crate::error::{Error, Lines};
 use crate::platform::socket::{retry_interrupted, unacknowledged_bytes};
 use crate::protocol::wording::is_lasting_refusal;
@@ -26,12 +25,26 @@ use crate::protocol::wording::is_lasting_refusal;
 /// kind does, once it has read everything, however late `--rate` makes that.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What was sent within this time may not have been read by a server whose connection
-/// breaks, although its kernel acknowledged it.
+/// How often to look whether the peer's kernel still acknowledges what it is sent, while a line
+/// waits for its answer.
+const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A connection over which nothing comes, and on which nothing is acknowledged of what there is
+/// to acknowledge, for this long is given up.
+const STALLED_AFTER: Duration = Duration::from_secs(20);
+
+/// What was sent within this time may not have been read by a server that answers nothing and
+/// whose connection breaks, although its kernel acknowledged it.
 const UNSURE_FOR: Duration = Duration::from_secs(30);
+
+/// A room that wants us back later than this is asked sooner.
+const MAX_AWAY: Duration = Duration::from_secs(60);
 
 /// Shown when a request for a name times out.
 const NO_ANSWER: &str = "the server has not answered about your name";
+
+/// Why a connection over which nothing gets through is given up.
+const NOTHING_ACKNOWLEDGED: &str = "nothing has got through for 20 s";
 
 /// Shown to a user who joins without a name.
 const HINT: &str = "/nick NAME sets your name, /help lists the commands";
@@ -58,8 +71,14 @@ pub(crate) struct Session {
     /// Whether some of what was sent on the last connection may not have arrived. Known, and
     /// told, before there is another.
     is_unsure: bool,
-    /// The address by which others see us.
-    address: Option<String>,
+    /// The last lines that are not answered, as they are shown, and whether they look so.
+    said: Vec<(String, bool)>,
+    /// Since when there is something that the room is to do for us.
+    waits_since: Option<Instant>,
+    /// When the connection has last taken us further.
+    progress_at: Option<Instant>,
+    /// Whether a person is told what happens when it happens.
+    is_for_person: bool,
 }
 
 enum Phase {
@@ -85,24 +104,32 @@ struct Open {
     silent_since: Instant,
     /// When something was last written.
     written_at: Option<Instant>,
+    /// When something last came, or was acknowledged.
+    alive_at: Instant,
+    /// What was not acknowledged, when that was last looked at, and when it is to be looked at
+    /// again.
+    unacknowledged: Option<(u64, Instant)>,
 }
 
 impl Session {
-    /// A session over `link`. With `reconnects`, a lost connection is made again.
-    pub(crate) fn new(config: &Config, link: Link, reconnects: bool) -> Self {
+    /// A session over `link`, for a person at a terminal or for programs.
+    pub(crate) fn new(config: &Config, link: Link, is_for_person: bool) -> Self {
         Self {
             link,
             phase: Phase::Connecting { is_first: true },
             backoff: Backoff::new(RandomState::new().hash_one(std::process::id())),
-            conversation: Conversation::new(config.name.clone(), config.sends_only()),
-            reconnects,
+            conversation: conversation(config),
+            reconnects: config.reconnects(is_for_person),
             is_leaving: false,
             was_let_in: false,
             is_unheard: true,
             last_refusal: None,
             refusals: Refusals::default(),
             is_unsure: false,
-            address: None,
+            said: Vec::new(),
+            waits_since: None,
+            progress_at: None,
+            is_for_person,
             config: config.clone(),
         }
     }
@@ -152,12 +179,21 @@ impl Session {
     pub(crate) fn takes_more(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
             && !self.is_leaving
-            && self.conversation.waiting_bytes() < MAX_UNSENT_BYTES
+            && !self.conversation.pending().is_full()
+            // A program is told its own lines by a room that tells them.
+            && (self.is_settled() || !self.config.is_json())
+    }
+
+    /// Whether it is known what the server speaks, or there is none.
+    fn is_settled(&self) -> bool {
+        let is_open = matches!(self.phase, Phase::Open(_));
+        let is_known = matches!(self.conversation.wire(), Wire::Objects | Wire::Lines);
+        !is_open || is_known || self.conversation.greeting() == Greeting::Refused
     }
 
     /// Whether something is queued, and a connection open to send it.
     pub(crate) fn is_sending(&self) -> bool {
-        matches!(self.phase, Phase::Open(_)) && !self.conversation.is_all_written()
+        matches!(self.phase, Phase::Open(_)) && self.conversation.is_sending()
     }
 
     /// Queues `bytes`.
@@ -174,13 +210,15 @@ impl Session {
         let waits = match self.phase {
             // Held lines would wait for ever.
             Phase::Open(_) => !self.conversation.is_holding(),
-            Phase::Connecting { is_first } => is_first,
-            Phase::Offline(_) | Phase::Ended(_) => false,
+            Phase::Connecting { is_first } => is_first || self.returns_to_deliver(),
+            Phase::Offline(_) => self.returns_to_deliver(),
+            Phase::Ended(_) => false,
         };
         if self.is_leaving || !waits {
             self.give_up();
         }
         self.is_leaving = true;
+        self.conversation.leave();
     }
 
     /// Retries a lost server now instead of later; sends what is held.
@@ -193,24 +231,34 @@ impl Session {
         }
     }
 
-    pub(crate) fn status(&self) -> Status<'_> {
+    pub(crate) fn status(&mut self, now: Moment) -> Status<'_> {
         let link = match &self.phase {
             _ if self.is_leaving => LinkStatus::Leaving,
             Phase::Open(_) if self.conversation.is_holding() => LinkStatus::Holding,
             Phase::Open(_) => LinkStatus::In {
-                is_ours: self.conversation.greeting() == Greeting::Ours,
+                is_ours: self.conversation.wire() != Wire::Lines,
             },
             Phase::Connecting { .. } | Phase::Offline(_) | Phase::Ended(_) => LinkStatus::Offline,
         };
+        let pending = self.conversation.pending();
+        // All of it may be more than a screen.
+        let last = pending.of_user(PENDING_PATIENCE, now.instant).rev();
+        let mut said: Vec<_> = last
+            .take(MAX_SHOWN_LINES)
+            .map(|(line, is_late)| (String::from_utf8_lossy(line).into_owned(), is_late))
+            .collect();
+        said.reverse();
+        self.said = said;
         Status {
             link,
-            waiting_lines: match link {
-                LinkStatus::Offline | LinkStatus::Holding => self.conversation.waiting_lines(),
-                LinkStatus::In { .. } | LinkStatus::Leaving => 0,
+            is_settled: self.is_settled(),
+            said: Said {
+                lines: pending.user_lines(),
+                bytes: pending.bytes(),
+                last: &self.said,
             },
-            waiting_bytes: self.conversation.waiting_bytes(),
+            no_answer_for: self.conversation.no_answer_for(now.instant),
             name: self.conversation.name(),
-            address: self.address.as_deref(),
         }
     }
 
@@ -222,6 +270,7 @@ impl Session {
         match retry_interrupted(|| stream.read(buffer)) {
             Ok(0) => self.connection_lost(None, now, frontend),
             Ok(count) => {
+                open.alive_at = now.instant;
                 self.hear(now, frontend, |conversation, hear| {
                     conversation.received(&buffer[..count], now.instant, hear);
                 });
@@ -244,26 +293,32 @@ impl Session {
     }
 
     /// Writes what may be written; then half-closes the connection if the client is leaving.
-    pub(crate) fn write(&mut self, now: Moment) {
-        let (Phase::Open(open), Some(stream)) = (&mut self.phase, self.link.stream()) else {
+    pub(crate) fn write(&mut self, now: Moment, frontend: &mut dyn Frontend) {
+        let Self {
+            phase,
+            link,
+            conversation,
+            progress_at,
+            ..
+        } = self;
+        let (Phase::Open(open), Some(stream)) = (phase, link.stream()) else {
             return;
         };
         if open.is_half_closed || open.send_error.is_some() {
             return;
         }
         loop {
-            if self.conversation.unwritten().is_empty() {
-                let asks = self.is_leaving
-                    && self.conversation.is_all_written()
-                    && self.conversation.finish();
+            if conversation.unwritten(now.instant).is_empty() {
+                let asks = self.is_leaving && conversation.is_all_done() && conversation.finish();
                 if !asks {
                     break;
                 }
             }
-            match retry_interrupted(|| stream.write(self.conversation.unwritten())) {
+            match retry_interrupted(|| stream.write(conversation.unwritten(now.instant))) {
                 Ok(count) => {
-                    self.conversation.wrote(count);
+                    conversation.wrote(count, &mut |message| frontend.heard(message, now));
                     open.written_at = Some(now.instant);
+                    *progress_at = Some(now.instant);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) => {
@@ -274,7 +329,7 @@ impl Session {
                 }
             }
         }
-        if self.is_leaving && self.conversation.is_all_written() {
+        if self.is_leaving && conversation.is_all_done() {
             // Fails if the server has gone, which reading will tell.
             let _ = stream.shutdown(Shutdown::Write);
             open.is_half_closed = true;
@@ -298,23 +353,85 @@ impl Session {
                 if silence.is_some_and(|at| at <= now.instant) {
                     self.end_in_silence(now);
                 }
+                self.look_at_acknowledgements(now, frontend);
             }
             _ => {}
+        }
+        self.note_waiting(now);
+        if self.timeout_at().is_some_and(|at| at <= now.instant) {
+            self.link.abandon();
+            self.phase = Phase::Ended(Ending::TimedOut);
         }
     }
 
     /// When [`Session::expire`] is next due.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        match &self.phase {
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let deadline = match &self.phase {
             Phase::Connecting { .. } => self.link.deadline(),
             Phase::Offline(until) => Some(*until),
             // Not while there is more to read: it may hold the rest of a line.
             Phase::Open(open) if open.is_ready => None,
             Phase::Open(open) => {
-                let deadlines = [self.silence_deadline(open), self.conversation.deadline()];
+                let deadlines = [
+                    self.silence_deadline(open),
+                    self.conversation.deadline(now),
+                    open.unacknowledged.map(|(_, again_at)| again_at),
+                ];
                 deadlines.into_iter().flatten().min()
             }
             Phase::Ended(_) => None,
+        };
+        [deadline, self.timeout_at()].into_iter().flatten().min()
+    }
+
+    /// When a client that only sends has waited long enough for the room to take it further.
+    fn timeout_at(&self) -> Option<Instant> {
+        let progress_at = self.conversation.pending().progress_at();
+        let since = [self.progress_at, progress_at].into_iter().flatten();
+        let since = since.fold(self.waits_since?, Instant::max);
+        Some(since + self.config.timeout()?)
+    }
+
+    /// Notes whether there is something that the room is to do for us.
+    fn note_waiting(&mut self, now: Moment) {
+        let waits = self.is_leaving || self.conversation.is_sending();
+        if waits && !self.has_ended() {
+            self.waits_since.get_or_insert(now.instant);
+        } else {
+            self.waits_since = None;
+        }
+    }
+
+    /// Gives up a connection whose other end is out of reach: the kernel would take a quarter of
+    /// an hour.
+    fn look_at_acknowledgements(&mut self, now: Moment, frontend: &mut dyn Frontend) {
+        let Phase::Open(open) = &mut self.phase else {
+            return;
+        };
+        let Some(since) = self.conversation.pending().waits_since() else {
+            open.unacknowledged = None;
+            return;
+        };
+        let (before, again_at) = match open.unacknowledged {
+            Some((bytes, again_at)) => (Some(bytes), again_at),
+            None => (None, since + STALL_CHECK_INTERVAL),
+        };
+        if now.instant < again_at {
+            open.unacknowledged = Some((before.unwrap_or(u64::MAX), again_at));
+            return;
+        }
+        let bytes = self
+            .link
+            .stream()
+            .and_then(unacknowledged_bytes)
+            .unwrap_or(0);
+        if bytes == 0 || before != Some(bytes) {
+            open.alive_at = now.instant;
+        }
+        open.unacknowledged = Some((bytes, now.instant + STALL_CHECK_INTERVAL));
+        if now.instant >= open.alive_at + STALLED_AFTER {
+            let source = io::Error::other(NOTHING_ACKNOWLEDGED);
+            self.connection_lost(Some(source), now, frontend);
         }
     }
 
@@ -329,12 +446,17 @@ impl Session {
             Phase::Ended(ending) => std::mem::replace(ending, Ending::InOrder),
             _ => return None,
         };
-        let unsent_lines = if self.conversation.is_all_written() {
-            0
-        } else {
-            self.conversation.waiting_lines().max(1)
+        let (in_doubt, unsent_lines) = self.conversation.give_up();
+        let facts = Facts {
+            in_doubt,
+            ..self.facts(unsent_lines)
         };
-        Some(self.facts(unsent_lines).end(ending))
+        Some(facts.end(ending))
+    }
+
+    /// The program ends now. Returns the lines that are in doubt, and how many were never sent.
+    pub(crate) fn leave_behind(&mut self) -> (Vec<String>, usize) {
+        self.conversation.give_up()
     }
 
     fn facts(&self, unsent_lines: usize) -> Facts {
@@ -346,7 +468,16 @@ impl Session {
             was_let_in: self.was_let_in,
             is_leaving: self.is_leaving,
             sends_only: self.config.sends_only(),
+            answers: self.conversation.can_resume(),
+            timeout: self.config.timeout().unwrap_or_default(),
             unsent_lines,
+            in_doubt: Vec::new(),
+            // A person knows.
+            doubted_lines: if self.is_for_person {
+                0
+            } else {
+                self.conversation.doubted_lines()
+            },
             is_unsure: self.is_unsure,
             refusals: self.refusals.clone(),
         }
@@ -366,8 +497,7 @@ impl Session {
                 self.conversation.connected(now.instant);
                 self.is_unheard = true;
                 self.is_unsure = false;
-                let local = (self.link.stream()).and_then(|stream| stream.local_addr().ok());
-                self.address = local.map(|local| local.ip().to_canonical().to_string());
+                self.progress_at = Some(now.instant);
                 self.phase = Phase::Open(Open {
                     since: now.instant,
                     is_ready: true,
@@ -375,6 +505,8 @@ impl Session {
                     send_error: None,
                     silent_since: now.instant,
                     written_at: None,
+                    alive_at: now.instant,
+                    unacknowledged: None,
                 });
             }
             Progress::Failed(attempts) if is_first => {
@@ -412,13 +544,21 @@ impl Session {
             Farewell::Goodbye => source,
             _ => source.or(open.send_error.take()),
         };
-        let unacknowledged = self.link.stream().and_then(unacknowledged_bytes);
-        let was_sent_just_now = open
-            .written_at
-            .is_some_and(|at| at + UNSURE_FOR > now.instant);
-        self.is_unsure = unacknowledged > Some(0) || (source.is_some() && was_sent_just_now);
         let open_for = now.instant.duration_since(open.since);
-        self.link.close();
+        // A room that answers leaves no doubt but about what it has not answered.
+        if self.conversation.wire() == Wire::Lines {
+            let unacknowledged = self.link.stream().and_then(unacknowledged_bytes);
+            let was_sent_just_now = open
+                .written_at
+                .is_some_and(|at| at + UNSURE_FOR > now.instant);
+            self.is_unsure = unacknowledged > Some(0) || (source.is_some() && was_sent_just_now);
+        }
+        if self.conversation.wire() == Wire::Objects && self.conversation.is_sending() {
+            // What is still on its way will be said again.
+            self.link.abandon();
+        } else {
+            self.link.close();
+        }
         if !self.should_reconnect() {
             self.phase = Phase::Ended(match source {
                 None => Ending::InOrder,
@@ -433,10 +573,17 @@ impl Session {
         };
         // A refusal has already told why.
         if self.last_refusal.is_none() {
-            let words = format!("{lost}; reconnecting, Enter retries now");
+            let hint = if self.is_for_person {
+                ", Enter retries now"
+            } else {
+                ""
+            };
+            let words = format!("{lost}; reconnecting{hint}");
             frontend.notify(&words, true, now);
         }
-        self.phase = Phase::Offline(now.instant + self.backoff.after_loss(open_for));
+        let delay = self.backoff.after_loss(open_for);
+        let delay = delay.max(self.conversation.again().unwrap_or_default().min(MAX_AWAY));
+        self.phase = Phase::Offline(now.instant + delay);
     }
 
     fn should_reconnect(&self) -> bool {
@@ -445,7 +592,17 @@ impl Session {
             Farewell::Goodbye | Farewell::SentAway => false,
         };
         let is_kept_out = self.last_refusal.as_deref().is_some_and(is_lasting_refusal);
-        self.reconnects && self.was_let_in && !self.is_leaving && may_return && !is_kept_out
+        let stays = !self.is_leaving || self.returns_to_deliver();
+        self.reconnects && self.was_let_in && stays && may_return && !is_kept_out
+    }
+
+    /// Whether to come back, though only to say what is not said or answered.
+    fn returns_to_deliver(&self) -> bool {
+        // A person who leaves is told what is not said.
+        self.reconnects
+            && !self.is_for_person
+            && self.conversation.can_resume()
+            && self.conversation.is_sending()
     }
 
     /// Lets the conversation `act`, and passes what it hears on to the frontend.
@@ -467,6 +624,9 @@ impl Session {
             ..
         } = self;
         act(conversation, &mut |message| {
+            if message.kind == Kind::Entered {
+                return frontend.heard(message, now);
+            }
             let is_refusal = message.kind == Kind::Refusal;
             if is_refusal {
                 refusals.add(message.text);
@@ -480,11 +640,14 @@ impl Session {
                     return;
                 }
                 if message.kind == Kind::Welcome && std::mem::replace(was_let_in, true) {
-                    frontend.notify("connected again", false, now);
+                    return frontend.notify("connected again", false, now);
                 }
             }
             frontend.heard(message, now);
         });
+        for words in conversation.take_troubles() {
+            frontend.notify(&words, true, now);
+        }
         let has_joined = !was_let_in_before && self.was_let_in;
         let is_ours = self.conversation.greeting() == Greeting::Ours;
         if has_joined && is_ours && self.config.name.is_none() {
@@ -507,7 +670,7 @@ impl Session {
         if self.is_leaving {
             return self.give_up();
         }
-        let waiting = Lines(self.conversation.waiting_lines());
+        let waiting = Lines(self.conversation.pending().user_lines());
         let words = format!(
             "{waiting} would be said without your name: Enter sends, \
              /nick NAME takes another name first"
@@ -518,7 +681,9 @@ impl Session {
     /// When to stop waiting for the server's end. Unread input is no silence.
     fn silence_deadline(&self, open: &Open) -> Option<Instant> {
         let is_silent = open.is_half_closed && !open.is_ready;
-        let may_never_end = self.conversation.greeting() != Greeting::Ours;
+        // One that answers has answered everything.
+        let may_never_end = self.conversation.greeting() != Greeting::Ours
+            || self.conversation.wire() == Wire::Objects;
         (is_silent && may_never_end).then_some(open.silent_since + LAST_WORDS_TIMEOUT)
     }
 
@@ -535,4 +700,23 @@ impl Session {
             }
         }
     }
+}
+
+impl Drop for Session {
+    /// Whoever leaves at once would seem to be lost, and others would be told later.
+    fn drop(&mut self) {
+        let may_say_so = self.conversation.may_quit();
+        if let (true, Some(stream)) = (may_say_so, self.link.stream()) {
+            // What the kernel does not take is not said.
+            let _ = stream.write(b"/quit\n");
+        }
+    }
+}
+
+fn conversation(config: &Config) -> Conversation {
+    let mut conversation = Conversation::new(config.name.clone(), config.sends_only());
+    if let Some(lines) = config.past_lines() {
+        conversation.ask_for_past(lines);
+    }
+    conversation
 }

@@ -8,10 +8,11 @@ use anstyle::{Ansi256Color, Color, Effects, Style};
 use super::entered::Entered;
 use super::mention::Mention;
 use super::message::{Kind, Message};
+use super::people::People;
 use crate::platform::local_time::Stamp;
+use crate::protocol::event::Event;
 use crate::protocol::name;
 use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left, made_safe};
-use crate::protocol::wording::OPERATOR_PREFIX;
 
 /// The name in front of the user's own lines.
 pub(crate) const OWN_NAME: &str = "You";
@@ -139,18 +140,25 @@ pub(crate) struct Styled {
 }
 
 /// Styles `message` for the user whose name `mention` finds.
-pub(crate) fn styled(message: &Message<'_>, mention: Option<&Mention>, palette: Palette) -> Styled {
+pub(crate) fn styled(
+    message: &Message<'_>,
+    mention: Option<&Mention>,
+    others: &People,
+    palette: Palette,
+) -> Styled {
     let plain = |style: Style| format!("{style}{}{style:#}", message.line);
     let line = match (message.kind, message.name) {
         (Kind::Message | Kind::Action | Kind::Private, Some(name)) => {
-            return styled_speech(message, name, mention, palette);
+            return styled_speech(message, name, mention, others, palette);
         }
         (Kind::Welcome | Kind::Notice | Kind::Continuation, _) => plain(palette.dim()),
         (Kind::Refusal, _) => plain(palette.error()),
         _ => message.line.to_owned(),
     };
-    let is_operator = message.kind == Kind::Notice && message.text.starts_with(OPERATOR_PREFIX);
-    let mentions_us = || mention.is_some_and(|mention| !mention.find(message.text).is_empty());
+    let event = message.told.and_then(|told| told.event);
+    let is_operator = matches!(event, Some(Event::Operator { .. }));
+    let mentions_us =
+        || mention.is_some_and(|mention| !mention.find(message.text, others).is_empty());
     Styled {
         line,
         is_for_us: is_operator && mentions_us(),
@@ -161,6 +169,7 @@ fn styled_speech(
     message: &Message<'_>,
     name: &str,
     mention: Option<&Mention>,
+    others: &People,
     palette: Palette,
 ) -> Styled {
     let Message { kind, text, .. } = *message;
@@ -171,7 +180,7 @@ fn styled_speech(
         style = style.bold();
     }
     let mentions = mention
-        .map(|mention| mention.find(text))
+        .map(|mention| mention.find(text, others))
         .unwrap_or_default();
     let is_for_us = kind == Kind::Private || !mentions.is_empty();
     let mut line = format!("{style}{before}{style:#}");
@@ -191,6 +200,12 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::client::message::Told;
+
+    /// In an empty room.
+    fn styled(message: &Message<'_>, mention: Option<&Mention>, palette: Palette) -> Styled {
+        super::styled(message, mention, &People::default(), palette)
+    }
 
     const COLORS: Palette = Palette { is_colored: true };
     const PLAIN: Palette = Palette { is_colored: false };
@@ -240,12 +255,24 @@ mod tests {
             ("[alice] psst", true),
             ("-- bob is now rob (2 here)", false),
             ("!! bob is taken", false),
-            ("-- operator: bob, are you there?", true),
+            ("-- operator: bob, are you there?", false),
         ] {
             let styled = styled(&Message::parse(line), Some(&bob), COLORS);
             assert_eq!(styled.is_for_us, is_for_us, "{line}");
         }
         assert!(!styled(&Message::parse("<alice> hi bob"), None, COLORS).is_for_us);
+        let text = "bob, are you there?";
+        let event = Event::Operator { text: text.into() };
+        let told = Some(Told {
+            json: "",
+            event: Some(&event),
+            is_own: false,
+        });
+        let message = Message {
+            told,
+            ..Message::parse("-- operator: bob, are you there?")
+        };
+        assert!(styled(&message, Some(&bob), COLORS).is_for_us);
     }
 
     #[test]

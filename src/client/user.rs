@@ -234,7 +234,7 @@ impl User {
                 }
             }
         }
-        self.frontend.set_status(&session.status());
+        self.frontend.set_status(&session.status(now));
         if session.has_ended() {
             self.frontend.set_hidden(true);
         }

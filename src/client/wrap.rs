@@ -316,6 +316,7 @@ mod tests {
     use super::*;
     use crate::client::mention::Mention;
     use crate::client::message::Message;
+    use crate::client::people::People;
     use crate::client::style::{Palette, styled};
     use crate::protocol::text::made_safe;
 
@@ -479,6 +480,7 @@ mod tests {
             let shown = styled(
                 &Message::parse(&line),
                 Some(&Mention::of("bob")),
+                &People::default(),
                 Palette { is_colored },
             );
             let mut out = broken(&shown.line, columns);

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
 /// What is there to be used, in bytes. `usize::MAX` where nothing bounds it.
@@ -24,7 +23,7 @@ impl Headroom {
         let process = [available, cgroup_bytes(), address_space_bytes()];
         let tcp = fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok();
         let pages = tcp.and_then(|text| text.split_ascii_whitespace().nth(1)?.parse().ok());
-        let tcp = pages.map(|pages: usize| pages.saturating_mul(page_size()));
+        let tcp = pages.map(|pages: usize| pages.saturating_mul(page_bytes()));
         let least = |bounds: &[Option<usize>]| bounds.iter().flatten().copied().min();
         let process_bytes = least(&process).unwrap_or(usize::MAX);
         Self {
@@ -33,6 +32,19 @@ impl Headroom {
             tcp_bytes: least(&[tcp, Some(process_bytes)]).unwrap_or(usize::MAX),
         }
     }
+}
+
+/// The size of a page, which the kernel hands to each program (getauxval(3): `AT_PAGESZ`).
+fn page_bytes() -> usize {
+    const AT_PAGESZ: usize = 6;
+    const WORD_BYTES: usize = size_of::<usize>();
+    let auxiliary = fs::read("/proc/self/auxv").unwrap_or_default();
+    let pairs = auxiliary.chunks_exact(2 * WORD_BYTES).map(|pair| {
+        let (key, value) = pair.split_at(WORD_BYTES);
+        [key, value].map(|word| usize::from_ne_bytes(word.try_into().expect("one word")))
+    });
+    let mut sizes = pairs.filter_map(|[key, value]| (key == AT_PAGESZ).then_some(value));
+    sizes.next().unwrap_or(4096)
 }
 
 /// What the limit of the address space leaves.
@@ -107,6 +119,11 @@ fn kilobytes(path: &str, name: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_has_a_power_of_two_of_bytes() {
+        assert!(page_bytes().is_power_of_two() && page_bytes() >= 4096);
+    }
 
     #[test]
     fn a_machine_that_runs_tests_has_some_memory() {

@@ -98,10 +98,24 @@ pub struct Batch {
     edits: Vec<Edit>,
     /// Clients to disconnect.
     closes: Vec<(ClientId, CloseReason)>,
+    /// What becomes of the standings of clients that come back.
+    standings: Vec<Standing>,
     /// Invariant: the size of all inserted frames.
     private_bytes: usize,
     /// What work counts for that shows in no text.
     charged_bytes: usize,
+}
+
+/// What a client has said lately counts against it. One that comes back on another connection
+/// has not said any less: its standing is kept meanwhile, under a name that the service chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// That of the first client is kept under the second name.
+    Keep(ClientId, ClientId),
+    /// What is kept under the first name is that of the second client.
+    Restore(ClientId, ClientId),
+    /// What is kept under this name is dropped.
+    Drop(ClientId),
 }
 
 /// Lines in one encoding. Those that are said while it is not in use are empty here: nobody
@@ -270,6 +284,16 @@ impl Batch {
         std::mem::take(&mut self.closes)
     }
 
+    /// Asks the reactor to see to the standing of a client.
+    pub fn see_to(&mut self, standing: Standing) {
+        self.standings.push(standing);
+    }
+
+    /// Takes what was asked for so, in order.
+    pub fn take_standings(&mut self) -> Vec<Standing> {
+        std::mem::take(&mut self.standings)
+    }
+
     /// The text for everybody in `encoding`, before edits.
     pub fn shared(&self, encoding: Encoding) -> &[u8] {
         &self.shared[encoding.index()].bytes
@@ -377,6 +401,7 @@ impl Batch {
         self.edits.clear();
         self.edits.shrink_to(KEPT_EDITS);
         self.closes.clear();
+        self.standings.clear();
         self.private_bytes = 0;
         self.charged_bytes = 0;
     }

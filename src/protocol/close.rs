@@ -27,6 +27,10 @@ pub enum CloseReason {
     Kicked,
     /// The operator banned the peer's address.
     Banned,
+    /// Another connection goes on with the peer's session.
+    Replaced,
+    /// The session that the peer would go on with was resumed just now.
+    TooSoon,
     /// The server is shutting down.
     Shutdown,
 }
@@ -42,7 +46,12 @@ impl CloseReason {
             | Self::WrongProtocol
             | Self::Kicked
             | Self::Banned => true,
-            Self::PeerClosed | Self::Lost(_) | Self::Quit | Self::Shutdown => false,
+            Self::PeerClosed
+            | Self::Lost(_)
+            | Self::Quit
+            | Self::Replaced
+            | Self::TooSoon
+            | Self::Shutdown => false,
         }
     }
 
@@ -65,6 +74,8 @@ impl fmt::Display for CloseReason {
             Self::Quit => f.write_str("quit"),
             Self::Kicked => f.write_str("kicked by the operator"),
             Self::Banned => f.write_str("banned by the operator"),
+            Self::Replaced => f.write_str("goes on on another connection"),
+            Self::TooSoon => f.write_str("came back too soon"),
             Self::Shutdown => f.write_str("the server is shutting down"),
         }
     }

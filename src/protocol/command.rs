@@ -18,6 +18,18 @@ pub(crate) enum Command<'a> {
     Who,
     Help,
     Quit,
+    /// See what was said before: how much, and up to which event.
+    Last {
+        count: u64,
+        seq: Option<u64>,
+    },
+    /// Read JSON from now on.
+    Json,
+    /// Go on with the session of this token, after this event.
+    Resume {
+        token: &'a str,
+        seq: u64,
+    },
 }
 
 /// Why a line is not a command.
@@ -33,14 +45,23 @@ pub(crate) enum BadCommand {
     Misplaced,
 }
 
+/// Those that people type. The others are for programs, and nobody means them by a typo.
 pub(crate) const COMMANDS: [&str; 6] = ["/nick", "/me", "/msg", "/who", "/help", "/quit"];
 
 const NICK_USAGE: &str = "/nick NAME";
 const ME_USAGE: &str = "/me ACTION";
 const MESSAGE_USAGE: &str = "/msg NAME TEXT";
+const LAST_USAGE: &str = "/last N";
+const RESUME_USAGE: &str = "/resume TOKEN SEQ";
 
 /// Of the commands that take arguments.
-pub(crate) const USAGES: [&str; 3] = [NICK_USAGE, ME_USAGE, MESSAGE_USAGE];
+pub(crate) const USAGES: [&str; 5] = [
+    NICK_USAGE,
+    ME_USAGE,
+    MESSAGE_USAGE,
+    LAST_USAGE,
+    RESUME_USAGE,
+];
 
 /// Names from other chat programs, and our commands for them.
 const ALIASES: [(&str, &str); 21] = [
@@ -103,9 +124,41 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
         b"/who" => Ok(Command::Who),
         b"/help" => Ok(Command::Help),
         b"/quit" => Ok(Command::Quit),
+        b"/last" => last(rest).ok_or(BadCommand::Incomplete(LAST_USAGE)),
+        b"/json" => Ok(Command::Json),
+        b"/resume" => resume(rest).ok_or(BadCommand::Incomplete(RESUME_USAGE)),
         b"/kick" | b"/ban" | b"/unban" | b"/bans" | b"/stats" => Err(BadCommand::Operators),
         _ => Err(BadCommand::Unknown(nearest(&word, &COMMANDS))),
     }
+}
+
+fn last(arguments: &[u8]) -> Option<Command<'_>> {
+    let (count, seq) = split_word(arguments.trim_ascii_end());
+    Some(Command::Last {
+        count: number(count)?,
+        seq: if seq.is_empty() {
+            None
+        } else {
+            Some(number(seq)?)
+        },
+    })
+}
+
+fn resume(arguments: &[u8]) -> Option<Command<'_>> {
+    let (token, seq) = split_word(arguments.trim_ascii_end());
+    Some(Command::Resume {
+        token: std::str::from_utf8(token).ok()?,
+        seq: number(seq)?,
+    })
+}
+
+/// Nothing but digits.
+fn number(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    if text.starts_with('+') {
+        return None;
+    }
+    text.parse().ok()
 }
 
 /// Whether `line` is a command to the eye of its sender, though it does not begin with a
@@ -243,6 +296,11 @@ mod tests {
             (b"/msg", "/msg NAME TEXT"),
             (b"/msg bob", "/msg NAME TEXT"),
             (b"/msg bob ", "/msg NAME TEXT"),
+            (b"/last", "/last N"),
+            (b"/last x", "/last N"),
+            (b"/last 3 +4", "/last N"),
+            (b"/resume 57.00", "/resume TOKEN SEQ"),
+            (b"/resume 57.00 -1", "/resume TOKEN SEQ"),
         ] {
             assert_eq!(parse(line), Err(BadCommand::Incomplete(usage)));
             assert!(USAGES.contains(&usage));

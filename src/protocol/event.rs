@@ -142,6 +142,16 @@ pub struct Person<'a> {
     pub name: Cow<'a, str>,
 }
 
+impl Person<'_> {
+    /// The same, with a name of its own.
+    pub fn into_owned(self) -> Person<'static> {
+        Person {
+            id: self.id,
+            name: self.name.into_owned().into(),
+        }
+    }
+}
+
 /// A member's new name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rename<'a> {
@@ -278,6 +288,8 @@ codes! {
         Several = "several",
         /// The asking member itself has it.
         Yourself = "yourself",
+        /// The command comes too late: it goes before anything else.
+        TooLate = "too_late",
     }
 }
 
@@ -298,12 +310,18 @@ codes! {
         Slow = "slow",
         /// The server is short of memory.
         Overload = "overload",
+        /// The room is closing.
+        Closing = "closing",
+        /// Another connection goes on with the session.
+        Replaced = "replaced",
+        /// The session was resumed just now.
+        TooSoon = "too_soon",
     }
 }
 
 impl ByeCode {
     /// What a member is told that is disconnected for `reason`. `None` if nobody would read
-    /// it, or the room is closing, which everybody is told.
+    /// it.
     pub fn of(reason: CloseReason) -> Option<Self> {
         match reason {
             CloseReason::Quit => Some(Self::Quit),
@@ -313,10 +331,24 @@ impl ByeCode {
             CloseReason::Stuck => Some(Self::Stuck),
             CloseReason::TooSlow => Some(Self::Slow),
             CloseReason::Overload => Some(Self::Overload),
-            CloseReason::PeerClosed
-            | CloseReason::Lost(_)
-            | CloseReason::WrongProtocol
-            | CloseReason::Shutdown => None,
+            CloseReason::Shutdown => Some(Self::Closing),
+            CloseReason::Replaced => Some(Self::Replaced),
+            CloseReason::TooSoon => Some(Self::TooSoon),
+            CloseReason::PeerClosed | CloseReason::Lost(_) | CloseReason::WrongProtocol => None,
+        }
+    }
+
+    /// After how many seconds to come back. `None` for never: somebody means it to end.
+    pub fn again(self) -> Option<u64> {
+        match self {
+            Self::Stuck | Self::Slow | Self::Closing | Self::TooSoon => Some(1),
+            Self::Overload => Some(10),
+            Self::Quit
+            | Self::Kicked
+            | Self::Banned
+            | Self::Idle
+            | Self::Replaced
+            | Self::Other => None,
         }
     }
 }
@@ -338,6 +370,14 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// The reply to `/who`.
+    pub fn who(here: Here<'a>) -> Self {
+        Self {
+            people: Some(here),
+            ..Self::to("who")
+        }
+    }
+
     /// A reply of some lines to `command`.
     pub fn lines(command: &'a str, text: impl Into<Cow<'a, str>>) -> Self {
         Self {
@@ -346,7 +386,8 @@ impl<'a> Reply<'a> {
         }
     }
 
-    fn to(command: &'a str) -> Self {
+    /// The reply to `command`: it was carried out.
+    pub fn to(command: &'a str) -> Self {
         Self {
             n: None,
             to: command.into(),

@@ -100,8 +100,8 @@ impl Telnet {
         self.is_there
     }
 
-    /// Text that was decoded, and put aside.
-    pub(crate) fn text<'a>(&self, bytes: impl Into<Cow<'a, [u8]>>) -> Text<'a> {
+    /// Bytes that hold nothing of telnet's.
+    fn text<'a>(&self, bytes: impl Into<Cow<'a, [u8]>>) -> Text<'a> {
         Text {
             bytes: bytes.into(),
             telnet_from: if self.is_there { 0 } else { usize::MAX },

@@ -46,6 +46,8 @@ pub fn farewell(reason: CloseReason) -> Option<&'static str> {
         CloseReason::Kicked => Some("the operator has sent you away: goodbye"),
         CloseReason::Banned => Some("the operator has banned your address: goodbye"),
         CloseReason::Quit => Some("goodbye"),
+        CloseReason::Replaced => Some("your session goes on on another connection: goodbye"),
+        CloseReason::TooSoon => Some("your session was resumed just now: come back in a second"),
         CloseReason::PeerClosed
         | CloseReason::Lost(_)
         | CloseReason::WrongProtocol

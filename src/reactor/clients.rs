@@ -5,13 +5,14 @@
 //! looked at again; `Flow` decides who waits for whom. They do not know each other: the
 //! result of one is passed on to the others here.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use super::connection::input::{AfterRead, ReadLimits, ReadState};
+use super::connection::input::{AfterRead, ReadLimits, ReadState, Standing};
 use super::connection::{Advance, Connection, ConnectionSlab, Exit};
 use super::flow::{Flow, LOOK_INTERVAL, MAX_FRAMES_BYTES, Total, Verdict};
 use super::inbound::{Inbound, READ_BUDGET_BYTES};
@@ -21,7 +22,7 @@ use super::service::{Load, Policy, Service, Traffic};
 use super::stream::Stream;
 use super::timers::{Kind, Timer, Timers};
 use super::write_queue::Flushed;
-use crate::protocol::batch::{ClientId, Context, Frame};
+use crate::protocol::batch::{self, ClientId, Context, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::time::Time;
 use crate::rate::{AndMore, LogLimit};
@@ -49,6 +50,9 @@ pub const HELD_AFTER: Duration = Duration::from_secs(1);
 
 /// How often it is told so again.
 pub const HELD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a client that was refused has to show that it has a place.
+pub const HEAR_OUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Timers dealt with in one iteration.
 pub const TIMER_BUDGET: usize = 256;
@@ -86,6 +90,12 @@ pub struct Clients<S> {
     to_reap: Vec<ClientId>,
     /// Invariant: how many connections were refused.
     refused_count: usize,
+    /// Those that are let in after all, with the next batch; and those of them that have ended
+    /// before that.
+    admitted: Vec<ClientId>,
+    ended_before: Vec<(ClientId, CloseReason)>,
+    /// How those stand that may come back, by the names that the service gives them.
+    standings: HashMap<ClientId, Standing>,
     /// Limits warnings that all readers together are owed too much.
     total_log: LogLimit,
 }
@@ -112,6 +122,9 @@ impl<S: Stream> Clients<S> {
             leaving_now: 0,
             to_reap: Vec::new(),
             refused_count: 0,
+            admitted: Vec::new(),
+            ended_before: Vec::new(),
+            standings: HashMap::new(),
             total_log: LogLimit::new(),
         }
     }
@@ -245,6 +258,17 @@ impl<S: Stream> Clients<S> {
                 }
                 self.connections.insert(stream, max_line_bytes);
                 self.refused_count += 1;
+                if service.hears_out(id, address, self.now) {
+                    let now = self.now;
+                    let is_restrained = self.is_restrained();
+                    let connection = self.connection(id.key);
+                    connection.stay_outside();
+                    if is_restrained {
+                        connection.input.restrain(now);
+                    }
+                    self.arm(id, now + HEAR_OUT_TIMEOUT, Kind::HearOut);
+                    return self.send_frame(id, &refusal);
+                }
                 self.depart(id, Exit::Refused, Some(refusal));
             }
         }
@@ -308,6 +332,7 @@ impl<S: Stream> Clients<S> {
         self.close_those_asked_for();
         let is_anything_new = self.outbound.has_gathered() || self.leaving.len() > self.leaving_now;
         if is_anything_new && !self.outbound.is_sending() {
+            self.let_in();
             self.leaving_now = self.leaving.len();
             self.sent = Some((self.now, self.inbound.gathered_bytes()));
             self.inbound.begin_batch();
@@ -332,11 +357,26 @@ impl<S: Stream> Clients<S> {
         }
     }
 
+    /// Those that were admitted are in the room with the batch that begins now.
+    fn let_in(&mut self) {
+        for id in std::mem::take(&mut self.admitted) {
+            if let Some(connection) = self.connections.get(id) {
+                connection.enter();
+                self.refused_count -= 1;
+            }
+        }
+        for (id, reason) in std::mem::take(&mut self.ended_before) {
+            self.close(id, reason);
+        }
+    }
+
     /// `id` is to leave with the batch that is being gathered; or, if it has left
     /// already, nothing more is expected of it. A client's first reason holds.
     pub(super) fn close(&mut self, id: ClientId, reason: CloseReason) {
         let connection = self.connection(id.key);
-        if connection.leave(reason) {
+        if connection.is_admitted() {
+            self.ended_before.push((id, reason));
+        } else if connection.leave(reason) {
             self.leaving.push(id);
         } else if !connection.is_in_room() {
             self.to_reap.push(id);
@@ -350,12 +390,51 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Closes the clients that the service asked to close.
+    /// Closes the clients that the service asked to close, and sees to the standings of those
+    /// that come back.
     fn close_those_asked_for(&mut self) {
+        self.see_to_standings();
         for (id, reason) in self.outbound.gathering().take_closes() {
             if self.connections.contains(id) {
                 self.close(id, reason);
             }
+        }
+    }
+
+    fn see_to_standings(&mut self) {
+        for asked in self.outbound.gathering().take_standings() {
+            match asked {
+                batch::Standing::Keep(id, name) => {
+                    if let Some(connection) = self.connections.get(id) {
+                        self.standings.insert(name, connection.input.standing());
+                    }
+                }
+                batch::Standing::Restore(name, id) => {
+                    let standing = self.standings.remove(&name);
+                    self.restore(id, standing.unwrap_or_default());
+                }
+                batch::Standing::Drop(name) => {
+                    self.standings.remove(&name);
+                }
+            }
+        }
+    }
+
+    /// The client `id` has come back, and stands as it stood.
+    fn restore(&mut self, id: ClientId, mut standing: Standing) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if connection.admit() {
+            self.admitted.push(id);
+        }
+        let input = &mut connection.input;
+        // What it asked for to come back counts, too.
+        self.flow.add(&mut standing.talker, input.talker());
+        input.restore(standing);
+        let heard_at = input.heard_at(self.now);
+        if let (Some(timeout), Some(heard_at)) = (self.policy.idle_timeout, heard_at) {
+            self.arm(id, heard_at + timeout, Kind::Idle);
         }
     }
 
@@ -380,6 +459,7 @@ impl<S: Stream> Clients<S> {
                 Exit::Ordinary
             };
             let last_words = service.left(id, reason, &mut self.context());
+            self.see_to_standings();
             self.depart(id, exit, last_words);
             self.to_reap.push(id);
         }
@@ -462,7 +542,9 @@ impl<S: Stream> Clients<S> {
         self.outbound.forget(&connection);
         connection.input.forget(self.policy.max_line_bytes);
         self.inbound.count_held(&mut connection);
-        self.refused_count -= usize::from(connection.exit() == Some(Exit::Refused));
+        let is_refused = connection.exit() == Some(Exit::Refused);
+        self.refused_count -=
+            usize::from(is_refused || connection.is_outside() || connection.is_admitted());
     }
 
     /// Deals with the timers that have expired.
@@ -493,6 +575,11 @@ impl<S: Stream> Clients<S> {
                         self.close(id, CloseReason::WrongProtocol);
                     }
                 }
+                Kind::HearOut if connection.is_outside() => {
+                    self.depart(id, Exit::Refused, None);
+                    self.to_reap.push(id);
+                }
+                Kind::HearOut => {}
                 Kind::Held => {
                     let is_held = connection.is_member() && connection.input.is_held();
                     connection.input.is_watched = is_held;

@@ -25,6 +25,10 @@ use crate::protocol::close::CloseReason;
 /// How far a connection is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// Refused, and still heard: it may have a place in the room, and show that.
+    Outside,
+    /// It has, and is in the room from the batch on that is being gathered.
+    Admitted,
     /// In the room.
     Member,
     /// In the room until the batch that was being gathered has been sent to all.
@@ -97,6 +101,36 @@ impl<S: Stream> Connection<S> {
         self.phase == Phase::Member
     }
 
+    /// It is refused, and still heard.
+    pub(crate) fn stay_outside(&mut self) {
+        self.phase = Phase::Outside;
+    }
+
+    /// Whether it is refused, and still heard.
+    pub(crate) fn is_outside(&self) -> bool {
+        self.phase == Phase::Outside
+    }
+
+    /// It is let in after all. False if it was not outside.
+    pub(crate) fn admit(&mut self) -> bool {
+        let is_outside = self.is_outside();
+        if is_outside {
+            self.phase = Phase::Admitted;
+        }
+        is_outside
+    }
+
+    /// Whether it is let in, and not in the room yet.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.phase == Phase::Admitted
+    }
+
+    /// The batch begins with which it is in the room.
+    pub(crate) fn enter(&mut self) {
+        debug_assert!(self.is_admitted());
+        self.phase = Phase::Member;
+    }
+
     /// Whether it gets what is said.
     pub(crate) fn is_in_room(&self) -> bool {
         matches!(self.phase, Phase::Member | Phase::Leaving(_))
@@ -120,7 +154,7 @@ impl<S: Stream> Connection<S> {
     /// How it went, once it has left the room.
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self.phase {
-            Phase::Member | Phase::Leaving(_) => None,
+            Phase::Outside | Phase::Admitted | Phase::Member | Phase::Leaving(_) => None,
             Phase::Flushing { exit, .. } | Phase::Lingering(exit) => Some(exit),
         }
     }
@@ -140,7 +174,8 @@ impl<S: Stream> Connection<S> {
         limits: ReadLimits,
         hear: &mut impl FnMut(Heard<'_>) -> ControlFlow<()>,
     ) -> (usize, AfterRead) {
-        let (read_bytes, after_read) = if self.is_member() {
+        let is_heard = self.is_member() || self.is_outside() || self.is_admitted();
+        let (read_bytes, after_read) = if is_heard {
             self.input.read(&mut self.transport, buffer, limits, hear)
         } else {
             (0, Input::discard(&mut self.transport, buffer, limits))
@@ -241,7 +276,7 @@ impl<S: Stream> Connection<S> {
     /// Takes a connection that has left the room as far towards its end as it can go
     /// now.
     pub(crate) fn advance(&mut self) -> Advance {
-        if !self.is_flushed() {
+        if !self.is_flushed() || self.is_admitted() {
             return Advance::Wait;
         }
         if self.transport.read_ended() {

@@ -151,7 +151,7 @@ impl Reader {
 }
 
 /// What is known of one talker.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Talker {
     /// The period in which `recent_bytes` was right.
     period: u32,
@@ -391,6 +391,11 @@ impl Flow {
             // Far below 4 GiB.
             recent_bytes: recent_bytes.min(MAX_RECENT_BYTES) as u32,
         };
+    }
+
+    /// `talker` has said what `other` has, too.
+    pub fn add(&self, talker: &mut Talker, other: &Talker) {
+        self.said(talker, other.recent_bytes(self.period));
     }
 
     /// Where everything together is too much, each one's bound is nothing.

@@ -97,6 +97,14 @@ pub trait Service {
         context: &mut Context<'_>,
     ) -> Result<Frame, Frame>;
 
+    /// `client` has been refused. Returns whether it is heard all the same for a moment,
+    /// because it may have a place that it has only lost. If it shows that, the service
+    /// [restores its standing](crate::protocol::batch::Standing::Restore): it is a member then,
+    /// and gets what is said from there on.
+    fn hears_out(&mut self, _client: ClientId, _address: IpAddr, _now: Instant) -> bool {
+        false
+    }
+
     /// A member has sent a line. Returns how the member reads from now on: once it reads
     /// JSON, it is a program, and what it sends is cut into lines accordingly. Its
     /// output switches where the service [says so](crate::protocol::batch::Batch::switch).

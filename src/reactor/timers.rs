@@ -18,7 +18,8 @@ pub(super) struct Timer {
     pub(super) kind: Kind,
 }
 
-/// What it is looked at for. A connection has at most one timer of each kind.
+/// What it is looked at for. A connection has at most one timer of each kind; of a client that
+/// has come back, two look for silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// It is behind with reading, and may have taken something.
@@ -29,6 +30,8 @@ pub(super) enum Kind {
     Held,
     /// Its first line, unfinished, began as another protocol does, and may still be.
     FirstWords,
+    /// It was refused, and has had its time to show that it has a place.
+    HearOut,
     /// It may have been silent for too long.
     Idle,
     /// It has left and should have taken what it is owed; at `last` in any case.

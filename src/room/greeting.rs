@@ -41,6 +41,11 @@ impl Greeting {
         self.composed = None;
     }
 
+    /// The number of past lines that newcomers get.
+    pub(crate) fn max_lines(&self) -> usize {
+        self.max_lines
+    }
+
     /// Whole lines, shared by all who join at about the same time.
     pub(crate) fn frame(&mut self, log: &Log, now: Instant) -> Frame {
         let said_at = log.said_at().unwrap_or(now);
@@ -97,16 +102,6 @@ fn heading(count: usize, age: Age) -> String {
     match count {
         1 => format!("the last line, {age} ago:"),
         count => format!("the last {count} lines, the latest {age} ago:"),
-    }
-}
-
-/// The number of lines that follow `words`, if they are a heading.
-pub(crate) fn count_in_heading(words: &str) -> Option<usize> {
-    let rest = words.strip_prefix("the last ")?.strip_suffix(" ago:")?;
-    if rest.starts_with("line, ") {
-        Some(1)
-    } else {
-        rest.split_once(" lines, the latest ")?.0.parse().ok()
     }
 }
 
@@ -168,19 +163,6 @@ mod tests {
         let lines = String::from_utf8(lines).unwrap();
         assert_eq!(lines.lines().count(), count);
         lines
-    }
-
-    #[test]
-    fn a_heading_gives_the_number_of_lines() {
-        for count in 1..=3 {
-            for age in [Age::Moments, Age::Hours(1), Age::Days(2)] {
-                let heading = heading(count, age);
-                assert_eq!(count_in_heading(&heading), Some(count), "{heading}");
-            }
-        }
-        for words in ["the last bus left", "the last -1 lines, the latest a ago:"] {
-            assert_eq!(count_in_heading(words), None);
-        }
     }
 
     #[test]

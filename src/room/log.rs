@@ -32,6 +32,9 @@ pub(crate) struct Log {
     rest: Ring,
     /// When something was last said to everybody.
     said_at: Option<Instant>,
+    /// The first serial number of those who joined after this much had been said to everybody,
+    /// in order, as far back as anything is kept: a member itself need not know.
+    joins: VecDeque<(u64, u64)>,
 }
 
 /// Entries in order, bounded in bytes.
@@ -79,6 +82,29 @@ impl Log {
             speech: Ring::new(LOG_BYTES - REST_BYTES),
             rest: Ring::new(REST_BYTES),
             said_at: None,
+            joins: VecDeque::new(),
+        }
+    }
+
+    /// The member with this serial number, higher than all before, joins.
+    pub(crate) fn note_join(&mut self, serial: u64) {
+        let said = self.last_said();
+        if self.joins.back().map_or(0, |&(_, seq)| seq) != said {
+            let first_kept = self.speech.entries.front().map_or(0, |entry| entry.seq);
+            while self.joins.front().is_some_and(|&(_, seq)| seq < first_kept) {
+                self.joins.pop_front();
+            }
+            self.joins.push_back((serial, said));
+        }
+    }
+
+    /// The number of the last thing said to everybody before the member with this serial number
+    /// joined; 0 if none of that is kept.
+    pub(crate) fn said_before(&self, serial: u64) -> u64 {
+        let later = self.joins.partition_point(|&(first, _)| first <= serial);
+        match later.checked_sub(1) {
+            Some(index) => self.joins[index].1,
+            None => 0,
         }
     }
 
@@ -151,7 +177,6 @@ impl Log {
 }
 
 /// For those who resume, and who ask for the past.
-#[cfg_attr(not(test), expect(dead_code, reason = "nobody can ask yet"))]
 impl Log {
     /// The number of the last event.
     pub(crate) fn last_seq(&self) -> u64 {
@@ -197,12 +222,16 @@ impl Log {
         seq: u64,
         joined: u64,
         before: usize,
-    ) -> impl Iterator<Item = (Place, Event<'_>)> {
+    ) -> impl DoubleEndedIterator<Item = (Place, Event<'_>)> {
         let end = self.speech.first_after(seq);
         let first_allowed = self.speech.first_after(joined).saturating_sub(before);
         let first = end.saturating_sub(count).max(first_allowed).min(end);
-        let past = |(place, event)| {
+        let past = |(place, mut event)| {
             let is_past = true;
+            if let Event::Message(speech) | Event::Action(speech) = &mut event {
+                // It has answered its speaker's line already.
+                speech.n = None;
+            }
             (Place { is_past, ..place }, event)
         };
         self.speech.range(first..end).map(past)

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use crate::protocol::batch::Encoding;
 use crate::protocol::name::Name;
 use crate::protocol::text::mark_after;
 
@@ -18,15 +19,30 @@ pub struct Member {
 
 #[derive(Debug)]
 enum Identity {
+    /// Has said nothing yet.
+    Newcomer(IpAddr),
+    /// Reads text, and has no name.
     Unnamed(IpAddr),
-    Named(Box<(IpAddr, Rc<Name>)>),
+    /// The others.
+    Known(Box<Known>),
+}
+
+#[derive(Debug)]
+struct Known {
+    address: IpAddr,
+    name: Option<Rc<Name>>,
+    reads: Encoding,
+    /// Has just begun to read JSON, and may resume an earlier session.
+    may_resume: bool,
+    /// Others were told that it has gone.
+    is_absent: bool,
 }
 
 impl Member {
     pub(crate) fn new(serial: u64, address: IpAddr) -> Self {
         Self {
             serial,
-            identity: Identity::Unnamed(address),
+            identity: Identity::Newcomer(address),
         }
     }
 
@@ -34,24 +50,82 @@ impl Member {
         self.serial
     }
 
-    /// The address it joined from.
+    /// The address that it joined from, or resumed from last.
     pub fn address(&self) -> IpAddr {
         match &self.identity {
-            Identity::Unnamed(address) => *address,
-            Identity::Named(named) => named.0,
+            Identity::Newcomer(address) | Identity::Unnamed(address) => *address,
+            Identity::Known(known) => known.address,
         }
     }
 
     /// Its name, if it has taken one.
     pub fn name(&self) -> Option<&Rc<Name>> {
         match &self.identity {
-            Identity::Unnamed(_) => None,
-            Identity::Named(named) => Some(&named.1),
+            Identity::Newcomer(_) | Identity::Unnamed(_) => None,
+            Identity::Known(known) => known.name.as_ref(),
         }
     }
 
+    /// How it gets what is said.
+    pub(crate) fn reads(&self) -> Encoding {
+        match &self.identity {
+            Identity::Newcomer(_) | Identity::Unnamed(_) => Encoding::Text,
+            Identity::Known(known) => known.reads,
+        }
+    }
+
+    /// It says something. Returns whether that is the first time.
+    pub(crate) fn speaks(&mut self) -> bool {
+        let Identity::Newcomer(address) = self.identity else {
+            return false;
+        };
+        self.identity = Identity::Unnamed(address);
+        true
+    }
+
     pub(crate) fn take_name(&mut self, name: Rc<Name>) {
-        self.identity = Identity::Named(Box::new((self.address(), name)));
+        self.known().name = Some(name);
+    }
+
+    /// From now on it reads JSON.
+    pub(crate) fn read_json(&mut self) {
+        let known = self.known();
+        known.reads = Encoding::Json;
+        known.may_resume = true;
+    }
+
+    /// It says something. Returns whether that may be the token of an earlier session.
+    pub(crate) fn may_resume(&mut self) -> bool {
+        match &mut self.identity {
+            Identity::Newcomer(_) | Identity::Unnamed(_) => false,
+            Identity::Known(known) => std::mem::take(&mut known.may_resume),
+        }
+    }
+
+    /// Whether others were told that it has gone: it has lost its connection.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(&self.identity, Identity::Known(known) if known.is_absent)
+    }
+
+    /// Returns whether this was otherwise before.
+    pub(crate) fn set_absent(&mut self, is_absent: bool) -> bool {
+        is_absent != std::mem::replace(&mut self.known().is_absent, is_absent)
+    }
+
+    fn known(&mut self) -> &mut Known {
+        if let Identity::Newcomer(address) | Identity::Unnamed(address) = self.identity {
+            self.identity = Identity::Known(Box::new(Known {
+                address,
+                name: None,
+                reads: Encoding::Text,
+                may_resume: false,
+                is_absent: false,
+            }));
+        }
+        match &mut self.identity {
+            Identity::Known(known) => known,
+            Identity::Newcomer(_) | Identity::Unnamed(_) => unreachable!("it is known now"),
+        }
     }
 
     /// The address and the name, for the operator.

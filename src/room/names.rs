@@ -29,7 +29,7 @@ pub(crate) const MAX_HELD: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(crate) struct NameRegistry {
-    /// The members' names, by their folded form.
+    /// The names of members that others know to be here, by their folded form.
     taken: BTreeMap<Box<str>, (Rc<Name>, ClientId)>,
     /// The owner of each name, by each of its looks.
     owners: HashMap<Box<str>, (Rc<Name>, Owner)>,
@@ -135,6 +135,26 @@ impl NameRegistry {
     /// The member with this name, ignoring case.
     pub(crate) fn find(&self, name: &Name) -> Option<ClientId> {
         self.taken.get(name.folded()).map(|&(_, id)| id)
+    }
+
+    /// The member that has this name or one that looks like it, told as gone or not.
+    pub(crate) fn owner(&self, name: &Name) -> Option<ClientId> {
+        name.looks()
+            .find_map(|look| match self.owners.get(look)?.1 {
+                Owner::Member(id) => Some(id),
+                Owner::Held { .. } => None,
+            })
+    }
+
+    /// Others are told that the owner of `name` has gone. It keeps the name.
+    pub(crate) fn hide(&mut self, name: &Name) {
+        self.taken.remove(name.folded());
+    }
+
+    /// `id`, the owner of `name`, is back.
+    pub(crate) fn show(&mut self, name: &Rc<Name>, id: ClientId) {
+        self.taken
+            .insert(name.folded().into(), (Rc::clone(name), id));
     }
 
     /// The number of members with a name.

@@ -10,7 +10,7 @@
 //! A notice tells changes in an order in which no label stands for two members: leaves,
 //! renames, joins, and each kind in the order of events.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::member::Label;
@@ -23,9 +23,18 @@ pub const PRESENCE_WINDOW: Duration = Duration::from_secs(1);
 /// The changes since the last notice.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
-    /// The keys of members that have joined, by serial number, which is the order of their
-    /// joins. Ids alone, because thousands may join at once.
-    joined: BTreeMap<u64, usize>,
+    /// Members with this serial number or a higher one have joined since. They are not listed,
+    /// because thousands may join at once.
+    first_untold: u64,
+    /// Above the serial number of every member.
+    next_serial: u64,
+    /// How many of them are here.
+    joined_count: usize,
+    /// The first of them, and whether these are all that have joined.
+    first_joined: Vec<ClientId>,
+    has_more_joined: bool,
+    /// Members that others were told have gone, and that are back.
+    returned: BTreeSet<ClientId>,
     /// Members that were here at the last notice and have been renamed since.
     renamed: BTreeMap<ClientId, Renamed>,
     /// The number of renames.
@@ -51,14 +60,23 @@ impl Presence {
     }
 
     pub(crate) fn joined(&mut self, id: ClientId, now: Instant) {
-        let before = self.joined.insert(id.serial, id.key);
-        debug_assert!(before.is_none(), "serial numbers are unique");
+        if id.serial < self.next_serial {
+            self.returned.insert(id);
+        } else {
+            self.next_serial = id.serial + 1;
+            self.joined_count += 1;
+            if self.first_joined.len() < MAX_NAMED {
+                self.first_joined.push(id);
+            } else {
+                self.has_more_joined = true;
+            }
+        }
         self.changed(now);
     }
 
     /// `id` is no longer called `from`.
     pub(crate) fn renamed(&mut self, id: ClientId, from: Label, now: Instant) {
-        if self.joined.contains_key(&id.serial) {
+        if self.has_joined(id) {
             // The notice of its join will have its new name.
             return;
         }
@@ -71,7 +89,11 @@ impl Presence {
 
     /// `id`, last called `label`, has left.
     pub(crate) fn left(&mut self, id: ClientId, label: Label, now: Instant) {
-        if self.joined.remove(&id.serial).is_none() {
+        let has_returned = self.returned.remove(&id);
+        if !has_returned && id.serial >= self.first_untold {
+            self.joined_count -= 1;
+            self.first_joined.retain(|&joined| joined != id);
+        } else if !has_returned {
             // Nobody has been told of its new name.
             let renamed = self.renamed.remove(&id);
             let told = renamed.map_or(label, |renamed| renamed.from);
@@ -83,8 +105,11 @@ impl Presence {
     /// Whether others do not know yet that `id` is here, or under which label.
     pub(crate) fn is_untold(&self, id: ClientId) -> bool {
         // In the common case, nothing has changed.
-        self.due_at.is_some()
-            && (self.joined.contains_key(&id.serial) || self.renamed.contains_key(&id))
+        self.due_at.is_some() && (self.has_joined(id) || self.renamed.contains_key(&id))
+    }
+
+    fn has_joined(&self, id: ClientId) -> bool {
+        id.serial >= self.first_untold || self.returned.contains(&id)
     }
 
     /// When [`Presence::notice`] is due. `None` when nothing has changed.
@@ -92,21 +117,30 @@ impl Presence {
         self.due_at
     }
 
-    /// Takes the changes. `here` is the number of members, `label` what each is called now.
-    /// `None` if the changes cancel out.
-    pub(crate) fn notice(
+    /// Takes the changes. `here` is the number of members, `label` what each is called now, and
+    /// `ids` are those of all that are here. `None` if the changes cancel out.
+    pub(crate) fn notice<I: Iterator<Item = ClientId>>(
         &mut self,
         here: usize,
         label: impl Fn(ClientId) -> Label,
+        ids: impl FnOnce() -> I,
     ) -> Option<Changes<'static>> {
         let mut changes = std::mem::take(self);
-        let mut joined_count = changes.joined.len();
+        self.next_serial = changes.next_serial;
+        self.first_untold = changes.next_serial;
+        let mut joined_count = changes.joined_count + changes.returned.len();
         let mut joined = Vec::new();
         let left = &mut changes.left;
         // Labels for thousands of joins are only needed to match leaves.
         if joined_count <= MAX_NAMED || !left.is_empty() {
-            let ids = changes.joined.iter();
-            joined.extend(ids.map(|(&serial, &key)| (serial, label(ClientId { key, serial }))));
+            let mut untold: BTreeSet<ClientId> = changes.returned;
+            if changes.has_more_joined {
+                untold.extend(ids().filter(|id| id.serial >= changes.first_untold));
+            } else {
+                untold.extend(changes.first_joined);
+            }
+            joined.extend(untold.into_iter().map(|id| (id.serial, label(id))));
+            joined.sort_unstable_by_key(|&(serial, _)| serial);
             cancel_out(&mut joined, left);
             joined_count = joined.len();
         }
@@ -245,7 +279,10 @@ mod tests {
 
         fn notice(&mut self) -> Option<String> {
             let labels = &self.labels;
-            let notice = self.presence.notice(labels.len(), |id| labels[&id].clone());
+            let ids = || labels.keys().copied();
+            let notice = self
+                .presence
+                .notice(labels.len(), |id| labels[&id].clone(), ids);
             let notice = notice.map(|changes| changes.to_string());
             assert_eq!(self.presence.due_at(), None, "nothing is left");
             notice
@@ -389,6 +426,41 @@ mod tests {
         }
         scene.join(49, address("10.0.0.1"));
         scene.expect("n0 left, 10.0.0.1 joined (50 here)");
+    }
+
+    #[test]
+    fn of_a_crowd_whoever_is_left_is_named() {
+        let mut scene = Scene::new();
+        scene.join(0, name("zoe"));
+        scene.expect("zoe joined (1 here)");
+        for id in 1..100 {
+            scene.join(id, name(&format!("n{id}")));
+        }
+        for id in (1..100).filter(|id| ![50, 70].contains(id)) {
+            scene.leave(id);
+        }
+        scene.expect("n50 and n70 joined (3 here)");
+        // Who comes after that is known by another number, also in a crowd.
+        for id in 100..110 {
+            scene.join(id, name(&format!("n{id}")));
+        }
+        scene.leave(50);
+        scene.expect("n50 left, 10 joined (12 here)");
+    }
+
+    #[test]
+    fn who_was_told_as_gone_and_is_back_has_joined() {
+        let mut scene = Scene::new();
+        scene.join(0, name("ann")).join(1, name("bob"));
+        scene.expect("ann and bob joined (2 here)");
+        scene.leave(0).expect("ann left (1 here)");
+        scene.join(0, name("ann")).rename(0, name("anna"));
+        assert!(scene.presence.is_untold(ClientId::nth(0)));
+        scene.join(2, name("cid"));
+        scene.expect("anna and cid joined (3 here)");
+        scene.leave(0).expect("anna left (2 here)");
+        scene.join(0, name("anna")).leave(0);
+        assert_eq!(scene.notice(), None);
     }
 
     #[test]

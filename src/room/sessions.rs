@@ -6,7 +6,6 @@
 //!
 //! What is held is bounded, in all and for each address, so that nobody's sessions cost others
 //! theirs. Random bits come from outside, as time does.
-#![cfg_attr(not(test), expect(dead_code, reason = "nobody resumes yet"))]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -38,6 +37,7 @@ pub(crate) enum Origin {
     /// The token went in clear, so somebody may have read it: only from this address.
     Clear(IpAddr),
     /// The token went over TLS: from anywhere, over TLS. The address counts for the bounds.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing is encrypted yet"))]
     Tls(IpAddr),
 }
 
@@ -81,7 +81,7 @@ pub(crate) enum Expired {
 
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    /// By id, and never used again.
+    /// By id: the serial number of the connection on which it began, never used again.
     sessions: BTreeMap<u64, Session>,
     /// Invariant: the sessions that have a connection, by that.
     connected: HashMap<ClientId, u64>,
@@ -91,7 +91,6 @@ pub(crate) struct Sessions {
     told: BTreeSet<Loss>,
     /// Invariant: all of these, by address; no set is empty.
     lost_at: HashMap<IpAddr, BTreeSet<Loss>>,
-    next_id: u64,
 }
 
 #[derive(Debug)]
@@ -101,6 +100,8 @@ struct Session {
     heard: u64,
     /// When it was last resumed.
     resumed_at: Option<Instant>,
+    /// It is about to end: nobody resumes it any more.
+    is_revoked: bool,
     holder: Holder,
 }
 
@@ -117,8 +118,7 @@ type Loss = (Instant, u64);
 impl Sessions {
     /// Begins a session for `connection`. `secret` must be random.
     pub(crate) fn begin(&mut self, connection: ClientId, origin: Origin, secret: u128) -> Token {
-        let id = self.next_id;
-        self.next_id += 1;
+        let id = connection.serial;
         let before = self.connected.insert(connection, id);
         debug_assert!(before.is_none(), "{connection:?} has a session");
         self.sessions.insert(
@@ -128,13 +128,15 @@ impl Sessions {
                 origin,
                 heard: 0,
                 resumed_at: None,
+                is_revoked: false,
                 holder: Holder::Connection(connection),
             },
         );
         Token { id, secret }
     }
 
-    /// Hands the session of `token` to `connection`, which comes from `origin` and has none.
+    /// Hands the session of `token` to `connection`, which comes from `origin`. If that has
+    /// another one, this ends.
     ///
     /// # Errors
     ///
@@ -148,14 +150,18 @@ impl Sessions {
     ) -> Result<Resumed, NotResumed> {
         let session = self.sessions.get_mut(&token.id);
         let session = session.ok_or(NotResumed::Unknown)?;
-        if session.secret != token.secret || !session.origin.lets_in(origin) {
+        let is_right = session.secret == token.secret && session.origin.lets_in(origin);
+        if !is_right || session.is_revoked {
             return Err(NotResumed::Unknown);
         }
-        if let Holder::Nobody(since) = session.holder
-            && since + HOLD <= now
-        {
+        match session.holder {
             // It has run out, though nobody has looked yet.
-            return Err(NotResumed::Unknown);
+            Holder::Nobody(since) if since + HOLD <= now => return Err(NotResumed::Unknown),
+            // There is nothing to resume.
+            Holder::Connection(holder) if holder == connection => {
+                return Err(NotResumed::Unknown);
+            }
+            _ => {}
         }
         let earliest = session.resumed_at.map(|at| at + RESUME_INTERVAL);
         if let Some(earliest) = earliest
@@ -174,7 +180,10 @@ impl Sessions {
             }
             Holder::Nobody(since) => (None, self.forget_loss((since, token.id), lost_from)),
         };
-        self.connected.insert(connection, token.id);
+        // What the connection had before is nobody's.
+        if let Some(fresh) = self.connected.insert(connection, token.id) {
+            self.sessions.remove(&fresh);
+        }
         Ok(Resumed {
             id: token.id,
             heard,
@@ -183,17 +192,46 @@ impl Sessions {
         })
     }
 
+    /// From now on nobody resumes the session `id`. It ends with its connection.
+    pub(crate) fn revoke(&mut self, id: u64) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.is_revoked = true;
+        }
+    }
+
+    /// The same for all: the room is closing.
+    pub(crate) fn revoke_all(&mut self) {
+        for session in self.sessions.values_mut() {
+            session.is_revoked = true;
+        }
+    }
+
+    /// Whether there are any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Whether the session `id` can be resumed.
+    pub(crate) fn is_resumable(&self, id: u64) -> bool {
+        self.sessions
+            .get(&id)
+            .is_some_and(|session| !session.is_revoked)
+    }
+
+    /// What proves that a connection may resume the session `id`.
+    pub(crate) fn token(&self, id: u64) -> Option<Token> {
+        let secret = self.sessions.get(&id)?.secret;
+        Some(Token { id, secret })
+    }
+
     /// The session that `connection` has.
     pub(crate) fn of(&self, connection: ClientId) -> Option<u64> {
         self.connected.get(&connection).copied()
     }
 
-    /// The connection that has the session `id`.
-    pub(crate) fn connection(&self, id: u64) -> Option<ClientId> {
-        match self.sessions.get(&id)?.holder {
-            Holder::Connection(connection) => Some(connection),
-            Holder::Nobody(_) => None,
-        }
+    /// How many lines of the session `id` the room has acted on. `None` if there is none.
+    pub(crate) fn heard(&self, id: u64) -> Option<u64> {
+        Some(self.sessions.get(&id)?.heard)
     }
 
     /// The room acts on a line of `connection` that is not empty. Returns the member and the
@@ -241,15 +279,6 @@ impl Sessions {
                 self.forget_loss((since, id), session.origin);
             }
         }
-    }
-
-    /// Ends all sessions: the room is closing.
-    pub(crate) fn end_all(&mut self) {
-        let next_id = self.next_id;
-        *self = Self {
-            next_id,
-            ..Self::default()
-        };
     }
 
     /// When [`Sessions::expire`] is due. `None` while nobody is lost.
@@ -391,7 +420,7 @@ mod tests {
         assert_eq!((sessions.hear(ANN), sessions.of(ANN)), (None, None));
         // Its end is no loss any more.
         assert_eq!(sessions.lose(ANN, now), None);
-        assert_eq!(sessions.connection(token.id), Some(BOB));
+        assert_eq!(sessions.of(BOB), Some(token.id));
         let soon = sessions.resume(token, ANN, clear(1), now);
         assert_eq!(soon, Err(NotResumed::TooSoon(now + RESUME_INTERVAL)));
         let later = now + RESUME_INTERVAL;
@@ -448,10 +477,7 @@ mod tests {
     #[test]
     fn an_end_that_is_meant_is_final() {
         let now = Instant::now();
-        let ends: [fn(&mut Sessions, u64); 2] = [
-            |sessions, id| sessions.end(id),
-            |sessions, _| sessions.end_all(),
-        ];
+        let ends: [fn(&mut Sessions, u64); 1] = [|sessions, id| sessions.end(id)];
         for end in ends {
             for is_lost in [false, true] {
                 let mut sessions = Sessions::default();

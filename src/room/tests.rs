@@ -2,9 +2,11 @@
 
 mod names;
 mod newcomers;
+mod programs;
 mod properties;
+mod sessions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::names::{CLAIM_TIMEOUT, HOLD, MAX_CLAIMS};
@@ -15,6 +17,9 @@ use crate::protocol::batch::{Batch, Part};
 const ALICE: ClientId = ClientId::nth(0);
 const BOB: ClientId = ClientId::nth(1);
 const CAROL: ClientId = ClientId::nth(2);
+
+/// What the room takes for random.
+const SECRET: u128 = 0xfeed;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,16 +32,24 @@ struct Stage {
     /// What was said to everybody.
     said: String,
     closed: Vec<(ClientId, CloseReason)>,
+    /// Those that have not ended.
+    connections: BTreeSet<ClientId>,
+    standings: Vec<Standing>,
+    /// What each of them gets.
+    encodings: BTreeMap<ClientId, Encoding>,
 }
 
 impl Stage {
     fn new(config: Config) -> Self {
         Self {
-            room: Room::new(config),
+            room: Room::new(config, || SECRET),
             now: Instant::now(),
             heard: BTreeMap::new(),
             said: String::new(),
             closed: Vec::new(),
+            connections: BTreeSet::new(),
+            standings: Vec::new(),
+            encodings: BTreeMap::new(),
         }
     }
 
@@ -69,16 +82,19 @@ impl Stage {
         let result = act(&mut self.room, &mut context);
         batch.seal();
         self.closed.extend(batch.take_closes());
+        self.standings.extend(batch.take_standings());
         self.said += &text(batch.shared(Encoding::Text));
         let edits: BTreeMap<ClientId, _> = batch.edits_from(0).collect();
-        let members: Vec<ClientId> = self.room.members().map(|(id, _)| id).collect();
-        for id in members {
-            let heard = self.heard.entry(id).or_default();
-            let Some(&edits) = edits.get(&id) else {
-                *heard += &text(batch.shared(Encoding::Text));
+        for id in &self.connections {
+            let heard = self.heard.entry(*id).or_default();
+            let encoding = self.encodings.entry(*id).or_default();
+            let Some(&edits) = edits.get(id) else {
+                *heard += &text(batch.shared(*encoding));
                 continue;
             };
-            for part in batch.parts(edits, Encoding::Text) {
+            let before = *encoding;
+            *encoding = edits.switch().unwrap_or(before);
+            for part in batch.parts(edits, before) {
                 *heard += &match part {
                     Part::Shared(encoding, range) => text(&batch.shared(encoding)[range]),
                     Part::Private(frame) => String::from_utf8_lossy(frame).into_owned(),
@@ -88,16 +104,32 @@ impl Stage {
         result
     }
 
+    /// What was asked for the standings of clients since the last call.
+    fn standings(&mut self) -> Vec<Standing> {
+        std::mem::take(&mut self.standings)
+    }
+
     fn join(&mut self, id: ClientId, address: &str) {
         let address = address.parse().unwrap();
         let greeting = self.room.join(id, address, self.now);
         self.heard.insert(id, text(&greeting));
+        self.connections.insert(id);
     }
 
     fn leave(&mut self, id: ClientId) {
-        let member = self.act(|room, context| room.leave(id, context));
-        assert!(member.is_some());
+        self.leave_for(CloseReason::PeerClosed, id);
+    }
+
+    /// The connection `id` ends. Returns what it is told last.
+    fn leave_for(&mut self, reason: CloseReason, id: ClientId) -> String {
+        let departed = self.act(|room, context| room.leave(id, reason, context));
+        let departed = departed.expect("it has not ended before");
         self.heard.remove(&id);
+        self.encodings.remove(&id);
+        self.connections.remove(&id);
+        departed
+            .last_words
+            .map_or(String::new(), |words| text(&words))
     }
 
     fn hears(&mut self, id: ClientId, heard: Decoded<'_>) {
@@ -234,7 +266,7 @@ fn quit_disconnects() {
     let mut stage = Stage::of_two();
     stage.says(ALICE, "/quit");
     assert_eq!(stage.closed, [(ALICE, CloseReason::Quit)]);
-    let farewell = stage.room.farewell(CloseReason::Quit).unwrap();
+    let farewell = stage.room.farewell(ALICE, CloseReason::Quit).unwrap();
     assert_eq!(farewell[..], b"-- goodbye\n"[..]);
 }
 
@@ -348,9 +380,11 @@ fn the_refusal_of_a_long_line_gives_the_limit() {
 #[test]
 fn a_member_leaves_once_and_is_not_heard_afterwards() {
     let mut stage = Stage::of_two();
-    let leave = |stage: &mut Stage| stage.act(|room, context| room.leave(ALICE, context));
-    let member = leave(&mut stage).unwrap();
-    assert_eq!(member.address(), "10.0.0.1".parse::<IpAddr>().unwrap());
+    let leave = |stage: &mut Stage| {
+        stage.act(|room, context| room.leave(ALICE, CloseReason::PeerClosed, context))
+    };
+    let departed = leave(&mut stage).unwrap();
+    assert_eq!(departed.address, "10.0.0.1".parse::<IpAddr>().unwrap());
     assert!(leave(&mut stage).is_none());
     stage.says(ALICE, "still here");
     stage.expect(BOB, "");
@@ -366,7 +400,7 @@ fn disconnected_members_that_can_read_learn_why() {
         (CloseReason::Kicked, "the operator has sent you away"),
         (CloseReason::Banned, "the operator has banned your address"),
     ] {
-        let farewell = text(&stage.room.farewell(reason).unwrap());
+        let farewell = text(&stage.room.farewell(ALICE, reason).unwrap());
         assert!(
             farewell.starts_with("-- ") && farewell.contains(why),
             "{farewell}"
@@ -379,7 +413,7 @@ fn disconnected_members_that_can_read_learn_why() {
         CloseReason::WrongProtocol,
         CloseReason::Shutdown,
     ] {
-        assert_eq!(stage.room.farewell(reason), None, "{reason}");
+        assert_eq!(stage.room.farewell(ALICE, reason), None, "{reason}");
     }
 }
 

@@ -32,6 +32,8 @@ impl DropCounts {
             CloseReason::PeerClosed
             | CloseReason::Lost(_)
             | CloseReason::Quit
+            | CloseReason::Replaced
+            | CloseReason::TooSoon
             | CloseReason::Shutdown => {}
         }
     }

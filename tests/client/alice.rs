@@ -6,7 +6,7 @@ use std::process::Stdio;
 use rustix::fs::OFlags;
 use rustix::process::Signal;
 
-use crate::common::peer::{Peer, WELCOME};
+use crate::common::peer::Peer;
 use crate::common::process::{Process, chat, chat_client};
 use crate::common::screen::Screen;
 use crate::common::server::Server;
@@ -82,10 +82,14 @@ pub(crate) fn lose_server(alice: &mut Alice) -> TcpListener {
     TcpListener::bind(alice.server.address).expect("a port that is free again")
 }
 
-/// Plays a server that grants its client the name it asks for.
+/// What a hello says to a client whose session is gone.
+pub(crate) const NEW_SESSION: &str = r#""epoch":"new","resumed":false,"heard":0,"again":1"#;
+
+/// Plays a server that has been started anew, and grants its client the name that it asks for.
 #[track_caller]
 pub(crate) fn let_in(server: &mut Peer, name: &str) {
-    server.say(WELCOME);
-    server.expect_line(&format!("/nick {name}"));
-    server.say(&format!("-- you are {name} now"));
+    server.greet_with(NEW_SESSION);
+    server.grant(1, name);
+    server.expect_line("/last 500 0");
+    server.say(r#"{"kind":"reply","n":2,"to":"last"}"#);
 }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
@@ -11,9 +12,11 @@ use std::thread;
 use rustix::fs::{OFlags, fcntl_getfl};
 
 use crate::common::lines::LineReader;
-use crate::common::peer::{WELCOME, client_of_the_test};
+use crate::common::peer::{Peer, WELCOME, client_of_the_test};
 use crate::common::process::{Process, chat_client};
 use crate::common::server::Server;
+
+const IN_DOUBT: i32 = 6;
 
 #[test]
 fn a_line_typed_is_sent_and_shown() {
@@ -194,4 +197,57 @@ fn assert_ends_well(client: &mut Process) {
     let finished = client.finish();
     assert_eq!(finished.stderr, "");
     assert_eq!(finished.code, 0);
+}
+
+/// A room that goes away and comes back, and forgets in between or not.
+#[test]
+fn a_client_in_a_pipe_that_reconnects_says_everything_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let mut command = chat_client(address);
+    command.arg("--reconnect");
+    let mut client = Process::spawn(command);
+    let mut server = Peer::accept(&listener);
+    server.greet();
+    for line in ["one", "two", "three"] {
+        client.type_line(line);
+        server.expect_line(line);
+    }
+    server.echo(1, 1, "one");
+    server.reset();
+    let mut server = Peer::accept(&listener);
+    let asked = server.greet_with(r#""epoch":"e","resumed":true,"heard":2"#);
+    assert_eq!(asked.as_deref(), Some("/resume 7.ab 1"));
+    server.echo(2, 2, "two");
+    server.expect_line("three");
+    client.close_stdin();
+    server.reset();
+    // It has read everything, and comes back to deliver it.
+    let mut server = Peer::accept(&listener);
+    server.greet_with(r#""epoch":"new","resumed":false,"heard":0,"again":1"#);
+    let is_doubt = |line: String| line.contains("not known whether the room has taken this: three");
+    while !is_doubt(client.stderr().next_line().expect("a doubt")) {}
+    server.expect_line("/last 500 0");
+    server.say(r#"{"kind":"reply","n":1,"to":"last"}"#);
+    server.let_go(2);
+    assert_eq!(client.exit_code(), IN_DOUBT);
+}
+
+/// Without --reconnect.
+#[test]
+fn what_is_in_doubt_is_on_standard_error() {
+    let (mut server, mut client) = client_of_the_test(Stdio::piped());
+    server.greet();
+    client.type_line("one");
+    server.take(1, "one");
+    client.type_line("two");
+    server.expect_line("two");
+    drop(server);
+    let finished = client.finish();
+    assert!(
+        finished.stderr.ends_with("has taken 1 line\ntwo\n"),
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(finished.code, IN_DOUBT);
 }

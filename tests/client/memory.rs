@@ -32,7 +32,8 @@ fn an_unread_output_stalls_the_server() {
 #[test]
 fn a_stalled_server_stalls_the_input() {
     let (ours, theirs) = input();
-    let (_server, client) = client_of_the_test_with_output(theirs, Stdio::null());
+    let (server, client) = client_of_the_test_with_output(theirs, Stdio::null());
+    server.say("no greeting");
     assert_is_held_up(&client, ours);
 }
 
@@ -40,6 +41,7 @@ fn a_stalled_server_stalls_the_input() {
 fn an_unread_output_stalls_the_input() {
     let (ours, theirs) = input();
     let (server, client) = client_of_the_test_with_output(theirs, Stdio::piped());
+    server.say("no greeting");
     let _server = Crowd::start([Member::reader(server)]);
     assert_is_held_up(&client, ours);
 }

@@ -70,7 +70,7 @@ fn head_gets_its_line_and_the_pipeline_ends() {
 fn lines_read_are_said_even_after_the_output_is_closed() {
     let (mut server, mut client) =
         Peer::serve(|address| Process::spawn(chat_to("client", address, &["--name", "disk"])));
-    server.say(WELCOME);
+    server.greet();
     server.expect_line("/nick disk");
     client.stdout().expect_line(WELCOME);
     client.type_line("98% full");
@@ -78,8 +78,8 @@ fn lines_read_are_said_even_after_the_output_is_closed() {
     client.close_stdout();
     // The closed pipe has woken the client; asleep again, it knows.
     client.await_sleep();
-    server.say("-- you are disk now");
-    server.expect_line("98% full");
+    server.say(r#"{"kind":"reply","n":1,"to":"nick","name":"disk"}"#);
+    server.take(2, "98% full");
     assert_ends_quietly(&mut client);
 }
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::alice::{
-    Alice, CTRL_D, alice_at_a_terminal, client_of_the_test_at, let_in, lose_server, restart,
+    Alice, CTRL_C, CTRL_D, NEW_SESSION, alice_at_a_terminal, client_of_the_test_at, let_in,
+    lose_server, restart,
 };
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, chat_client};
@@ -153,36 +154,129 @@ fn enter_retries_at_once_however_long_the_pause() {
 }
 
 #[test]
-fn a_loss_is_reported_and_whether_the_last_line_is_in_doubt() {
+fn a_loss_is_reported_and_what_was_said_waits() {
     let closed = "the server at ADDRESS closed the connection";
     let reset = "the connection to ADDRESS was lost: connection reset by peer";
-    for (told, lose, leaves_doubt) in [
-        (closed, drop as fn(Peer), false),
-        (reset, Peer::reset, true),
-    ] {
-        for says_something in [false, true] {
-            let mut guest = guest(&[]);
-            guest.server.say(WELCOME);
-            guest.screen.expect_row(WELCOME);
-            if says_something {
-                guest.screen.type_keys("hi\r");
-                guest.server.expect_line("hi");
-            }
-            lose(guest.server);
-            let loss = told.replace("ADDRESS", &guest.address.to_string());
-            let is_in_doubt = leaves_doubt && says_something;
-            let doubt = if is_in_doubt { DOUBT } else { "" };
-            guest.screen.expect_row(&format!(
-                "!! {loss}{doubt}; reconnecting, Enter retries now"
-            ));
-        }
+    for (told, lose) in [(closed, drop as fn(Peer)), (reset, Peer::reset)] {
+        let mut guest = guest(&[]);
+        guest.server.greet();
+        guest.screen.expect_row(WELCOME);
+        guest.screen.type_keys("hi\r");
+        guest.server.expect_line("hi");
+        guest.screen.expect_row("<You> hi");
+        lose(guest.server);
+        let loss = told.replace("ADDRESS", &guest.address.to_string());
+        guest
+            .screen
+            .expect_row(&format!("!! {loss}; reconnecting, Enter retries now"));
+        guest.screen.expect_row("<You> hi …");
+        guest.screen.expect_last_row("[offline, 1 line waiting] >");
     }
+}
+
+#[test]
+fn what_the_room_has_not_acted_on_is_said_again() {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.screen.expect_row(WELCOME);
+    for line in ["one", "two", "three"] {
+        guest.screen.type_keys(&format!("{line}\r"));
+        guest.server.expect_line(line);
+    }
+    guest.server.echo(1, 1, "one");
+    guest.screen.expect("one, and the others", |rows| {
+        let own = ["one", "two", "three"].map(|line| format!("<You> {line}"));
+        rows.iter().filter(|row| own.contains(row)).count() == 3
+    });
+    drop(guest.server);
+    guest.screen.expect_row("<You> three …");
+    guest.screen.type_keys("four\r\r");
+    let mut server = Peer::accept(&guest.listener);
+    let asked = server.greet_with(r#""epoch":"e","resumed":true,"heard":2"#);
+    assert_eq!(asked.as_deref(), Some("/resume 7.ab 1"));
+    server.echo(2, 2, "two");
+    server.tell(3, "bob", "meanwhile");
+    server.expect_line("three");
+    server.expect_line("four");
+    server.echo(4, 3, "three");
+    server.echo(5, 4, "four");
+    guest.screen.expect("all in the order of the room", |rows| {
+        let lines = [
+            "<You> two",
+            "<bob> meanwhile",
+            "<You> three",
+            "<You> four",
+            ">",
+        ];
+        rows.ends_with(&lines.map(str::to_owned))
+    });
+    assert!(!guest.screen.written().contains("not known"));
+}
+
+#[test]
+fn without_its_session_the_client_says_what_is_in_doubt() {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.screen.expect_row(WELCOME);
+    guest.screen.type_keys("hi\r");
+    guest.server.expect_line("hi");
+    drop(guest.server);
+    guest.screen.expect_row("<You> hi …");
+    let mut server = Peer::accept(&guest.listener);
+    server.greet_with(NEW_SESSION);
+    server.expect_line("/last 500 0");
+    server.say(r#"{"kind":"reply","n":1,"to":"last"}"#);
+    let doubt = "!! not known whether the room has taken this: hi";
+    guest.screen.expect_row(doubt);
+    guest.screen.assert_told_once(doubt);
+    // It is not said again, but where the user wants that.
+    guest.screen.expect_last_row(">");
+    guest.screen.type_keys("\x1b[A\r");
+    server.take(2, "hi");
+    guest.screen.expect("hi, and nothing that waits", |rows| {
+        rows.ends_with(&["<You> hi".to_owned(), ">".to_owned()])
+    });
+}
+
+#[test]
+fn ctrl_c_tells_what_is_in_doubt() {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.screen.expect_row(WELCOME);
+    guest.screen.type_keys("hi\r");
+    guest.server.expect_line("hi");
+    guest.screen.type_keys(CTRL_C);
+    let told = guest.client.stderr().next_line().expect("a doubt");
+    assert!(
+        told.ends_with("not known whether the room has taken this: hi"),
+        "{told}"
+    );
+    // The room need not wait for it to come back.
+    guest.server.expect_line("/quit");
+}
+
+#[test]
+fn a_missing_answer_is_shown_and_ends_nothing() {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.screen.expect_row(WELCOME);
+    guest.screen.type_keys("hi\r");
+    guest.server.expect_line("hi");
+    guest.screen.expect_row("<You> hi …");
+    guest.screen.expect_last_row("[no answer for 5 s] >");
+    guest.server.say(r#"{"kind":"wait"}"#);
+    guest.screen.expect_last_row(">");
+    guest.server.echo(1, 1, "hi");
+    guest.screen.expect("the line as said", |rows| {
+        rows.ends_with(&["<You> hi".to_owned(), ">".to_owned()])
+    });
 }
 
 #[test]
 fn lines_not_taken_before_the_server_closes_are_in_doubt() {
     let mut guest = guest(&[]);
-    guest.server.say(WELCOME);
+    // As the Python original greets, which answers nothing.
+    guest.server.send(WELCOME);
     guest.screen.expect_row(WELCOME);
     guest.server.limit_receive_buffer_to(1);
     // The first fills the buffer; nothing of the second is taken.
@@ -209,37 +303,53 @@ fn lines_not_taken_before_the_server_closes_are_in_doubt() {
 
 #[test]
 fn a_returning_client_shows_what_it_missed_and_nothing_twice() {
-    for (options, own) in [(&[][..], "127.0.0.1"), (&["--name", "alice"], "alice")] {
-        let greet = |server: &mut Peer, past: &str| {
-            server.say(&format!("{WELCOME}{past}"));
-            if own == "alice" {
-                server.expect_line("/nick alice");
-                server.say("-- you are alice now");
-            }
-        };
-        let mut guest = guest(options);
-        greet(&mut guest.server, "");
-        guest.server.say("<127.0.0.2> before");
-        guest.screen.expect_row("<127.0.0.2> before");
-        guest.screen.type_keys("mine\r");
-        guest.server.expect_line("mine");
-        drop(guest.server);
-        let mut server = Peer::accept(&guest.listener);
-        let past = format!(
-            "\n-- the last 3 lines, the latest moments ago:\n\
-             <127.0.0.2> before\n<{own}> mine\n<127.0.0.2> meanwhile"
-        );
-        greet(&mut server, &past);
-        server.say("<127.0.0.2> now");
-        guest.screen.expect_row("<127.0.0.2> now");
-        for said in ["before", "meanwhile", "now"] {
-            guest
-                .screen
-                .assert_told_once(&format!("<127.0.0.2> {said}"));
-        }
-        guest.screen.assert_told_once("<You> mine");
-        let again = format!("<{own}> mine");
-        assert!(!guest.screen.rows().contains(&again), "{again}");
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.server.tell(1, "bob", "before");
+    guest.screen.expect_row("<bob> before");
+    drop(guest.server);
+    let mut server = Peer::accept(&guest.listener);
+    let asked = server.greet_with(r#""epoch":"e","resumed":true,"heard":0,"lost":0"#);
+    assert_eq!(asked.as_deref(), Some("/resume 7.ab 1"));
+    for (seq, text) in [(1, "before"), (2, "meanwhile"), (3, "now")] {
+        server.tell(seq, "bob", text);
+    }
+    guest.screen.expect_row("<bob> now");
+    for said in ["before", "meanwhile", "now"] {
+        guest.screen.assert_told_once(&format!("<bob> {said}"));
+    }
+}
+
+#[test]
+fn a_session_that_is_gone_leaves_no_hole_and_no_double() {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.server.tell(1, "bob", "before");
+    guest.screen.expect_row("<bob> before");
+    drop(guest.server);
+    let mut server = Peer::accept(&guest.listener);
+    server.say(WELCOME);
+    server.say("-- the last 2 lines, the latest moments ago:\n<bob> before\n<bob> meanwhile");
+    server.expect_line("/json");
+    server.expect_line("/resume 7.ab 1");
+    server.hello(8, r#""epoch":"e","resumed":false,"heard":0"#);
+    server.say(concat!(
+        r#"{"kind":"hello","wire":1,"version":"0","epoch":"e","seq":2,"you":8,"token":"8.ab","#,
+        r#""resumed":false,"heard":0,"lost":0,"hold":60,"name":"x","here":1,"people":[],"#,
+        r#""max_line":4096}"#
+    ));
+    server.expect_line("/last 1 2");
+    for (seq, text) in [(1, "before"), (2, "meanwhile")] {
+        server.say(&format!(
+            "{{\"seq\":{seq},\"time\":\"2026-11-27T13:51:23.123Z\",\"past\":true,\
+             \"kind\":\"message\",\"name\":\"bob\",\"text\":\"{text}\"}}"
+        ));
+    }
+    server.say(r#"{"kind":"reply","n":1,"to":"last"}"#);
+    server.tell(3, "bob", "now");
+    guest.screen.expect_row("<bob> now");
+    for said in ["before", "meanwhile", "now"] {
+        guest.screen.assert_told_once(&format!("<bob> {said}"));
     }
 }
 
@@ -280,20 +390,20 @@ fn kept_lines_are_said_only_to_a_server_that_admits_us() {
         mut screen,
         client: _client,
     } = guest(&[]);
-    server.say(WELCOME);
-    screen.expect_last_row(">");
+    let mut server = server;
+    server.greet();
+    screen.expect_row("-- /nick NAME sets your name, /help lists the commands");
     drop(listener);
     drop(server);
     screen.expect_last_row("[offline] >");
     screen.type_keys("hello again\r");
     screen.expect_last_row("[offline, 1 line waiting] >");
     let listener = TcpListener::bind(address).expect("a port that is free again");
-    let mut server = Peer::accept(&listener);
+    let server = Peer::accept(&listener);
     server.say("!! the room is full (1 clients)");
-    server.close_write();
-    server.expect_closed();
+    drop(server);
     let mut server = Peer::accept(&listener);
-    server.say(WELCOME);
+    server.greet_with(r#""epoch":"e","resumed":false,"heard":0,"again":1"#);
     server.expect_line("hello again");
 }
 
@@ -303,11 +413,13 @@ fn lines_kept_for_a_lost_name_wait() {
         let mut alice = alice_at_a_terminal(&[]);
         let listener = lose_server(&mut alice);
         alice.screen.type_keys("it is me\r");
-        alice.screen.expect_row("<You> it is me");
+        alice.screen.expect_row("<You> it is me …");
         let mut server = Peer::accept(&listener);
-        server.say(WELCOME);
+        server.greet_with(NEW_SESSION);
         server.expect_line("/nick alice");
-        server.say("!! alice is taken");
+        server.expect_line("/last 500 0");
+        server.refuse(1, "alice is taken");
+        server.say(r#"{"kind":"reply","n":2,"to":"last"}"#);
         alice.screen.expect_last_row("[1 line waiting] >");
         alice
             .screen
@@ -316,8 +428,7 @@ fn lines_kept_for_a_lost_name_wait() {
     };
     let (alice, mut server) = held();
     alice.screen.type_keys("/nick alicia\r");
-    server.expect_line("/nick alicia");
-    server.say("-- you are alicia now");
+    server.grant(3, "alicia");
     server.expect_line("it is me");
 
     let (alice, mut server) = held();
@@ -347,13 +458,14 @@ fn a_server_that_never_admitted_us_is_not_retried() {
 #[test]
 fn a_kicked_client_does_not_come_back() {
     let mut screen = Screen::new(80, 24);
-    let (server, mut client) = client_of_the_test_at(&screen, &[]);
-    server.send(format!(
-        "{WELCOME}\n-- the operator has sent you away: goodbye\n"
-    ));
+    let (mut server, mut client) = client_of_the_test_at(&screen, &[]);
+    server.greet();
+    server.say(
+        r#"{"kind":"bye","code":"kicked","heard":0,"again":null,"text":"the operator: goodbye"}"#,
+    );
     drop(server);
     assert_eq!(client.exit_code(), 4);
-    screen.expect_row("-- the operator has sent you away: goodbye");
+    screen.expect_row("-- the operator: goodbye");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::common::server::Server;
 const CANNOT_CONNECT: i32 = 3;
 const CONNECTION_LOST: i32 = 4;
 const REFUSED: i32 = 5;
+const IN_DOUBT: i32 = 6;
 
 /// Longer than a server that has everything may stay silent.
 const PAUSE: Duration = Duration::from_secs(4);
@@ -213,7 +214,7 @@ fn nothing_is_said_if_the_name_is_refused() {
 fn nothing_is_said_before_the_name_is_granted_however_long_that_takes() {
     let [mut gives, mut refuses] = [(); 2].map(|()| {
         let (mut server, sender) = sender_of_the_test(&["--name", "disk", "98% full"]);
-        server.say(WELCOME);
+        server.greet();
         server.expect_line("/nick disk");
         (server, sender)
     });
@@ -222,17 +223,16 @@ fn nothing_is_said_before_the_name_is_granted_however_long_that_takes() {
     refuses.1.expect_to_run_until(pause_ends);
 
     let (mut server, mut sender) = refuses;
-    server.say("!! disk is taken");
+    server.refuse(1, "disk is taken");
+    server.expect_line("/quit");
     server.expect_end();
     drop(server);
     assert_fails(&sender.finish(), REFUSED, &["disk is taken"]);
 
     let (mut server, mut sender) = gives;
-    server.say("-- you are disk now");
-    server.expect_line("98% full");
-    server.expect_line("/quit");
-    server.say("-- goodbye");
-    drop(server);
+    server.say(r#"{"kind":"reply","n":1,"to":"nick","name":"disk"}"#);
+    server.take(2, "98% full");
+    server.let_go(3);
     assert_is_silent_and_done(&sender.finish());
 }
 
@@ -260,57 +260,88 @@ fn a_missing_server_is_named() {
 }
 
 #[test]
-fn a_server_that_vanishes_midway_is_a_lost_connection() {
-    let (mut server, mut sender) = sender_of_the_test(&[]);
-    server.say(WELCOME);
-    sender.type_line("half of it");
-    server.expect_line("half of it");
-    let address = server.local_address().to_string();
-    server.reset();
-    assert_fails(&sender.finish(), CONNECTION_LOST, &[&address]);
+fn a_line_that_was_not_answered_is_in_doubt() {
+    for lose in [drop as fn(Peer), Peer::reset] {
+        let (mut server, mut sender) = sender_of_the_test(&[]);
+        server.greet();
+        for line in ["one", "two", "/msg bob three"] {
+            sender.type_line(line);
+            server.expect_line(line);
+        }
+        server.echo(1, 1, "one");
+        let address = server.local_address().to_string();
+        lose(server);
+        let finished = sender.finish();
+        assert!(finished.stderr.contains(&address), "{}", finished.stderr);
+        assert!(
+            finished
+                .stderr
+                .ends_with("has taken 2 lines\ntwo\n/msg bob three\n"),
+            "{}",
+            finished.stderr
+        );
+        assert_eq!(finished.code, IN_DOUBT);
+    }
+}
+
+/// A server that greets and then hangs, before or after it has heard something.
+#[test]
+fn a_server_that_hangs_ends_it_in_time() {
+    let (mut greets, mut first) = sender_of_the_test(&["--timeout", "1", "hello"]);
+    greets.greet();
+    greets.expect_line("hello");
+    let finished = first.finish();
+    assert!(
+        finished.stderr.ends_with("has taken 1 line\nhello\n"),
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(finished.code, IN_DOUBT);
+
+    let (mute, mut second) = sender_of_the_test(&["--timeout", "1", "hello"]);
+    assert_fails(
+        &second.finish(),
+        CONNECTION_LOST,
+        &["no answer from", "within 1 s"],
+    );
+    drop(mute);
+
+    // Its input may pause for longer.
+    let (mut server, mut third) = sender_of_the_test(&["--timeout", "1"]);
+    server.greet();
+    third.expect_to_run_until(Instant::now() + Duration::from_secs(2));
+    third.type_line("late");
+    server.expect_line("late");
+    // The room explains itself.
+    for _ in 0..4 {
+        third.expect_to_run_until(Instant::now() + Duration::from_millis(500));
+        server.say(r#"{"kind":"wait"}"#);
+    }
+    server.echo(1, 1, "late");
+    third.close_stdin();
+    server.let_go(2);
+    assert_is_silent_and_done(&third.finish());
 }
 
 #[test]
-fn a_server_that_vanishes_before_it_has_closed_is_a_lost_connection() {
+fn once_all_is_answered_it_does_not_matter_how_the_connection_ends() {
     let (mut server, mut sender) = sender_of_the_test(&["all", "of", "it"]);
-    server.say(WELCOME);
-    server.expect_line("all of it");
+    server.greet();
+    server.take(1, "all of it");
     server.expect_line("/quit");
     server.reset();
-    assert_fails(&sender.finish(), CONNECTION_LOST, &[]);
+    assert_is_silent_and_done(&sender.finish());
 }
 
 #[test]
-fn a_room_that_closes_midway_is_a_lost_connection() {
-    let (mut server, mut sender) = sender_of_the_test(&[]);
-    server.say(WELCOME);
-    sender.type_line("half of it");
-    server.expect_line("half of it");
+fn a_room_that_ends_the_connection_says_what_it_has_not_taken() {
+    let (mut server, mut sender) = sender_of_the_test(&["hello"]);
+    server.greet();
+    server.expect_line("hello");
+    server.say(r#"{"kind":"bye","code":"closing","heard":0,"again":1,"text":""}"#);
     drop(server);
-    assert_fails(
-        &sender.finish(),
-        CONNECTION_LOST,
-        &["closed the connection"],
-    );
-}
-
-#[test]
-fn a_server_that_closes_before_the_end_has_not_taken_everything() {
-    for farewell in [
-        "<bob> -- goodbye",
-        "-- the room is closing",
-        "-- the operator has sent you away: goodbye",
-        "-- you read too slowly to catch up with what was said: goodbye",
-    ] {
-        let (mut server, mut sender) = sender_of_the_test(&["hello"]);
-        server.say(WELCOME);
-        server.expect_line("hello");
-        server.expect_line("/quit");
-        server.say(farewell);
-        drop(server);
-        let named = ["closed the connection", "may not have arrived"];
-        assert_fails(&sender.finish(), CONNECTION_LOST, &named);
-    }
+    let named = ["closed the connection", "may not have arrived"];
+    assert_fails(&sender.finish(), CONNECTION_LOST, &named);
 }
 
 /// This takes some seconds, in which the server is silent.
@@ -348,18 +379,6 @@ fn a_room_that_closes_on_a_sender_that_is_paced_is_a_lost_connection() {
         CONNECTION_LOST,
         &["closed the connection"],
     );
-}
-
-#[test]
-fn it_waits_for_the_server_to_close() {
-    let (mut server, mut sender) = sender_of_the_test(&["hello"]);
-    server.say(WELCOME);
-    server.expect_line("hello");
-    server.expect_line("/quit");
-    server.say("-- goodbye");
-    sender.expect_to_run_until(Instant::now() + Duration::from_secs(1));
-    drop(server);
-    assert_is_silent_and_done(&sender.finish());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::common::lines::LineReader;
 use crate::common::peer::{Peer, WELCOME};
-use crate::common::process::{CHAT, Process, chat_to, piped};
+use crate::common::process::{CHAT, Process, chat, chat_to, piped};
 use crate::common::server::Server;
 
 const CANNOT_CONNECT: i32 = 3;
@@ -68,18 +68,19 @@ fn lines_limits_the_past_lines_shown() {
 fn a_listener_never_says_a_thing() {
     let (mut server, mut listener) =
         Peer::serve(|address| Process::spawn(chat_to("tail", address, &[])));
-    for line in [WELCOME, "<alice> are you there?", "-- news", "!! no"] {
-        server.say(line);
-        listener.stdout().expect_line(line);
-    }
+    server.greet();
+    listener.stdout().expect_line(WELCOME);
+    server.tell(1, "alice", "are you there?");
+    listener.stdout().expect_line("<alice> are you there?");
     listener.type_line("I am not");
     listener.close_stdin();
-    server.say("<alice> well?");
+    server.tell(2, "alice", "well?");
     listener.stdout().expect_line("<alice> well?");
     // Asleep again, it has handled the end of its input.
     listener.await_sleep();
     assert!(!server.has_more(), "the listener closed its side");
     listener.close_stdout();
+    server.expect_line("/quit");
     server.expect_end();
     assert_ends_quietly(&mut listener);
 }
@@ -155,6 +156,64 @@ fn a_room_that_closes_is_a_lost_connection() {
     assert_eq!(finished.code, CONNECTION_LOST);
 }
 
+/// Whether it is killed, which leaves its log behind, or closes.
+#[test]
+fn a_listener_that_reconnects_goes_on_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let transcript = folder.path().join("transcript");
+    let transcript = transcript.to_str().expect("a plain name");
+    for (format, end) in [(&[][..], Signal::KILL), (&["--json"], Signal::TERM)] {
+        let options = ["--no-presence", "--transcript", transcript];
+        let mut server = Server::sociable(&options);
+        let mut talker = server.join("127.0.0.2");
+        let mut listener = Process::spawn(tail(&server, &[&["--reconnect"], format].concat()));
+        talker.say("first");
+        expect_text(&mut listener, "first");
+        // Asleep again, it has been told who it is.
+        listener.await_sleep();
+        talker.say("before");
+        expect_text(&mut listener, "before");
+        server.signal(end);
+        server.wait();
+        talker.rest();
+        let address = server.address;
+        let mut command = chat([
+            "server",
+            &address.ip().to_string(),
+            &address.port().to_string(),
+        ]);
+        command.args(options).stdin(Stdio::null());
+        let server = Server::spawn(command);
+        // Before the listener is back, or after.
+        let talker = Peer::connect_from("127.0.0.2", server.address);
+        for text in ["while it was away", "now"] {
+            talker.say(text);
+        }
+        for text in ["while it was away", "now"] {
+            let line = expect_text(&mut listener, text);
+            assert!(
+                !line.contains("before") && !line.contains("first"),
+                "{line}"
+            );
+        }
+        listener.close_stdout();
+        listener.wait();
+    }
+}
+
+/// Reads up to the line with `text`, and returns it and those before it.
+#[track_caller]
+fn expect_text(listener: &mut Process, text: &str) -> String {
+    let mut lines = String::new();
+    loop {
+        let line = listener.stdout().next_line().expect("a further line");
+        lines += &format!("{line}\n");
+        if line.contains(text) {
+            return lines;
+        }
+    }
+}
+
 #[test]
 fn a_server_that_vanishes_is_a_lost_connection() {
     let (server, mut listener) =
@@ -185,20 +244,22 @@ fn a_full_room_and_a_missing_server_have_exit_codes_of_their_own() {
 }
 
 #[test]
-fn json_gives_kind_and_name_of_each_line() {
+fn json_has_the_objects_of_the_room() {
     let (server, mut talker) = room_with_a_past();
     let mut listener = Process::spawn(tail(&server, &["--json"]));
-    let heading = "the last 3 lines, the latest moments ago:";
-    expect_object(&mut listener, ("welcome", None, WELCOME));
-    expect_object(&mut listener, ("notice", None, heading));
+    let hello = next_object(&mut listener);
+    assert_eq!(
+        (&hello["kind"], &hello["wire"]),
+        (&json!("hello"), &json!(1))
+    );
+    assert_eq!(hello.get("token"), None, "it is a secret");
     for (kind, text) in [
         ("message", "one"),
         ("action", "waves"),
         ("message", "three"),
     ] {
-        expect_past_object(&mut listener, (kind, Some("127.0.0.2"), text));
+        expect_said(&mut listener, (kind, "127.0.0.2", text), true);
     }
-
     talker.send("hi \"you\" \\ \t\u{1f44b}\n/me nods\n/msg 127.0.0.1 psst\n/nick zoë\nbye\n");
     for (kind, name, text) in [
         ("message", "127.0.0.2", "hi \"you\" \\ \t\u{1f44b}"),
@@ -206,7 +267,7 @@ fn json_gives_kind_and_name_of_each_line() {
         ("private", "127.0.0.2", "psst"),
         ("message", "zoë", "bye"),
     ] {
-        expect_object(&mut listener, (kind, Some(name), text));
+        expect_said(&mut listener, (kind, name, text), false);
     }
     talker.expect_line("-- sent to 127.0.0.1");
 }
@@ -224,43 +285,48 @@ fn json_has_a_kind_for_all_other_lines() {
 }
 
 #[test]
-fn json_marks_the_rest_of_a_line_that_was_shown_before_it_had_ended() {
-    let (server, mut listener) =
+fn json_hands_on_what_it_does_not_know() {
+    let (mut server, mut listener) =
         Peer::serve(|address| Process::spawn(chat_to("tail", address, &["--json"])));
-    server.say(WELCOME);
-    expect_object(&mut listener, ("welcome", None, WELCOME));
-    server.send("<alice> so");
-    expect_object(&mut listener, ("message", Some("alice"), "so"));
-    server.say("!! slow");
-    expect_object(&mut listener, ("continuation", None, "!! slow"));
+    server.greet();
+    assert_eq!(next_object(&mut listener)["kind"], "hello");
+    server.expect_line("/last 10000 0");
+    server.say(r#"{"kind":"reply","n":1,"to":"last"}"#);
+    for object in [r#"{"kind":"tea","cups":[2,{}]}"#, r#"{"kind":"wait"}"#] {
+        server.say(object);
+        listener.stdout().expect_line(object);
+    }
 }
 
 #[test]
 fn lines_limits_the_past_lines_in_json() {
     let (server, talker) = room_with_a_past();
     let mut listener = Process::spawn(tail(&server, &["--json", "--lines", "1"]));
-    expect_object(&mut listener, ("welcome", None, WELCOME));
-    expect_past_object(&mut listener, ("message", Some("127.0.0.2"), "three"));
+    assert_eq!(next_object(&mut listener)["kind"], "hello");
+    expect_said(&mut listener, ("message", "127.0.0.2", "three"), true);
     talker.say("four");
-    expect_object(&mut listener, ("message", Some("127.0.0.2"), "four"));
+    expect_said(&mut listener, ("message", "127.0.0.2", "four"), false);
 }
 
 #[test]
-fn json_has_the_time_with_the_offset_of_the_time_zone() {
-    let server = Server::start();
+fn the_json_of_a_foreign_server_has_the_time_with_the_offset_of_the_time_zone() {
     let before = Timestamp::now().as_second();
-    let mut command = tail(&server, &["--json"]);
-    command.env("TZ", "<+0545>-5:45");
-    let mut listener = Process::spawn(command);
+    let (server, mut listener) = Peer::serve(|address| {
+        let mut command = chat_to("tail", address, &["--json"]);
+        command.env("TZ", "<+0545>-5:45");
+        Process::spawn(command)
+    });
+    server.send(WELCOME);
     let object = next_object(&mut listener);
+    assert_eq!(object["kind"], "welcome");
     let time = object["time"].as_str().expect("a time");
     assert!(time.ends_with("+05:45"), "{time}");
     let heard = time.parse::<Timestamp>().expect("RFC 3339").as_second();
     assert!((before..=Timestamp::now().as_second()).contains(&heard));
 }
 
-/// With --time, the local time stands before each line heard. For lines of the past it is
-/// unknown: spaces stand there.
+/// With --time, the local time stands before each line: that when it was heard or, of the past,
+/// when it was said.
 #[test]
 fn each_line_begins_with_its_time_in_the_chosen_format() {
     const ZONE: &str = "XXX-5:30";
@@ -274,16 +340,20 @@ fn each_line_begins_with_its_time_in_the_chosen_format() {
         let line = listener.stdout().next_line().expect("a line");
         let (time, rest) = line.split_once(' ').expect("a time and a line");
         assert_eq!(rest, WELCOME);
-        let is_of = |second| {
+        let is_of = |second, time: &str| {
             let heard = Timestamp::from_second(second).expect("a time");
             heard.to_zoned(zone.clone()).strftime(form).to_string() == time
         };
         let mut meanwhile = before..=Timestamp::now().as_second();
-        assert!(meanwhile.any(is_of), "{time} is not local");
-        let blanks = " ".repeat(option.len());
-        listener
-            .stdout()
-            .expect_line(&format!("{blanks} <127.0.0.2> three"));
+        assert!(
+            meanwhile.any(|second| is_of(second, time)),
+            "{time} is not local"
+        );
+        let past = listener.stdout().next_line().expect("a line");
+        let (time, rest) = past.split_once(' ').expect("a time and a line");
+        assert_eq!(rest, "<127.0.0.2> three");
+        let mut before = before - 60..=Timestamp::now().as_second();
+        assert!(before.any(|second| is_of(second, time)), "{time}");
     }
 }
 
@@ -347,18 +417,39 @@ fn the_clients_json_includes_its_own_lines() {
     let server = Server::start();
     let talker = server.join("127.0.0.2");
     let mut client = Process::spawn(chat_to("client", server.address, &["--json"]));
-    expect_object(&mut client, ("welcome", None, WELCOME));
+    let you = next_object(&mut client)["you"].clone();
     client.type_line("hi \"there\"");
-    expect_object(&mut client, ("own", None, "hi \"there\""));
+    let own = next_object(&mut client);
+    assert_eq!(
+        (&own["from"], &own["n"]),
+        (&you, &json!(2)),
+        "after a request for the past"
+    );
+    assert_eq!(own["text"], "hi \"there\"");
     client.type_line("/dance");
-    expect_object(&mut client, ("own", None, "/dance"));
-    let refusal = "there is no such command; /help lists them all, and //text says /text";
-    expect_object(&mut client, ("refusal", None, refusal));
+    let error = next_object(&mut client);
+    assert_eq!((&error["kind"], &error["n"]), (&json!("error"), &json!(3)));
     talker.say("hi yourself");
-    expect_object(&mut client, ("message", Some("127.0.0.2"), "hi yourself"));
+    expect_said(&mut client, ("message", "127.0.0.2", "hi yourself"), false);
     client.close_stdin();
+    let bye = next_object(&mut client);
+    assert_eq!(
+        (&bye["kind"], &bye["code"]),
+        (&json!("bye"), &json!("quit"))
+    );
     client.stdout().expect_end();
     assert_ends_quietly(&mut client);
+}
+
+#[test]
+fn with_a_foreign_server_the_client_says_itself_what_it_says() {
+    let (mut server, mut client) =
+        Peer::serve(|address| Process::spawn(chat_to("client", address, &["--json"])));
+    client.type_line("hi");
+    server.send(WELCOME);
+    expect_object(&mut client, ("welcome", None, WELCOME));
+    expect_object(&mut client, ("own", None, "hi"));
+    server.expect_line("hi");
 }
 
 #[test]
@@ -448,13 +539,18 @@ fn expect_object(program: &mut Process, (kind, name, text): Said<'_>) {
     assert_eq!(object, json!({ "kind": kind, "name": name, "text": text }));
 }
 
-/// [`expect_object`] for a line of the past.
+/// Expects that somebody says something in a room of ours. What else the room tells is skipped.
 #[track_caller]
-fn expect_past_object(program: &mut Process, (kind, name, text): Said<'_>) {
-    let said = json!({
-        "kind": kind, "name": name, "text": text, "time": null, "past": true,
-    });
-    assert_eq!(next_object(program), said);
+fn expect_said(program: &mut Process, (kind, name, text): (&str, &str, &str), is_past: bool) {
+    let mut object = next_object(program);
+    while object["kind"] == "presence" || object["kind"] == "notice" {
+        object = next_object(program);
+    }
+    let said = (&object["kind"], &object["name"], &object["text"]);
+    assert_eq!(said, (&json!(kind), &json!(name), &json!(text)));
+    assert_eq!(object.get("past").is_some(), is_past, "{object}");
+    assert!(object["seq"].is_u64(), "{object}");
+    take_time(&mut object);
 }
 
 #[track_caller]

@@ -102,9 +102,10 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
 fn a_second_ctrl_d_leaves_a_server_that_does_not_close() {
     let mut screen = Screen::new(80, 24);
     let (mut server, mut client) = client_of_the_test_at(&screen, &[]);
-    server.say(WELCOME);
+    server.greet();
     screen.expect_row(WELCOME);
     screen.type_keys(CTRL_D);
+    server.expect_line("/quit");
     server.expect_end();
     screen.expect_last_row("[leaving] >");
     screen.type_keys(CTRL_D);

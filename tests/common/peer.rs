@@ -90,6 +90,87 @@ impl Peer {
         }
     }
 
+    /// Greets the client as a room of ours, which has begun a session.
+    #[track_caller]
+    pub(crate) fn greet(&mut self) {
+        self.greet_with(r#""epoch":"e","resumed":false,"heard":0"#);
+    }
+
+    /// [`greet`](Self::greet) with a hello that has these `fields`. Returns how the client asked
+    /// to go on with its session, if it did.
+    #[track_caller]
+    pub(crate) fn greet_with(&mut self, fields: &str) -> Option<String> {
+        self.say(WELCOME);
+        self.expect_line("/json");
+        let resumes = fields.contains(r#""resumed":true"#) || fields.contains("again");
+        let asked = resumes.then(|| self.next_line().expect("a session to go on with"));
+        if asked.is_some() {
+            // To `/json`.
+            self.hello(8, r#""epoch":"e","resumed":false,"heard":0"#);
+        }
+        self.hello(7, fields);
+        asked
+    }
+
+    /// Says to the client that it is `you`.
+    pub(crate) fn hello(&self, you: u64, fields: &str) {
+        self.say(&format!(
+            "{{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"seq\":0,\"you\":{you},\
+             \"token\":\"{you}.ab\",\"lost\":0,\"hold\":60,\"name\":\"127.0.0.1\",\
+             \"here\":1,\"people\":[],\"max_line\":4096,{fields}}}"
+        ));
+    }
+
+    /// Tells that somebody else has said `text`, as the event `seq`.
+    pub(crate) fn tell(&self, seq: u64, name: &str, text: &str) {
+        self.say(&format!(
+            "{{\"seq\":{seq},\"time\":\"2026-11-27T13:51:23.123Z\",\"kind\":\"message\",\
+             \"from\":9,\"name\":\"{name}\",\"text\":\"{text}\"}}"
+        ));
+    }
+
+    /// Expects the client to say `text` as its line `n`, and says that it was said.
+    #[track_caller]
+    pub(crate) fn take(&mut self, n: u64, text: &str) {
+        self.expect_line(text);
+        self.echo(n, n, text);
+    }
+
+    /// Tells the client that it has said `text` as its line `n`, the event `seq`.
+    pub(crate) fn echo(&self, seq: u64, n: u64, text: &str) {
+        self.say(&format!(
+            "{{\"seq\":{seq},\"time\":\"2026-11-27T13:51:23.123Z\",\"kind\":\"message\",\
+             \"from\":7,\"n\":{n},\"name\":\"127.0.0.1\",\"text\":\"{text}\"}}"
+        ));
+    }
+
+    /// Expects the client to ask for `name` as its line `n`, and grants it.
+    #[track_caller]
+    pub(crate) fn grant(&mut self, n: u64, name: &str) {
+        self.expect_line(&format!("/nick {name}"));
+        self.say(&format!(
+            "{{\"kind\":\"reply\",\"n\":{n},\"to\":\"nick\",\"name\":\"{name}\"}}"
+        ));
+    }
+
+    /// Expects the client to leave with its line `n`, and lets it go.
+    #[track_caller]
+    pub(crate) fn let_go(mut self, n: u64) {
+        self.expect_line("/quit");
+        self.say(&format!(
+            "{{\"kind\":\"bye\",\"n\":{n},\"code\":\"quit\",\"heard\":{n},\"again\":null,\
+             \"text\":\"goodbye\"}}"
+        ));
+        self.expect_end();
+    }
+
+    /// Refuses the client's line `n`.
+    pub(crate) fn refuse(&self, n: u64, text: &str) {
+        self.say(&format!(
+            "{{\"kind\":\"error\",\"n\":{n},\"code\":\"name_taken\",\"text\":\"{text}\"}}"
+        ));
+    }
+
     fn stream(&self) -> &TcpStream {
         self.lines.get_ref()
     }

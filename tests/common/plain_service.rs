@@ -31,7 +31,7 @@ impl PlainService {
                 max_per_address: None,
                 rules: Vec::new(),
             }),
-            room: Room::new(config),
+            room: Room::new(config, || 0),
             left: Vec::new(),
             iterations: 0,
         }
@@ -66,11 +66,11 @@ impl Service for PlainService {
         reason: CloseReason,
         context: &mut Context<'_>,
     ) -> Option<Frame> {
-        let member = self.room.leave(client, context);
-        let address = member.expect("nobody leaves twice").address();
-        self.admission.left(address);
+        let departed = self.room.leave(client, reason, context);
+        let departed = departed.expect("nobody leaves twice");
+        self.admission.left(departed.address);
         self.left.push((client, reason));
-        self.room.farewell(reason)
+        departed.last_words
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -48,7 +48,7 @@ fn an_idle_connection_takes_184_bytes_at_most() {
     }
 
     let _alone = alone_under_load();
-    let server = Server::start();
+    let server = Server::sociable(&["--history=0"]);
     let _guests_before = join_many(&server, GUESTS_BEFORE, GUESTS_PER_ADDRESS);
     let before = server.anonymous_bytes();
     let _guests = join_many(&server, GUESTS, GUESTS_PER_ADDRESS);

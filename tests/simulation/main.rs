@@ -11,6 +11,7 @@
 //! `CHAT_SIMULATION_RECORD=1 cargo test --release --test simulation` writes the file again.
 
 mod cutter;
+mod exactly_once;
 mod fnv;
 mod model;
 mod oracle;
@@ -108,4 +109,31 @@ fn the_first_thousand_seeds_are_heard_as_recorded() {
         differing.is_empty(),
         "not heard as recorded: seeds {differing:?}"
     );
+}
+
+#[test]
+fn whatever_breaks_each_line_is_said_once_and_each_event_heard_once() {
+    let seeds = match number("CHAT_SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("CHAT_SIMULATION_SEEDS").unwrap_or(SEEDS),
+    };
+    let is_one = seeds.end - seeds.start == 1;
+    let mut all = [0; 5];
+    for seed in seeds {
+        let run = catch_unwind(|| exactly_once::run(seed)).unwrap_or_else(|panic| {
+            eprintln!("to see this again: CHAT_SIMULATION_SEED={seed}");
+            resume_unwind(panic)
+        });
+        let exactly_once::Happened {
+            resumed,
+            in_doubt,
+            lost,
+            over,
+            too_soon,
+        } = run;
+        let counts = [resumed, in_doubt, lost as usize, over, too_soon];
+        all = std::array::from_fn(|nth| all[nth] + counts[nth]);
+    }
+    println!("resumed, in doubt, events lost, replaced, too soon: {all:?}");
+    assert!(is_one || all.iter().all(|&count| count > 0), "{all:?}");
 }

@@ -2,253 +2,490 @@
 
 use super::*;
 
-const GREETING: &[u8] = b"Welcome to this chatroom!\n";
+const GREETING: &str = "Welcome to this chatroom!\n";
 
-fn named(is_strict: bool) -> (Conversation, Instant) {
-    let now = Instant::now();
-    let mut conversation = Conversation::new(Some("bob".to_owned()), is_strict);
-    conversation.connected(now);
-    conversation.say(b"hello\n");
-    (conversation, now)
+/// A conversation, the server's end of its connection, and what the user is shown.
+struct Scene {
+    conversation: Conversation,
+    now: Instant,
+    shown: Vec<String>,
 }
 
-#[test]
-fn a_strict_conversation_waits_for_the_greeting_and_ends_with_quit() {
-    let now = Instant::now();
-    let mut conversation = Conversation::new(None, true);
-    conversation.connected(now);
-    conversation.say(b"hello\n");
-    assert_eq!(write_all(&mut conversation), "");
-    assert!(!conversation.is_all_written());
-    hear(&mut conversation, GREETING, now);
-    assert_eq!(write_all(&mut conversation), "hello\n");
-    assert!(conversation.finish());
-    assert_eq!(write_all(&mut conversation), "/quit\n");
-    assert!(!conversation.finish());
-
-    let mut conversation = Conversation::new(None, true);
-    conversation.connected(now);
-    conversation.say(b"hello\n");
-    conversation.expire(conversation.deadline().unwrap(), &mut |_| {});
-    assert_eq!(write_all(&mut conversation), "hello\n");
-    assert!(!conversation.finish(), "it may know no commands");
-}
-
-#[test]
-fn a_finished_conversation_asks_for_no_name() {
-    let now = Instant::now();
-    let mut conversation = Conversation::new(Some("bob".to_owned()), false);
-    conversation.connected(now);
-    assert!(conversation.is_all_written() && !conversation.finish());
-    hear(&mut conversation, GREETING, now);
-    assert!(conversation.is_all_written());
-}
-
-fn hear(conversation: &mut Conversation, bytes: &[u8], now: Instant) {
-    conversation.received(bytes, now, &mut |_| {});
-}
-
-fn write_all(conversation: &mut Conversation) -> String {
-    let mut written = String::new();
-    while !conversation.unwritten().is_empty() {
-        written += std::str::from_utf8(&conversation.unwritten()[..1]).unwrap();
-        conversation.wrote(1);
-    }
-    written
-}
-
-#[test]
-fn without_a_name_nothing_waits() {
-    let mut conversation = Conversation::new(None, false);
-    conversation.connected(Instant::now());
-    conversation.say(b"hello\n");
-    assert_eq!(write_all(&mut conversation), "hello\n");
-    assert!(conversation.is_all_written());
-    assert_eq!(conversation.deadline(), None);
-}
-
-#[test]
-fn a_name_is_asked_for_first_and_again_on_each_connection() {
-    let (mut conversation, now) = named(false);
-    assert_eq!(write_all(&mut conversation), "");
-    for _ in 0..2 {
-        hear(&mut conversation, GREETING, now);
-        assert_eq!(write_all(&mut conversation), "/nick bob\n");
-        assert!(!conversation.is_all_written());
-        hear(&mut conversation, b"<eve> -- you are eve now\n", now);
-        assert_eq!(write_all(&mut conversation), "");
-        hear(&mut conversation, b"-- you are bob now\n", now);
-        assert_eq!(conversation.naming(), Naming::Given);
-        assert_eq!(write_all(&mut conversation), "hello\n");
-        conversation.say(b"hello\n");
-        conversation.connected(now);
-    }
-}
-
-#[test]
-fn the_name_taken_last_is_the_one_asked_for_again() {
-    let (mut conversation, now) = named(false);
-    hear(&mut conversation, GREETING, now);
-    hear(
-        &mut conversation,
-        b"-- you are bob now\n-- you are rob now\n",
-        now,
-    );
-    conversation.connected(now);
-    hear(&mut conversation, GREETING, now);
-    assert_eq!(write_all(&mut conversation), "/nick rob\n");
-    assert_eq!(conversation.name(), Some("rob"));
-}
-
-#[test]
-fn an_impossible_name_is_not_taken_for_ours() {
-    let (mut conversation, now) = named(false);
-    hear(&mut conversation, GREETING, now);
-    hear(&mut conversation, b"-- you are two words now\n", now);
-    assert_eq!(conversation.name(), None);
-    assert_eq!(conversation.naming(), Naming::Open);
-    assert_eq!(write_all(&mut conversation), "/nick bob\n");
-}
-
-#[test]
-fn others_see_us_by_a_name_only_once_it_was_given() {
-    let (mut conversation, now) = named(false);
-    hear(&mut conversation, GREETING, now);
-    assert_eq!(conversation.name(), None);
-    hear(&mut conversation, b"-- you are bob now\n", now);
-    conversation.connected(now);
-    assert_eq!(conversation.name(), Some("bob"), "it was");
-    hear(&mut conversation, GREETING, now);
-    hear(&mut conversation, b"!! bob is taken\n", now);
-    assert_eq!(conversation.name(), None);
-}
-
-#[test]
-fn lines_meant_for_a_lost_name_wait_for_the_user() {
-    let lost = || {
-        let (mut conversation, now) = named(false);
-        hear(&mut conversation, GREETING, now);
-        hear(&mut conversation, b"-- you are bob now\n", now);
-        lose(&mut conversation, now);
-        hear(&mut conversation, GREETING, now);
-        write_all(&mut conversation);
-        hear(&mut conversation, b"!! bob is taken\n", now);
-        assert_eq!(write_all(&mut conversation), "");
-        assert!(conversation.is_holding());
-        (conversation, now)
-    };
-    let (mut conversation, _) = lost();
-    conversation.release();
-    assert_eq!(write_all(&mut conversation), "hello\n");
-
-    for (said, goes_after) in [
-        ("more\n", true),
-        ("//more\n", true),
-        ("/me waves\n", true),
-        ("/msg al hi\n", true),
-        ("/who\n", false),
-        ("/nik rob\n", false),
-    ] {
-        let (mut conversation, _) = lost();
-        conversation.say(said.as_bytes());
-        let expected = if goes_after {
-            format!("hello\n{said}")
-        } else {
-            said.to_owned()
+impl Scene {
+    fn new(wanted: Option<&str>, is_strict: bool) -> Self {
+        let conversation = Conversation::new(wanted.map(str::to_owned), is_strict);
+        let mut scene = Self {
+            conversation,
+            now: Instant::now(),
+            shown: Vec::new(),
         };
-        assert_eq!(write_all(&mut conversation), expected);
-        assert_eq!(conversation.is_holding(), !goes_after);
+        scene.conversation.connected(scene.now);
+        scene
     }
 
-    let (mut conversation, now) = lost();
-    conversation.say(b"/nick rob\n");
-    assert_eq!(write_all(&mut conversation), "/nick rob\n");
-    assert!(conversation.is_holding());
-    hear(&mut conversation, b"-- you are rob now\n", now);
-    assert_eq!(write_all(&mut conversation), "hello\n");
-
-    // It waits as long as it takes, over any number of connections.
-    let (mut conversation, now) = lost();
-    for answer in [&b"!! bob is taken\n"[..], b""] {
-        lose(&mut conversation, now);
-        hear(&mut conversation, GREETING, now);
-        assert_eq!(write_all(&mut conversation), "/nick bob\n");
-        hear(&mut conversation, answer, now);
-        conversation.expire(now + NAME_TIMEOUT, &mut |_| {});
-        assert!(conversation.is_holding());
-        assert_eq!(write_all(&mut conversation), "");
+    /// One that has said hello in a room of ours, and is asked nothing more.
+    fn in_our_room() -> Self {
+        let mut scene = Self::new(None, false);
+        scene.greet(r#""resumed":false,"heard":0"#);
+        scene
     }
-}
 
-/// Loses the connection, and makes another.
-fn lose(conversation: &mut Conversation, now: Instant) {
-    conversation.ended(now, &mut |_| {});
-    conversation.connected(now);
-}
-
-#[test]
-fn a_refused_name_silences_only_a_strict_conversation() {
-    for insists in [false, true] {
-        let (mut conversation, now) = named(insists);
-        hear(&mut conversation, GREETING, now);
-        write_all(&mut conversation);
-        hear(&mut conversation, b"!! bob is taken\n", now);
-        assert_eq!(conversation.naming(), Naming::Refused);
-        let said = write_all(&mut conversation);
-        assert_eq!(said, if insists { "" } else { "hello\n" });
-        // It may be free later.
-        hear(&mut conversation, b"-- you are bob now\n", now);
-        assert_eq!(conversation.naming(), Naming::Given);
+    fn say(&mut self, line: &str) {
+        self.conversation.say(format!("{line}\n").as_bytes());
     }
-}
 
-#[test]
-fn a_server_that_gives_no_names_is_not_asked() {
-    for greeting in [&b"Welcome to this chatroom!<a> hi"[..], b"220 mail\r\n"] {
-        for insists in [false, true] {
-            let (mut conversation, now) = named(insists);
-            hear(&mut conversation, greeting, now);
-            assert_eq!(conversation.naming(), Naming::Impossible);
-            let said = write_all(&mut conversation);
-            assert_eq!(said, if insists { "" } else { "hello\n" });
+    fn hear(&mut self, text: &str) {
+        let Self {
+            conversation,
+            now,
+            shown,
+        } = self;
+        conversation.received(text.as_bytes(), *now, &mut |message| {
+            let prefix = match message {
+                _ if message.kind == Kind::Entered => "entered: ",
+                _ if message.told.is_some_and(|told| told.is_own) => "own: ",
+                _ if message.is_past => "past: ",
+                _ => "",
+            };
+            if message.is_for_people() {
+                shown.push(format!("{prefix}{}", message.line));
+            }
+        });
+    }
+
+    /// The room greets and answers with a hello that has these fields.
+    fn greet(&mut self, fields: &str) -> String {
+        self.hear(GREETING);
+        let asked = self.written();
+        self.hello("e", fields);
+        asked
+    }
+
+    fn hello(&mut self, epoch: &str, fields: &str) {
+        if self.conversation.can_resume() && fields.contains("false") {
+            // The answer to `/json`, and an event before that to `/resume`.
+            self.hello_once("x", r#""resumed":false,"heard":0"#);
+            self.hear("{\"seq\":99,\"time\":\"2026-11-27T13:51:23.123Z\",\"kind\":\"operator\",\"text\":\"x\"}\n");
         }
+        self.hello_once(epoch, fields);
     }
-    let (mut conversation, now) = named(false);
-    let until = conversation.deadline().unwrap();
-    assert_eq!(until, now + NAME_TIMEOUT);
-    conversation.expire(until, &mut |_| {});
-    assert_eq!(write_all(&mut conversation), "hello\n");
+
+    fn hello_once(&mut self, epoch: &str, fields: &str) {
+        self.hear(&format!(
+            "{{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"epoch\":\"{epoch}\",\"seq\":9,\
+             \"you\":7,\"token\":\"7.ab\",\"lost\":0,\"hold\":60,\"name\":\"10.0.0.1\",\
+             \"here\":1,\"people\":[],\"max_line\":4096,{fields}}}\n"
+        ));
+    }
+
+    /// The room says that we have said our line `n`.
+    fn echo(&mut self, seq: u64, n: u64, text: &str) {
+        self.hear(&format!(
+            "{{\"seq\":{seq},\"time\":\"2026-11-27T13:51:23.123Z\",\"kind\":\"message\",\
+             \"from\":7,\"n\":{n},\"name\":\"10.0.0.1\",\"text\":\"{text}\"}}\n"
+        ));
+    }
+
+    fn written(&mut self) -> String {
+        let mut written = String::new();
+        while let Some(&byte) = self.conversation.unwritten(self.now).first() {
+            written.push(byte.into());
+            let shown = &mut self.shown;
+            self.conversation.wrote(1, &mut |message| {
+                shown.push(format!("entered: {}", message.line));
+            });
+        }
+        written
+    }
+
+    fn wait(&mut self) {
+        self.now = self.conversation.deadline(self.now).expect("a deadline");
+        let shown = &mut self.shown;
+        self.conversation
+            .expire(self.now, &mut |message| shown.push(message.line.to_owned()));
+    }
+
+    fn lose_connection(&mut self) {
+        self.conversation.ended(self.now, &mut |_| {});
+        self.conversation.connected(self.now);
+    }
+
+    fn shown(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.shown)
+    }
 }
 
 #[test]
-fn a_strict_conversation_waits_for_its_name_however_long() {
-    for insists in [false, true] {
-        let (mut conversation, now) = named(insists);
-        hear(&mut conversation, GREETING, now);
-        write_all(&mut conversation);
-        let until = now + NAME_TIMEOUT;
-        assert_eq!(conversation.deadline(), (!insists).then_some(until));
-        conversation.expire(until, &mut |_| {});
-        let said = write_all(&mut conversation);
-        assert_eq!(said, if insists { "" } else { "hello\n" });
-    }
+fn a_room_of_ours_is_asked_for_objects_and_answers_each_line() {
+    let mut scene = Scene::new(None, false);
+    scene.say("hi");
+    assert_eq!(scene.written(), "");
+    scene.hear("Welcome to this chatroom!\n-- be nice\n");
+    assert_eq!(scene.written(), "/json\n");
+    scene.hello("e", r#""resumed":false,"heard":0"#);
+    assert_eq!(scene.written(), "hi\n");
+    assert!(!scene.conversation.is_all_done());
+    assert_eq!(scene.shown(), [GREETING.trim_end(), "past: -- be nice"]);
+    scene.echo(10, 1, "hi");
+    assert_eq!(scene.shown(), ["own: <10.0.0.1> hi"]);
+    assert!(scene.conversation.is_all_done());
+    scene.say("");
+    assert_eq!(scene.written(), "", "nobody would answer it");
+    assert!(scene.conversation.finish());
+    assert_eq!(scene.written(), "/quit\n");
+    assert!(!scene.conversation.finish() && scene.conversation.is_all_done());
+    scene.hear(
+        "{\"kind\":\"bye\",\"n\":2,\"code\":\"quit\",\"heard\":2,\"again\":null,\"text\":\"x\"}\n",
+    );
+    assert_eq!(scene.conversation.farewell(), Farewell::Goodbye);
 }
 
 #[test]
-fn a_partly_written_line_is_sent_again_on_the_next_connection() {
-    let mut conversation = Conversation::new(None, false);
-    let now = Instant::now();
-    conversation.connected(now);
-    conversation.say(b"one\ntwo\n");
-    conversation.wrote(5);
-    for greeting in [
-        "!! the room is full (1 clients)\n",
-        "Welcome to this chatroom!\n",
+fn a_refused_line_is_shown_with_its_refusal() {
+    let mut scene = Scene::in_our_room();
+    scene.shown();
+    scene.say("/dance");
+    scene.written();
+    scene.hear("{\"kind\":\"error\",\"n\":1,\"code\":\"unknown_command\",\"text\":\"no\"}\n");
+    assert_eq!(scene.shown(), ["entered: /dance", "!! no"]);
+}
+
+#[test]
+fn foreign_servers_are_written_lines() {
+    for (greeting, has_greeted) in [
+        ("Welcome to this chatroom!", true),
+        ("Welcome to this chatroom!<10.0.0.2> hi\n", true),
+        ("SSH-2.0-x\r\n", true),
+        ("", false),
     ] {
-        conversation.connected(now);
-        assert_eq!(conversation.unwritten(), b"", "before {greeting}");
-        assert_eq!(conversation.waiting_lines(), 1);
-        conversation.received(greeting.as_bytes(), now, &mut |_| {});
+        let mut scene = Scene::new(Some("bob"), false);
+        scene.say("/who");
+        scene.hear(greeting);
+        if !greeting.contains('\n') {
+            scene.conversation.drained(scene.now);
+            scene.wait();
+        }
+        assert_eq!(scene.written(), "/who\n", "{greeting}");
+        let naming = if has_greeted {
+            Naming::Impossible
+        } else {
+            Naming::Unanswered
+        };
+        assert_eq!(scene.conversation.naming(), naming, "{greeting}");
+        assert_eq!(scene.shown().last().unwrap(), "entered: /who");
+        assert!(scene.conversation.is_all_done() && !scene.conversation.finish());
     }
-    assert_eq!(conversation.unwritten(), b"two\n");
+}
+
+#[test]
+fn a_room_that_never_answers_json_is_written_lines() {
+    let mut scene = Scene::new(None, false);
+    scene.say("hi");
+    scene.hear(GREETING);
+    assert_eq!(scene.written(), "/json\n");
+    scene.wait();
+    assert_eq!(scene.written(), "hi\n");
+    scene.hear("{\"kind\":\"wait\"}\n");
+    assert_eq!(
+        scene.shown().last().unwrap(),
+        "{\"kind\":\"wait\"}",
+        "a line like any other"
+    );
+}
+
+#[test]
+fn a_server_that_refuses_us_is_told_nothing() {
+    for is_strict in [false, true] {
+        let mut scene = Scene::new(None, is_strict);
+        scene.say("hello");
+        scene.hear("!! the room is full (2 clients)\n");
+        assert_eq!(scene.conversation.deadline(scene.now), None);
+        assert_eq!(scene.written(), "");
+    }
+}
+
+#[test]
+fn after_a_loss_what_the_room_has_not_acted_on_is_said_again() {
+    let mut scene = Scene::in_our_room();
+    for line in ["one", "two", "three"] {
+        scene.say(line);
+    }
+    scene.written();
+    scene.echo(10, 1, "one");
+    scene.lose_connection();
+    scene.say("four");
+    assert_eq!(
+        scene.greet(r#""resumed":true,"heard":2"#),
+        "/json\n/resume 7.ab 10\n"
+    );
+    assert_eq!(scene.written(), "three\nfour\n");
+    scene.shown();
+    // Twice, as a server might.
+    for _ in 0..2 {
+        scene.echo(11, 2, "two");
+        scene.echo(10, 1, "one");
+    }
+    scene.echo(12, 3, "three");
+    let own = |text| format!("own: <10.0.0.1> {text}");
+    assert_eq!(scene.shown(), [own("two"), own("three")]);
+    assert!(scene.conversation.take_troubles().is_empty());
+}
+
+#[test]
+fn an_answer_that_was_lost_is_told() {
+    let mut scene = Scene::in_our_room();
+    scene.say("/msg bob hi");
+    scene.written();
+    scene.lose_connection();
+    scene.greet(r#""resumed":true,"heard":1"#);
+    scene.shown();
+    scene.wait();
+    assert_eq!(scene.shown(), ["/msg bob hi"]);
+    let troubles = scene.conversation.take_troubles();
+    assert_eq!(
+        troubles,
+        ["the room's answer to this was lost: /msg bob hi"]
+    );
+}
+
+#[test]
+fn without_the_session_what_was_sent_is_in_doubt() {
+    for (epoch, asked) in [("e", "three\n"), ("f", "/last 500 9\nthree\n")] {
+        let mut scene = Scene::in_our_room();
+        scene.say("one");
+        scene.say("two");
+        scene.written();
+        scene.lose_connection();
+        scene.say("three");
+        scene.hear(GREETING);
+        scene.written();
+        scene.hello(epoch, r#""resumed":false,"heard":0"#);
+        assert_eq!(scene.written(), asked);
+        let troubles = scene.conversation.take_troubles();
+        assert_eq!(
+            troubles,
+            ["one", "two"].map(|line| format!("not known whether the room has taken this: {line}"))
+        );
+        assert_eq!(scene.conversation.doubted_lines(), 2);
+    }
+}
+
+#[test]
+fn what_was_missed_without_a_session_is_shown_once() {
+    let mut scene = Scene::in_our_room();
+    scene.lose_connection();
+    scene.hear("Welcome to this chatroom!\n<a> of the greeting\n");
+    scene.written();
+    scene.hello_once("e", r#""resumed":false,"heard":0"#);
+    scene.hear(
+        "{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"epoch\":\"e\",\"seq\":11,\
+         \"you\":8,\"token\":\"8.ab\",\"resumed\":false,\"heard\":0,\"lost\":0,\"hold\":60,\
+         \"name\":\"x\",\"here\":1,\"people\":[],\"max_line\":4096}\n",
+    );
+    assert_eq!(scene.written(), "/last 2 11\n");
+    scene.shown();
+    scene.echo(12, 3, "now");
+    for seq in [9, 10, 11] {
+        scene.hear(&format!(
+            "{{\"seq\":{seq},\"time\":\"2026-11-27T13:51:23.123Z\",\"past\":true,\
+             \"kind\":\"operator\",\"text\":\"{seq}\"}}\n"
+        ));
+    }
+    scene.hear("{\"kind\":\"reply\",\"n\":1,\"to\":\"last\"}\n");
+    let past = [10, 11].map(|seq| format!("past: -- operator: {seq}"));
+    let now = "<10.0.0.1> now".to_owned();
+    assert_eq!(scene.shown(), [&past[..], &[now]].concat());
+}
+
+#[test]
+fn a_full_room_is_asked_for_the_session() {
+    let mut scene = Scene::in_our_room();
+    scene.say("one");
+    scene.lose_connection();
+    scene.hear("!! the room is full (2 clients)\n");
+    assert_eq!(scene.written(), "/json\n/resume 7.ab 9\n");
+    scene.hello("e", r#""resumed":true,"heard":0"#);
+    assert_eq!(scene.written(), "one\n");
+}
+
+#[test]
+fn a_name_is_asked_for_first_and_nothing_is_said_before_the_answer() {
+    for is_strict in [false, true] {
+        let mut scene = Scene::new(Some("bob"), is_strict);
+        scene.say("hello");
+        scene.greet(r#""resumed":false,"heard":0"#);
+        assert_eq!(scene.written(), "/nick bob\n");
+        scene.hear("{\"kind\":\"reply\",\"n\":1,\"to\":\"nick\",\"name\":\"bob\"}\n");
+        assert_eq!(scene.conversation.naming(), Naming::Given);
+        assert_eq!(scene.written(), "hello\n");
+        assert_eq!(scene.conversation.name(), Some("bob"));
+    }
+    let mut scene = Scene::new(Some("bob"), false);
+    scene.conversation.leave();
+    scene.greet(r#""resumed":false,"heard":0"#);
+    assert_eq!(scene.written(), "", "nothing will be said under it");
+}
+
+#[test]
+fn without_its_name_a_strict_conversation_says_nothing() {
+    let error = "{\"kind\":\"error\",\"n\":1,\"code\":\"name_taken\",\"text\":\"bob is in use\"}\n";
+    for (is_strict, said) in [(false, "hello\n"), (true, "")] {
+        let mut scene = Scene::new(Some("bob"), is_strict);
+        scene.say("hello");
+        scene.greet(r#""resumed":false,"heard":0"#);
+        scene.written();
+        scene.hear(error);
+        assert_eq!(scene.conversation.naming(), Naming::Refused);
+        assert_eq!(scene.shown().last().unwrap(), "!! bob is in use");
+        assert_eq!(scene.written(), said);
+    }
+    let mut scene = Scene::new(Some("bob"), true);
+    scene.greet(r#""resumed":false,"heard":0"#);
+    scene.written();
+    assert_eq!(
+        scene.conversation.naming(),
+        Naming::Open,
+        "however long that takes"
+    );
+}
+
+#[test]
+fn lines_for_a_lost_name_are_held() {
+    let held = || {
+        let mut scene = Scene::in_our_room();
+        scene.say("/nick bob");
+        scene.written();
+        scene.hear("{\"kind\":\"reply\",\"n\":1,\"to\":\"nick\",\"name\":\"bob\"}\n");
+        scene.lose_connection();
+        scene.say("it is me");
+        scene.greet(r#""resumed":false,"heard":0"#);
+        assert_eq!(scene.written(), "/nick bob\n");
+        scene.hear("{\"kind\":\"error\",\"n\":1,\"code\":\"name_taken\",\"text\":\"no\"}\n");
+        assert!(scene.conversation.is_holding());
+        assert_eq!(scene.written(), "");
+        scene
+    };
+    let mut scene = held();
+    scene.say("/nick rob");
+    assert_eq!(scene.written(), "/nick rob\n");
+    scene.hear("{\"kind\":\"reply\",\"n\":2,\"to\":\"nick\",\"name\":\"rob\"}\n");
+    assert_eq!(scene.written(), "it is me\n");
+    let mut scene = held();
+    scene.say("never mind");
+    assert_eq!(scene.written(), "it is me\nnever mind\n");
+}
+
+#[test]
+fn our_name_is_what_the_room_says_it_is() {
+    let mut scene = Scene::in_our_room();
+    for (object, name) in [
+        (r#"{"kind":"you","name":"rob"}"#, "rob"),
+        (
+            r#"{"kind":"presence","joined":[],"left":[],"renamed":[[7,"rob","zoe"]],"here":1}"#,
+            "zoe",
+        ),
+        (
+            r#"{"kind":"presence","joined":[],"left":[],"renamed":[[8,"x","eve"]],"here":1}"#,
+            "zoe",
+        ),
+        (r#"{"kind":"you","name":"no name"}"#, "zoe"),
+        (r#"{"kind":"reply","n":1,"to":"msg","name":"al"}"#, "zoe"),
+    ] {
+        scene.hear(&format!("{object}\n"));
+        assert_eq!(scene.conversation.name(), Some(name), "{object}");
+    }
+}
+
+#[test]
+fn how_long_there_was_no_answer_is_known_without_a_clock_that_ticks() {
+    let mut scene = Scene::in_our_room();
+    assert_eq!(scene.conversation.deadline(scene.now), None);
+    scene.say("hi");
+    scene.written();
+    let begun = scene.now;
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        scene.wait();
+        waits.push((
+            scene.now - begun,
+            scene.conversation.no_answer_for(scene.now),
+        ));
+    }
+    let seconds = Duration::from_secs;
+    let five = Some(seconds(5));
+    assert_eq!(
+        waits,
+        [
+            (seconds(1), None),
+            (seconds(5), five),
+            (seconds(10), Some(seconds(10)))
+        ]
+    );
+    scene.hear("{\"kind\":\"wait\"}\n");
+    assert_eq!(scene.conversation.no_answer_for(scene.now), None);
+    scene.echo(10, 1, "hi");
+    assert_eq!(scene.conversation.deadline(scene.now), None);
+}
+
+#[test]
+fn a_farewell_says_whether_to_come_back() {
+    for (again, farewell) in [("null", Farewell::SentAway), ("2", Farewell::Dropped)] {
+        let mut scene = Scene::in_our_room();
+        scene.say("one");
+        scene.say("two");
+        scene.written();
+        scene.hear(&format!(
+            "{{\"kind\":\"bye\",\"code\":\"x\",\"heard\":1,\"again\":{again},\"text\":\"\"}}\n"
+        ));
+        assert_eq!(scene.conversation.farewell(), farewell);
+        scene.lose_connection();
+        scene.greet(r#""resumed":false,"heard":0"#);
+        assert_eq!(scene.written(), "two\n", "nothing is in doubt");
+        assert_eq!(scene.conversation.doubted_lines(), 0);
+    }
+}
+
+#[test]
+fn the_secret_is_taken_out_of_a_hello() {
+    for json in [
+        r#"{"kind":"hello","token":"7.ab","x":1}"#,
+        r#"{ "x" : 1, "token" : "7.ab" , "kind" : "hello" }"#,
+        r#"{"kind":"hello","token":"7.ab","token":"7.ab","x":1}"#,
+    ] {
+        let shown = without_token(json, "7.ab");
+        assert!(
+            !shown.contains("7.ab") && shown.contains("\"kind\""),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_room_that_wants_us_later_has_not_spoken_of_our_session() {
+    let mut scene = Scene::in_our_room();
+    scene.say("one");
+    scene.written();
+    scene.lose_connection();
+    scene.hear(GREETING);
+    scene.written();
+    scene.hello_once("e", r#""resumed":false,"heard":0"#);
+    scene.hear("{\"kind\":\"bye\",\"code\":\"too_soon\",\"heard\":0,\"again\":1,\"text\":\"\"}\n");
+    assert_eq!(scene.conversation.again(), Some(Duration::from_secs(1)));
+    scene.lose_connection();
+    scene.greet(r#""resumed":true,"heard":1"#);
+    assert_eq!(scene.written(), "", "it was heard");
+}
+
+#[test]
+fn what_begins_a_session_is_not_said_by_the_user() {
+    let mut scene = Scene::in_our_room();
+    for line in ["/json", "/resume 7.ab 3", "//json", "/resume"] {
+        scene.say(line);
+    }
+    assert_eq!(
+        scene.written(),
+        "//json\n/resume\n",
+        "the room refuses the last"
+    );
+    assert_eq!(scene.conversation.take_troubles().len(), 2);
 }

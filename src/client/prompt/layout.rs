@@ -28,7 +28,9 @@ pub(crate) struct Row {
 pub(crate) struct Layout {
     /// Invariant: not empty.
     pub(crate) rows: Vec<Row>,
-    /// How many bytes of the first row are the prompt.
+    /// How many rows are above the prompt.
+    pub(crate) rows_above: usize,
+    /// How many bytes of the first row after these are the prompt.
     pub(crate) prompt_bytes: usize,
     pub(crate) cursor_row: usize,
     /// The part of the cursor's row before the cursor.
@@ -71,6 +73,7 @@ pub(crate) fn lay_out(prompt: &str, text: &str, cursor: usize, size: Size) -> La
         cursor_at.unwrap_or_else(|| (rows.len() - 1, last(&rows).clone()));
     let layout = Layout {
         rows,
+        rows_above: 0,
         prompt_bytes: prompt.len(),
         cursor_row,
         before_cursor,
@@ -79,6 +82,13 @@ pub(crate) fn lay_out(prompt: &str, text: &str, cursor: usize, size: Size) -> La
 }
 
 impl Layout {
+    /// Puts `rows` above the prompt.
+    pub(crate) fn put_above(&mut self, rows: Vec<Row>) {
+        self.rows_above += rows.len();
+        self.cursor_row += rows.len();
+        self.rows.splice(..0, rows);
+    }
+
     /// Keeps at most `max_rows`, the cursor's among them.
     fn cut_to(mut self, max_rows: usize, max_columns: usize) -> Self {
         let count = self.rows.len();

@@ -91,12 +91,11 @@ impl Screen {
 }
 
 fn push_row(out: &mut String, row: &Row, layout: &Layout, index: usize, style: Style) {
-    match index {
-        0 if layout.prompt_bytes > 0 => {
-            let (prompt, text) = row.text.split_at(layout.prompt_bytes);
-            write!(out, "{style}{prompt}{style:#}{text}").expect("a String takes it");
-        }
-        _ => out.push_str(&row.text),
+    if index == layout.rows_above && layout.prompt_bytes > 0 {
+        let (prompt, text) = row.text.split_at(layout.prompt_bytes);
+        write!(out, "{style}{prompt}{style:#}{text}").expect("a String takes it");
+    } else {
+        out.push_str(&row.text);
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use tz::TimeZone;
 
 use super::*;
-use crate::client::incoming::Incoming;
+use crate::client::frontend::Said;
 use crate::platform::local_time;
 
 /// A prompt and its terminal.
@@ -56,21 +56,48 @@ impl Scene {
 
     fn set_status_of(&mut self, name: &str, link: LinkStatus, waiting_lines: usize) {
         self.prompt.set_status(&Status {
-            link,
-            waiting_lines,
-            waiting_bytes: waiting_lines * "a line\n".len(),
-            name: Some(name),
-            address: Some("10.0.0.9"),
+            said: Said {
+                lines: waiting_lines,
+                bytes: waiting_lines * "a line\n".len(),
+                last: &[],
+            },
+            ..status(name, link)
+        });
+        self.draw();
+    }
+
+    /// These lines of the user's are not answered; for so many seconds nothing was.
+    fn wait_for_answers(&mut self, last: &[(&str, bool)], seconds: Option<u64>) {
+        let last: Vec<_> = last
+            .iter()
+            .map(|&(line, is_late)| (line.to_owned(), is_late))
+            .collect();
+        self.prompt.set_status(&Status {
+            said: Said {
+                lines: last.len(),
+                bytes: 0,
+                last: &last,
+            },
+            no_answer_for: seconds.map(Duration::from_secs),
+            ..status("bob", LinkStatus::In { is_ours: true })
         });
         self.draw();
     }
 
     fn draw(&mut self) {
+        // As to a server that answers nothing.
+        let actions = self.prompt.actions();
+        for action in &actions {
+            if let Action::Say(line) = action {
+                let line = std::str::from_utf8(line).unwrap().trim_end();
+                self.prompt.heard(&Message::entered(line), now());
+            }
+        }
+        self.actions.extend(actions);
         let mut out = Vec::new();
         self.prompt.compose(&mut out);
         self.terminal.process(&out);
         self.written += std::str::from_utf8(&out).unwrap();
-        self.actions.extend(self.prompt.actions());
     }
 
     fn type_keys(&mut self, keys: &str) {
@@ -80,14 +107,6 @@ impl Scene {
 
     fn hear(&mut self, line: &str) {
         self.prompt.heard(&Message::parse(line), now());
-        self.draw();
-    }
-
-    /// The server sends `text` on a new connection.
-    fn hear_on_new_connection(&mut self, text: &str) {
-        Incoming::new().push(text.as_bytes(), &mut |message| {
-            self.prompt.heard(message, now());
-        });
         self.draw();
     }
 
@@ -411,6 +430,46 @@ fn notices_are_dim_and_trouble_is_marked() {
 }
 
 #[test]
+fn lines_that_are_not_answered_stand_above_the_prompt_and_look_so_after_a_while() {
+    let mut scene = Scene::new(50, 12);
+    scene.hear("<alice> hi");
+    scene.wait_for_answers(&[("hello", false), ("/who", false)], None);
+    assert_eq!(scene.rows(), ["<alice> hi", "<You> hello", "bob>"]);
+    scene.hear("<alice> anybody?");
+    assert_eq!(
+        scene.rows()[1..],
+        ["<alice> anybody?", "<You> hello", "bob>"]
+    );
+    let long = "x".repeat(60);
+    scene.type_keys("ha");
+    scene.wait_for_answers(
+        &[("hello", true), (&long, true), ("/me\twaves", false)],
+        Some(5),
+    );
+    let cut = format!("<You> {}…", "x".repeat(42));
+    let rows = [
+        "<You> hello …",
+        &cut,
+        "* You waves",
+        "[no answer for 5 s] bob> ha",
+    ];
+    assert_eq!(scene.rows()[2..], rows);
+    assert_eq!(scene.cursor_column(), 27);
+    let last: Vec<_> = (0..5).map(|n| (n.to_string(), true)).collect();
+    let last: Vec<_> = last
+        .iter()
+        .map(|(line, is_late)| (&line[..], *is_late))
+        .collect();
+    scene.wait_for_answers(&last, Some(10));
+    assert_eq!(
+        scene.rows()[2..5],
+        [2, 3, 4].map(|n| format!("<You> {n} …"))
+    );
+    scene.wait_for_answers(&[], None);
+    assert_eq!(scene.rows(), ["<alice> hi", "<alice> anybody?", "bob> ha"]);
+}
+
+#[test]
 fn nothing_is_written_while_nothing_changes() {
     let mut scene = Scene::new(60, 10);
     let before = scene.written.len();
@@ -442,4 +501,14 @@ fn the_screen_is_cleared_when_asked_for() {
     scene.hear("<alice> hi");
     scene.type_keys("half\x0c");
     assert_eq!(scene.rows(), ["bob> half"]);
+}
+
+fn status(name: &str, link: LinkStatus) -> Status<'_> {
+    Status {
+        link,
+        is_settled: true,
+        said: Said::default(),
+        no_answer_for: None,
+        name: Some(name),
+    }
 }

@@ -94,8 +94,19 @@ struct Memory {
     bucket: Bucket,
     /// What was read of it and is still to be heard, without telnet's commands.
     unheard: Vec<u8>,
+    /// [`Text::telnet_from`] of that.
+    telnet_from: usize,
     /// When it last sent something.
     heard_at: Instant,
+}
+
+/// What a client has said lately, and when.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) talker: Talker,
+    /// Where lines are rated, or silence ends: how many it may say, and when it last sent
+    /// something.
+    restraint: Option<(Bucket, Instant)>,
 }
 
 impl Input {
@@ -177,6 +188,24 @@ impl Input {
         &mut self.talker
     }
 
+    /// How its client stands: it may come back on another connection.
+    pub(crate) fn standing(&self) -> Standing {
+        let memory = self.memory.as_ref();
+        Standing {
+            talker: self.talker.clone(),
+            restraint: memory.map(|memory| (memory.bucket, memory.heard_at)),
+        }
+    }
+
+    /// From now on its client stands so.
+    pub(crate) fn restore(&mut self, standing: Standing) {
+        self.talker = standing.talker;
+        if let (Some(memory), Some((bucket, heard_at))) = (&mut self.memory, standing.restraint) {
+            memory.bucket = bucket;
+            memory.heard_at = heard_at;
+        }
+    }
+
     /// When it last sent something, as far as could be told by `now`: a client that is
     /// not read at present cannot be said to be silent. `None` where nobody asked.
     pub(crate) fn heard_at(&self, now: Instant) -> Option<Instant> {
@@ -201,11 +230,9 @@ impl Input {
         if let Some(memory) = &mut self.memory
             && !memory.unheard.is_empty()
         {
-            let unheard = std::mem::take(&mut memory.unheard);
-            let unheard = if self.is_program {
-                Text::without_telnet(unheard)
-            } else {
-                self.telnet.text(unheard)
+            let unheard = Text {
+                bytes: std::mem::take(&mut memory.unheard).into(),
+                telnet_from: memory.telnet_from,
             };
             if let Some(stopped) = self.hear(&unheard, limits, hear) {
                 return (read_bytes, stopped);
@@ -286,7 +313,7 @@ impl Input {
                 && !input.is_empty()
             {
                 if let Some(until) = rate.and_then(|rate| memory.bucket.ready_at(rate, now)) {
-                    memory.unheard = input.to_vec();
+                    memory.put_aside(text, input);
                     return Some(AfterRead::Delayed { until });
                 }
                 memory.heard_at = now;
@@ -309,7 +336,7 @@ impl Input {
                 if !input.is_empty() {
                     let memory = &mut self.memory;
                     let memory = memory.get_or_insert_with(|| Box::new(Memory::new(now)));
-                    memory.unheard = input.to_vec();
+                    memory.put_aside(text, input);
                 }
                 return Some(AfterRead::More);
             }
@@ -349,8 +376,16 @@ impl Memory {
         Self {
             bucket: Bucket::default(),
             unheard: Vec::new(),
+            telnet_from: usize::MAX,
             heard_at: now,
         }
+    }
+
+    /// Keeps `rest`, the end of `text`, to be heard later.
+    fn put_aside(&mut self, text: &Text<'_>, rest: &[u8]) {
+        let heard_bytes = text.bytes.len() - rest.len();
+        self.unheard = rest.to_vec();
+        self.telnet_from = text.telnet_from.saturating_sub(heard_bytes);
     }
 }
 

@@ -103,7 +103,7 @@ impl Actions<'_> {
             many => self.answer(format_args!("disconnected {} clients", Count(many.len()))),
         }
         for id in ids {
-            context.batch.close(id, CloseReason::Kicked);
+            self.room.send_away(id, CloseReason::Kicked, context);
         }
     }
 
@@ -123,10 +123,11 @@ impl Actions<'_> {
             return self.refuse(format_args!("{e}; /unban ends one"));
         }
         let is_within = |member: &Member| network::contains(network, member.address());
-        let mut disconnected = 0;
-        for (id, _) in self.room.members().filter(|(_, member)| is_within(member)) {
-            context.batch.close(id, CloseReason::Banned);
-            disconnected += 1;
+        let within = self.room.members().filter(|(_, member)| is_within(member));
+        let within: Vec<ClientId> = within.map(|(id, _)| id).collect();
+        let disconnected = within.len();
+        for id in within {
+            self.room.send_away(id, CloseReason::Banned, context);
         }
         let place = Place(network);
         let time = match time {

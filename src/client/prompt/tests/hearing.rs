@@ -26,7 +26,7 @@ fn the_bell_rings_as_configured() {
 fn history_does_not_ring_and_has_no_time() {
     let mut scene = with_times();
     let past = Message {
-        age: Age::Past { following: 0 },
+        is_past: true,
         ..Message::parse("<alice> hi bob")
     };
     scene.prompt.heard(&past, now());
@@ -45,25 +45,6 @@ fn only_the_present_name_is_a_mention() {
     assert_eq!(scene.rings(), 0);
     scene.hear("<alice> hi rob");
     assert_eq!(scene.rings(), 1);
-}
-
-/// By what we have said something is ours, and not what others might know us by.
-#[test]
-fn missed_lines_are_shown_except_ones_own() {
-    let mut scene = Scene::new(40, 12);
-    scene.hear_on_new_connection("Welcome to this chatroom!\n<al> 1\n");
-    scene.type_keys("by name\r/who\r");
-    scene.set_status_of("rob", LinkStatus::Holding, 1);
-    scene.hear_on_new_connection(
-        "Welcome to this chatroom!\n-- the last 5 lines, the latest moments ago:\n\
-         <al> 1\n<bob> by name\n<10.0.0.9> hi from a neighbour\n<rob> it waited\n<al> 2\n",
-    );
-    let rows = scene.rows().join("\n");
-    assert!(
-        rows.contains("<10.0.0.9> hi from a neighbour\n<al> 2"),
-        "{rows}"
-    );
-    assert!(!rows.contains("<bob>") && !rows.contains("<rob>"), "{rows}");
 }
 
 #[test]

@@ -238,6 +238,26 @@ const COMMANDS: [&str; 6] = [
 
 /// Whatever a telnet, a file or a keyboard puts before it.
 #[test]
+fn what_came_before_the_first_sign_of_telnet_is_as_it_was_sent_however_much_is_put_aside() {
+    // More than a newcomer says in one go, so the rest is heard later.
+    let before = [&b"line\n".repeat(20)[..], b"H\x7flo\n"].concat();
+    for pieces in [1, 2] {
+        let mut room = Loop::new();
+        let (_, ann) = room.join();
+        let (bob, socket) = room.join();
+        if pieces == 2 {
+            socket.sends(&before);
+            room.readable(bob);
+            socket.sends(b"\xff\xfb\x01");
+        } else {
+            socket.sends([&before[..], b"\xff\xfb\x01"].concat());
+        }
+        room.readable(bob);
+        assert!(ann.received().ends_with("> H␡lo\n"), "in {pieces} pieces");
+    }
+}
+
+#[test]
 fn a_command_behind_something_invisible_is_refused() {
     for before in [
         &b" "[..],

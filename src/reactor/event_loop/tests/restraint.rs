@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::harness::{Loop, POLICY};
-use crate::protocol::batch::ClientId;
+use crate::protocol::batch::{ClientId, Standing};
 use crate::protocol::close::CloseReason;
 use crate::rate::Rate;
 use crate::reactor::service::Policy;
@@ -165,4 +165,46 @@ fn who_is_not_read_is_not_silent() {
     assert_eq!(room.host.left, []);
     room.wait(6 * A_SECOND);
     assert_eq!(room.host.left, [(ClientId::nth(ann), CloseReason::Idle)]);
+}
+
+/// The client `from` comes back as the client `to`.
+fn comes_back(room: &mut Loop, from: usize, to: usize) {
+    let [from, to] = [from, to].map(|key| room.event_loop.clients.id(key));
+    let batch = room.event_loop.clients.context().batch;
+    batch.see_to(Standing::Keep(from, from));
+    batch.close(from, CloseReason::Replaced);
+    batch.see_to(Standing::Restore(from, to));
+    room.iterate();
+    room.settle();
+}
+
+#[test]
+fn a_rate_goes_on_on_another_connection() {
+    let mut room = rated();
+    let (ann, ann_socket) = room.join();
+    let (_, bob_socket) = room.join();
+    ann_socket.sends("x\n".repeat(50));
+    room.readable(ann);
+    let (again, again_socket) = room.join();
+    comes_back(&mut room, ann, again);
+    bob_socket.received();
+    again_socket.sends("y\n".repeat(50));
+    room.readable(again);
+    assert!(bob_socket.received().lines().count() <= 1);
+    room.wait(A_SECOND);
+    let count = bob_socket.received().lines().count();
+    assert!((9..=12).contains(&count), "{count}");
+}
+
+#[test]
+fn silence_goes_on_on_another_connection() {
+    let mut room = timed(10 * A_SECOND);
+    let (ann, _) = room.join();
+    room.wait(6 * A_SECOND);
+    let (again, _) = room.join();
+    let again_id = room.event_loop.clients.id(again);
+    comes_back(&mut room, ann, again);
+    room.host.left.clear();
+    room.wait(5 * A_SECOND);
+    assert_eq!(room.host.left, [(again_id, CloseReason::Idle)]);
 }
