@@ -42,17 +42,18 @@ type DrawingError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>:
 /// The result of drawing.
 pub type DrawResult<'a> = Result<(), DrawingError<'a>>;
 
-/// Draws the names of the lines of `chart` into its upper right corner.
+/// Draws the names of the lines of `chart` into a corner of it.
 ///
 /// # Errors
 ///
 /// Those of the backend.
 pub fn draw_legend<'a, B: DrawingBackend + 'a, X: Ranged, Y: Ranged>(
     chart: &mut ChartContext<'a, B, Cartesian2d<X, Y>>,
+    corner: SeriesLabelPosition,
 ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(corner)
         .background_style(WHITE.mix(0.8))
         .label_font(FONT)
         .draw()
@@ -111,7 +112,7 @@ fn draw_over_time<'a>(area: &Area<'a>, delays: &Delays) -> DrawResult<'a> {
         let stretches = stretches.map(|stretch| stretch.iter().map(point).collect());
         draw_line(&mut chart, line, stretches.collect(), end / 500.0)?;
     }
-    draw_legend(&mut chart)
+    draw_legend(&mut chart, SeriesLabelPosition::UpperRight)
 }
 
 fn draw_steps<'a>(area: &Area<'a>, steps: &[(f64, Distribution)]) -> DrawResult<'a> {
@@ -127,7 +128,8 @@ fn draw_steps<'a>(area: &Area<'a>, steps: &[(f64, Distribution)]) -> DrawResult<
         let points = steps.iter().map(point).collect();
         draw_line(&mut chart, line, vec![points], 1.0)?;
     }
-    draw_legend(&mut chart)
+    // Delays grow with the clients.
+    draw_legend(&mut chart, SeriesLabelPosition::UpperLeft)
 }
 
 fn draw_distribution<'a>(area: &Area<'a>, delays: &Delays) -> DrawResult<'a> {
