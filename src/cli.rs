@@ -170,13 +170,16 @@ impl Cli {
 
 /// The configuration of `command`. Exits if its arguments do not go together.
 fn usable<T>(command: &str, config: Result<T, String>) -> T {
-    config.unwrap_or_else(|words| {
-        let mut program = Cli::command();
-        program.build();
-        let command = program.find_subcommand_mut(command);
-        let command = command.expect("the name of a command");
-        command.error(ErrorKind::ArgumentConflict, words).exit()
-    })
+    config.unwrap_or_else(|words| unusable(command, words).exit())
+}
+
+// Apart, so that it is compiled once for all commands.
+fn unusable(command: &str, words: String) -> clap::Error {
+    let mut program = Cli::command();
+    program.build();
+    let command = program.find_subcommand_mut(command);
+    let command = command.expect("the name of a command");
+    command.error(ErrorKind::ArgumentConflict, words)
 }
 
 /// What to say of a command that this build lacks, if that is what `error` is about.

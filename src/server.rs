@@ -298,16 +298,14 @@ fn open_transcript(path: &Path, max_bytes: Option<u64>) -> Result<Transcript, Er
 fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
     let port = listening_on.port();
     let mut text = format!("listening on {listening_on}\n");
-    let (own, others): (Vec<_>, Vec<_>) = reachable_at.iter().partition(|it| it.is_loopback());
-    for (heading, addresses) in [
-        ("join with:\n", others),
-        ("on this machine only, join with:\n", own),
+    for (is_own, heading) in [
+        (false, "join with:\n"),
+        (true, "on this machine only, join with:\n"),
     ] {
-        if addresses.is_empty() {
-            continue;
-        }
-        text.push_str(heading);
-        for address in addresses {
+        let mut heading = Some(heading);
+        let addresses = reachable_at.iter();
+        for address in addresses.filter(|address| address.is_loopback() == is_own) {
+            text.push_str(heading.take().unwrap_or_default());
             let interface = if is_link_local_v6(address) {
                 "%INTERFACE"
             } else {

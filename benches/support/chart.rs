@@ -126,5 +126,5 @@ fn draw_lines<'a>(area: &Area<'a>, panel: &Lines) -> DrawResult<'a> {
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
     }
-    draw_legend(&mut chart)
+    draw_legend(&mut chart, SeriesLabelPosition::UpperRight)
 }

@@ -7,9 +7,8 @@ use clap::Args;
 
 use super::address_rules::AddressRules;
 use super::values::{
-    Bytes, DEFAULT_PORT, Parse, parse_bytes, parse_ip, parse_number, parse_port, split_port,
+    Bytes, DEFAULT_PORT, Parse, Place, parse_bytes, parse_ip, parse_number, parse_port, split_port,
 };
-use crate::platform::addresses::ScopedIp;
 use crate::platform::service_manager::passes_sockets;
 use crate::rate::Rate;
 use crate::reactor::flow;
@@ -54,7 +53,7 @@ pub(super) struct ServerArgs {
     /// is every address, for everybody. A link-local address needs its network interface, as in
     /// fe80::1%eth0. A socket from the service manager (LISTEN_FDS) is used instead of IP and
     /// PORT.
-    #[arg(value_name = "IP", value_parser = parse_place as Parse<Place>)]
+    #[arg(value_name = "IP", value_parser = parse_listen as Parse<Place, _>)]
     place: Option<Place>,
 
     /// The port to listen on; 0 for any free port [default: 8081]
@@ -173,13 +172,6 @@ pub(super) struct ServerArgs {
     quiet: bool,
 }
 
-/// What comes first on the command line: an address, a port or both.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    ip: Option<ScopedIp>,
-    port: Option<u16>,
-}
-
 const EXAMPLES: &str = "\
 Examples:
   chat server
@@ -216,9 +208,10 @@ statistics to standard error, as does exit.";
 impl ServerArgs {
     /// The configuration, or what is wrong with the arguments.
     pub(super) fn into_config(self) -> Result<server::Config, String> {
-        let (ip, own_port) = self
+        let (host, own_port) = self
             .place
-            .map_or((None, None), |place| (place.ip, place.port));
+            .map_or_else(Default::default, |place| (place.host, place.port));
+        let ip = (!host.is_empty()).then(|| parse_ip(&host)).transpose()?;
         if let (Some(first), Some(second)) = (own_port, self.port) {
             return Err(format!(
                 "two ports, {first} and {second}: write IP PORT, as in 192.168.1.5 {second}, or \
@@ -265,14 +258,16 @@ impl ServerArgs {
     }
 }
 
-fn parse_place(text: &str) -> Result<Place, String> {
+/// An address, a port or both. Without an address, the host is empty.
+fn parse_listen(text: &str) -> Result<Place, &'static str> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let port = Some(parse_port(text)?);
-        return Ok(Place { ip: None, port });
+        let (host, port) = (String::new(), Some(parse_port(text)?));
+        return Ok(Place { host, port });
     }
-    let (ip, port) = split_port(text);
+    let (host, port) = split_port(text);
+    parse_ip(host)?;
     Ok(Place {
-        ip: Some(parse_ip(ip)?),
+        host: host.to_owned(),
         port: port.map(parse_port).transpose()?,
     })
 }

@@ -90,13 +90,13 @@ pub(super) struct StressArgs {
 
     /// How long to talk
     #[arg(short, long, value_name = "SECONDS", default_value = "10")]
-    #[arg(value_parser = parse_seconds, allow_negative_numbers = true)]
+    #[arg(value_parser = parse_seconds as Parse<Duration>, allow_negative_numbers = true)]
     duration: Duration,
 
     /// Add clients in steps until something fails
     ///
-    /// The steps are 100 clients, 200, 500, 1000 and so on. With --clients, the last one has so
-    /// many. See also --max-p99.
+    /// The steps are 100 clients, 200, 500, 1000 and so on; with --clients, that number is the
+    /// last. See also --max-p99.
     #[arg(long)]
     ramp: bool,
 
@@ -105,7 +105,7 @@ pub(super) struct StressArgs {
     pid: Option<u32>,
 
     /// Fail if the 99th percentile of delays is above this
-    #[arg(long, value_name = "MS", value_parser = parse_millis)]
+    #[arg(long, value_name = "MS", value_parser = parse_millis as Parse<Duration>)]
     #[arg(allow_negative_numbers = true)]
     max_p99: Option<Duration>,
 

@@ -125,19 +125,19 @@ pub(crate) fn addresses() -> Vec<IpAddr> {
         .map(if_addrs::Interface::ip)
         .filter(|address| !is_link_local_v6(address))
         .collect();
-    addresses.sort_unstable();
-    addresses.dedup();
     rank(&mut addresses, &sources_to_elsewhere());
+    addresses.dedup();
     addresses
 }
 
 fn rank(addresses: &mut [IpAddr], sources: &[IpAddr]) {
-    addresses.sort_by_key(|address| {
+    addresses.sort_unstable_by_key(|address| {
         (
             address.is_loopback(),
             !is_local(address),
             !sources.contains(address),
             address.is_ipv6(),
+            *address,
         )
     });
 }
