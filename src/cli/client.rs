@@ -37,7 +37,7 @@ pub(super) struct ClientArgs {
 const CLIENT_EXAMPLES: &str = "\
 Examples:
   chat client 192.168.1.5 --name alice
-  tail -f backup.log | chat client 192.168.1.5 8081";
+  journalctl -f -u backup | chat client 192.168.1.5 8081";
 
 const CLIENT_NOTES: &str = "\
 Examples:
@@ -45,7 +45,7 @@ Examples:
       type and read; Ctrl-D or /quit leaves
   chat client 192.168.1.5 8081 --name alice --time HH:MM
       join as alice, and show the time of each message
-  tail -f backup.log | chat client 192.168.1.5 8081
+  journalctl -f -u backup | chat client 192.168.1.5 8081
       say each line of a log
 
 In the room, /help lists the commands: take a name, send a private message, see who is here.

@@ -40,12 +40,12 @@ pub(super) struct SendArgs {
 const SEND_EXAMPLES: &str = "\
 Examples:
   chat send 192.168.1.5 the backup is done
-  df -h / | chat send 192.168.1.5:8081 --name disk";
+  uptime | chat send 192.168.1.5:8081 --name box";
 
 const SEND_NOTES: &str = "\
 Examples:
   chat send 192.168.1.5 the backup is done
-  df -h / | chat send 192.168.1.5:8081 --name disk
+  uptime | chat send 192.168.1.5:8081 --name box
   chat send 192.168.1.5 8081 /msg alice the backup is done
 
 It shows nothing, and ends once the room has answered its last line. A room that takes it no \

@@ -343,6 +343,7 @@ impl Outbound {
 /// Has `connection` get the encoding that its `edits` ask for from now on.
 fn switch<S>(connection: &mut Connection<S>, edits: Edits<'_>, json_readers: &mut usize) {
     if let Some(encoding) = edits.switch() {
+        debug_assert_eq!(encoding, Encoding::Json, "nobody goes back to text");
         *json_readers -= usize::from(connection.output.encoding() == Encoding::Json);
         *json_readers += usize::from(encoding == Encoding::Json);
         connection.output.switch(encoding);

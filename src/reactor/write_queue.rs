@@ -21,7 +21,7 @@ pub(crate) const MAX_SLICES: usize = 64;
 
 /// A part of the log of this size goes out by reference; smaller ones are gathered into one
 /// write with what comes after them.
-const BY_REFERENCE_BYTES: usize = 4 * 1024;
+const LARGE_PART_BYTES: usize = 4 * 1024;
 
 /// What a segment costs besides its bytes: itself, and what a queue that grows
 /// reserves.
@@ -297,7 +297,7 @@ impl Waiting {
     /// reference, anything else in one write.
     fn write_once(&self, stream: &mut impl Stream, most_bytes: usize) -> io::Result<usize> {
         if let Some(Segment::Run(run)) = self.segments.front()
-            && run.len >= BY_REFERENCE_BYTES
+            && run.len >= LARGE_PART_BYTES
             && let Some((file, start)) = run.chunk.file()
         {
             return stream.send_from(file, start + u64::from(run.offset), run.len.min(most_bytes));
@@ -310,7 +310,7 @@ impl Waiting {
                     let bytes = &frame[range.start as usize..range.end as usize];
                     pieces.push(Cow::Borrowed(&bytes[..bytes.len().min(left_bytes)]));
                 }
-                Segment::Run(run) if run.len >= BY_REFERENCE_BYTES && run.is_in_file() => break,
+                Segment::Run(run) if run.len >= LARGE_PART_BYTES && run.is_in_file() => break,
                 Segment::Run(run) => run.push_pieces(&mut pieces, left_bytes)?,
             }
             left_bytes -= segment.len().min(left_bytes);
@@ -599,13 +599,13 @@ mod tests {
     fn large_parts_of_a_log_in_a_file_leave_by_reference_and_small_ones_together() {
         let mut log = logs(true);
         let mut queue = WriteQueue::new();
-        let text = [b'x'; 3 * BY_REFERENCE_BYTES];
+        let text = [b'x'; 3 * LARGE_PART_BYTES];
         let mut expected = 0;
         for range in [
             0..9,
             20..30,
-            40..BY_REFERENCE_BYTES,
-            2 * BY_REFERENCE_BYTES..text.len(),
+            40..LARGE_PART_BYTES,
+            2 * LARGE_PART_BYTES..text.len(),
         ] {
             expected += range.len();
             queue.push_chunk(log.chunk(Encoding::Text, &text), range);
