@@ -38,11 +38,13 @@ fn a_server_has_one_thread() {
 }
 
 #[test]
-fn an_idle_connection_takes_184_bytes_at_most() {
+fn an_idle_connection_takes_160_bytes_at_most() {
     const GUESTS_BEFORE: usize = 500;
     const GUESTS: usize = 4000;
     const GUESTS_PER_ADDRESS: usize = 100;
-    const MOST_BYTES_EACH: usize = 184;
+    /// With assertions, mio notes in each stream where it is registered.
+    const NOTED_BY_MIO_BYTES: usize = if cfg!(debug_assertions) { 16 } else { 0 };
+    const MOST_BYTES_EACH: usize = 160 + NOTED_BY_MIO_BYTES;
     if !may_open(GUESTS_BEFORE + GUESTS + OTHER_DESCRIPTORS) {
         return;
     }
