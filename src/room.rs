@@ -525,7 +525,7 @@ impl Room {
     /// The member `id`, who has said nothing yet, reads JSON from now on.
     fn begin_session(&mut self, id: ClientId, context: &mut Context<'_>) {
         let member = self.members.get_mut(id).expect("a member");
-        member.read_json();
+        member.read_json(self.log.last_seq());
         let origin = Origin::Clear(member.address());
         self.program_count += 1;
         let token = self.sessions.begin(id, origin, (self.random)());
@@ -612,6 +612,8 @@ impl Room {
         context.batch.see_to(Standing::Restore(id, fresh));
         self.become_present(id, context.now);
         let wire = self.wire();
+        // Whatever it asks for: what was said before it came is not for it.
+        let seq = seq.max(self.member(id).began_after());
         let (lost, missed) = self
             .replay
             .since(&self.log, seq, id.serial, |place, event, out| {

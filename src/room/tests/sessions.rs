@@ -266,6 +266,22 @@ fn private_messages_are_told_again_to_their_two_ends_alone() {
 }
 
 #[test]
+fn nothing_from_before_the_session_is_told_again() {
+    let mut stage = Stage::new(Config::plain(4096));
+    stage.join(ALICE, "10.0.0.1");
+    stage.says(ALICE, "not for newcomers");
+    stage.join(FIRST, "10.0.0.3");
+    stage.says(FIRST, "/json");
+    let began_after = stage.room.log.last_seq();
+    stage.says(ALICE, "for all");
+    stage.leave(FIRST);
+    come_back(&mut stage, SECOND, 0);
+    let (hello, missed) = resumption(&mut stage, SECOND);
+    assert!(hello.resumed);
+    assert_eq!((hello.lost, missed), (0, vec![began_after + 1]));
+}
+
+#[test]
 fn what_the_log_has_lost_is_counted() {
     let mut stage = with_carol();
     let seq = stage.room.log.last_seq();
