@@ -1,10 +1,12 @@
 //! What a member missed while it was lost, as frames.
 //!
 //! When a switch restarts, thousands resume at once, and have missed the same. So a frame is
-//! shared by all who are owed it, and gone with the last of them: a reader that resumes costs a
-//! list of references. Most frames hold a block of events. A block counts from a fixed number,
-//! wherever a reader's own place is; what a reader gets of a block in part, or with a private
-//! message in it, it gets event by event.
+//! shared by all who are owed it: a reader that resumes costs a list of references. Most frames
+//! hold a block of events. A block counts from a fixed number, wherever a reader's own place is;
+//! what a reader gets of a block in part, or with a private message in it, it gets event by event.
+//!
+//! The memory of a frame stays until the frame is forgotten here, too, even if nobody is owed it
+//! any more. So what is known is bounded in bytes.
 
 use std::collections::BTreeMap;
 use std::rc::Weak;
@@ -16,8 +18,12 @@ use crate::protocol::event::{Event, Place};
 /// Events that one frame holds, holes for private messages included.
 const BLOCK_EVENTS: u64 = 16;
 
-/// Above this, frames that nobody is owed any more are forgotten: more than the log has events.
-const MAX_KNOWN: usize = 8 * 1024;
+/// Above this, all frames are forgotten, and readers that resume later share others: enough for
+/// the whole log.
+const MAX_KNOWN_BYTES: usize = 1024 * 1024;
+
+/// What a frame takes besides its bytes, roughly: its counts, and its entry here.
+const FRAME_BYTES: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
@@ -25,6 +31,8 @@ pub(crate) struct Replay {
     blocks: BTreeMap<u64, Weak<[u8]>>,
     /// By the number of the event.
     events: BTreeMap<u64, Weak<[u8]>>,
+    /// Invariant: at least what all of these take.
+    known_bytes: usize,
 }
 
 /// The events of one block that a reader gets.
@@ -44,6 +52,9 @@ impl Replay {
         member: u64,
         write: impl Fn(Place, &Event<'_>, &mut Vec<u8>),
     ) -> (u64, Vec<Frame>) {
+        if self.known_bytes > MAX_KNOWN_BYTES {
+            *self = Self::default();
+        }
         let (lost, events) = log.since(seq, member);
         let mut frames = Vec::new();
         let mut events = events.peekable();
@@ -68,7 +79,6 @@ impl Replay {
                 frames.push(self.block(&part, &write));
             }
         }
-        self.forget();
         (lost, frames)
     }
 
@@ -83,6 +93,7 @@ impl Replay {
             let known = self.events.get(&seq).and_then(Weak::upgrade);
             frames.push(known.unwrap_or_else(|| {
                 let frame = written(std::slice::from_ref(event), write);
+                self.known_bytes += frame.len() + FRAME_BYTES;
                 self.events.insert(seq, Frame::downgrade(&frame));
                 frame
             }));
@@ -97,17 +108,10 @@ impl Replay {
         let known = self.blocks.get(&part.block).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
             let frame = written(&part.events, write);
+            self.known_bytes += frame.len() + FRAME_BYTES;
             self.blocks.insert(part.block, Frame::downgrade(&frame));
             frame
         })
-    }
-
-    fn forget(&mut self) {
-        for known in [&mut self.blocks, &mut self.events] {
-            if known.len() > MAX_KNOWN {
-                known.retain(|_, frame| frame.strong_count() > 0);
-            }
-        }
     }
 }
 
@@ -169,19 +173,24 @@ mod tests {
         let is_shared = |(one, other): (&Frame, &Frame)| Frame::ptr_eq(one, other);
         assert!(one.iter().zip(&other).all(is_shared));
         assert!(one[5..].iter().zip(&later).all(is_shared));
-        drop((one, other, later));
-        assert!(
-            replay
-                .blocks
-                .values()
-                .all(|frame| frame.strong_count() == 0)
-        );
-        assert!(
-            replay
-                .events
-                .values()
-                .all(|frame| frame.strong_count() == 0)
-        );
+    }
+
+    #[test]
+    fn what_nobody_is_owed_any_more_is_bounded() {
+        let mut log = Log::new();
+        let mut replay = Replay::default();
+        let write = |_: Place, _: &Event<'_>, out: &mut Vec<u8>| out.extend([b'x'; 1000]);
+        let mut most = (0, 0);
+        for _ in 0..100 {
+            (0..100).for_each(|_| say(&mut log, "x"));
+            let (_, frames) = replay.since(&log, log.last_seq() - 100, 1, write);
+            let owed: usize = frames.iter().map(|frame| frame.len()).sum();
+            let events = replay.blocks.len() as u64 * BLOCK_EVENTS + replay.events.len() as u64;
+            most = most.max((events as usize * 1000, owed));
+        }
+        let (known, owed) = most;
+        assert!(known > MAX_KNOWN_BYTES / 2, "{known}");
+        assert!(known <= MAX_KNOWN_BYTES + owed, "{known}");
     }
 
     proptest! {
