@@ -27,8 +27,8 @@ const FRAME_BYTES: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
-    /// By the number of the block.
-    blocks: BTreeMap<u64, Weak<[u8]>>,
+    /// By the number of the block, each with how many events it holds: the log drops some.
+    blocks: BTreeMap<u64, (usize, Weak<[u8]>)>,
     /// By the number of the event.
     events: BTreeMap<u64, Weak<[u8]>>,
     /// Invariant: at least what all of these take.
@@ -105,11 +105,15 @@ impl Replay {
         part: &Part<'_>,
         write: &impl Fn(Place, &Event<'_>, &mut Vec<u8>),
     ) -> Frame {
-        let known = self.blocks.get(&part.block).and_then(Weak::upgrade);
+        let known = self.blocks.get(&part.block);
+        // What the log has dropped since is counted as lost.
+        let known = known.filter(|(count, _)| *count == part.events.len());
+        let known = known.and_then(|(_, frame)| frame.upgrade());
         known.unwrap_or_else(|| {
             let frame = written(&part.events, write);
             self.known_bytes += frame.len() + FRAME_BYTES;
-            self.blocks.insert(part.block, Frame::downgrade(&frame));
+            let known = (part.events.len(), Frame::downgrade(&frame));
+            self.blocks.insert(part.block, known);
             frame
         })
     }
@@ -173,6 +177,23 @@ mod tests {
         let is_shared = |(one, other): (&Frame, &Frame)| Frame::ptr_eq(one, other);
         assert!(one.iter().zip(&other).all(is_shared));
         assert!(one[5..].iter().zip(&later).all(is_shared));
+    }
+
+    #[test]
+    fn what_the_log_has_dropped_is_not_told_again() {
+        let mut log = Log::new();
+        let mut replay = Replay::default();
+        let text = "x".repeat(1000);
+        let mut kept = Vec::new();
+        for _ in 0..250 {
+            say(&mut log, &text);
+            let (lost, frames) = replay.since(&log, 0, 1, write);
+            let heard = String::from_utf8(frames.concat()).unwrap();
+            let first = heard.lines().next();
+            assert_eq!(first, Some(&*(lost + 1).to_string()));
+            assert_eq!(lost + heard.lines().count() as u64, log.last_seq());
+            kept.push(frames);
+        }
     }
 
     #[test]
