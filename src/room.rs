@@ -137,7 +137,7 @@ struct Speaker {
 struct Continuation {
     /// How many lines of the member the room has acted on.
     heard: u64,
-    /// How many events that it missed are no longer in the log.
+    /// How many events that it missed are not told again.
     lost: u64,
 }
 
