@@ -137,7 +137,7 @@ struct Speaker {
 struct Continuation {
     /// How many lines of the member the room has acted on.
     heard: u64,
-    /// How many events that it missed are no longer in the log.
+    /// How many events that it missed are not told again.
     lost: u64,
 }
 
@@ -525,7 +525,7 @@ impl Room {
     /// The member `id`, who has said nothing yet, reads JSON from now on.
     fn begin_session(&mut self, id: ClientId, context: &mut Context<'_>) {
         let member = self.members.get_mut(id).expect("a member");
-        member.read_json();
+        member.read_json(self.log.last_seq());
         let origin = Origin::Clear(member.address());
         self.program_count += 1;
         let token = self.sessions.begin(id, origin, (self.random)());
@@ -612,6 +612,8 @@ impl Room {
         context.batch.see_to(Standing::Restore(id, fresh));
         self.become_present(id, context.now);
         let wire = self.wire();
+        // Whatever it asks for: what was said before it came is not for it.
+        let seq = seq.max(self.member(id).began_after());
         let (lost, missed) = self
             .replay
             .since(&self.log, seq, id.serial, |place, event, out| {
@@ -673,7 +675,8 @@ impl Room {
             name: name.as_str().into(),
         });
         let others = self.members.iter();
-        let others = others.filter(|(_, member)| member.name().is_none());
+        let is_other = |member: &Member| member.name().is_none() && !member.is_absent();
+        let others = others.filter(|(_, member)| is_other(member));
         let others = others.map(|(id, member)| Person {
             id: id.serial,
             name: member.address().to_string().into(),

@@ -119,7 +119,7 @@ pub struct Hello<'a> {
     pub resumed: bool,
     /// How many of the reader's lines the room has acted on.
     pub heard: u64,
-    /// How many events that it missed are no longer in the log.
+    /// How many events that it missed are not told again.
     pub lost: u64,
     /// For how many seconds it can resume after a loss.
     pub hold: u64,

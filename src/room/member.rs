@@ -32,6 +32,8 @@ struct Known {
     address: IpAddr,
     name: Option<Rc<Name>>,
     reads: Encoding,
+    /// The last event before it began to read JSON: what goes before is never told again.
+    began_after: u64,
     /// Has just begun to read JSON, and may resume an earlier session.
     may_resume: bool,
     /// Others were told that it has gone.
@@ -87,11 +89,20 @@ impl Member {
         self.known().name = Some(name);
     }
 
-    /// From now on it reads JSON.
-    pub(crate) fn read_json(&mut self) {
+    /// From now on, after event `seq`, it reads JSON.
+    pub(crate) fn read_json(&mut self, seq: u64) {
         let known = self.known();
         known.reads = Encoding::Json;
+        known.began_after = seq;
         known.may_resume = true;
+    }
+
+    /// The last event before it began to read JSON; 0 if it reads text.
+    pub(crate) fn began_after(&self) -> u64 {
+        match &self.identity {
+            Identity::Newcomer(_) | Identity::Unnamed(_) => 0,
+            Identity::Known(known) => known.began_after,
+        }
     }
 
     /// It says something. Returns whether that may be the token of an earlier session.
@@ -118,6 +129,7 @@ impl Member {
                 address,
                 name: None,
                 reads: Encoding::Text,
+                began_after: 0,
                 may_resume: false,
                 is_absent: false,
             }));
