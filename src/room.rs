@@ -111,7 +111,8 @@ pub struct Room {
     greeting: Greeting,
     /// A cache. Invariant: `None` when the members or their names have changed since.
     roster: Option<Frame>,
-    /// A cache, as of then. Invariant: nobody in it has left or has another name.
+    /// A cache, as of then. Invariant: `None` when others have been told since who joined,
+    /// left, or took a name. Whatever happened and was not told yet, will be.
     people_lately: Option<(Instant, Rc<[Person<'static>]>)>,
     replies: Replies,
     scratch: Scratch,
@@ -266,7 +267,6 @@ impl Room {
             context.batch.see_to(Standing::Drop(id));
         }
         self.roster = None;
-        self.people_lately = None;
         if let Some(presence) = &mut self.presence
             && !member.is_absent()
         {
@@ -295,7 +295,6 @@ impl Room {
         }
         self.claims.forget(id);
         self.roster = None;
-        self.people_lately = None;
         if let Some(presence) = &mut self.presence {
             presence.left(id, member.label(), now);
         }
@@ -610,6 +609,10 @@ impl Room {
             context.batch.close(replaced, CloseReason::Replaced);
         }
         context.batch.see_to(Standing::Restore(id, fresh));
+        if let Some(member) = self.members.get_mut(id) {
+            // What it says next on this connection is for the room.
+            member.may_resume();
+        }
         self.become_present(id, context.now);
         let wire = self.wire();
         // Whatever it asks for: what was said before it came is not for it.
@@ -654,29 +657,34 @@ impl Room {
         self.tell(id, &hello, context.batch);
     }
 
-    /// [`Room::people`], as of a moment ago: it may lack some who came since. When a switch
-    /// restarts, thousands come back at once, and each is told.
+    /// [`Room::people`], as of a moment ago, without those of whom others have not been told:
+    /// these are told to everybody soon. Many may come, or come back, at once, and each gets
+    /// the list.
     fn people_lately(&mut self, now: Instant) -> Rc<[Person<'static>]> {
         if let Some((as_of, people)) = &self.people_lately
             && now < *as_of + PRESENCE_WINDOW
         {
             return Rc::clone(people);
         }
-        let people = self.people().into_iter().map(Person::into_owned);
-        let people: Rc<[_]> = people.collect();
+        let people = self.people(|id| {
+            let presence = self.presence.as_ref();
+            !presence.is_some_and(|presence| presence.is_untold(id))
+        });
+        let people: Rc<[_]> = people.into_iter().map(Person::into_owned).collect();
         self.people_lately = Some((now, Rc::clone(&people)));
         people
     }
 
-    /// As many members as a list may have; those with names first.
-    fn people(&self) -> Vec<Person<'_>> {
-        let named = self.names.names().map(|(name, id)| Person {
+    /// As many members as a list may have, of those that `is_listed`; those with names first.
+    fn people(&self, is_listed: impl Fn(ClientId) -> bool) -> Vec<Person<'_>> {
+        let named = self.names.names().filter(|&(_, id)| is_listed(id));
+        let named = named.map(|(name, id)| Person {
             id: id.serial,
             name: name.as_str().into(),
         });
         let others = self.members.iter();
         let is_other = |member: &Member| member.name().is_none() && !member.is_absent();
-        let others = others.filter(|(_, member)| is_other(member));
+        let others = others.filter(|&(id, member)| is_other(member) && is_listed(id));
         let others = others.map(|(id, member)| Person {
             id: id.serial,
             name: member.address().to_string().into(),
@@ -708,6 +716,7 @@ impl Room {
         if let Some(presence) = &mut self.presence
             && let Some(changes) = presence.notice(here, label, present)
         {
+            self.people_lately = None;
             let place = self.log.presence(changes.clone(), context.time);
             let event = Event::Presence(changes);
             self.wire().say(None, Some(place), &event, context.batch);
@@ -749,7 +758,7 @@ impl Room {
             Ok(Command::Who) => {
                 let here = Here {
                     here: self.here() as u64,
-                    people: self.people().into(),
+                    people: self.people(|_| true).into(),
                 };
                 self.reply(by, Reply::who(here), context.batch);
             }
@@ -927,7 +936,6 @@ impl Room {
             self.unnamed.remove(id, address);
         }
         self.roster = None;
-        self.people_lately = None;
         if let Some(presence) = &mut self.presence {
             presence.renamed(id, old, context.now);
         }

@@ -322,7 +322,6 @@ impl<S: Stream> Clients<S> {
         let input = &mut self.connection(id.key).input;
         if input.is_program() && input.is_held() && !std::mem::replace(&mut input.is_watched, true)
         {
-            input.was_read = false;
             self.arm(id, self.now + HELD_AFTER, Kind::Held);
         }
     }
@@ -584,11 +583,8 @@ impl<S: Stream> Clients<S> {
                 Kind::HearOut => {}
                 Kind::Held => {
                     let is_held = connection.is_member() && connection.input.is_held();
-                    let was_read = std::mem::take(&mut connection.input.was_read);
                     connection.input.is_watched = is_held;
-                    if is_held && was_read {
-                        self.arm(id, self.now + HELD_AFTER, Kind::Held);
-                    } else if is_held {
+                    if is_held {
                         self.arm(id, self.now + HELD_INTERVAL, Kind::Held);
                         service.held(id, &mut self.context());
                     }

@@ -224,7 +224,6 @@ impl Inbound {
         context: &mut Context<'_>,
     ) -> AfterRead {
         self.set_state(connection, ReadState::Idle);
-        connection.input.was_read = true;
         let class = flow.class(connection.input.talker());
         let quantum_bytes = class.quantum_bytes(self.quantum_bytes);
         let read_bytes = class.quantum_bytes(READ_BUDGET_BYTES);

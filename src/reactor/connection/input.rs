@@ -80,8 +80,7 @@ pub(crate) struct Input {
     is_program: bool,
     /// Whether it is [held](Self::is_held) will be looked at.
     pub(crate) is_watched: bool,
-    /// It has been read since that was decided.
-    pub(crate) was_read: bool,
+
     talker: Talker,
     /// What it held when that was last counted.
     counted_bytes: u32,
@@ -120,7 +119,6 @@ impl Input {
             state: ReadState::Idle,
             is_program: false,
             is_watched: false,
-            was_read: false,
             talker: Talker::default(),
             counted_bytes: 0,
             memory: None,
