@@ -159,6 +159,26 @@ fn a_limit_on_file_sizes_is_reported() {
     assert_eq!(client.exit_code(), 1);
 }
 
+#[test]
+fn a_client_that_cannot_write_tells_which_lines_are_in_doubt() {
+    let file = tempfile::tempfile().expect("a temporary file");
+    let (mut server, mut client) = Peer::serve(|address| {
+        let script = r#"ulimit -f 1 && exec "$0" "$@""#;
+        let mut limited = run_by(&["sh", "-c", script], &chat_client(address));
+        limited.stdout(file);
+        Process::spawn(limited)
+    });
+    server.greet();
+    client.type_line("hi");
+    server.expect_line("hi");
+    server.tell(1, "bob", &"x".repeat(4000));
+    let stderr = client.stderr().rest();
+    let doubt = "not known whether the room has taken this: hi\n";
+    assert!(stderr.contains(doubt), "{stderr}");
+    assert!(stderr.contains("file too large"), "{stderr}");
+    assert_eq!(client.exit_code(), 1);
+}
+
 /// A client with nothing to say.
 fn client_with_output(server: &Server, output: impl Into<Stdio>) -> Process {
     let mut command = chat_client(server.address);
