@@ -189,7 +189,7 @@ impl Client {
 
     fn end(&mut self) -> Option<Result<(), Error>> {
         if self.user.is_output_closed() && !self.session.is_sending() {
-            return Some(Ok(()));
+            return Some(self.session.break_off());
         }
         if self.user.is_all_shown() {
             self.session.end()

@@ -191,9 +191,13 @@ impl Session {
         !is_open || is_known || self.conversation.greeting() == Greeting::Refused
     }
 
-    /// Whether something is queued, and a connection open to send it.
+    /// Whether something is to be sent or answered, on this connection or on the next.
     pub(crate) fn is_sending(&self) -> bool {
-        matches!(self.phase, Phase::Open(_)) && self.conversation.is_sending()
+        match self.phase {
+            Phase::Open(_) => self.conversation.is_sending(),
+            Phase::Connecting { .. } | Phase::Offline(_) => self.returns_to_deliver(),
+            Phase::Ended(_) => false,
+        }
     }
 
     /// Queues `bytes`.
@@ -452,6 +456,14 @@ impl Session {
             ..self.facts(unsent_lines)
         };
         Some(facts.end(ending))
+    }
+
+    /// The result of a session that is of no more use to the user, whatever its state.
+    pub(crate) fn break_off(&mut self) -> Result<(), Error> {
+        if self.conversation.is_sending() && !self.has_ended() {
+            self.give_up();
+        }
+        self.end().unwrap_or(Ok(()))
     }
 
     /// The program ends now. Returns the lines that are in doubt, and how many were never sent.

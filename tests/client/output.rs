@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, Write};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -80,6 +81,30 @@ fn lines_read_are_said_even_after_the_output_is_closed() {
     client.await_sleep();
     server.say(r#"{"kind":"reply","n":1,"to":"nick","name":"disk"}"#);
     server.take(2, "98% full");
+    assert_ends_quietly(&mut client);
+}
+
+/// The reader of the output goes while there is no server.
+#[test]
+fn lines_read_are_said_again_even_after_the_output_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let mut client = Process::spawn(chat_to("client", address, &["--reconnect"]));
+    let mut server = Peer::accept(&listener);
+    server.greet();
+    client.stdout().expect_line(WELCOME);
+    client.type_line("98% full");
+    server.expect_line("98% full");
+    drop(listener);
+    drop(server);
+    let loss = client.stderr().next_line().expect("a loss");
+    assert!(loss.contains("closed the connection"), "{loss}");
+    client.close_stdout();
+    client.await_sleep();
+    let listener = TcpListener::bind(address).expect("a port that is free again");
+    let mut server = Peer::accept(&listener);
+    server.greet_with(r#""epoch":"e","resumed":true,"heard":0"#);
+    server.take(1, "98% full");
     assert_ends_quietly(&mut client);
 }
 
