@@ -769,6 +769,7 @@ impl Conversation {
         } else {
             let in_doubt = self.pending.begun(hello.heard, now);
             self.doubt(&in_doubt);
+            self.ask_for_name(now);
             let missed = match &before {
                 // Numbered anew.
                 Some(known) if known.epoch != heard.epoch => MAX_CAUGHT_UP,
@@ -781,7 +782,6 @@ impl Conversation {
                 self.known = before;
                 self.later = Some(Vec::new());
             }
-            self.ask_for_name(now);
         }
         if hello.lost > 0 {
             let lost = hello.lost;

@@ -371,6 +371,9 @@ fn lines_for_a_lost_name_are_held() {
     scene.hear("{\"kind\":\"reply\",\"n\":2,\"to\":\"nick\",\"name\":\"rob\"}\n");
     assert_eq!(scene.written(), "it is me\n");
     let mut scene = held();
+    scene.conversation.say(b"/nick rob\n/nick robin\n");
+    assert_eq!(scene.written(), "/nick rob\n/nick robin\n", "a paste");
+    let mut scene = held();
     scene.say("never mind");
     assert_eq!(scene.written(), "it is me\nnever mind\n");
 }
