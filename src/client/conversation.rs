@@ -141,6 +141,8 @@ pub struct Conversation {
     troubles: Vec<String>,
     /// Lines that the user was told to be in doubt.
     doubted_lines: usize,
+    /// Lines that the user was told not to be said.
+    left_out_lines: usize,
 }
 
 /// Who we are to a room, and what we have heard there.
@@ -211,6 +213,7 @@ impl Conversation {
             taken_until: None,
             troubles: Vec::new(),
             doubted_lines: 0,
+            left_out_lines: 0,
         }
     }
 
@@ -345,10 +348,7 @@ impl Conversation {
     fn say_line(&mut self, line: Vec<u8>) {
         if self.wire != Wire::Lines && is_handshake(&line) {
             // The room would not number it.
-            let text = made_safe(&line);
-            self.troubles
-                .push(format!("not sent: the client does that by itself: {text}"));
-            return;
+            return self.leave_out("the client does that by itself", &line);
         }
         if !self.is_holding() {
             return self.pending.say(line);
@@ -485,6 +485,11 @@ impl Conversation {
         self.doubted_lines
     }
 
+    /// How many lines the user was told not to be said.
+    pub(crate) fn left_out_lines(&self) -> usize {
+        self.left_out_lines
+    }
+
     /// There will be no other connection. Returns the lines that are in doubt, and how many were
     /// never sent.
     pub(crate) fn give_up(&mut self) -> (Vec<String>, usize) {
@@ -501,6 +506,13 @@ impl Conversation {
             self.troubles
                 .push(format!("not known whether the room has taken this: {text}"));
         }
+    }
+
+    /// The user's `line` is not said, because of `why`.
+    fn leave_out(&mut self, why: &str, line: &[u8]) {
+        self.left_out_lines += 1;
+        let text = made_safe(line);
+        self.troubles.push(format!("not said: {why}: {text}"));
     }
 
     /// There is no name, because of `why`, or none was wanted.
@@ -763,7 +775,9 @@ impl Conversation {
             let first_n = (hello.heard + 1).saturating_sub(resumption.taken.len() as u64);
             self.taken.extend((first_n..).zip(resumption.taken));
             self.taken_until = Some((hello.seq, now + REPLAY_TIMEOUT));
-            self.doubt(resumption.suspect.as_slice());
+            if let Some(line) = resumption.suspect {
+                self.leave_out("the connection ended twice while this was sent", &line.text);
+            }
             self.gate = Gate::Open;
             self.name = None;
         } else {

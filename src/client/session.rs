@@ -472,6 +472,8 @@ impl Session {
     }
 
     fn facts(&self, unsent_lines: usize) -> Facts {
+        // A person knows.
+        let told_to_program = |lines| if self.is_for_person { 0 } else { lines };
         Facts {
             server: self.link.server(),
             greeting: self.conversation.greeting(),
@@ -484,12 +486,8 @@ impl Session {
             timeout: self.config.timeout().unwrap_or_default(),
             unsent_lines,
             in_doubt: Vec::new(),
-            // A person knows.
-            doubted_lines: if self.is_for_person {
-                0
-            } else {
-                self.conversation.doubted_lines()
-            },
+            doubted_lines: told_to_program(self.conversation.doubted_lines()),
+            left_out_lines: told_to_program(self.conversation.left_out_lines()),
             is_unsure: self.is_unsure,
             refusals: self.refusals.clone(),
         }

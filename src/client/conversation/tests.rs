@@ -490,5 +490,29 @@ fn what_begins_a_session_is_not_said_by_the_user() {
         "//json\n/resume\n",
         "the room refuses the last"
     );
-    assert_eq!(scene.conversation.take_troubles().len(), 2);
+    let troubles = scene.conversation.take_troubles();
+    let why = "not said: the client does that by itself";
+    assert_eq!(
+        troubles,
+        [format!("{why}: /json"), format!("{why}: /resume 7.ab 3")]
+    );
+    assert_eq!(scene.conversation.left_out_lines(), 2);
+}
+
+#[test]
+fn a_line_that_ends_connections_is_left_out_and_not_in_doubt() {
+    let mut scene = Scene::in_our_room();
+    scene.say("poison");
+    scene.written();
+    for _ in 0..2 {
+        scene.lose_connection();
+        scene.greet(r#""resumed":true,"heard":0"#);
+        scene.written();
+    }
+    assert_eq!(
+        scene.conversation.take_troubles(),
+        ["not said: the connection ended twice while this was sent: poison"]
+    );
+    assert_eq!(scene.conversation.doubted_lines(), 0);
+    assert_eq!(scene.conversation.left_out_lines(), 1);
 }
