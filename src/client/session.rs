@@ -43,9 +43,6 @@ const MAX_AWAY: Duration = Duration::from_secs(60);
 /// Shown when a request for a name times out.
 const NO_ANSWER: &str = "the server has not answered about your name";
 
-/// Why a connection over which nothing gets through is given up.
-const NOTHING_ACKNOWLEDGED: &str = "nothing has got through for 20 s";
-
 /// Shown to a user who joins without a name.
 const HINT: &str = "/nick NAME sets your name, /help lists the commands";
 
@@ -434,7 +431,9 @@ impl Session {
         }
         open.unacknowledged = Some((bytes, now.instant + STALL_CHECK_INTERVAL));
         if now.instant >= open.alive_at + STALLED_AFTER {
-            let source = io::Error::other(NOTHING_ACKNOWLEDGED);
+            let seconds = STALLED_AFTER.as_secs();
+            let words = format!("nothing has got through for {seconds} s");
+            let source = io::Error::other(words);
             self.connection_lost(Some(source), now, frontend);
         }
     }
