@@ -800,7 +800,7 @@ impl Conversation {
         if hello.lost > 0 {
             let lost = hello.lost;
             self.troubles.push(format!(
-                "{lost} lines were missed: the room no longer has them"
+                "missed events (messages, joins, leaves): {lost}; the room no longer has them"
             ));
         }
         self.identity = Some(Identity {

@@ -232,6 +232,24 @@ fn after_a_loss_what_the_room_has_not_acted_on_is_said_again() {
 }
 
 #[test]
+fn what_the_room_no_longer_has_is_told() {
+    let mut scene = Scene::in_our_room();
+    scene.lose_connection();
+    scene.hear(GREETING);
+    scene.written();
+    scene.hello_once("x", r#""resumed":false,"heard":0"#);
+    scene.hear(
+        "{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"epoch\":\"e\",\"seq\":99,\
+         \"you\":7,\"token\":\"7.ab\",\"resumed\":true,\"heard\":0,\"lost\":80,\"hold\":60,\
+         \"name\":\"x\",\"here\":1,\"people\":[],\"max_line\":4096}\n",
+    );
+    assert_eq!(
+        scene.conversation.take_troubles(),
+        ["missed events (messages, joins, leaves): 80; the room no longer has them"]
+    );
+}
+
+#[test]
 fn an_answer_that_was_lost_is_told() {
     let mut scene = Scene::in_our_room();
     scene.say("/msg bob hi");
