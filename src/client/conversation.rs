@@ -5,17 +5,20 @@
 //! A room of our kind is asked for JSON: it answers each line, and knows us again after a loss.
 //! To anything else lines are written, and what comes is shown.
 
+mod telling;
+
 use std::collections::VecDeque;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use memchr::memchr;
 
+use self::telling::{Hear, pass_entered, pass_event, pass_unknown, without_token};
 use super::entered::Entered;
 use super::incoming::{Greeting, Heard, Incoming};
-use super::message::{Kind, Message, Told};
+use super::message::{Kind, Message};
 use super::pending::{By, Line, Part, Pending};
 use crate::protocol::command::{self, Command};
-use crate::protocol::event::{ByeCode, Event, Hello, Place, Reply, Several, Speech};
+use crate::protocol::event::{ByeCode, Event, Hello, Place, Reply, Several};
 use crate::protocol::name::Name;
 use crate::protocol::text::made_safe;
 use crate::protocol::time::Time;
@@ -178,8 +181,6 @@ enum Gate {
     /// There will be no name, and nothing is said without one.
     Shut,
 }
-
-type Hear<'a> = &'a mut dyn FnMut(&Message<'_>);
 
 impl Conversation {
     /// A conversation without a connection. With `is_strict` it says nothing without the
@@ -869,81 +870,6 @@ fn is_handshake(line: &[u8]) -> bool {
 /// Whether `line` is a request of the client's own that begins so.
 fn is_request(line: Option<&Line>, beginning: &str) -> bool {
     line.is_some_and(|line| line.by == By::Client && line.text.starts_with(beginning.as_bytes()))
-}
-
-/// Has the user's own line shown.
-fn pass_entered(line: &Line, hear: Hear<'_>) {
-    if line.by == By::User {
-        let text = String::from_utf8_lossy(&line.text);
-        hear(&Message::entered(&text));
-    }
-}
-
-/// Passes on an object of a kind that we do not know.
-fn pass_unknown(json: &str, hear: Hear<'_>) {
-    let told = Told {
-        json,
-        event: None,
-        is_own: false,
-    };
-    hear(&Message {
-        told: Some(told),
-        ..Message::other("")
-    });
-}
-
-/// Passes `event` on as it is shown.
-fn pass_event(
-    json: &str,
-    place: Option<Place>,
-    event: &Event<'static>,
-    is_own: bool,
-    hear: Hear<'_>,
-) {
-    let mut line = Vec::new();
-    event.write_text(&mut line);
-    let line = String::from_utf8(line).expect("events are text");
-    let (kind, speech) = match event {
-        Event::Hello(_) => (Kind::Welcome, None),
-        Event::Message(speech) => (Kind::Message, Some(speech)),
-        Event::Action(speech) => (Kind::Action, Some(speech)),
-        Event::Private { speech, .. } => (Kind::Private, Some(speech)),
-        Event::Error { .. } => (Kind::Refusal, None),
-        _ => (Kind::Notice, None),
-    };
-    let text = match (speech, event) {
-        (Some(Speech { text, .. }), _) => text,
-        (None, Event::Error { text, .. }) => text,
-        // Without what tells the kind.
-        _ => line.get(3..).unwrap_or_default(),
-    };
-    let is_past = place.is_some_and(|place| place.is_past);
-    hear(&Message {
-        kind,
-        name: speech.map(|speech| &*speech.name),
-        text,
-        line: &line,
-        is_past,
-        time: place.map(|place| UNIX_EPOCH + place.time.since(Time::default())),
-        told: Some(Told {
-            json,
-            event: Some(event),
-            is_own,
-        }),
-    });
-}
-
-/// A hello without its secret.
-fn without_token(json: &str, token: &str) -> String {
-    let rest = json.replacen(&format!("\"token\":\"{token}\","), "", 1);
-    if rest.len() < json.len() && !rest.contains("\"token\"") {
-        return rest;
-    }
-    // A server may write it as it likes.
-    let object = serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(json);
-    let mut object = object.unwrap_or_default();
-    object.remove("token");
-    serde_json::Value::from(object).to_string()
 }
 
 #[cfg(test)]
