@@ -115,6 +115,13 @@ pub enum Error {
         /// The number of other such lines, which the user has been told.
         more: usize,
     },
+    /// The client has left lines out, and told the user which and why.
+    LeftOut {
+        /// The server's last address.
+        server: SocketAddr,
+        /// The number of these lines.
+        lines: usize,
+    },
     /// The user gave up before the client could send all lines.
     NotSaid {
         /// The server's last address.
@@ -174,7 +181,7 @@ impl Error {
             | Self::NotSaid { .. }
             | Self::NoRoom { .. }
             | Self::NoAnswer { .. } => Exit::ConnectionLost,
-            Self::Refused { .. } | Self::NotTaken { .. } => Exit::Refused,
+            Self::Refused { .. } | Self::NotTaken { .. } | Self::LeftOut { .. } => Exit::Refused,
             Self::InDoubt { .. } => Exit::InDoubt,
             #[cfg(feature = "stress")]
             Self::Stress { exit, .. } => *exit,
@@ -283,6 +290,10 @@ impl fmt::Display for Error {
                     0 => Ok(()),
                     more => write!(f, " (and {more} more)"),
                 }
+            }
+            Self::LeftOut { server, lines } => {
+                let count = Lines(*lines);
+                write!(f, "{count} not said in the room at {server} (see above)")
             }
             Self::NotSaid { server, lines } => {
                 write!(f, "{} could not be sent to {server}", Lines(*lines))

@@ -5,17 +5,20 @@
 //! A room of our kind is asked for JSON: it answers each line, and knows us again after a loss.
 //! To anything else lines are written, and what comes is shown.
 
+mod telling;
+
 use std::collections::VecDeque;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use memchr::memchr;
 
+use self::telling::{Hear, pass_entered, pass_event, pass_unknown, without_token};
 use super::entered::Entered;
 use super::incoming::{Greeting, Heard, Incoming};
-use super::message::{Kind, Message, Told};
+use super::message::{Kind, Message};
 use super::pending::{By, Line, Part, Pending};
 use crate::protocol::command::{self, Command};
-use crate::protocol::event::{ByeCode, Event, Hello, Place, Reply, Several, Speech};
+use crate::protocol::event::{ByeCode, Event, Hello, Place, Reply, Several};
 use crate::protocol::name::Name;
 use crate::protocol::text::made_safe;
 use crate::protocol::time::Time;
@@ -141,6 +144,8 @@ pub struct Conversation {
     troubles: Vec<String>,
     /// Lines that the user was told to be in doubt.
     doubted_lines: usize,
+    /// Lines that the user was told not to be said.
+    left_out_lines: usize,
 }
 
 /// Who we are to a room, and what we have heard there.
@@ -177,8 +182,6 @@ enum Gate {
     Shut,
 }
 
-type Hear<'a> = &'a mut dyn FnMut(&Message<'_>);
-
 impl Conversation {
     /// A conversation without a connection. With `is_strict` it says nothing without the
     /// `wanted` name, and needs a confirmation that the room took everything.
@@ -211,6 +214,7 @@ impl Conversation {
             taken_until: None,
             troubles: Vec::new(),
             doubted_lines: 0,
+            left_out_lines: 0,
         }
     }
 
@@ -345,10 +349,7 @@ impl Conversation {
     fn say_line(&mut self, line: Vec<u8>) {
         if self.wire != Wire::Lines && is_handshake(&line) {
             // The room would not number it.
-            let text = made_safe(&line);
-            self.troubles
-                .push(format!("not sent: the client does that by itself: {text}"));
-            return;
+            return self.leave_out("the client does that by itself", &line);
         }
         if !self.is_holding() {
             return self.pending.say(line);
@@ -485,6 +486,11 @@ impl Conversation {
         self.doubted_lines
     }
 
+    /// How many lines the user was told not to be said.
+    pub(crate) fn left_out_lines(&self) -> usize {
+        self.left_out_lines
+    }
+
     /// There will be no other connection. Returns the lines that are in doubt, and how many were
     /// never sent.
     pub(crate) fn give_up(&mut self) -> (Vec<String>, usize) {
@@ -501,6 +507,13 @@ impl Conversation {
             self.troubles
                 .push(format!("not known whether the room has taken this: {text}"));
         }
+    }
+
+    /// The user's `line` is not said, because of `why`.
+    fn leave_out(&mut self, why: &str, line: &[u8]) {
+        self.left_out_lines += 1;
+        let text = made_safe(line);
+        self.troubles.push(format!("not said: {why}: {text}"));
     }
 
     /// There is no name, because of `why`, or none was wanted.
@@ -763,12 +776,15 @@ impl Conversation {
             let first_n = (hello.heard + 1).saturating_sub(resumption.taken.len() as u64);
             self.taken.extend((first_n..).zip(resumption.taken));
             self.taken_until = Some((hello.seq, now + REPLAY_TIMEOUT));
-            self.doubt(resumption.suspect.as_slice());
+            if let Some(line) = resumption.suspect {
+                self.leave_out("the connection ended twice while this was sent", &line.text);
+            }
             self.gate = Gate::Open;
             self.name = None;
         } else {
             let in_doubt = self.pending.begun(hello.heard, now);
             self.doubt(&in_doubt);
+            self.ask_for_name(now);
             let missed = match &before {
                 // Numbered anew.
                 Some(known) if known.epoch != heard.epoch => MAX_CAUGHT_UP,
@@ -781,12 +797,11 @@ impl Conversation {
                 self.known = before;
                 self.later = Some(Vec::new());
             }
-            self.ask_for_name(now);
         }
         if hello.lost > 0 {
             let lost = hello.lost;
             self.troubles.push(format!(
-                "{lost} lines were missed: the room no longer has them"
+                "missed events (messages, joins, leaves): {lost}; the room no longer has them"
             ));
         }
         self.identity = Some(Identity {
@@ -855,81 +870,6 @@ fn is_handshake(line: &[u8]) -> bool {
 /// Whether `line` is a request of the client's own that begins so.
 fn is_request(line: Option<&Line>, beginning: &str) -> bool {
     line.is_some_and(|line| line.by == By::Client && line.text.starts_with(beginning.as_bytes()))
-}
-
-/// Has the user's own line shown.
-fn pass_entered(line: &Line, hear: Hear<'_>) {
-    if line.by == By::User {
-        let text = String::from_utf8_lossy(&line.text);
-        hear(&Message::entered(&text));
-    }
-}
-
-/// Passes on an object of a kind that we do not know.
-fn pass_unknown(json: &str, hear: Hear<'_>) {
-    let told = Told {
-        json,
-        event: None,
-        is_own: false,
-    };
-    hear(&Message {
-        told: Some(told),
-        ..Message::other("")
-    });
-}
-
-/// Passes `event` on as it is shown.
-fn pass_event(
-    json: &str,
-    place: Option<Place>,
-    event: &Event<'static>,
-    is_own: bool,
-    hear: Hear<'_>,
-) {
-    let mut line = Vec::new();
-    event.write_text(&mut line);
-    let line = String::from_utf8(line).expect("events are text");
-    let (kind, speech) = match event {
-        Event::Hello(_) => (Kind::Welcome, None),
-        Event::Message(speech) => (Kind::Message, Some(speech)),
-        Event::Action(speech) => (Kind::Action, Some(speech)),
-        Event::Private { speech, .. } => (Kind::Private, Some(speech)),
-        Event::Error { .. } => (Kind::Refusal, None),
-        _ => (Kind::Notice, None),
-    };
-    let text = match (speech, event) {
-        (Some(Speech { text, .. }), _) => text,
-        (None, Event::Error { text, .. }) => text,
-        // Without what tells the kind.
-        _ => line.get(3..).unwrap_or_default(),
-    };
-    let is_past = place.is_some_and(|place| place.is_past);
-    hear(&Message {
-        kind,
-        name: speech.map(|speech| &*speech.name),
-        text,
-        line: &line,
-        is_past,
-        time: place.map(|place| UNIX_EPOCH + place.time.since(Time::default())),
-        told: Some(Told {
-            json,
-            event: Some(event),
-            is_own,
-        }),
-    });
-}
-
-/// A hello without its secret.
-fn without_token(json: &str, token: &str) -> String {
-    let rest = json.replacen(&format!("\"token\":\"{token}\","), "", 1);
-    if rest.len() < json.len() && !rest.contains("\"token\"") {
-        return rest;
-    }
-    // A server may write it as it likes.
-    let object = serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(json);
-    let mut object = object.unwrap_or_default();
-    object.remove("token");
-    serde_json::Value::from(object).to_string()
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ pub(crate) struct Facts {
     pub(crate) in_doubt: Vec<String>,
     /// How many more such lines there were before, which are on standard error.
     pub(crate) doubted_lines: usize,
+    /// How many lines were left out, which standard error names with the reason.
+    pub(crate) left_out_lines: usize,
     /// Whether some of what was written may not have arrived.
     pub(crate) is_unsure: bool,
     pub(crate) refusals: Refusals,
@@ -128,7 +130,7 @@ impl Facts {
             Ending::InOrder | Ending::Silent if self.sends_only && self.refusals.count > 0 => {
                 Err(self.not_taken())
             }
-            Ending::InOrder | Ending::Silent => Ok(()),
+            Ending::InOrder | Ending::Silent => self.taken(),
             Ending::Broken(e) => Err(Error::ConnectionLost {
                 server,
                 source: Some(e),
@@ -158,7 +160,7 @@ impl Facts {
         match self.unsent_lines {
             0 if is_let_go && self.sends_only && self.refusals.count > 0 => Err(self.not_taken()),
             // The last line is answered: it does not matter how the connection ended.
-            0 if is_let_go => Ok(()),
+            0 if is_let_go => self.taken(),
             _ if is_late => Err(self.no_answer()),
             lines @ 1.. if is_given_up => Err(Error::NotSaid { server, lines }),
             lines => Err(Error::ConnectionLost {
@@ -174,6 +176,17 @@ impl Facts {
             server: self.server,
             timeout: self.timeout,
             has_greeted: self.is_room(),
+        }
+    }
+
+    /// The result once the room has taken all that was said.
+    fn taken(&self) -> Result<(), Error> {
+        match self.left_out_lines {
+            0 => Ok(()),
+            lines => Err(Error::LeftOut {
+                server: self.server,
+                lines,
+            }),
         }
     }
 
@@ -222,6 +235,7 @@ mod tests {
             unsent_lines: 0,
             in_doubt: Vec::new(),
             doubted_lines: 0,
+            left_out_lines: 0,
             is_unsure: false,
             refusals: Refusals::default(),
         }
@@ -312,6 +326,19 @@ mod tests {
             facts.refusals = refused_once();
         };
         assert_eq!(code(true, Ending::InOrder, refused), Exit::Refused);
+    }
+
+    #[test]
+    fn a_program_learns_that_lines_were_left_out() {
+        for sends_only in [false, true] {
+            for answers in [false, true] {
+                let exit = code(sends_only, Ending::InOrder, |facts| {
+                    facts.answers = answers;
+                    facts.left_out_lines = 1;
+                });
+                assert_eq!(exit, Exit::Refused);
+            }
+        }
     }
 
     #[test]

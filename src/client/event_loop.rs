@@ -89,13 +89,21 @@ impl Client {
         let (in_doubt, unsent) = self.session.leave_behind();
         // Restores the terminal before anything else is printed.
         drop(self);
+        for line in in_doubt {
+            warn!("not known whether the room has taken this: {line}");
+        }
+        // The other errors are about the server, and tell of the unsent lines, too.
+        let is_untold = match &end {
+            Ok(_) => true,
+            Err(e) => matches!(
+                e,
+                Error::Poll(_) | Error::Terminal(_) | Error::ReadInput(_) | Error::WriteOutput(_)
+            ),
+        };
+        if unsent > 0 && is_untold {
+            warn!("{} could not be sent", Lines(unsent));
+        }
         if let End::Signal(signal, target) = end? {
-            for line in in_doubt {
-                warn!("not known whether the room has taken this: {line}");
-            }
-            if unsent > 0 {
-                warn!("{} could not be sent", Lines(unsent));
-            }
             // As the kernel would send it, so that a shell script around the client ends too.
             if let Some(signal) = Signal::from_named_raw(signal) {
                 target.send(signal);
@@ -181,7 +189,7 @@ impl Client {
 
     fn end(&mut self) -> Option<Result<(), Error>> {
         if self.user.is_output_closed() && !self.session.is_sending() {
-            return Some(Ok(()));
+            return Some(self.session.break_off());
         }
         if self.user.is_all_shown() {
             self.session.end()

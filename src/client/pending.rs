@@ -114,9 +114,12 @@ impl Pending {
         self.lines.back_mut().expect("just added").part = part;
     }
 
-    /// Says `line` before all that was not sent yet, even while that has to wait.
+    /// Says `line` before all that was not sent yet, even while that has to wait, but after what
+    /// was said ahead before.
     pub(crate) fn say_ahead(&mut self, line: Vec<u8>, by: By) {
-        self.insert(self.sent, line, by, true);
+        let unsent = self.lines.range(self.sent..);
+        let ahead = unsent.take_while(|line| line.is_ahead).count();
+        self.insert(self.sent + ahead, line, by, true);
     }
 
     /// The next line to be sent; `is_held` if only those ahead of the others may be. `None` if
@@ -471,7 +474,11 @@ mod tests {
         assert_eq!(ahead.map(|line| &line.text[..]), Some(&b"/nick bob"[..]));
         assert_eq!(pending.next_to_send(true, now), None);
         assert_eq!(pending.answered(1, now)[0].by, By::Client);
-        assert_eq!(sent(&mut pending, now), ["one", "two"]);
+        pending.say_ahead(b"/nick a".to_vec(), By::User);
+        pending.say_ahead(b"/nick b".to_vec(), By::User);
+        let all = ["/nick a", "/nick b", "one", "two"];
+        assert_eq!(sent(&mut pending, now), all);
+        pending.answered(3, now);
         pending.lost();
         pending.say_ahead(b"/nick bob".to_vec(), By::Client);
         assert_eq!(text(pending.begun(0, now)), ["one", "two"]);

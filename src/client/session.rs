@@ -43,9 +43,6 @@ const MAX_AWAY: Duration = Duration::from_secs(60);
 /// Shown when a request for a name times out.
 const NO_ANSWER: &str = "the server has not answered about your name";
 
-/// Why a connection over which nothing gets through is given up.
-const NOTHING_ACKNOWLEDGED: &str = "nothing has got through for 20 s";
-
 /// Shown to a user who joins without a name.
 const HINT: &str = "/nick NAME sets your name, /help lists the commands";
 
@@ -191,9 +188,13 @@ impl Session {
         !is_open || is_known || self.conversation.greeting() == Greeting::Refused
     }
 
-    /// Whether something is queued, and a connection open to send it.
+    /// Whether something is to be sent or answered, on this connection or on the next.
     pub(crate) fn is_sending(&self) -> bool {
-        matches!(self.phase, Phase::Open(_)) && self.conversation.is_sending()
+        match self.phase {
+            Phase::Open(_) => self.conversation.is_sending(),
+            Phase::Connecting { .. } | Phase::Offline(_) => self.returns_to_deliver(),
+            Phase::Ended(_) => false,
+        }
     }
 
     /// Queues `bytes`.
@@ -430,7 +431,9 @@ impl Session {
         }
         open.unacknowledged = Some((bytes, now.instant + STALL_CHECK_INTERVAL));
         if now.instant >= open.alive_at + STALLED_AFTER {
-            let source = io::Error::other(NOTHING_ACKNOWLEDGED);
+            let seconds = STALLED_AFTER.as_secs();
+            let words = format!("nothing has got through for {seconds} s");
+            let source = io::Error::other(words);
             self.connection_lost(Some(source), now, frontend);
         }
     }
@@ -454,12 +457,22 @@ impl Session {
         Some(facts.end(ending))
     }
 
+    /// The result of a session that is of no more use to the user, whatever its state.
+    pub(crate) fn break_off(&mut self) -> Result<(), Error> {
+        if self.conversation.is_sending() && !self.has_ended() {
+            self.give_up();
+        }
+        self.end().unwrap_or(Ok(()))
+    }
+
     /// The program ends now. Returns the lines that are in doubt, and how many were never sent.
     pub(crate) fn leave_behind(&mut self) -> (Vec<String>, usize) {
         self.conversation.give_up()
     }
 
     fn facts(&self, unsent_lines: usize) -> Facts {
+        // A person knows.
+        let told_to_program = |lines| if self.is_for_person { 0 } else { lines };
         Facts {
             server: self.link.server(),
             greeting: self.conversation.greeting(),
@@ -472,12 +485,8 @@ impl Session {
             timeout: self.config.timeout().unwrap_or_default(),
             unsent_lines,
             in_doubt: Vec::new(),
-            // A person knows.
-            doubted_lines: if self.is_for_person {
-                0
-            } else {
-                self.conversation.doubted_lines()
-            },
+            doubted_lines: told_to_program(self.conversation.doubted_lines()),
+            left_out_lines: told_to_program(self.conversation.left_out_lines()),
             is_unsure: self.is_unsure,
             refusals: self.refusals.clone(),
         }

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, Write};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -83,6 +84,30 @@ fn lines_read_are_said_even_after_the_output_is_closed() {
     assert_ends_quietly(&mut client);
 }
 
+/// The reader of the output goes while there is no server.
+#[test]
+fn lines_read_are_said_again_even_after_the_output_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let mut client = Process::spawn(chat_to("client", address, &["--reconnect"]));
+    let mut server = Peer::accept(&listener);
+    server.greet();
+    client.stdout().expect_line(WELCOME);
+    client.type_line("98% full");
+    server.expect_line("98% full");
+    drop(listener);
+    drop(server);
+    let loss = client.stderr().next_line().expect("a loss");
+    assert!(loss.contains("closed the connection"), "{loss}");
+    client.close_stdout();
+    client.await_sleep();
+    let listener = TcpListener::bind(address).expect("a port that is free again");
+    let mut server = Peer::accept(&listener);
+    server.greet_with(r#""epoch":"e","resumed":true,"heard":0"#);
+    server.take(1, "98% full");
+    assert_ends_quietly(&mut client);
+}
+
 #[test]
 fn a_slow_reader_of_the_output_misses_nothing() {
     const LINES: usize = 1000;
@@ -155,6 +180,26 @@ fn a_limit_on_file_sizes_is_reported() {
     limited.stdin(Stdio::null()).stdout(file);
     let mut client = Process::spawn(limited);
     let stderr = client.stderr().rest();
+    assert!(stderr.contains("file too large"), "{stderr}");
+    assert_eq!(client.exit_code(), 1);
+}
+
+#[test]
+fn a_client_that_cannot_write_tells_which_lines_are_in_doubt() {
+    let file = tempfile::tempfile().expect("a temporary file");
+    let (mut server, mut client) = Peer::serve(|address| {
+        let script = r#"ulimit -f 1 && exec "$0" "$@""#;
+        let mut limited = run_by(&["sh", "-c", script], &chat_client(address));
+        limited.stdout(file);
+        Process::spawn(limited)
+    });
+    server.greet();
+    client.type_line("hi");
+    server.expect_line("hi");
+    server.tell(1, "bob", &"x".repeat(4000));
+    let stderr = client.stderr().rest();
+    let doubt = "not known whether the room has taken this: hi\n";
+    assert!(stderr.contains(doubt), "{stderr}");
     assert!(stderr.contains("file too large"), "{stderr}");
     assert_eq!(client.exit_code(), 1);
 }

@@ -163,6 +163,20 @@ fn refusals_are_shown_in_the_rooms_words() {
 }
 
 #[test]
+fn what_the_client_does_by_itself_is_not_taken() {
+    let server = Server::start();
+    let finished = send(&server, &["/json"]).finish();
+    let why = "not said: the client does that by itself: /json\n";
+    assert!(finished.stderr.contains(why), "{}", finished.stderr);
+    let summary = format!(
+        "1 line not said in the room at {} (see above)\n",
+        server.address
+    );
+    assert!(finished.stderr.ends_with(&summary), "{}", finished.stderr);
+    assert_eq!(finished.code, REFUSED);
+}
+
+#[test]
 fn a_private_message_can_be_sent() {
     let server = Server::start();
     let [mut friend, mut other] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));

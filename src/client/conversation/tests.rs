@@ -232,6 +232,24 @@ fn after_a_loss_what_the_room_has_not_acted_on_is_said_again() {
 }
 
 #[test]
+fn what_the_room_no_longer_has_is_told() {
+    let mut scene = Scene::in_our_room();
+    scene.lose_connection();
+    scene.hear(GREETING);
+    scene.written();
+    scene.hello_once("x", r#""resumed":false,"heard":0"#);
+    scene.hear(
+        "{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"epoch\":\"e\",\"seq\":99,\
+         \"you\":7,\"token\":\"7.ab\",\"resumed\":true,\"heard\":0,\"lost\":80,\"hold\":60,\
+         \"name\":\"x\",\"here\":1,\"people\":[],\"max_line\":4096}\n",
+    );
+    assert_eq!(
+        scene.conversation.take_troubles(),
+        ["missed events (messages, joins, leaves): 80; the room no longer has them"]
+    );
+}
+
+#[test]
 fn an_answer_that_was_lost_is_told() {
     let mut scene = Scene::in_our_room();
     scene.say("/msg bob hi");
@@ -371,6 +389,9 @@ fn lines_for_a_lost_name_are_held() {
     scene.hear("{\"kind\":\"reply\",\"n\":2,\"to\":\"nick\",\"name\":\"rob\"}\n");
     assert_eq!(scene.written(), "it is me\n");
     let mut scene = held();
+    scene.conversation.say(b"/nick rob\n/nick robin\n");
+    assert_eq!(scene.written(), "/nick rob\n/nick robin\n", "a paste");
+    let mut scene = held();
     scene.say("never mind");
     assert_eq!(scene.written(), "it is me\nnever mind\n");
 }
@@ -487,5 +508,29 @@ fn what_begins_a_session_is_not_said_by_the_user() {
         "//json\n/resume\n",
         "the room refuses the last"
     );
-    assert_eq!(scene.conversation.take_troubles().len(), 2);
+    let troubles = scene.conversation.take_troubles();
+    let why = "not said: the client does that by itself";
+    assert_eq!(
+        troubles,
+        [format!("{why}: /json"), format!("{why}: /resume 7.ab 3")]
+    );
+    assert_eq!(scene.conversation.left_out_lines(), 2);
+}
+
+#[test]
+fn a_line_that_ends_connections_is_left_out_and_not_in_doubt() {
+    let mut scene = Scene::in_our_room();
+    scene.say("poison");
+    scene.written();
+    for _ in 0..2 {
+        scene.lose_connection();
+        scene.greet(r#""resumed":true,"heard":0"#);
+        scene.written();
+    }
+    assert_eq!(
+        scene.conversation.take_troubles(),
+        ["not said: the connection ended twice while this was sent: poison"]
+    );
+    assert_eq!(scene.conversation.doubted_lines(), 0);
+    assert_eq!(scene.conversation.left_out_lines(), 1);
 }
