@@ -675,7 +675,8 @@ impl Room {
             name: name.as_str().into(),
         });
         let others = self.members.iter();
-        let others = others.filter(|(_, member)| member.name().is_none());
+        let is_other = |member: &Member| member.name().is_none() && !member.is_absent();
+        let others = others.filter(|(_, member)| is_other(member));
         let others = others.map(|(id, member)| Person {
             id: id.serial,
             name: member.address().to_string().into(),

@@ -111,6 +111,26 @@ fn who_is_lost_for_long_is_told_as_gone_and_keeps_its_name_for_a_while() {
 }
 
 #[test]
+fn whoever_is_told_as_gone_is_in_no_list() {
+    for name in [None, Some("carol")] {
+        let mut stage = Stage::new(Config::plain(4096));
+        stage.join(FIRST, "10.0.0.3");
+        stage.says(FIRST, "/json");
+        if let Some(name) = name {
+            stage.says(FIRST, format!("/nick {name}"));
+        }
+        stage.leave(FIRST);
+        stage.wait(ABSENCE);
+        stage.join(BOB, "10.0.0.2");
+        stage.heard.clear();
+        stage.says(BOB, "/json");
+        let (hello, _) = resumption(&mut stage, BOB);
+        let people: Vec<_> = hello.people.iter().map(|person| person.id).collect();
+        assert_eq!((hello.here, people), (1, vec![BOB.serial]), "{name:?}");
+    }
+}
+
+#[test]
 fn the_connection_that_is_replaced_is_not_heard_and_told_so() {
     let mut stage = with_carol();
     stage.says(FIRST, "one");
