@@ -91,6 +91,8 @@ pub(crate) struct Sessions {
     told: BTreeSet<Loss>,
     /// Invariant: all of these, by address; no set is empty.
     lost_at: HashMap<IpAddr, BTreeSet<Loss>>,
+    /// Invariant: how many each address has there.
+    crowds: BTreeSet<(usize, IpAddr)>,
 }
 
 #[derive(Debug)]
@@ -253,15 +255,18 @@ impl Sessions {
         let address = session.origin.address();
         self.untold.insert((now, id));
         let lost_here = self.lost_at.entry(address).or_default();
+        let before = lost_here.len();
         lost_here.insert((now, id));
-        let crowd = if lost_here.len() > MAX_LOST_PER_ADDRESS {
-            lost_here
+        self.crowds.remove(&(before, address));
+        self.crowds.insert((before + 1, address));
+        let crowd = if before + 1 > MAX_LOST_PER_ADDRESS {
+            address
         } else if self.untold.len() + self.told.len() > MAX_LOST {
-            self.lost_at.values_mut().max_by_key(|lost| lost.len())?
+            self.crowds.last()?.1
         } else {
             return None;
         };
-        let &(_, oldest) = crowd.first()?;
+        let &(_, oldest) = self.lost_at.get(&crowd)?.first()?;
         self.end(oldest);
         Some(oldest)
     }
@@ -309,7 +314,11 @@ impl Sessions {
         let address = origin.address();
         let lost_here = self.lost_at.get_mut(&address).expect("it is listed");
         lost_here.remove(&loss);
-        if lost_here.is_empty() {
+        let left = lost_here.len();
+        self.crowds.remove(&(left + 1, address));
+        if left > 0 {
+            self.crowds.insert((left, address));
+        } else {
             self.lost_at.remove(&address);
         }
         !self.untold.remove(&loss) && self.told.remove(&loss)
@@ -635,6 +644,8 @@ mod tests {
                 prop_assert_eq!(sessions.untold.len() + sessions.told.len(), alive - connected);
                 let listed: usize = sessions.lost_at.values().map(BTreeSet::len).sum();
                 prop_assert_eq!(listed, alive - connected);
+                let crowds = sessions.lost_at.iter().map(|(address, lost)| (lost.len(), *address));
+                prop_assert_eq!(&sessions.crowds, &crowds.collect());
             }
         }
     }
