@@ -347,7 +347,7 @@ impl Room {
         let n = match reads {
             Encoding::Text => None,
             Encoding::Json => match self.sessions.hear(connection) {
-                Some((_, n)) => Some(n),
+                Some(n) => Some(n),
                 None => return reads,
             },
         };
@@ -557,7 +557,7 @@ impl Room {
                 let token = token.expect("it has a session");
                 return self.greet(fresh, token, None, context);
             }
-            Err(NotResumed::TooSoon(_)) => {
+            Err(NotResumed::TooSoon) => {
                 return self.end(fresh, fresh, CloseReason::TooSoon, context.batch);
             }
         };
