@@ -951,8 +951,7 @@ impl Room {
             until: context.now + CLAIM_TIMEOUT,
         });
         if is_news {
-            let text =
-                "somebody else at your address would be called as you are; you keep the name";
+            let text = "someone at your address asked for your name; you keep it";
             let event = Event::Notice { text: text.into() };
             self.tell(holder, &event, context.batch);
         }
@@ -1021,7 +1020,7 @@ impl Room {
             }
             Called::Many(count) => {
                 let words = format_args!(
-                    "{} people without a name are at {label}; write to one who has taken one",
+                    "{} people at {label} have no name; /msg reaches only those who take one",
                     Count(count)
                 );
                 self.refuse(by, ErrorCode::Several, words, context.batch);
