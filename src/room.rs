@@ -346,7 +346,7 @@ impl Room {
         let n = match reads {
             Encoding::Text => None,
             Encoding::Json => match self.sessions.hear(connection) {
-                Some((_, n)) => Some(n),
+                Some(n) => Some(n),
                 None => return reads,
             },
         };
@@ -556,7 +556,7 @@ impl Room {
                 let token = token.expect("it has a session");
                 return self.greet(fresh, token, None, context);
             }
-            Err(NotResumed::TooSoon(_)) => {
+            Err(NotResumed::TooSoon) => {
                 return self.end(fresh, fresh, CloseReason::TooSoon, context.batch);
             }
         };
@@ -959,8 +959,7 @@ impl Room {
             until: context.now + CLAIM_TIMEOUT,
         });
         if is_news {
-            let text =
-                "somebody else at your address would be called as you are; you keep the name";
+            let text = "someone at your address asked for your name; you keep it";
             let event = Event::Notice { text: text.into() };
             self.tell(holder, &event, context.batch);
         }
@@ -1029,7 +1028,7 @@ impl Room {
             }
             Called::Many(count) => {
                 let words = format_args!(
-                    "{} people without a name are at {label}; write to one who has taken one",
+                    "{} people at {label} have no name; /msg reaches only those who take one",
                     Count(count)
                 );
                 self.refuse(by, ErrorCode::Several, words, context.batch);

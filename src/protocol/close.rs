@@ -103,6 +103,8 @@ mod tests {
             (CloseReason::Quit, false, false, "quit"),
             (CloseReason::Kicked, true, false, "kicked"),
             (CloseReason::Banned, true, false, "banned"),
+            (CloseReason::Replaced, false, false, "another connection"),
+            (CloseReason::TooSoon, false, false, "too soon"),
             (CloseReason::Shutdown, false, false, "shutting down"),
         ] {
             assert_eq!(reason.is_forced(), is_forced, "{reason}");

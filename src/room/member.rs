@@ -52,7 +52,7 @@ impl Member {
         self.serial
     }
 
-    /// The address that it joined from, or resumed from last.
+    /// The address that it joined from.
     pub fn address(&self) -> IpAddr {
         match &self.identity {
             Identity::Newcomer(address) | Identity::Unnamed(address) => *address,

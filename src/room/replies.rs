@@ -90,11 +90,11 @@ impl fmt::Display for BadCommand {
                 "there is no such command; /help lists them all, \
                  and //text says /text",
             ),
-            Self::Operators => f.write_str("that is for who runs the room, at its console"),
+            Self::Operators => f.write_str("only the operator can do that, at the server's console"),
             Self::Misplaced => f.write_str(
                 "that looks like a command: type / first, with nothing before it; //text says /text",
             ),
-            Self::Incomplete(usage) => write!(f, "something is missing: {usage}"),
+            Self::Incomplete(usage) => write!(f, "usage: {usage}"),
         }
     }
 }

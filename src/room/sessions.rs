@@ -54,8 +54,8 @@ pub(crate) struct Token {
 pub(crate) enum NotResumed {
     /// There is no such session, or none any more, or it is somebody else's.
     Unknown,
-    /// It was resumed just now, and may be again at this time.
-    TooSoon(Instant),
+    /// It was resumed just now.
+    TooSoon,
 }
 
 /// What a connection takes over.
@@ -66,8 +66,6 @@ pub(crate) struct Resumed {
     pub(crate) heard: u64,
     /// The connection that had the session until now. It must not be heard any more.
     pub(crate) replaced: Option<ClientId>,
-    /// Whether others were told that the member has left.
-    pub(crate) was_told: bool,
 }
 
 /// What time has brought about.
@@ -165,22 +163,23 @@ impl Sessions {
             }
             _ => {}
         }
-        let earliest = session.resumed_at.map(|at| at + RESUME_INTERVAL);
-        if let Some(earliest) = earliest
-            && earliest > now
-        {
-            return Err(NotResumed::TooSoon(earliest));
+        let resumed_at = session.resumed_at;
+        if resumed_at.is_some_and(|at| now < at + RESUME_INTERVAL) {
+            return Err(NotResumed::TooSoon);
         }
         let heard = session.heard;
         let before = std::mem::replace(&mut session.holder, Holder::Connection(connection));
         session.resumed_at = Some(now);
         let lost_from = std::mem::replace(&mut session.origin, origin);
-        let (replaced, was_told) = match before {
+        let replaced = match before {
             Holder::Connection(replaced) => {
                 self.connected.remove(&replaced);
-                (Some(replaced), false)
+                Some(replaced)
             }
-            Holder::Nobody(since) => (None, self.forget_loss((since, token.id), lost_from)),
+            Holder::Nobody(since) => {
+                self.forget_loss((since, token.id), lost_from);
+                None
+            }
         };
         // What the connection had before is nobody's.
         if let Some(fresh) = self.connected.insert(connection, token.id) {
@@ -190,7 +189,6 @@ impl Sessions {
             id: token.id,
             heard,
             replaced,
-            was_told,
         })
     }
 
@@ -227,7 +225,7 @@ impl Sessions {
     }
 
     /// The session that `connection` has.
-    pub(crate) fn of(&self, connection: ClientId) -> Option<u64> {
+    fn of(&self, connection: ClientId) -> Option<u64> {
         self.connected.get(&connection).copied()
     }
 
@@ -236,14 +234,14 @@ impl Sessions {
         Some(self.sessions.get(&id)?.heard)
     }
 
-    /// The room acts on a line of `connection` that is not empty. Returns the member and the
-    /// number of the line, which its answer has. `None` if the connection has no session, or
-    /// not any more: the line must not be acted on.
-    pub(crate) fn hear(&mut self, connection: ClientId) -> Option<(u64, u64)> {
+    /// The room acts on a line of `connection` that is not empty. Returns the number of the line,
+    /// which its answer has. `None` if the connection has no session, or not any more: the line
+    /// must not be acted on.
+    pub(crate) fn hear(&mut self, connection: ClientId) -> Option<u64> {
         let id = self.of(connection)?;
         let session = self.sessions.get_mut(&id).expect("it has a connection");
         session.heard += 1;
-        Some((id, session.heard))
+        Some(session.heard)
     }
 
     /// `connection` is lost. Returns the session that ends for this, if there are too many
@@ -309,8 +307,7 @@ impl Sessions {
         })
     }
 
-    /// Returns whether others were told of the loss.
-    fn forget_loss(&mut self, loss: Loss, origin: Origin) -> bool {
+    fn forget_loss(&mut self, loss: Loss, origin: Origin) {
         let address = origin.address();
         let lost_here = self.lost_at.get_mut(&address).expect("it is listed");
         lost_here.remove(&loss);
@@ -321,7 +318,9 @@ impl Sessions {
         } else {
             self.lost_at.remove(&address);
         }
-        !self.untold.remove(&loss) && self.told.remove(&loss)
+        if !self.untold.remove(&loss) {
+            self.told.remove(&loss);
+        }
     }
 }
 
@@ -402,8 +401,8 @@ mod tests {
         let now = Instant::now();
         let mut sessions = Sessions::default();
         let token = sessions.begin(ANN, clear(1), SECRET);
-        assert_eq!(sessions.hear(ANN), Some((token.id, 1)));
-        assert_eq!(sessions.hear(ANN), Some((token.id, 2)));
+        assert_eq!(sessions.hear(ANN), Some(1));
+        assert_eq!(sessions.hear(ANN), Some(2));
         assert_eq!(sessions.lose(ANN, now), None);
         assert_eq!(sessions.hear(ANN), None);
         assert_eq!(sessions.deadline(), Some(now + ABSENCE));
@@ -412,11 +411,10 @@ mod tests {
             id: token.id,
             heard: 2,
             replaced: None,
-            was_told: false,
         };
         assert_eq!(resumed, Ok(expected));
         assert_eq!(sessions.deadline(), None);
-        assert_eq!(sessions.hear(BOB), Some((token.id, 3)));
+        assert_eq!(sessions.hear(BOB), Some(3));
     }
 
     #[test]
@@ -431,7 +429,7 @@ mod tests {
         assert_eq!(sessions.lose(ANN, now), None);
         assert_eq!(sessions.of(BOB), Some(token.id));
         let soon = sessions.resume(token, ANN, clear(1), now);
-        assert_eq!(soon, Err(NotResumed::TooSoon(now + RESUME_INTERVAL)));
+        assert_eq!(soon, Err(NotResumed::TooSoon));
         let later = now + RESUME_INTERVAL;
         let resumed = sessions.resume(token, ANN, clear(1), later).unwrap();
         assert_eq!(resumed.replaced, Some(BOB));
@@ -474,7 +472,7 @@ mod tests {
         assert_eq!(expired(&mut sessions, told), [Expired::Absent(ann.id)]);
         assert_eq!(sessions.deadline(), Some(told + ABSENCE / 2));
         let resumed = sessions.resume(ann, ClientId::nth(2), clear(1), told);
-        assert!(resumed.unwrap().was_told);
+        assert!(resumed.is_ok());
         let late = now + ABSENCE / 2 + HOLD;
         let forgotten = sessions.resume(bob, ClientId::nth(3), clear(1), late);
         assert_eq!(forgotten, Err(NotResumed::Unknown), "before anybody looks");
@@ -610,7 +608,7 @@ mod tests {
                         let heard = sessions.hear(ClientId::nth(nth));
                         let expected = has[nth].map(|session| {
                             known[session].heard += 1;
-                            (known[session].token.id, known[session].heard)
+                            known[session].heard
                         });
                         prop_assert_eq!(heard, expected);
                     }

@@ -222,9 +222,9 @@ fn answers_go_only_to_the_member_that_asked() {
             "/nik alice",
             "!! there is no such command; did you mean /nick?",
         ),
-        ("/nick", "!! something is missing: /nick NAME\n"),
-        ("/me ", "!! something is missing: /me ACTION\n"),
-        ("/msg bob", "!! something is missing: /msg NAME TEXT\n"),
+        ("/nick", "!! usage: /nick NAME\n"),
+        ("/me ", "!! usage: /me ACTION\n"),
+        ("/msg bob", "!! usage: /msg NAME TEXT\n"),
         ("/nick alice", "-- you are alice now\n"),
         ("/nick al ice", "!! a name is made of letters"),
         (
@@ -298,7 +298,7 @@ fn a_private_message_reaches_only_its_reader() {
     stage.says(ALICE, "/msg 10.0.0.3 hi");
     stage.expect(
         ALICE,
-        "!! 2 people without a name are at 10.0.0.3; write to one who has taken one\n",
+        "!! 2 people at 10.0.0.3 have no name; /msg reaches only those who take one\n",
     );
 }
 

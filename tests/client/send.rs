@@ -154,9 +154,9 @@ fn refusals_are_shown_in_the_rooms_words() {
     for (words, why) in [
         (&["/dance"][..], "there is no such command"),
         (&["/msg", "nobody", "hi"], "no one is called nobody here"),
-        (&["/msg", "nobody"], "something is missing: /msg NAME TEXT"),
+        (&["/msg", "nobody"], "usage: /msg NAME TEXT"),
         (&["/nick", "127.0.0.9"], "IP address"),
-        (&["/kick", "127.0.0.2"], "that is for who runs the room"),
+        (&["/kick", "127.0.0.2"], "only the operator can do that"),
     ] {
         assert_fails(&send(&server, words).finish(), REFUSED, &[why]);
     }

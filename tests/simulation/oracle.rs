@@ -383,7 +383,7 @@ impl Oracle {
         let label = self.people[&person].label();
         match word {
             "/nick" if rest.is_empty() => {
-                self.tell(person, "!! something is missing: /nick NAME");
+                self.tell(person, "!! usage: /nick NAME");
             }
             "/nick" if rest == "you" => self.tell(person, "!! that name is reserved"),
             "/nick" => self.nick(person, rest, now),
@@ -392,7 +392,7 @@ impl Oracle {
             }
             "/msg" => match rest.split_once(' ') {
                 Some((to, text)) => self.whisper(person, to, text),
-                None => self.tell(person, "!! something is missing: /msg NAME TEXT"),
+                None => self.tell(person, "!! usage: /msg NAME TEXT"),
             },
             "/who" => self.tell_who_is_here(person),
             "/help" => self.tell(person, HELP),
@@ -400,7 +400,10 @@ impl Oracle {
                 let person = self.people.get_mut(&person).expect("a person in the room");
                 person.leaves = Some(CloseReason::Quit);
             }
-            "/kick" => self.tell(person, "!! that is for who runs the room, at its console"),
+            "/kick" => self.tell(
+                person,
+                "!! only the operator can do that, at the server's console",
+            ),
             "/nik" => self.tell(
                 person,
                 "!! there is no such command; did you mean /nick? (/help lists them all)",
@@ -512,7 +515,7 @@ impl Oracle {
         if !was_its_own {
             self.tell(
                 bearer,
-                "-- somebody else at your address would be called as you are; you keep the name",
+                "-- someone at your address asked for your name; you keep it",
             );
         }
     }
@@ -556,7 +559,7 @@ impl Oracle {
             _ => {
                 let count = readers.len();
                 let words = format!(
-                    "!! {count} people without a name are at {to}; write to one who has taken one"
+                    "!! {count} people at {to} have no name; /msg reaches only those who take one"
                 );
                 self.tell(person, &words);
             }

@@ -124,10 +124,7 @@ fn a_dead_connection_yields_its_name_to_a_claim() {
                   should that be dead, the name is yours once it has ended\n";
     stage.expect(CAROL, answer);
     let heard = stage.heard(ALICE);
-    assert!(
-        heard.starts_with("-- somebody else at your address"),
-        "{heard}"
-    );
+    assert!(heard.starts_with("-- someone at your address"), "{heard}");
     // The holder hears of a claimant once, however often it asks.
     stage.says(CAROL, "/nick alice");
     stage.says(CAROL, "/nick alice");
@@ -171,10 +168,7 @@ fn the_last_claimant_gets_the_name() {
         stage.join(id, "10.0.0.1");
         stage.says(id, "/nick alice");
     }
-    assert_eq!(
-        stage.heard(ALICE).matches("somebody else at your").count(),
-        2
-    );
+    assert_eq!(stage.heard(ALICE).matches("someone at your").count(), 2);
     stage.leave(ALICE);
     assert_eq!(stage.label(CAROL), "10.0.0.1");
     assert_eq!(stage.label(ClientId::nth(3)), "alice");

@@ -161,7 +161,7 @@ fn what_nobody_asked_for_has_no_number() {
     stage.says(BOB, "/nick carol");
     let heard = stage.heard(CAROL);
     assert!(
-        heard.starts_with(r#"{"kind":"notice","text":"somebody else"#),
+        heard.starts_with(r#"{"kind":"notice","text":"someone"#),
         "{heard}"
     );
     stage.says(CAROL, "/nick carla");
