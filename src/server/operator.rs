@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::protocol::command::{nearest, split_word};
+use crate::protocol::command::{is_misplaced, nearest, split_word};
 use crate::server::network;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,10 @@ pub(crate) fn parse(line: &[u8]) -> Result<Option<Request<'_>>, String> {
     let text = match line {
         [b'/', b'/', ..] => &line[1..],
         [b'/', ..] => return parse_command(line).map(Some),
+        _ if is_misplaced(line) => {
+            let words = "that looks like a command: type / first, with nothing before it";
+            return Err(words.to_owned());
+        }
         _ => line,
     };
     parse_speech(text)
@@ -149,6 +153,24 @@ mod tests {
 
     fn network(text: &str) -> IpNet {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_command_behind_something_invisible_is_not_said() {
+        for command in [
+            "/kick bob",
+            "/quit",
+            "/ban 10.0.0.1",
+            "/stats",
+            "/unban 10.0.0.1",
+        ] {
+            for before in [" ", "\u{c}", "\u{feff}"] {
+                let line = format!("{before}{command}");
+                assert!(parse(line.as_bytes()).is_err(), "{line:?}");
+            }
+        }
+        let said = parse(b" /tmp is full").unwrap();
+        assert_eq!(said, Some(Request::Say(b" /tmp is full")));
     }
 
     #[test]
