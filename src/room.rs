@@ -15,6 +15,7 @@ pub(crate) mod replay;
 pub(crate) mod replies;
 pub(crate) mod roster;
 pub(crate) mod sessions;
+mod wire;
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -32,14 +33,13 @@ use self::replay::Replay;
 use self::replies::{HELP, Replies, TO_ONESELF, frame, too_long};
 use self::roster::{Called, Unnamed, roster};
 use self::sessions::{Expired, HOLD, NotResumed, Origin, Resumed, Sessions, Token};
+use self::wire::Wire;
 use crate::protocol::batch::{Batch, ClientId, Context, Encoding, Frame, Standing};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
-use crate::protocol::event::json::max_object_bytes;
 use crate::protocol::event::text::Count;
 use crate::protocol::event::{
-    Bye, ByeCode, ErrorCode, Event, Hello, Here, MAX_PEOPLE, Person, Place, Reply, Speech,
-    WIRE_VERSION,
+    Bye, ByeCode, ErrorCode, Event, Hello, Here, MAX_PEOPLE, Person, Reply, Speech, WIRE_VERSION,
 };
 use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
@@ -50,9 +50,6 @@ use crate::protocol::wording::{CLOSING, farewell};
 /// What a request for a name counts for in a batch, besides its answer: to compare looks
 /// takes up to a tenth of a millisecond, in which some writes could be made.
 const NAME_COST_BYTES: usize = 4 * 1024;
-
-/// The most that is told of the past at once: who wants more asks again, up to an earlier event.
-const MAX_PAST_BYTES: usize = 64 * 1024;
 
 /// What [`Scratch`] keeps from line to line: most lines are not longer, and need no filter.
 const KEPT_SCRATCH_BYTES: usize = 4 * 1024;
@@ -1044,79 +1041,6 @@ impl Room {
 
     fn member(&self, id: ClientId) -> &Member {
         self.members.get(id).expect("a member")
-    }
-}
-
-/// How events are written, in the encodings that are in use.
-#[derive(Clone, Copy, Debug)]
-struct Wire {
-    max_line_bytes: u32,
-    has_programs: bool,
-}
-
-impl Wire {
-    /// Says `event` to everybody, but not to `but`.
-    fn say(
-        self,
-        but: Option<ClientId>,
-        place: Option<Place>,
-        event: &Event<'_>,
-        batch: &mut Batch,
-    ) {
-        let in_use = if self.has_programs {
-            Encoding::ALL
-        } else {
-            Encoding::ONLY_TEXT
-        };
-        batch.say(but, in_use, |encoding, out| match encoding {
-            Encoding::Text => event.write_text(out),
-            Encoding::Json => event.write_json(place, max_object_bytes(self.max_line_bytes), out),
-        });
-    }
-
-    /// `event` as a line of JSON.
-    fn object(self, place: Option<Place>, event: &Event<'_>) -> Frame {
-        let mut object = Vec::new();
-        self.push_object(place, event, &mut object);
-        Frame::from(object)
-    }
-
-    fn push_object(self, place: Option<Place>, event: &Event<'_>, out: &mut Vec<u8>) {
-        event.write_json(place, max_object_bytes(self.max_line_bytes), out);
-        out.push(b'\n');
-    }
-
-    /// The end of `past`, as much of it as is told at once, and how many events that is.
-    fn past<'a>(
-        self,
-        encoding: Encoding,
-        past: impl DoubleEndedIterator<Item = (Place, Event<'a>)>,
-    ) -> (usize, Frame) {
-        let mut lines = Vec::new();
-        let mut starts = Vec::new();
-        // The latest first: what does not fit is the oldest.
-        for (place, event) in past.rev() {
-            let start = lines.len();
-            match encoding {
-                Encoding::Text => {
-                    event.write_text(&mut lines);
-                    lines.push(b'\n');
-                }
-                Encoding::Json => self.push_object(Some(place), &event, &mut lines),
-            }
-            if lines.len() > MAX_PAST_BYTES && start > 0 {
-                lines.truncate(start);
-                break;
-            }
-            starts.push(start);
-        }
-        let mut in_order = Vec::with_capacity(lines.len());
-        let (count, mut end) = (starts.len(), lines.len());
-        for start in starts.into_iter().rev() {
-            in_order.extend_from_slice(&lines[start..end]);
-            end = start;
-        }
-        (count, Frame::from(in_order))
     }
 }
 

@@ -1,7 +1,9 @@
 //! What those hear who read JSON.
 
 use super::*;
+use crate::protocol::event::Place;
 use crate::protocol::event::json::NoEvent;
+use crate::room::wire::MAX_PAST_BYTES;
 
 /// The objects that `id` has heard since the last call.
 pub(super) fn events(stage: &mut Stage, id: ClientId) -> Vec<(Option<Place>, Event<'static>)> {
