@@ -35,7 +35,6 @@ pub mod protocol {
 /// The system around the program: sockets, standard streams, /proc, local time.
 pub mod platform {
     pub mod addresses;
-    pub mod clock;
     pub mod job;
     pub mod local_time;
     pub mod logging;

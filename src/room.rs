@@ -10,14 +10,15 @@ pub(crate) mod log;
 pub mod member;
 pub(crate) mod members;
 pub(crate) mod names;
+mod naming;
 pub mod presence;
 pub(crate) mod replay;
 pub(crate) mod replies;
+mod resumption;
 pub(crate) mod roster;
 pub(crate) mod sessions;
 mod wire;
 
-use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -27,19 +28,19 @@ use self::greeting::Greeting;
 use self::log::Log;
 use self::member::{Label, Member};
 use self::members::{Members, Replaced};
-use self::names::{CLAIM_TIMEOUT, Claim, Claims, Conflict, NameRegistry};
+use self::names::{Claims, NameRegistry};
 use self::presence::{PRESENCE_WINDOW, Presence};
 use self::replay::Replay;
 use self::replies::{HELP, Replies, TO_ONESELF, frame, too_long};
 use self::roster::{Called, Unnamed, roster};
-use self::sessions::{Expired, HOLD, NotResumed, Origin, Resumed, Sessions, Token};
+use self::sessions::{Expired, Sessions, Token};
 use self::wire::Wire;
 use crate::protocol::batch::{Batch, ClientId, Context, Encoding, Frame, Standing};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
 use crate::protocol::event::text::Count;
 use crate::protocol::event::{
-    Bye, ByeCode, ErrorCode, Event, Hello, Here, MAX_PEOPLE, Person, Reply, Speech, WIRE_VERSION,
+    Bye, ByeCode, ErrorCode, Event, Here, MAX_PEOPLE, Person, Reply, Speech,
 };
 use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
@@ -128,15 +129,6 @@ struct Speaker {
     connection: ClientId,
     /// The number of the line. `None` for those who read text.
     n: Option<u64>,
-}
-
-/// What has become of a session that goes on.
-#[derive(Clone, Copy, Debug)]
-struct Continuation {
-    /// How many lines of the member the room has acted on.
-    heard: u64,
-    /// How many events that it missed are not told again.
-    lost: u64,
 }
 
 /// A connection that has ended.
@@ -518,142 +510,6 @@ impl Room {
         self.wire().say(None, None, &event, context.batch);
     }
 
-    /// The member `id`, who has said nothing yet, reads JSON from now on.
-    fn begin_session(&mut self, id: ClientId, context: &mut Context<'_>) {
-        let member = self.members.get_mut(id).expect("a member");
-        member.read_json(self.log.last_seq());
-        let origin = Origin::Clear(member.address());
-        self.program_count += 1;
-        let token = self.sessions.begin(id, origin, (self.random)());
-        context.batch.switch(id, Encoding::Json);
-        self.greet(id, token, None, context);
-    }
-
-    /// The member `fresh` has just come, and would rather be the one with the session of
-    /// `token`, which has heard what was said up to event `seq`.
-    fn resume(
-        &mut self,
-        fresh: ClientId,
-        token: Option<Token>,
-        seq: u64,
-        context: &mut Context<'_>,
-    ) {
-        if self.is_closing {
-            // It is told so, and comes back.
-            return;
-        }
-        let origin = Origin::Clear(self.member(fresh).address());
-        let resumed = token.ok_or(NotResumed::Unknown);
-        let resumed =
-            resumed.and_then(|token| self.sessions.resume(token, fresh, origin, context.now));
-        let resumed = match resumed {
-            Ok(resumed) => resumed,
-            Err(NotResumed::Unknown) => {
-                let token = self.sessions.token(fresh.serial);
-                let token = token.expect("it has a session");
-                return self.greet(fresh, token, None, context);
-            }
-            Err(NotResumed::TooSoon) => {
-                return self.end(fresh, fresh, CloseReason::TooSoon, context.batch);
-            }
-        };
-        self.remove(fresh, context);
-        self.go_on(fresh, resumed, seq, context);
-    }
-
-    /// Whether somebody who is refused may have a place all the same.
-    pub(crate) fn has_sessions(&self) -> bool {
-        !self.sessions.is_empty() && !self.is_closing
-    }
-
-    /// A client at `address` that was refused, on `connection`, asks to go on with a session.
-    /// Returns whether it is a member now.
-    pub(crate) fn resume_outside(
-        &mut self,
-        connection: ClientId,
-        address: IpAddr,
-        token: &str,
-        seq: u64,
-        context: &mut Context<'_>,
-    ) -> bool {
-        let Some(token) = Token::parse(token).filter(|_| !self.is_closing) else {
-            return false;
-        };
-        let origin = Origin::Clear(address);
-        let resumed = self.sessions.resume(token, connection, origin, context.now);
-        let Ok(resumed) = resumed else {
-            return false;
-        };
-        self.program_count += 1;
-        context.batch.begin_for(connection);
-        context.batch.switch(connection, Encoding::Json);
-        self.go_on(connection, resumed, seq, context);
-        true
-    }
-
-    /// On the connection `fresh` a session goes on, with what was said after event `seq`.
-    fn go_on(&mut self, fresh: ClientId, resumed: Resumed, seq: u64, context: &mut Context<'_>) {
-        let id = match resumed.replaced {
-            Some(connection) => self.members.on(connection),
-            None => self.members.away(resumed.id),
-        };
-        let (Some(id), Some(token)) = (id, self.sessions.token(resumed.id)) else {
-            debug_assert!(false, "a session has a member");
-            return;
-        };
-        if let Some(replaced) = self.members.resume(id, fresh) {
-            context.batch.see_to(Standing::Keep(replaced, id));
-            context.batch.close(replaced, CloseReason::Replaced);
-        }
-        context.batch.see_to(Standing::Restore(id, fresh));
-        if let Some(member) = self.members.get_mut(id) {
-            // What it says next on this connection is for the room.
-            member.may_resume();
-        }
-        self.become_present(id, context.now);
-        let wire = self.wire();
-        // Whatever it asks for: what was said before it came is not for it.
-        let seq = seq.max(self.member(id).began_after());
-        let (lost, missed) = self
-            .replay
-            .since(&self.log, seq, id.serial, |place, event, out| {
-                wire.push_object(Some(place), event, out);
-            });
-        let heard = resumed.heard;
-        self.greet(id, token, Some(Continuation { heard, lost }), context);
-        for frame in missed {
-            context.batch.tell(fresh, frame);
-        }
-    }
-
-    /// Says hello to the member `id`.
-    fn greet(
-        &mut self,
-        id: ClientId,
-        token: Token,
-        continuation: Option<Continuation>,
-        context: &mut Context<'_>,
-    ) {
-        let people = self.people_lately(context.now);
-        let hello = Event::Hello(Hello {
-            wire: WIRE_VERSION,
-            version: env!("CARGO_PKG_VERSION").into(),
-            epoch: format!("{:016x}", self.epoch).into(),
-            seq: self.log.last_seq(),
-            you: id.serial,
-            token: token.to_string().into(),
-            resumed: continuation.is_some(),
-            heard: continuation.map_or(0, |continuation| continuation.heard),
-            lost: continuation.map_or(0, |continuation| continuation.lost),
-            hold: HOLD.as_secs(),
-            name: self.member(id).to_string().into(),
-            here: self.here() as u64,
-            people: Cow::Borrowed(&people),
-            max_line: self.max_line_bytes.into(),
-        });
-        self.tell(id, &hello, context.batch);
-    }
-
     /// [`Room::people`], as of a moment ago, without those of whom others have not been told:
     /// these are told to everybody soon. Many may come, or come back, at once, and each gets
     /// the list.
@@ -857,126 +713,6 @@ impl Room {
         Wire {
             max_line_bytes: self.max_line_bytes,
             has_programs: self.program_count > 0,
-        }
-    }
-
-    fn rename(&mut self, by: Speaker, text: &[u8], context: &mut Context<'_>) {
-        let id = by.id;
-        let name = match Name::parse(text) {
-            Ok(name) => name,
-            Err(bad) => {
-                let text = self.replies.bad_name(bad);
-                return self.refuse_with(by, &text, ErrorCode::BadName, || bad, context);
-            }
-        };
-        self.claims.forget_others(id, &name);
-        if self.member(id).name().is_some_and(|own| **own == name) {
-            return self.reply(by, Reply::nick(name.as_str()), context.batch);
-        }
-        let given = self.give_name(
-            id,
-            name.clone(),
-            |name| {
-                let reply = Reply::nick(name);
-                Event::Reply(Reply { n: by.n, ..reply })
-            },
-            context,
-        );
-        let Err(conflict) = given else {
-            return;
-        };
-        let batch = &mut *context.batch;
-        match conflict {
-            Conflict::Taken(holder) if self.is_at_the_same_address(id, holder) => {
-                self.claim(id, holder, &name, context);
-                let words = format_args!(
-                    "{name} is taken, by a connection from your own address; \
-                     should that be dead, the name is yours once it has ended"
-                );
-                self.refuse(by, ErrorCode::NameClaimed, words, context.batch);
-            }
-            Conflict::Taken(_) => {
-                let words = format_args!("{name} is taken");
-                self.refuse(by, ErrorCode::NameTaken, words, batch);
-            }
-            Conflict::LooksLike(other) => {
-                let words = format_args!("{name} looks too much like {other}, who is here");
-                self.refuse(by, ErrorCode::NameAlike, words, batch);
-            }
-            Conflict::Held(left) => {
-                let words = format_args!(
-                    "{name} is held for whoever had it; it is free in {} s",
-                    left.as_millis().div_ceil(1000)
-                );
-                self.refuse(by, ErrorCode::NameHeld, words, batch);
-            }
-        }
-    }
-
-    /// Gives `name` to `id` and tells it so with the event that `confirm` makes of it, unless
-    /// there is a conflict.
-    fn give_name(
-        &mut self,
-        id: ClientId,
-        name: Name,
-        confirm: impl FnOnce(Cow<'_, str>) -> Event<'_>,
-        context: &mut Context<'_>,
-    ) -> Result<(), Conflict> {
-        let member = self.members.get_mut(id).expect("a member");
-        let old = member.label();
-        let name = self
-            .names
-            .take(id, member.address(), member.name(), name, context.now)?;
-        member.take_name(Rc::clone(&name));
-        self.tell(id, &confirm(name.as_str().into()), context.batch);
-        if let Label::Address(address) = old {
-            self.unnamed.remove(id, address);
-        }
-        self.roster = None;
-        if let Some(presence) = &mut self.presence {
-            presence.renamed(id, old, context.now);
-        }
-        self.claims.forget(id);
-        self.satisfy_claims(id, context);
-        Ok(())
-    }
-
-    fn is_at_the_same_address(&self, one: ClientId, other: ClientId) -> bool {
-        self.member(one).address() == self.member(other).address()
-    }
-
-    /// Records that `id` claims the `name` of `holder`, at the same address: `holder` may be
-    /// an older connection of the same user, dead without the server knowing. The notice to
-    /// `holder` probes the connection.
-    fn claim(&mut self, id: ClientId, holder: ClientId, name: &Name, context: &mut Context<'_>) {
-        let is_news = self.claims.add(Claim {
-            claimant: id,
-            holder,
-            name: name.clone(),
-            until: context.now + CLAIM_TIMEOUT,
-        });
-        if is_news {
-            let text = "someone at your address asked for your name; you keep it";
-            let event = Event::Notice { text: text.into() };
-            self.tell(holder, &event, context.batch);
-        }
-    }
-
-    /// `holder` has left or changed its name: gives the old name to its claimant.
-    fn satisfy_claims(&mut self, holder: ClientId, context: &mut Context<'_>) {
-        let Some(claim) = self.claims.take(holder) else {
-            return;
-        };
-        if claim.until <= context.now {
-            return;
-        }
-        let (claimant, name) = (claim.claimant, claim.name.clone());
-        let given = self.give_name(claimant, name, |name| Event::You { name }, context);
-        if let Err(Conflict::Taken(owner)) = given
-            && owner == holder
-        {
-            // The holder has only changed the spelling.
-            self.claims.add(claim);
         }
     }
 

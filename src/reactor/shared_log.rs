@@ -184,7 +184,9 @@ impl SharedLog {
         if let Err(e) = &appended
             && !self.is_file_full
         {
-            info!("each reader is sent a copy of what is said from now on: {e}");
+            info!(
+                "each reader is sent a copy of what is said: no more fits the file in memory: {e}"
+            );
         }
         self.is_file_full = appended.is_err();
         appended.map_or_else(

@@ -22,6 +22,10 @@ pub(crate) const LOG_BYTES: usize = 256 * 1024;
 /// The part of it that is for presence and private messages.
 const REST_BYTES: usize = LOG_BYTES / 4;
 
+/// The most that is told of the past at once, the latest of it: whoever reads JSON and wants
+/// more asks again, up to an earlier event.
+pub(crate) const MAX_PAST_BYTES: usize = 64 * 1024;
+
 #[derive(Debug)]
 pub(crate) struct Log {
     /// The number of the last event, kept or not. The first one has 1.

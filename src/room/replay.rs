@@ -11,19 +11,15 @@
 use std::collections::BTreeMap;
 use std::rc::Weak;
 
-use super::log::Log;
+use super::log::{Log, MAX_PAST_BYTES};
 use crate::protocol::batch::Frame;
 use crate::protocol::event::{Event, Place};
 
 /// Events that one frame holds, holes for private messages included.
 const BLOCK_EVENTS: u64 = 16;
 
-/// The most that is told again at once, but for a single event that is longer: a reader is owed
-/// that much without having been slow.
-pub(crate) const MAX_REPLAY_BYTES: usize = 64 * 1024;
-
 /// Above this, all frames are forgotten, and readers that resume later share others.
-const MAX_KNOWN_BYTES: usize = 4 * MAX_REPLAY_BYTES;
+const MAX_KNOWN_BYTES: usize = 4 * MAX_PAST_BYTES;
 
 /// What a frame takes besides its bytes, roughly: its counts, and its entry here.
 const FRAME_BYTES: usize = 64;
@@ -54,7 +50,7 @@ impl Replay {
         let events: Vec<_> = events.collect();
         // The latest first: what does not fit is the oldest.
         let mut frames = Vec::new();
-        let mut left_bytes = MAX_REPLAY_BYTES;
+        let mut left_bytes = MAX_PAST_BYTES;
         let mut left_events = events.len();
         let is_one_block = |(one, _): &Told<'_>, (other, _): &Told<'_>| block(one) == block(other);
         for part in events.chunk_by(is_one_block).rev() {
@@ -214,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_is_told_at_once_is_bounded() {
-        for bytes in [100, 1000, 10_000, 2 * MAX_REPLAY_BYTES] {
+        for bytes in [100, 1000, 10_000, 2 * MAX_PAST_BYTES] {
             let write = |place: Place, _: &Event<'_>, out: &mut Vec<u8>| {
                 let seq = format!("{}\n", place.seq);
                 out.resize(out.len() + bytes - seq.len(), b'0');
@@ -227,7 +223,7 @@ mod tests {
                 let (lost, frames) = replay.since(&log, 3, reader, write);
                 let heard = String::from_utf8(frames.concat()).unwrap();
                 let heard: Vec<u64> = heard.lines().map(|line| line.parse().unwrap()).collect();
-                let expected = (MAX_REPLAY_BYTES / bytes).clamp(1, 1000 - 3);
+                let expected = (MAX_PAST_BYTES / bytes).clamp(1, 1000 - 3);
                 assert_eq!(heard.len(), expected, "as many as fit");
                 assert_eq!(heard, (4 + lost..=1000).collect::<Vec<_>>());
             }

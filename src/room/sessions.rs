@@ -484,21 +484,18 @@ mod tests {
     #[test]
     fn an_end_that_is_meant_is_final() {
         let now = Instant::now();
-        let ends: [fn(&mut Sessions, u64); 1] = [|sessions, id| sessions.end(id)];
-        for end in ends {
-            for is_lost in [false, true] {
-                let mut sessions = Sessions::default();
-                let token = sessions.begin(ANN, clear(1), SECRET);
-                if is_lost {
-                    sessions.lose(ANN, now);
-                }
-                end(&mut sessions, token.id);
-                assert_eq!((sessions.hear(ANN), sessions.deadline()), (None, None));
-                let resumed = sessions.resume(token, BOB, clear(1), now);
-                assert_eq!(resumed, Err(NotResumed::Unknown));
-                let next = sessions.begin(BOB, clear(1), SECRET);
-                assert_ne!(next.id, token.id, "never used again");
+        for is_lost in [false, true] {
+            let mut sessions = Sessions::default();
+            let token = sessions.begin(ANN, clear(1), SECRET);
+            if is_lost {
+                sessions.lose(ANN, now);
             }
+            sessions.end(token.id);
+            assert_eq!((sessions.hear(ANN), sessions.deadline()), (None, None));
+            let resumed = sessions.resume(token, BOB, clear(1), now);
+            assert_eq!(resumed, Err(NotResumed::Unknown));
+            let next = sessions.begin(BOB, clear(1), SECRET);
+            assert_ne!(next.id, token.id, "never used again");
         }
     }
 

@@ -1,11 +1,9 @@
 //! How the room's events become bytes: once for each encoding that is in use.
 
+use super::log::MAX_PAST_BYTES;
 use crate::protocol::batch::{Batch, ClientId, Encoding, Frame};
 use crate::protocol::event::json::max_object_bytes;
 use crate::protocol::event::{Event, Place};
-
-/// The most that is told of the past at once: who wants more asks again, up to an earlier event.
-pub(crate) const MAX_PAST_BYTES: usize = 64 * 1024;
 
 /// How events are written, in the encodings that are in use.
 #[derive(Clone, Copy, Debug)]

@@ -19,7 +19,6 @@ use log::warn;
 use mio::{Registry, Token};
 
 use self::output::Output;
-use crate::platform::clock;
 use crate::platform::local_time::{self, Stamp};
 use crate::server::line_sink::{LineSink, TornLine};
 
@@ -74,7 +73,7 @@ impl Transcript {
     }
 
     fn said_at(&mut self, lines: &[u8], now: SystemTime) {
-        let is_believable = clock::is_believable(now);
+        let is_believable = local_time::is_believable(now);
         let mark = if is_believable { "" } else { "?" };
         let stamp = &mut self.stamp;
         self.sink.lines_with(lines, |waiting, lines| {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::protocol::event::Place;
 use crate::protocol::event::json::NoEvent;
-use crate::room::wire::MAX_PAST_BYTES;
+use crate::room::log::MAX_PAST_BYTES;
 
 /// The objects that `id` has heard since the last call.
 pub(super) fn events(stage: &mut Stage, id: ClientId) -> Vec<(Option<Place>, Event<'static>)> {

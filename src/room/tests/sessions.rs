@@ -2,6 +2,7 @@
 
 use super::programs::events;
 use super::*;
+use crate::protocol::event::Hello;
 use crate::room::sessions::{ABSENCE, HOLD, MAX_LOST_PER_ADDRESS, RESUME_INTERVAL};
 
 /// The connections of one program, one after the other, beside alice and bob.

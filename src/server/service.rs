@@ -1,0 +1,525 @@
+//! What the reactor serves: the room, and what a host has around it: who is let in, the
+//! console, the operator, the transcript, signals, and a service manager.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use log::{Level, debug, info, log_enabled, warn};
+use mio::{Interest, Token};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
+use signal_hook_mio::v1_0::Signals;
+
+use super::Config;
+use super::admission::{Admission, Refusal};
+use super::arrivals::Arrivals;
+use super::console::Console;
+use super::motd::read_motd;
+use super::notifications::Notifications;
+use super::operator::actions::Actions;
+use super::operator::input::OperatorInput;
+use super::stats::{Attendance, Stats};
+use super::transcript::Transcript;
+use crate::error::{Error, plain};
+use crate::platform::logging::STATS;
+use crate::platform::proc::is_ignored;
+use crate::platform::service_manager::{self, NotifySocket};
+use crate::platform::stdio::StandardOutput;
+use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
+use crate::protocol::close::CloseReason;
+use crate::protocol::command::{self, Command};
+use crate::protocol::line::Decoded;
+use crate::protocol::wording;
+use crate::rate::{AndMore, Bucket, LogLimit, Rate};
+use crate::reactor::Reactor;
+use crate::reactor::service::{Load, Next, Service, source_token};
+use crate::room::Room;
+
+const SIGNALS: Token = source_token(0);
+const CONSOLE: Token = source_token(1);
+const OPERATOR: Token = source_token(2);
+const TRANSCRIPT: Token = source_token(3);
+
+/// Lines of statistics for SIGUSR1: more than any script asks for. Further signals are
+/// ignored; the next line counts from the start anyway.
+const STATS_RATE: Rate = Rate::new(10, 20);
+
+/// What [`Server::new`] registers.
+pub(super) struct Sources {
+    pub(super) transcript: Option<Transcript>,
+    pub(super) fifo: Option<File>,
+    pub(super) manager: Option<(NotifySocket, Notifications)>,
+}
+
+/// The reactor's service: a room with its operator, console and transcript.
+pub(super) struct Server {
+    admission: Admission,
+    attendance: Attendance,
+    room: Room,
+    /// For refused newcomers, who may try as often as they like.
+    refusal_log: LogLimit,
+    /// For slow and stalled readers.
+    drop_log: LogLimit,
+    /// For clients that speak another protocol.
+    protocol_log: LogLimit,
+    stats_bucket: Bucket,
+    /// For SIGHUP, which may come as often as its sender likes.
+    reload_log: LogLimit,
+    console: Console<StandardOutput>,
+    /// The console shows only answers to the operator.
+    is_quiet: bool,
+    /// Empty while every newcomer is shown at once, or none is.
+    arrivals: Arrivals,
+    transcript: Option<Transcript>,
+    motd: Option<PathBuf>,
+    /// What newcomers are shown besides the message of the day.
+    notices: Vec<String>,
+    /// `None` if no service manager wants to hear anything.
+    manager: Option<(NotifySocket, Notifications)>,
+    /// `None` if nobody can type.
+    pub(super) operator: Option<OperatorInput>,
+    /// Whether the operator's lines may be commands. If not, all are said: what comes from a
+    /// program may hold lines that others wrote.
+    pub(super) obeys_operator: bool,
+    signals: Signals,
+    closing: bool,
+    /// Who was refused because the room, or its share of it, is full, and is heard for a moment.
+    outside: HashMap<ClientId, Outside>,
+    max_outside: usize,
+}
+
+/// A client that was refused, and may have a place that it has only lost.
+struct Outside {
+    address: IpAddr,
+    has_said_json: bool,
+}
+
+impl Server {
+    pub(super) fn new(
+        config: &Config,
+        admission: Admission,
+        room: Room,
+        sources: Sources,
+        max_outside: usize,
+        reactor: &Reactor,
+    ) -> io::Result<Self> {
+        let Sources {
+            mut transcript,
+            fifo,
+            manager,
+        } = sources;
+        let registry = reactor.registry();
+        // SIGXCPU comes when the soft limit of CPU time is used up: the hard one leaves time
+        // to say goodbye.
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGXCPU])?;
+        // Under nohup(1), which ignores SIGHUP, the room shall outlive its terminal.
+        if transcript.is_some() || manager.is_some() || !is_ignored(SIGHUP) {
+            signals.add_signal(SIGHUP)?;
+        }
+        registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let output = StandardOutput::stdout();
+        output.register(registry, CONSOLE)?;
+        if let Some(transcript) = &mut transcript {
+            transcript.register(registry, TRANSCRIPT)?;
+        }
+        let max_line_bytes = config.room.max_line_bytes;
+        let operator = match fifo {
+            Some(fifo) => OperatorInput::fifo(fifo, registry, OPERATOR, max_line_bytes).map(Some),
+            None => OperatorInput::open(registry, OPERATOR, max_line_bytes),
+        }?;
+        let is_typed = operator.as_ref().is_some_and(OperatorInput::is_terminal);
+        Ok(Self {
+            admission,
+            attendance: Attendance::default(),
+            room,
+            refusal_log: LogLimit::new(),
+            drop_log: LogLimit::new(),
+            protocol_log: LogLimit::new(),
+            stats_bucket: Bucket::default(),
+            reload_log: LogLimit::new(),
+            console: Console::new(output),
+            is_quiet: config.quiet,
+            arrivals: Arrivals::default(),
+            transcript,
+            motd: config.motd.clone(),
+            notices: config.room.notices.clone(),
+            manager,
+            operator,
+            obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
+            signals,
+            closing: false,
+            outside: HashMap::new(),
+            max_outside,
+        })
+    }
+
+    pub(super) fn show(&mut self, lines: &str) {
+        if !self.is_quiet {
+            self.console.lines(lines.as_bytes());
+            self.console.flush();
+        }
+    }
+
+    fn show_event(&mut self, event: fmt::Arguments<'_>) {
+        if !self.is_quiet {
+            self.console.line(event);
+        }
+    }
+
+    fn show_arrival(&mut self, address: IpAddr) {
+        self.show_event(format_args!("{address} connected"));
+    }
+
+    pub(super) fn stats(&self, load: Load) -> Stats {
+        let attendance = self.attendance;
+        Stats { attendance, load }
+    }
+
+    /// Handles pending signals. Several that close the room at once count as one.
+    fn signalled(&mut self, load: Load, context: &mut Context<'_>) -> Next {
+        let mut is_to_close = false;
+        let pending: Vec<i32> = self.signals.pending().collect();
+        for signal in pending {
+            match signal {
+                SIGUSR1 => {
+                    if self
+                        .stats_bucket
+                        .ready_at(STATS_RATE, context.now)
+                        .is_none()
+                    {
+                        self.stats_bucket.take(STATS_RATE, context.now);
+                        info!(target: STATS, "{}", self.stats(load));
+                    }
+                }
+                SIGHUP if self.transcript.is_some() || self.manager.is_some() => {
+                    self.reload(context.now);
+                }
+                _ => is_to_close = true,
+            }
+        }
+        if is_to_close {
+            self.close(context)
+        } else {
+            Next::Continue
+        }
+    }
+
+    /// Opens the transcript and reads the message of the day again.
+    fn reload(&mut self, now: Instant) {
+        if let Some((_, notifications)) = &mut self.manager {
+            notifications.reloading(service_manager::monotonic_micros());
+            self.tell_manager(now);
+        }
+        let reopened = self.transcript.as_mut().map(Transcript::reopen);
+        let read = self.motd.as_deref().map(read_motd);
+        let read = read.map(|motd| {
+            let notices = [&self.notices[..], &motd?].concat();
+            self.room.set_notices(&notices);
+            Ok::<_, Error>(())
+        });
+        if let Some(suppressed) = self.reload_log.allow(now) {
+            let more = AndMore(suppressed);
+            match reopened {
+                Some(Ok(())) => info!("reopened the transcript{more}"),
+                Some(Err(e)) => warn!(
+                    "cannot reopen the transcript ({}); still writing to the old file{more}",
+                    plain(&e)
+                ),
+                None => {}
+            }
+            match read {
+                Some(Ok(())) => info!("read the message of the day again{more}"),
+                Some(Err(e)) => warn!("{e}; newcomers still see what it was{more}"),
+                None => {}
+            }
+        }
+        if let Some((_, notifications)) = &mut self.manager {
+            notifications.reloaded();
+        }
+    }
+
+    /// Sends the service manager what there is to say.
+    pub(super) fn tell_manager(&mut self, now: Instant) {
+        if let Some((socket, notifications)) = &mut self.manager {
+            notifications.deliver(now, |message| socket.send(message));
+        }
+    }
+
+    /// Somebody has joined or left.
+    fn attendance_changed(&mut self, now: Instant) {
+        if let Some((_, notifications)) = &mut self.manager {
+            notifications.changed(now);
+        }
+    }
+
+    /// Shows the newcomers that have stayed.
+    fn show_arrivals(&mut self, now: Instant) {
+        while let Some(address) = self.arrivals.next_due(now) {
+            self.show_arrival(address);
+        }
+    }
+
+    /// Carries out the operator's input.
+    fn hear_operator(&mut self, load: Load, context: &mut Context<'_>) -> Next {
+        let mut next = Next::Continue;
+        while let Some(typed) = self
+            .operator
+            .as_mut()
+            .and_then(|operator| operator.next_line(context.now))
+        {
+            let stats = self.stats(load);
+            let mut actions = Actions {
+                room: &mut self.room,
+                admission: &mut self.admission,
+                console: &mut self.console,
+                stats,
+            };
+            if actions
+                .take(&typed, self.obeys_operator, context)
+                .is_break()
+            {
+                next = next.max(self.close(context));
+            }
+        }
+        next
+    }
+
+    /// Hears a line of a client that was refused: it says `/json`, and then the token of a
+    /// session, or is not heard any more.
+    fn hear_out(
+        &mut self,
+        client: ClientId,
+        outside: Outside,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
+        let Outside {
+            address,
+            has_said_json,
+        } = outside;
+        let command = match line {
+            Decoded::Line(line @ [b'/', ..]) => command::parse(line).ok(),
+            _ => None,
+        };
+        match command {
+            Some(Command::Json) if !has_said_json => {
+                let outside = Outside {
+                    address,
+                    has_said_json: true,
+                };
+                self.outside.insert(client, outside);
+                Encoding::Json
+            }
+            Some(Command::Resume { token, seq }) if has_said_json => {
+                if self.admission.readmits(address, self.max_outside)
+                    && (self.room).resume_outside(client, address, token, seq, context)
+                {
+                    self.admission.entered(address);
+                    self.attendance.joined();
+                    self.attendance_changed(context.now);
+                    self.show_arrival(address);
+                }
+                Encoding::Json
+            }
+            _ if matches!(line, Decoded::Line(b"")) => {
+                // As inside, it says nothing.
+                self.outside.insert(client, outside);
+                if has_said_json {
+                    Encoding::Json
+                } else {
+                    Encoding::Text
+                }
+            }
+            _ => Encoding::Text,
+        }
+    }
+
+    /// Closes the room gracefully; if it is closing already, exits at once.
+    fn close(&mut self, context: &mut Context<'_>) -> Next {
+        if self.closing {
+            return Next::Exit;
+        }
+        info!("closing the room");
+        self.closing = true;
+        if let Some((_, notifications)) = &mut self.manager {
+            notifications.closing();
+        }
+        self.room.close(context);
+        Next::Shutdown
+    }
+}
+
+impl Service for Server {
+    fn join(
+        &mut self,
+        client: ClientId,
+        address: IpAddr,
+        context: &mut Context<'_>,
+    ) -> Result<Frame, Frame> {
+        let now = context.now;
+        if let Err(refusal) = self.admission.admit(address, now) {
+            self.attendance.refused.count(refusal);
+            if let Some(suppressed) = self.refusal_log.allow(now) {
+                info!("refused {address}: {refusal}{}", AndMore(suppressed));
+            }
+            return Err(wording::refusal(refusal));
+        }
+        debug!("{address} joined");
+        self.admission.entered(address);
+        self.attendance.joined();
+        self.attendance_changed(now);
+        // With -v, who says nothing and leaves at once is shown, too.
+        if log_enabled!(Level::Info) {
+            self.show_arrival(address);
+        } else if !self.is_quiet {
+            self.arrivals.came(client, address, now);
+            self.show_arrivals(now);
+        }
+        Ok(self.room.join(client, address, now))
+    }
+
+    fn hears_out(&mut self, client: ClientId, address: IpAddr, now: Instant) -> bool {
+        let is_heard = self.outside.len() < self.max_outside
+            && self.admission.readmits(address, self.max_outside)
+            && self.room.has_sessions()
+            && matches!(
+                self.admission.admit(address, now),
+                Err(Refusal::AddressFull { .. } | Refusal::RoomFull { .. })
+            );
+        if is_heard {
+            let outside = Outside {
+                address,
+                has_said_json: false,
+            };
+            self.outside.insert(client, outside);
+        }
+        is_heard
+    }
+
+    fn received(
+        &mut self,
+        client: ClientId,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
+        if let Some(outside) = self.outside.remove(&client) {
+            return self.hear_out(client, outside, line, context);
+        }
+        if let Some(address) = self.arrivals.take(client) {
+            self.show_arrival(address);
+        }
+        self.room.hear(client, line, context)
+    }
+
+    fn held(&mut self, client: ClientId, context: &mut Context<'_>) {
+        self.room.held(client, context);
+    }
+
+    fn left(
+        &mut self,
+        client: ClientId,
+        reason: CloseReason,
+        context: &mut Context<'_>,
+    ) -> Option<Frame> {
+        let now = context.now;
+        let departed = self.room.leave(client, reason, context)?;
+        self.admission.departed(client, departed.address);
+        self.attendance.left(reason);
+        self.attendance_changed(now);
+        let who = departed.label;
+        match reason {
+            CloseReason::Stuck | CloseReason::TooSlow | CloseReason::Overload => {
+                if let Some(suppressed) = self.drop_log.allow(now) {
+                    warn!("dropped {who}: {reason}{}", AndMore(suppressed));
+                }
+            }
+            CloseReason::WrongProtocol => {
+                if let Some(suppressed) = self.protocol_log.allow(now) {
+                    info!("disconnected {who}: {reason}{}", AndMore(suppressed));
+                }
+            }
+            _ => debug!("{who} left: {reason}"),
+        }
+        if self.arrivals.take(client).is_some() {
+            // Nobody has been told that it was here.
+        } else if reason.is_forced() {
+            self.show_event(format_args!("{who} disconnected: {reason}"));
+        } else {
+            self.show_event(format_args!("{who} disconnected"));
+        }
+        departed.last_words
+    }
+
+    fn lingers(&mut self, client: ClientId) {
+        self.admission.lingers(client);
+    }
+
+    fn closed(&mut self, client: ClientId) {
+        self.outside.remove(&client);
+        self.admission.closed(client);
+    }
+
+    fn gives_way(&mut self, address: IpAddr, now: Instant) -> Option<ClientId> {
+        self.admission.make_room(address, now)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let operator = self.operator.as_ref().and_then(OperatorInput::deadline);
+        let manager = self.manager.as_ref().and_then(|(_, it)| it.deadline());
+        let room = self.room.deadline();
+        let deadlines = [room, operator, self.arrivals.due_at(), manager];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn expired(&mut self, load: Load, context: &mut Context<'_>) -> Next {
+        self.show_arrivals(context.now);
+        self.room.expire(context);
+        if let Some((_, notifications)) = &mut self.manager {
+            notifications.expire(self.attendance.clients, context.now);
+        }
+        self.hear_operator(load, context)
+    }
+
+    fn source_ready(
+        &mut self,
+        token: Token,
+        load: Load,
+        context: &mut Context<'_>,
+    ) -> io::Result<Next> {
+        Ok(match token {
+            SIGNALS => self.signalled(load, context),
+            OPERATOR => {
+                if let Some(operator) = &mut self.operator {
+                    operator.mark_ready();
+                }
+                self.hear_operator(load, context)
+            }
+            // The console or the transcript: every iteration ends with a flush of both.
+            _ => Next::Continue,
+        })
+    }
+
+    fn said(&mut self, text: &[u8]) {
+        if !self.is_quiet {
+            self.console.lines(text);
+        }
+        if let Some(transcript) = &mut self.transcript {
+            transcript.said(text);
+        }
+    }
+
+    fn iteration_ended(&mut self) {
+        self.console.flush();
+        if let Some(transcript) = &mut self.transcript {
+            transcript.flush();
+        }
+        let manager = self.manager.as_ref();
+        if manager.is_some_and(|(_, notifications)| notifications.is_pending()) {
+            self.tell_manager(Instant::now());
+        }
+    }
+}
