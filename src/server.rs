@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub(crate) mod arrivals;
+mod config;
 pub(crate) mod console;
 pub mod line_sink;
 pub(crate) mod motd;
@@ -16,11 +17,13 @@ pub(crate) mod transcript;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::path::Path;
+use std::time::{Instant, SystemTime};
 
 use log::{info, warn};
 use rustix::io::Errno;
+
+pub use self::config::Config;
 
 use self::admission::{Admission, Capacity, Rule};
 use self::motd::read_motd;
@@ -38,10 +41,9 @@ use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, raise_descriptor_limit};
 use crate::platform::random::random_bits;
 use crate::platform::service_manager::{self, NotifySocket};
-use crate::rate::Rate;
+use crate::reactor::Reactor;
 use crate::reactor::listener::Listener;
 use crate::reactor::service::{Policy, Service};
-use crate::reactor::{Reactor, flow};
 use crate::room::{self, Room};
 
 /// A line may be so many times as long as a send buffer: it takes as many writes to each
@@ -51,42 +53,6 @@ const MAX_WRITES_A_LINE: usize = 16;
 /// Output that waits, and input that is unfinished, may each take this share of the memory
 /// that there is at the start.
 const MEMORY_SHARES: usize = 4;
-
-/// The options of a server.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The address to listen on; `None` is every address. A socket that the service manager
-    /// passes is used instead.
-    pub ip: Option<ScopedIp>,
-    /// The port to listen on; 0 is any free port.
-    pub port: u16,
-    /// Whether only local networks may join, without those that the rules refuse.
-    pub is_local_only: bool,
-    /// Who may join.
-    pub admission: admission::Limits,
-    /// The options of the room.
-    pub room: room::Config,
-    /// The message of the day: a file whose lines newcomers get as notices.
-    pub motd: Option<PathBuf>,
-    /// A file to append everything said to.
-    pub transcript: Option<PathBuf>,
-    /// How large it may be. `None`: no limit.
-    pub transcript_max_bytes: Option<u64>,
-    /// The bounds of unsent output, in size and in time.
-    pub flow: flow::Bounds,
-    /// The size of the kernel's send buffer for each client.
-    pub send_buffer_bytes: usize,
-    /// The rate limit for each client's lines. `None`: no limit.
-    pub rate: Option<Rate>,
-    /// How long a client may send nothing. `None`: no limit.
-    pub idle_timeout: Option<Duration>,
-    /// Whether lines from a pipe may be commands. Those from a terminal always may.
-    pub operator_commands: bool,
-    /// A FIFO for the operator instead of standard input. Its lines may be commands.
-    pub operator_fifo: Option<PathBuf>,
-    /// Whether to write only the answers to the operator to standard output.
-    pub quiet: bool,
-}
 
 /// Runs a room until SIGINT, SIGTERM, SIGXCPU or the operator closes it; or SIGHUP, if there
 /// is neither a transcript nor a service manager.
@@ -132,27 +98,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let (max_clients, wanted) = (admission.max_clients(), config.admission.max_clients);
     let listener = listen(config)?;
     let address = listener.address();
-    let headroom = Headroom::now();
-    let share_bytes = headroom.process_bytes / MEMORY_SHARES;
-    let pinned_bytes = headroom.tcp_bytes / 2;
-    let flow = config.flow.within(share_bytes, pinned_bytes);
-    info!(
-        "at most {} bytes for output, {share_bytes} for unfinished input, and {pinned_bytes} in \
-         the kernel for clients that do not read",
-        flow.max_total_bytes
-    );
     // Half of the descriptors for those that are refused is for those among them that come back.
     let max_outside = capacity.refused / 2;
-    let policy = Policy {
-        max_line_bytes: config.room.max_line_bytes,
-        flow,
-        max_input_bytes: share_bytes,
-        rate: config.rate,
-        idle_timeout: config.idle_timeout,
-        max_refused: capacity.refused - max_outside,
-        send_buffer_bytes: config.send_buffer_bytes,
-        ..Policy::DEFAULT
-    };
+    let policy = policy(config, capacity.refused - max_outside);
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let manager = NotifySocket::from_env().map(|socket| {
         let watchdog = service_manager::watchdog_timeout();
@@ -202,6 +150,29 @@ pub fn run(config: &Config) -> Result<(), Error> {
     // Flush the console and the transcript after the last iteration.
     server.iteration_ended();
     Ok(())
+}
+
+/// What the loop allows its clients, by the options and by the memory that there is.
+fn policy(config: &Config, max_refused: usize) -> Policy {
+    let headroom = Headroom::now();
+    let share_bytes = headroom.process_bytes / MEMORY_SHARES;
+    let pinned_bytes = headroom.tcp_bytes / 2;
+    let flow = config.flow.within(share_bytes, pinned_bytes);
+    info!(
+        "at most {} bytes for output, {share_bytes} for unfinished input, and {pinned_bytes} in \
+         the kernel for clients that do not read",
+        flow.max_total_bytes
+    );
+    Policy {
+        max_line_bytes: config.room.max_line_bytes,
+        flow,
+        max_input_bytes: share_bytes,
+        rate: config.rate,
+        idle_timeout: config.idle_timeout,
+        max_refused,
+        send_buffer_bytes: config.send_buffer_bytes,
+        ..Policy::DEFAULT
+    }
 }
 
 /// On the socket from the service manager, or else at the address.

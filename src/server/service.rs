@@ -14,9 +14,9 @@ use mio::{Interest, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU};
 use signal_hook_mio::v1_0::Signals;
 
-use super::Config;
 use super::admission::{Admission, Refusal};
 use super::arrivals::Arrivals;
+use super::config::Config;
 use super::console::Console;
 use super::motd::read_motd;
 use super::notifications::Notifications;

@@ -1,0 +1,46 @@
+//! The options of a server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::admission;
+use crate::platform::addresses::ScopedIp;
+use crate::rate::Rate;
+use crate::reactor::flow;
+use crate::room;
+
+/// The options of a server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The address to listen on; `None` is every address. A socket that the service manager
+    /// passes is used instead.
+    pub ip: Option<ScopedIp>,
+    /// The port to listen on; 0 is any free port.
+    pub port: u16,
+    /// Whether only local networks may join, without those that the rules refuse.
+    pub is_local_only: bool,
+    /// Who may join.
+    pub admission: admission::Limits,
+    /// The options of the room.
+    pub room: room::Config,
+    /// The message of the day: a file whose lines newcomers get as notices.
+    pub motd: Option<PathBuf>,
+    /// A file to append everything said to.
+    pub transcript: Option<PathBuf>,
+    /// How large it may be. `None`: no limit.
+    pub transcript_max_bytes: Option<u64>,
+    /// The bounds of unsent output, in size and in time.
+    pub flow: flow::Bounds,
+    /// The size of the kernel's send buffer for each client.
+    pub send_buffer_bytes: usize,
+    /// The rate limit for each client's lines. `None`: no limit.
+    pub rate: Option<Rate>,
+    /// How long a client may send nothing. `None`: no limit.
+    pub idle_timeout: Option<Duration>,
+    /// Whether lines from a pipe may be commands. Those from a terminal always may.
+    pub operator_commands: bool,
+    /// A FIFO for the operator instead of standard input. Its lines may be commands.
+    pub operator_fifo: Option<PathBuf>,
+    /// Whether to write only the answers to the operator to standard output.
+    pub quiet: bool,
+}
