@@ -395,6 +395,24 @@ mod tests {
     }
 
     #[test]
+    fn sessions_come_back_beyond_the_limits_only_so_far() {
+        const MOST_ABOVE: usize = 2;
+        let mut admission = with_bounds(6, Some(3));
+        let (one, other) = (address("10.0.0.1"), address("10.0.0.2"));
+        fill(&mut admission, "10.0.0.1");
+        for _ in 0..MOST_ABOVE {
+            assert!(admission.readmits(one, MOST_ABOVE));
+            admission.entered(one);
+        }
+        assert!(!admission.readmits(one, MOST_ABOVE), "its share");
+        for _ in 0..3 {
+            assert!(admission.readmits(other, MOST_ABOVE));
+            admission.entered(other);
+        }
+        assert!(!admission.readmits(other, MOST_ABOVE), "the room");
+    }
+
+    #[test]
     fn the_first_matching_rule_decides() {
         let lan = allow("192.168.1.0/24");
         let guest = deny("192.168.1.7/32");

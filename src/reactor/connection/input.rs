@@ -68,6 +68,16 @@ pub(crate) struct ReadLimits {
     pub(crate) now: Instant,
 }
 
+impl ReadLimits {
+    /// The most that is read into `buffer`.
+    fn budget_bytes(&self, buffer: &[u8]) -> usize {
+        match self.rate {
+            Some(_) => buffer.len().min(RATED_READ_BYTES),
+            None => buffer.len(),
+        }
+    }
+}
+
 /// The input of one client. It owns no heap memory while it holds no half line.
 #[derive(Debug)]
 pub(crate) struct Input {
@@ -245,10 +255,7 @@ impl Input {
                 return (read_bytes, stopped);
             }
         }
-        let budget_bytes = match limits.rate {
-            Some(_) => buffer.len().min(RATED_READ_BYTES),
-            None => buffer.len(),
-        };
+        let budget_bytes = limits.budget_bytes(buffer);
         while read_bytes < budget_bytes {
             match transport.read(&mut buffer[..budget_bytes - read_bytes]) {
                 Received::Bytes(count) => {
@@ -287,10 +294,7 @@ impl Input {
         buffer: &mut [u8],
         limits: ReadLimits,
     ) -> AfterRead {
-        let mut budget_bytes = match limits.rate {
-            Some(_) => buffer.len().min(RATED_READ_BYTES),
-            None => buffer.len(),
-        };
+        let mut budget_bytes = limits.budget_bytes(buffer);
         while budget_bytes > 0 {
             match transport.read(&mut buffer[..budget_bytes]) {
                 Received::Bytes(count) => budget_bytes -= count,

@@ -208,3 +208,26 @@ fn silence_goes_on_on_another_connection() {
     room.wait(5 * A_SECOND);
     assert_eq!(room.host.left, [(again_id, CloseReason::Idle)]);
 }
+
+#[test]
+fn the_time_without_a_connection_is_no_silence() {
+    let mut room = timed(10 * A_SECOND);
+    let (ann, _) = room.join();
+    room.wait(6 * A_SECOND);
+    let ann = room.event_loop.clients.id(ann);
+    let batch = room.event_loop.clients.context().batch;
+    batch.see_to(Standing::Keep(ann, ann));
+    batch.close(ann, CloseReason::Replaced);
+    room.settle();
+    room.wait(20 * A_SECOND);
+    let (again, _) = room.join();
+    let again = room.event_loop.clients.id(again);
+    let batch = room.event_loop.clients.context().batch;
+    batch.see_to(Standing::Restore(ann, again));
+    room.iterate();
+    room.host.left.clear();
+    room.wait(3 * A_SECOND);
+    assert_eq!(room.host.left, [], "it has 4 s left");
+    room.wait(2 * A_SECOND);
+    assert_eq!(room.host.left, [(again, CloseReason::Idle)]);
+}
