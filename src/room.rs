@@ -35,7 +35,7 @@ use self::replies::{HELP, Replies, TO_ONESELF, frame, too_long};
 use self::roster::{Called, Unnamed, roster};
 use self::sessions::{Expired, Sessions, Token};
 use self::wire::Wire;
-use crate::protocol::batch::{Batch, ClientId, Context, Encoding, Frame, Standing};
+use crate::protocol::batch::{Batch, ClientId, Context, Encoding, Frame, StandingRequest};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
 use crate::protocol::event::text::Count;
@@ -234,7 +234,9 @@ impl Room {
         };
         self.program_count -= usize::from(is_program);
         if self.sessions.is_resumable(id.serial) && is_loss(reason) {
-            context.batch.see_to(Standing::Keep(connection, id));
+            context
+                .batch
+                .request_standing(StandingRequest::Keep(connection, id));
             self.members.lose(id);
             let displaced = self.sessions.lose(connection, context.now);
             if let Some(displaced) = displaced.and_then(|serial| self.members.away(serial)) {
@@ -253,7 +255,7 @@ impl Room {
         };
         if member.reads() == Encoding::Json {
             self.sessions.end(id.serial);
-            context.batch.see_to(Standing::Drop(id));
+            context.batch.request_standing(StandingRequest::Drop(id));
         }
         self.roster = None;
         if let Some(presence) = &mut self.presence

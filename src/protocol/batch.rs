@@ -98,8 +98,8 @@ pub struct Batch {
     edits: Vec<Edit>,
     /// Clients to disconnect.
     closes: Vec<(ClientId, CloseReason)>,
-    /// What becomes of the standings of clients that come back.
-    standings: Vec<Standing>,
+    /// What is to become of the standings of clients that come back.
+    standings: Vec<StandingRequest>,
     /// Invariant: the size of all inserted frames.
     private_bytes: usize,
     /// What work counts for that shows in no text.
@@ -109,7 +109,7 @@ pub struct Batch {
 /// What a client has said lately counts against it. One that comes back on another connection
 /// has not said any less: its standing is kept meanwhile, under a name that the service chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum StandingRequest {
     /// That of the first client is kept under the second name.
     Keep(ClientId, ClientId),
     /// What is kept under the first name is that of the second client.
@@ -284,13 +284,13 @@ impl Batch {
         std::mem::take(&mut self.closes)
     }
 
-    /// Asks the reactor to see to the standing of a client.
-    pub fn see_to(&mut self, standing: Standing) {
+    /// Asks the reactor to keep, restore or drop a standing.
+    pub fn request_standing(&mut self, standing: StandingRequest) {
         self.standings.push(standing);
     }
 
-    /// Takes what was asked for so, in order.
-    pub fn take_standings(&mut self) -> Vec<Standing> {
+    /// Takes these requests, in order.
+    pub fn take_standing_requests(&mut self) -> Vec<StandingRequest> {
         std::mem::take(&mut self.standings)
     }
 

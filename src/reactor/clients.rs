@@ -22,7 +22,7 @@ use super::service::{Load, Policy, Service, Traffic};
 use super::stream::Stream;
 use super::timers::{Kind, Timer, Timers};
 use super::write_queue::Flushed;
-use crate::protocol::batch::{self, ClientId, Context, Frame};
+use crate::protocol::batch::{ClientId, Context, Frame, StandingRequest};
 use crate::protocol::close::CloseReason;
 use crate::protocol::time::Time;
 use crate::rate::{AndMore, LogLimit};
@@ -390,10 +390,10 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Closes the clients that the service asked to close, and sees to the standings of those
+    /// Closes the clients that the service asked to close, and changes the standings of those
     /// that come back.
     fn close_those_asked_for(&mut self) {
-        self.see_to_standings();
+        self.change_standings();
         for (id, reason) in self.outbound.gathering().take_closes() {
             if self.connections.contains(id) {
                 self.close(id, reason);
@@ -401,20 +401,20 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    fn see_to_standings(&mut self) {
-        for asked in self.outbound.gathering().take_standings() {
+    fn change_standings(&mut self) {
+        for asked in self.outbound.gathering().take_standing_requests() {
             match asked {
-                batch::Standing::Keep(id, name) => {
+                StandingRequest::Keep(id, name) => {
                     if let Some(connection) = self.connections.get(id) {
                         let standing = connection.input.standing(self.now);
                         self.standings.insert(name, standing);
                     }
                 }
-                batch::Standing::Restore(name, id) => {
+                StandingRequest::Restore(name, id) => {
                     let standing = self.standings.remove(&name);
                     self.restore(id, standing.unwrap_or_default());
                 }
-                batch::Standing::Drop(name) => {
+                StandingRequest::Drop(name) => {
                     self.standings.remove(&name);
                 }
             }
@@ -460,7 +460,7 @@ impl<S: Stream> Clients<S> {
                 Exit::Ordinary
             };
             let last_words = service.left(id, reason, &mut self.context());
-            self.see_to_standings();
+            self.change_standings();
             self.depart(id, exit, last_words);
             self.to_reap.push(id);
         }

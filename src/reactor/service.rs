@@ -99,7 +99,7 @@ pub trait Service {
 
     /// `client` has been refused. Returns whether it is heard all the same for a moment,
     /// because it may have a place that it has only lost. If it shows that, the service
-    /// [restores its standing](crate::protocol::batch::Standing::Restore): it is a member then,
+    /// [restores its standing](crate::protocol::batch::StandingRequest::Restore): it is a member then,
     /// and gets what is said from there on.
     fn hears_out(&mut self, _client: ClientId, _address: IpAddr, _now: Instant) -> bool {
         false

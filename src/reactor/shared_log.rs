@@ -5,7 +5,7 @@
 //! the first reader cannot take it at once. Each text is a [`Chunk`], and each chunk leads
 //! to the next one. A reader that lags holds only the chunk where it stands and, through
 //! it, everything said since; what the slowest reader has passed is freed by itself. So
-//! fifty stuck readers, or ten thousand, cost one log: each adds its place in it, and
+//! fifty stuck readers, or ten thousand, cost one log: each adds its position in it, and
 //! nothing for every batch it misses.
 //!
 //! Invariant: **a byte that was sent is never written again.** Sockets refer to the pages
@@ -14,7 +14,7 @@
 //!
 //! Where there is no such file, chunks are on the heap, and are sent by copy.
 //!
-//! It follows that a reader costs what it *holds*, everything since its place, not
+//! It follows that a reader costs what it *holds*, everything since its position, not
 //! only what it is owed of that: [`SharedLog::held_since`] is the measure.
 
 use std::borrow::Cow;
@@ -36,8 +36,8 @@ const CHUNK_COST_BYTES: usize = size_of::<Chunk>() + 48;
 #[derive(Debug)]
 pub struct SharedLogs([SharedLog; Encoding::COUNT]);
 
-/// A place in the log: how much had been put into it before, in bytes of cost.
-pub type Place = u64;
+/// A position in the log: how much had been put into it before, in bytes of cost.
+pub type Position = u64;
 
 /// Where texts become chunks.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ pub struct SharedLog {
     /// The newest chunk, if anybody still holds it.
     newest: Weak<Chunk>,
     /// Where the next chunk begins.
-    end: Place,
+    end: Position,
     /// The text of the batch that is being sent, once it was needed here.
     of_this_batch: Option<Rc<Chunk>>,
     /// What all living chunks cost.
@@ -72,7 +72,7 @@ struct LogFile {
 #[derive(Debug)]
 pub struct Chunk {
     encoding: Encoding,
-    start: Place,
+    start: Position,
     text: Text,
     next: OnceCell<Rc<Chunk>>,
     held_bytes: Rc<Cell<usize>>,
@@ -164,10 +164,10 @@ impl SharedLog {
         self.of_this_batch = None;
     }
 
-    /// What a reader at `place` keeps in memory, in bytes: everything that was put
+    /// What a reader at `position` keeps in memory, in bytes: everything that was put
     /// here since.
-    pub fn held_since(&self, place: Place) -> usize {
-        usize::try_from(self.end - place).unwrap_or(usize::MAX)
+    pub fn held_since(&self, position: Position) -> usize {
+        usize::try_from(self.end - position).unwrap_or(usize::MAX)
     }
 
     /// What all readers together keep in memory, in bytes.
@@ -271,11 +271,11 @@ impl Chunk {
         }
     }
 
-    /// The place of the byte at `offset` of its text; of the one after the last, that
+    /// The position of the byte at `offset` of its text; of the one after the last, that
     /// is the beginning of the next chunk.
-    pub fn place(&self, offset: usize) -> Place {
+    pub fn position(&self, offset: usize) -> Position {
         if offset < self.len() {
-            self.start + offset as Place
+            self.start + offset as Position
         } else {
             self.end()
         }
@@ -286,8 +286,8 @@ impl Chunk {
         self.next.get()
     }
 
-    fn end(&self) -> Place {
-        self.start + self.cost_bytes() as Place
+    fn end(&self) -> Position {
+        self.start + self.cost_bytes() as Position
     }
 
     fn cost_bytes(&self) -> usize {
@@ -353,14 +353,14 @@ mod tests {
             put(&mut log, b"three\n");
             let all_bytes = "one\ntwo\nthree\n".len() + 3 * CHUNK_COST_BYTES;
             assert_eq!(log.held_bytes(), all_bytes);
-            assert_eq!(log.held_since(one.place(0)), all_bytes);
-            assert_eq!(log.held_since(one.place(3)), all_bytes - 3);
+            assert_eq!(log.held_since(one.position(0)), all_bytes);
+            assert_eq!(log.held_since(one.position(3)), all_bytes - 3);
 
             let two = Rc::clone(one.next().unwrap());
-            assert_eq!(one.place(4), two.place(0));
+            assert_eq!(one.position(4), two.position(0));
             assert_eq!(*text(&two), *b"two\n");
             drop(one);
-            assert_eq!(log.held_bytes(), log.held_since(two.place(0)));
+            assert_eq!(log.held_bytes(), log.held_since(two.position(0)));
             drop(two);
             assert_eq!(log.held_bytes(), 0);
         }

@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::shared_log::{Chunk, Place, SharedLogs};
+use super::shared_log::{Chunk, Position, SharedLogs};
 use super::stream::Stream;
 use crate::platform::socket::retry_interrupted;
 use crate::protocol::batch::{Encoding, Frame};
@@ -53,7 +53,7 @@ struct Waiting {
     frame_bytes: usize,
     /// Where its first run in the log of each encoding begins. Invariant: `None` when it has
     /// no run there.
-    places: [Option<Place>; Encoding::COUNT],
+    positions: [Option<Position>; Encoding::COUNT],
 }
 
 /// Bytes that are still to be written.
@@ -72,13 +72,13 @@ struct Run {
     chunk: Rc<Chunk>,
     offset: u32,
     len: usize,
-    /// The place after its last byte.
-    end: Place,
+    /// The position after its last byte.
+    end: Position,
 }
 
 impl Run {
-    fn place(&self) -> Place {
-        self.chunk.place(self.offset as usize)
+    fn position(&self) -> Position {
+        self.chunk.position(self.offset as usize)
     }
 
     /// Whether it is in a file, where it is one range.
@@ -194,10 +194,10 @@ impl WriteQueue {
         }
         let waiting = self.0.get_or_insert_default();
         waiting.queued_bytes += range.len();
-        let (place, end) = (chunk.place(range.start), chunk.place(range.end));
+        let (position, end) = (chunk.position(range.start), chunk.position(range.end));
         if let Some(Segment::Run(last)) = waiting.segments.back_mut()
             && last.chunk.encoding() == chunk.encoding()
-            && last.end == place
+            && last.end == position
             // The parts of one that is in the file follow each other there.
             && last.is_in_file() == chunk.file().is_some()
         {
@@ -205,7 +205,7 @@ impl WriteQueue {
             last.end = end;
             return;
         }
-        waiting.places[chunk.encoding().index()].get_or_insert(place);
+        waiting.positions[chunk.encoding().index()].get_or_insert(position);
         waiting.segments.push_back(Segment::Run(Run {
             chunk: Rc::clone(chunk),
             offset: below_4_gib(range.start),
@@ -227,14 +227,14 @@ impl WriteQueue {
         })
     }
 
-    /// What `logs` have to keep for it: everything from its places on.
+    /// What `logs` have to keep for it: everything from its positions on.
     pub fn held_bytes(&self, logs: &SharedLogs) -> usize {
         let Some(waiting) = &self.0 else {
             return 0;
         };
         let held = Encoding::ALL.iter().filter_map(|&encoding| {
-            let place = waiting.places[encoding.index()]?;
-            Some(logs.of(encoding).held_since(place))
+            let position = waiting.positions[encoding.index()]?;
+            Some(logs.of(encoding).held_since(position))
         });
         held.sum()
     }
@@ -284,7 +284,7 @@ impl WriteQueue {
             }
             if waiting.segments.is_empty() {
                 debug_assert_eq!((waiting.queued_bytes, waiting.frame_bytes), (0, 0));
-                debug_assert_eq!(waiting.places, [None; Encoding::COUNT]);
+                debug_assert_eq!(waiting.positions, [None; Encoding::COUNT]);
                 self.0 = None;
             }
         }
@@ -360,11 +360,11 @@ impl Waiting {
                 Segment::Frame { .. } => None,
                 Segment::Run(run) => Some(run),
             });
-            let [text, json] = &mut self.places;
-            match first.map(|run| (run.chunk.encoding(), run.place())) {
-                Some((Encoding::Text, place)) => *text = Some(place),
+            let [text, json] = &mut self.positions;
+            match first.map(|run| (run.chunk.encoding(), run.position())) {
+                Some((Encoding::Text, position)) => *text = Some(position),
                 // Nobody goes back to text.
-                Some((Encoding::Json, place)) => (*text, *json) = (None, Some(place)),
+                Some((Encoding::Json, position)) => (*text, *json) = (None, Some(position)),
                 None => (*text, *json) = (None, None),
             }
         }
@@ -580,7 +580,7 @@ mod tests {
         let mut log = logs(false);
         let mut queue = WriteQueue::new();
         queue.push_chunk(log.chunk(Encoding::Text, b"one\n"), 0..4);
-        // At the same place of the other log.
+        // At the same position of the other log.
         log.chunk(Encoding::Json, b"{on}\n");
         log.end_batch();
         queue.push_chunk(log.chunk(Encoding::Json, b"{two}\n"), 0..6);

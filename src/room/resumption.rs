@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::Room;
 use super::sessions::{HOLD, NotResumed, Origin, Resumed, Token};
-use crate::protocol::batch::{ClientId, Context, Encoding, Standing};
+use crate::protocol::batch::{ClientId, Context, Encoding, StandingRequest};
 use crate::protocol::close::CloseReason;
 use crate::protocol::event::{Event, Hello, WIRE_VERSION};
 
@@ -103,10 +103,14 @@ impl Room {
             return;
         };
         if let Some(replaced) = self.members.resume(id, fresh) {
-            context.batch.see_to(Standing::Keep(replaced, id));
+            context
+                .batch
+                .request_standing(StandingRequest::Keep(replaced, id));
             context.batch.close(replaced, CloseReason::Replaced);
         }
-        context.batch.see_to(Standing::Restore(id, fresh));
+        context
+            .batch
+            .request_standing(StandingRequest::Restore(id, fresh));
         if let Some(member) = self.members.get_mut(id) {
             // What it says next on this connection is for the room.
             member.may_resume();

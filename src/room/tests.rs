@@ -34,7 +34,7 @@ struct Stage {
     closed: Vec<(ClientId, CloseReason)>,
     /// Those that have not ended.
     connections: BTreeSet<ClientId>,
-    standings: Vec<Standing>,
+    standings: Vec<StandingRequest>,
     /// What each of them gets.
     encodings: BTreeMap<ClientId, Encoding>,
 }
@@ -82,7 +82,7 @@ impl Stage {
         let result = act(&mut self.room, &mut context);
         batch.seal();
         self.closed.extend(batch.take_closes());
-        self.standings.extend(batch.take_standings());
+        self.standings.extend(batch.take_standing_requests());
         self.said += &text(batch.shared(Encoding::Text));
         let edits: BTreeMap<ClientId, _> = batch.edits_from(0).collect();
         for id in &self.connections {
@@ -105,7 +105,7 @@ impl Stage {
     }
 
     /// What was asked for the standings of clients since the last call.
-    fn standings(&mut self) -> Vec<Standing> {
+    fn standings(&mut self) -> Vec<StandingRequest> {
         std::mem::take(&mut self.standings)
     }
 

@@ -140,8 +140,8 @@ fn the_connection_that_is_replaced_is_not_heard_and_told_so() {
     assert_eq!(stage.closed, [(FIRST, CloseReason::Replaced)]);
     assert!(resumption(&mut stage, SECOND).0.resumed);
     let kept = [
-        Standing::Keep(FIRST, FIRST),
-        Standing::Restore(FIRST, SECOND),
+        StandingRequest::Keep(FIRST, FIRST),
+        StandingRequest::Restore(FIRST, SECOND),
     ];
     let asked = stage.standings();
     assert!(asked.ends_with(&kept), "{asked:?}");

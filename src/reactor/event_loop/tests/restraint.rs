@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::harness::{Loop, POLICY};
-use crate::protocol::batch::{ClientId, Standing};
+use crate::protocol::batch::{ClientId, StandingRequest};
 use crate::protocol::close::CloseReason;
 use crate::rate::Rate;
 use crate::reactor::service::Policy;
@@ -171,9 +171,9 @@ fn who_is_not_read_is_not_silent() {
 fn comes_back(room: &mut Loop, from: usize, to: usize) {
     let [from, to] = [from, to].map(|key| room.event_loop.clients.id(key));
     let batch = room.event_loop.clients.context().batch;
-    batch.see_to(Standing::Keep(from, from));
+    batch.request_standing(StandingRequest::Keep(from, from));
     batch.close(from, CloseReason::Replaced);
-    batch.see_to(Standing::Restore(from, to));
+    batch.request_standing(StandingRequest::Restore(from, to));
     room.iterate();
     room.settle();
 }
@@ -216,14 +216,14 @@ fn the_time_without_a_connection_is_no_silence() {
     room.wait(6 * A_SECOND);
     let ann = room.event_loop.clients.id(ann);
     let batch = room.event_loop.clients.context().batch;
-    batch.see_to(Standing::Keep(ann, ann));
+    batch.request_standing(StandingRequest::Keep(ann, ann));
     batch.close(ann, CloseReason::Replaced);
     room.settle();
     room.wait(20 * A_SECOND);
     let (again, _) = room.join();
     let again = room.event_loop.clients.id(again);
     let batch = room.event_loop.clients.context().batch;
-    batch.see_to(Standing::Restore(ann, again));
+    batch.request_standing(StandingRequest::Restore(ann, again));
     room.iterate();
     room.host.left.clear();
     room.wait(3 * A_SECOND);
