@@ -88,6 +88,22 @@ fn all_can_talk_at_once() {
 }
 
 #[test]
+fn readers_of_json_are_checked_as_well() {
+    let mut server = Server::start();
+    let options = ["-c", "5", "-t", "2", "--lines", "20", "--wire", "json"];
+    let (finished, step) = stress_json(server.address, &options);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert_eq!(step["deliveries"]["made"], 2 * 20 * 4);
+    // They hear themselves, as every reader of JSON does.
+    assert_eq!(step["deliveries"]["echoed"], 0);
+    server.signal(Signal::USR1);
+    let statistics = server.stderr().next_line().expect("a line of statistics");
+    let lines = 5 + 2 * 20;
+    let asked = format!(" lines_in={lines} ");
+    assert!(statistics.contains(&asked), "no /json: {statistics}");
+}
+
+#[test]
 fn rate_and_duration_are_kept() {
     let server = Server::start();
     let options = ["-c", "4", "-t", "2", "--rate", "50", "--duration", "1"];

@@ -154,7 +154,8 @@ Exit codes: 0 all lines did; 1 lines were lost, garbled, duplicated, reordered, 
 
 Ctrl-C ends the talking early; a second Ctrl-C stops waiting for outstanding lines. Everyone in \
 the room sees the lines, and so does the server's console unless it runs with -q; the room's \
-history and its transcript fill with them. Other people may talk meanwhile, but lines that a bot repeats count as duplicated.";
+history and its transcript fill with them. Other people may talk meanwhile, but lines that a bot \
+repeats count as duplicated.";
 
 impl StressArgs {
     /// The configuration, or what is wrong with the arguments.
@@ -226,11 +227,12 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 
 fn parse_millis(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
-        Ok(millis) if millis > 0.0 && millis <= MAX_SECONDS => {
+        Ok(millis) if millis > 0.0 && millis <= MAX_SECONDS * 1e3 => {
             Ok(Duration::from_secs_f64(millis / 1e3))
         }
         _ => Err(format!(
-            "a delay must be above 0 and at most {MAX_SECONDS} milliseconds"
+            "a delay must be above 0 and at most {} milliseconds",
+            MAX_SECONDS * 1e3
         )),
     }
 }
@@ -247,6 +249,7 @@ mod tests {
         assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_millis("0.5"), Ok(Duration::from_micros(500)));
         assert!(parse_millis("-1").is_err() && parse_millis("NaN").is_err());
+        assert_eq!(parse_millis("86400000"), parse_seconds("86400"));
         assert!(parse_seconds("0").is_err() && parse_seconds("inf").is_err());
     }
 }

@@ -110,7 +110,7 @@ fn a_manager_that_is_stuck_or_gone_does_not_stop_the_room() {
         alice.expect_line(&format!("<127.0.0.3> line {nth}"));
     }
     manager.expect(&format!("READY=1\n{}", status(&server, 0)));
-    // By and by it hears the rest.
+    // The rest comes once its socket has room.
     while manager.next() != status(&server, 2) {}
     drop(manager);
     server.signal(Signal::HUP);
