@@ -485,8 +485,8 @@ impl Session {
             timeout: self.config.timeout().unwrap_or_default(),
             unsent_lines,
             in_doubt: Vec::new(),
-            doubted_lines: told_to_program(self.conversation.doubted_lines()),
-            left_out_lines: told_to_program(self.conversation.left_out_lines()),
+            doubted_lines: told_to_program(self.conversation.troubles().doubted_lines()),
+            left_out_lines: told_to_program(self.conversation.troubles().left_out_lines()),
             is_unsure: self.is_unsure,
             refusals: self.refusals.clone(),
         }

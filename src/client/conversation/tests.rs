@@ -284,7 +284,7 @@ fn without_the_session_what_was_sent_is_in_doubt() {
             troubles,
             ["one", "two"].map(|line| format!("not known whether the room has taken this: {line}"))
         );
-        assert_eq!(scene.conversation.doubted_lines(), 2);
+        assert_eq!(scene.conversation.troubles().doubted_lines(), 2);
     }
 }
 
@@ -462,7 +462,7 @@ fn a_farewell_says_whether_to_come_back() {
         scene.lose_connection();
         scene.greet(r#""resumed":false,"heard":0"#);
         assert_eq!(scene.written(), "two\n", "nothing is in doubt");
-        assert_eq!(scene.conversation.doubted_lines(), 0);
+        assert_eq!(scene.conversation.troubles().doubted_lines(), 0);
     }
 }
 
@@ -514,7 +514,7 @@ fn what_begins_a_session_is_not_said_by_the_user() {
         troubles,
         [format!("{why}: /json"), format!("{why}: /resume 7.ab 3")]
     );
-    assert_eq!(scene.conversation.left_out_lines(), 2);
+    assert_eq!(scene.conversation.troubles().left_out_lines(), 2);
 }
 
 #[test]
@@ -531,6 +531,6 @@ fn a_line_that_ends_connections_is_left_out_and_not_in_doubt() {
         scene.conversation.take_troubles(),
         ["not said: the connection ended twice while this was sent: poison"]
     );
-    assert_eq!(scene.conversation.doubted_lines(), 0);
-    assert_eq!(scene.conversation.left_out_lines(), 1);
+    assert_eq!(scene.conversation.troubles().doubted_lines(), 0);
+    assert_eq!(scene.conversation.troubles().left_out_lines(), 1);
 }
