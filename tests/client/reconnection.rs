@@ -170,6 +170,20 @@ fn a_flapping_server_is_retried_ever_more_slowly() {
 }
 
 #[test]
+fn a_room_that_says_when_to_return_is_left_alone_until_then() {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.screen.expect_row(WELCOME);
+    let sent_away = Instant::now();
+    guest
+        .server
+        .say(r#"{"kind":"bye","code":"closing","heard":0,"again":2,"text":""}"#);
+    drop(guest.server);
+    let _server = Peer::accept(&guest.listener);
+    assert!(sent_away.elapsed() >= Duration::from_secs(2));
+}
+
+#[test]
 fn enter_retries_at_once_however_long_the_pause() {
     let (mut alice, lost_after) = alice_alone();
     expect_failures(&mut alice, 6, "\r");
