@@ -47,7 +47,7 @@ pub(crate) const PENDING_PATIENCE: Duration = Duration::from_secs(1);
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often the prompt says how long there has been no answer.
-pub(crate) const NO_ANSWER_STEP: Duration = Duration::from_secs(5);
+const NO_ANSWER_STEP: Duration = Duration::from_secs(5);
 
 /// The state of the request for a name on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,8 +231,8 @@ impl Conversation {
         };
         let looks = self.pending.next_overdue(PENDING_PATIENCE, now);
         let words = self.pending.waits_since().map(|since| {
-            let steps = now.saturating_duration_since(since).as_secs() / NO_ANSWER_STEP.as_secs();
-            since + NO_ANSWER_STEP * (u32::try_from(steps).unwrap_or(u32::MAX - 1) + 1)
+            let shown = self.no_answer_for(now).unwrap_or_default();
+            since + shown + NO_ANSWER_STEP
         });
         let taken = self.taken_until.map(|(_, at)| at);
         let deadlines = [gate, self.incoming.deadline(), looks, words, taken];

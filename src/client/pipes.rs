@@ -1,9 +1,7 @@
 //! The frontend for pipes and files: lines as they are, or JSON Lines, without cursor control.
 //! At a terminal at which nothing is typed, lines are broken to its width.
 
-use std::time::{Instant, SystemTime};
-
-use log::{info, warn};
+use std::time::SystemTime;
 
 use super::frontend::{Action, Frontend, LinkStatus, Moment, Status};
 use super::line_splitter::LineSplitter;
@@ -151,14 +149,6 @@ impl Frontend for Pipes {
             .push_heard(out, message, mention, &self.people, now.time);
     }
 
-    fn notify(&mut self, words: &str, is_trouble: bool, _now: Moment) {
-        if is_trouble {
-            warn!("{words}");
-        } else {
-            info!("{words}");
-        }
-    }
-
     fn set_status(&mut self, status: &Status<'_>) {
         self.is_settled = status.is_settled;
         if self.is_settled {
@@ -196,12 +186,6 @@ impl Frontend for Pipes {
         self.out.len()
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn expire(&mut self, _now: Moment) {}
-
     fn resized(&mut self, columns: usize, _rows: usize) {
         if let Format::Text {
             page: Some(page), ..
@@ -210,8 +194,6 @@ impl Frontend for Pipes {
             page.columns = columns;
         }
     }
-
-    fn set_hidden(&mut self, _is_hidden: bool) {}
 }
 
 impl Format {
@@ -248,11 +230,7 @@ impl Format {
     ) {
         match self {
             Self::Text { palette, stamp, .. } => {
-                let time = if message.is_past {
-                    message.time
-                } else {
-                    Some(now)
-                };
+                let time = message.time_shown(now);
                 for message in message.lines() {
                     out.extend_from_slice(margin(stamp, *palette, time).as_bytes());
                     if palette.is_colored {
@@ -320,7 +298,7 @@ fn push_json_value(out: &mut Vec<u8>, value: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Instant, UNIX_EPOCH};
 
     use tz::TimeZone;
 

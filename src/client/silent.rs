@@ -1,9 +1,5 @@
 //! The frontend of `chat send`: says what comes from standard input, and shows nothing.
 
-use std::time::Instant;
-
-use log::{info, warn};
-
 use super::frontend::{Action, Frontend, Moment, Status};
 use super::message::Message;
 
@@ -35,14 +31,6 @@ impl Frontend for Silent {
 
     fn heard(&mut self, _message: &Message<'_>, _now: Moment) {}
 
-    fn notify(&mut self, words: &str, is_trouble: bool, _now: Moment) {
-        if is_trouble {
-            warn!("{words}");
-        } else {
-            info!("{words}");
-        }
-    }
-
     fn set_status(&mut self, _status: &Status<'_>) {}
 
     fn compose(&mut self, _out: &mut Vec<u8>) {}
@@ -50,14 +38,4 @@ impl Frontend for Silent {
     fn waiting_bytes(&self) -> usize {
         0
     }
-
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn expire(&mut self, _now: Moment) {}
-
-    fn resized(&mut self, _columns: usize, _rows: usize) {}
-
-    fn set_hidden(&mut self, _is_hidden: bool) {}
 }
