@@ -439,6 +439,9 @@ fn lines_kept_for_a_lost_name_wait() {
         server.expect_line("/last 500 0");
         server.refuse(1, "alice is taken");
         server.say(r#"{"kind":"reply","n":2,"to":"last"}"#);
+        // A client that leaves with something unread resets the connection.
+        server.tell(1, "bob", "hi");
+        alice.screen.expect_row("<bob> hi");
         alice.screen.expect_last_row("[1 line waiting] >");
         alice
             .screen
