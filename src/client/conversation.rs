@@ -192,8 +192,11 @@ impl Conversation {
         self.gate = Gate::Greeting(now + NAME_TIMEOUT);
     }
 
-    /// Nothing more will be said than what is pending.
+    /// Nothing more will be said than what is pending, and a line that was begun.
     pub(crate) fn leave(&mut self) {
+        if !self.typed.is_empty() || self.typed_on {
+            self.say(b"\n");
+        }
         self.is_leaving = true;
     }
 

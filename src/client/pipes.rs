@@ -48,8 +48,6 @@ pub(crate) struct Pipes {
     /// Whether that is known.
     is_settled: bool,
     typed: LineSplitter,
-    /// The last byte of input: the last line must be ended before the half-close.
-    last_typed: u8,
     actions: Vec<Action>,
     out: Vec<u8>,
 }
@@ -67,14 +65,13 @@ impl Pipes {
             tells: false,
             is_settled: false,
             typed: LineSplitter::new(),
-            last_typed: b'\n',
             actions: Vec::new(),
             out: Vec::new(),
         }
     }
 
-    fn say(&mut self, bytes: &[u8], now: Moment) {
-        self.actions.push(Action::Say(bytes.to_vec()));
+    /// Shows the lines that were typed, but those that a room shows by itself.
+    fn echo(&mut self, bytes: &[u8], now: Moment) {
         let Self {
             typed,
             format,
@@ -105,15 +102,13 @@ impl Pipes {
 
 impl Frontend for Pipes {
     fn typed(&mut self, bytes: &[u8], now: Moment) {
-        if let Some(&last) = bytes.last() {
-            self.last_typed = last;
-        }
-        self.say(bytes, now);
+        self.actions.push(Action::Say(bytes.to_vec()));
+        self.echo(bytes, now);
     }
 
     fn input_ended(&mut self, now: Moment) {
-        if self.last_typed != b'\n' {
-            self.say(b"\n", now);
+        if self.typed.has_unfinished() {
+            self.echo(b"\n", now);
         }
         self.actions.push(Action::Leave);
     }
@@ -358,7 +353,7 @@ mod tests {
         let say = |bytes: &[u8]| Action::Say(bytes.to_vec());
         assert_eq!(
             pipes.actions(),
-            [say(b"one\n\ntw"), say(b"o"), say(b"\n"), Action::Leave]
+            [say(b"one\n\ntw"), say(b"o"), Action::Leave]
         );
     }
 

@@ -194,6 +194,7 @@ impl Session {
     /// Leaves once everything is sent; at once when called again, or when there is no
     /// connection to send it.
     pub(crate) fn leave(&mut self) {
+        self.conversation.leave();
         if self.has_ended() {
             return;
         }
@@ -208,7 +209,6 @@ impl Session {
             self.give_up();
         }
         self.is_leaving = true;
-        self.conversation.leave();
     }
 
     /// Retries a lost server now instead of later; sends what is held.

@@ -5,23 +5,15 @@ use super::message::Message;
 
 #[derive(Debug, Default)]
 pub(crate) struct Silent {
-    /// Whether the last line of input has not ended. It must be before the half-close.
-    is_unfinished: bool,
     actions: Vec<Action>,
 }
 
 impl Frontend for Silent {
     fn typed(&mut self, bytes: &[u8], _now: Moment) {
-        if let Some(&last) = bytes.last() {
-            self.is_unfinished = last != b'\n';
-        }
         self.actions.push(Action::Say(bytes.to_vec()));
     }
 
-    fn input_ended(&mut self, now: Moment) {
-        if self.is_unfinished {
-            self.typed(b"\n", now);
-        }
+    fn input_ended(&mut self, _now: Moment) {
         self.actions.push(Action::Leave);
     }
 

@@ -156,6 +156,16 @@ fn a_room_of_ours_is_asked_for_objects_and_answers_each_line() {
 }
 
 #[test]
+fn who_leaves_has_ended_the_last_line() {
+    let mut scene = Scene::in_our_room();
+    scene.conversation.say(b"one\nand a half");
+    assert_eq!(scene.written(), "one\n");
+    scene.conversation.leave();
+    scene.conversation.leave();
+    assert_eq!(scene.written(), "and a half\n");
+}
+
+#[test]
 fn a_refused_line_is_shown_with_its_refusal() {
     let mut scene = Scene::in_our_room();
     scene.shown();
