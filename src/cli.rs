@@ -104,7 +104,7 @@ Examples:
 
 Exit codes: 0 done, 1 failure, 2 wrong usage, 3 cannot connect, 4 the server closed the \
 connection or it was lost, 5 refused: not let in (the room is full, for example), or the room \
-did not take what was sent.";
+did not take what was sent, 6 in doubt: the room may or may not have taken what was sent.";
 
 /// The commands that a build without one of the features lacks, and that feature.
 const OPTIONAL_COMMANDS: [(&str, &str, bool); 5] = [

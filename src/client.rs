@@ -23,6 +23,7 @@ mod pending;
 pub mod ping;
 mod session;
 mod silent;
+mod stall;
 pub mod terminal;
 mod user;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
-use super::room::{parse_name, parse_timeout};
-use super::values::{Parse, Place, parse_place, parse_port_to_connect};
+use super::room::{Place, parse_name, parse_place, parse_port_to_connect, parse_timeout};
+use super::values::Parse;
 use crate::client::config::{Config, Purpose};
 
 #[derive(Args, Debug)]
@@ -50,9 +50,8 @@ Examples:
 
 It shows nothing, and ends once the room has answered its last line. A room that takes it no \
 further for --timeout seconds is given up; one that paces its members says so, and is waited for. \
-With --name it says nothing \
-unless it gets that name. A leading slash makes a command, as everywhere; // stands for a \
-slash. A word that begins with - is an option unless it follows --:
+With --name it says nothing unless it gets that name. A leading slash makes a command, as \
+everywhere; // stands for a slash. A word that begins with - is an option unless it follows --:
   chat send 192.168.1.5 8081 -- -v is broken
 
 Exit codes: 0 the room took everything; 1 failure; 2 wrong usage; 3 cannot connect; 4 the \

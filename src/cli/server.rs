@@ -6,9 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::address_rules::AddressRules;
-use super::values::{
-    Bytes, DEFAULT_PORT, Parse, Place, parse_bytes, parse_ip, parse_number, parse_port, split_port,
-};
+use super::room::{DEFAULT_PORT, Place, split_port};
+use super::values::{Bytes, Parse, parse_bytes, parse_ip, parse_number, parse_port};
 use crate::platform::service_manager::passes_sockets;
 use crate::rate::Rate;
 use crate::reactor::flow;

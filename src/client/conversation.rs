@@ -5,14 +5,18 @@
 //! A room of our kind is asked for JSON: it answers each line, and knows us again after a loss.
 //! To anything else lines are written, and what comes is shown.
 
+mod history;
 mod telling;
+mod writing;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use memchr::memchr;
 
-use self::telling::{Hear, pass_entered, pass_event, pass_unknown, without_token};
+use self::history::History;
+use self::telling::{Hear, Troubles, pass_entered, pass_event, without_token};
+use self::writing::Writing;
 use super::entered::Entered;
 use super::incoming::{Greeting, Heard, Incoming};
 use super::message::{Kind, Message};
@@ -21,7 +25,6 @@ use crate::protocol::command::{self, Command};
 use crate::protocol::event::{ByeCode, Event, Hello, Place, Reply, Several};
 use crate::protocol::name::Name;
 use crate::protocol::text::made_safe;
-use crate::protocol::time::Time;
 
 /// How long queued lines wait for the greeting, and then for the answer to the request for a
 /// name.
@@ -37,12 +40,6 @@ const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// How much is handed to the socket at once.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// How many events are asked for when a session could not be resumed.
-const MAX_CAUGHT_UP: u64 = 500;
-
-/// The most events that wait while the room tells what was said before.
-const MAX_LATER: usize = 1000;
-
 /// How long a line may go unanswered before it looks so.
 pub(crate) const PENDING_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -50,7 +47,7 @@ pub(crate) const PENDING_PATIENCE: Duration = Duration::from_secs(1);
 const REPLAY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often the prompt says how long there has been no answer.
-pub(crate) const NO_ANSWER_STEP: Duration = Duration::from_secs(5);
+const NO_ANSWER_STEP: Duration = Duration::from_secs(5);
 
 /// The state of the request for a name on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,15 +96,10 @@ pub struct Conversation {
     /// Whether the beginning of that line is pending already.
     typed_on: bool,
     pending: Pending,
-    /// What is being written: whole lines, the first of which may be partly written.
-    out: Vec<u8>,
+    writing: Writing,
     /// The room's answer to `/json` is still to come, before that to `/resume`. (It may be
     /// missing.)
     is_fresh_due: bool,
-    /// How much of that, from the first byte on, asks for objects.
-    asking_bytes: usize,
-    /// How much of each line of the user's is not yet written of what follows.
-    out_lines: VecDeque<usize>,
     gate: Gate,
     /// Nothing more will be said than is pending.
     is_leaving: bool,
@@ -124,13 +116,7 @@ pub struct Conversation {
     is_strict: bool,
     /// How many lines of the room's past to ask for. `None` to have those of its greeting.
     past_lines: Option<u64>,
-    /// Who we are to the room, once we have been told.
-    identity: Option<Identity>,
-    /// What we had heard before the session that could not be resumed, while the room is telling
-    /// what came after.
-    known: Option<Known>,
-    /// While the room tells what was said before, what is said now waits: there is one order.
-    later: Option<Vec<Later>>,
+    history: History,
     /// The room's last word on this connection.
     farewell: Farewell,
     /// When the room wants us back.
@@ -140,31 +126,7 @@ pub struct Conversation {
     taken: VecDeque<(u64, Line)>,
     /// When these answers are lost: once an event from here on has come, or at that time.
     taken_until: Option<(u64, Instant)>,
-    /// What the user has to be told.
-    troubles: Vec<String>,
-    /// Lines that the user was told to be in doubt.
-    doubted_lines: usize,
-    /// Lines that the user was told not to be said.
-    left_out_lines: usize,
-}
-
-/// Who we are to a room, and what we have heard there.
-#[derive(Debug)]
-struct Identity {
-    you: u64,
-    token: String,
-    heard: Known,
-}
-
-/// An object, what it says, and whether that is our own.
-type Later = (String, Option<(Option<Place>, Event<'static>)>, bool);
-
-/// The last event heard.
-#[derive(Clone, Debug)]
-struct Known {
-    epoch: String,
-    seq: u64,
-    time: Time,
+    troubles: Troubles,
 }
 
 /// Whether what is pending may be sent.
@@ -192,10 +154,8 @@ impl Conversation {
             typed: Vec::new(),
             typed_on: false,
             pending: Pending::new(),
-            out: Vec::new(),
+            writing: Writing::default(),
             is_fresh_due: false,
-            asking_bytes: 0,
-            out_lines: VecDeque::new(),
             gate: Gate::Open,
             is_leaving: false,
             has_finished: false,
@@ -205,16 +165,12 @@ impl Conversation {
             is_meant_by_name: false,
             is_strict,
             past_lines: None,
-            identity: None,
-            known: None,
-            later: None,
+            history: History::default(),
             farewell: Farewell::None,
             again: None,
             taken: VecDeque::new(),
             taken_until: None,
-            troubles: Vec::new(),
-            doubted_lines: 0,
-            left_out_lines: 0,
+            troubles: Troubles::default(),
         }
     }
 
@@ -227,11 +183,8 @@ impl Conversation {
     pub fn connected(&mut self, now: Instant) {
         self.incoming = Incoming::new();
         self.wire = Wire::Unknown;
-        self.out.clear();
-        self.asking_bytes = 0;
-        self.out_lines.clear();
+        self.writing.clear();
         self.naming = Naming::Open;
-        self.known = None;
         self.farewell = Farewell::None;
         self.again = None;
         // Queued lines are for a room, not for a server that refuses us or a proxy without a
@@ -239,8 +192,11 @@ impl Conversation {
         self.gate = Gate::Greeting(now + NAME_TIMEOUT);
     }
 
-    /// Nothing more will be said than what is pending.
+    /// Nothing more will be said than what is pending, and a line that was begun.
     pub(crate) fn leave(&mut self) {
+        if !self.typed.is_empty() || self.typed_on {
+            self.say(b"\n");
+        }
         self.is_leaving = true;
     }
 
@@ -278,8 +234,8 @@ impl Conversation {
         };
         let looks = self.pending.next_overdue(PENDING_PATIENCE, now);
         let words = self.pending.waits_since().map(|since| {
-            let steps = now.saturating_duration_since(since).as_secs() / NO_ANSWER_STEP.as_secs();
-            since + NO_ANSWER_STEP * (u32::try_from(steps).unwrap_or(u32::MAX - 1) + 1)
+            let shown = self.no_answer_for(now).unwrap_or_default();
+            since + shown + NO_ANSWER_STEP
         });
         let taken = self.taken_until.map(|(_, at)| at);
         let deadlines = [gate, self.incoming.deadline(), looks, words, taken];
@@ -310,11 +266,9 @@ impl Conversation {
     /// The connection has ended; `hear` gets what was held back.
     pub(crate) fn ended(&mut self, now: Instant, hear: Hear<'_>) {
         self.listen(now, |incoming, pass| incoming.end(pass), hear);
-        self.pass_later(hear);
+        self.history.caught_up(hear);
         self.is_meant_by_name |= self.name.is_some();
-        self.out.clear();
-        self.asking_bytes = 0;
-        self.out_lines.clear();
+        self.writing.clear();
         self.gate = Gate::Open;
         self.pending.lost();
     }
@@ -349,7 +303,8 @@ impl Conversation {
     fn say_line(&mut self, line: Vec<u8>) {
         if self.wire != Wire::Lines && is_handshake(&line) {
             // The room would not number it.
-            return self.leave_out("the client does that by itself", &line);
+            let why = "the client does that by itself";
+            return self.troubles.leave_out(why, &line);
         }
         if !self.is_holding() {
             return self.pending.say(line);
@@ -378,40 +333,24 @@ impl Conversation {
 
     /// The bytes that may be written now.
     pub fn unwritten(&mut self, now: Instant) -> &[u8] {
-        if self.out.is_empty() {
+        if self.writing.is_empty() {
             let is_held = !matches!(self.gate, Gate::Open);
             let is_numbered = self.pending.is_numbered();
-            while self.out.len() < WRITE_BYTES
+            while self.writing.bytes().len() < WRITE_BYTES
                 && let Some(line) = self.pending.next_to_send(is_held, now)
             {
-                let start = self.out.len();
-                self.out.extend_from_slice(&line.text);
-                if line.is_end(is_numbered) {
-                    self.out.push(b'\n');
-                }
-                self.out_lines.push_back(self.out.len() - start);
+                self.writing.push(line, line.is_end(is_numbered));
             }
         }
-        &self.out
+        self.writing.bytes()
     }
 
     /// The first `count` of those bytes have been written. `hear` gets what is said with that.
     pub fn wrote(&mut self, count: usize, hear: Hear<'_>) {
-        self.out.drain(..count);
-        let asked = count.min(self.asking_bytes);
-        self.asking_bytes -= asked;
-        let mut rest = count - asked;
-        while let Some(bytes) = self.out_lines.front_mut().filter(|_| rest > 0) {
-            let written = rest.min(*bytes);
-            rest -= written;
-            *bytes -= written;
-            if *bytes == 0 {
-                self.out_lines.pop_front();
-                if self.wire == Wire::Lines {
-                    let line = self.pending.written(1);
-                    line.iter().for_each(|line| pass_entered(line, hear));
-                }
-            }
+        let lines = self.writing.wrote(count);
+        if self.wire == Wire::Lines {
+            let said = self.pending.written(lines);
+            said.iter().for_each(|line| pass_entered(line, hear));
         }
     }
 
@@ -419,18 +358,18 @@ impl Conversation {
     /// is known what the server speaks.
     pub(crate) fn is_all_done(&self) -> bool {
         let has_begun = !matches!(self.gate, Gate::Greeting(_));
-        let is_sent = self.out.is_empty() && self.pending.unsent_lines() == 0;
+        let is_sent = self.writing.is_empty() && self.pending.unsent_lines() == 0;
         has_begun && is_sent && self.pending.user_lines() == 0
     }
 
     /// Whether `/quit` may be written, and was not.
     pub(crate) fn may_quit(&self) -> bool {
-        self.wire == Wire::Objects && !self.has_finished && self.out.is_empty()
+        self.wire == Wire::Objects && !self.has_finished && self.writing.is_empty()
     }
 
     /// Whether there is something to write, and a server to write it to.
     pub(crate) fn is_sending(&self) -> bool {
-        !self.out.is_empty() || self.pending.user_lines() > 0
+        !self.writing.is_empty() || self.pending.user_lines() > 0
     }
 
     /// The lines that wait to be written, or for their answers.
@@ -473,22 +412,17 @@ impl Conversation {
 
     /// Whether the room may know us again.
     pub(crate) fn can_resume(&self) -> bool {
-        self.identity.is_some()
+        self.history.can_resume()
     }
 
     /// What the user has to be told since the last call.
     pub(crate) fn take_troubles(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.troubles)
+        self.troubles.take()
     }
 
-    /// How many lines the user was told to be in doubt.
-    pub(crate) fn doubted_lines(&self) -> usize {
-        self.doubted_lines
-    }
-
-    /// How many lines the user was told not to be said.
-    pub(crate) fn left_out_lines(&self) -> usize {
-        self.left_out_lines
+    /// What the user was told, or has to be.
+    pub(crate) fn troubles(&self) -> &Troubles {
+        &self.troubles
     }
 
     /// There will be no other connection. Returns the lines that are in doubt, and how many were
@@ -497,23 +431,6 @@ impl Conversation {
         let (in_doubt, unsent) = self.pending.give_up();
         let shown = in_doubt.iter().map(|line| made_safe(&line.text));
         (shown.collect(), unsent)
-    }
-
-    /// The room may have taken these lines or not.
-    fn doubt(&mut self, lines: &[Line]) {
-        for line in lines.iter().filter(|line| line.by == By::User) {
-            self.doubted_lines += 1;
-            let text = made_safe(&line.text);
-            self.troubles
-                .push(format!("not known whether the room has taken this: {text}"));
-        }
-    }
-
-    /// The user's `line` is not said, because of `why`.
-    fn leave_out(&mut self, why: &str, line: &[u8]) {
-        self.left_out_lines += 1;
-        let text = made_safe(line);
-        self.troubles.push(format!("not said: {why}: {text}"));
     }
 
     /// There is no name, because of `why`, or none was wanted.
@@ -556,12 +473,10 @@ impl Conversation {
 
     /// Asks for objects, and to be known again.
     fn ask_for_objects(&mut self, now: Instant) {
-        self.out.extend_from_slice(b"/json\n");
-        if let Some(Identity { token, heard, .. }) = &self.identity {
-            let request = format!("/resume {token} {}\n", heard.seq);
-            self.out.extend_from_slice(request.as_bytes());
+        self.writing.ask("/json\n");
+        if let Some(request) = self.history.resume_request() {
+            self.writing.ask(&request);
         }
-        self.asking_bytes = self.out.len();
         self.is_fresh_due = self.can_resume();
         self.wire = Wire::Asked;
         self.gate = Gate::Greeting(now + HELLO_TIMEOUT);
@@ -571,9 +486,9 @@ impl Conversation {
     /// The server has no objects for us.
     fn speak_lines(&mut self, why: Naming, now: Instant) {
         self.wire = Wire::Lines;
-        self.identity = None;
+        self.history.forget();
         let in_doubt = self.pending.begun_unanswered(now);
-        self.doubt(&in_doubt);
+        self.troubles.doubt(&in_doubt);
         self.go_on_without_name(why);
     }
 
@@ -633,17 +548,14 @@ impl Conversation {
             // What is said meanwhile comes again.
             _ => return,
         }
-        let Some((place, event)) = told else {
-            if let Some(later) = &mut self.later {
-                return later.push((json.to_owned(), None, false));
-            }
-            return pass_unknown(json, hear);
+        let Some(told @ (place, event)) = told else {
+            return self.history.tell(json, None, false, hear);
         };
         let is_past = place.is_some_and(|place| place.is_past);
         let is_hello = matches!(event, Event::Hello(_));
         if let Some(place) = place
             && !is_hello
-            && !self.is_news(place)
+            && !self.history.is_news(place)
         {
             return;
         }
@@ -656,7 +568,7 @@ impl Conversation {
                 return pass_event(&json, *place, event, false, hear);
             }
             Event::Message(speech) | Event::Action(speech) | Event::Private { speech, .. } => {
-                is_own = speech.from.is_some() && speech.from == self.you();
+                is_own = speech.from.is_some() && speech.from == self.history.you();
                 if is_own && !is_past {
                     self.answered(speech.n, false, now, hear);
                 }
@@ -674,15 +586,14 @@ impl Conversation {
                     self.take_name(name);
                 }
                 if !is_shown {
-                    self.known = None;
-                    self.pass_later(hear);
+                    self.history.caught_up(hear);
                 }
             }
             Event::Error { n, .. } => {
                 let line = self.answered(*n, true, now, hear);
                 is_shown = !is_request(line.as_ref(), "/last ");
                 if !is_shown {
-                    self.pass_later(hear);
+                    self.history.caught_up(hear);
                 }
                 if is_request(line.as_ref(), "/nick ") {
                     self.go_on_without_name(Naming::Refused);
@@ -691,7 +602,9 @@ impl Conversation {
             Event::You { name } => self.take_name(name),
             Event::Presence(changes) => {
                 if let Several::Named(renamed) = &changes.renamed
-                    && let Some(us) = renamed.iter().find(|rename| Some(rename.id) == self.you())
+                    && let Some(us) = renamed
+                        .iter()
+                        .find(|rename| Some(rename.id) == self.history.you())
                 {
                     self.take_name(&us.to);
                 }
@@ -714,13 +627,8 @@ impl Conversation {
             }
             Event::Operator { .. } | Event::Notice { .. } => {}
         }
-        if let Some(later) = self.later.as_mut().filter(|_| is_shown && !is_past) {
-            later.push((json.to_owned(), told.cloned(), is_own));
-            if later.len() > MAX_LATER {
-                self.pass_later(hear);
-            }
-        } else if is_shown {
-            pass_event(json, *place, event, is_own, hear);
+        if is_shown {
+            self.history.tell(json, Some(told), is_own, hear);
         }
         let reached = place.filter(|place| !place.is_past).map(|place| place.seq);
         if self
@@ -731,26 +639,12 @@ impl Conversation {
         }
     }
 
-    /// What was said before is told.
-    fn pass_later(&mut self, hear: Hear<'_>) {
-        for (json, told, is_own) in self.later.take().unwrap_or_default() {
-            match told {
-                Some((place, event)) => pass_event(&json, place, &event, is_own, hear),
-                None => pass_unknown(&json, hear),
-            }
-        }
-    }
-
     /// The room has taken lines whose answers it does not have any more.
     fn miss_answers(&mut self, hear: Hear<'_>) {
         self.taken_until = None;
         for (_, line) in std::mem::take(&mut self.taken) {
             pass_entered(&line, hear);
-            if line.by == By::User {
-                let text = made_safe(&line.text);
-                self.troubles
-                    .push(format!("the room's answer to this was lost: {text}"));
-            }
+            self.troubles.miss_answer(&line);
         }
     }
 
@@ -760,82 +654,35 @@ impl Conversation {
             return;
         }
         self.wire = Wire::Objects;
-        let before = self.identity.take();
-        let mut heard = Known {
-            epoch: hello.epoch.clone().into_owned(),
-            seq: hello.seq,
-            time: place.map(|place| place.time).unwrap_or_default(),
-        };
-        let before = before.map(|identity| identity.heard);
-        if let Some(before) = &before {
-            heard.time = heard.time.max(before.time);
-        }
+        let missed = self
+            .history
+            .begin(hello, place, self.past_lines.unwrap_or(0));
         if hello.resumed {
-            heard.seq = before.map_or(hello.seq, |before| before.seq);
             let resumption = self.pending.resumed(hello.heard, now);
             let first_n = (hello.heard + 1).saturating_sub(resumption.taken.len() as u64);
             self.taken.extend((first_n..).zip(resumption.taken));
             self.taken_until = Some((hello.seq, now + REPLAY_TIMEOUT));
             if let Some(line) = resumption.suspect {
-                self.leave_out("the connection ended twice while this was sent", &line.text);
+                let why = "the connection ended twice while this was sent";
+                self.troubles.leave_out(why, &line.text);
             }
             self.gate = Gate::Open;
             self.name = None;
         } else {
             let in_doubt = self.pending.begun(hello.heard, now);
-            self.doubt(&in_doubt);
+            self.troubles.doubt(&in_doubt);
             self.ask_for_name(now);
-            let missed = match &before {
-                // Numbered anew.
-                Some(known) if known.epoch != heard.epoch => MAX_CAUGHT_UP,
-                Some(known) => hello.seq.saturating_sub(known.seq).min(MAX_CAUGHT_UP),
-                None => self.past_lines.unwrap_or(0),
-            };
-            if missed > 0 {
-                let request = format!("/last {missed} {}", hello.seq).into_bytes();
-                self.pending.say_ahead(request, By::Client);
-                self.known = before;
-                self.later = Some(Vec::new());
-            }
+        }
+        if missed > 0 {
+            let request = format!("/last {missed} {}", hello.seq).into_bytes();
+            self.pending.say_ahead(request, By::Client);
         }
         if hello.lost > 0 {
-            let lost = hello.lost;
-            self.troubles.push(format!(
-                "missed events (messages, joins, leaves): {lost}; the room no longer has them"
-            ));
+            self.troubles.miss_events(hello.lost);
         }
-        self.identity = Some(Identity {
-            you: hello.you,
-            token: hello.token.clone().into_owned(),
-            heard,
-        });
         if hello.resumed && Name::parse(hello.name.as_bytes()).is_ok() {
             self.take_name(&hello.name);
         }
-    }
-
-    fn you(&self) -> Option<u64> {
-        self.identity.as_ref().map(|identity| identity.you)
-    }
-
-    /// Whether an event at `place` was not heard before; notes that it is now.
-    fn is_news(&mut self, place: &Place) -> bool {
-        let Some(Identity { heard, .. }) = &mut self.identity else {
-            return true;
-        };
-        if place.is_past {
-            return match &self.known {
-                Some(known) if known.epoch == heard.epoch => place.seq > known.seq,
-                Some(known) => place.time > known.time,
-                None => true,
-            };
-        }
-        let is_news = place.seq > heard.seq;
-        if is_news {
-            heard.seq = place.seq;
-            heard.time = place.time;
-        }
-        is_news
     }
 
     /// The room has answered our line `n`. Returns it; `hear` gets the lines before it whose

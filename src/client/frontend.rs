@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use log::{info, warn};
+
 use super::message::Message;
 
 /// A moment by the monotonic clock and by the wall clock.
@@ -105,8 +107,15 @@ pub trait Frontend {
     /// Takes a message from the room.
     fn heard(&mut self, message: &Message<'_>, now: Moment);
 
-    /// Takes one line from the client itself; `is_trouble` if something went wrong.
-    fn notify(&mut self, words: &str, is_trouble: bool, now: Moment);
+    /// Takes one line from the client itself; `is_trouble` if something went wrong. Logs it,
+    /// unless there is a better place.
+    fn notify(&mut self, words: &str, is_trouble: bool, _now: Moment) {
+        if is_trouble {
+            warn!("{words}");
+        } else {
+            info!("{words}");
+        }
+    }
 
     /// Takes the state of the session.
     fn set_status(&mut self, status: &Status<'_>);
@@ -118,15 +127,17 @@ pub trait Frontend {
     fn waiting_bytes(&self) -> usize;
 
     /// When [`Frontend::expire`] is next due, if nothing happens.
-    fn deadline(&self) -> Option<Instant>;
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
 
     /// Acts on deadlines that have passed.
-    fn expire(&mut self, now: Moment);
+    fn expire(&mut self, _now: Moment) {}
 
     /// Takes the terminal's size.
-    fn resized(&mut self, columns: usize, rows: usize);
+    fn resized(&mut self, _columns: usize, _rows: usize) {}
 
     /// Hides what is drawn, so that another program can write from the cursor on, or draws it
     /// again.
-    fn set_hidden(&mut self, is_hidden: bool);
+    fn set_hidden(&mut self, _is_hidden: bool) {}
 }

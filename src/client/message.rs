@@ -113,6 +113,11 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The time to show with it: of what was said before we came, when it was said, if known.
+    pub(crate) fn time_shown(&self, now: SystemTime) -> Option<SystemTime> {
+        if self.is_past { self.time } else { Some(now) }
+    }
+
     /// Whether people are shown it.
     pub(crate) fn is_for_people(&self) -> bool {
         self.told.is_none_or(|told| match told.event {

@@ -64,7 +64,8 @@ impl Answer {
     }
 }
 
-/// Looks for a room, and prints how long it took to answer. The timeout does not bound the lookup of a name.
+/// Looks for a room, and prints how long it took to answer. The timeout does not bound the
+/// lookup of a name.
 ///
 /// # Errors
 ///

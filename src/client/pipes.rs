@@ -1,9 +1,7 @@
 //! The frontend for pipes and files: lines as they are, or JSON Lines, without cursor control.
 //! At a terminal at which nothing is typed, lines are broken to its width.
 
-use std::time::{Instant, SystemTime};
-
-use log::{info, warn};
+use std::time::SystemTime;
 
 use super::frontend::{Action, Frontend, LinkStatus, Moment, Status};
 use super::line_splitter::LineSplitter;
@@ -50,8 +48,6 @@ pub(crate) struct Pipes {
     /// Whether that is known.
     is_settled: bool,
     typed: LineSplitter,
-    /// The last byte of input: the last line must be ended before the half-close.
-    last_typed: u8,
     actions: Vec<Action>,
     out: Vec<u8>,
 }
@@ -69,14 +65,13 @@ impl Pipes {
             tells: false,
             is_settled: false,
             typed: LineSplitter::new(),
-            last_typed: b'\n',
             actions: Vec::new(),
             out: Vec::new(),
         }
     }
 
-    fn say(&mut self, bytes: &[u8], now: Moment) {
-        self.actions.push(Action::Say(bytes.to_vec()));
+    /// Shows the lines that were typed, but those that a room shows by itself.
+    fn echo(&mut self, bytes: &[u8], now: Moment) {
         let Self {
             typed,
             format,
@@ -107,15 +102,13 @@ impl Pipes {
 
 impl Frontend for Pipes {
     fn typed(&mut self, bytes: &[u8], now: Moment) {
-        if let Some(&last) = bytes.last() {
-            self.last_typed = last;
-        }
-        self.say(bytes, now);
+        self.actions.push(Action::Say(bytes.to_vec()));
+        self.echo(bytes, now);
     }
 
     fn input_ended(&mut self, now: Moment) {
-        if self.last_typed != b'\n' {
-            self.say(b"\n", now);
+        if self.typed.has_unfinished() {
+            self.echo(b"\n", now);
         }
         self.actions.push(Action::Leave);
     }
@@ -149,14 +142,6 @@ impl Frontend for Pipes {
         let mention = self.mention.as_ref();
         self.format
             .push_heard(out, message, mention, &self.people, now.time);
-    }
-
-    fn notify(&mut self, words: &str, is_trouble: bool, _now: Moment) {
-        if is_trouble {
-            warn!("{words}");
-        } else {
-            info!("{words}");
-        }
     }
 
     fn set_status(&mut self, status: &Status<'_>) {
@@ -196,12 +181,6 @@ impl Frontend for Pipes {
         self.out.len()
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn expire(&mut self, _now: Moment) {}
-
     fn resized(&mut self, columns: usize, _rows: usize) {
         if let Format::Text {
             page: Some(page), ..
@@ -210,8 +189,6 @@ impl Frontend for Pipes {
             page.columns = columns;
         }
     }
-
-    fn set_hidden(&mut self, _is_hidden: bool) {}
 }
 
 impl Format {
@@ -248,11 +225,7 @@ impl Format {
     ) {
         match self {
             Self::Text { palette, stamp, .. } => {
-                let time = if message.is_past {
-                    message.time
-                } else {
-                    Some(now)
-                };
+                let time = message.time_shown(now);
                 for message in message.lines() {
                     out.extend_from_slice(margin(stamp, *palette, time).as_bytes());
                     if palette.is_colored {
@@ -320,7 +293,7 @@ fn push_json_value(out: &mut Vec<u8>, value: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Instant, UNIX_EPOCH};
 
     use tz::TimeZone;
 
@@ -380,7 +353,7 @@ mod tests {
         let say = |bytes: &[u8]| Action::Say(bytes.to_vec());
         assert_eq!(
             pipes.actions(),
-            [say(b"one\n\ntw"), say(b"o"), say(b"\n"), Action::Leave]
+            [say(b"one\n\ntw"), say(b"o"), Action::Leave]
         );
     }
 

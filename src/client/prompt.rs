@@ -148,6 +148,11 @@ impl Prompt {
         }
     }
 
+    /// A room of another kind has none: it says everything to everyone.
+    fn has_commands(&self) -> bool {
+        self.link != LinkStatus::In { is_ours: false }
+    }
+
     fn refuse_paste(&mut self, now: Moment) {
         let words =
             format!("paste too large: at most {MAX_INPUT_BYTES} bytes; chat send takes any amount");
@@ -163,8 +168,7 @@ impl Prompt {
             }
             return;
         }
-        // A room of another kind has no commands: it says everything to everyone.
-        let has_commands = self.link != LinkStatus::In { is_ours: false };
+        let has_commands = self.has_commands();
         let is_one_line = text.lines().count() == 1;
         if is_waiting && is_one_line && Entered::of(&text, has_commands).is_quit() {
             return self.actions.push(Action::Leave);
@@ -198,11 +202,7 @@ impl Prompt {
     }
 
     fn show(&mut self, message: &Message<'_>, now: Moment) {
-        let time = if message.is_past {
-            message.time
-        } else {
-            Some(now.time)
-        };
+        let time = message.time_shown(now.time);
         if let Some(own) = said_by_us(message) {
             return self.show_own(own, time);
         }
@@ -232,7 +232,7 @@ impl Prompt {
         let palette = self.look.palette;
         let max_columns = self.size.columns.saturating_sub(1);
         let text_columns = max_columns.saturating_sub(self.margin_columns);
-        let has_commands = self.link != LinkStatus::In { is_ours: false };
+        let has_commands = self.has_commands();
         let shown = self.said.iter().filter_map(|(line, is_late)| {
             let plain = Palette { is_colored: false };
             Some((Entered::of(line, has_commands).echo(plain)?, *is_late))
@@ -355,8 +355,8 @@ impl Frontend for Prompt {
 
     fn heard(&mut self, message: &Message<'_>, now: Moment) {
         if message.kind == Kind::Entered {
-            let has_commands = self.link != LinkStatus::In { is_ours: false };
-            return self.show_own(Entered::of(message.text, has_commands), Some(now.time));
+            let own = Entered::of(message.text, self.has_commands());
+            return self.show_own(own, Some(now.time));
         }
         self.people.heard(message);
         if message.told.is_some() {

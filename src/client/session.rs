@@ -16,6 +16,7 @@ use super::ending::{Ending, Facts, NO_NAMES, Refusals};
 use super::frontend::{Frontend, LinkStatus, MAX_SHOWN_LINES, Moment, Said, Status};
 use super::incoming::Greeting;
 use super::message::{Kind, Message};
+use super::stall::{STALLED_AFTER, Stall};
 use crate::error::{Error, Lines};
 use crate::platform::socket::{retry_interrupted, unacknowledged_bytes};
 use crate::protocol::wording::is_lasting_refusal;
@@ -24,14 +25,6 @@ use crate::protocol::wording::is_lasting_refusal;
 /// waiting for its end: the Python original never closes the connection. A server of our
 /// kind does, once it has read everything, however late `--rate` makes that.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How often to look whether the peer's kernel still acknowledges what it is sent, while a line
-/// waits for its answer.
-const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A connection over which nothing comes, and on which nothing is acknowledged of what there is
-/// to acknowledge, for this long is given up.
-const STALLED_AFTER: Duration = Duration::from_secs(20);
 
 /// What was sent within this time may not have been read by a server that answers nothing and
 /// whose connection breaks, although its kernel acknowledged it.
@@ -101,11 +94,7 @@ struct Open {
     silent_since: Instant,
     /// When something was last written.
     written_at: Option<Instant>,
-    /// When something last came, or was acknowledged.
-    alive_at: Instant,
-    /// What was not acknowledged, when that was last looked at, and when it is to be looked at
-    /// again.
-    unacknowledged: Option<(u64, Instant)>,
+    stall: Stall,
 }
 
 impl Session {
@@ -205,6 +194,7 @@ impl Session {
     /// Leaves once everything is sent; at once when called again, or when there is no
     /// connection to send it.
     pub(crate) fn leave(&mut self) {
+        self.conversation.leave();
         if self.has_ended() {
             return;
         }
@@ -219,7 +209,6 @@ impl Session {
             self.give_up();
         }
         self.is_leaving = true;
-        self.conversation.leave();
     }
 
     /// Retries a lost server now instead of later; sends what is held.
@@ -271,7 +260,7 @@ impl Session {
         match retry_interrupted(|| stream.read(buffer)) {
             Ok(0) => self.connection_lost(None, now, frontend),
             Ok(count) => {
-                open.alive_at = now.instant;
+                open.stall.received(now.instant);
                 self.hear(now, frontend, |conversation, hear| {
                     conversation.received(&buffer[..count], now.instant, hear);
                 });
@@ -376,7 +365,7 @@ impl Session {
                 let deadlines = [
                     self.silence_deadline(open),
                     self.conversation.deadline(now),
-                    open.unacknowledged.map(|(_, again_at)| again_at),
+                    open.stall.deadline(),
                 ];
                 deadlines.into_iter().flatten().min()
             }
@@ -403,34 +392,18 @@ impl Session {
         }
     }
 
-    /// Gives up a connection whose other end is out of reach: the kernel would take a quarter of
-    /// an hour.
+    /// Gives up a connection whose other end is out of reach.
     fn look_at_acknowledgements(&mut self, now: Moment, frontend: &mut dyn Frontend) {
-        let Phase::Open(open) = &mut self.phase else {
+        let Phase::Open(Open { stall, .. }) = &mut self.phase else {
             return;
         };
-        let Some(since) = self.conversation.pending().waits_since() else {
-            open.unacknowledged = None;
-            return;
-        };
-        let (before, again_at) = match open.unacknowledged {
-            Some((bytes, again_at)) => (Some(bytes), again_at),
-            None => (None, since + STALL_CHECK_INTERVAL),
-        };
-        if now.instant < again_at {
-            open.unacknowledged = Some((before.unwrap_or(u64::MAX), again_at));
+        stall.waits(self.conversation.pending().waits_since());
+        if stall.deadline().is_none_or(|at| at > now.instant) {
             return;
         }
-        let bytes = self
-            .link
-            .stream()
-            .and_then(unacknowledged_bytes)
-            .unwrap_or(0);
-        if bytes == 0 || before != Some(bytes) {
-            open.alive_at = now.instant;
-        }
-        open.unacknowledged = Some((bytes, now.instant + STALL_CHECK_INTERVAL));
-        if now.instant >= open.alive_at + STALLED_AFTER {
+        let stream = self.link.stream();
+        let bytes = stream.and_then(unacknowledged_bytes).unwrap_or(0);
+        if stall.check(bytes, now.instant) {
             let seconds = STALLED_AFTER.as_secs();
             let words = format!("nothing has got through for {seconds} s");
             let source = io::Error::other(words);
@@ -485,8 +458,8 @@ impl Session {
             timeout: self.config.timeout().unwrap_or_default(),
             unsent_lines,
             in_doubt: Vec::new(),
-            doubted_lines: told_to_program(self.conversation.doubted_lines()),
-            left_out_lines: told_to_program(self.conversation.left_out_lines()),
+            doubted_lines: told_to_program(self.conversation.troubles().doubted_lines()),
+            left_out_lines: told_to_program(self.conversation.troubles().left_out_lines()),
             is_unsure: self.is_unsure,
             refusals: self.refusals.clone(),
         }
@@ -514,8 +487,7 @@ impl Session {
                     send_error: None,
                     silent_since: now.instant,
                     written_at: None,
-                    alive_at: now.instant,
-                    unacknowledged: None,
+                    stall: Stall::new(now.instant),
                 });
             }
             Progress::Failed(attempts) if is_first => {

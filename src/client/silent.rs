@@ -1,31 +1,19 @@
 //! The frontend of `chat send`: says what comes from standard input, and shows nothing.
 
-use std::time::Instant;
-
-use log::{info, warn};
-
 use super::frontend::{Action, Frontend, Moment, Status};
 use super::message::Message;
 
 #[derive(Debug, Default)]
 pub(crate) struct Silent {
-    /// Whether the last line of input has not ended. It must be before the half-close.
-    is_unfinished: bool,
     actions: Vec<Action>,
 }
 
 impl Frontend for Silent {
     fn typed(&mut self, bytes: &[u8], _now: Moment) {
-        if let Some(&last) = bytes.last() {
-            self.is_unfinished = last != b'\n';
-        }
         self.actions.push(Action::Say(bytes.to_vec()));
     }
 
-    fn input_ended(&mut self, now: Moment) {
-        if self.is_unfinished {
-            self.typed(b"\n", now);
-        }
+    fn input_ended(&mut self, _now: Moment) {
         self.actions.push(Action::Leave);
     }
 
@@ -35,14 +23,6 @@ impl Frontend for Silent {
 
     fn heard(&mut self, _message: &Message<'_>, _now: Moment) {}
 
-    fn notify(&mut self, words: &str, is_trouble: bool, _now: Moment) {
-        if is_trouble {
-            warn!("{words}");
-        } else {
-            info!("{words}");
-        }
-    }
-
     fn set_status(&mut self, _status: &Status<'_>) {}
 
     fn compose(&mut self, _out: &mut Vec<u8>) {}
@@ -50,14 +30,4 @@ impl Frontend for Silent {
     fn waiting_bytes(&self) -> usize {
         0
     }
-
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    fn expire(&mut self, _now: Moment) {}
-
-    fn resized(&mut self, _columns: usize, _rows: usize) {}
-
-    fn set_hidden(&mut self, _is_hidden: bool) {}
 }

@@ -90,6 +90,12 @@ pub(crate) const NEW_SESSION: &str = r#""epoch":"new","resumed":false,"heard":0,
 pub(crate) fn let_in(server: &mut Peer, name: &str) {
     server.greet_with(NEW_SESSION);
     server.grant(1, name);
+    has_no_past(server, 2);
+}
+
+/// Plays a server that is asked, in line `n`, for what was said before, and has nothing.
+#[track_caller]
+pub(crate) fn has_no_past(server: &mut Peer, n: u64) {
     server.expect_line("/last 500 0");
-    server.say(r#"{"kind":"reply","n":2,"to":"last"}"#);
+    server.say(&format!(r#"{{"kind":"reply","n":{n},"to":"last"}}"#));
 }

@@ -11,6 +11,7 @@ use std::thread;
 
 use rustix::fs::{OFlags, fcntl_getfl};
 
+use crate::alice::{NEW_SESSION, has_no_past};
 use crate::common::lines::LineReader;
 use crate::common::peer::{Peer, WELCOME, client_of_the_test};
 use crate::common::process::{Process, chat_client};
@@ -224,11 +225,10 @@ fn a_client_in_a_pipe_that_reconnects_says_everything_once() {
     server.reset();
     // It has read everything, and comes back to deliver it.
     let mut server = Peer::accept(&listener);
-    server.greet_with(r#""epoch":"new","resumed":false,"heard":0,"again":1"#);
+    server.greet_with(NEW_SESSION);
     let is_doubt = |line: String| line.contains("not known whether the room has taken this: three");
     while !is_doubt(client.stderr().next_line().expect("a doubt")) {}
-    server.expect_line("/last 500 0");
-    server.say(r#"{"kind":"reply","n":1,"to":"last"}"#);
+    has_no_past(&mut server, 1);
     server.let_go(2);
     assert_eq!(client.exit_code(), IN_DOUBT);
 }

@@ -106,6 +106,7 @@ struct Talk {
     network: Network,
     server: Server,
     bob: Process,
+    /// High enough for all that is said.
     screen: Screen,
     _alice: Process,
     /// How many lines each has said.
@@ -154,6 +155,7 @@ impl Talk {
         let until = Instant::now() + time;
         while Instant::now() < until {
             self.say();
+            // What is tested is time: lines before, during and after what happens in it.
             thread::sleep(time / 6);
         }
     }
@@ -161,17 +163,9 @@ impl Talk {
     /// Expects that each hears what the other has said, in order, once, within `patience`.
     #[track_caller]
     fn expect_all_within(&mut self, patience: Duration) {
-        let until = Instant::now() + patience;
-        let last = self.said - 1;
-        let ends = [
-            format!("<bob> from bob {last}"),
-            format!("<You> from alice {last}"),
-        ];
-        while !ends.iter().all(|end| self.screen.rows().contains(end)) {
-            assert!(Instant::now() < until, "{:#?}", self.screen.rows());
-            thread::sleep(Duration::from_millis(50));
-            self.screen.read_rest();
-        }
+        let last = format!("<bob> from bob {}", self.said - 1);
+        self.screen
+            .expect_within(patience, &last, |rows| rows.contains(&last));
         while self.heard < self.said {
             let line = self.bob.stdout().next_line().expect("what alice says");
             if line.starts_with("<alice>") {
@@ -179,12 +173,16 @@ impl Talk {
                 self.heard += 1;
             }
         }
+        // In the order of the room, alice has the answers to all her lines before this.
+        let over = format!("over {}", self.said);
+        self.bob.type_line(&over);
+        self.screen.expect_row(&format!("<bob> {over}"));
         let rows = self.screen.rows();
         for prefix in ["<bob> from bob ", "<You> from alice "] {
             let shown = rows.iter().filter_map(|row| row.strip_prefix(prefix));
             let shown: Vec<String> = shown.map(str::to_owned).collect();
-            let all = (self.said - shown.len()..self.said).map(|number| number.to_string());
-            assert_eq!(shown, all.collect::<Vec<_>>(), "{rows:#?}");
+            let all: Vec<String> = (0..self.said).map(|number| number.to_string()).collect();
+            assert_eq!(shown, all, "{rows:#?}");
         }
     }
 

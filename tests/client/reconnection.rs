@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::alice::{
-    Alice, CTRL_C, CTRL_D, NEW_SESSION, alice_at_a_terminal, client_of_the_test_at, let_in,
-    lose_server, restart,
+    Alice, CTRL_C, CTRL_D, NEW_SESSION, alice_at_a_terminal, client_of_the_test_at, has_no_past,
+    let_in, lose_server, restart,
 };
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, chat_client};
@@ -43,6 +43,34 @@ fn guest(options: &[&str]) -> Guest {
         address,
         screen,
         client,
+    }
+}
+
+/// A guest who has said these `lines`, which its room has read and not answered.
+#[track_caller]
+fn guest_who_said(lines: &[&str]) -> Guest {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.screen.expect_row(WELCOME);
+    for line in lines {
+        guest.screen.type_keys(&format!("{line}\r"));
+        guest.server.expect_line(line);
+    }
+    guest
+}
+
+/// A guest who has heard one event, bob's "before", and whose connection is lost. Its server is
+/// that of the next connection.
+#[track_caller]
+fn guest_who_returns() -> Guest {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.server.tell(1, "bob", "before");
+    guest.screen.expect_row("<bob> before");
+    drop(guest.server);
+    Guest {
+        server: Peer::accept(&guest.listener),
+        ..guest
     }
 }
 
@@ -142,6 +170,20 @@ fn a_flapping_server_is_retried_ever_more_slowly() {
 }
 
 #[test]
+fn a_room_that_says_when_to_return_is_left_alone_until_then() {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.screen.expect_row(WELCOME);
+    let sent_away = Instant::now();
+    guest
+        .server
+        .say(r#"{"kind":"bye","code":"closing","heard":0,"again":2,"text":""}"#);
+    drop(guest.server);
+    let _server = Peer::accept(&guest.listener);
+    assert!(sent_away.elapsed() >= Duration::from_secs(2));
+}
+
+#[test]
 fn enter_retries_at_once_however_long_the_pause() {
     let (mut alice, lost_after) = alice_alone();
     expect_failures(&mut alice, 6, "\r");
@@ -158,11 +200,7 @@ fn a_loss_is_reported_and_what_was_said_waits() {
     let closed = "the server at ADDRESS closed the connection";
     let reset = "the connection to ADDRESS was lost: connection reset by peer";
     for (told, lose) in [(closed, drop as fn(Peer)), (reset, Peer::reset)] {
-        let mut guest = guest(&[]);
-        guest.server.greet();
-        guest.screen.expect_row(WELCOME);
-        guest.screen.type_keys("hi\r");
-        guest.server.expect_line("hi");
+        let mut guest = guest_who_said(&["hi"]);
         guest.screen.expect_row("<You> hi");
         lose(guest.server);
         let loss = told.replace("ADDRESS", &guest.address.to_string());
@@ -176,13 +214,7 @@ fn a_loss_is_reported_and_what_was_said_waits() {
 
 #[test]
 fn what_the_room_has_not_acted_on_is_said_again() {
-    let mut guest = guest(&[]);
-    guest.server.greet();
-    guest.screen.expect_row(WELCOME);
-    for line in ["one", "two", "three"] {
-        guest.screen.type_keys(&format!("{line}\r"));
-        guest.server.expect_line(line);
-    }
+    let mut guest = guest_who_said(&["one", "two", "three"]);
     guest.server.echo(1, 1, "one");
     guest.screen.expect("one, and the others", |rows| {
         let own = ["one", "two", "three"].map(|line| format!("<You> {line}"));
@@ -215,17 +247,12 @@ fn what_the_room_has_not_acted_on_is_said_again() {
 
 #[test]
 fn without_its_session_the_client_says_what_is_in_doubt() {
-    let mut guest = guest(&[]);
-    guest.server.greet();
-    guest.screen.expect_row(WELCOME);
-    guest.screen.type_keys("hi\r");
-    guest.server.expect_line("hi");
+    let mut guest = guest_who_said(&["hi"]);
     drop(guest.server);
     guest.screen.expect_row("<You> hi …");
     let mut server = Peer::accept(&guest.listener);
     server.greet_with(NEW_SESSION);
-    server.expect_line("/last 500 0");
-    server.say(r#"{"kind":"reply","n":1,"to":"last"}"#);
+    has_no_past(&mut server, 1);
     let doubt = "!! not known whether the room has taken this: hi";
     guest.screen.expect_row(doubt);
     guest.screen.assert_told_once(doubt);
@@ -240,11 +267,7 @@ fn without_its_session_the_client_says_what_is_in_doubt() {
 
 #[test]
 fn ctrl_c_tells_what_is_in_doubt() {
-    let mut guest = guest(&[]);
-    guest.server.greet();
-    guest.screen.expect_row(WELCOME);
-    guest.screen.type_keys("hi\r");
-    guest.server.expect_line("hi");
+    let mut guest = guest_who_said(&["hi"]);
     guest.screen.type_keys(CTRL_C);
     let told = guest.client.stderr().next_line().expect("a doubt");
     assert!(
@@ -257,11 +280,7 @@ fn ctrl_c_tells_what_is_in_doubt() {
 
 #[test]
 fn a_missing_answer_is_shown_and_ends_nothing() {
-    let mut guest = guest(&[]);
-    guest.server.greet();
-    guest.screen.expect_row(WELCOME);
-    guest.screen.type_keys("hi\r");
-    guest.server.expect_line("hi");
+    let mut guest = guest_who_said(&["hi"]);
     guest.screen.expect_row("<You> hi …");
     guest.screen.expect_last_row("[no answer for 5 s] >");
     guest.server.say(r#"{"kind":"wait"}"#);
@@ -303,31 +322,31 @@ fn lines_not_taken_before_the_server_closes_are_in_doubt() {
 
 #[test]
 fn a_returning_client_shows_what_it_missed_and_nothing_twice() {
-    let mut guest = guest(&[]);
-    guest.server.greet();
-    guest.server.tell(1, "bob", "before");
-    guest.screen.expect_row("<bob> before");
-    drop(guest.server);
-    let mut server = Peer::accept(&guest.listener);
+    let Guest {
+        mut server,
+        mut screen,
+        client: _client,
+        ..
+    } = guest_who_returns();
     let asked = server.greet_with(r#""epoch":"e","resumed":true,"heard":0,"lost":0"#);
     assert_eq!(asked.as_deref(), Some("/resume 7.ab 1"));
     for (seq, text) in [(1, "before"), (2, "meanwhile"), (3, "now")] {
         server.tell(seq, "bob", text);
     }
-    guest.screen.expect_row("<bob> now");
+    screen.expect_row("<bob> now");
     for said in ["before", "meanwhile", "now"] {
-        guest.screen.assert_told_once(&format!("<bob> {said}"));
+        screen.assert_told_once(&format!("<bob> {said}"));
     }
 }
 
 #[test]
 fn a_session_that_is_gone_leaves_no_hole_and_no_double() {
-    let mut guest = guest(&[]);
-    guest.server.greet();
-    guest.server.tell(1, "bob", "before");
-    guest.screen.expect_row("<bob> before");
-    drop(guest.server);
-    let mut server = Peer::accept(&guest.listener);
+    let Guest {
+        mut server,
+        mut screen,
+        client: _client,
+        ..
+    } = guest_who_returns();
     server.say(WELCOME);
     server.say("-- the last 2 lines, the latest moments ago:\n<bob> before\n<bob> meanwhile");
     server.expect_line("/json");
@@ -347,9 +366,9 @@ fn a_session_that_is_gone_leaves_no_hole_and_no_double() {
     }
     server.say(r#"{"kind":"reply","n":1,"to":"last"}"#);
     server.tell(3, "bob", "now");
-    guest.screen.expect_row("<bob> now");
+    screen.expect_row("<bob> now");
     for said in ["before", "meanwhile", "now"] {
-        guest.screen.assert_told_once(&format!("<bob> {said}"));
+        screen.assert_told_once(&format!("<bob> {said}"));
     }
 }
 
@@ -420,6 +439,9 @@ fn lines_kept_for_a_lost_name_wait() {
         server.expect_line("/last 500 0");
         server.refuse(1, "alice is taken");
         server.say(r#"{"kind":"reply","n":2,"to":"last"}"#);
+        // A client that leaves with something unread resets the connection.
+        server.tell(1, "bob", "hi");
+        alice.screen.expect_row("<bob> hi");
         alice.screen.expect_last_row("[1 line waiting] >");
         alice
             .screen

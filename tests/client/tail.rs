@@ -329,7 +329,7 @@ fn the_json_of_a_foreign_server_has_the_time_with_the_offset_of_the_time_zone() 
 /// when it was said.
 #[test]
 fn each_line_begins_with_its_time_in_the_chosen_format() {
-    const ZONE: &str = "XXX-5:30";
+    const ZONE: &str = "IST-5:30";
     let zone = TimeZone::posix(ZONE).expect("a time zone");
     let (server, _talker) = room_with_a_past();
     for (option, form) in [("HH:MM", "%H:%M"), ("HH:MM:SS", "%H:%M:%S")] {

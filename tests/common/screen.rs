@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{OFlags, fcntl_getfl};
@@ -79,7 +79,18 @@ impl Screen {
     /// Waits until the rows, without trailing spaces, are as wanted.
     #[track_caller]
     pub(crate) fn expect(&mut self, what: &str, is_so: impl Fn(&[String]) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        self.expect_within(PATIENCE, what, is_so);
+    }
+
+    /// [`expect`](Self::expect) with a patience of its own.
+    #[track_caller]
+    pub(crate) fn expect_within(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        is_so: impl Fn(&[String]) -> bool,
+    ) {
+        let deadline = Instant::now() + patience;
         while !is_so(&self.rows()) {
             if !self.read_before(deadline) {
                 let shown = self.rows().join("\n");

@@ -1,11 +1,12 @@
 //! How what was said and what happened is told to the user: as text, and as the room's object
-//! without its secrets.
+//! without its secrets. And what became of the user's lines, where that is not what was meant.
 
 use std::time::UNIX_EPOCH;
 
 use crate::client::message::{Kind, Message, Told};
 use crate::client::pending::{By, Line};
 use crate::protocol::event::{Event, Place, Speech};
+use crate::protocol::text::made_safe;
 use crate::protocol::time::Time;
 
 /// Gets what is told.
@@ -19,12 +20,20 @@ pub(super) fn pass_entered(line: &Line, hear: Hear<'_>) {
     }
 }
 
-/// Passes on an object of a kind that we do not know.
-pub(super) fn pass_unknown(json: &str, hear: Hear<'_>) {
+/// Passes on the object `json` and what it says, if we know its kind.
+pub(super) fn pass_object(
+    json: &str,
+    told: Option<&(Option<Place>, Event<'static>)>,
+    is_own: bool,
+    hear: Hear<'_>,
+) {
+    if let Some((place, event)) = told {
+        return pass_event(json, *place, event, is_own, hear);
+    }
     let told = Told {
         json,
         event: None,
-        is_own: false,
+        is_own,
     };
     hear(&Message {
         told: Some(told),
@@ -84,4 +93,62 @@ pub(super) fn without_token(json: &str, token: &str) -> String {
     let mut object = object.unwrap_or_default();
     object.remove("token");
     serde_json::Value::from(object).to_string()
+}
+
+/// What the user has to be told of lines and events that went astray.
+#[derive(Debug, Default)]
+pub(crate) struct Troubles {
+    words: Vec<String>,
+    doubted_lines: usize,
+    left_out_lines: usize,
+}
+
+impl Troubles {
+    /// What there is to tell since the last call.
+    pub(super) fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.words)
+    }
+
+    /// How many lines the user was told to be in doubt.
+    pub(crate) fn doubted_lines(&self) -> usize {
+        self.doubted_lines
+    }
+
+    /// How many lines the user was told not to be said.
+    pub(crate) fn left_out_lines(&self) -> usize {
+        self.left_out_lines
+    }
+
+    /// The room may have taken these lines or not.
+    pub(super) fn doubt(&mut self, lines: &[Line]) {
+        for line in lines.iter().filter(|line| line.by == By::User) {
+            self.doubted_lines += 1;
+            let text = made_safe(&line.text);
+            self.words
+                .push(format!("not known whether the room has taken this: {text}"));
+        }
+    }
+
+    /// The user's `line` is not said, because of `why`.
+    pub(super) fn leave_out(&mut self, why: &str, line: &[u8]) {
+        self.left_out_lines += 1;
+        let text = made_safe(line);
+        self.words.push(format!("not said: {why}: {text}"));
+    }
+
+    /// The room has taken `line`, and its answer will not come.
+    pub(super) fn miss_answer(&mut self, line: &Line) {
+        if line.by == By::User {
+            let text = made_safe(&line.text);
+            self.words
+                .push(format!("the room's answer to this was lost: {text}"));
+        }
+    }
+
+    /// So many events were not heard, and cannot be any more.
+    pub(super) fn miss_events(&mut self, count: u64) {
+        self.words.push(format!(
+            "missed events (messages, joins, leaves): {count}; the room no longer has them"
+        ));
+    }
 }

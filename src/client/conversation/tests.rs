@@ -65,15 +65,21 @@ impl Scene {
         if self.conversation.can_resume() && fields.contains("false") {
             // The answer to `/json`, and an event before that to `/resume`.
             self.hello_once("x", r#""resumed":false,"heard":0"#);
-            self.hear("{\"seq\":99,\"time\":\"2026-11-27T13:51:23.123Z\",\"kind\":\"operator\",\"text\":\"x\"}\n");
+            self.operator(99, false);
         }
         self.hello_once(epoch, fields);
     }
 
     fn hello_once(&mut self, epoch: &str, fields: &str) {
+        self.hello_with(&format!(
+            r#""epoch":"{epoch}","seq":9,"you":7,"token":"7.ab","lost":0,{fields}"#
+        ));
+    }
+
+    /// A hello with these `fields`, and those that no test is about.
+    fn hello_with(&mut self, fields: &str) {
         self.hear(&format!(
-            "{{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"epoch\":\"{epoch}\",\"seq\":9,\
-             \"you\":7,\"token\":\"7.ab\",\"lost\":0,\"hold\":60,\"name\":\"10.0.0.1\",\
+            "{{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"hold\":60,\"name\":\"10.0.0.1\",\
              \"here\":1,\"people\":[],\"max_line\":4096,{fields}}}\n"
         ));
     }
@@ -83,6 +89,15 @@ impl Scene {
         self.hear(&format!(
             "{{\"seq\":{seq},\"time\":\"2026-11-27T13:51:23.123Z\",\"kind\":\"message\",\
              \"from\":7,\"n\":{n},\"name\":\"10.0.0.1\",\"text\":\"{text}\"}}\n"
+        ));
+    }
+
+    /// The operator says the number `seq`, now or in the room's past.
+    fn operator(&mut self, seq: u64, is_past: bool) {
+        let past = if is_past { r#""past":true,"# } else { "" };
+        self.hear(&format!(
+            "{{\"seq\":{seq},\"time\":\"2026-11-27T13:51:23.123Z\",{past}\
+             \"kind\":\"operator\",\"text\":\"{seq}\"}}\n"
         ));
     }
 
@@ -138,6 +153,16 @@ fn a_room_of_ours_is_asked_for_objects_and_answers_each_line() {
         "{\"kind\":\"bye\",\"n\":2,\"code\":\"quit\",\"heard\":2,\"again\":null,\"text\":\"x\"}\n",
     );
     assert_eq!(scene.conversation.farewell(), Farewell::Goodbye);
+}
+
+#[test]
+fn who_leaves_has_ended_the_last_line() {
+    let mut scene = Scene::in_our_room();
+    scene.conversation.say(b"one\nand a half");
+    assert_eq!(scene.written(), "one\n");
+    scene.conversation.leave();
+    scene.conversation.leave();
+    assert_eq!(scene.written(), "and a half\n");
 }
 
 #[test]
@@ -238,10 +263,8 @@ fn what_the_room_no_longer_has_is_told() {
     scene.hear(GREETING);
     scene.written();
     scene.hello_once("x", r#""resumed":false,"heard":0"#);
-    scene.hear(
-        "{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"epoch\":\"e\",\"seq\":99,\
-         \"you\":7,\"token\":\"7.ab\",\"resumed\":true,\"heard\":0,\"lost\":80,\"hold\":60,\
-         \"name\":\"x\",\"here\":1,\"people\":[],\"max_line\":4096}\n",
+    scene.hello_with(
+        r#""epoch":"e","seq":99,"you":7,"token":"7.ab","resumed":true,"heard":0,"lost":80"#,
     );
     assert_eq!(
         scene.conversation.take_troubles(),
@@ -284,7 +307,7 @@ fn without_the_session_what_was_sent_is_in_doubt() {
             troubles,
             ["one", "two"].map(|line| format!("not known whether the room has taken this: {line}"))
         );
-        assert_eq!(scene.conversation.doubted_lines(), 2);
+        assert_eq!(scene.conversation.troubles().doubted_lines(), 2);
     }
 }
 
@@ -295,24 +318,39 @@ fn what_was_missed_without_a_session_is_shown_once() {
     scene.hear("Welcome to this chatroom!\n<a> of the greeting\n");
     scene.written();
     scene.hello_once("e", r#""resumed":false,"heard":0"#);
-    scene.hear(
-        "{\"kind\":\"hello\",\"wire\":1,\"version\":\"0\",\"epoch\":\"e\",\"seq\":11,\
-         \"you\":8,\"token\":\"8.ab\",\"resumed\":false,\"heard\":0,\"lost\":0,\"hold\":60,\
-         \"name\":\"x\",\"here\":1,\"people\":[],\"max_line\":4096}\n",
+    scene.hello_with(
+        r#""epoch":"e","seq":11,"you":8,"token":"8.ab","resumed":false,"heard":0,"lost":0"#,
     );
     assert_eq!(scene.written(), "/last 2 11\n");
     scene.shown();
     scene.echo(12, 3, "now");
     for seq in [9, 10, 11] {
-        scene.hear(&format!(
-            "{{\"seq\":{seq},\"time\":\"2026-11-27T13:51:23.123Z\",\"past\":true,\
-             \"kind\":\"operator\",\"text\":\"{seq}\"}}\n"
-        ));
+        scene.operator(seq, true);
     }
     scene.hear("{\"kind\":\"reply\",\"n\":1,\"to\":\"last\"}\n");
     let past = [10, 11].map(|seq| format!("past: -- operator: {seq}"));
     let now = "<10.0.0.1> now".to_owned();
     assert_eq!(scene.shown(), [&past[..], &[now]].concat());
+}
+
+#[test]
+fn a_room_that_does_not_tell_its_past_hides_none_of_it_later() {
+    let mut scene = Scene::in_our_room();
+    scene.lose_connection();
+    scene.hear(GREETING);
+    scene.written();
+    scene.hello_once("e", r#""resumed":false,"heard":0"#);
+    scene.hello_with(
+        r#""epoch":"e","seq":11,"you":8,"token":"8.ab","resumed":false,"heard":0,"lost":0"#,
+    );
+    assert_eq!(scene.written(), "/last 2 11\n");
+    scene.shown();
+    scene.operator(12, false);
+    assert!(scene.shown().is_empty(), "before what was said earlier");
+    scene.hear("{\"kind\":\"error\",\"n\":1,\"code\":\"x\",\"text\":\"no\"}\n");
+    assert_eq!(scene.shown(), ["-- operator: 12"]);
+    scene.operator(8, true);
+    assert_eq!(scene.shown(), ["past: -- operator: 8"]);
 }
 
 #[test]
@@ -462,7 +500,7 @@ fn a_farewell_says_whether_to_come_back() {
         scene.lose_connection();
         scene.greet(r#""resumed":false,"heard":0"#);
         assert_eq!(scene.written(), "two\n", "nothing is in doubt");
-        assert_eq!(scene.conversation.doubted_lines(), 0);
+        assert_eq!(scene.conversation.troubles().doubted_lines(), 0);
     }
 }
 
@@ -514,7 +552,7 @@ fn what_begins_a_session_is_not_said_by_the_user() {
         troubles,
         [format!("{why}: /json"), format!("{why}: /resume 7.ab 3")]
     );
-    assert_eq!(scene.conversation.left_out_lines(), 2);
+    assert_eq!(scene.conversation.troubles().left_out_lines(), 2);
 }
 
 #[test]
@@ -531,6 +569,6 @@ fn a_line_that_ends_connections_is_left_out_and_not_in_doubt() {
         scene.conversation.take_troubles(),
         ["not said: the connection ended twice while this was sent: poison"]
     );
-    assert_eq!(scene.conversation.doubted_lines(), 0);
-    assert_eq!(scene.conversation.left_out_lines(), 1);
+    assert_eq!(scene.conversation.troubles().doubted_lines(), 0);
+    assert_eq!(scene.conversation.troubles().left_out_lines(), 1);
 }
