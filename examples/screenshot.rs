@@ -37,7 +37,7 @@ fn main() {
     command.args(["--name", "zoe"]);
     let _client = screen.run(command);
     screen.expect_last_row("zoe>");
-    screen.expect_row("-- you are zoe now");
+    screen.expect_row("-- you are now zoe");
     let mut say = |keys: &str, answer: &dyn Fn(), shown: &str| {
         screen.type_keys(keys);
         answer();
@@ -93,7 +93,7 @@ fn build_chat() {
 fn named(server: &Server, name: &str, ip: &str) -> Peer {
     let mut peer = Peer::connect_from(ip, server.address);
     peer.say(&format!("/nick {name}"));
-    while peer.next_line().expect("an answer") != format!("-- you are {name} now") {}
+    while peer.next_line().expect("an answer") != format!("-- you are now {name}") {}
     peer
 }
 

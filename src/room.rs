@@ -650,9 +650,9 @@ impl Room {
         let (count, lines) = self.wire().past(self.member(by.id).reads(), past);
         if by.n.is_none() {
             let heading = match count {
-                0 => "nothing was said before".to_owned(),
-                1 => "the last line:".to_owned(),
-                _ => format!("the last {} lines:", Count(count)),
+                0 => "nothing was said earlier".to_owned(),
+                1 => "last line:".to_owned(),
+                _ => format!("last {} lines:", Count(count)),
             };
             self.reply(by, Reply::lines("last", heading), batch);
         }
@@ -763,7 +763,7 @@ impl Room {
             }
             Called::Many(count) => {
                 let words = format_args!(
-                    "{} people at {label} have no name; /msg reaches only those who take one",
+                    "{} people at {label} have no name; ask the one you mean to take one (/nick NAME)",
                     Count(count)
                 );
                 self.refuse(by, ErrorCode::Several, words, context.batch);
@@ -771,7 +771,7 @@ impl Room {
             Called::Nobody => {
                 // Repeat no more than the length of a name.
                 let label = text::excerpt(to, MAX_NAME_COLUMNS);
-                let words = format_args!("no one is called {label} here");
+                let words = format_args!("nobody here is called {label}; /who lists everybody");
                 self.refuse(by, ErrorCode::Nobody, words, context.batch);
             }
         }

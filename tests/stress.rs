@@ -659,7 +659,7 @@ fn the_refusal_of_a_line_is_shown() {
     let server = Server::with(&["--max-line", "40"]);
     let finished = stress(server.address, &["-c", "2", "--lines", "1"]);
     assert_eq!(finished.code, 1);
-    let expected = "(!! that line was not said: it is longer than 40 bytes)";
+    let expected = "(!! not sent: the line is longer than 40 bytes; split it)";
     assert!(finished.stderr.contains(expected), "{}", finished.stderr);
 }
 

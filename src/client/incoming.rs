@@ -359,7 +359,10 @@ mod tests {
     #[test]
     fn a_refusal_is_one_only_in_place_of_the_greeting() {
         let mut incoming = Incoming::new();
-        pushed(&mut incoming, b"!! the room is full (2 clients)\n");
+        pushed(
+            &mut incoming,
+            b"!! the room is full (2 clients); try again later\n",
+        );
         assert_eq!(incoming.greeting(), Greeting::Refused);
         let mut incoming = Incoming::new();
         pushed(&mut incoming, b"Welcome to this chatroom!\n!! not said\n");

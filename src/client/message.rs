@@ -191,7 +191,7 @@ mod tests {
                 None,
                 "bob left (1 here)",
             ),
-            ("!! bob is taken", Kind::Refusal, None, "bob is taken"),
+            ("!! bob is in use", Kind::Refusal, None, "bob is in use"),
             ("<אב> \u{200e}שלום", Kind::Message, Some("אב"), "שלום"),
             ("<no name here", Kind::Other, None, "<no name here"),
             ("<> nobody", Kind::Other, None, "<> nobody"),

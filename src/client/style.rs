@@ -219,7 +219,7 @@ mod tests {
             "* alice waves at bob",
             "[alice] psst",
             "-- bob left (1 here)",
-            "!! bob is taken",
+            "!! bob is in use",
             "<alice> https://example.org/?q=a:b#bob, (https://[::1]/)",
             "whatever",
         ] {
@@ -254,7 +254,7 @@ mod tests {
             ("* alice pokes bob", true),
             ("[alice] psst", true),
             ("-- bob is now rob (2 here)", false),
-            ("!! bob is taken", false),
+            ("!! bob is in use", false),
             ("-- operator: bob, are you there?", false),
         ] {
             let styled = styled(&Message::parse(line), Some(&bob), COLORS);

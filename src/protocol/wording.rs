@@ -22,10 +22,10 @@ pub(crate) const OPERATOR_PREFIX: &str = "operator: ";
 pub(crate) const CLOSING: &str = "the room is closing";
 
 /// The refusal of a banned address.
-pub(crate) const BANNED: &str = "this address is banned from the room";
+pub(crate) const BANNED: &str = "your address is banned here; ask the operator";
 
 /// The refusal of an address by the rules.
-pub(crate) const DENIED: &str = "nobody is let in from this address";
+pub(crate) const DENIED: &str = "your address is not allowed here; ask the operator";
 
 /// Whether a refusal in `words` is final until an operator changes it, so that connecting
 /// again is no use.
@@ -37,17 +37,19 @@ pub(crate) fn is_lasting_refusal(words: &str) -> bool {
 /// read it, or the room is closing, which has a notice of its own.
 pub fn farewell(reason: CloseReason) -> Option<&'static str> {
     match reason {
-        CloseReason::Stuck => Some("you did not read for too long what was said: goodbye"),
-        CloseReason::TooSlow => Some("you read too slowly to catch up with what was said: goodbye"),
+        CloseReason::Stuck => Some("goodbye: you stopped reading for too long"),
+        CloseReason::TooSlow => Some("goodbye: you read too slowly to catch up"),
         CloseReason::Overload => Some(
-            "the server is short of memory, and your unfinished lines held much of it: goodbye",
+            "goodbye: the server is short of memory, and your unfinished lines hold much of it",
         ),
-        CloseReason::Idle => Some("you have said nothing for too long: goodbye"),
-        CloseReason::Kicked => Some("the operator has sent you away: goodbye"),
-        CloseReason::Banned => Some("the operator has banned your address: goodbye"),
+        CloseReason::Idle => Some("goodbye: you said nothing for too long"),
+        CloseReason::Kicked => Some("goodbye: the operator kicked you"),
+        CloseReason::Banned => Some("goodbye: the operator banned your address"),
         CloseReason::Quit => Some("goodbye"),
-        CloseReason::Replaced => Some("your session goes on on another connection: goodbye"),
-        CloseReason::TooSoon => Some("your session was resumed just now: come back in a second"),
+        CloseReason::Replaced => Some("goodbye: your session continues on another connection"),
+        CloseReason::TooSoon => {
+            Some("your session was resumed a moment ago; try again in a second")
+        }
         CloseReason::PeerClosed
         | CloseReason::Lost(_)
         | CloseReason::WrongProtocol

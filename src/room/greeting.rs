@@ -100,12 +100,12 @@ fn history(log: &Log, max_lines: usize) -> (usize, Vec<u8>) {
 /// The words before the last `count` lines. `age` is that of the last one.
 fn heading(count: usize, age: Age) -> String {
     match count {
-        1 => format!("the last line, {age} ago:"),
-        count => format!("the last {count} lines, the latest {age} ago:"),
+        1 => format!("last line, {age}:"),
+        count => format!("last {count} lines, latest {age}:"),
     }
 }
 
-/// A duration, rounded down to one unit. Displayed as `3 minutes`.
+/// A duration, rounded down to one unit. Displayed as `3 minutes ago`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
     /// Less than a minute.
@@ -129,13 +129,13 @@ impl Age {
 impl fmt::Display for Age {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (count, unit) = match self {
-            Self::Moments => return f.write_str("moments"),
+            Self::Moments => return f.write_str("just now"),
             Self::Minutes(count) => (count, "minute"),
             Self::Hours(count) => (count, "hour"),
             Self::Days(count) => (count, "day"),
         };
         let plural = if *count == 1 { "" } else { "s" };
-        write!(f, "{count} {unit}{plural}")
+        write!(f, "{count} {unit}{plural} ago")
     }
 }
 
@@ -184,14 +184,14 @@ mod tests {
     #[test]
     fn ages_are_rounded_down_to_one_unit() {
         for (seconds, words) in [
-            (0, "moments"),
-            (59, "moments"),
-            (60, "1 minute"),
-            (3599, "59 minutes"),
-            (3600, "1 hour"),
-            (86_399, "23 hours"),
-            (86_400, "1 day"),
-            (900_000, "10 days"),
+            (0, "just now"),
+            (59, "just now"),
+            (60, "1 minute ago"),
+            (3599, "59 minutes ago"),
+            (3600, "1 hour ago"),
+            (86_399, "23 hours ago"),
+            (86_400, "1 day ago"),
+            (900_000, "10 days ago"),
         ] {
             let age = Age::of(Duration::from_secs(seconds));
             assert_eq!(age.to_string(), words);

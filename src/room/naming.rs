@@ -42,22 +42,22 @@ impl Room {
             Conflict::Taken(holder) if self.is_at_the_same_address(id, holder) => {
                 self.claim(id, holder, &name, context);
                 let words = format_args!(
-                    "{name} is taken, by a connection from your own address; \
-                     should that be dead, the name is yours once it has ended"
+                    "{name} is in use from your own address. If that is an old connection \
+                     of yours, you get the name when it times out"
                 );
                 self.refuse(by, ErrorCode::NameClaimed, words, context.batch);
             }
             Conflict::Taken(_) => {
-                let words = format_args!("{name} is taken");
+                let words = format_args!("{name} is in use; choose another");
                 self.refuse(by, ErrorCode::NameTaken, words, batch);
             }
             Conflict::LooksLike(other) => {
-                let words = format_args!("{name} looks too much like {other}, who is here");
+                let words = format_args!("{name} looks like {other}, who is here; choose another");
                 self.refuse(by, ErrorCode::NameAlike, words, batch);
             }
             Conflict::Held(left) => {
                 let words = format_args!(
-                    "{name} is held for whoever had it; it is free in {} s",
+                    "{name} is kept for its last owner for another {} s; choose another",
                     left.as_millis().div_ceil(1000)
                 );
                 self.refuse(by, ErrorCode::NameHeld, words, batch);

@@ -408,7 +408,7 @@ mod tests {
         for id in 100..106 {
             scene.rename(id, name(&format!("m{id}")));
         }
-        scene.expect("6 have new names (9,516 here)");
+        scene.expect("6 changed names (9,516 here)");
     }
 
     #[test]

@@ -20,7 +20,7 @@ What you type is said to everybody, unless it begins with a slash:
   //TEXT            say /TEXT";
 
 /// To a private message to its own sender.
-pub(crate) const TO_ONESELF: &str = "that is you";
+pub(crate) const TO_ONESELF: &str = "that is you; /who lists the others";
 
 /// As text. Whoever reads JSON gets an answer of its own, which has the number of its line.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Replies {
 
 /// To a line over the limit.
 pub(crate) fn too_long(max_line_bytes: u32) -> String {
-    format!("that line was not said: it is longer than {max_line_bytes} bytes")
+    format!("not sent: the line is longer than {max_line_bytes} bytes; split it")
 }
 
 impl BadCommand {
@@ -84,16 +84,18 @@ impl fmt::Display for BadCommand {
         match self {
             Self::Unknown(Some(command)) => write!(
                 f,
-                "there is no such command; did you mean {command}? (/help lists them all)"
+                "unknown command; did you mean {command}? (/help lists all)"
             ),
             Self::Unknown(None) => f.write_str(
-                "there is no such command; /help lists them all, \
+                "unknown command; /help lists all, \
                  and //text says /text",
             ),
-            Self::Operators => f.write_str("only the operator can do that, at the server's console"),
-            Self::Misplaced => f.write_str(
-                "that looks like a command: type / first, with nothing before it; //text says /text",
-            ),
+            Self::Operators => {
+                f.write_str("only the operator can do that; /help lists your commands")
+            }
+            Self::Misplaced => {
+                f.write_str("not sent, it looks like a command: type / first; //text says /text")
+            }
             Self::Incomplete(usage) => write!(f, "usage: {usage}"),
         }
     }
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_is_one_line() {
+    fn every_refusal_is_one_line_and_names_a_remedy() {
         let replies = Replies::new(4096);
         let frames = (replies.bad_commands.values())
             .chain(replies.bad_names.values())
@@ -150,6 +152,12 @@ mod tests {
             assert!(text.starts_with(REFUSAL_PREFIX) && text.ends_with('\n'));
             assert_eq!(text.lines().count(), 1, "{text}");
             assert!(text.len() < 100, "{text}");
+            let names_a_remedy = [
+                "usage: ", "type /", "/help", "/who", "split it", "a name ", "choose", "leave",
+            ]
+            .iter()
+            .any(|remedy| text.contains(remedy));
+            assert!(names_a_remedy, "{text}");
         }
         for meant in COMMANDS {
             let answer = replies.bad_command(BadCommand::Unknown(Some(meant)));

@@ -13,8 +13,8 @@ use crate::protocol::event::text::Count;
 use crate::protocol::name::Name;
 use crate::protocol::wording::{NOTICE_PREFIX, notice};
 
-/// For names, and again for addresses.
-const MAX_LINES: usize = 8;
+/// Of one list: with what was said before it, it fits a terminal of 24 rows.
+const MAX_LINES: usize = 16;
 
 /// Fits a terminal of 80 columns.
 const MAX_COLUMNS: usize = 78;
@@ -89,72 +89,48 @@ impl Group {
     }
 }
 
-/// The notices that list who is here. `label` is how a member with a name is listed.
+/// The notices that list who is here: names first. `label` is how a member with a name is listed.
+///
+/// It does not format what does not fit: the room may be big, and clients may ask often.
 pub(crate) fn roster<L: fmt::Display>(
     names: &NameRegistry,
     unnamed: &Unnamed,
     label: impl Fn(&Rc<Name>, ClientId) -> L,
 ) -> Frame {
     let here = names.len() + unnamed.len();
-    let mut text = format!(
-        "{NOTICE_PREFIX}{} here: {} by name, {} by address\n",
-        Count(here),
-        Count(names.len()),
-        Count(unnamed.len())
-    );
-    let labels = names.names().map(|(name, id)| label(name, id));
-    push_list(&mut text, labels, names.len());
-    let addresses = unnamed.by_address.iter();
-    let addresses = addresses.map(|(address, group)| Unit { address, group });
-    push_list(&mut text, addresses, unnamed.by_address.len());
-    notice(format_args!("{}", text.trim_end()))
-}
+    let named = names
+        .names()
+        .map(|(name, id)| (label(name, id).to_string(), 1));
+    let groups = unnamed.by_address.iter().map(|(address, group)| {
+        let label = match group.count {
+            1 => address.to_string(),
+            count => format!("{address} ({})", Count(count)),
+        };
+        (label, group.count)
+    });
 
-/// Displayed as an address, and how many unnamed members are there if several.
-struct Unit<'a> {
-    address: &'a IpAddr,
-    group: &'a Group,
-}
-
-impl fmt::Display for Unit<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.address.fmt(f)?;
-        match self.group.count {
-            1 => Ok(()),
-            count => write!(f, " ({})", Count(count)),
+    let mut text = format!("{NOTICE_PREFIX}{} here:", Count(here));
+    let mut columns = text.len();
+    let mut lines = 1;
+    let mut listed = 0;
+    for (item, people) in named.chain(groups) {
+        let separator = if listed == 0 { " " } else { ", " };
+        columns += separator.len() + item.width();
+        if columns < MAX_COLUMNS {
+            text.push_str(separator);
+        } else if lines == MAX_LINES {
+            let more = Count(here - listed);
+            write!(text, ",\n{NOTICE_PREFIX}and {more} more").expect("a String takes it");
+            break;
+        } else {
+            lines += 1;
+            columns = NOTICE_PREFIX.len() + item.width();
+            write!(text, ",\n{NOTICE_PREFIX}").expect("a String takes it");
         }
-    }
-}
-
-/// Appends notices with as many of the `count` items as fit, and the number of the rest.
-/// It does not format the rest: the room may be big, and clients may ask often.
-fn push_list(text: &mut String, items: impl Iterator<Item: fmt::Display>, count: usize) {
-    let mut lines = 0;
-    let mut columns = 0;
-    for (nth, item) in items.enumerate() {
-        let item = item.to_string();
-        let item_columns = item.width();
-        let fits = columns + ", ".len() + item_columns < MAX_COLUMNS;
-        match columns {
-            0 => text.push_str(NOTICE_PREFIX),
-            _ if fits => text.push_str(", "),
-            _ if lines + 1 == MAX_LINES => {
-                let more = Count(count - nth);
-                write!(text, "\n{NOTICE_PREFIX}and {more} more\n").expect("a String takes it");
-                return;
-            }
-            _ => {
-                lines += 1;
-                columns = 0;
-                write!(text, ",\n{NOTICE_PREFIX}").expect("a String takes it");
-            }
-        }
-        columns += item_columns + if columns == 0 { NOTICE_PREFIX.len() } else { 2 };
         text.push_str(&item);
+        listed += people;
     }
-    if columns > 0 {
-        text.push('\n');
-    }
+    notice(format_args!("{text}"))
 }
 
 #[cfg(test)]
@@ -192,20 +168,12 @@ mod tests {
     fn lists_names_in_order_and_addresses_with_counts() {
         let text = text_of(
             &["dave", "alice", "Bob"],
-            &["10.0.0.9", "10.0.0.2", "10.0.0.9"],
+            &["10.0.0.9", "::1", "10.0.0.2", "10.0.0.9"],
         );
-        let expected = "-- 6 here: 3 by name, 3 by address\n\
-                        -- alice, Bob, dave\n\
-                        -- 10.0.0.2, 10.0.0.9 (2)\n";
+        let expected = "-- 7 here: alice, Bob, dave, 10.0.0.2, 10.0.0.9 (2), ::1\n";
         assert_eq!(text, expected);
-        assert_eq!(
-            text_of(&[], &["::1"]),
-            "-- 1 here: 0 by name, 1 by address\n-- ::1\n"
-        );
-        assert_eq!(
-            text_of(&["alice"], &[]),
-            "-- 1 here: 1 by name, 0 by address\n-- alice\n"
-        );
+        assert_eq!(text_of(&[], &["::1"]), "-- 1 here: ::1\n");
+        assert_eq!(text_of(&["alice"], &[]), "-- 1 here: alice\n");
     }
 
     #[test]
@@ -218,22 +186,16 @@ mod tests {
         let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
         let text = text_of(&names, &addresses);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 1 + 2 * (MAX_LINES + 1), "{text}");
+        assert_eq!(lines.len(), MAX_LINES + 1, "{text}");
         for line in &lines {
             assert!(line.starts_with("-- ") && line.width() <= 80, "{line}");
         }
-        let mut listed = 0;
-        let mut more = 0;
-        for line in &lines[1..] {
-            match line
-                .strip_prefix("-- and ")
-                .and_then(|rest| rest.strip_suffix(" more"))
-            {
-                Some(count) => more += count.replace(',', "").parse::<usize>().unwrap(),
-                None => listed += line.trim_end_matches(',').split(", ").count(),
-            }
-        }
-        assert_eq!(listed + more, 6000);
+        let (more, list) = lines.split_last().unwrap();
+        let list = list.concat();
+        let list = list.split_once(':').unwrap().1.replace(",-- ", ", ");
+        let listed = list.trim_end_matches(',').split(", ").count();
+        let expected = format!("-- and {} more", Count(6000 - listed));
+        assert_eq!(*more, expected);
     }
 
     #[test]

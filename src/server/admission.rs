@@ -75,10 +75,12 @@ impl fmt::Display for Refusal {
             Self::AddressFull { clients } => {
                 write!(
                     f,
-                    "no more are let in from this address ({clients} clients)"
+                    "too many connections from your address ({clients}); close one"
                 )
             }
-            Self::RoomFull { clients } => write!(f, "the room is full ({clients} clients)"),
+            Self::RoomFull { clients } => {
+                write!(f, "the room is full ({clients} clients); try again later")
+            }
         }
     }
 }
@@ -670,17 +672,25 @@ mod tests {
     fn refusals_are_counted_by_reason() {
         let mut counts = RefusalCounts::default();
         for (times, refusal, words) in [
-            (4, Refusal::Banned, "this address is banned from the room"),
-            (1, Refusal::Denied, "nobody is let in from this address"),
+            (
+                4,
+                Refusal::Banned,
+                "your address is banned here; ask the operator",
+            ),
+            (
+                1,
+                Refusal::Denied,
+                "your address is not allowed here; ask the operator",
+            ),
             (
                 2,
                 Refusal::AddressFull { clients: 5 },
-                "no more are let in from this address (5 clients)",
+                "too many connections from your address (5); close one",
             ),
             (
                 3,
                 Refusal::RoomFull { clients: 9 },
-                "the room is full (9 clients)",
+                "the room is full (9 clients); try again later",
             ),
         ] {
             assert_eq!(refusal.to_string(), words);

@@ -70,7 +70,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Option<Request<'_>>, String> {
         [b'/', b'/', ..] => &line[1..],
         [b'/', ..] => return parse_command(line).map(Some),
         _ if is_misplaced(line) => {
-            let words = "that looks like a command: type / first, with nothing before it";
+            let words = "not sent, it looks like a command: type / first";
             return Err(words.to_owned());
         }
         _ => line,
@@ -122,8 +122,8 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
             Err("that command is for members; to talk, type without a slash".to_owned())
         }
         _ => Err(match nearest(&word, &COMMANDS) {
-            Some(meant) => format!("there is no such command; did you mean {meant}?"),
-            None => "there is no such command; /help lists them all".to_owned(),
+            Some(meant) => format!("unknown command; did you mean {meant}?"),
+            None => "unknown command; /help lists all".to_owned(),
         }),
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn alice_at_a_terminal(options: &[&str]) -> Alice {
     command.args(["--name", "alice"]).args(options);
     let client = screen.run(command);
     screen.expect("the name, and the prompt", |rows| {
-        let has_name = rows.iter().any(|row| row.ends_with("-- you are alice now"));
+        let has_name = rows.iter().any(|row| row.ends_with("-- you are now alice"));
         has_name && rows.last().is_some_and(|row| row == "alice>")
     });
     Alice {

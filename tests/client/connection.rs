@@ -133,7 +133,10 @@ fn a_full_room_is_shown_and_has_an_exit_code_of_its_own() {
         let stdin = client.take_stdin();
         let _stays_open = (!input_ends).then_some(stdin);
         let finished = client.finish();
-        assert_eq!(finished.stdout, "!! the room is full (1 clients)\n");
+        assert_eq!(
+            finished.stdout,
+            "!! the room is full (1 clients); try again later\n"
+        );
         assert_fails(&finished.stderr, &[&server.address.to_string()]);
         assert_eq!(finished.code, REFUSED);
     }

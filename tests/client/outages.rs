@@ -123,7 +123,7 @@ impl Talk {
         let options = ["--name", "bob", "--reconnect"];
         let command = network.at_server(&chat_to("client", server.address, &options));
         let mut bob = Process::spawn(command);
-        while bob.stdout().next_line().expect("a greeting") != "-- you are bob now" {}
+        while bob.stdout().next_line().expect("a greeting") != "-- you are now bob" {}
         let screen = Screen::new(100, 60);
         let mut command = chat_client(server.address);
         command.args(["--name", "alice"]);

@@ -115,7 +115,11 @@ fn a_connection_that_ends_at_once_is_no_room() {
 fn a_room_that_lets_nobody_in_says_why() {
     let closed = Server::with(&["--deny", "127.0.0.1"]);
     let finished = ping(closed.address, &[]);
-    assert_failed(&finished, REFUSED, "nobody is let in from this address");
+    assert_failed(
+        &finished,
+        REFUSED,
+        "your address is not allowed here; ask the operator",
+    );
 
     let full = Server::with(&["--max-clients", "1"]);
     let _member = full.join("127.0.0.2");

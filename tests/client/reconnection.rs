@@ -127,9 +127,11 @@ fn a_former_member_retries_a_full_room() {
     alice.screen.type_keys("hello again\rhalf");
     for _ in 0..2 {
         let server = Peer::accept(&listener);
-        server.say("!! the room is full (1 clients)");
+        server.say("!! the room is full (1 clients); try again later");
         drop(server);
-        alice.screen.expect_row("!! the room is full (1 clients)");
+        alice
+            .screen
+            .expect_row("!! the room is full (1 clients); try again later");
         // Offline, or connected again but not let in yet.
         alice.screen.expect("the half line", |rows| {
             rows.last().is_some_and(|row| row.ends_with("> half"))
@@ -348,7 +350,7 @@ fn a_session_that_is_gone_leaves_no_hole_and_no_double() {
         ..
     } = guest_who_returns();
     server.say(WELCOME);
-    server.say("-- the last 2 lines, the latest moments ago:\n<bob> before\n<bob> meanwhile");
+    server.say("-- last 2 lines, latest just now:\n<bob> before\n<bob> meanwhile");
     server.expect_line("/json");
     server.expect_line("/resume 7.ab 1");
     server.hello(8, r#""epoch":"e","resumed":false,"heard":0"#);
@@ -419,7 +421,7 @@ fn kept_lines_are_said_only_to_a_server_that_admits_us() {
     screen.expect_last_row("[offline, 1 line waiting] >");
     let listener = TcpListener::bind(address).expect("a port that is free again");
     let server = Peer::accept(&listener);
-    server.say("!! the room is full (1 clients)");
+    server.say("!! the room is full (1 clients); try again later");
     drop(server);
     let mut server = Peer::accept(&listener);
     server.greet_with(r#""epoch":"e","resumed":false,"heard":0,"again":1"#);
@@ -437,7 +439,7 @@ fn lines_kept_for_a_lost_name_wait() {
         server.greet_with(NEW_SESSION);
         server.expect_line("/nick alice");
         server.expect_line("/last 500 0");
-        server.refuse(1, "alice is taken");
+        server.refuse(1, "alice is in use; choose another");
         server.say(r#"{"kind":"reply","n":2,"to":"last"}"#);
         // A client that leaves with something unread resets the connection.
         server.tell(1, "bob", "hi");
@@ -493,8 +495,8 @@ fn a_kicked_client_does_not_come_back() {
 #[test]
 fn a_client_refused_for_good_does_not_retry() {
     for words in [
-        "!! this address is banned from the room",
-        "!! nobody is let in from this address",
+        "!! your address is banned here; ask the operator",
+        "!! your address is not allowed here; ask the operator",
     ] {
         let mut alice = alice_at_a_terminal(&[]);
         let listener = lose_server(&mut alice);

@@ -142,7 +142,7 @@ fn lines_that_are_too_long_are_counted_and_the_others_are_said() {
     }
     sender.close_stdin();
     let finished = sender.finish();
-    let why = "that line was not said: it is longer than 20 bytes (and 1 more)";
+    let why = "not sent: the line is longer than 20 bytes; split it (and 1 more)";
     assert_fails(&finished, REFUSED, &[why, &server.address.to_string()]);
     reader.expect_line("<127.0.0.1> short");
     reader.expect_line("<127.0.0.1> short again");
@@ -152,8 +152,11 @@ fn lines_that_are_too_long_are_counted_and_the_others_are_said() {
 fn refusals_are_shown_in_the_rooms_words() {
     let server = Server::start();
     for (words, why) in [
-        (&["/dance"][..], "there is no such command"),
-        (&["/msg", "nobody", "hi"], "no one is called nobody here"),
+        (&["/dance"][..], "unknown command"),
+        (
+            &["/msg", "nobody", "hi"],
+            "nobody here is called nobody; /who lists everybody",
+        ),
         (&["/msg", "nobody"], "usage: /msg NAME TEXT"),
         (&["/nick", "127.0.0.9"], "IP address"),
         (&["/kick", "127.0.0.2"], "only the operator can do that"),
@@ -208,15 +211,19 @@ fn nothing_is_said_if_the_name_is_refused() {
     let server = Server::start();
     let [mut bob, mut reader] = ["127.0.0.2", "127.0.0.3"].map(|ip| server.join(ip));
     bob.say("/nick bob");
-    bob.expect_line("-- you are bob now");
+    bob.expect_line("-- you are now bob");
 
     let finished = send(&server, &["--name", "bob", "I am bob"]).finish();
-    assert_fails(&finished, REFUSED, &["bob is taken"]);
+    assert_fails(&finished, REFUSED, &["bob is in use; choose another"]);
     // An input that has not ended makes no difference.
     let mut sender = send(&server, &["--name", "bob"]);
     sender.type_line("I am bob");
     let _stdin = sender.take_stdin();
-    assert_fails(&sender.finish(), REFUSED, &["bob is taken"]);
+    assert_fails(
+        &sender.finish(),
+        REFUSED,
+        &["bob is in use; choose another"],
+    );
 
     bob.say("I am");
     reader.expect_line("<bob> I am");
@@ -237,11 +244,15 @@ fn nothing_is_said_before_the_name_is_granted_however_long_that_takes() {
     refuses.1.expect_to_run_until(pause_ends);
 
     let (mut server, mut sender) = refuses;
-    server.refuse(1, "disk is taken");
+    server.refuse(1, "disk is in use; choose another");
     server.expect_line("/quit");
     server.expect_end();
     drop(server);
-    assert_fails(&sender.finish(), REFUSED, &["disk is taken"]);
+    assert_fails(
+        &sender.finish(),
+        REFUSED,
+        &["disk is in use; choose another"],
+    );
 
     let (mut server, mut sender) = gives;
     server.say(r#"{"kind":"reply","n":1,"to":"nick","name":"disk"}"#);
@@ -257,7 +268,10 @@ fn a_full_room_is_reported_in_its_words() {
     for options in [&["hello"][..], &["--name", "bob", "hello"], &[]] {
         let mut sender = send(&server, options);
         let _stays_open = sender.take_stdin();
-        let named = ["did not let you in", "the room is full (1 clients)"];
+        let named = [
+            "did not let you in",
+            "the room is full (1 clients); try again later",
+        ];
         assert_fails(&sender.finish(), REFUSED, &named);
     }
     guest.expect_nothing_new();

@@ -25,7 +25,7 @@ fn past_lines_are_shown_before_new_ones() {
     let mut listener = Process::spawn(tail(&server, &[]));
     for line in [
         WELCOME,
-        "-- the last 3 lines, the latest moments ago:",
+        "-- last 3 lines, latest just now:",
         "<127.0.0.2> one",
         "* 127.0.0.2 waves",
         "<127.0.0.2> three",
@@ -232,7 +232,10 @@ fn a_full_room_and_a_missing_server_have_exit_codes_of_their_own() {
     let server = Server::with(&["--max-clients", "1"]);
     let _guest = server.join("127.0.0.2");
     let finished = Process::spawn(tail(&server, &[])).finish();
-    assert_eq!(finished.stdout, "!! the room is full (1 clients)\n");
+    assert_eq!(
+        finished.stdout,
+        "!! the room is full (1 clients); try again later\n"
+    );
     assert_names(&finished.stderr, &server.address.to_string());
     assert_eq!(finished.code, REFUSED);
 
@@ -394,7 +397,7 @@ fn ones_own_name_is_highlighted_in_color() {
     let talker = server.join("127.0.0.2");
     let options = ["--name", "alice", "--color", "always"];
     let mut client = Process::spawn(chat_to("client", server.address, &options));
-    for line in [WELCOME, "-- you are alice now"] {
+    for line in [WELCOME, "-- you are now alice"] {
         let shown = client.stdout().next_line().expect("a line");
         assert!(shown.contains(line), "{shown:?}");
     }
@@ -476,7 +479,7 @@ fn a_client_in_a_pipe_says_nothing_before_it_has_its_name() {
     let finished = client.finish();
     let mut shown: Vec<&str> = finished.stdout.lines().collect();
     shown.sort_unstable();
-    assert_eq!(shown, ["-- you are disk now", "<You>98% full", WELCOME]);
+    assert_eq!(shown, ["-- you are now disk", "<You>98% full", WELCOME]);
     assert_eq!((finished.code, &finished.stderr[..]), (0, ""));
 }
 
@@ -485,11 +488,11 @@ fn a_client_in_a_pipe_that_gets_no_name_goes_on_without() {
     let server = Server::start();
     let mut bob = server.join("127.0.0.2");
     bob.say("/nick bob");
-    bob.expect_line("-- you are bob now");
+    bob.expect_line("-- you are now bob");
     let mut client = Process::spawn(chat_to("client", server.address, &["--name", "bob"]));
     client.stdout().expect_line(WELCOME);
     let refusal = client.stdout().next_line().expect("an answer");
-    assert!(refusal.starts_with("!! bob is taken"), "{refusal}");
+    assert!(refusal.starts_with("!! bob is in use"), "{refusal}");
     client.type_line("hello");
     bob.expect_line("<127.0.0.1> hello");
     client.stdout().expect_line("<You>hello");

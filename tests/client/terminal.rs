@@ -78,11 +78,7 @@ fn a_paste_of_200_lines_is_sent_on_enter() {
     alice.screen.expect_last_row(&format!("line {}", LINES - 1));
     // If any of it had been said, that would be heard before the answer.
     alice.reader.say("/who");
-    alice
-        .reader
-        .expect_line("-- 2 here: 1 by name, 1 by address");
-    alice.reader.expect_line("-- alice");
-    alice.reader.expect_line("-- 127.0.0.2");
+    alice.reader.expect_line("-- 2 here: alice, 127.0.0.2");
     alice.screen.type_keys("\r");
     for number in 0..LINES {
         alice.reader.expect_line(&format!("<alice> line {number}"));
@@ -121,7 +117,7 @@ fn a_terminal_may_be_resized_while_one_types() {
 fn names_and_commands_are_completed() {
     let mut alice = alice_at_a_terminal(&[]);
     alice.reader.say("/nick Zoë");
-    alice.reader.expect_line("-- you are Zoë now");
+    alice.reader.expect_line("-- you are now Zoë");
     alice.reader.say("hi");
     alice.screen.expect_row("<Zoë> hi");
     alice.screen.type_keys("zo\twelcome\r");
@@ -176,9 +172,9 @@ fn the_bell_rings_when_ones_name_is_said() {
 fn the_exact_name_of_somebody_present_is_not_ours() {
     let mut alice = alice_at_a_terminal(&[]);
     alice.reader.say("/nick alice_b");
-    alice.reader.expect_line("-- you are alice_b now");
+    alice.reader.expect_line("-- you are now alice_b");
     alice.reader.say("/nick alice-");
-    alice.reader.expect_line("-- you are alice- now");
+    alice.reader.expect_line("-- you are now alice-");
     for text in ["ask alice- about it", "alice_ is nobody: alice_"] {
         alice.reader.say(text);
         alice.screen.expect_row(&format!("<alice-> {text}"));
@@ -308,13 +304,13 @@ fn a_refused_name_is_not_shown() {
     let server = Server::start();
     let mut bob = server.join("127.0.0.2");
     bob.say("/nick alice");
-    bob.expect_line("-- you are alice now");
+    bob.expect_line("-- you are now alice");
     let mut screen = Screen::new(60, 24);
     let mut command = chat_client(server.address);
     command.args(["--name", "alice"]);
     let _client = screen.run(command);
     screen.expect("the refusal, and a prompt without a name", |rows| {
-        let is_refused = rows.iter().any(|row| row.starts_with("!! alice is taken"));
+        let is_refused = rows.iter().any(|row| row.starts_with("!! alice is in use"));
         is_refused && rows.last().is_some_and(|row| row == ">")
     });
 }

@@ -142,7 +142,7 @@ fn a_refused_client_leaves_the_terminal_as_it_was() {
     let before = screen.state();
     let mut client = screen.run(chat_client(server.address));
     assert_eq!(client.exit_code(), 5);
-    screen.expect_row("!! the room is full (1 clients)");
+    screen.expect_row("!! the room is full (1 clients); try again later");
     assert_eq!(screen.state(), before);
 }
 

@@ -198,10 +198,7 @@ impl Peer {
     pub(crate) fn expect_nothing_new(&mut self) {
         self.say("/dance");
         let answer = self.next_line().expect("an answer");
-        assert!(
-            answer.starts_with("!! there is no such command"),
-            "{answer}"
-        );
+        assert!(answer.starts_with("!! unknown command"), "{answer}");
     }
 
     pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) {

@@ -11,7 +11,7 @@ use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, chat_client};
 use crate::common::server::{Server, server_command};
 
-const DENIED: &str = "!! nobody is let in from this address";
+const DENIED: &str = "!! your address is not allowed here; ask the operator";
 const REFUSED: i32 = 5;
 
 /// Expects that a client from `ip` is refused, and told why.
@@ -69,7 +69,7 @@ fn a_rule_may_write_an_ipv4_address_as_ipv6() {
 
 #[test]
 fn a_full_address_gets_in_again_once_a_place_is_free() {
-    const FULL: &str = "!! no more are let in from this address (2 clients)";
+    const FULL: &str = "!! too many connections from your address (2); close one";
     let server = Server::with(&["--max-per-ip", "2"]);
     let mut alice = server.join("127.0.0.2");
     let mut bob = server.join("127.0.0.2");
@@ -132,7 +132,11 @@ fn a_client_that_quits_may_come_back_at_once() {
 fn by_default_only_loopback_can_fill_the_room() {
     let server = Server::with(&["--max-clients", "4"]);
     let guests: Vec<Peer> = (0..4).map(|_| server.join("127.0.0.2")).collect();
-    expect_refused(&server, "127.0.0.2", "!! the room is full (4 clients)");
+    expect_refused(
+        &server,
+        "127.0.0.2",
+        "!! the room is full (4 clients); try again later",
+    );
     drop(guests);
 }
 
@@ -162,7 +166,8 @@ fn refusals_do_not_fill_the_log() {
         .lines()
         .filter(|line| line.contains(" refused "))
         .collect();
-    let expected = "chat: info: refused 127.0.0.2: nobody is let in from this address";
+    let expected =
+        "chat: info: refused 127.0.0.2: your address is not allowed here; ask the operator";
     assert_eq!(refusals.first(), Some(&expected));
     let most = LOG_BURST as usize + intervals.ceil() as usize;
     assert!(

@@ -67,7 +67,7 @@ fn the_last_descriptor_is_no_shortage_while_nobody_waits() {
 
 #[test]
 fn a_hard_limit_lowers_the_number_of_clients_and_is_reported() {
-    const FULL: &str = "!! the room is full (30 clients)";
+    const FULL: &str = "!! the room is full (30 clients); try again later";
     let mut server = start_with_limit("-n");
     let warning = server.stderr().next_line().expect("a warning");
     let words = "accepting up to 30 clients, not 20000: the limit on open files is 64;";

@@ -43,7 +43,7 @@ fn a_program_and_a_person_talk() {
     let server = Server::start();
     let mut alice = server.join("127.0.0.2");
     alice.say("/nick alice");
-    alice.expect_line("-- you are alice now");
+    alice.expect_line("-- you are now alice");
     let (mut bot, hello) = join_as_program(&server, "127.0.0.3");
     assert_eq!(hello["here"], 2);
     assert_eq!(hello["people"][0][1], "alice");

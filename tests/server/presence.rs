@@ -36,7 +36,7 @@ fn joins_and_leaves_are_announced_and_then_nothing_runs() {
     lines_until(&mut bob, 2);
     lines_until(&mut alice, 2);
     bob.say("/nick bob");
-    bob.expect_line("-- you are bob now");
+    bob.expect_line("-- you are now bob");
     for peer in [&mut alice, &mut bob] {
         peer.expect_line("-- 127.0.0.3 is now bob (2 here)");
     }
@@ -99,7 +99,7 @@ fn newcomers_are_shown_the_last_lines() {
     }
     let mut carol = server.join("127.0.0.4");
     for line in [
-        "-- the last 2 lines, the latest moments ago:",
+        "-- last 2 lines, latest just now:",
         "<127.0.0.3> two",
         "* 127.0.0.3 threes",
     ] {

@@ -106,7 +106,7 @@ fn a_command_behind_stray_bytes_is_refused_and_not_said() {
         alice.send([before, b"/msg bob PIN\r\n"].concat());
         let answer = alice.next_line().expect("an answer");
         assert!(
-            answer.starts_with("!! that looks like a command") && answer.contains("//text"),
+            answer.starts_with("!! not sent, it looks like a command") && answer.contains("//text"),
             "{answer}"
         );
     }
@@ -170,7 +170,7 @@ fn a_full_room_says_so_and_closes_until_somebody_leaves() {
 
     for _ in 0..3 {
         let mut late = Peer::connect_from("127.0.0.4", server.address);
-        late.expect_line("!! the room is full (2 clients)");
+        late.expect_line("!! the room is full (2 clients); try again later");
         late.expect_end();
     }
 
@@ -191,7 +191,7 @@ fn a_refused_guest_that_stays_is_disconnected() {
     browser.expect_closed();
     let _bob = server.join("127.0.0.4");
     let mut late = Peer::connect_from("127.0.0.5", server.address);
-    late.expect_line("!! the room is full (2 clients)");
+    late.expect_line("!! the room is full (2 clients); try again later");
     late.expect_end();
 
     eventually(
@@ -207,7 +207,7 @@ fn a_refused_guest_hears_nothing_and_says_nothing() {
     let mut late = Peer::connect_from("127.0.0.3", server.address);
     late.send("let me in\n");
     alice.say("is anybody there?");
-    late.expect_line("!! the room is full (1 clients)");
+    late.expect_line("!! the room is full (1 clients); try again later");
     late.expect_closed();
 
     alice.close_write();

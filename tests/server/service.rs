@@ -276,7 +276,7 @@ fn operators_come_and_go_at_a_fifo() {
     }
     server.expect_idle();
     echo("/kick 127.0.0.2", &fifo);
-    alice.expect_line("-- the operator has sent you away: goodbye");
+    alice.expect_line("-- goodbye: the operator kicked you");
     echo("/quit", &fifo);
     assert_eq!(server.exit_code(), 0);
 }

@@ -145,7 +145,7 @@ fn a_session_has_its_place_in_a_full_room() {
     bot.leave();
     let carol = server.join("127.0.0.4");
     let mut back = Peer::connect_from("127.0.0.3", server.address);
-    back.expect_line("!! the room is full (2 clients)");
+    back.expect_line("!! the room is full (2 clients); try again later");
     alice.say("not for those outside");
     let token = hello["token"].as_str().expect("a token");
     back.send(format!("/json\n/resume {token} 0\n"));
@@ -169,7 +169,7 @@ fn a_session_has_its_place_in_a_full_room() {
         "",
     ] {
         let mut dave = Peer::connect_from("127.0.0.5", server.address);
-        dave.expect_line("!! the room is full (3 clients)");
+        dave.expect_line("!! the room is full (3 clients); try again later");
         dave.send(words);
         dave.expect_end();
     }
@@ -189,7 +189,7 @@ fn a_crowd_at_the_door_of_a_full_room_is_bounded() {
         .map(|_| Peer::connect_from("127.0.0.4", server.address))
         .collect();
     for mut peer in crowd {
-        peer.expect_line("!! the room is full (1 clients)");
+        peer.expect_line("!! the room is full (1 clients); try again later");
         peer.expect_end();
     }
 }

@@ -115,7 +115,7 @@ fn a_room_at_every_address_is_for_private_networks_unless_told_otherwise() {
     let finished = shell.finish();
     assert!(finished.stdout.contains("<203.0.113.7> from outside"));
     assert!(!finished.stdout.contains("from the LAN"));
-    let refusal = "nobody is let in from this address";
+    let refusal = "your address is not allowed here; ask the operator";
     assert_eq!(
         finished.stderr.matches(refusal).count(),
         2,

@@ -110,7 +110,7 @@ fn wide_blanks_and_high_stacks_are_cut_wherever_they_are_shown() {
 
     // The history, and the transcript.
     let mut late = server.join("127.0.0.4");
-    late.expect_line("-- the last 10 lines, the latest moments ago:");
+    late.expect_line("-- last 10 lines, latest just now:");
     let line = format!("<127.0.0.2> ok{spaces}…<alice> my bank is evil.example");
     late.expect_line(&line);
     let written = std::fs::read_to_string(transcript).expect("a transcript");

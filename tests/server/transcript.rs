@@ -90,7 +90,7 @@ fn a_room_remembers_what_was_said_before_a_restart() {
 
     let mut server = Server::sociable(&options);
     let mut newcomer = server.join("127.0.0.3");
-    let heading = "-- the last 3 lines, the latest moments ago:";
+    let heading = "-- last 3 lines, latest just now:";
     newcomer.expect_line(heading);
     for line in ["two", "three", "four"] {
         newcomer.expect_line(&format!("<127.0.0.2> {line}"));

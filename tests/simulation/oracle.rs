@@ -168,33 +168,27 @@ fn one_name_at_a_time(mut renamed: Vec<(String, String)>) -> Vec<(String, String
 }
 
 /// The notice lines that list `items`.
-fn columns(items: &[String]) -> String {
+fn columns(heading: &str, items: &[String]) -> String {
     let mut text = String::new();
-    let mut line = String::new();
-    for item in items {
-        if line.is_empty() {
-            line = format!("-- {item}");
-        } else if line.len() + ", ".len() + item.len() < MAX_LIST_COLUMNS {
-            line += &format!(", {item}");
+    let mut line = heading.to_owned();
+    for (nth, item) in items.iter().enumerate() {
+        let separator = if nth == 0 { " " } else { ", " };
+        if line.len() + separator.len() + item.len() < MAX_LIST_COLUMNS {
+            line += &format!("{separator}{item}");
         } else {
             text += &format!("{line},\n");
             line = format!("-- {item}");
         }
     }
-    if !line.is_empty() {
-        text += &format!("{line}\n");
-    }
-    text
+    text + &line
 }
 
 /// What the server tells somebody who leaves for this reason.
 pub(crate) fn farewell(reason: CloseReason) -> Option<&'static str> {
     match reason {
-        CloseReason::Stuck => Some("-- you did not read for too long what was said: goodbye\n"),
-        CloseReason::TooSlow => {
-            Some("-- you read too slowly to catch up with what was said: goodbye\n")
-        }
-        CloseReason::Idle => Some("-- you have said nothing for too long: goodbye\n"),
+        CloseReason::Stuck => Some("-- goodbye: you stopped reading for too long\n"),
+        CloseReason::TooSlow => Some("-- goodbye: you read too slowly to catch up\n"),
+        CloseReason::Idle => Some("-- goodbye: you said nothing for too long\n"),
         CloseReason::Quit => Some("-- goodbye\n"),
         _ => None,
     }
@@ -253,16 +247,13 @@ impl Oracle {
         self.tell(person, "Welcome to this chatroom!");
         if let Some(said_at) = self.said_at {
             let age = match (now - said_at).as_secs() / 60 {
-                0 => "moments".to_owned(),
-                1 => "1 minute".to_owned(),
-                minutes => format!("{minutes} minutes"),
+                0 => "just now".to_owned(),
+                1 => "1 minute ago".to_owned(),
+                minutes => format!("{minutes} minutes ago"),
             };
             match self.history.len() {
-                1 => self.tell(person, &format!("-- the last line, {age} ago:")),
-                count => self.tell(
-                    person,
-                    &format!("-- the last {count} lines, the latest {age} ago:"),
-                ),
+                1 => self.tell(person, &format!("-- last line, {age}:")),
+                count => self.tell(person, &format!("-- last {count} lines, latest {age}:")),
             }
             for line in self.history.clone() {
                 self.tell(person, &line);
@@ -298,7 +289,7 @@ impl Oracle {
         let speaker = self.people.get_mut(&person).expect("a person in the room");
         let Line::Whole(line) = line else {
             speaker.has_spoken = true;
-            let words = "!! that line was not said: it is longer than 200 bytes";
+            let words = "!! not sent: the line is longer than 200 bytes; split it";
             return self.tell(person, words);
         };
         let line = std::str::from_utf8(line).expect("all speak ASCII");
@@ -316,8 +307,7 @@ impl Oracle {
         } else if line.starts_with('/') {
             self.obey(person, line, now);
         } else if line.starts_with(" /") {
-            let words = "!! that looks like a command: type / first, with nothing before it; \
-                         //text says /text";
+            let words = "!! not sent, it looks like a command: type / first; //text says /text";
             self.tell(person, words);
         } else {
             self.say(person, format!("<{label}> {}", shown(line)), now);
@@ -364,7 +354,7 @@ impl Oracle {
                     .iter()
                     .map(|(from, to)| format!("{from} is now {to}")),
             ),
-            many => clauses.push(format!("{many} have new names")),
+            many => clauses.push(format!("{many} changed names")),
         }
         clauses.extend(told(&joined, "joined"));
         if !clauses.is_empty() {
@@ -385,7 +375,9 @@ impl Oracle {
             "/nick" if rest.is_empty() => {
                 self.tell(person, "!! usage: /nick NAME");
             }
-            "/nick" if rest == "you" => self.tell(person, "!! that name is reserved"),
+            "/nick" if rest == "you" => {
+                self.tell(person, "!! that name is reserved; choose another")
+            }
             "/nick" => self.nick(person, rest, now),
             "/me" => {
                 self.say(person, format!("* {label} {}", shown(rest)), now);
@@ -402,15 +394,15 @@ impl Oracle {
             }
             "/kick" => self.tell(
                 person,
-                "!! only the operator can do that, at the server's console",
+                "!! only the operator can do that; /help lists your commands",
             ),
             "/nik" => self.tell(
                 person,
-                "!! there is no such command; did you mean /nick? (/help lists them all)",
+                "!! unknown command; did you mean /nick? (/help lists all)",
             ),
             "/command" => self.tell(
                 person,
-                "!! there is no such command; /help lists them all, and //text says /text",
+                "!! unknown command; /help lists all, and //text says /text",
             ),
             _ => panic!("nobody in this world asks for {word}"),
         }
@@ -420,7 +412,7 @@ impl Oracle {
         self.claims
             .retain(|claim| claim.claimant != person || claim.name == name);
         if self.people[&person].name.as_deref() == Some(name) {
-            return self.tell(person, &format!("-- you are {name} now"));
+            return self.tell(person, &format!("-- you are now {name}"));
         }
         let refusal = match self.give_name(person, name, now) {
             Ok(()) => return,
@@ -428,19 +420,21 @@ impl Oracle {
                 if self.people[&bearer].address == self.people[&person].address {
                     self.claim(person, bearer, name, now);
                     format!(
-                        "!! {name} is taken, by a connection from your own address; \
-                         should that be dead, the name is yours once it has ended"
+                        "!! {name} is in use from your own address. If that is an old \
+                         connection of yours, you get the name when it times out"
                     )
                 } else {
-                    format!("!! {name} is taken")
+                    format!("!! {name} is in use; choose another")
                 }
             }
             Err(Conflict::LooksLike(other)) => {
-                format!("!! {name} looks too much like {other}, who is here")
+                format!("!! {name} looks like {other}, who is here; choose another")
             }
             Err(Conflict::Held(left)) => {
                 let seconds = left.as_secs() + u64::from(left.subsec_millis() > 0);
-                format!("!! {name} is held for whoever had it; it is free in {seconds} s")
+                format!(
+                    "!! {name} is kept for its last owner for another {seconds} s; choose another"
+                )
             }
         };
         self.tell(person, &refusal);
@@ -467,7 +461,7 @@ impl Oracle {
         self.own(name, Owner::Person(person));
         let bearer = self.people.get_mut(&person).expect("a person in the room");
         bearer.name = Some(name.to_owned());
-        self.tell(person, &format!("-- you are {name} now"));
+        self.tell(person, &format!("-- you are now {name}"));
         if !self.joined.contains(&person) {
             let is_its_own = |renamed: &Renamed| renamed.person == person;
             let before = self.renamed.iter().position(is_its_own);
@@ -547,8 +541,13 @@ impl Oracle {
             .map(|(number, _)| *number)
             .collect();
         match readers[..] {
-            [] => self.tell(person, &format!("!! no one is called {to} here")),
-            [reader] if reader == person => self.tell(person, "!! that is you"),
+            [] => self.tell(
+                person,
+                &format!("!! nobody here is called {to}; /who lists everybody"),
+            ),
+            [reader] if reader == person => {
+                self.tell(person, "!! that is you; /who lists the others")
+            }
             [reader] => {
                 self.introduce(person);
                 let label = self.people[&person].label();
@@ -559,7 +558,7 @@ impl Oracle {
             _ => {
                 let count = readers.len();
                 let words = format!(
-                    "!! {count} people at {to} have no name; /msg reaches only those who take one"
+                    "!! {count} people at {to} have no name; ask the one you mean to take one (/nick NAME)"
                 );
                 self.tell(person, &words);
             }
@@ -576,19 +575,13 @@ impl Oracle {
             }
         }
         names.sort_by_key(|name| name.to_lowercase());
-        let unnamed: usize = addresses.values().sum();
         let count = |(address, count): (&IpAddr, &usize)| match count {
             1 => address.to_string(),
             count => format!("{address} ({count})"),
         };
-        let addresses: Vec<String> = addresses.iter().map(count).collect();
-        let (here, named) = (self.people.len(), names.len());
-        let text = format!(
-            "-- {here} here: {named} by name, {unnamed} by address\n{}{}",
-            columns(&names),
-            columns(&addresses)
-        );
-        self.tell(person, text.trim_end());
+        names.extend(addresses.iter().map(count));
+        let heading = format!("-- {} here:", self.people.len());
+        self.tell(person, &columns(&heading, &names));
     }
 
     /// `person` says `line`: all others hear it, and later newcomers do.

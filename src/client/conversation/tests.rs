@@ -223,7 +223,7 @@ fn a_server_that_refuses_us_is_told_nothing() {
     for is_strict in [false, true] {
         let mut scene = Scene::new(None, is_strict);
         scene.say("hello");
-        scene.hear("!! the room is full (2 clients)\n");
+        scene.hear("!! the room is full (2 clients); try again later\n");
         assert_eq!(scene.conversation.deadline(scene.now), None);
         assert_eq!(scene.written(), "");
     }
@@ -358,7 +358,7 @@ fn a_full_room_is_asked_for_the_session() {
     let mut scene = Scene::in_our_room();
     scene.say("one");
     scene.lose_connection();
-    scene.hear("!! the room is full (2 clients)\n");
+    scene.hear("!! the room is full (2 clients); try again later\n");
     assert_eq!(scene.written(), "/json\n/resume 7.ab 9\n");
     scene.hello("e", r#""resumed":true,"heard":0"#);
     assert_eq!(scene.written(), "one\n");

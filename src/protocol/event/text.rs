@@ -119,7 +119,7 @@ fn push_reply(out: &mut Vec<u8>, reply: &Reply<'_>) {
         }
     } else if let Some(name) = name {
         match &**to {
-            "nick" => push_words(out, NOTICE_PREFIX, format_args!("you are {name} now")),
+            "nick" => push_words(out, NOTICE_PREFIX, format_args!("you are now {name}")),
             _ => push_words(out, NOTICE_PREFIX, format_args!("sent to {name}")),
         }
     }
@@ -133,7 +133,7 @@ impl Display for Changes<'_> {
         match &self.renamed {
             Several::Named(renamed) => clauses.extend(renamed.iter().map(ToString::to_string)),
             Several::Counted(count) => {
-                clauses.push(format!("{} have new names", Count(*count as usize)))
+                clauses.push(format!("{} changed names", Count(*count as usize)))
             }
         }
         clauses.extend(clause(&self.joined, "joined"));
@@ -247,8 +247,8 @@ mod tests {
             ),
             (private, "[alice] psst"),
             (operator, "-- operator: tea"),
-            (Event::You { name: "bob".into() }, "-- you are bob now"),
-            (Event::Reply(Reply::nick("bob")), "-- you are bob now"),
+            (Event::You { name: "bob".into() }, "-- you are now bob"),
+            (Event::Reply(Reply::nick("bob")), "-- you are now bob"),
             (Event::Reply(Reply::sent("bob")), "-- sent to bob"),
             (
                 Event::Reply(Reply::lines("help", "one\n  two")),

@@ -236,7 +236,10 @@ fn a_refused_client_is_told_why_and_never_was_in_the_room() {
     bob_socket.sends("let me in\n");
     bob_socket.ends();
     room.readable(bob);
-    assert_eq!(bob_socket.received(), "!! the room is full (1 clients)\n");
+    assert_eq!(
+        bob_socket.received(),
+        "!! the room is full (1 clients); try again later\n"
+    );
     assert_eq!(ann_socket.received(), "");
     assert!(bob_socket.saw_end() && !bob_socket.is_open_here());
     assert_eq!(room.host.left, []);
@@ -252,7 +255,10 @@ fn a_crowd_of_the_refused_does_not_use_up_the_descriptors() {
     let kept = refused.iter().filter(|socket| socket.is_open_here());
     assert_eq!(kept.count(), Policy::DEFAULT.max_refused);
     for socket in &refused {
-        assert_eq!(socket.received(), "!! the room is full (1 clients)\n");
+        assert_eq!(
+            socket.received(),
+            "!! the room is full (1 clients); try again later\n"
+        );
     }
     room.wait(LINGER_TIMEOUT);
     assert!(!refused.iter().any(Socket::is_open_here));

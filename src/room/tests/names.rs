@@ -6,7 +6,7 @@ use super::*;
 fn a_members_name_prefixes_what_it_says() {
     let mut stage = Stage::of_two();
     stage.says(ALICE, "/nick Zoe\u{308}");
-    stage.expect(ALICE, "-- you are Zoë now\n");
+    stage.expect(ALICE, "-- you are now Zoë\n");
     for (line, said) in [
         ("hi", "<Zoë> hi\n"),
         ("/me waves", "* Zoë waves\n"),
@@ -23,24 +23,28 @@ fn a_members_name_prefixes_what_it_says() {
 #[test]
 fn a_name_is_unique_in_any_spelling() {
     for (taken, wanted, answer) in [
-        ("alice", "alice", "!! alice is taken\n"),
-        ("alice", "ALICE", "!! ALICE is taken\n"),
-        ("Straße", "STRASSE", "!! STRASSE is taken\n"),
+        ("alice", "alice", "!! alice is in use; choose another\n"),
+        ("alice", "ALICE", "!! ALICE is in use; choose another\n"),
+        (
+            "Straße",
+            "STRASSE",
+            "!! STRASSE is in use; choose another\n",
+        ),
         (
             "ape",
             "аре",
-            "!! аре looks too much like ape, who is here
+            "!! аре looks like ape, who is here; choose another
 ",
         ),
         (
             "alice",
             "aIice",
-            "!! aIice looks too much like alice, who is here\n",
+            "!! aIice looks like alice, who is here; choose another\n",
         ),
         (
             "bob",
             "b0b",
-            "!! b0b looks too much like bob, who is here\n",
+            "!! b0b looks like bob, who is here; choose another\n",
         ),
     ] {
         let mut stage = Stage::of_two();
@@ -60,11 +64,11 @@ fn a_member_can_respell_its_name() {
     let mut stage = Stage::of_alice_and_bob();
     for name in ["Alice", "ALICE", "alice"] {
         stage.says(ALICE, format!("/nick {name}"));
-        stage.expect(ALICE, &format!("-- you are {name} now\n"));
+        stage.expect(ALICE, &format!("-- you are now {name}\n"));
         assert_eq!(stage.label(ALICE), name);
     }
     stage.says(ALICE, "/nick alice");
-    stage.expect(ALICE, "-- you are alice now\n");
+    stage.expect(ALICE, "-- you are now alice\n");
     assert_eq!(stage.room.names.len(), 2);
 }
 
@@ -81,7 +85,7 @@ fn a_freed_name_is_held_for_its_address() {
             stage.says(BOB, format!("/nick {wanted}"));
             let heard = stage.heard(BOB);
             assert!(
-                heard.starts_with(&format!("!! {wanted} is held")),
+                heard.starts_with(&format!("!! {wanted} is kept")),
                 "{heard}"
             );
         }
@@ -89,7 +93,7 @@ fn a_freed_name_is_held_for_its_address() {
         stage.join(CAROL, "10.0.0.1");
         stage.heard.clear();
         stage.says(CAROL, "/nick alice");
-        stage.expect(CAROL, "-- you are alice now\n");
+        stage.expect(CAROL, "-- you are now alice\n");
         stage.leave(CAROL);
         stage.now += HOLD - Duration::from_millis(1);
         stage.says(BOB, "/nick alice");
@@ -110,7 +114,7 @@ fn a_look_alike_in_its_place_does_not_free_a_name() {
     stage.says(BOB, "/nick kai");
     stage.expect(
         BOB,
-        "!! kai is held for whoever had it; it is free in 60 s\n",
+        "!! kai is kept for its last owner for another 60 s; choose another\n",
     );
 }
 
@@ -120,8 +124,8 @@ fn a_dead_connection_yields_its_name_to_a_claim() {
     stage.join(CAROL, "10.0.0.1");
     stage.heard.clear();
     stage.says(CAROL, "/nick Alice");
-    let answer = "!! Alice is taken, by a connection from your own address; \
-                  should that be dead, the name is yours once it has ended\n";
+    let answer = "!! Alice is in use from your own address. If that is an old connection \
+                  of yours, you get the name when it times out\n";
     stage.expect(CAROL, answer);
     let heard = stage.heard(ALICE);
     assert!(heard.starts_with("-- someone at your address"), "{heard}");
@@ -132,7 +136,7 @@ fn a_dead_connection_yields_its_name_to_a_claim() {
     stage.heard(ALICE);
     stage.says(CAROL, "still waiting");
     stage.leave(ALICE);
-    stage.expect(CAROL, "-- you are alice now\n");
+    stage.expect(CAROL, "-- you are now alice\n");
     assert_eq!(stage.label(CAROL), "alice");
 }
 
@@ -199,7 +203,7 @@ fn a_claim_outlives_a_respelling_but_not_too_many_others() {
 fn members_at_other_addresses_claim_nothing() {
     let mut stage = Stage::of_alice_and_bob();
     stage.says(BOB, "/nick alice");
-    stage.expect(BOB, "!! alice is taken\n");
+    stage.expect(BOB, "!! alice is in use; choose another\n");
     stage.expect(ALICE, "");
     stage.leave(ALICE);
     assert_eq!(stage.label(BOB), "bob");

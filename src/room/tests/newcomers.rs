@@ -144,7 +144,7 @@ fn newcomers_get_the_notices_and_the_history() {
     stage.join(BOB, "10.0.0.2");
     stage.expect(
         BOB,
-        &format!("{opening}-- the last line, moments ago:\n<10.0.0.1> one\n"),
+        &format!("{opening}-- last line, just now:\n<10.0.0.1> one\n"),
     );
     stage.says(ALICE, "/nick alice");
     stage.says(ALICE, "/msg 10.0.0.2 not this");
@@ -154,7 +154,7 @@ fn newcomers_get_the_notices_and_the_history() {
     stage.act(|room, context| room.hear_operator(b"four", context));
     stage.now += 125 * SECOND;
     stage.join(CAROL, "10.0.0.3");
-    let history = "-- the last 3 lines, the latest 2 minutes ago:\n\
+    let history = "-- last 3 lines, latest 2 minutes ago:\n\
                    <alice> two\n* 10.0.0.2 threes\n-- operator: four\n";
     stage.expect(CAROL, &format!("{opening}{history}"));
 }
@@ -170,13 +170,12 @@ fn a_room_remembers_its_last_life() {
     let said = ["one", "two", "three"].map(|text| (earlier, Event::Operator { text: text.into() }));
     stage.room.recall(said, time, stage.now);
     stage.join(ALICE, "10.0.0.1");
-    let heading =
-        |age| format!("Welcome to this chatroom!\n-- the last 2 lines, the latest {age}:\n");
+    let heading = |age| format!("Welcome to this chatroom!\n-- last 2 lines, latest {age}:\n");
     let [two, three, four] = ["two", "three", "four"].map(|text| format!("-- operator: {text}\n"));
     stage.expect(ALICE, &(heading("2 minutes ago") + &two + &three));
     stage.act(|room, context| room.hear_operator(b"four", context));
     stage.join(BOB, "10.0.0.2");
-    stage.expect(BOB, &(heading("moments ago") + &three + &four));
+    stage.expect(BOB, &(heading("just now") + &three + &four));
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn what_nobody_asked_for_has_no_number() {
     stage.says(CAROL, "/nick carla");
     stage.says(CAROL, "/quit");
     let heard = stage.heard(BOB);
-    assert!(heard.ends_with("-- you are carol now\n"), "{heard}");
+    assert!(heard.ends_with("-- you are now carol\n"), "{heard}");
 }
 
 #[test]
@@ -242,16 +242,16 @@ fn the_past_is_told_up_to_an_event_and_marked() {
     });
     assert_eq!(heard[2].1, reply);
     stage.says(ALICE, "/last 2");
-    stage.expect(ALICE, "-- the last 2 lines:\n<alice> two\n<alice> three\n");
+    stage.expect(ALICE, "-- last 2 lines:\n<alice> two\n<alice> three\n");
     stage.says(ALICE, "/last 1 1");
-    stage.expect(ALICE, "-- the last line:\n<alice> one\n");
+    stage.expect(ALICE, "-- last line:\n<alice> one\n");
     // Nothing from before a member joined, but for the history.
     stage.join(BOB, "10.0.0.3");
     stage.says(BOB, "/last 9");
     stage.says(ALICE, "four");
     stage.heard.clear();
     stage.says(BOB, "/last 9");
-    stage.expect(BOB, "-- the last line:\n<alice> four\n");
+    stage.expect(BOB, "-- last line:\n<alice> four\n");
 }
 
 #[test]

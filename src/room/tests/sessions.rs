@@ -87,9 +87,12 @@ fn who_is_lost_for_long_is_told_as_gone_and_keeps_its_name_for_a_while() {
     stage.expect(ALICE, "-- carol left (1 here)\n");
     assert!(!text(&stage.room.roster()).contains("carol"));
     stage.says(ALICE, "/msg carol psst");
-    stage.expect(ALICE, "!! no one is called carol here\n");
+    stage.expect(
+        ALICE,
+        "!! nobody here is called carol; /who lists everybody\n",
+    );
     stage.says(ALICE, "/nick carol");
-    stage.expect(ALICE, "!! carol is taken\n");
+    stage.expect(ALICE, "!! carol is in use; choose another\n");
     come_back(&mut stage, SECOND, 0);
     let (hello, _) = resumption(&mut stage, SECOND);
     assert_eq!(

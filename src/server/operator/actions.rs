@@ -52,7 +52,7 @@ impl Actions<'_> {
                 Ok(Some(request)) => return self.carry_out(&request, context),
                 Err(words) => self.refuse(words),
             },
-            Typed::TooLong => self.refuse("that line was not said: it is over --max-line"),
+            Typed::TooLong => self.refuse("not sent: the line is over --max-line"),
             Typed::End => self.answer("stdin closed; continuing without an operator"),
         }
         ControlFlow::Continue(())

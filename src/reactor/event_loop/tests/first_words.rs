@@ -279,7 +279,10 @@ fn a_command_behind_something_invisible_is_refused() {
             assert!(["", "<10.0.0.1> hi\n"].contains(&&*heard), "{heard}");
             let received = std::mem::take(&mut socket.output.borrow_mut().received);
             let answer = String::from_utf8_lossy(&received);
-            assert!(answer.contains("!! that looks like a command"), "{answer}");
+            assert!(
+                answer.contains("!! not sent, it looks like a command"),
+                "{answer}"
+            );
             assert_eq!(room.host.left, [], "{command}");
         }
     }

@@ -20,8 +20,6 @@ const A_FLOOD_BYTES: usize = 5 * MAX_BACKLOG_BYTES;
 /// What is added before the loop notices: a turn, which may end within a read.
 const SLACK_BYTES: usize = MAX_BATCH_BYTES + 2 * READ_BUDGET_BYTES;
 
-const GOODBYE: &str = "goodbye\n";
-
 /// Two who talk and read, and one whose socket takes nothing.
 struct Trio {
     room: Loop,
@@ -170,7 +168,7 @@ fn a_dropped_reader_is_told_if_it_takes_that() {
     let (line, notice) = heard.split_once('\n').unwrap();
     assert_eq!(line.len(), "<10.0.0.0> ".len() + 999, "no line is torn");
     assert!(
-        notice.starts_with("-- ") && notice.ends_with(GOODBYE),
+        notice.starts_with("-- goodbye: ") && notice.ends_with('\n'),
         "{notice}"
     );
     assert_eq!(notice.lines().count(), 1);

@@ -120,7 +120,7 @@ fn who_says_nothing_for_too_long_is_told_and_sent_away() {
     assert_eq!(room.host.left, [(ClientId::nth(ann), CloseReason::Idle)]);
     let told = ann_socket.received();
     assert!(
-        told.starts_with("-- ") && told.ends_with("goodbye\n"),
+        told.starts_with("-- goodbye: ") && told.ends_with('\n'),
         "{told}"
     );
     assert!(ann_socket.saw_end());
