@@ -3,8 +3,8 @@
 //!
 //! `event_loop` moves bytes between two sides, `session` (the server's) and `user` (the
 //! user's). What they mean is decided by code that knows no socket and no clock:
-//! [`conversation`] holds the protocol, a [`frontend`] the display: the [`prompt`] on a
-//! terminal, `pipes` everywhere else, and `silent` for `chat send`, which shows nothing.
+//! [`conversation`] holds the protocol, a [`frontend`](crate::frontend) the display: the prompt
+//! on a terminal, `pipes` everywhere else, and `silent` for `chat send`, which shows nothing.
 //!
 //! Without the feature `client` there is `chat send` alone, and [`ping`].
 
@@ -13,42 +13,28 @@ pub mod config;
 pub(crate) mod connect;
 pub mod conversation;
 mod ending;
-mod entered;
 mod event_loop;
-pub mod frontend;
 mod incoming;
 mod line_splitter;
-pub mod message;
 mod pending;
 pub mod ping;
 mod session;
 mod silent;
 mod stall;
-pub mod terminal;
 mod user;
 
 // What shows a conversation.
 #[cfg(feature = "client")]
 mod display;
 #[cfg(feature = "client")]
-mod mention;
-#[cfg(feature = "client")]
-mod people;
-#[cfg(feature = "client")]
 mod pipes;
-#[cfg(feature = "client")]
-pub mod prompt;
-#[cfg(feature = "client")]
-pub mod style;
-#[cfg(feature = "client")]
-mod wrap;
 
 pub use self::config::Config;
 use self::connect::resolve;
 use self::event_loop::Client;
-use self::frontend::Frontend;
 use self::silent::Silent;
 use crate::error::Error;
+use crate::frontend::Frontend;
 
 /// Joins a room and stays until standard input or the room ends, or the purpose of `config`
 /// is served.

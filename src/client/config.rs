@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+pub use crate::frontend::Bell;
 use crate::platform::local_time;
 
 /// No room remembers more.
@@ -64,17 +65,6 @@ pub(crate) enum ColorChoice {
     Auto,
     Always,
     Never,
-}
-
-/// When to ring the terminal's bell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Bell {
-    /// Not at all
-    Never,
-    /// When a message mentions your name or is private
-    Mention,
-    /// For every message
-    All,
 }
 
 impl Config {

@@ -7,12 +7,12 @@ use rustix::stdio::stdout;
 use rustix::termios::isatty;
 
 use super::config::{ColorChoice, Config, Purpose, View};
-use super::frontend::Frontend;
 use super::pipes::{Format, Pipes};
-use super::prompt::layout::Size;
-use super::prompt::{Look, Prompt};
-use super::style::Palette;
-use super::terminal;
+use crate::frontend::Frontend;
+use crate::frontend::prompt::layout::Size;
+use crate::frontend::prompt::{Look, Prompt};
+use crate::frontend::style::Palette;
+use crate::frontend::terminal;
 use crate::platform::local_time::{self, Stamp};
 use crate::platform::stdio::StandardInput;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 use super::line_splitter::{Line, LineSplitter};
-use super::message::{CONTINUATION_MARK, Kind, Message};
+use crate::frontend::message::{CONTINUATION_MARK, Kind, Message};
 use crate::protocol::event::json::max_object_bytes;
 use crate::protocol::event::{Event, Place};
 use crate::protocol::line::{Decoded, LineDecoder};

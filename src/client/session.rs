@@ -13,11 +13,11 @@ use super::config::Config;
 use super::connect::{Link, Progress};
 use super::conversation::{Conversation, Farewell, Naming, PENDING_PATIENCE, Wire};
 use super::ending::{Ending, Facts, NO_NAMES, Refusals};
-use super::frontend::{Frontend, LinkStatus, MAX_SHOWN_LINES, Moment, Said, Status};
 use super::incoming::Greeting;
-use super::message::{Kind, Message};
 use super::stall::{STALLED_AFTER, Stall};
 use crate::error::{Error, Lines};
+use crate::frontend::message::{Kind, Message};
+use crate::frontend::{Frontend, LinkStatus, MAX_SHOWN_LINES, Moment, Said, Status};
 use crate::platform::socket::{retry_interrupted, unacknowledged_bytes};
 use crate::protocol::wording::is_lasting_refusal;
 

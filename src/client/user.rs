@@ -10,10 +10,10 @@ use rustix::stdio::stdin;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook_mio::v1_0::Signals;
 
-use super::frontend::{Action, Frontend, Moment};
 use super::session::Session;
-use super::terminal::{self, Terminal};
 use crate::error::Error;
+use crate::frontend::terminal::{self, Terminal};
+use crate::frontend::{Action, Frontend, Moment};
 use crate::platform::job;
 use crate::platform::logging;
 use crate::platform::proc::is_ignored;

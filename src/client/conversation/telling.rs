@@ -3,8 +3,8 @@
 
 use std::time::UNIX_EPOCH;
 
-use crate::client::message::{Kind, Message, Told};
 use crate::client::pending::{By, Line};
+use crate::frontend::message::{Kind, Message, Told};
 use crate::protocol::event::{Event, Place, Speech};
 use crate::protocol::text::made_safe;
 use crate::protocol::time::Time;

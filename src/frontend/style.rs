@@ -200,7 +200,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::client::message::Told;
+    use crate::frontend::message::Told;
 
     /// In an empty room.
     fn styled(message: &Message<'_>, mention: Option<&Mention>, palette: Palette) -> Styled {

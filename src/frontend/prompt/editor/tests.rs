@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use termina::Event;
 
 use super::*;
-use crate::client::message::Message;
-use crate::client::prompt::keyboard::{Keyboard, Typed};
+use crate::frontend::message::Message;
+use crate::frontend::prompt::keyboard::{Keyboard, Typed};
 
 const BACKSPACE: &str = "\x7f";
 const LEFT: &str = "\x1b[D";

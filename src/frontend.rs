@@ -1,11 +1,34 @@
 //! What a frontend is: input in, actions out; messages in, bytes to show out. No frontend
 //! knows a descriptor or a clock.
+//!
+//! Here is also what a frontend is made of, for a client and for the server's console: how lines
+//! are told apart, and the [`prompt`] of a person at a [`terminal`].
+
+pub(crate) mod entered;
+pub mod message;
+pub mod terminal;
+
+// What shows a conversation.
+#[cfg(feature = "client")]
+pub(crate) mod mention;
+#[cfg(feature = "client")]
+pub(crate) mod people;
+#[cfg(feature = "client")]
+pub mod prompt;
+#[cfg(feature = "client")]
+pub mod style;
+#[cfg(feature = "client")]
+pub(crate) mod wrap;
 
 use std::time::{Duration, Instant, SystemTime};
 
+use clap::ValueEnum;
 use log::{info, warn};
 
-use super::message::Message;
+use self::message::Message;
+
+/// With this much unanswered, no more input is read, or accepted.
+pub(crate) const MAX_PENDING_BYTES: usize = 256 * 1024;
 
 /// A moment by the monotonic clock and by the wall clock.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +114,17 @@ pub enum LinkStatus {
     Offline,
     /// About to be closed by us.
     Leaving,
+}
+
+/// When to ring the terminal's bell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bell {
+    /// Not at all
+    Never,
+    /// When a message mentions your name or is private
+    Mention,
+    /// For every message
+    All,
 }
 
 /// One way to show a conversation and to take input.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::client::people::People;
+use crate::frontend::people::People;
 use crate::protocol::command::COMMANDS;
 
 /// The candidates for the word at the cursor, and the current one.
@@ -81,7 +81,7 @@ impl Completion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::message::Message;
+    use crate::frontend::message::Message;
 
     fn people() -> People {
         let mut people = People::default();

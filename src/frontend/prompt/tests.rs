@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use tz::TimeZone;
 
 use super::*;
-use crate::client::frontend::Said;
+use crate::frontend::Said;
 use crate::platform::local_time;
 
 /// A prompt and its terminal.

@@ -7,7 +7,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::completion::{Completion, Direction};
 use super::input_history::InputHistory;
 use super::keymap::Key;
-use crate::client::people::People;
+use crate::frontend::people::People;
 use crate::protocol::text;
 
 /// The most that is typed or pasted at once: sixteen lines of a room's default limit.
