@@ -1,11 +1,14 @@
 //! The arguments of `chat client`, and of `chat tail`, which does half of what it does.
 
+use std::env;
+
 use clap::{Args, ValueEnum};
 
 use super::room::{RoomArgs, parse_name};
 use super::values::{Parse, parse_number};
-use crate::client::config::{Bell, ColorChoice, Config, Purpose, View};
+use crate::client::config::{Bell, ColorChoice, Config, Purpose, View, Wish};
 use crate::platform::local_time;
+use crate::protocol::name::Name;
 
 #[derive(Args, Debug)]
 #[command(after_help = CLIENT_EXAMPLES, after_long_help = CLIENT_NOTES)]
@@ -13,11 +16,16 @@ pub(super) struct ClientArgs {
     #[command(flatten)]
     room: RoomArgs,
 
-    /// The name to ask for
+    /// The name to ask for [default at a terminal: CHAT_NAME, or your login name]
     ///
-    /// After a lost connection the client asks for the last name you had.
+    /// If your default name is taken, you get it with a digit behind it. After a lost connection
+    /// the client asks for the last name you had.
     #[arg(long, value_name = "NAME", value_parser = parse_name as Parse<String>)]
     name: Option<String>,
+
+    /// Ask for no name: others see your address
+    #[arg(long, hide_short_help = true, conflicts_with = "name")]
+    no_name: bool,
 
     #[command(flatten)]
     view: ViewArgs,
@@ -149,6 +157,44 @@ enum TimeFormat {
     HoursMinutesSeconds,
 }
 
+/// The environment variable with the name to ask for at a terminal.
+const NAME_VARIABLE: &str = "CHAT_NAME";
+
+/// Who is logged in, as login(1) and POSIX tell.
+const LOGIN_VARIABLES: [&str; 2] = ["USER", "LOGNAME"];
+
+/// A digit behind a name that is taken is at most this.
+const MAX_DIGIT: u32 = 9;
+
+/// Which name to ask for.
+fn wish(asked: Option<String>, wants_none: bool) -> Wish {
+    if let Some(name) = asked {
+        return Wish::Asked(name);
+    }
+    let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let login = || {
+        let login = LOGIN_VARIABLES.into_iter().find_map(variable)?;
+        usual_name(&login)
+    };
+    let usual = match variable(NAME_VARIABLE) {
+        _ if wants_none => None,
+        Some(name) => Name::near(name.as_bytes()),
+        None => login(),
+    };
+    usual.map_or(Wish::None, |name| {
+        let spares = (2..=MAX_DIGIT).filter_map(|digit| name.numbered(digit));
+        let spares = spares.map(|name| name.as_str().to_owned());
+        Wish::Usual(name.as_str().to_owned(), spares.collect())
+    })
+}
+
+/// What somebody who logs in so is called. Several people may be root.
+fn usual_name(login: &str) -> Option<Name> {
+    // A directory may add a domain: `HOME\alice`, `alice@home`.
+    let login = login.rsplit('\\').next()?.split('@').next()?;
+    Name::near(login.as_bytes()).filter(|_| login != "root")
+}
+
 impl ClientArgs {
     /// The configuration, or what is wrong with the arguments.
     pub(super) fn into_config(self) -> Result<Config, String> {
@@ -156,7 +202,7 @@ impl ClientArgs {
         Ok(Config {
             host,
             port,
-            name: self.name,
+            name: wish(self.name, self.no_name),
             purpose: Purpose::Chat {
                 view: self.view.into_view(),
                 bell: self.bell,
@@ -177,7 +223,7 @@ impl TailArgs {
         Ok(Config {
             host,
             port,
-            name: None,
+            name: Wish::None,
             purpose: Purpose::Tail {
                 view: self.view.into_view(),
                 max_past: self.lines.map(|lines| lines as usize),
@@ -202,4 +248,27 @@ impl ViewArgs {
 
 fn parse_lines(text: &str) -> Result<u32, String> {
     parse_number(text, 0..=1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_made_a_name() {
+        for (login, name) in [
+            ("alice", Some("alice")),
+            ("HOME\\alice", Some("alice")),
+            ("alice@home.lan", Some("alice")),
+            ("anna maria", Some("anna_maria")),
+            ("_apt", Some("apt")),
+            ("root", None),
+            ("operator", None),
+            ("1000", None),
+            ("", None),
+        ] {
+            let found = usual_name(login);
+            assert_eq!(found.as_ref().map(Name::as_str), name, "{login}");
+        }
+    }
 }

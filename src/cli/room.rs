@@ -86,7 +86,10 @@ pub(super) fn parse_port_to_connect(text: &str) -> Result<u16, &'static str> {
 pub(super) fn parse_name(text: &str) -> Result<String, String> {
     match Name::parse(text.as_bytes()) {
         Ok(name) => Ok(name.as_str().to_owned()),
-        Err(e) => Err(e.to_string()),
+        Err(e) => Err(match Name::near(text.as_bytes()) {
+            Some(near) => format!("{e}: {near}"),
+            None => e.to_string(),
+        }),
     }
 }
 

@@ -16,9 +16,18 @@ pub struct Config {
     /// The server's name or IP address.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// The name to ask for.
-    pub(crate) name: Option<String>,
+    pub(crate) name: Wish,
     pub(crate) purpose: Purpose,
+}
+
+/// Which name to ask for.
+#[derive(Clone, Debug)]
+pub(crate) enum Wish {
+    None,
+    /// The user asks for this one.
+    Asked(String),
+    /// The user has it elsewhere. At a terminal it will do, or one of these; else it is none.
+    Usual(String, Vec<String>),
 }
 
 /// Which of its three commands runs the client.

@@ -107,6 +107,9 @@ pub struct Conversation {
     naming: Naming,
     /// The name to ask for: the one configured, or the last one given.
     wanted: Option<String>,
+    /// Names that will do, too, the next one last, until there is one. Invariant: empty for a
+    /// name that the user has asked for.
+    spares: Vec<String>,
     /// The name that others see us by, as far as we know.
     name: Option<String>,
     /// The queued lines were meant to be said under a name.
@@ -161,6 +164,7 @@ impl Conversation {
             has_finished: false,
             naming: Naming::Open,
             wanted,
+            spares: Vec::new(),
             name: None,
             is_meant_by_name: false,
             is_strict,
@@ -172,6 +176,12 @@ impl Conversation {
             taken_until: None,
             troubles: Troubles::default(),
         }
+    }
+
+    /// If the wanted name is not to be had, one of `spares` will do, the first above all. Nobody
+    /// has asked for any.
+    pub(crate) fn be_content_with(&mut self, spares: &[String]) {
+        self.spares = spares.iter().rev().cloned().collect();
     }
 
     /// Asks for so many lines of the room's past instead of taking those of its greeting.
@@ -451,6 +461,7 @@ impl Conversation {
         // A server may send anything.
         if Name::parse(name.as_bytes()).is_ok() {
             self.wanted = Some(name.to_owned());
+            self.spares.clear();
             self.name = Some(name.to_owned());
             self.naming = Naming::Given;
             self.gate = Gate::Open;
@@ -471,6 +482,16 @@ impl Conversation {
         }
     }
 
+    /// Asks for the next name that will do, if there is one.
+    fn ask_for_spare(&mut self, now: Instant) -> bool {
+        let Some(spare) = self.spares.pop() else {
+            return false;
+        };
+        self.wanted = Some(spare);
+        self.ask_for_name(now);
+        true
+    }
+
     /// Asks for objects, and to be known again.
     fn ask_for_objects(&mut self, now: Instant) {
         self.writing.ask("/json\n");
@@ -489,6 +510,10 @@ impl Conversation {
         self.history.forget();
         let in_doubt = self.pending.begun_unanswered(now);
         self.troubles.doubt(&in_doubt);
+        if !self.spares.is_empty() {
+            // Nobody misses it.
+            self.wanted = None;
+        }
         self.go_on_without_name(why);
     }
 
@@ -596,7 +621,10 @@ impl Conversation {
                     self.history.caught_up(hear);
                 }
                 if is_request(line.as_ref(), "/nick ") {
-                    self.go_on_without_name(Naming::Refused);
+                    is_shown = !self.ask_for_spare(now);
+                    if is_shown {
+                        self.go_on_without_name(Naming::Refused);
+                    }
                 }
             }
             Event::You { name } => self.take_name(name),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use super::backoff::Backoff;
-use super::config::Config;
+use super::config::{Config, Wish};
 use super::connect::{Link, Progress};
 use super::conversation::{Conversation, Farewell, Naming, PENDING_PATIENCE, Wire};
 use super::ending::{Ending, Facts, NO_NAMES, Refusals};
@@ -104,7 +104,7 @@ impl Session {
             link,
             phase: Phase::Connecting { is_first: true },
             backoff: Backoff::new(RandomState::new().hash_one(std::process::id())),
-            conversation: conversation(config),
+            conversation: conversation(config, is_for_person),
             reconnects: config.reconnects(is_for_person),
             is_leaving: false,
             was_let_in: false,
@@ -631,7 +631,7 @@ impl Session {
         }
         let has_joined = !was_let_in_before && self.was_let_in;
         let is_ours = self.conversation.greeting() == Greeting::Ours;
-        if has_joined && is_ours && self.config.name.is_none() {
+        if has_joined && is_ours && !matches!(self.config.name, Wish::Asked(_)) {
             frontend.notify(HINT, false, now);
         }
         if naming != self.conversation.naming() && !self.config.sends_only() {
@@ -694,8 +694,16 @@ impl Drop for Session {
     }
 }
 
-fn conversation(config: &Config) -> Conversation {
-    let mut conversation = Conversation::new(config.name.clone(), config.sends_only());
+fn conversation(config: &Config, is_for_person: bool) -> Conversation {
+    let wanted = match &config.name {
+        Wish::Asked(name) => Some(name),
+        Wish::Usual(name, _) if is_for_person => Some(name),
+        Wish::Usual(..) | Wish::None => None,
+    };
+    let mut conversation = Conversation::new(wanted.cloned(), config.sends_only());
+    if let Wish::Usual(_, spares) = &config.name {
+        conversation.be_content_with(spares);
+    }
     if let Some(lines) = config.past_lines() {
         conversation.ask_for_past(lines);
     }

@@ -226,7 +226,7 @@ fn answers_go_only_to_the_member_that_asked() {
         ("/me ", "!! usage: /me ACTION\n"),
         ("/msg bob", "!! usage: /msg NAME TEXT\n"),
         ("/nick alice", "-- you are alice now\n"),
-        ("/nick al ice", "!! a name is made of letters"),
+        ("/nick al ice", "!! a name holds no space: /nick al_ice"),
         (
             "/nick 10.0.0.2",
             "!! a name must not look like an IP address\n",

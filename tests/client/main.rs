@@ -11,6 +11,7 @@ mod idle;
 mod input;
 mod interruptions;
 mod memory;
+mod names;
 mod outages;
 mod output;
 mod patience;

@@ -572,3 +572,40 @@ fn a_line_that_ends_connections_is_left_out_and_not_in_doubt() {
     assert_eq!(scene.conversation.troubles().doubted_lines(), 0);
     assert_eq!(scene.conversation.troubles().left_out_lines(), 1);
 }
+
+#[test]
+fn a_usual_name_that_is_taken_gets_a_digit_without_a_word() {
+    let mut scene = Scene::new(Some("alice"), false);
+    let spares = ["alice2", "alice3"].map(str::to_owned);
+    scene.conversation.be_content_with(&spares);
+    scene.say("hi");
+    scene.greet(r#""resumed":false,"heard":0"#);
+    scene.shown();
+    for (n, code) in [(1, "name_taken"), (2, "name_claimed")] {
+        let name = scene.conversation.wanted.clone().unwrap();
+        assert_eq!(scene.written(), format!("/nick {name}\n"));
+        scene.hear(&format!(
+            "{{\"kind\":\"error\",\"n\":{n},\"code\":\"{code}\",\"text\":\"taken\"}}\n"
+        ));
+        assert!(scene.shown().is_empty());
+    }
+    assert_eq!(scene.written(), "/nick alice3\n");
+    scene.hear("{\"kind\":\"reply\",\"n\":3,\"to\":\"nick\",\"name\":\"alice3\"}\n");
+    assert_eq!(scene.shown(), ["-- you are alice3 now"]);
+    assert_eq!(scene.written(), "hi\n");
+    // It is the session's: after a loss no other will do.
+    scene.lose_connection();
+    scene.greet(r#""resumed":false,"heard":0"#);
+    assert_eq!(scene.written(), "/nick alice3\n");
+    scene.hear("{\"kind\":\"error\",\"n\":1,\"code\":\"name_held\",\"text\":\"held\"}\n");
+    assert_eq!(scene.written(), "");
+    assert_eq!(scene.conversation.naming(), Naming::Refused);
+}
+
+#[test]
+fn a_usual_name_is_not_missed_where_there_are_none() {
+    let mut scene = Scene::new(Some("alice"), false);
+    scene.conversation.be_content_with(&["alice2".to_owned()]);
+    scene.hear("Welcome to this chatroom!<10.0.0.9> hi\n");
+    assert_eq!(scene.conversation.naming(), Naming::Open);
+}
