@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::room::{RoomArgs, parse_name};
 use super::values::{Parse, parse_number};
-use crate::client::config::{Bell, ColorChoice, Config, Purpose, View, Wish};
+use crate::client::config::{Bell, ColorChoice, Config, Purpose, Times, View, Wish};
 use crate::platform::local_time;
 use crate::protocol::name::Name;
 
@@ -29,6 +29,10 @@ pub(super) struct ClientArgs {
 
     #[command(flatten)]
     view: ViewArgs,
+
+    /// Show no time before each line
+    #[arg(long, hide_short_help = true, overrides_with = "time")]
+    no_time: bool,
 
     /// When to ring the terminal's bell
     #[arg(long, value_name = "WHEN", default_value = "mention")]
@@ -136,7 +140,7 @@ struct ReconnectArgs {
 // How messages are shown.
 #[derive(Args, Debug)]
 struct ViewArgs {
-    /// Show the local time before each line
+    /// Show the local time before each line [default at a prompt: HH:MM]
     #[arg(long, value_name = "FORMAT")]
     time: Option<TimeFormat>,
 
@@ -199,12 +203,20 @@ impl ClientArgs {
     /// The configuration, or what is wrong with the arguments.
     pub(super) fn into_config(self) -> Result<Config, String> {
         let (host, port) = self.room.into_address()?;
+        let view = self.view.into_view();
         Ok(Config {
             host,
             port,
             name: wish(self.name, self.no_name),
             purpose: Purpose::Chat {
-                view: self.view.into_view(),
+                view: View {
+                    time: if self.no_time {
+                        Times::Never
+                    } else {
+                        view.time
+                    },
+                    ..view
+                },
                 bell: self.bell,
                 reconnects: match (self.reconnect.reconnect, self.no_reconnect) {
                     (true, _) => Some(true),
@@ -238,10 +250,13 @@ impl ViewArgs {
         View {
             is_json: self.json,
             color: self.color,
-            time: self.time.map(|format| match format {
-                TimeFormat::HoursMinutes => local_time::Format::HoursMinutes,
-                TimeFormat::HoursMinutesSeconds => local_time::Format::HoursMinutesSeconds,
-            }),
+            time: match self.time {
+                None => Times::Usual,
+                Some(TimeFormat::HoursMinutes) => Times::Always(local_time::Format::HoursMinutes),
+                Some(TimeFormat::HoursMinutesSeconds) => {
+                    Times::Always(local_time::Format::HoursMinutesSeconds)
+                }
+            },
         }
     }
 }

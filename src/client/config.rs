@@ -63,8 +63,27 @@ pub(crate) struct View {
     /// As JSON Lines.
     pub(crate) is_json: bool,
     pub(crate) color: ColorChoice,
+    pub(crate) time: Times,
+}
+
+/// Which time to show before each line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Times {
+    /// Hours and minutes at a prompt, none elsewhere.
+    Usual,
+    Never,
+    Always(local_time::Format),
+}
+
+impl View {
     /// The format of the time before each line; `None` for no time.
-    pub(crate) time: Option<local_time::Format>,
+    pub(crate) fn time_format(&self, is_at_prompt: bool) -> Option<local_time::Format> {
+        match self.time {
+            Times::Always(format) => Some(format),
+            Times::Usual if is_at_prompt => Some(local_time::Format::HoursMinutes),
+            Times::Usual | Times::Never => None,
+        }
+    }
 }
 
 /// Whether to use colours. `NO_COLOR`: no-color.org.
@@ -112,6 +131,14 @@ impl Config {
         match &self.purpose {
             Purpose::Chat { view, .. } | Purpose::Tail { view, .. } => view.is_json,
             Purpose::Send { .. } => false,
+        }
+    }
+
+    /// Whether the time stands before each line at a prompt.
+    pub(crate) fn shows_time_at_prompt(&self) -> bool {
+        match &self.purpose {
+            Purpose::Chat { view, .. } => view.time_format(true).is_some(),
+            Purpose::Tail { .. } | Purpose::Send { .. } => false,
         }
     }
 

@@ -25,6 +25,7 @@ use crate::protocol::command::{self, Command};
 use crate::protocol::event::{ByeCode, Event, Hello, Place, Reply, Several};
 use crate::protocol::name::Name;
 use crate::protocol::text::made_safe;
+use crate::protocol::wording::OPERATOR_PREFIX;
 
 /// How long queued lines wait for the greeting, and then for the answer to the request for a
 /// name.
@@ -119,6 +120,9 @@ pub struct Conversation {
     is_strict: bool,
     /// How many lines of the room's past to ask for. `None` to have those of its greeting.
     past_lines: Option<u64>,
+    /// What was said before we came, as the room greets with it, while the same is asked for with
+    /// its times. `None` to pass it on as it comes.
+    greeted: Option<Vec<String>>,
     history: History,
     /// The room's last word on this connection.
     farewell: Farewell,
@@ -169,6 +173,7 @@ impl Conversation {
             is_meant_by_name: false,
             is_strict,
             past_lines: None,
+            greeted: None,
             history: History::default(),
             farewell: Farewell::None,
             again: None,
@@ -187,6 +192,11 @@ impl Conversation {
     /// Asks for so many lines of the room's past instead of taking those of its greeting.
     pub(crate) fn ask_for_past(&mut self, lines: u64) {
         self.past_lines = Some(lines);
+    }
+
+    /// Asks for the times of what a room greets with.
+    pub(crate) fn ask_for_times(&mut self) {
+        self.greeted = Some(Vec::new());
     }
 
     /// A new connection has been made.
@@ -262,7 +272,7 @@ impl Conversation {
             Gate::Greeting(until) if until <= now => match self.greeting() {
                 Greeting::Refused => self.gate = Gate::Shut,
                 _ => {
-                    self.speak_lines(Naming::Unanswered, now);
+                    self.speak_lines(Naming::Unanswered, now, hear);
                     self.incoming.expect_lines();
                 }
             },
@@ -276,6 +286,7 @@ impl Conversation {
     /// The connection has ended; `hear` gets what was held back.
     pub(crate) fn ended(&mut self, now: Instant, hear: Hear<'_>) {
         self.listen(now, |incoming, pass| incoming.end(pass), hear);
+        self.pass_greeted(hear);
         self.history.caught_up(hear);
         self.is_meant_by_name |= self.name.is_some();
         self.writing.clear();
@@ -505,8 +516,9 @@ impl Conversation {
     }
 
     /// The server has no objects for us.
-    fn speak_lines(&mut self, why: Naming, now: Instant) {
+    fn speak_lines(&mut self, why: Naming, now: Instant, hear: Hear<'_>) {
         self.wire = Wire::Lines;
+        self.pass_greeted(hear);
         self.history.forget();
         let in_doubt = self.pending.begun_unanswered(now);
         self.troubles.doubt(&in_doubt);
@@ -540,7 +552,7 @@ impl Conversation {
             }
             Greeting::Refused if self.wire == Wire::Unknown => self.gate = Gate::Shut,
             Greeting::Original | Greeting::Unknown if self.wire == Wire::Unknown => {
-                self.speak_lines(Naming::Impossible, now);
+                self.speak_lines(Naming::Impossible, now, hear);
             }
             _ => {}
         }
@@ -554,7 +566,28 @@ impl Conversation {
             // A room that we know tells what we have missed.
             return;
         }
-        hear(message);
+        match &mut self.greeted {
+            Some(greeted) if message.is_past && was_said(message) => {
+                greeted.push(message.line.to_owned());
+            }
+            _ => hear(message),
+        }
+    }
+
+    /// Passes on what the room has greeted with: it does not tell when that was said.
+    fn pass_greeted(&mut self, hear: Hear<'_>) {
+        for line in self
+            .greeted
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+        {
+            let is_past = true;
+            hear(&Message {
+                is_past,
+                ..Message::parse(&line)
+            });
+        }
     }
 
     /// Takes an object.
@@ -590,7 +623,7 @@ impl Conversation {
             Event::Hello(hello) => {
                 self.greeted(hello, *place, now);
                 let json = without_token(json, &hello.token);
-                return pass_event(&json, *place, event, false, hear);
+                return pass_event(&json, *place, event, false, false, hear);
             }
             Event::Message(speech) | Event::Action(speech) | Event::Private { speech, .. } => {
                 is_own = speech.from.is_some() && speech.from == self.history.you();
@@ -601,6 +634,10 @@ impl Conversation {
             Event::Reply(reply) => {
                 let line = self.answered(reply.n, false, now, hear);
                 is_shown = !is_request(line.as_ref(), "/last ");
+                if !is_shown && let Some(greeted) = &mut self.greeted {
+                    // It has come with its times.
+                    greeted.clear();
+                }
                 if let Reply {
                     to,
                     name: Some(name),
@@ -618,6 +655,7 @@ impl Conversation {
                 let line = self.answered(*n, true, now, hear);
                 is_shown = !is_request(line.as_ref(), "/last ");
                 if !is_shown {
+                    self.pass_greeted(hear);
                     self.history.caught_up(hear);
                 }
                 if is_request(line.as_ref(), "/nick ") {
@@ -682,9 +720,9 @@ impl Conversation {
             return;
         }
         self.wire = Wire::Objects;
-        let missed = self
-            .history
-            .begin(hello, place, self.past_lines.unwrap_or(0));
+        let greeted_lines = self.greeted.as_ref().map(|lines| lines.len() as u64);
+        let past_lines = self.past_lines.or(greeted_lines).unwrap_or(0);
+        let missed = self.history.begin(hello, place, past_lines);
         if hello.resumed {
             let resumption = self.pending.resumed(hello.heard, now);
             let first_n = (hello.heard + 1).saturating_sub(resumption.taken.len() as u64);
@@ -731,6 +769,11 @@ impl Conversation {
         }
         line
     }
+}
+
+/// Whether `message`, a line that a room greets with, was said to everybody: the room remembers it.
+fn was_said(message: &Message<'_>) -> bool {
+    message.name.is_some() || message.text.starts_with(OPERATOR_PREFIX)
 }
 
 /// Whether a program begins or goes on with a session by `line`.

@@ -29,7 +29,7 @@ pub(crate) fn frontend(config: &Config) -> (Box<dyn Frontend>, bool) {
         Purpose::Chat { view, bell, .. } if !view.is_json && is_at_a_terminal() => {
             let look = Look {
                 palette: palette(view.color),
-                stamp: view.time.map(Stamp::local),
+                stamp: view.time_format(true).map(Stamp::local),
                 bell,
             };
             return (Box::new(Prompt::new(look, size())), true);
@@ -45,7 +45,10 @@ fn format(view: View) -> Format {
     if view.is_json {
         return Format::Json(Stamp::local(local_time::Format::Rfc3339));
     }
-    let text = Format::text(palette(view.color), view.time.map(Stamp::local));
+    let text = Format::text(
+        palette(view.color),
+        view.time_format(false).map(Stamp::local),
+    );
     if isatty(stdout()) {
         text.at_terminal(size().columns, is_output_capable())
     } else {

@@ -707,5 +707,8 @@ fn conversation(config: &Config, is_for_person: bool) -> Conversation {
     if let Some(lines) = config.past_lines() {
         conversation.ask_for_past(lines);
     }
+    if is_for_person && config.shows_time_at_prompt() {
+        conversation.ask_for_times();
+    }
     conversation
 }

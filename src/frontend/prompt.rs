@@ -33,7 +33,7 @@ use super::style::{Palette, margin, margin_columns, styled};
 use super::wrap::{Page, push_rows};
 use super::{Action, Bell, Frontend, LinkStatus, MAX_PENDING_BYTES, Moment, Status};
 use crate::error::Lines;
-use crate::platform::local_time::Stamp;
+use crate::platform::local_time::{Format, Stamp};
 use crate::protocol::event;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::rate::{Bucket, Rate};
@@ -77,6 +77,8 @@ pub struct Prompt {
     screen: Screen,
     /// The width of the margin with the time.
     margin_columns: usize,
+    /// For the day, where times are shown, and the one that was shown last.
+    day: Option<(Stamp, String)>,
     /// Lines to be written above the prompt, each ended by a LF. They are broken when they are
     /// written: only then the width of the terminal is known.
     above: String,
@@ -97,6 +99,10 @@ impl Prompt {
     pub fn new(mut look: Look, size: Size) -> Self {
         Self {
             margin_columns: margin_columns(&mut look.stamp),
+            day: look
+                .stamp
+                .as_ref()
+                .map(|stamp| (stamp.with_format(Format::Day), String::new())),
             look,
             size,
             keyboard: Keyboard::default(),
@@ -193,20 +199,20 @@ impl Prompt {
     }
 
     /// Shows a line of the user's own.
-    fn show_own(&mut self, own: Entered<'_>, time: Option<SystemTime>) {
+    fn show_own(&mut self, own: Entered<'_>, time: Option<SystemTime>, now: Moment) {
         if let Some(echo) = own.echo(self.look.palette) {
-            self.push_above(&echo, time);
+            self.push_above(&echo, time, now);
         }
     }
 
     fn show(&mut self, message: &Message<'_>, now: Moment) {
         let time = message.time_shown(now.time);
         if let Some(own) = said_by_us(message) {
-            return self.show_own(own, time);
+            return self.show_own(own, time, now);
         }
         let mention = self.mention.as_ref();
         let styled = styled(message, mention, &self.people, self.look.palette);
-        self.push_above(&styled.line, time);
+        self.push_above(&styled.line, time, now);
         let is_wanted = match self.look.bell {
             Bell::Never => false,
             Bell::Mention => styled.is_for_us,
@@ -218,8 +224,19 @@ impl Prompt {
         }
     }
 
-    /// Adds `line`, which may be styled, above the prompt.
-    fn push_above(&mut self, line: &str, time: Option<SystemTime>) {
+    /// Adds `line`, which may be styled, above the prompt; before it the day, where that changes.
+    fn push_above(&mut self, line: &str, time: Option<SystemTime>, now: Moment) {
+        if let Some((stamp, day)) = &mut self.day {
+            if day.is_empty() {
+                *day = stamp.at(now.time).to_owned();
+            }
+            let of_line = stamp.at(time.unwrap_or(now.time));
+            if of_line != day {
+                *day = of_line.to_owned();
+                let dim = self.look.palette.dim();
+                self.above += &format!("{dim}{NOTICE_PREFIX}{day}{dim:#}\n");
+            }
+        }
         self.above += &margin(&mut self.look.stamp, self.look.palette, time);
         self.above += line;
         self.above.push('\n');
@@ -354,7 +371,7 @@ impl Frontend for Prompt {
     fn heard(&mut self, message: &Message<'_>, now: Moment) {
         if message.kind == Kind::Entered {
             let own = Entered::of(message.text, self.has_commands());
-            return self.show_own(own, Some(now.time));
+            return self.show_own(own, Some(now.time), now);
         }
         self.people.heard(message);
         if message.told.is_some() {
@@ -372,7 +389,8 @@ impl Frontend for Prompt {
         } else {
             (NOTICE_PREFIX, self.look.palette.dim())
         };
-        self.push_above(&format!("{style}{prefix}{words}{style:#}"), Some(now.time));
+        let line = format!("{style}{prefix}{words}{style:#}");
+        self.push_above(&line, Some(now.time), now);
     }
 
     fn set_status(&mut self, status: &Status<'_>) {

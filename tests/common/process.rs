@@ -44,9 +44,9 @@ pub(crate) fn under_test() -> OsString {
     env::var_os(UNDER_TEST).unwrap_or_else(|| CHAT.into())
 }
 
-/// `chat client`, connecting to `to`.
+/// `chat client`, connecting to `to`, which shows no times unless it is told to.
 pub(crate) fn chat_client(to: SocketAddr) -> Command {
-    chat_to("client", to, &[])
+    chat_to("client", to, &["--no-time"])
 }
 
 /// A command that joins a room, connecting to `to`, with more arguments.

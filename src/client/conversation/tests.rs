@@ -609,3 +609,44 @@ fn a_usual_name_is_not_missed_where_there_are_none() {
     scene.hear("Welcome to this chatroom!<10.0.0.9> hi\n");
     assert_eq!(scene.conversation.naming(), Naming::Open);
 }
+
+#[test]
+fn what_a_room_greets_with_is_asked_for_with_its_times() {
+    let greeting = format!("{GREETING}-- be nice\n-- the last 2 lines:\n<a> 1\n-- operator: 2\n");
+    let mut scene = Scene::new(None, false);
+    scene.conversation.ask_for_times();
+    scene.hear(&greeting);
+    let notices = [
+        GREETING.trim_end(),
+        "past: -- be nice",
+        "past: -- the last 2 lines:",
+    ];
+    assert_eq!(scene.shown(), notices);
+    assert_eq!(scene.written(), "/json\n");
+    scene.hello("e", r#""resumed":false,"heard":0"#);
+    assert_eq!(scene.written(), "/last 2 9\n");
+    scene.operator(10, false);
+    scene.operator(8, true);
+    scene.hear("{\"kind\":\"reply\",\"n\":1,\"to\":\"last\"}\n");
+    assert_eq!(scene.shown(), ["past: -- operator: 8", "-- operator: 10"]);
+
+    // A room that does not tell it has told enough.
+    let refusal = "{\"kind\":\"error\",\"n\":1,\"code\":\"usage\",\"text\":\"no\"}\n";
+    for (is_refused, after) in [(true, refusal), (false, "<b> 3\n")] {
+        let mut scene = Scene::new(None, false);
+        scene.conversation.ask_for_times();
+        scene.hear(&greeting);
+        scene.shown();
+        scene.written();
+        if is_refused {
+            scene.hello("e", r#""resumed":false,"heard":0"#);
+            scene.written();
+            scene.hear(after);
+        } else {
+            scene.wait();
+        }
+        let shown = scene.shown();
+        assert_eq!(shown.len(), 2, "{shown:#?}");
+        assert!(shown[0].ends_with("<a> 1") && shown[1].ends_with("-- operator: 2"));
+    }
+}

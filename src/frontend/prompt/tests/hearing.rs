@@ -67,3 +67,34 @@ fn with_times() -> Scene {
     };
     Scene::with(look, 40, 10)
 }
+
+#[test]
+fn the_day_is_told_where_it_changes() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let mut scene = with_times();
+    let yesterday = Message {
+        is_past: true,
+        time: Some(UNIX_EPOCH - DAY / 24),
+        ..Message::parse("<alice> good night")
+    };
+    scene.prompt.heard(&yesterday, now());
+    scene.hear("<alice> good morning");
+    scene.hear("<alice> and you?");
+    let tomorrow = Moment {
+        time: UNIX_EPOCH + DAY,
+        ..now()
+    };
+    scene.prompt.heard(&Message::parse("<alice> hi"), tomorrow);
+    scene.draw();
+    let rows = [
+        "-- 1969-12-31",
+        "23:00 <alice> good night",
+        "-- 1970-01-01",
+        "00:00 <alice> good morning",
+        "00:00 <alice> and you?",
+        "-- 1970-01-02",
+        "00:00 <alice> hi",
+        "bob>",
+    ];
+    assert_eq!(scene.rows(), rows);
+}
