@@ -25,9 +25,13 @@ mod user;
 
 // What shows a conversation.
 #[cfg(feature = "client")]
-mod display;
+pub(crate) mod display;
+#[cfg(feature = "client")]
+pub(crate) mod memory;
 #[cfg(feature = "client")]
 mod pipes;
+#[cfg(feature = "client")]
+mod records;
 
 pub use self::config::Config;
 use self::connect::resolve;
@@ -48,6 +52,12 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let addresses = resolve(&config.host, config.port)?;
     let (frontend, is_at_a_terminal) = frontend(config);
     let client = Client::new(config, addresses, frontend, is_at_a_terminal).map_err(Error::Poll)?;
+    #[cfg(feature = "client")]
+    let client = if is_at_a_terminal {
+        client.with_records(records::Records::open(config)?)
+    } else {
+        client
+    };
     client.run()
 }
 

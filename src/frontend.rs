@@ -160,6 +160,16 @@ pub trait Frontend {
     /// Roughly how many bytes wait to be composed.
     fn waiting_bytes(&self) -> usize;
 
+    /// Takes what the user has entered since the last call, to be remembered.
+    fn take_inputs(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Takes what was shown since the last call, as whole lines for a log.
+    fn take_log(&mut self) -> String {
+        String::new()
+    }
+
     /// When [`Frontend::expire`] is next due, if nothing happens.
     fn deadline(&self) -> Option<Instant> {
         None

@@ -1,12 +1,15 @@
 //! The arguments of `chat client`, and of `chat tail`, which does half of what it does.
 
 use std::env;
+use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 
-use super::room::{RoomArgs, parse_name};
+use super::room::{NO_ROOM, UsualRoomArgs, parse_name, parse_place};
 use super::values::{Parse, parse_number};
-use crate::client::config::{Bell, ColorChoice, Config, Purpose, Times, View, Wish};
+use crate::client::config::{Bell, ColorChoice, Config, Purpose, RoomBy, Times, View, Wish};
+use crate::client::display::is_at_prompt;
+use crate::client::memory::Memory;
 use crate::platform::local_time;
 use crate::protocol::name::Name;
 
@@ -14,12 +17,13 @@ use crate::protocol::name::Name;
 #[command(after_help = CLIENT_EXAMPLES, after_long_help = CLIENT_NOTES)]
 pub(super) struct ClientArgs {
     #[command(flatten)]
-    room: RoomArgs,
+    room: UsualRoomArgs,
 
-    /// The name to ask for [default at a terminal: CHAT_NAME, or your login name]
+    /// The name to ask for [default: CHAT_NAME or your login]
     ///
-    /// If your default name is taken, you get it with a digit behind it. After a lost connection
-    /// the client asks for the last name you had.
+    /// The default is for a prompt; in a pipe you have no name unless you ask for one. If it is
+    /// taken, you get it with a digit behind it. After a lost connection the client asks for the
+    /// last name you had.
     #[arg(long, value_name = "NAME", value_parser = parse_name as Parse<String>)]
     name: Option<String>,
 
@@ -37,6 +41,10 @@ pub(super) struct ClientArgs {
     /// When to ring the terminal's bell
     #[arg(long, value_name = "WHEN", default_value = "mention")]
     bell: Bell,
+
+    /// Append what the screen shows to FILE, with dates
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    log: Option<PathBuf>,
 
     #[command(flatten)]
     reconnect: ReconnectArgs,
@@ -89,7 +97,7 @@ in a shell).";
 #[command(after_help = TAIL_EXAMPLES, after_long_help = TAIL_NOTES)]
 pub(super) struct TailArgs {
     #[command(flatten)]
-    room: RoomArgs,
+    room: UsualRoomArgs,
 
     /// How many lines of the room's history to show first [default: all]
     #[arg(short = 'n', long, value_name = "N")]
@@ -140,7 +148,7 @@ struct ReconnectArgs {
 // How messages are shown.
 #[derive(Args, Debug)]
 struct ViewArgs {
-    /// Show the local time before each line [default at a prompt: HH:MM]
+    /// Show the local time [default at a prompt: HH:MM]
     #[arg(long, value_name = "FORMAT")]
     time: Option<TimeFormat>,
 
@@ -159,6 +167,13 @@ enum TimeFormat {
     HoursMinutes,
     #[value(name = "HH:MM:SS")]
     HoursMinutesSeconds,
+}
+
+/// Where the room is that was joined last.
+fn last_room() -> Result<(String, u16), String> {
+    let room = Memory::of_user().room();
+    let place = room.and_then(|room| parse_place(&room).ok());
+    place.ok_or_else(|| NO_ROOM.to_owned())?.with_port(None)
 }
 
 /// The environment variable with the name to ask for at a terminal.
@@ -202,8 +217,19 @@ fn usual_name(login: &str) -> Option<Name> {
 impl ClientArgs {
     /// The configuration, or what is wrong with the arguments.
     pub(super) fn into_config(self) -> Result<Config, String> {
-        let (host, port) = self.room.into_address()?;
         let view = self.view.into_view();
+        let is_at_prompt = is_at_prompt(view);
+        if self.log.is_some() && !is_at_prompt {
+            let words = "--log is for a prompt at a terminal: here, standard output has it all";
+            return Err(words.to_owned());
+        }
+        let is_given = self.room.is_given();
+        let (room, (host, port)) = match self.room.usual_address()? {
+            Some(address) if is_given => (RoomBy::CommandLine, address),
+            Some(address) => (RoomBy::Environment, address),
+            None if is_at_prompt => (RoomBy::Memory, last_room()?),
+            None => return Err(NO_ROOM.to_owned()),
+        };
         Ok(Config {
             host,
             port,
@@ -218,6 +244,8 @@ impl ClientArgs {
                     ..view
                 },
                 bell: self.bell,
+                room,
+                log: self.log,
                 reconnects: match (self.reconnect.reconnect, self.no_reconnect) {
                     (true, _) => Some(true),
                     (false, true) => Some(false),

@@ -1,5 +1,6 @@
 //! The configuration of a client: what the command line tells it to do.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -37,6 +38,9 @@ pub(crate) enum Purpose {
     Chat {
         view: View,
         bell: Bell,
+        room: RoomBy,
+        /// Where to append what a prompt shows.
+        log: Option<PathBuf>,
         /// Whether a lost connection is made again. By default only at a terminal.
         reconnects: Option<bool>,
     },
@@ -55,6 +59,15 @@ pub(crate) enum Purpose {
         /// Whether a lost connection is made again.
         reconnects: bool,
     },
+}
+
+/// Who has said where the room is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoomBy {
+    CommandLine,
+    Environment,
+    /// It was joined last.
+    Memory,
 }
 
 /// How messages are shown.
@@ -107,6 +120,24 @@ impl Config {
             self.purpose,
             Purpose::Chat { .. } | Purpose::Send { text: None, .. }
         )
+    }
+
+    /// Where the room is, as people write it.
+    pub(crate) fn place(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
+    }
+
+    /// Where to append what a prompt shows.
+    pub(crate) fn log(&self) -> Option<&PathBuf> {
+        match &self.purpose {
+            Purpose::Chat { log, .. } => log.as_ref(),
+            Purpose::Tail { .. } | Purpose::Send { .. } => None,
+        }
     }
 
     /// The text to send instead of standard input.

@@ -83,6 +83,13 @@ impl Client {
         })
     }
 
+    /// Writes down what a person types and sees.
+    #[cfg(feature = "client")]
+    pub(crate) fn with_records(mut self, records: super::records::Records) -> Self {
+        self.user.keep(records);
+        self
+    }
+
     /// Runs until the client has served its purpose.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let end = self.run_to_end();

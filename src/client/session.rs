@@ -145,6 +145,12 @@ impl Session {
         !matches!(self.phase, Phase::Connecting { is_first: true })
     }
 
+    /// Whether a room has ever let us in.
+    #[cfg(feature = "client")]
+    pub(crate) fn was_let_in(&self) -> bool {
+        self.was_let_in
+    }
+
     /// Whether there will be no further connection.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended(_))

@@ -47,6 +47,8 @@ pub(crate) struct User {
     departure: Option<(Departure, Instant)>,
     /// Whether [`terminal::BEGIN`] is written, and [`terminal::END`] is still to follow.
     needs_end: bool,
+    #[cfg(feature = "client")]
+    records: Option<super::records::Records>,
 }
 
 /// How the terminal is left.
@@ -130,7 +132,15 @@ impl User {
             signals,
             departure: None,
             needs_end: false,
+            #[cfg(feature = "client")]
+            records: None,
         })
+    }
+
+    /// Writes down in `records` what is typed and shown.
+    #[cfg(feature = "client")]
+    pub(crate) fn keep(&mut self, records: super::records::Records) {
+        self.records = Some(records);
     }
 
     pub(crate) fn frontend(&mut self) -> &mut dyn Frontend {
@@ -240,6 +250,10 @@ impl User {
         }
         for line in logging::take_diverted() {
             self.frontend.notify(&line, false, now);
+        }
+        #[cfg(feature = "client")]
+        if let Some(records) = &mut self.records {
+            records.note(&mut *self.frontend, session.was_let_in(), now);
         }
     }
 

@@ -92,6 +92,16 @@ pub struct Prompt {
     is_stale: bool,
     is_hidden: bool,
     actions: Vec<Action>,
+    /// What was entered lately, to be remembered.
+    inputs: Vec<String>,
+    log: Option<Log>,
+}
+
+/// What was shown lately, for a log.
+#[derive(Debug)]
+struct Log {
+    stamp: Stamp,
+    lines: String,
 }
 
 impl Prompt {
@@ -124,7 +134,22 @@ impl Prompt {
             is_stale: true,
             is_hidden: false,
             actions: Vec::new(),
+            inputs: Vec::new(),
+            log: None,
         }
+    }
+
+    /// Has `inputs` come back as if they had been entered before.
+    pub fn remember(&mut self, inputs: impl IntoIterator<Item = String>) {
+        self.editor.remember(inputs);
+    }
+
+    /// Keeps what is shown, to be [taken](Frontend::take_log).
+    pub(crate) fn keep_log(&mut self) {
+        self.log = Some(Log {
+            stamp: Stamp::local(Format::Rfc3339),
+            lines: String::new(),
+        });
     }
 
     fn take(&mut self, event: Event, now: Moment) {
@@ -143,7 +168,12 @@ impl Prompt {
         match pressed {
             Pressed::Changed => self.is_stale = true,
             Pressed::Nothing => {}
-            Pressed::Entered(text) => self.entered(text, now),
+            Pressed::Entered(text) => {
+                if !text.trim().is_empty() {
+                    self.inputs.push(text.clone());
+                }
+                self.entered(text, now);
+            }
             Pressed::EndOfInput => self.actions.push(Action::Leave),
             Pressed::Interrupt => self.actions.push(Action::EndBy(SIGINT)),
             Pressed::Quit => self.actions.push(Action::EndBy(SIGQUIT)),
@@ -237,6 +267,12 @@ impl Prompt {
                 self.above += &format!("{dim}{NOTICE_PREFIX}{day}{dim:#}\n");
             }
         }
+        if let Some(log) = &mut self.log {
+            log.lines += log.stamp.at(time.unwrap_or(now.time));
+            log.lines.push(' ');
+            push_plain(&mut log.lines, line);
+            log.lines.push('\n');
+        }
         self.above += &margin(&mut self.look.stamp, self.look.palette, time);
         self.above += line;
         self.above.push('\n');
@@ -317,6 +353,16 @@ fn said_by_us<'a>(message: &Message<'a>) -> Option<Entered<'a>> {
             text: message.text,
         }),
         _ => None,
+    }
+}
+
+/// Appends `line` without its styles.
+fn push_plain(out: &mut String, line: &str) {
+    let mut parts = line.split('\x1b');
+    out.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        // Select Graphic Rendition (ECMA-48): the only sequences there are.
+        out.push_str(part.split_once('m').map_or("", |(_, text)| text));
     }
 }
 
@@ -456,6 +502,15 @@ impl Frontend for Prompt {
 
     fn waiting_bytes(&self) -> usize {
         self.above.len()
+    }
+
+    fn take_inputs(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.inputs)
+    }
+
+    fn take_log(&mut self) -> String {
+        let lines = self.log.as_mut().map(|log| std::mem::take(&mut log.lines));
+        lines.unwrap_or_default()
     }
 
     fn deadline(&self) -> Option<Instant> {

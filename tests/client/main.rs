@@ -17,6 +17,7 @@ mod output;
 mod patience;
 mod ping;
 mod reconnection;
+mod remembered;
 mod send;
 mod tail;
 mod terminal;

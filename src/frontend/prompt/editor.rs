@@ -69,6 +69,14 @@ impl Editor {
         Some((&search.query, !search.fails))
     }
 
+    /// Has `inputs` come back as if they had been entered before.
+    pub(crate) fn remember(&mut self, inputs: impl IntoIterator<Item = String>) {
+        for input in inputs {
+            let input: String = input.chars().map(safe).collect();
+            self.history.push(&input);
+        }
+    }
+
     /// Restores text that was entered but could not be sent.
     pub(crate) fn put_back(&mut self, typed: String) {
         let at = typed.chars().count();
