@@ -10,6 +10,8 @@ pub mod terminal;
 
 // What shows a conversation.
 #[cfg(feature = "client")]
+pub(crate) mod ignored;
+#[cfg(feature = "client")]
 pub(crate) mod mention;
 #[cfg(feature = "client")]
 pub(crate) mod people;

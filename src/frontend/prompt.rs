@@ -26,6 +26,7 @@ use self::keyboard::{Keyboard, Typed};
 use self::layout::{Row, Size, lay_out};
 use self::screen::Screen;
 use super::entered::Entered;
+use super::ignored::{Ignored, Request};
 use super::mention::Mention;
 use super::message::{Kind, Message};
 use super::people::People;
@@ -35,10 +36,14 @@ use super::{Action, Bell, Frontend, LinkStatus, MAX_PENDING_BYTES, Moment, Statu
 use crate::error::Lines;
 use crate::platform::local_time::{Format, Stamp};
 use crate::protocol::event;
+use crate::protocol::name;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::rate::{Bucket, Rate};
 
 const PROMPT_END: &str = "> ";
+
+/// What the room's help does not know of.
+const MORE_HELP: &str = "  /ignore NAME      hide what NAME says, here alone; /unignore NAME";
 
 /// Nobody can make the bell ring on and on: it rings once a second, after a burst of three.
 fn bell_rate() -> Rate {
@@ -64,6 +69,7 @@ pub struct Prompt {
     keyboard: Keyboard,
     editor: Editor,
     people: People,
+    ignored: Ignored,
     link: LinkStatus,
     /// The last lines that the room has not answered, and whether they look so.
     said: Vec<(String, bool)>,
@@ -118,6 +124,7 @@ impl Prompt {
             keyboard: Keyboard::default(),
             editor: Editor::default(),
             people: People::default(),
+            ignored: Ignored::default(),
             link: LinkStatus::In { is_ours: false },
             said: Vec::new(),
             said_lines: 0,
@@ -207,6 +214,12 @@ impl Prompt {
         if is_waiting && is_one_line && Entered::of(&text, has_commands).is_quit() {
             return self.actions.push(Action::Leave);
         }
+        let has_quit = || text.lines().any(|line| Entered::of(line, true).is_quit());
+        if has_commands && !is_one_line && has_quit() {
+            self.editor.put_back(text);
+            let words = "not sent: /quit stands alone; among other lines, //quit says it";
+            return self.notify(words, true, now);
+        }
         if has_commands && text.lines().any(is_command_behind_space) {
             self.editor.put_back(text);
             let words = "not sent: a command must not have a space before its slash; \
@@ -222,15 +235,43 @@ impl Prompt {
             return self.notify("not sent: too many lines are waiting already", true, now);
         }
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            self.said_bytes += line.len() + 1;
-            self.actions
-                .push(Action::Say(format!("{line}\n").into_bytes()));
+            let request = Request::of(line).filter(|_| has_commands);
+            if let Some(request) = request {
+                self.ignore(request, now);
+            } else if self.link == LinkStatus::Offline && Entered::of(line, true).is_for_room() {
+                let command = line.split_whitespace().next().unwrap_or_default();
+                let words = format!("offline: {command} needs the room; it was not kept");
+                self.notify(&words, true, now);
+            } else {
+                self.said_bytes += line.len() + 1;
+                self.actions
+                    .push(Action::Say(format!("{line}\n").into_bytes()));
+            }
         }
     }
 
+    fn ignore(&mut self, request: Request<'_>, now: Moment) {
+        let is_own = |name: &str| {
+            let own = self.name.as_deref();
+            own.is_some_and(|own| name::fold(own) == name::fold(name))
+        };
+        let (words, is_trouble) = match request {
+            Request::Ignore(name) if is_own(name) => ("that is you".to_owned(), true),
+            request => self.ignored.obey(request),
+        };
+        self.notify(&words, is_trouble, now);
+    }
+
     /// Shows a line of the user's own.
-    fn show_own(&mut self, own: Entered<'_>, time: Option<SystemTime>, now: Moment) {
-        if let Some(echo) = own.echo(self.look.palette) {
+    fn show_own(
+        &mut self,
+        own: Entered<'_>,
+        name: Option<&str>,
+        time: Option<SystemTime>,
+        now: Moment,
+    ) {
+        let name = name.or(self.name.as_deref());
+        if let Some(echo) = own.echo(self.look.palette, name) {
             self.push_above(&echo, time, now);
         }
     }
@@ -238,7 +279,7 @@ impl Prompt {
     fn show(&mut self, message: &Message<'_>, now: Moment) {
         let time = message.time_shown(now.time);
         if let Some(own) = said_by_us(message) {
-            return self.show_own(own, time, now);
+            return self.show_own(own, message.name, time, now);
         }
         let mention = self.mention.as_ref();
         let styled = styled(message, mention, &self.people, self.look.palette);
@@ -286,7 +327,10 @@ impl Prompt {
         let has_commands = self.has_commands();
         let shown = self.said.iter().filter_map(|(line, is_late)| {
             let plain = Palette { is_colored: false };
-            Some((Entered::of(line, has_commands).echo(plain)?, *is_late))
+            Some((
+                Entered::of(line, has_commands).echo(plain, self.name.as_deref())?,
+                *is_late,
+            ))
         });
         let shown: Vec<_> = shown.collect();
         let max_rows = self.size.rows / 4;
@@ -385,10 +429,11 @@ fn fitting(text: &str, columns: usize) -> String {
 /// Whether `text` is a command that the room would say to everyone because of a space.
 fn is_command_behind_space(text: &str) -> bool {
     let trimmed = text.trim_start();
-    let is_command = !matches!(
-        Entered::of(trimmed, true),
-        Entered::Said(_) | Entered::BadCommand(_)
-    );
+    let is_command = Request::of(trimmed).is_some()
+        || !matches!(
+            Entered::of(trimmed, true),
+            Entered::Said(_) | Entered::BadCommand(_)
+        );
     trimmed.len() < text.len() && is_command
 }
 
@@ -417,12 +462,18 @@ impl Frontend for Prompt {
     fn heard(&mut self, message: &Message<'_>, now: Moment) {
         if message.kind == Kind::Entered {
             let own = Entered::of(message.text, self.has_commands());
-            return self.show_own(own, Some(now.time), now);
+            return self.show_own(own, None, Some(now.time), now);
         }
         self.people.heard(message);
-        if message.told.is_some() {
+        if self.ignored.hides(message) {
+            return;
+        }
+        if let Some(told) = message.told {
             for message in message.lines().filter(Message::is_for_people) {
                 self.show(&message, now);
+            }
+            if matches!(told.event, Some(event::Event::Reply(reply)) if reply.to == "help") {
+                self.notify(MORE_HELP, false, now);
             }
             return;
         }

@@ -450,7 +450,7 @@ fn lines_that_are_not_answered_stand_above_the_prompt_and_look_so_after_a_while(
     let rows = [
         "<You> hello …",
         &cut,
-        "* You waves",
+        "* bob waves",
         "[no answer for 5 s] bob> ha",
     ];
     assert_eq!(scene.rows()[2..], rows);

@@ -69,7 +69,7 @@ fn commands_of_our_own_are_shown_as_what_they_do() {
     assert_eq!(
         scene.rows(),
         [
-            "* You waves",
+            "* bob waves",
             "[You to al] hi",
             "<You> /x",
             "/dance",
@@ -99,11 +99,45 @@ fn offline_input_is_bounded_and_quit_leaves() {
     assert_eq!(scene.last_row(), "[offline] bob> one more");
     scene.type_keys("\x15/quit\r");
     assert_eq!(scene.actions, [Action::Leave]);
-    // What else is in a block is kept, and counted.
+}
+
+/// FAULTS.md C2 and C3: somebody else may have written it.
+#[test]
+fn quit_in_a_block_of_lines_does_not_leave() {
+    for link in [LinkStatus::Offline, LinkStatus::In { is_ours: true }] {
+        let mut scene = Scene::new(70, 10);
+        scene.set_link(link);
+        scene.type_keys("\x1b[200~one\r/QUIT\rmore\x1b[201~");
+        scene.type_keys("\r");
+        assert_eq!(scene.actions, []);
+        assert_eq!(
+            scene.rows()[0],
+            "!! not sent: /quit stands alone; among other lines, //quit says it"
+        );
+        assert_eq!(scene.last_row(), "more", "it can be mended");
+    }
     let mut scene = Scene::new(60, 10);
-    scene.set_link(LinkStatus::Offline);
+    scene.set_link(LinkStatus::In { is_ours: false });
     scene.type_keys("/quit\x1b\rmore\r");
-    assert_eq!(scene.said(), ["/quit\n", "more\n"]);
+    assert_eq!(
+        scene.said(),
+        ["/quit\n", "more\n"],
+        "to a room without commands"
+    );
+}
+
+#[test]
+fn a_command_that_needs_the_room_is_answered_offline() {
+    let mut scene = Scene::new(70, 10);
+    scene.set_link(LinkStatus::Offline);
+    scene.type_keys("/who\r/nick rob\r/msg al hi\r/me waves\rhi\r/dance\r");
+    let rows = [
+        "!! offline: /who needs the room; it was not kept",
+        "!! offline: /nick needs the room; it was not kept",
+    ];
+    assert_eq!(scene.rows()[..2], rows);
+    let said = ["/msg al hi\n", "/me waves\n", "hi\n", "/dance\n"];
+    assert_eq!(scene.said(), said);
 }
 
 #[test]

@@ -98,3 +98,30 @@ fn the_day_is_told_where_it_changes() {
     ];
     assert_eq!(scene.rows(), rows);
 }
+
+#[test]
+fn somebody_can_be_ignored_here() {
+    let mut scene = Scene::new(70, 10);
+    scene.type_keys("/ignore Alice\r");
+    scene.hear("<alice> hi bob");
+    scene.hear("[alice] psst");
+    scene.hear("<carol> hi");
+    scene.type_keys("/ignore bob\r/ignore\r/unignore alice\r ");
+    scene.hear("<alice> at last");
+    scene.type_keys("\x15 /ignore carol\r");
+    let rows = [
+        "-- ignoring Alice; /unignore Alice ends that",
+        "<carol> hi",
+        "!! that is you",
+        "-- ignoring Alice",
+        "-- no longer ignoring alice",
+        "<alice> at last",
+    ];
+    assert_eq!(scene.rows()[..rows.len()], rows);
+    assert!(scene.rows()[rows.len()].starts_with("!! not sent: a command"));
+    assert_eq!((scene.said().len(), scene.rings()), (0, 0));
+    let mut scene = Scene::new(70, 10);
+    scene.set_link(LinkStatus::In { is_ours: false });
+    scene.type_keys("/ignore alice\r");
+    assert_eq!(scene.said(), ["/ignore alice\n"], "a room without commands");
+}
