@@ -159,6 +159,18 @@ impl Prompt {
         });
     }
 
+    fn take_typed(&mut self, typed: Typed, now: Moment) {
+        match typed {
+            Typed::Event(event) => self.take(event, now),
+            Typed::Unfinished(text) => {
+                self.take(Event::Paste(text), now);
+                let words = "this paste has no end: Enter ends it, and says nothing";
+                self.notify(words, true, now);
+            }
+            Typed::TooMuch => self.refuse_paste(now),
+        }
+    }
+
     fn take(&mut self, event: Event, now: Moment) {
         let pressed = match event {
             Event::Key(key) => {
@@ -444,10 +456,7 @@ impl Frontend for Prompt {
             if self.actions.iter().any(Action::leaves_terminal) {
                 return;
             }
-            match typed {
-                Typed::Event(event) => self.take(event, now),
-                Typed::TooMuch => self.refuse_paste(now),
-            }
+            self.take_typed(typed, now);
         }
     }
 
@@ -569,8 +578,8 @@ impl Frontend for Prompt {
     }
 
     fn expire(&mut self, now: Moment) {
-        for event in self.keyboard.expire(now.instant) {
-            self.take(event, now);
+        for typed in self.keyboard.expire(now.instant) {
+            self.take_typed(typed, now);
         }
     }
 
