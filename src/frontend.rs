@@ -156,6 +156,9 @@ pub trait Frontend {
     /// Takes the state of the session.
     fn set_status(&mut self, status: &Status<'_>);
 
+    /// Takes in how many seconds a lost server is tried again, if that is worth a word.
+    fn set_next_try(&mut self, _seconds: Option<u64>) {}
+
     /// Appends what there is to show since the last call to `out`.
     fn compose(&mut self, out: &mut Vec<u8>);
 

@@ -63,8 +63,10 @@ const CLIENT_NOTES: &str = "\
 Examples:
   chat client 192.168.1.5 8081
       type and read; Ctrl-D or /quit leaves
-  chat client 192.168.1.5 8081 --name alice --time HH:MM
-      join as alice, and show the time of each message
+  chat client
+      join the room of CHAT_ROOM or, at a terminal, the one joined last
+  chat client 192.168.1.5 8081 --name alice --log alice.log
+      join as alice, and keep what the screen shows
   journalctl -f -u backup | chat client 192.168.1.5 8081
       say each line of a log
 
@@ -79,6 +81,9 @@ At a terminal you type in a line at the bottom that no message interrupts:
   Ctrl-D: leave, if the line is empty; Ctrl-C: leave at once
 
 Pasted text is sent when you press Enter; Ctrl-U drops it.
+
+/ignore NAME hides what NAME says, here alone; /unignore NAME shows it again. The room joined last \
+and what you typed are kept in ~/.local/state/chat, or in $XDG_STATE_HOME/chat, but for /msg.
 
 In a pipe, the client sends each line of standard input, and writes what others say to \
 standard output. At the end of the input it delivers everything and ends. See also chat send \

@@ -13,7 +13,8 @@ pub(super) const DEFAULT_PORT: u16 = 8081;
 /// The longest timeout: an hour.
 const MAX_SECONDS: u32 = 3600;
 
-// Where the room is. (clap would show a doc comment as what the command does.)
+// Where the room is, for whoever has no usual one. (clap would show a doc comment as what the command does.)
+#[cfg(feature = "stress")]
 #[derive(Args, Debug)]
 pub(super) struct RoomArgs {
     /// The server's name or IP address; HOST:PORT will do, too
@@ -46,6 +47,7 @@ const ROOM_VARIABLE: &str = "CHAT_ROOM";
 pub(super) const NO_ROOM: &str = "which room? Give its <HOST>, or set CHAT_ROOM";
 
 impl UsualRoomArgs {
+    #[cfg(feature = "client")]
     pub(super) fn is_given(&self) -> bool {
         self.place.is_some()
     }
@@ -70,6 +72,7 @@ impl UsualRoomArgs {
     }
 }
 
+#[cfg(feature = "stress")]
 impl RoomArgs {
     /// Host and port, or what is wrong with them.
     pub(super) fn into_address(self) -> Result<(String, u16), String> {

@@ -27,9 +27,12 @@ use crate::protocol::name::Name;
 use crate::protocol::text::made_safe;
 use crate::protocol::wording::OPERATOR_PREFIX;
 
-/// How long queued lines wait for the greeting, and then for the answer to the request for a
-/// name.
+/// How long queued lines wait for the answer to the request for a name. Who only sends waits no
+/// longer for the greeting, either.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a server may take to greet. Who greets later, or never, is no chat room.
+pub(crate) const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a server that has greeted as ours does may take to answer `/json`. Many clients may
 /// have come at once.
@@ -102,6 +105,8 @@ pub struct Conversation {
     /// missing.)
     is_fresh_due: bool,
     gate: Gate,
+    /// The server has not greeted in time.
+    is_mute: bool,
     /// Nothing more will be said than is pending.
     is_leaving: bool,
     has_finished: bool,
@@ -164,6 +169,7 @@ impl Conversation {
             writing: Writing::default(),
             is_fresh_due: false,
             gate: Gate::Open,
+            is_mute: false,
             is_leaving: false,
             has_finished: false,
             naming: Naming::Open,
@@ -205,11 +211,17 @@ impl Conversation {
         self.wire = Wire::Unknown;
         self.writing.clear();
         self.naming = Naming::Open;
+        self.is_mute = false;
         self.farewell = Farewell::None;
         self.again = None;
         // Queued lines are for a room, not for a server that refuses us or a proxy without a
         // room behind it.
-        self.gate = Gate::Greeting(now + NAME_TIMEOUT);
+        let patience = if self.is_strict {
+            NAME_TIMEOUT
+        } else {
+            GREETING_TIMEOUT
+        };
+        self.gate = Gate::Greeting(now + patience);
     }
 
     /// Nothing more will be said than what is pending, and a line that was begun.
@@ -270,7 +282,11 @@ impl Conversation {
         }
         match self.gate {
             Gate::Greeting(until) if until <= now => match self.greeting() {
-                Greeting::Refused => self.gate = Gate::Shut,
+                Greeting::Refused | Greeting::Foreign => self.gate = Gate::Shut,
+                Greeting::Awaited if !self.is_strict => {
+                    self.is_mute = true;
+                    self.gate = Gate::Shut;
+                }
                 _ => {
                     self.speak_lines(Naming::Unanswered, now, hear);
                     self.incoming.expect_lines();
@@ -418,6 +434,12 @@ impl Conversation {
         self.incoming.greeting()
     }
 
+    /// Whether what answers there is known to be no chat room: it greets as something else, or
+    /// does not greet.
+    pub(crate) fn is_no_room(&self) -> bool {
+        self.is_mute || self.greeting() == Greeting::Foreign
+    }
+
     pub(crate) fn wire(&self) -> Wire {
         self.wire
     }
@@ -550,8 +572,12 @@ impl Conversation {
             Greeting::Refused if self.wire == Wire::Unknown && self.can_resume() => {
                 self.ask_for_objects(now);
             }
-            Greeting::Refused if self.wire == Wire::Unknown => self.gate = Gate::Shut,
-            Greeting::Original | Greeting::Unknown if self.wire == Wire::Unknown => {
+            Greeting::Refused | Greeting::Foreign if self.wire == Wire::Unknown => {
+                self.gate = Gate::Shut;
+            }
+            Greeting::Original | Greeting::Unknown
+                if self.wire == Wire::Unknown && !self.incoming.is_undecided() =>
+            {
                 self.speak_lines(Naming::Impossible, now, hear);
             }
             _ => {}

@@ -137,14 +137,14 @@ impl Client {
             self.user.perform_actions(&mut self.session, now);
 
             self.session.advance(now)?;
-            if self.session.has_connected() {
-                self.user.take_terminal(now).map_err(Error::Terminal)?;
-            }
             if self.may_read_server() {
                 self.session
                     .read(&mut self.read_buffer, now, self.user.frontend());
             }
             self.session.expire(now, self.user.frontend());
+            if self.session.has_begun() {
+                self.user.take_terminal(now).map_err(Error::Terminal)?;
+            }
             self.session.write(now, self.user.frontend());
 
             self.user.perform_actions(&mut self.session, now);

@@ -33,6 +33,16 @@ const UNSURE_FOR: Duration = Duration::from_secs(30);
 /// A room that wants us back later than this is asked sooner.
 const MAX_AWAY: Duration = Duration::from_secs(60);
 
+/// A person is told about a connection that takes longer to be made.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long after an attempt to connect Enter may cause another: whoever holds the key down must
+/// not get around the backoff.
+const HURRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// The prompt counts down a longer delay.
+const LONG_DELAY: Duration = Duration::from_secs(3);
+
 /// Shown when a request for a name times out.
 const NO_ANSWER: &str = "the server has not answered about your name";
 
@@ -69,6 +79,10 @@ pub(crate) struct Session {
     progress_at: Option<Instant>,
     /// Whether a person is told what happens when it happens.
     is_for_person: bool,
+    /// When the last attempt to connect was made.
+    tried_at: Option<Instant>,
+    /// Whether a person was told that it takes long to connect.
+    is_slow: bool,
 }
 
 enum Phase {
@@ -76,8 +90,13 @@ enum Phase {
         is_first: bool,
     },
     Open(Open),
-    /// Lost; the next attempt is made then.
-    Offline(Instant),
+    /// Lost.
+    Offline {
+        /// When the next attempt is made.
+        until: Instant,
+        /// Whether that is worth a word.
+        is_long: bool,
+    },
     Ended(Ending),
 }
 
@@ -116,6 +135,8 @@ impl Session {
             waits_since: None,
             progress_at: None,
             is_for_person,
+            tried_at: None,
+            is_slow: false,
             config: config.clone(),
         }
     }
@@ -126,6 +147,7 @@ impl Session {
     ///
     /// When no address can even be tried.
     pub(crate) fn connect(&mut self, now: Moment) -> Result<(), Error> {
+        self.tried_at = Some(now.instant);
         let progress = self.link.connect(now.instant);
         self.take_progress(progress, now)
     }
@@ -140,9 +162,9 @@ impl Session {
         self.take_progress(progress, now)
     }
 
-    /// Whether there is a connection, or was one.
-    pub(crate) fn has_connected(&self) -> bool {
-        !matches!(self.phase, Phase::Connecting { is_first: true })
+    /// Whether there is something to show: a connection, or that it takes long to make one.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.is_slow || !matches!(self.phase, Phase::Connecting { is_first: true })
     }
 
     /// Whether a room has ever let us in.
@@ -187,7 +209,7 @@ impl Session {
     pub(crate) fn is_sending(&self) -> bool {
         match self.phase {
             Phase::Open(_) => self.conversation.is_sending(),
-            Phase::Connecting { .. } | Phase::Offline(_) => self.returns_to_deliver(),
+            Phase::Connecting { .. } | Phase::Offline { .. } => self.returns_to_deliver(),
             Phase::Ended(_) => false,
         }
     }
@@ -207,8 +229,12 @@ impl Session {
         let waits = match self.phase {
             // Held lines would wait for ever.
             Phase::Open(_) => !self.conversation.is_holding(),
-            Phase::Connecting { is_first } => is_first || self.returns_to_deliver(),
-            Phase::Offline(_) => self.returns_to_deliver(),
+            // A person who has said nothing waits for nothing.
+            Phase::Connecting { is_first: true } => {
+                !self.is_for_person || self.conversation.is_sending()
+            }
+            Phase::Connecting { is_first: false } => self.returns_to_deliver(),
+            Phase::Offline { .. } => self.returns_to_deliver(),
             Phase::Ended(_) => false,
         };
         if self.is_leaving || !waits {
@@ -217,13 +243,26 @@ impl Session {
         self.is_leaving = true;
     }
 
-    /// Retries a lost server now instead of later; sends what is held.
+    /// Retries a lost server now instead of later, but not more often than [`HURRY_PAUSE`] allows;
+    /// sends what is held.
     pub(crate) fn hurry(&mut self, now: Moment) {
         if matches!(self.phase, Phase::Open(_)) {
             self.conversation.release();
         }
-        if let Phase::Offline(until) = &mut self.phase {
-            *until = now.instant;
+        if let Phase::Offline { until, .. } = &mut self.phase {
+            let allowed_at = self.tried_at.map_or(now.instant, |at| at + HURRY_PAUSE);
+            *until = allowed_at.max(now.instant).min(*until);
+        }
+    }
+
+    /// In how many seconds a person's lost server is tried again, if that is worth a word.
+    pub(crate) fn next_try(&self, now: Instant) -> Option<u64> {
+        match self.phase {
+            Phase::Offline { until, is_long } if is_long && self.is_for_person => {
+                let left = until.saturating_duration_since(now);
+                Some(left.as_secs() + u64::from(left.subsec_nanos() > 0))
+            }
+            _ => None,
         }
     }
 
@@ -234,7 +273,9 @@ impl Session {
             Phase::Open(_) => LinkStatus::In {
                 is_ours: self.conversation.wire() != Wire::Lines,
             },
-            Phase::Connecting { .. } | Phase::Offline(_) | Phase::Ended(_) => LinkStatus::Offline,
+            Phase::Connecting { .. } | Phase::Offline { .. } | Phase::Ended(_) => {
+                LinkStatus::Offline
+            }
         };
         let pending = self.conversation.pending();
         // All of it may be more than a screen.
@@ -270,6 +311,7 @@ impl Session {
                 self.hear(now, frontend, |conversation, hear| {
                     conversation.received(&buffer[..count], now.instant, hear);
                 });
+                self.leave_what_is_no_room(now, frontend);
             }
             Err(e) => match e.kind() {
                 io::ErrorKind::WouldBlock if open.send_error.is_none() => {
@@ -336,7 +378,14 @@ impl Session {
     /// Acts on deadlines that have passed.
     pub(crate) fn expire(&mut self, now: Moment, frontend: &mut dyn Frontend) {
         match &self.phase {
-            Phase::Offline(until) if *until <= now.instant => {
+            Phase::Connecting { is_first: true }
+                if self.slow_at().is_some_and(|at| at <= now.instant) =>
+            {
+                self.is_slow = true;
+                let place = self.config.place();
+                frontend.notify(&format!("connecting to {place} …"), false, now);
+            }
+            Phase::Offline { until, .. } if *until <= now.instant => {
                 self.phase = Phase::Connecting { is_first: false };
                 // Only the first attempt can fail with an error.
                 let _ = self.connect(now);
@@ -350,6 +399,7 @@ impl Session {
                     self.end_in_silence(now);
                 }
                 self.look_at_acknowledgements(now, frontend);
+                self.leave_what_is_no_room(now, frontend);
             }
             _ => {}
         }
@@ -363,8 +413,15 @@ impl Session {
     /// When [`Session::expire`] is next due.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let deadline = match &self.phase {
-            Phase::Connecting { .. } => self.link.deadline(),
-            Phase::Offline(until) => Some(*until),
+            Phase::Connecting { .. } => {
+                let deadlines = [self.link.deadline(), self.slow_at()];
+                deadlines.into_iter().flatten().min()
+            }
+            Phase::Offline { until, .. } => match self.next_try(now) {
+                // When it is a second less.
+                Some(seconds @ 1..) => Some(*until - Duration::from_secs(seconds - 1)),
+                _ => Some(*until),
+            },
             // Not while there is more to read: it may hold the rest of a line.
             Phase::Open(open) if open.is_ready => None,
             Phase::Open(open) => {
@@ -378,6 +435,15 @@ impl Session {
             Phase::Ended(_) => None,
         };
         [deadline, self.timeout_at()].into_iter().flatten().min()
+    }
+
+    /// When a person is told that it takes long to connect, and was not.
+    fn slow_at(&self) -> Option<Instant> {
+        let is_first = matches!(self.phase, Phase::Connecting { is_first: true });
+        let is_due = is_first && self.is_for_person && !self.is_slow;
+        self.tried_at
+            .filter(|_| is_due)
+            .map(|at| at + CONNECT_PATIENCE)
     }
 
     /// When a client that only sends has waited long enough for the room to take it further.
@@ -507,7 +573,8 @@ impl Session {
                 for (address, e) in &attempts {
                     info!("{address}: {e}");
                 }
-                self.phase = Phase::Offline(now.instant + self.backoff.after_failure());
+                let delay = self.backoff.after_failure();
+                self.phase = offline(now, delay);
             }
         }
         Ok(())
@@ -570,7 +637,20 @@ impl Session {
         }
         let delay = self.backoff.after_loss(open_for);
         let delay = delay.max(self.conversation.again().unwrap_or_default().min(MAX_AWAY));
-        self.phase = Phase::Offline(now.instant + delay);
+        self.phase = offline(now, delay);
+    }
+
+    /// Leaves a server that is known to be no chat room.
+    fn leave_what_is_no_room(&mut self, now: Moment, frontend: &mut dyn Frontend) {
+        if !self.conversation.is_no_room() || !matches!(self.phase, Phase::Open(_)) {
+            return;
+        }
+        if self.was_let_in && self.should_reconnect() {
+            let source = io::Error::other("what answers there is no chat room");
+            return self.connection_lost(Some(source), now, frontend);
+        }
+        self.link.close();
+        self.phase = Phase::Ended(Ending::Elsewhere);
     }
 
     fn should_reconnect(&self) -> bool {
@@ -686,6 +766,13 @@ impl Session {
                 self.phase = Phase::Ended(Ending::Silent);
             }
         }
+    }
+}
+
+fn offline(now: Moment, delay: Duration) -> Phase {
+    Phase::Offline {
+        until: now.instant + delay,
+        is_long: delay >= LONG_DELAY,
     }
 }
 

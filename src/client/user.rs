@@ -245,6 +245,7 @@ impl User {
             }
         }
         self.frontend.set_status(&session.status(now));
+        self.frontend.set_next_try(session.next_try(now.instant));
         if session.has_ended() {
             self.frontend.set_hidden(true);
         }

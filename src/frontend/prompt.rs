@@ -77,6 +77,8 @@ pub struct Prompt {
     said_lines: usize,
     said_bytes: usize,
     no_answer_for: Option<Duration>,
+    /// In how many seconds a lost server is tried again.
+    next_try: Option<u64>,
     /// `None` while others see us by our address.
     name: Option<String>,
     mention: Option<Mention>,
@@ -130,6 +132,7 @@ impl Prompt {
             said_lines: 0,
             said_bytes: 0,
             no_answer_for: None,
+            next_try: None,
             name: None,
             mention: None,
             screen: Screen::default(),
@@ -372,29 +375,51 @@ impl Prompt {
     /// The prompt as plain text: the state and the name, as far as there is room.
     fn prompt(&self) -> String {
         let name = self.name.as_deref().unwrap_or_default();
-        let lines = self.said_lines;
-        let state = match (self.editor.search(), self.link, self.no_answer_for) {
-            (Some((query, true)), _, _) => format!("(search: {query}) "),
-            (Some((query, false)), _, _) => format!("(no match: {query}) "),
-            (None, LinkStatus::Offline, _) if lines == 0 => "[offline] ".to_owned(),
-            (None, LinkStatus::Offline, _) => format!("[offline, {} waiting] ", Lines(lines)),
-            (None, LinkStatus::Holding, _) => format!("[{} waiting] ", Lines(lines)),
-            (None, LinkStatus::In { .. }, None) => String::new(),
-            (None, LinkStatus::Leaving, None) => "[leaving] ".to_owned(),
-            (None, LinkStatus::In { .. }, Some(time)) => {
-                format!("[no answer for {} s] ", time.as_secs())
-            }
-            (None, LinkStatus::Leaving, Some(time)) => {
-                format!("[leaving, no answer for {} s] ", time.as_secs())
-            }
-        };
-        let prompts = [
-            format!("{state}{name}{PROMPT_END}"),
-            format!("{state}{PROMPT_END}"),
-        ];
+        let mut states = self.states();
+        states.push(String::new());
+        let prompts = states.iter().flat_map(|state| {
+            let names = [name, ""].into_iter();
+            names.map(move |name| format!("{state}{name}{PROMPT_END}"))
+        });
         let fits = |prompt: &String| prompt.width() * 2 <= self.size.columns;
         let prompt = prompts.into_iter().find(fits);
         prompt.unwrap_or_else(|| PROMPT_END.to_owned())
+    }
+
+    /// What the prompt says of the state, in fewer and fewer words.
+    fn states(&self) -> Vec<String> {
+        let lines = self.said_lines;
+        if let Some((query, is_found)) = self.editor.search() {
+            let words = if is_found { "search" } else { "no match" };
+            return vec![format!("({words}: {query}) ")];
+        }
+        let (word, waiting, next_try) = match (self.link, self.no_answer_for) {
+            (LinkStatus::Holding, _) => return vec![format!("[{} waiting] ", Lines(lines))],
+            (LinkStatus::In { .. }, None) => return vec![String::new()],
+            (LinkStatus::In { .. }, Some(time)) => {
+                return vec![format!("[no answer for {} s] ", time.as_secs())];
+            }
+            (LinkStatus::Leaving, None) => return vec!["[leaving] ".to_owned()],
+            (LinkStatus::Leaving, Some(time)) => {
+                let seconds = time.as_secs();
+                let long = format!("[leaving, no answer for {seconds} s] ");
+                return vec![long, "[leaving] ".to_owned()];
+            }
+            (LinkStatus::Offline, _) => (
+                "offline",
+                (lines > 0).then(|| format!(", {} waiting", Lines(lines))),
+                self.next_try
+                    .map(|seconds| format!(", next try in {seconds} s")),
+            ),
+        };
+        let waiting = waiting.unwrap_or_default();
+        let next_try = next_try.unwrap_or_default();
+        vec![
+            format!("[{word}{waiting}{next_try}] "),
+            format!("[{word}{next_try}] "),
+            format!("[{word}{waiting}] "),
+            format!("[{word}] "),
+        ]
     }
 }
 
@@ -516,6 +541,11 @@ impl Frontend for Prompt {
             self.mention = status.name.map(Mention::of);
             self.is_stale = true;
         }
+    }
+
+    fn set_next_try(&mut self, seconds: Option<u64>) {
+        self.is_stale |= self.next_try != seconds;
+        self.next_try = seconds;
     }
 
     fn compose(&mut self, out: &mut Vec<u8>) {

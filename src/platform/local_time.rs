@@ -70,6 +70,7 @@ impl Stamp {
     }
 
     /// The same zone in another format.
+    #[cfg(feature = "client")]
     pub(crate) fn with_format(&self, format: Format) -> Self {
         Self::new(self.zone.clone(), format)
     }

@@ -172,6 +172,7 @@ impl Name {
     }
 
     /// The name with a number behind it.
+    #[cfg(feature = "client")]
     pub(crate) fn numbered(&self, number: u32) -> Option<Self> {
         let digits = number.to_string();
         let name = format!("{}{digits}", fitting(&self.shown, digits.len()));

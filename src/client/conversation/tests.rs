@@ -177,11 +177,10 @@ fn a_refused_line_is_shown_with_its_refusal() {
 
 #[test]
 fn foreign_servers_are_written_lines() {
-    for (greeting, has_greeted) in [
-        ("Welcome to this chatroom!", true),
-        ("Welcome to this chatroom!<10.0.0.2> hi\n", true),
-        ("SSH-2.0-x\r\n", true),
-        ("", false),
+    for greeting in [
+        "Welcome to this chatroom!",
+        "Welcome to this chatroom!<10.0.0.2> hi\n",
+        "hi there\r\n",
     ] {
         let mut scene = Scene::new(Some("bob"), false);
         scene.say("/who");
@@ -191,14 +190,40 @@ fn foreign_servers_are_written_lines() {
             scene.wait();
         }
         assert_eq!(scene.written(), "/who\n", "{greeting}");
-        let naming = if has_greeted {
-            Naming::Impossible
-        } else {
-            Naming::Unanswered
-        };
+        let naming = Naming::Impossible;
         assert_eq!(scene.conversation.naming(), naming, "{greeting}");
         assert_eq!(scene.shown().last().unwrap(), "entered: /who");
         assert!(scene.conversation.is_all_done() && !scene.conversation.finish());
+    }
+}
+
+/// FAULTS.md C6.
+#[test]
+fn what_is_no_room_is_said_nothing() {
+    for greeting in [
+        "SSH-2.0-OpenSSH_9.2p1\r\n",
+        "220 mail.lan ESMTP\r\n",
+        "HTTP/1.1 400 Bad Request\r\n",
+        "* OK IMAP4rev1\r\n",
+        "",
+    ] {
+        for cut in [greeting.len() / 2, greeting.len()] {
+            let mut scene = Scene::new(None, false);
+            scene.hear(&greeting[..cut]);
+            scene.hear(&greeting[cut..]);
+            scene.say("hi");
+            if greeting.is_empty() {
+                assert!(!scene.conversation.is_no_room());
+                scene.wait();
+            }
+            assert!(scene.conversation.is_no_room(), "{greeting}");
+            assert_eq!(scene.written(), "", "{greeting}");
+        }
+    }
+    for line in ["<a> 220 hi", "2200 hi", "SSH is fine"] {
+        let mut scene = Scene::new(None, false);
+        scene.hear(&format!("{line}\n220 hi\n"));
+        assert!(!scene.conversation.is_no_room(), "{line}");
     }
 }
 
