@@ -22,8 +22,8 @@ use super::pending::{By, Line, Part, Pending};
 use crate::frontend::entered::Entered;
 use crate::frontend::message::{Kind, Message};
 use crate::protocol::command::{self, Command};
-use crate::protocol::event::{ByeCode, Event, Hello, Place, Reply, Several};
-use crate::protocol::name::Name;
+use crate::protocol::event::{ByeCode, Event, Hello, Person, Place, Reply, Several};
+use crate::protocol::name::{self, Name};
 use crate::protocol::text::made_safe;
 use crate::protocol::wording::OPERATOR_PREFIX;
 
@@ -440,6 +440,12 @@ impl Conversation {
         self.is_mute || self.greeting() == Greeting::Foreign
     }
 
+    /// Whether the room has told what was said before we came.
+    pub(crate) fn has_told_past(&self) -> bool {
+        let is_asked = self.greeted.as_ref().is_some_and(|lines| !lines.is_empty());
+        matches!(self.wire, Wire::Objects | Wire::Lines) && !is_asked
+    }
+
     pub(crate) fn wire(&self) -> Wire {
         self.wire
     }
@@ -512,6 +518,21 @@ impl Conversation {
                 self.gate = Gate::Answer((!self.is_strict).then_some(now + NAME_TIMEOUT));
             }
             _ => self.gate = Gate::Open,
+        }
+    }
+
+    /// Wants another name that will do than those of `people`: whoever has it would be told.
+    fn pass_over_taken(&mut self, people: &[Person<'_>]) {
+        let is_taken = |wanted: &String| {
+            let wanted = name::fold(wanted);
+            people
+                .iter()
+                .any(|person| name::fold(&person.name) == wanted)
+        };
+        while self.wanted.as_ref().is_some_and(is_taken)
+            && let Some(spare) = self.spares.pop()
+        {
+            self.wanted = Some(spare);
         }
     }
 
@@ -763,6 +784,7 @@ impl Conversation {
         } else {
             let in_doubt = self.pending.begun(hello.heard, now);
             self.troubles.doubt(&in_doubt);
+            self.pass_over_taken(&hello.people);
             self.ask_for_name(now);
         }
         if missed > 0 {

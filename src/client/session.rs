@@ -62,6 +62,8 @@ pub(crate) struct Session {
     is_leaving: bool,
     /// Whether a server has ever let us in.
     was_let_in: bool,
+    /// Whether a newcomer is still to be told how to get a name.
+    owes_hint: bool,
     /// Whether nothing has been received on this connection.
     is_unheard: bool,
     /// Why the last connection was refused, if it was.
@@ -127,6 +129,7 @@ impl Session {
             reconnects: config.reconnects(is_for_person),
             is_leaving: false,
             was_let_in: false,
+            owes_hint: false,
             is_unheard: true,
             last_refusal: None,
             refusals: Refusals::default(),
@@ -717,7 +720,10 @@ impl Session {
         }
         let has_joined = !was_let_in_before && self.was_let_in;
         let is_ours = self.conversation.greeting() == Greeting::Ours;
-        if has_joined && is_ours && !matches!(self.config.name, Wish::Asked(_)) {
+        self.owes_hint |= has_joined && is_ours && !matches!(self.config.name, Wish::Asked(_));
+        // Not between what the room says of its past, and that.
+        if self.owes_hint && self.conversation.has_told_past() {
+            self.owes_hint = false;
             frontend.notify(HINT, false, now);
         }
         if naming != self.conversation.naming() && !self.config.sends_only() {

@@ -17,11 +17,15 @@ fn client_of(server: &Server, variables: &[(&str, &str)], options: &[&str]) -> (
 
 #[test]
 fn at_a_terminal_one_has_ones_login_name() {
-    let server = Server::start();
+    let server = Server::sociable(&[]);
     let (mut first, _client) = client_of(&server, &[("USER", "alice")], &[]);
-    first.expect_last_row("alice>");
+    // Then newcomers are told that she is here.
+    first.expect_row("-- alice joined (1 here)");
     let (mut second, _client) = client_of(&server, &[("LOGNAME", "alice")], &[]);
     second.expect_last_row("alice2>");
+    first.read_rest();
+    let rows = first.rows().concat();
+    assert!(!rows.contains("asked for your name"), "{rows}");
     second.assert_told_once("-- you are alice2 now");
     let rows = second.rows();
     assert!(!rows.iter().any(|row| row.starts_with("!!")), "{rows:#?}");

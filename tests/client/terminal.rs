@@ -98,6 +98,43 @@ fn a_paste_of_200_lines_is_sent_on_enter() {
         });
 }
 
+/// FAULTS.md C3: a terminal that leaves the end of a paste in what is pasted.
+#[test]
+fn a_paste_does_not_say_itself() {
+    let mut alice = alice_at_a_terminal(&[]);
+    alice
+        .screen
+        .type_keys("\x1b[200~safe\x1b[201~\rpwned\r\x1b[201~");
+    alice.screen.expect("the whole paste", |rows| {
+        rows.ends_with(&["alice> safe", "pwned"].map(str::to_owned))
+    });
+    alice.reader.expect_nothing_new();
+}
+
+/// FAULTS.md C2: its end got lost.
+#[test]
+fn a_paste_without_end_has_a_way_out() {
+    let mut alice = alice_at_a_terminal(&[]);
+    alice.screen.type_keys("\x1b[200~half");
+    alice
+        .screen
+        .expect_row("!! this paste has no end: Enter ends it, and says nothing");
+    alice.screen.expect_last_row("alice> half");
+    alice.reader.expect_nothing_new();
+    // Nothing shows that this key is taken, which has to come on its own.
+    let mut keys = ["\x1b", "\x15whole"].into_iter().cycle();
+    eventually("keys to count again", || {
+        alice.screen.type_keys(keys.next().expect("endless"));
+        alice.screen.read_rest();
+        let is_shown = alice.screen.rows().last() == Some(&"alice> whole".to_owned());
+        is_shown.then_some(())
+    });
+    alice.screen.type_keys("\x15again");
+    alice.screen.expect_last_row("alice> again");
+    alice.screen.type_keys("\r");
+    alice.reader.expect_line("<alice> again");
+}
+
 #[test]
 fn a_terminal_may_be_resized_while_one_types() {
     let mut alice = alice_at_a_terminal(&[]);

@@ -628,6 +628,22 @@ fn a_usual_name_that_is_taken_gets_a_digit_without_a_word() {
 }
 
 #[test]
+fn a_usual_name_that_somebody_here_has_is_not_asked_for() {
+    let mut scene = Scene::new(Some("alice"), false);
+    let spares = ["alice2", "alice3"].map(str::to_owned);
+    scene.conversation.be_content_with(&spares);
+    scene.hear(GREETING);
+    scene.written();
+    scene.hear(concat!(
+        r#"{"kind":"hello","wire":1,"version":"0","epoch":"e","seq":9,"you":7,"token":"7.ab","#,
+        r#""resumed":false,"heard":0,"lost":0,"hold":60,"name":"10.0.0.1","here":3,"#,
+        r#""people":[[5,"Alice"],[6,"alice2"],[7,"10.0.0.1"]],"max_line":4096}"#,
+        "\n"
+    ));
+    assert_eq!(scene.written(), "/nick alice3\n");
+}
+
+#[test]
 fn a_usual_name_is_not_missed_where_there_are_none() {
     let mut scene = Scene::new(Some("alice"), false);
     scene.conversation.be_content_with(&["alice2".to_owned()]);
