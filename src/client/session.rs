@@ -11,7 +11,9 @@ use log::info;
 use super::backoff::Backoff;
 use super::config::{Config, Wish};
 use super::connect::{Link, Progress};
-use super::conversation::{Conversation, Farewell, Naming, PENDING_PATIENCE, Wire};
+use super::conversation::{
+    Conversation, Farewell, GREETING_TIMEOUT, Naming, PENDING_PATIENCE, Wire,
+};
 use super::ending::{Ending, Facts, NO_NAMES, Refusals};
 use super::incoming::Greeting;
 use super::stall::{STALLED_AFTER, Stall};
@@ -649,8 +651,11 @@ impl Session {
             return;
         }
         if self.was_let_in && self.should_reconnect() {
-            let source = io::Error::other("what answers there is no chat room");
-            return self.connection_lost(Some(source), now, frontend);
+            let words = match self.conversation.greeting() {
+                Greeting::Foreign => "another program answers there now".to_owned(),
+                _ => format!("no greeting within {} s", GREETING_TIMEOUT.as_secs()),
+            };
+            return self.connection_lost(Some(io::Error::other(words)), now, frontend);
         }
         self.link.close();
         self.phase = Phase::Ended(Ending::Elsewhere);
@@ -794,15 +799,13 @@ impl Drop for Session {
 }
 
 fn conversation(config: &Config, is_for_person: bool) -> Conversation {
-    let wanted = match &config.name {
-        Wish::Asked(name) => Some(name),
-        Wish::Usual(name, _) if is_for_person => Some(name),
-        Wish::Usual(..) | Wish::None => None,
+    let (wanted, spares) = match &config.name {
+        Wish::Asked(name) => (Some(name), &[][..]),
+        Wish::Usual(name, spares) if is_for_person => (Some(name), &spares[..]),
+        Wish::Usual(..) | Wish::None => (None, &[][..]),
     };
     let mut conversation = Conversation::new(wanted.cloned(), config.sends_only());
-    if let Wish::Usual(_, spares) = &config.name {
-        conversation.be_content_with(spares);
-    }
+    conversation.be_content_with(spares);
     if let Some(lines) = config.past_lines() {
         conversation.ask_for_past(lines);
     }

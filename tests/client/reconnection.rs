@@ -201,6 +201,27 @@ fn enter_retries_at_once_however_long_the_pause() {
     alice.screen.expect_row("-- connected again");
 }
 
+/// What takes the port of a room that is gone for a while is not spoken to.
+#[test]
+fn a_room_whose_port_another_program_has_is_waited_for() {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.screen.expect_row(WELCOME);
+    drop(guest.server);
+    guest.screen.type_keys("hi\r");
+    let mut other = Peer::accept(&guest.listener);
+    other.send("SSH-2.0-OpenSSH_9.2p1\r\n");
+    other.expect_closed();
+    guest.screen.expect("the reason", |rows| {
+        let text = rows.join(" ");
+        text.contains("was lost: another program answers there now")
+    });
+    let mut server = Peer::accept(&guest.listener);
+    server.greet_with(NEW_SESSION);
+    server.expect_line("/last 500 0");
+    server.expect_line("hi");
+}
+
 /// FAULTS.md C9: whoever leans on the key does not get around the backoff.
 #[test]
 fn enter_held_down_retries_now_and_then() {
