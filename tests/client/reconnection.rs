@@ -208,6 +208,9 @@ fn a_room_whose_port_another_program_has_is_waited_for() {
     guest.server.greet();
     guest.screen.expect_row(WELCOME);
     drop(guest.server);
+    guest.screen.expect("the loss", |rows| {
+        rows.concat().contains("closed the connection")
+    });
     guest.screen.type_keys("hi\r");
     let mut other = Peer::accept(&guest.listener);
     other.send("SSH-2.0-OpenSSH_9.2p1\r\n");
