@@ -57,6 +57,13 @@ pub enum Error {
         /// From open(2).
         source: io::Error,
     },
+    /// The client cannot open the file of `--log`.
+    OpenLog {
+        /// From the command line.
+        path: PathBuf,
+        /// From open(2).
+        source: io::Error,
+    },
     /// The poll failed, or the registration of a source with it.
     Poll(io::Error),
     /// The system has no random bits to give.
@@ -171,6 +178,7 @@ impl Error {
             | Self::OpenOperatorFifo { .. }
             | Self::ReadMotd { .. }
             | Self::OpenTranscript { .. }
+            | Self::OpenLog { .. }
             | Self::Poll(_)
             | Self::Random(_)
             | Self::Terminal(_)
@@ -231,6 +239,12 @@ impl fmt::Display for Error {
             Self::OpenTranscript { path, source } => write!(
                 f,
                 "cannot append to {} for --transcript: {}",
+                path.display(),
+                plain(source)
+            ),
+            Self::OpenLog { path, source } => write!(
+                f,
+                "cannot append to {} for --log: {}",
                 path.display(),
                 plain(source)
             ),

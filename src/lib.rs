@@ -4,7 +4,7 @@
 //! targets can link to it, and promises nothing to other crates. ARCHITECTURE.md
 //! says what lives where, and why. Imports run one way: `protocol` and `platform`
 //! know nobody here; then come [`reactor`] and [`room`], which do not know each
-//! other; on top of them [`server`] and [`client`].
+//! other; on top of them [`server`] and [`client`], which share [`frontend`].
 
 // For what the tests in here share with those in tests/.
 #[cfg(test)]
@@ -53,6 +53,9 @@ pub mod cli;
 pub mod client;
 pub mod error;
 pub mod exit;
+// Without what shows a conversation, some of it is not used.
+#[cfg_attr(not(feature = "client"), allow(dead_code))]
+pub mod frontend;
 pub mod rate;
 pub mod reactor;
 pub mod room;

@@ -10,10 +10,10 @@ use rustix::stdio::stdin;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook_mio::v1_0::Signals;
 
-use super::frontend::{Action, Frontend, Moment};
 use super::session::Session;
-use super::terminal::{self, Terminal};
 use crate::error::Error;
+use crate::frontend::terminal::{self, Terminal};
+use crate::frontend::{Action, Frontend, Moment};
 use crate::platform::job;
 use crate::platform::logging;
 use crate::platform::proc::is_ignored;
@@ -47,6 +47,8 @@ pub(crate) struct User {
     departure: Option<(Departure, Instant)>,
     /// Whether [`terminal::BEGIN`] is written, and [`terminal::END`] is still to follow.
     needs_end: bool,
+    #[cfg(feature = "client")]
+    records: Option<super::records::Records>,
 }
 
 /// How the terminal is left.
@@ -130,7 +132,15 @@ impl User {
             signals,
             departure: None,
             needs_end: false,
+            #[cfg(feature = "client")]
+            records: None,
         })
+    }
+
+    /// Writes down in `records` what is typed and shown.
+    #[cfg(feature = "client")]
+    pub(crate) fn keep(&mut self, records: super::records::Records) {
+        self.records = Some(records);
     }
 
     pub(crate) fn frontend(&mut self) -> &mut dyn Frontend {
@@ -235,11 +245,16 @@ impl User {
             }
         }
         self.frontend.set_status(&session.status(now));
+        self.frontend.set_next_try(session.next_try(now.instant));
         if session.has_ended() {
             self.frontend.set_hidden(true);
         }
         for line in logging::take_diverted() {
             self.frontend.notify(&line, false, now);
+        }
+        #[cfg(feature = "client")]
+        if let Some(records) = &mut self.records {
+            records.note(&mut *self.frontend, session.was_let_in(), now);
         }
     }
 

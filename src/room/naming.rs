@@ -17,6 +17,10 @@ impl Room {
         let name = match Name::parse(text) {
             Ok(name) => name,
             Err(bad) => {
+                if let Some(near) = Name::near(text) {
+                    let words = format_args!("{bad}: /nick {near}");
+                    return self.refuse(by, ErrorCode::BadName, words, context.batch);
+                }
                 let text = self.replies.bad_name(bad);
                 return self.refuse_with(by, &text, ErrorCode::BadName, || bad, context);
             }

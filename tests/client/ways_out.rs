@@ -357,7 +357,7 @@ fn a_panic_leaves_the_terminal_as_it_was() {
     const TEST: &str = "ways_out::a_panic_leaves_the_terminal_as_it_was";
     const IS_THE_PROGRAM: &str = "CHAT_TEST_PANICS";
     if std::env::var_os(IS_THE_PROGRAM).is_some() {
-        let terminal = chat::client::terminal::Terminal::take().expect("a terminal");
+        let terminal = chat::frontend::terminal::Terminal::take().expect("a terminal");
         std::mem::forget(terminal);
         panic!("on purpose");
     }

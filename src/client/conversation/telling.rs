@@ -3,8 +3,8 @@
 
 use std::time::UNIX_EPOCH;
 
-use crate::client::message::{Kind, Message, Told};
 use crate::client::pending::{By, Line};
+use crate::frontend::message::{Kind, Message, Told};
 use crate::protocol::event::{Event, Place, Speech};
 use crate::protocol::text::made_safe;
 use crate::protocol::time::Time;
@@ -20,15 +20,16 @@ pub(super) fn pass_entered(line: &Line, hear: Hear<'_>) {
     }
 }
 
-/// Passes on the object `json` and what it says, if we know its kind.
+/// Passes on the object `json` and what it says, if we know its kind. What was missed `is_late`.
 pub(super) fn pass_object(
     json: &str,
     told: Option<&(Option<Place>, Event<'static>)>,
     is_own: bool,
+    is_late: bool,
     hear: Hear<'_>,
 ) {
     if let Some((place, event)) = told {
-        return pass_event(json, *place, event, is_own, hear);
+        return pass_event(json, *place, event, is_own, is_late, hear);
     }
     let told = Told {
         json,
@@ -47,6 +48,7 @@ pub(super) fn pass_event(
     place: Option<Place>,
     event: &Event<'static>,
     is_own: bool,
+    is_late: bool,
     hear: Hear<'_>,
 ) {
     let mut line = Vec::new();
@@ -67,13 +69,15 @@ pub(super) fn pass_event(
         _ => line.get(3..).unwrap_or_default(),
     };
     let is_past = place.is_some_and(|place| place.is_past);
+    // Our own clock tells the time of what is said now.
+    let said_at = place.filter(|_| is_past || is_late);
     hear(&Message {
         kind,
         name: speech.map(|speech| &*speech.name),
         text,
         line: &line,
         is_past,
-        time: place.map(|place| UNIX_EPOCH + place.time.since(Time::default())),
+        time: said_at.map(|place| UNIX_EPOCH + place.time.since(Time::default())),
         told: Some(Told {
             json,
             event: Some(event),

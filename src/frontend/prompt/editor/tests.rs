@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use termina::Event;
 
 use super::*;
-use crate::client::message::Message;
-use crate::client::prompt::keyboard::{Keyboard, Typed};
+use crate::frontend::message::Message;
+use crate::frontend::prompt::keyboard::{Keyboard, Typed};
 
 const BACKSPACE: &str = "\x7f";
 const LEFT: &str = "\x1b[D";
@@ -24,7 +24,7 @@ fn type_keys(editor: &mut Editor, keys: &str) -> Pressed {
     let now = Instant::now();
     let mut events = keyboard.push(keys.as_bytes(), now);
     if let Some(at) = keyboard.deadline() {
-        events.extend(keyboard.expire(at).into_iter().map(Typed::Event));
+        events.extend(keyboard.expire(at));
     }
     let mut pressed = Pressed::Nothing;
     for event in events {
@@ -112,8 +112,8 @@ fn ways_out() {
 #[test]
 fn a_paste_is_inserted_as_it_is_and_not_entered() {
     assert_typed(
-        "a\x1b[200~one\r\ntwo\rthree\n\x1b[201~b",
-        "aone\ntwo\nthreeb|",
+        "a\x1b[200~one\r\ntwo\rthree\n\x1b[201~",
+        "aone\ntwo\nthree|",
     );
     assert_typed("ad\x1b[D\x1b[200~b\tc\x1b[201~", "ab\tc|d");
     assert_typed("\x1b[200~\x1b[2J\x07\u{202e}\x1b[201~", "␛[2J␇\u{fffd}|");

@@ -21,8 +21,8 @@ const INDENT: usize = 4;
 const TAB_COLUMNS: usize = 8;
 
 /// Turns the terminal's own wrapping off and on (DECAWM).
-pub(super) const WRAP_OFF: &str = "\x1b[?7l";
-pub(super) const WRAP_ON: &str = "\x1b[?7h";
+pub(crate) const WRAP_OFF: &str = "\x1b[?7l";
+pub(crate) const WRAP_ON: &str = "\x1b[?7h";
 
 /// Ends all styles (SGR).
 const PLAIN: &str = "\x1b[0m";
@@ -314,10 +314,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::client::mention::Mention;
-    use crate::client::message::Message;
-    use crate::client::people::People;
-    use crate::client::style::{Palette, styled};
+    use crate::frontend::mention::Mention;
+    use crate::frontend::message::Message;
+    use crate::frontend::people::People;
+    use crate::frontend::style::{Palette, styled};
     use crate::protocol::text::made_safe;
 
     fn page(columns: usize) -> Page {

@@ -25,22 +25,25 @@ use self::editor::{Editor, MAX_INPUT_BYTES, Pressed, TooMuch};
 use self::keyboard::{Keyboard, Typed};
 use self::layout::{Row, Size, lay_out};
 use self::screen::Screen;
-use super::config::Bell;
 use super::entered::Entered;
-use super::frontend::{Action, Frontend, LinkStatus, Moment, Status};
+use super::ignored::{Ignored, Request};
 use super::mention::Mention;
 use super::message::{Kind, Message};
-use super::pending::MAX_PENDING_BYTES;
 use super::people::People;
 use super::style::{Palette, margin, margin_columns, styled};
 use super::wrap::{Page, push_rows};
+use super::{Action, Bell, Frontend, LinkStatus, MAX_PENDING_BYTES, Moment, Status};
 use crate::error::Lines;
-use crate::platform::local_time::Stamp;
+use crate::platform::local_time::{Format, Stamp};
 use crate::protocol::event;
+use crate::protocol::name;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::rate::{Bucket, Rate};
 
 const PROMPT_END: &str = "> ";
+
+/// What the room's help does not know of.
+const MORE_HELP: &str = "  /ignore NAME      hide what NAME says, here alone; /unignore NAME";
 
 /// Nobody can make the bell ring on and on: it rings once a second, after a burst of three.
 fn bell_rate() -> Rate {
@@ -66,6 +69,7 @@ pub struct Prompt {
     keyboard: Keyboard,
     editor: Editor,
     people: People,
+    ignored: Ignored,
     link: LinkStatus,
     /// The last lines that the room has not answered, and whether they look so.
     said: Vec<(String, bool)>,
@@ -73,12 +77,16 @@ pub struct Prompt {
     said_lines: usize,
     said_bytes: usize,
     no_answer_for: Option<Duration>,
+    /// In how many seconds a lost server is tried again.
+    next_try: Option<u64>,
     /// `None` while others see us by our address.
     name: Option<String>,
     mention: Option<Mention>,
     screen: Screen,
     /// The width of the margin with the time.
     margin_columns: usize,
+    /// For the day, where times are shown, and the one that was shown last.
+    day: Option<(Stamp, String)>,
     /// Lines to be written above the prompt, each ended by a LF. They are broken when they are
     /// written: only then the width of the terminal is known.
     above: String,
@@ -92,6 +100,16 @@ pub struct Prompt {
     is_stale: bool,
     is_hidden: bool,
     actions: Vec<Action>,
+    /// What was entered lately, to be remembered.
+    inputs: Vec<String>,
+    log: Option<Log>,
+}
+
+/// What was shown lately, for a log.
+#[derive(Debug)]
+struct Log {
+    stamp: Stamp,
+    lines: String,
 }
 
 impl Prompt {
@@ -99,16 +117,22 @@ impl Prompt {
     pub fn new(mut look: Look, size: Size) -> Self {
         Self {
             margin_columns: margin_columns(&mut look.stamp),
+            day: look
+                .stamp
+                .as_ref()
+                .map(|stamp| (stamp.with_format(Format::Day), String::new())),
             look,
             size,
             keyboard: Keyboard::default(),
             editor: Editor::default(),
             people: People::default(),
+            ignored: Ignored::default(),
             link: LinkStatus::In { is_ours: false },
             said: Vec::new(),
             said_lines: 0,
             said_bytes: 0,
             no_answer_for: None,
+            next_try: None,
             name: None,
             mention: None,
             screen: Screen::default(),
@@ -120,6 +144,33 @@ impl Prompt {
             is_stale: true,
             is_hidden: false,
             actions: Vec::new(),
+            inputs: Vec::new(),
+            log: None,
+        }
+    }
+
+    /// Has `inputs` come back as if they had been entered before.
+    pub fn remember(&mut self, inputs: impl IntoIterator<Item = String>) {
+        self.editor.remember(inputs);
+    }
+
+    /// Keeps what is shown, to be [taken](Frontend::take_log).
+    pub(crate) fn keep_log(&mut self) {
+        self.log = Some(Log {
+            stamp: Stamp::local(Format::Rfc3339),
+            lines: String::new(),
+        });
+    }
+
+    fn take_typed(&mut self, typed: Typed, now: Moment) {
+        match typed {
+            Typed::Event(event) => self.take(event, now),
+            Typed::Unfinished(text) => {
+                self.take(Event::Paste(text), now);
+                let words = "this paste has no end: Enter ends it, and says nothing";
+                self.notify(words, true, now);
+            }
+            Typed::TooMuch => self.refuse_paste(now),
         }
     }
 
@@ -139,7 +190,12 @@ impl Prompt {
         match pressed {
             Pressed::Changed => self.is_stale = true,
             Pressed::Nothing => {}
-            Pressed::Entered(text) => self.entered(text, now),
+            Pressed::Entered(text) => {
+                if !text.trim().is_empty() {
+                    self.inputs.push(text.clone());
+                }
+                self.entered(text, now);
+            }
             Pressed::EndOfInput => self.actions.push(Action::Leave),
             Pressed::Interrupt => self.actions.push(Action::EndBy(SIGINT)),
             Pressed::Quit => self.actions.push(Action::EndBy(SIGQUIT)),
@@ -173,6 +229,12 @@ impl Prompt {
         if is_waiting && is_one_line && Entered::of(&text, has_commands).is_quit() {
             return self.actions.push(Action::Leave);
         }
+        let has_quit = || text.lines().any(|line| Entered::of(line, true).is_quit());
+        if has_commands && !is_one_line && has_quit() {
+            self.editor.put_back(text);
+            let words = "not sent: /quit stands alone; among other lines, //quit says it";
+            return self.notify(words, true, now);
+        }
         if has_commands && text.lines().any(is_command_behind_space) {
             self.editor.put_back(text);
             let words = "not sent: a command must not have a space before its slash; \
@@ -188,27 +250,55 @@ impl Prompt {
             return self.notify("not sent: too many lines are waiting already", true, now);
         }
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            self.said_bytes += line.len() + 1;
-            self.actions
-                .push(Action::Say(format!("{line}\n").into_bytes()));
+            let request = Request::of(line).filter(|_| has_commands);
+            if let Some(request) = request {
+                self.ignore(request, now);
+            } else if self.link == LinkStatus::Offline && Entered::of(line, true).is_for_room() {
+                let command = line.split_whitespace().next().unwrap_or_default();
+                let words = format!("offline: {command} needs the room; it was not kept");
+                self.notify(&words, true, now);
+            } else {
+                self.said_bytes += line.len() + 1;
+                self.actions
+                    .push(Action::Say(format!("{line}\n").into_bytes()));
+            }
         }
     }
 
+    fn ignore(&mut self, request: Request<'_>, now: Moment) {
+        let is_own = |name: &str| {
+            let own = self.name.as_deref();
+            own.is_some_and(|own| name::fold(own) == name::fold(name))
+        };
+        let (words, is_trouble) = match request {
+            Request::Ignore(name) if is_own(name) => ("that is you".to_owned(), true),
+            request => self.ignored.obey(request),
+        };
+        self.notify(&words, is_trouble, now);
+    }
+
     /// Shows a line of the user's own.
-    fn show_own(&mut self, own: Entered<'_>, time: Option<SystemTime>) {
-        if let Some(echo) = own.echo(self.look.palette) {
-            self.push_above(&echo, time);
+    fn show_own(
+        &mut self,
+        own: Entered<'_>,
+        name: Option<&str>,
+        time: Option<SystemTime>,
+        now: Moment,
+    ) {
+        let name = name.or(self.name.as_deref());
+        if let Some(echo) = own.echo(self.look.palette, name) {
+            self.push_above(&echo, time, now);
         }
     }
 
     fn show(&mut self, message: &Message<'_>, now: Moment) {
         let time = message.time_shown(now.time);
         if let Some(own) = said_by_us(message) {
-            return self.show_own(own, time);
+            return self.show_own(own, message.name, time, now);
         }
         let mention = self.mention.as_ref();
         let styled = styled(message, mention, &self.people, self.look.palette);
-        self.push_above(&styled.line, time);
+        self.push_above(&styled.line, time, now);
         let is_wanted = match self.look.bell {
             Bell::Never => false,
             Bell::Mention => styled.is_for_us,
@@ -220,8 +310,25 @@ impl Prompt {
         }
     }
 
-    /// Adds `line`, which may be styled, above the prompt.
-    fn push_above(&mut self, line: &str, time: Option<SystemTime>) {
+    /// Adds `line`, which may be styled, above the prompt; before it the day, where that changes.
+    fn push_above(&mut self, line: &str, time: Option<SystemTime>, now: Moment) {
+        if let Some((stamp, day)) = &mut self.day {
+            if day.is_empty() {
+                *day = stamp.at(now.time).to_owned();
+            }
+            let of_line = stamp.at(time.unwrap_or(now.time));
+            if of_line != day {
+                *day = of_line.to_owned();
+                let dim = self.look.palette.dim();
+                self.above += &format!("{dim}{NOTICE_PREFIX}{day}{dim:#}\n");
+            }
+        }
+        if let Some(log) = &mut self.log {
+            log.lines += log.stamp.at(time.unwrap_or(now.time));
+            log.lines.push(' ');
+            push_plain(&mut log.lines, line);
+            log.lines.push('\n');
+        }
         self.above += &margin(&mut self.look.stamp, self.look.palette, time);
         self.above += line;
         self.above.push('\n');
@@ -235,7 +342,10 @@ impl Prompt {
         let has_commands = self.has_commands();
         let shown = self.said.iter().filter_map(|(line, is_late)| {
             let plain = Palette { is_colored: false };
-            Some((Entered::of(line, has_commands).echo(plain)?, *is_late))
+            Some((
+                Entered::of(line, has_commands).echo(plain, self.name.as_deref())?,
+                *is_late,
+            ))
         });
         let shown: Vec<_> = shown.collect();
         let max_rows = self.size.rows / 4;
@@ -265,29 +375,51 @@ impl Prompt {
     /// The prompt as plain text: the state and the name, as far as there is room.
     fn prompt(&self) -> String {
         let name = self.name.as_deref().unwrap_or_default();
-        let lines = self.said_lines;
-        let state = match (self.editor.search(), self.link, self.no_answer_for) {
-            (Some((query, true)), _, _) => format!("(search: {query}) "),
-            (Some((query, false)), _, _) => format!("(no match: {query}) "),
-            (None, LinkStatus::Offline, _) if lines == 0 => "[offline] ".to_owned(),
-            (None, LinkStatus::Offline, _) => format!("[offline, {} waiting] ", Lines(lines)),
-            (None, LinkStatus::Holding, _) => format!("[{} waiting] ", Lines(lines)),
-            (None, LinkStatus::In { .. }, None) => String::new(),
-            (None, LinkStatus::Leaving, None) => "[leaving] ".to_owned(),
-            (None, LinkStatus::In { .. }, Some(time)) => {
-                format!("[no answer for {} s] ", time.as_secs())
-            }
-            (None, LinkStatus::Leaving, Some(time)) => {
-                format!("[leaving, no answer for {} s] ", time.as_secs())
-            }
-        };
-        let prompts = [
-            format!("{state}{name}{PROMPT_END}"),
-            format!("{state}{PROMPT_END}"),
-        ];
+        let mut states = self.states();
+        states.push(String::new());
+        let prompts = states.iter().flat_map(|state| {
+            let names = [name, ""].into_iter();
+            names.map(move |name| format!("{state}{name}{PROMPT_END}"))
+        });
         let fits = |prompt: &String| prompt.width() * 2 <= self.size.columns;
         let prompt = prompts.into_iter().find(fits);
         prompt.unwrap_or_else(|| PROMPT_END.to_owned())
+    }
+
+    /// What the prompt says of the state, in fewer and fewer words.
+    fn states(&self) -> Vec<String> {
+        let lines = self.said_lines;
+        if let Some((query, is_found)) = self.editor.search() {
+            let words = if is_found { "search" } else { "no match" };
+            return vec![format!("({words}: {query}) ")];
+        }
+        let (word, waiting, next_try) = match (self.link, self.no_answer_for) {
+            (LinkStatus::Holding, _) => return vec![format!("[{} waiting] ", Lines(lines))],
+            (LinkStatus::In { .. }, None) => return vec![String::new()],
+            (LinkStatus::In { .. }, Some(time)) => {
+                return vec![format!("[no answer for {} s] ", time.as_secs())];
+            }
+            (LinkStatus::Leaving, None) => return vec!["[leaving] ".to_owned()],
+            (LinkStatus::Leaving, Some(time)) => {
+                let seconds = time.as_secs();
+                let long = format!("[leaving, no answer for {seconds} s] ");
+                return vec![long, "[leaving] ".to_owned()];
+            }
+            (LinkStatus::Offline, _) => (
+                "offline",
+                (lines > 0).then(|| format!(", {} waiting", Lines(lines))),
+                self.next_try
+                    .map(|seconds| format!(", next try in {seconds} s")),
+            ),
+        };
+        let waiting = waiting.unwrap_or_default();
+        let next_try = next_try.unwrap_or_default();
+        vec![
+            format!("[{word}{waiting}{next_try}] "),
+            format!("[{word}{next_try}] "),
+            format!("[{word}{waiting}] "),
+            format!("[{word}] "),
+        ]
     }
 }
 
@@ -302,6 +434,16 @@ fn said_by_us<'a>(message: &Message<'a>) -> Option<Entered<'a>> {
             text: message.text,
         }),
         _ => None,
+    }
+}
+
+/// Appends `line` without its styles.
+fn push_plain(out: &mut String, line: &str) {
+    let mut parts = line.split('\x1b');
+    out.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        // Select Graphic Rendition (ECMA-48): the only sequences there are.
+        out.push_str(part.split_once('m').map_or("", |(_, text)| text));
     }
 }
 
@@ -324,10 +466,11 @@ fn fitting(text: &str, columns: usize) -> String {
 /// Whether `text` is a command that the room would say to everyone because of a space.
 fn is_command_behind_space(text: &str) -> bool {
     let trimmed = text.trim_start();
-    let is_command = !matches!(
-        Entered::of(trimmed, true),
-        Entered::Said(_) | Entered::BadCommand(_)
-    );
+    let is_command = Request::of(trimmed).is_some()
+        || !matches!(
+            Entered::of(trimmed, true),
+            Entered::Said(_) | Entered::BadCommand(_)
+        );
     trimmed.len() < text.len() && is_command
 }
 
@@ -338,10 +481,7 @@ impl Frontend for Prompt {
             if self.actions.iter().any(Action::leaves_terminal) {
                 return;
             }
-            match typed {
-                Typed::Event(event) => self.take(event, now),
-                Typed::TooMuch => self.refuse_paste(now),
-            }
+            self.take_typed(typed, now);
         }
     }
 
@@ -356,12 +496,18 @@ impl Frontend for Prompt {
     fn heard(&mut self, message: &Message<'_>, now: Moment) {
         if message.kind == Kind::Entered {
             let own = Entered::of(message.text, self.has_commands());
-            return self.show_own(own, Some(now.time));
+            return self.show_own(own, None, Some(now.time), now);
         }
         self.people.heard(message);
-        if message.told.is_some() {
+        if self.ignored.hides(message) {
+            return;
+        }
+        if let Some(told) = message.told {
             for message in message.lines().filter(Message::is_for_people) {
                 self.show(&message, now);
+            }
+            if matches!(told.event, Some(event::Event::Reply(reply)) if reply.to == "help") {
+                self.notify(MORE_HELP, false, now);
             }
             return;
         }
@@ -374,7 +520,8 @@ impl Frontend for Prompt {
         } else {
             (NOTICE_PREFIX, self.look.palette.dim())
         };
-        self.push_above(&format!("{style}{prefix}{words}{style:#}"), Some(now.time));
+        let line = format!("{style}{prefix}{words}{style:#}");
+        self.push_above(&line, Some(now.time), now);
     }
 
     fn set_status(&mut self, status: &Status<'_>) {
@@ -394,6 +541,11 @@ impl Frontend for Prompt {
             self.mention = status.name.map(Mention::of);
             self.is_stale = true;
         }
+    }
+
+    fn set_next_try(&mut self, seconds: Option<u64>) {
+        self.is_stale |= self.next_try != seconds;
+        self.next_try = seconds;
     }
 
     fn compose(&mut self, out: &mut Vec<u8>) {
@@ -442,13 +594,22 @@ impl Frontend for Prompt {
         self.above.len()
     }
 
+    fn take_inputs(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.inputs)
+    }
+
+    fn take_log(&mut self) -> String {
+        let lines = self.log.as_mut().map(|log| std::mem::take(&mut log.lines));
+        lines.unwrap_or_default()
+    }
+
     fn deadline(&self) -> Option<Instant> {
         self.keyboard.deadline()
     }
 
     fn expire(&mut self, now: Moment) {
-        for event in self.keyboard.expire(now.instant) {
-            self.take(event, now);
+        for typed in self.keyboard.expire(now.instant) {
+            self.take_typed(typed, now);
         }
     }
 

@@ -1,11 +1,36 @@
 //! What a frontend is: input in, actions out; messages in, bytes to show out. No frontend
 //! knows a descriptor or a clock.
+//!
+//! Here is also what a frontend is made of, for a client and for the server's console: how lines
+//! are told apart, and the [`prompt`] of a person at a [`terminal`].
+
+pub(crate) mod entered;
+pub mod message;
+pub mod terminal;
+
+// What shows a conversation.
+#[cfg(feature = "client")]
+pub(crate) mod ignored;
+#[cfg(feature = "client")]
+pub(crate) mod mention;
+#[cfg(feature = "client")]
+pub(crate) mod people;
+#[cfg(feature = "client")]
+pub mod prompt;
+#[cfg(feature = "client")]
+pub mod style;
+#[cfg(feature = "client")]
+pub(crate) mod wrap;
 
 use std::time::{Duration, Instant, SystemTime};
 
+use clap::ValueEnum;
 use log::{info, warn};
 
-use super::message::Message;
+use self::message::Message;
+
+/// With this much unanswered, no more input is read, or accepted.
+pub(crate) const MAX_PENDING_BYTES: usize = 256 * 1024;
 
 /// A moment by the monotonic clock and by the wall clock.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +118,17 @@ pub enum LinkStatus {
     Leaving,
 }
 
+/// When to ring the terminal's bell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bell {
+    /// Not at all
+    Never,
+    /// When a message mentions your name or is private
+    Mention,
+    /// For every message
+    All,
+}
+
 /// One way to show a conversation and to take input.
 pub trait Frontend {
     /// Takes `bytes` of standard input.
@@ -120,11 +156,24 @@ pub trait Frontend {
     /// Takes the state of the session.
     fn set_status(&mut self, status: &Status<'_>);
 
+    /// Takes in how many seconds a lost server is tried again, if that is worth a word.
+    fn set_next_try(&mut self, _seconds: Option<u64>) {}
+
     /// Appends what there is to show since the last call to `out`.
     fn compose(&mut self, out: &mut Vec<u8>);
 
     /// Roughly how many bytes wait to be composed.
     fn waiting_bytes(&self) -> usize;
+
+    /// Takes what the user has entered since the last call, to be remembered.
+    fn take_inputs(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Takes what was shown since the last call, as whole lines for a log.
+    fn take_log(&mut self) -> String {
+        String::new()
+    }
 
     /// When [`Frontend::expire`] is next due, if nothing happens.
     fn deadline(&self) -> Option<Instant> {

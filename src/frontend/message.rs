@@ -63,7 +63,7 @@ pub struct Message<'a> {
     pub(crate) line: &'a str,
     /// Whether it was said before we came.
     pub(crate) is_past: bool,
-    /// When it was said, if the room tells.
+    /// When it was said, if that was not just now, and the room tells.
     pub(crate) time: Option<SystemTime>,
     /// What a program is told, if the room tells programs.
     pub(crate) told: Option<Told<'a>>,
@@ -115,7 +115,7 @@ impl<'a> Message<'a> {
 
     /// The time to show with it: of what was said before we came, when it was said, if known.
     pub(crate) fn time_shown(&self, now: SystemTime) -> Option<SystemTime> {
-        if self.is_past { self.time } else { Some(now) }
+        self.time.or((!self.is_past).then_some(now))
     }
 
     /// Whether people are shown it.

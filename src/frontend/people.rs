@@ -135,7 +135,7 @@ fn is_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::message::Told;
+    use crate::frontend::message::Told;
 
     fn people(lines: &[&str]) -> People {
         let mut people = People::default();

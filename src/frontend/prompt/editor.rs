@@ -7,7 +7,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::completion::{Completion, Direction};
 use super::input_history::InputHistory;
 use super::keymap::Key;
-use crate::client::people::People;
+use crate::frontend::people::People;
 use crate::protocol::text;
 
 /// The most that is typed or pasted at once: sixteen lines of a room's default limit.
@@ -67,6 +67,14 @@ impl Editor {
     pub(crate) fn search(&self) -> Option<(&str, bool)> {
         let search = self.search.as_ref()?;
         Some((&search.query, !search.fails))
+    }
+
+    /// Has `inputs` come back as if they had been entered before.
+    pub(crate) fn remember(&mut self, inputs: impl IntoIterator<Item = String>) {
+        for input in inputs {
+            let input: String = input.chars().map(safe).collect();
+            self.history.push(&input);
+        }
     }
 
     /// Restores text that was entered but could not be sent.

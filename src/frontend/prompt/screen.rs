@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use anstyle::Style;
 
 use super::layout::{Layout, Row, Size};
-use crate::client::wrap::{WRAP_OFF, WRAP_ON};
+use crate::frontend::wrap::{WRAP_OFF, WRAP_ON};
 
 /// Clears the cursor's row and all below it (CR, ED; ECMA-48).
 pub(crate) const CLEAR_ROW: &str = "\r\x1b[J";

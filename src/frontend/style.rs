@@ -81,8 +81,9 @@ fn name_color(name: &str) -> Ansi256Color {
 }
 
 impl Entered<'_> {
-    /// The line to show; `None` where the room's answer says enough.
-    pub(crate) fn echo(self, palette: Palette) -> Option<String> {
+    /// The line to show, of somebody with this name in the room, if that is known; `None` where
+    /// the room's answer says enough.
+    pub(crate) fn echo(self, palette: Palette, name: Option<&str>) -> Option<String> {
         let bold = palette.bold();
         let line = |before: String, text: &str| {
             let text = made_safe(text.as_bytes());
@@ -95,7 +96,8 @@ impl Entered<'_> {
         };
         match self {
             Self::Said(text) => line(format!("<{OWN_NAME}>"), text),
-            Self::Action(text) => line(format!("* {OWN_NAME}"), text),
+            // As others see it: `* You waves` would be no English.
+            Self::Action(text) => line(format!("* {}", name.unwrap_or(OWN_NAME)), text),
             Self::Private { to, text } => line(format!("[{OWN_NAME} to {to}]"), text),
             Self::BadCommand(text) => {
                 let dim = palette.dim();
@@ -200,7 +202,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::client::message::Told;
+    use crate::frontend::message::Told;
 
     /// In an empty room.
     fn styled(message: &Message<'_>, mention: Option<&Mention>, palette: Palette) -> Styled {
@@ -343,7 +345,7 @@ mod tests {
             ("/msg bob", Some("/msg bob")),
         ] {
             let entered = Entered::of(line, true);
-            assert_eq!(entered.echo(PLAIN).as_deref(), shown, "{line}");
+            assert_eq!(entered.echo(PLAIN, None).as_deref(), shown, "{line}");
             assert_eq!(entered.is_quit(), line == "/quit");
         }
     }
@@ -352,7 +354,7 @@ mod tests {
     fn without_commands_everything_is_said() {
         for line in ["/who", "//x", "/quit"] {
             let entered = Entered::of(line, false);
-            assert_eq!(entered.echo(PLAIN), Some(format!("<You> {line}")));
+            assert_eq!(entered.echo(PLAIN, None), Some(format!("<You> {line}")));
         }
     }
 }

@@ -59,7 +59,7 @@ fn may_be_in_a_name(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::message::Message;
+    use crate::frontend::message::Message;
 
     #[test]
     fn the_exact_name_of_somebody_present_wins() {

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::client::people::People;
+use crate::frontend::ignored;
+use crate::frontend::people::People;
 use crate::protocol::command::COMMANDS;
 
 /// The candidates for the word at the cursor, and the current one.
@@ -37,14 +38,16 @@ impl Completion {
         let is_first = before[..start].trim().is_empty();
         if is_first && word.starts_with('/') {
             let word = word.to_ascii_lowercase();
-            let meant = COMMANDS.iter().filter(|command| command.starts_with(&word));
+            let commands = COMMANDS.into_iter().chain(ignored::COMMANDS);
+            let meant = commands.filter(|command| command.starts_with(&word));
             return Self::new(start..cursor, meant.map(|command| format!("{command} ")));
         }
         // Allows for `@name`, as elsewhere, and `(name`.
         let name = word.trim_start_matches(|c: char| c.is_ascii_punctuation());
         let start = cursor - name.len();
         let word = &before[start..];
-        let names_somebody = before[..start].trim().eq_ignore_ascii_case("/msg");
+        let command = before[..start].trim().to_ascii_lowercase();
+        let names_somebody = command == "/msg" || ignored::COMMANDS.contains(&&command[..]);
         if word.is_empty() && !names_somebody {
             return None;
         }
@@ -81,7 +84,7 @@ impl Completion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::message::Message;
+    use crate::frontend::message::Message;
 
     fn people() -> People {
         let mut people = People::default();
@@ -114,6 +117,8 @@ mod tests {
             ("hi (al", 4, &["alf ", "alice "]),
             ("hi /m", 0, &[]),
             ("/msg ", 5, &["alf ", "Zoë ", "alice "]),
+            ("/ignore al", 8, &["alf ", "alice "]),
+            ("/ign", 0, &["/ignore "]),
             ("/msg a", 5, &["alf ", "alice "]),
             ("b", 0, &[]),
             ("hi ", 0, &[]),

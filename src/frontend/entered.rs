@@ -47,6 +47,11 @@ impl<'a> Entered<'a> {
         self == Self::Quit
     }
 
+    /// Whether the room alone can carry it out, and nobody waits for it.
+    pub(crate) fn is_for_room(self) -> bool {
+        self == Self::Command
+    }
+
     /// Whether everyone in the room gets to see it.
     pub(crate) fn is_public(self) -> bool {
         matches!(self, Self::Said(_) | Self::Action(_))

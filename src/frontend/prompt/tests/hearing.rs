@@ -67,3 +67,61 @@ fn with_times() -> Scene {
     };
     Scene::with(look, 40, 10)
 }
+
+#[test]
+fn the_day_is_told_where_it_changes() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let mut scene = with_times();
+    let yesterday = Message {
+        is_past: true,
+        time: Some(UNIX_EPOCH - DAY / 24),
+        ..Message::parse("<alice> good night")
+    };
+    scene.prompt.heard(&yesterday, now());
+    scene.hear("<alice> good morning");
+    scene.hear("<alice> and you?");
+    let tomorrow = Moment {
+        time: UNIX_EPOCH + DAY,
+        ..now()
+    };
+    scene.prompt.heard(&Message::parse("<alice> hi"), tomorrow);
+    scene.draw();
+    let rows = [
+        "-- 1969-12-31",
+        "23:00 <alice> good night",
+        "-- 1970-01-01",
+        "00:00 <alice> good morning",
+        "00:00 <alice> and you?",
+        "-- 1970-01-02",
+        "00:00 <alice> hi",
+        "bob>",
+    ];
+    assert_eq!(scene.rows(), rows);
+}
+
+#[test]
+fn somebody_can_be_ignored_here() {
+    let mut scene = Scene::new(70, 10);
+    scene.type_keys("/ignore Alice\r");
+    scene.hear("<alice> hi bob");
+    scene.hear("[alice] psst");
+    scene.hear("<carol> hi");
+    scene.type_keys("/ignore bob\r/ignore\r/unignore alice\r ");
+    scene.hear("<alice> at last");
+    scene.type_keys("\x15 /ignore carol\r");
+    let rows = [
+        "-- ignoring Alice; /unignore Alice ends that",
+        "<carol> hi",
+        "!! that is you",
+        "-- ignoring Alice",
+        "-- no longer ignoring alice",
+        "<alice> at last",
+    ];
+    assert_eq!(scene.rows()[..rows.len()], rows);
+    assert!(scene.rows()[rows.len()].starts_with("!! not sent: a command"));
+    assert_eq!((scene.said().len(), scene.rings()), (0, 0));
+    let mut scene = Scene::new(70, 10);
+    scene.set_link(LinkStatus::In { is_ours: false });
+    scene.type_keys("/ignore alice\r");
+    assert_eq!(scene.said(), ["/ignore alice\n"], "a room without commands");
+}

@@ -42,6 +42,7 @@ pub(crate) enum Key {
 impl Key {
     pub(crate) fn of(key: KeyEvent) -> Self {
         let is_control = key.modifiers.contains(Modifiers::CONTROL);
+        let is_shift = key.modifiers.contains(Modifiers::SHIFT);
         let is_alt = key.modifiers.intersects(Modifiers::ALT | Modifiers::META);
         match key.code {
             KeyCode::Char(c) if is_control => Self::of_control(c.to_ascii_lowercase()),
@@ -52,7 +53,7 @@ impl Key {
                 _ => Self::Other,
             },
             KeyCode::Char(c) => Self::Char(c),
-            KeyCode::Enter if is_alt => Self::NewLine,
+            KeyCode::Enter if is_alt || is_control || is_shift => Self::NewLine,
             KeyCode::Enter => Self::Enter,
             KeyCode::Tab => Self::Tab(Direction::Next),
             KeyCode::BackTab => Self::Tab(Direction::Previous),

@@ -27,7 +27,8 @@ fn mistyped_commands_and_blank_lines_are_not_said() {
     let mut scene = Scene::new(80, 10);
     scene.type_keys(" /msg al psst\r");
     assert_eq!(scene.last_row(), "bob>  /msg al psst", "it can be mended");
-    scene.type_keys("\x15\x1b[200~one\r\r  \rtwo\x1b[201~\r");
+    scene.type_keys("\x15\x1b[200~one\r\r  \rtwo\x1b[201~");
+    scene.type_keys("\r");
     assert_eq!(scene.said(), ["one\n", "two\n"], "no blank lines");
     scene.set_link(LinkStatus::Leaving);
     scene.type_keys("too late\r");
@@ -69,7 +70,7 @@ fn commands_of_our_own_are_shown_as_what_they_do() {
     assert_eq!(
         scene.rows(),
         [
-            "* You waves",
+            "* bob waves",
             "[You to al] hi",
             "<You> /x",
             "/dance",
@@ -90,7 +91,8 @@ fn offline_input_is_bounded_and_quit_leaves() {
     for _ in 0..4 {
         scene
             .prompt
-            .typed(format!("\x1b[200~{line}\x1b[201~\r").as_bytes(), now());
+            .typed(format!("\x1b[200~{line}\x1b[201~").as_bytes(), now());
+        scene.prompt.typed(b"\r", now());
     }
     scene.prompt.typed(b"one more\r", now());
     let said: usize = scene.prompt.actions().len();
@@ -99,11 +101,45 @@ fn offline_input_is_bounded_and_quit_leaves() {
     assert_eq!(scene.last_row(), "[offline] bob> one more");
     scene.type_keys("\x15/quit\r");
     assert_eq!(scene.actions, [Action::Leave]);
-    // What else is in a block is kept, and counted.
+}
+
+/// FAULTS.md C2 and C3: somebody else may have written it.
+#[test]
+fn quit_in_a_block_of_lines_does_not_leave() {
+    for link in [LinkStatus::Offline, LinkStatus::In { is_ours: true }] {
+        let mut scene = Scene::new(70, 10);
+        scene.set_link(link);
+        scene.type_keys("\x1b[200~one\r/QUIT\rmore\x1b[201~");
+        scene.type_keys("\r");
+        assert_eq!(scene.actions, []);
+        assert_eq!(
+            scene.rows()[0],
+            "!! not sent: /quit stands alone; among other lines, //quit says it"
+        );
+        assert_eq!(scene.last_row(), "more", "it can be mended");
+    }
     let mut scene = Scene::new(60, 10);
-    scene.set_link(LinkStatus::Offline);
+    scene.set_link(LinkStatus::In { is_ours: false });
     scene.type_keys("/quit\x1b\rmore\r");
-    assert_eq!(scene.said(), ["/quit\n", "more\n"]);
+    assert_eq!(
+        scene.said(),
+        ["/quit\n", "more\n"],
+        "to a room without commands"
+    );
+}
+
+#[test]
+fn a_command_that_needs_the_room_is_answered_offline() {
+    let mut scene = Scene::new(70, 10);
+    scene.set_link(LinkStatus::Offline);
+    scene.type_keys("/who\r/nick rob\r/msg al hi\r/me waves\rhi\r/dance\r");
+    let rows = [
+        "!! offline: /who needs the room; it was not kept",
+        "!! offline: /nick needs the room; it was not kept",
+    ];
+    assert_eq!(scene.rows()[..2], rows);
+    let said = ["/msg al hi\n", "/me waves\n", "hi\n", "/dance\n"];
+    assert_eq!(scene.said(), said);
 }
 
 #[test]
@@ -131,4 +167,31 @@ fn what_is_typed_after_leaving_is_not_said() {
         );
         assert_eq!(scene.last_row(), "bob>", "{key:?}");
     }
+}
+
+/// FAULTS.md C8: in the kitty protocol.
+#[test]
+fn shift_enter_and_ctrl_enter_do_not_say_the_line() {
+    let mut scene = Scene::new(40, 10);
+    scene.type_keys("one\x1b[13;2utwo\x1b[13;5uthree");
+    assert_eq!(scene.rows(), ["bob> one", "two", "three"]);
+    assert!(scene.said().is_empty());
+}
+
+/// FAULTS.md C2.
+#[test]
+fn a_paste_without_end_is_shown_and_said_to_be_so() {
+    let mut scene = Scene::new(60, 10);
+    scene.type_keys("\x1b[200~half");
+    let at = scene.prompt.deadline().expect("its end is waited for");
+    scene.prompt.expire(Moment {
+        instant: at,
+        ..now()
+    });
+    scene.type_keys("\r");
+    let told = "!! this paste has no end: Enter ends it, and says nothing";
+    assert_eq!(scene.rows().concat(), format!("{told}bob> half"));
+    assert!(scene.said().is_empty());
+    scene.type_keys(" and the rest\r");
+    assert_eq!(scene.said(), ["half and the rest\n"]);
 }

@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use tz::TimeZone;
 
 use super::*;
-use crate::client::frontend::Said;
+use crate::frontend::Said;
 use crate::platform::local_time;
 
 /// A prompt and its terminal.
@@ -300,9 +300,26 @@ fn the_prompt_shows_the_state_of_the_connection() {
         scene.set_status(link, waiting_lines);
         assert_eq!(scene.last_row(), prompt);
     }
-    scene.set_status(LinkStatus::Offline, 12);
-    scene.resize(30, 10);
-    assert_eq!(scene.last_row(), ">", "it is for typing, above all");
+    scene.set_status(LinkStatus::Offline, 2);
+    scene.prompt.set_next_try(Some(12));
+    // Half of it is for typing, above all.
+    for (columns, prompt) in [
+        (100, "[offline, 2 lines waiting, next try in 12 s] bob>"),
+        (80, "[offline, next try in 12 s] bob>"),
+        (60, "[offline, next try in 12 s] >"),
+        (58, "[offline, 2 lines waiting] >"),
+        (40, "[offline] bob>"),
+        (24, "[offline] >"),
+        (10, "bob>"),
+        (6, ">"),
+    ] {
+        scene.resize(columns, 10);
+        assert_eq!(scene.last_row(), prompt);
+    }
+    scene.resize(80, 10);
+    scene.prompt.set_next_try(Some(3));
+    scene.draw();
+    assert_eq!(scene.last_row(), "[offline, next try in 3 s] bob>");
 }
 
 /// So that a terminal can copy it.
@@ -450,7 +467,7 @@ fn lines_that_are_not_answered_stand_above_the_prompt_and_look_so_after_a_while(
     let rows = [
         "<You> hello …",
         &cut,
-        "* You waves",
+        "* bob waves",
         "[no answer for 5 s] bob> ha",
     ];
     assert_eq!(scene.rows()[2..], rows);
