@@ -530,6 +530,11 @@ impl Room {
         people
     }
 
+    /// As many members as a list may have.
+    pub(crate) fn everybody(&self) -> Vec<Person<'_>> {
+        self.people(|_| true)
+    }
+
     /// As many members as a list may have, of those that `is_listed`; those with names first.
     fn people(&self, is_listed: impl Fn(ClientId) -> bool) -> Vec<Person<'_>> {
         let named = self.names.names().filter(|&(_, id)| is_listed(id));
@@ -613,7 +618,7 @@ impl Room {
             Ok(Command::Who) => {
                 let here = Here {
                     here: self.here() as u64,
-                    people: self.people(|_| true).into(),
+                    people: self.everybody().into(),
                 };
                 self.reply(by, Reply::who(here), context.batch);
             }

@@ -40,7 +40,7 @@ pub(crate) enum Request<'a> {
 /// A year.
 const MAX_BAN_MINUTES: u32 = 525_600;
 
-const COMMANDS: [&str; 8] = [
+pub(crate) const COMMANDS: [&str; 8] = [
     "/who", "/kick", "/ban", "/unban", "/bans", "/stats", "/help", "/quit",
 ];
 

@@ -257,12 +257,14 @@ fn a_flood_from_the_pipe_gets_backpressure() {
     }
 }
 
+/// A terminal without cursor control has no prompt.
 #[test]
 fn commands_from_a_terminal_are_obeyed() {
     let (mut keyboard, terminal) = open_terminal();
     let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
     let mut command = server_command("127.0.0.1", &[]);
     command.stdin(duplicate()).stdout(duplicate()).arg("-v");
+    command.env("TERM", "dumb");
     let mut process = Process::spawn(command);
     let address = loop {
         let line = process.stderr().next_line().expect("an address in the log");
@@ -307,6 +309,7 @@ fn a_room_in_the_background_goes_on() {
         command.args([script, CHAT, mode, transcript]);
         let mut command = piped(command);
         command.stdin(duplicate()).stdout(duplicate());
+        command.env("TERM", "xterm-256color");
         let mut shell = Process::spawn(command);
         drop(terminal);
         let address = loop {

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use crate::frontend::people::People;
-use crate::protocol::command::COMMANDS;
+
+/// Commands whose first argument is a name.
+const NAMING_COMMANDS: [&str; 3] = ["/msg", "/kick", "/ban"];
 
 /// The candidates for the word at the cursor, and the current one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +23,12 @@ pub(crate) enum Direction {
 }
 
 impl Completion {
-    /// Completes the word in `text` that ends at the byte `cursor`: to a command at the
+    /// Completes the word in `text` that ends at the byte `cursor`: to one of `commands` at the
     /// beginning, to a name elsewhere, but not to `own_name`. `None` without candidates.
     pub(crate) fn of(
         text: &str,
         cursor: usize,
+        commands: &[&str],
         people: &People,
         own_name: Option<&str>,
     ) -> Option<Self> {
@@ -37,14 +40,16 @@ impl Completion {
         let is_first = before[..start].trim().is_empty();
         if is_first && word.starts_with('/') {
             let word = word.to_ascii_lowercase();
-            let meant = COMMANDS.iter().filter(|command| command.starts_with(&word));
+            let meant = commands.iter().filter(|command| command.starts_with(&word));
             return Self::new(start..cursor, meant.map(|command| format!("{command} ")));
         }
         // Allows for `@name`, as elsewhere, and `(name`.
         let name = word.trim_start_matches(|c: char| c.is_ascii_punctuation());
         let start = cursor - name.len();
         let word = &before[start..];
-        let names_somebody = before[..start].trim().eq_ignore_ascii_case("/msg");
+        let first = before[..start].trim();
+        let is_first_word = |command: &&str| first.eq_ignore_ascii_case(command);
+        let names_somebody = NAMING_COMMANDS.iter().any(is_first_word);
         if word.is_empty() && !names_somebody {
             return None;
         }
@@ -82,6 +87,7 @@ impl Completion {
 mod tests {
     use super::*;
     use crate::frontend::message::Message;
+    use crate::protocol::command::COMMANDS;
 
     fn people() -> People {
         let mut people = People::default();
@@ -93,7 +99,7 @@ mod tests {
 
     /// All candidates for the word at the end of `text`, and where that begins.
     fn candidates(text: &str) -> (usize, Vec<String>) {
-        match Completion::of(text, text.len(), &people(), Some("bob")) {
+        match Completion::of(text, text.len(), &COMMANDS, &people(), Some("bob")) {
             Some(completion) => (completion.place.start, completion.candidates),
             None => (0, Vec::new()),
         }
@@ -127,7 +133,7 @@ mod tests {
 
     #[test]
     fn candidates_are_visited_in_both_directions() {
-        let mut completion = Completion::of("al", 2, &people(), None).unwrap();
+        let mut completion = Completion::of("al", 2, &COMMANDS, &people(), None).unwrap();
         let mut seen = vec![completion.candidate().to_owned()];
         for direction in [Direction::Next, Direction::Next, Direction::Previous] {
             completion.step(direction);
