@@ -78,7 +78,11 @@ impl People {
                 self.spoke(speech.from, &speech.name);
             }
             Event::Presence(changes) => {
-                if let Several::Named(left) = &changes.left {
+                // Who was kicked may be among many that were only counted.
+                for left in [&changes.left, &changes.kicked] {
+                    let Several::Named(left) = left else {
+                        continue;
+                    };
                     let has_left = |somebody: &Somebody| {
                         left.iter().any(|person| Some(person.id) == somebody.id)
                     };

@@ -42,6 +42,8 @@ pub(crate) struct Presence {
     /// The serial numbers of members that were here at the last notice and have left, and
     /// their labels as of then.
     left: Vec<(u64, Label)>,
+    /// The serial numbers of those among these whom the operator has sent away.
+    kicked: BTreeSet<u64>,
     /// When the notice is due. Invariant: `None` when nothing has changed.
     due_at: Option<Instant>,
 }
@@ -87,8 +89,8 @@ impl Presence {
         self.changed(now);
     }
 
-    /// `id`, last called `label`, has left.
-    pub(crate) fn left(&mut self, id: ClientId, label: Label, now: Instant) {
+    /// `id`, last called `label`, has left; `is_kicked` if the operator has sent it away.
+    pub(crate) fn left(&mut self, id: ClientId, label: Label, is_kicked: bool, now: Instant) {
         let has_returned = self.returned.remove(&id);
         if !has_returned && id.serial >= self.first_untold {
             self.joined_count -= 1;
@@ -98,6 +100,9 @@ impl Presence {
             let renamed = self.renamed.remove(&id);
             let told = renamed.map_or(label, |renamed| renamed.from);
             self.left.push((id.serial, told));
+            if is_kicked {
+                self.kicked.insert(id.serial);
+            }
         }
         self.changed(now);
     }
@@ -141,13 +146,16 @@ impl Presence {
             }
             joined.extend(untold.into_iter().map(|id| (id.serial, label(id))));
             joined.sort_unstable_by_key(|&(serial, _)| serial);
-            cancel_out(&mut joined, left);
+            cancel_out(&mut joined, left, &changes.kicked);
             joined_count = joined.len();
         }
         let renamed = renames(changes.renamed, label);
+        let kicked = left.iter().filter(|(id, _)| changes.kicked.contains(id));
+        let kicked: Vec<_> = kicked.cloned().collect();
         let changes = Changes {
             joined: several(joined_count, joined, person),
             left: several(left.len(), changes.left, person),
+            kicked: several(kicked.len(), kicked, person),
             renamed: several(renamed.len(), renamed, |(id, from, to)| Rename {
                 id: id.serial,
                 from: from.into(),
@@ -194,10 +202,14 @@ fn renames(
 }
 
 /// Removes labels that are in both: a member that left and came back has only
-/// reconnected.
-fn cancel_out(joined: &mut Vec<(u64, Label)>, left: &mut Vec<(u64, Label)>) {
+/// reconnected, unless it was `kicked`.
+fn cancel_out(
+    joined: &mut Vec<(u64, Label)>,
+    left: &mut Vec<(u64, Label)>,
+    kicked: &BTreeSet<u64>,
+) {
     let mut gone: HashMap<Label, usize> = HashMap::new();
-    for (_, label) in left.iter() {
+    for (_, label) in left.iter().filter(|(id, _)| !kicked.contains(id)) {
         *gone.entry(label.clone()).or_default() += 1;
     }
     let mut take = |label: &Label| match gone.get_mut(label) {
@@ -209,7 +221,7 @@ fn cancel_out(joined: &mut Vec<(u64, Label)>, left: &mut Vec<(u64, Label)>) {
     };
     joined.retain(|(_, label)| !take(label));
     // The labels still counted in `gone` have not come back.
-    left.retain(|(_, label)| take(label));
+    left.retain(|(id, label)| kicked.contains(id) || take(label));
 }
 
 /// All of `count`, if they are few.
@@ -273,7 +285,14 @@ mod tests {
 
         fn leave(&mut self, id: usize) -> &mut Self {
             let label = self.labels.remove(&ClientId::nth(id)).unwrap();
-            self.presence.left(ClientId::nth(id), label, self.now);
+            self.presence
+                .left(ClientId::nth(id), label, false, self.now);
+            self
+        }
+
+        fn kick(&mut self, id: usize) -> &mut Self {
+            let label = self.labels.remove(&ClientId::nth(id)).unwrap();
+            self.presence.left(ClientId::nth(id), label, true, self.now);
             self
         }
 
@@ -379,6 +398,42 @@ mod tests {
         // The same key, another client.
         scene.leave(1).join(1, name("bob"));
         scene.expect("alice left, bob joined (1 here)");
+    }
+
+    #[test]
+    fn who_was_kicked_is_told_apart() {
+        let mut scene = Scene::new();
+        for (id, who) in ["ann", "bob", "cid", "dan"].into_iter().enumerate() {
+            scene.join(id, name(who));
+        }
+        scene.notice();
+        scene.kick(1).expect("bob was kicked (3 here)");
+        scene.leave(0).kick(2).kick(3);
+        scene.expect("ann left, cid and dan were kicked (0 here)");
+        // Who comes back at once was kicked all the same.
+        scene.join(4, name("bob")).notice();
+        scene.kick(4).join(5, name("bob"));
+        scene.expect("bob was kicked, bob joined (1 here)");
+        // Nobody knows that it was here.
+        scene.join(6, name("eve")).kick(6);
+        assert_eq!(scene.notice(), None);
+        for id in 10..20 {
+            scene.join(id, name(&format!("n{id}")));
+        }
+        scene.notice();
+        for id in 10..17 {
+            scene.leave(id);
+        }
+        scene.kick(17);
+        scene.expect("7 left, n17 was kicked (3 here)");
+        for id in 30..36 {
+            scene.join(id, name(&format!("n{id}")));
+        }
+        scene.notice();
+        for id in 30..36 {
+            scene.kick(id);
+        }
+        scene.expect("6 were kicked (3 here)");
     }
 
     #[test]

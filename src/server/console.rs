@@ -14,6 +14,7 @@ use mio::{Registry, Token};
 use self::terminal::OperatorTerminal;
 use crate::platform::stdio::StandardOutput;
 use crate::protocol::event::Person;
+use crate::protocol::time::Time;
 use crate::server::line_sink::LineSink;
 use crate::server::operator::input::Typed;
 
@@ -78,6 +79,16 @@ impl<W: Write> Console<W> {
             Self::Lines(sink) => sink.lines(lines),
             #[cfg(feature = "client")]
             Self::Terminal(terminal) => terminal.lines(lines),
+        }
+    }
+
+    /// Queues a line of what was said before, at `time`.
+    #[cfg_attr(not(feature = "client"), expect(unused_variables))]
+    pub(crate) fn past_line(&mut self, line: &str, time: Time) {
+        match self {
+            Self::Lines(_) => self.line(format_args!("{line}")),
+            #[cfg(feature = "client")]
+            Self::Terminal(terminal) => terminal.past_line(line, time.into()),
         }
     }
 

@@ -20,7 +20,7 @@ use super::config::Config;
 use super::console::Console;
 use super::motd::read_motd;
 use super::notifications::Notifications;
-use super::operator::actions::Actions;
+use super::operator::actions::{Actions, Question};
 use super::operator::input::{OperatorInput, Typed};
 use super::stats::{Attendance, Stats};
 use super::transcript::Transcript;
@@ -85,6 +85,9 @@ pub(super) struct Server {
     /// Whether the operator's lines may be commands. If not, all are said: what comes from a
     /// program may hold lines that others wrote.
     pub(super) obeys_operator: bool,
+    /// Whether a person types the operator's lines.
+    is_typed: bool,
+    question: Option<Question>,
     signals: Signals,
     closing: bool,
     /// Who was refused because the room, or its share of it, is full, and is heard for a moment.
@@ -167,6 +170,8 @@ impl Server {
             manager,
             operator,
             obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
+            is_typed,
+            question: None,
             signals,
             closing: false,
             outside: HashMap::new(),
@@ -291,6 +296,8 @@ impl Server {
                 admission: &mut self.admission,
                 console: &mut self.console,
                 stats,
+                may_ask: self.is_typed,
+                question: &mut self.question,
             };
             if actions
                 .take(&typed, self.obeys_operator, context)

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::frontend::people::People;
 
 /// Commands whose first argument is a name.
-const NAMING_COMMANDS: [&str; 3] = ["/msg", "/kick", "/ban"];
+const NAMING_COMMANDS: [&str; 5] = ["/msg", "/kick", "/ban", "/mute", "/unmute"];
 
 /// The candidates for the word at the cursor, and the current one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -163,6 +163,16 @@ impl OperatorTerminal {
         }
     }
 
+    /// Shows a line of what was said before, at `time`.
+    pub(crate) fn past_line(&mut self, line: &str, time: SystemTime) {
+        let message = Message {
+            is_past: true,
+            time: Some(time),
+            ..Message::parse(line)
+        };
+        self.show(&message, Moment::now());
+    }
+
     fn show(&mut self, message: &Message<'_>, now: Moment) {
         if self.has_room() {
             self.prompt.heard(message, now);
