@@ -49,7 +49,7 @@ use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
 use crate::protocol::text;
 use crate::protocol::time::Time;
-use crate::protocol::wording::{CLOSING, farewell};
+use crate::protocol::wording::{CLOSING, OPERATOR, farewell};
 
 /// What a request for a name counts for in a batch, besides its answer: to compare looks
 /// takes up to a tenth of a millisecond, in which some writes could be made.
@@ -768,6 +768,10 @@ impl Room {
                     Count(count)
                 );
                 self.refuse(by, ErrorCode::Several, words, context.batch);
+            }
+            Called::Nobody if to.eq_ignore_ascii_case(OPERATOR.as_bytes()) => {
+                let words = "the operator gets no /msg: say it to everybody";
+                self.refuse(by, ErrorCode::Nobody, words, context.batch);
             }
             Called::Nobody => {
                 // Repeat no more than the length of a name.

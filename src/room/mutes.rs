@@ -4,7 +4,6 @@
 //! is rid of it by coming again, whoever joins from where a muted member has left is muted, too,
 //! until the operator ends it.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// From more places nobody is muted that comes again: each one is of a mute that was typed.
@@ -12,44 +11,58 @@ const MAX_PLACES: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Mutes {
-    /// The serial numbers of members.
-    members: BTreeSet<u64>,
+    /// The serial numbers of members. Invariant: sorted, for each line that is said is looked up.
+    members: Vec<u64>,
     /// Where muted members have left from. Invariant: at most [`MAX_PLACES`].
-    places: BTreeSet<IpAddr>,
+    places: Vec<IpAddr>,
 }
 
 impl Mutes {
     pub(crate) fn is_muted(&self, serial: u64) -> bool {
-        self.members.contains(&serial)
+        self.members.binary_search(&serial).is_ok()
     }
 
     /// Returns whether this was otherwise before.
     pub(crate) fn mute(&mut self, serial: u64) -> bool {
-        self.members.insert(serial)
+        match self.members.binary_search(&serial) {
+            Ok(_) => false,
+            Err(at) => {
+                self.members.insert(at, serial);
+                true
+            }
+        }
     }
 
     /// Ends the mute of a member at `address`, and of who comes from there. Returns whether it
     /// was muted.
     pub(crate) fn unmute(&mut self, serial: u64, address: IpAddr) -> bool {
-        self.places.remove(&address);
-        self.members.remove(&serial)
+        self.unmute_place(address);
+        self.forget(serial)
     }
 
     /// Who comes from `address` may speak. Returns whether this was otherwise before.
     pub(crate) fn unmute_place(&mut self, address: IpAddr) -> bool {
-        self.places.remove(&address)
+        let at = self.places.iter().position(|place| *place == address);
+        at.map(|at| self.places.swap_remove(at)).is_some()
     }
 
     pub(crate) fn joined(&mut self, serial: u64, address: IpAddr) {
         if self.places.contains(&address) {
-            self.members.insert(serial);
+            self.mute(serial);
         }
     }
 
     pub(crate) fn left(&mut self, serial: u64, address: IpAddr) {
-        if self.members.remove(&serial) && self.places.len() < MAX_PLACES {
-            self.places.insert(address);
+        let was_muted = self.forget(serial);
+        if was_muted && !self.places.contains(&address) && self.places.len() < MAX_PLACES {
+            self.places.push(address);
         }
+    }
+
+    /// Returns whether it was muted.
+    fn forget(&mut self, serial: u64) -> bool {
+        let at = self.members.binary_search(&serial);
+        at.map(|at| self.members.remove(at)).is_ok()
     }
 
     /// Where muted members have left from.

@@ -42,8 +42,8 @@ pub(crate) struct Presence {
     /// The serial numbers of members that were here at the last notice and have left, and
     /// their labels as of then.
     left: Vec<(u64, Label)>,
-    /// The serial numbers of those among these whom the operator has sent away.
-    kicked: BTreeSet<u64>,
+    /// The same of those whom the operator has sent away.
+    kicked: Vec<(u64, Label)>,
     /// When the notice is due. Invariant: `None` when nothing has changed.
     due_at: Option<Instant>,
 }
@@ -99,10 +99,12 @@ impl Presence {
             // Nobody has been told of its new name.
             let renamed = self.renamed.remove(&id);
             let told = renamed.map_or(label, |renamed| renamed.from);
-            self.left.push((id.serial, told));
-            if is_kicked {
-                self.kicked.insert(id.serial);
-            }
+            let left = if is_kicked {
+                &mut self.kicked
+            } else {
+                &mut self.left
+            };
+            left.push((id.serial, told));
         }
         self.changed(now);
     }
@@ -146,12 +148,12 @@ impl Presence {
             }
             joined.extend(untold.into_iter().map(|id| (id.serial, label(id))));
             joined.sort_unstable_by_key(|&(serial, _)| serial);
-            cancel_out(&mut joined, left, &changes.kicked);
+            cancel_out(&mut joined, left);
             joined_count = joined.len();
         }
         let renamed = renames(changes.renamed, label);
-        let kicked = left.iter().filter(|(id, _)| changes.kicked.contains(id));
-        let kicked: Vec<_> = kicked.cloned().collect();
+        let kicked = changes.kicked;
+        left.extend_from_slice(&kicked);
         let changes = Changes {
             joined: several(joined_count, joined, person),
             left: several(left.len(), changes.left, person),
@@ -202,14 +204,10 @@ fn renames(
 }
 
 /// Removes labels that are in both: a member that left and came back has only
-/// reconnected, unless it was `kicked`.
-fn cancel_out(
-    joined: &mut Vec<(u64, Label)>,
-    left: &mut Vec<(u64, Label)>,
-    kicked: &BTreeSet<u64>,
-) {
+/// reconnected. (Who was kicked has not.)
+fn cancel_out(joined: &mut Vec<(u64, Label)>, left: &mut Vec<(u64, Label)>) {
     let mut gone: HashMap<Label, usize> = HashMap::new();
-    for (_, label) in left.iter().filter(|(id, _)| !kicked.contains(id)) {
+    for (_, label) in left.iter() {
         *gone.entry(label.clone()).or_default() += 1;
     }
     let mut take = |label: &Label| match gone.get_mut(label) {
@@ -221,7 +219,7 @@ fn cancel_out(
     };
     joined.retain(|(_, label)| !take(label));
     // The labels still counted in `gone` have not come back.
-    left.retain(|(id, label)| kicked.contains(id) || take(label));
+    left.retain(|(_, label)| take(label));
 }
 
 /// All of `count`, if they are few.

@@ -127,24 +127,23 @@ impl Server {
             transcript.register(registry, TRANSCRIPT)?;
         }
         let max_line_bytes = config.room.max_line_bytes;
-        let console = match &fifo {
-            Some(_) => None,
-            None => {
-                let tokens = (OPERATOR, CONSOLE);
-                Console::at_terminal(registry, tokens, max_line_bytes, config.quiet)?
+        let tokens = (OPERATOR, CONSOLE);
+        let (console, operator) = match fifo {
+            Some(fifo) => {
+                let operator = OperatorInput::fifo(fifo, registry, OPERATOR, max_line_bytes)?;
+                (None, Some(operator))
             }
+            None => match Console::at_terminal(registry, tokens, max_line_bytes, config.quiet)? {
+                Some(console) => (Some(console), None),
+                None => {
+                    let operator = OperatorInput::open(registry, OPERATOR, max_line_bytes)?;
+                    (None, operator)
+                }
+            },
         };
-        let (console, operator) = match (console, fifo) {
-            (Some(console), _) => (console, None),
-            (None, fifo) => {
-                let operator = match fifo {
-                    Some(fifo) => {
-                        OperatorInput::fifo(fifo, registry, OPERATOR, max_line_bytes).map(Some)
-                    }
-                    None => OperatorInput::open(registry, OPERATOR, max_line_bytes),
-                };
-                (Console::lines_only(registry, CONSOLE)?, operator?)
-            }
+        let console = match console {
+            Some(console) => console,
+            None => Console::lines_only(registry, CONSOLE)?,
         };
         for signal in console.signals() {
             signals.add_signal(signal)?;

@@ -235,12 +235,13 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
 
 #[test]
 fn the_server_can_be_stopped_and_goes_on() {
+    type WayToStop = (&'static str, fn(&Host));
     let mut host = Host::start();
     let typing = host.screen.state();
     let bob = host.guest("127.0.0.2", "bob");
     host.screen.type_keys("half a line");
     host.screen.expect_last_row("operator> half a line");
-    let ways: [(&str, fn(&Host)); 2] = [
+    let ways: [WayToStop; 2] = [
         ("Ctrl-Z", |host| host.screen.type_keys(CTRL_Z)),
         ("SIGTSTP", |host| host.server.signal(Signal::TSTP)),
     ];

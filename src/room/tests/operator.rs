@@ -47,6 +47,9 @@ fn the_operator_acts_and_whispers_under_a_name_that_nobody_else_can_have() {
         let sent = stage.act(|room, context| room.whisper_as_operator(nobody, b"x", context));
         assert!(sent.is_err(), "{nobody}");
     }
+    stage.heard.clear();
+    stage.says(ALICE, "/msg Operator psst");
+    stage.expect(ALICE, "!! the operator gets no /msg: say it to everybody\n");
     stage.says(ALICE, "/nick operator");
     assert!(stage.heard(ALICE).starts_with("!! "));
 }
