@@ -136,7 +136,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
             "only this machine and private networks are let in; --allow lets in others instead\n",
         );
     }
-    if server.operator.is_some() {
+    if server.has_operator() {
         server.show(if server.obeys_operator {
             "everyone sees what you type here; /help lists the commands\n"
         } else {

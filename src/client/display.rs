@@ -1,8 +1,6 @@
 //! Which frontend shows a conversation, and how: what the options say, and what standard
 //! input and output are.
 
-use std::env;
-
 use rustix::stdio::stdout;
 use rustix::termios::isatty;
 
@@ -15,13 +13,6 @@ use crate::frontend::style::Palette;
 use crate::frontend::terminal;
 use crate::frontend::{Frontend, Moment};
 use crate::platform::local_time::{self, Stamp};
-use crate::platform::stdio::StandardInput;
-
-/// The size of a terminal that does not report one.
-const DEFAULT_SIZE: Size = Size {
-    columns: 80,
-    rows: 24,
-};
 
 /// The frontend for `config`, which does not only send, and whether it is the one for a person
 /// at a terminal.
@@ -67,38 +58,26 @@ fn format(view: View) -> Format {
         view.time_format(false).map(Stamp::local),
     );
     if isatty(stdout()) {
-        text.at_terminal(size().columns, is_output_capable())
+        text.at_terminal(size().columns, terminal::is_capable())
     } else {
         text
     }
 }
 
 fn size() -> Size {
-    terminal::size().map_or(DEFAULT_SIZE, |(columns, rows)| Size { columns, rows })
+    terminal::size().map_or_else(Size::default, |(columns, rows)| Size { columns, rows })
 }
 
 fn palette(choice: ColorChoice) -> Palette {
-    let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_colored = match choice {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
-        ColorChoice::Auto => is_output_capable() && !is_set("NO_COLOR"),
+        ColorChoice::Auto => terminal::is_colored(),
     };
     Palette { is_colored }
 }
 
 /// Whether what is shown so is shown at a prompt.
 pub(crate) fn is_at_prompt(view: View) -> bool {
-    !view.is_json && is_at_a_terminal()
-}
-
-/// Whether a person types at, and reads from, a terminal with cursor control.
-fn is_at_a_terminal() -> bool {
-    StandardInput::new().is_terminal() && is_output_capable()
-}
-
-/// Whether standard output is a terminal that obeys control sequences.
-fn is_output_capable() -> bool {
-    let is_dumb = env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    isatty(stdout()) && !is_dumb
+    !view.is_json && terminal::is_for_person()
 }

@@ -16,10 +16,10 @@ use signal_hook::low_level::emulate_default_handler;
 use super::config::Config;
 use super::connect::Link;
 use super::session::Session;
-use super::user::{SignalTarget, Streams, Tokens, User};
+use super::user::{Streams, Tokens, User};
 use crate::error::{Error, Lines};
 use crate::frontend::{Frontend, Moment};
-use crate::platform::job;
+use crate::platform::job::{self, SignalTarget};
 use crate::platform::socket::retry_interrupted;
 
 const SERVER: Token = Token(0);

@@ -5,8 +5,7 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
-use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
-use rustix::stdio::stdin;
+use rustix::process::Signal;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook_mio::v1_0::Signals;
 
@@ -14,7 +13,7 @@ use super::session::Session;
 use crate::error::Error;
 use crate::frontend::terminal::{self, Terminal};
 use crate::frontend::{Action, Frontend, Moment};
-use crate::platform::job;
+use crate::platform::job::{self, SignalTarget};
 use crate::platform::logging;
 use crate::platform::proc::is_ignored;
 use crate::platform::socket::retry_interrupted;
@@ -57,26 +56,6 @@ enum Departure {
     Suspend(SignalTarget),
     /// End by this signal.
     End(i32, SignalTarget),
-}
-
-/// Which processes a signal is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SignalTarget {
-    /// This process alone, which received it.
-    Process,
-    /// The terminal's foreground group: its key was typed.
-    Foreground,
-}
-
-impl SignalTarget {
-    /// Sends `signal` as the kernel would. A process may always signal itself and its group.
-    pub(crate) fn send(self, signal: Signal) {
-        let is_in_foreground = || job::has_foreground(stdin()) == Some(true);
-        let _ = match self {
-            Self::Foreground if is_in_foreground() => kill_current_process_group(signal),
-            _ => kill_process(getpid(), signal),
-        };
-    }
 }
 
 /// What standard input and output are used for.

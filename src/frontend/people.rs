@@ -58,6 +58,16 @@ impl People {
             .any(|somebody| name::fold(&somebody.name) == folded)
     }
 
+    /// These are here, and nobody else. Who has spoken keeps its place.
+    pub(crate) fn set(&mut self, here: &[Person<'_>]) {
+        let is_here = |known: &Somebody| {
+            let mut here = here.iter();
+            here.any(|person| known.is(Some(person.id), &person.name))
+        };
+        self.people.retain(is_here);
+        self.are_here(here);
+    }
+
     fn told(&mut self, event: &Event<'_>) {
         match event {
             Event::Hello(hello) => {
@@ -68,7 +78,11 @@ impl People {
                 self.spoke(speech.from, &speech.name);
             }
             Event::Presence(changes) => {
-                if let Several::Named(left) = &changes.left {
+                // Who was kicked may be among many that were only counted.
+                for left in [&changes.left, &changes.kicked] {
+                    let Several::Named(left) = left else {
+                        continue;
+                    };
                     let has_left = |somebody: &Somebody| {
                         left.iter().any(|person| Some(person.id) == somebody.id)
                     };
@@ -203,6 +217,17 @@ mod tests {
         let all = ["10.0.0.7", "al", "10.0.0.7", "bob", "carol", "zoe"];
         assert_known(&people, "", &all);
         assert!(people.has("Zoe") && !people.has("zo"));
+    }
+
+    #[test]
+    fn who_is_here_is_set_and_the_latest_speaker_stays_first() {
+        let mut people = people(&["<ghost> hi", "<bob> hi", "<zoe> hi"]);
+        let person = |id, name: &'static str| Person {
+            id,
+            name: name.into(),
+        };
+        people.set(&[person(1, "alice"), person(2, "bob"), person(3, "zoe")]);
+        assert_known(&people, "", &["zoe", "bob", "alice"]);
     }
 
     #[test]

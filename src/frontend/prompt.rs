@@ -35,7 +35,7 @@ use super::wrap::{Page, push_rows};
 use super::{Action, Bell, Frontend, LinkStatus, MAX_PENDING_BYTES, Moment, Status};
 use crate::error::Lines;
 use crate::platform::local_time::{Format, Stamp};
-use crate::protocol::event;
+use crate::protocol::event::{self, Person};
 use crate::protocol::name;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::rate::{Bucket, Rate};
@@ -172,6 +172,17 @@ impl Prompt {
             }
             Typed::TooMuch => self.refuse_paste(now),
         }
+    }
+
+    /// The same for somebody who has other commands than a member.
+    pub(crate) fn completing(mut self, commands: &'static [&'static str]) -> Self {
+        self.editor = Editor::completing(commands);
+        self
+    }
+
+    /// These are here, and nobody else.
+    pub(crate) fn set_people(&mut self, people: &[Person<'_>]) {
+        self.people.set(people);
     }
 
     fn take(&mut self, event: Event, now: Moment) {

@@ -13,6 +13,7 @@ use crate::platform::local_time::Stamp;
 use crate::protocol::event::Event;
 use crate::protocol::name;
 use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left, made_safe};
+use crate::protocol::wording::OPERATOR_PREFIX;
 
 /// The name in front of the user's own lines.
 pub(crate) const OWN_NAME: &str = "You";
@@ -153,6 +154,9 @@ pub(crate) fn styled(
         (Kind::Message | Kind::Action | Kind::Private, Some(name)) => {
             return styled_speech(message, name, mention, others, palette);
         }
+        (Kind::Notice, _) if message.text.starts_with(OPERATOR_PREFIX) => {
+            styled_operator(message, palette)
+        }
         (Kind::Welcome | Kind::Notice | Kind::Continuation, _) => plain(palette.dim()),
         (Kind::Refusal, _) => plain(palette.error()),
         _ => message.line.to_owned(),
@@ -165,6 +169,14 @@ pub(crate) fn styled(
         line,
         is_for_us: is_operator && mentions_us(),
     }
+}
+
+/// What the operator says is no mere notice.
+fn styled_operator(message: &Message<'_>, palette: Palette) -> String {
+    let text = &message.text[OPERATOR_PREFIX.len()..];
+    let before = &message.line[..message.line.len() - text.len()];
+    let bold = palette.bold();
+    format!("{bold}{before}{bold:#}{text}")
 }
 
 fn styled_speech(

@@ -1,5 +1,6 @@
-//! The terminal's mode: set, and restored whatever happens.
+//! The terminal: what it is like, and its mode, which is set, and restored whatever happens.
 
+use std::env;
 use std::io;
 use std::panic;
 use std::sync::{Mutex, Once, PoisonError};
@@ -7,8 +8,8 @@ use std::sync::{Mutex, Once, PoisonError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, tcgetattr,
-    tcgetwinsize, tcsetattr,
+    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, isatty,
+    tcgetattr, tcgetwinsize, tcsetattr,
 };
 
 use crate::platform::stdio::StandardInput;
@@ -72,6 +73,23 @@ impl Drop for Terminal {
 pub(crate) fn size() -> Option<(usize, usize)> {
     let size = tcgetwinsize(stdout()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
+}
+
+/// Whether a person types at, and reads from, a terminal with cursor control.
+pub(crate) fn is_for_person() -> bool {
+    StandardInput::new().is_terminal() && is_capable()
+}
+
+/// Whether standard output is a terminal that obeys control sequences.
+pub(crate) fn is_capable() -> bool {
+    let is_dumb = env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    isatty(stdout()) && !is_dumb
+}
+
+/// Whether colours are wanted there, if nothing else says so. `NO_COLOR`: no-color.org.
+pub(crate) fn is_colored() -> bool {
+    let is_refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    is_capable() && !is_refused
 }
 
 fn set_mode() -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 mod names;
 mod newcomers;
+mod operator;
 mod programs;
 mod properties;
 mod sessions;

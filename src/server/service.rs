@@ -20,8 +20,8 @@ use super::config::Config;
 use super::console::Console;
 use super::motd::read_motd;
 use super::notifications::Notifications;
-use super::operator::actions::Actions;
-use super::operator::input::OperatorInput;
+use super::operator::actions::{Actions, Question};
+use super::operator::input::{OperatorInput, Typed};
 use super::stats::{Attendance, Stats};
 use super::transcript::Transcript;
 use crate::error::{Error, plain};
@@ -80,11 +80,14 @@ pub(super) struct Server {
     notices: Vec<String>,
     /// `None` if no service manager wants to hear anything.
     manager: Option<(NotifySocket, Notifications)>,
-    /// `None` if nobody can type.
-    pub(super) operator: Option<OperatorInput>,
+    /// `None` if nobody can type, or who does types at the console.
+    operator: Option<OperatorInput>,
     /// Whether the operator's lines may be commands. If not, all are said: what comes from a
     /// program may hold lines that others wrote.
     pub(super) obeys_operator: bool,
+    /// Whether a person types the operator's lines.
+    is_typed: bool,
+    question: Option<Question>,
     signals: Signals,
     closing: bool,
     /// Who was refused because the room, or its share of it, is full, and is heard for a moment.
@@ -120,18 +123,34 @@ impl Server {
         if transcript.is_some() || manager.is_some() || !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }
-        registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
-        let output = StandardOutput::stdout();
-        output.register(registry, CONSOLE)?;
         if let Some(transcript) = &mut transcript {
             transcript.register(registry, TRANSCRIPT)?;
         }
         let max_line_bytes = config.room.max_line_bytes;
-        let operator = match fifo {
-            Some(fifo) => OperatorInput::fifo(fifo, registry, OPERATOR, max_line_bytes).map(Some),
-            None => OperatorInput::open(registry, OPERATOR, max_line_bytes),
-        }?;
-        let is_typed = operator.as_ref().is_some_and(OperatorInput::is_terminal);
+        let tokens = (OPERATOR, CONSOLE);
+        let (console, operator) = match fifo {
+            Some(fifo) => {
+                let operator = OperatorInput::fifo(fifo, registry, OPERATOR, max_line_bytes)?;
+                (None, Some(operator))
+            }
+            None => match Console::at_terminal(registry, tokens, max_line_bytes, config.quiet)? {
+                Some(console) => (Some(console), None),
+                None => {
+                    let operator = OperatorInput::open(registry, OPERATOR, max_line_bytes)?;
+                    (None, operator)
+                }
+            },
+        };
+        let console = match console {
+            Some(console) => console,
+            None => Console::lines_only(registry, CONSOLE)?,
+        };
+        for signal in console.signals() {
+            signals.add_signal(signal)?;
+        }
+        registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let is_typed =
+            console.is_typed_at() || operator.as_ref().is_some_and(OperatorInput::is_terminal);
         Ok(Self {
             admission,
             attendance: Attendance::default(),
@@ -141,7 +160,7 @@ impl Server {
             protocol_log: LogLimit::new(),
             stats_bucket: Bucket::default(),
             reload_log: LogLimit::new(),
-            console: Console::new(output),
+            console,
             is_quiet: config.quiet,
             arrivals: Arrivals::default(),
             transcript,
@@ -150,6 +169,8 @@ impl Server {
             manager,
             operator,
             obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
+            is_typed,
+            question: None,
             signals,
             closing: false,
             outside: HashMap::new(),
@@ -198,7 +219,8 @@ impl Server {
                 SIGHUP if self.transcript.is_some() || self.manager.is_some() => {
                     self.reload(context.now);
                 }
-                _ => is_to_close = true,
+                SIGINT | SIGTERM | SIGHUP | SIGXCPU => is_to_close = true,
+                signal => self.console.signalled(signal),
             }
         }
         if is_to_close {
@@ -266,17 +288,15 @@ impl Server {
     /// Carries out the operator's input.
     fn hear_operator(&mut self, load: Load, context: &mut Context<'_>) -> Next {
         let mut next = Next::Continue;
-        while let Some(typed) = self
-            .operator
-            .as_mut()
-            .and_then(|operator| operator.next_line(context.now))
-        {
+        while let Some(typed) = self.next_typed(context.now) {
             let stats = self.stats(load);
             let mut actions = Actions {
                 room: &mut self.room,
                 admission: &mut self.admission,
                 console: &mut self.console,
                 stats,
+                may_ask: self.is_typed,
+                question: &mut self.question,
             };
             if actions
                 .take(&typed, self.obeys_operator, context)
@@ -286,6 +306,18 @@ impl Server {
             }
         }
         next
+    }
+
+    fn next_typed(&mut self, now: Instant) -> Option<Typed> {
+        match &mut self.operator {
+            Some(operator) => operator.next_line(now),
+            None => self.console.next_typed(now, || self.room.everybody()),
+        }
+    }
+
+    /// Whether anybody can type.
+    pub(super) fn has_operator(&self) -> bool {
+        self.operator.is_some() || self.console.is_typed_at()
     }
 
     /// Hears a line of a client that was refused: it says `/json`, and then the token of a
@@ -471,7 +503,8 @@ impl Service for Server {
         let operator = self.operator.as_ref().and_then(OperatorInput::deadline);
         let manager = self.manager.as_ref().and_then(|(_, it)| it.deadline());
         let room = self.room.deadline();
-        let deadlines = [room, operator, self.arrivals.due_at(), manager];
+        let console = self.console.deadline();
+        let deadlines = [room, operator, console, self.arrivals.due_at(), manager];
         deadlines.into_iter().flatten().min()
     }
 
@@ -493,8 +526,9 @@ impl Service for Server {
         Ok(match token {
             SIGNALS => self.signalled(load, context),
             OPERATOR => {
-                if let Some(operator) = &mut self.operator {
-                    operator.mark_ready();
+                match &mut self.operator {
+                    Some(operator) => operator.mark_ready(),
+                    None => self.console.mark_ready(),
                 }
                 self.hear_operator(load, context)
             }

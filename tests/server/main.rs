@@ -26,6 +26,8 @@ mod newcomers;
 mod operator;
 mod overload;
 mod presence;
+#[cfg(feature = "client")]
+mod prompt;
 mod refusals;
 mod resets;
 mod restraint;

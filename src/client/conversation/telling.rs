@@ -1,13 +1,10 @@
 //! How what was said and what happened is told to the user: as text, and as the room's object
 //! without its secrets. And what became of the user's lines, where that is not what was meant.
 
-use std::time::UNIX_EPOCH;
-
 use crate::client::pending::{By, Line};
 use crate::frontend::message::{Kind, Message, Told};
 use crate::protocol::event::{Event, Place, Speech};
 use crate::protocol::text::made_safe;
-use crate::protocol::time::Time;
 
 /// Gets what is told.
 pub(super) type Hear<'a> = &'a mut dyn FnMut(&Message<'_>);
@@ -77,7 +74,7 @@ pub(super) fn pass_event(
         text,
         line: &line,
         is_past,
-        time: said_at.map(|place| UNIX_EPOCH + place.time.since(Time::default())),
+        time: said_at.map(|place| place.time.into()),
         told: Some(Told {
             json,
             event: Some(event),

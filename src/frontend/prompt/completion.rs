@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use crate::frontend::ignored;
 use crate::frontend::people::People;
-use crate::protocol::command::COMMANDS;
+
+/// Commands whose first argument is a name.
+const NAMING_COMMANDS: [&str; 5] = ["/msg", "/kick", "/ban", "/mute", "/unmute"];
 
 /// The candidates for the word at the cursor, and the current one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +24,12 @@ pub(crate) enum Direction {
 }
 
 impl Completion {
-    /// Completes the word in `text` that ends at the byte `cursor`: to a command at the
+    /// Completes the word in `text` that ends at the byte `cursor`: to one of `commands` at the
     /// beginning, to a name elsewhere, but not to `own_name`. `None` without candidates.
     pub(crate) fn of(
         text: &str,
         cursor: usize,
+        commands: &[&str],
         people: &People,
         own_name: Option<&str>,
     ) -> Option<Self> {
@@ -38,7 +41,7 @@ impl Completion {
         let is_first = before[..start].trim().is_empty();
         if is_first && word.starts_with('/') {
             let word = word.to_ascii_lowercase();
-            let commands = COMMANDS.into_iter().chain(ignored::COMMANDS);
+            let commands = commands.iter().copied().chain(ignored::COMMANDS);
             let meant = commands.filter(|command| command.starts_with(&word));
             return Self::new(start..cursor, meant.map(|command| format!("{command} ")));
         }
@@ -46,8 +49,10 @@ impl Completion {
         let name = word.trim_start_matches(|c: char| c.is_ascii_punctuation());
         let start = cursor - name.len();
         let word = &before[start..];
-        let command = before[..start].trim().to_ascii_lowercase();
-        let names_somebody = command == "/msg" || ignored::COMMANDS.contains(&&command[..]);
+        let first = before[..start].trim();
+        let is_first_word = |command: &&str| first.eq_ignore_ascii_case(command);
+        let mut naming = NAMING_COMMANDS.iter().chain(&ignored::COMMANDS);
+        let names_somebody = naming.any(is_first_word);
         if word.is_empty() && !names_somebody {
             return None;
         }
@@ -85,6 +90,7 @@ impl Completion {
 mod tests {
     use super::*;
     use crate::frontend::message::Message;
+    use crate::protocol::command::COMMANDS;
 
     fn people() -> People {
         let mut people = People::default();
@@ -96,7 +102,7 @@ mod tests {
 
     /// All candidates for the word at the end of `text`, and where that begins.
     fn candidates(text: &str) -> (usize, Vec<String>) {
-        match Completion::of(text, text.len(), &people(), Some("bob")) {
+        match Completion::of(text, text.len(), &COMMANDS, &people(), Some("bob")) {
             Some(completion) => (completion.place.start, completion.candidates),
             None => (0, Vec::new()),
         }
@@ -132,7 +138,7 @@ mod tests {
 
     #[test]
     fn candidates_are_visited_in_both_directions() {
-        let mut completion = Completion::of("al", 2, &people(), None).unwrap();
+        let mut completion = Completion::of("al", 2, &COMMANDS, &people(), None).unwrap();
         let mut seen = vec![completion.candidate().to_owned()];
         for direction in [Direction::Next, Direction::Next, Direction::Previous] {
             completion.step(direction);

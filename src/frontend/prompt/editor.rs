@@ -8,6 +8,7 @@ use super::completion::{Completion, Direction};
 use super::input_history::InputHistory;
 use super::keymap::Key;
 use crate::frontend::people::People;
+use crate::protocol::command::COMMANDS;
 use crate::protocol::text;
 
 /// The most that is typed or pasted at once: sixteen lines of a room's default limit.
@@ -32,8 +33,10 @@ pub(crate) enum Pressed {
     ClearScreen,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Editor {
+    /// What a slash may begin.
+    commands: &'static [&'static str],
     input: Input,
     history: InputHistory,
     /// The completion in progress, until another key comes.
@@ -53,7 +56,25 @@ struct Search {
     before: (String, usize),
 }
 
+/// That of a member.
+impl Default for Editor {
+    fn default() -> Self {
+        Self::completing(&COMMANDS)
+    }
+}
+
 impl Editor {
+    /// An empty text, for which Tab knows these `commands`.
+    pub(crate) fn completing(commands: &'static [&'static str]) -> Self {
+        Self {
+            commands,
+            input: Input::default(),
+            history: InputHistory::default(),
+            completion: None,
+            search: None,
+        }
+    }
+
     pub(crate) fn text(&self) -> &str {
         self.input.value()
     }
@@ -265,7 +286,10 @@ impl Editor {
                 completion.step(direction);
                 Some(completion)
             }
-            None => Completion::of(self.text(), self.cursor(), people, own_name),
+            None => {
+                let (text, cursor) = (self.text(), self.cursor());
+                Completion::of(text, cursor, self.commands, people, own_name)
+            }
         };
         let Some(mut completion) = completion else {
             return Pressed::Nothing;

@@ -17,6 +17,16 @@ pub struct Size {
     pub rows: usize,
 }
 
+/// That of a terminal that does not report one.
+impl Default for Size {
+    fn default() -> Self {
+        Self {
+            columns: 80,
+            rows: 24,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) text: String,
