@@ -23,8 +23,7 @@ What you type is said to everybody, unless it begins with a slash:
 pub(crate) const TO_ONESELF: &str = "that is you; /who lists the others";
 
 /// To what a muted member says.
-pub(crate) const MUTED: &str =
-    "not said: the operator has muted you; wait until you are told that this has ended";
+pub(crate) const MUTED: &str = "not sent: the operator muted you; wait until it ends";
 
 /// As text. Whoever reads JSON gets an answer of its own, which has the number of its line.
 #[derive(Debug)]
@@ -161,6 +160,7 @@ mod tests {
             assert!(text.len() < 100, "{text}");
             let names_a_remedy = [
                 "usage: ", "type /", "/help", "/who", "split it", "a name ", "choose", "leave",
+                "wait",
             ]
             .iter()
             .any(|remedy| text.contains(remedy));

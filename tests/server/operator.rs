@@ -164,8 +164,7 @@ fn the_operator_acts_whispers_and_looks_back() {
 
 #[test]
 fn a_muted_member_is_not_heard_and_told_so() {
-    let refused = "!! not said: the operator has muted you; \
-                   wait until you are told that this has ended";
+    let refused = "!! not sent: the operator muted you; wait until it ends";
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     let mut bob = join_as(&mut server, "127.0.0.3", "bob");

@@ -76,8 +76,7 @@ fn the_operator_sees_what_was_said_lately() {
 /// Each line that it says is answered, and nobody else hears of it.
 #[test]
 fn nothing_that_a_muted_member_says_is_passed_on() {
-    let refused = "!! not said: the operator has muted you; \
-                   wait until you are told that this has ended\n";
+    let refused = "!! not sent: the operator muted you; wait until it ends\n";
     let mut stage = with_carol();
     for id in [BOB, CAROL] {
         assert!(stage.act(|room, context| room.mute(id, context)));
@@ -126,7 +125,7 @@ fn who_comes_again_is_still_muted() {
     stage.says(CAROL, "/nick rob");
     stage.heard.clear();
     stage.says(CAROL, "hi");
-    assert!(stage.heard(CAROL).starts_with("!! not said: "));
+    assert!(stage.heard(CAROL).starts_with("!! not sent: "));
     stage.expect(ALICE, "");
     let places: Vec<_> = stage.room.muted_places().collect();
     assert_eq!(places, ["10.0.0.2".parse::<IpAddr>().unwrap()]);
