@@ -23,12 +23,14 @@ pub mod protocol {
     pub mod close;
     pub mod command;
     pub mod event;
+    pub mod http;
     pub mod line;
     pub mod name;
     pub mod sniff;
     pub mod telnet;
     pub mod text;
     pub mod time;
+    pub mod websocket;
     pub mod wording;
 }
 
