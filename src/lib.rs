@@ -37,6 +37,7 @@ pub mod protocol {
 /// The system around the program: sockets, standard streams, /proc, local time.
 pub mod platform {
     pub mod addresses;
+    pub(crate) mod host_names;
     pub mod job;
     pub mod local_time;
     pub mod logging;

@@ -24,6 +24,7 @@ use super::operator::actions::Actions;
 use super::operator::input::OperatorInput;
 use super::stats::{Attendance, Stats};
 use super::transcript::Transcript;
+use super::web::{Scene, Web};
 use crate::error::{Error, plain};
 use crate::platform::logging::STATS;
 use crate::platform::proc::is_ignored;
@@ -36,7 +37,7 @@ use crate::protocol::line::Decoded;
 use crate::protocol::wording;
 use crate::rate::{AndMore, Bucket, LogLimit, Rate};
 use crate::reactor::Reactor;
-use crate::reactor::service::{Load, Next, Service, source_token};
+use crate::reactor::service::{Load, More, Next, Service, Wish, source_token};
 use crate::room::Room;
 
 const SIGNALS: Token = source_token(0);
@@ -78,6 +79,8 @@ pub(super) struct Server {
     motd: Option<PathBuf>,
     /// What newcomers are shown besides the message of the day.
     notices: Vec<String>,
+    /// `None` if there is no web port.
+    web: Option<Web>,
     /// `None` if no service manager wants to hear anything.
     manager: Option<(NotifySocket, Notifications)>,
     /// `None` if nobody can type.
@@ -147,6 +150,7 @@ impl Server {
             transcript,
             motd: config.motd.clone(),
             notices: config.room.notices.clone(),
+            web: (config.web.as_ref()).map(|web| Web::new(web, max_line_bytes, config.rate)),
             manager,
             operator,
             obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
@@ -400,6 +404,33 @@ impl Service for Server {
         is_heard
     }
 
+    fn visits(&mut self, visitor: ClientId, address: IpAddr) -> bool {
+        let web = self.web.as_mut();
+        web.is_some_and(|web| web.visits(visitor, address, &self.admission))
+    }
+
+    fn asked(
+        &mut self,
+        visitor: ClientId,
+        bytes: &[u8],
+        more: More,
+        load: Load,
+        context: &mut Context<'_>,
+    ) -> Wish {
+        let stats = self.stats(load);
+        let Some(web) = &mut self.web else {
+            return Wish::None;
+        };
+        let scene = Scene {
+            admission: &self.admission,
+            room: &mut self.room,
+            stats,
+            is_closing: self.closing,
+            context,
+        };
+        web.asked(visitor, bytes, more, scene)
+    }
+
     fn received(
         &mut self,
         client: ClientId,
@@ -461,6 +492,9 @@ impl Service for Server {
     fn closed(&mut self, client: ClientId) {
         self.outside.remove(&client);
         self.admission.closed(client);
+        if let Some(web) = &mut self.web {
+            web.closed(client);
+        }
     }
 
     fn gives_way(&mut self, address: IpAddr, now: Instant) -> Option<ClientId> {
