@@ -23,6 +23,7 @@ pub mod protocol {
     pub mod close;
     pub mod command;
     pub mod event;
+    #[cfg(feature = "web")]
     pub mod http;
     pub mod line;
     pub mod name;
@@ -37,6 +38,7 @@ pub mod protocol {
 /// The system around the program: sockets, standard streams, /proc, local time.
 pub mod platform {
     pub mod addresses;
+    #[cfg(feature = "web")]
     pub(crate) mod host_names;
     pub mod job;
     pub mod local_time;

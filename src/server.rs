@@ -13,6 +13,7 @@ pub(crate) mod operator;
 mod service;
 pub(crate) mod stats;
 pub(crate) mod transcript;
+#[cfg(feature = "web")]
 mod web;
 
 use std::fmt::Write as _;

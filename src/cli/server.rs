@@ -8,8 +8,10 @@ use clap::Args;
 use super::address_rules::AddressRules;
 use super::room::{DEFAULT_PORT, Place, split_port};
 use super::values::{Bytes, Parse, parse_bytes, parse_ip, parse_number, parse_port};
+#[cfg(feature = "web")]
 use crate::platform::addresses::ScopedIp;
 use crate::platform::service_manager::passes_sockets;
+#[cfg(feature = "web")]
 use crate::protocol::http::is_host_name;
 use crate::rate::Rate;
 use crate::reactor::flow;
@@ -171,6 +173,7 @@ pub(super) struct ServerArgs {
     /// Whoever has a browser joins by that page. Programs say a line with POST /say, and read
     /// figures from /metrics.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_web as Parse<(Option<ScopedIp>, u16)>)]
+    #[cfg(feature = "web")]
     web: Option<(Option<ScopedIp>, u16)>,
 
     /// A name by which browsers find this machine; can be repeated
@@ -179,6 +182,7 @@ pub(super) struct ServerArgs {
     /// refused: a web page of somebody else's could lead here by one.
     #[arg(long, value_name = "NAME", value_parser = parse_host_name as Parse<String>)]
     #[arg(requires = "web", hide_short_help = true)]
+    #[cfg(feature = "web")]
     web_name: Vec<String>,
 
     /// Write only the answers to the operator to standard output
@@ -241,11 +245,14 @@ impl ServerArgs {
             is_local_only: ip.is_none() && !has_allow && !passes_sockets(),
             ip,
             port: port.unwrap_or(DEFAULT_PORT),
+            #[cfg(feature = "web")]
             web: self.web.map(|(ip, port)| server::Web {
                 ip,
                 port,
                 names: self.web_name,
             }),
+            #[cfg(not(feature = "web"))]
+            web: None,
             admission: admission::Limits {
                 max_clients: self.max_clients as usize,
                 max_per_address: self.max_per_ip.map(|max| max as usize),
@@ -294,6 +301,7 @@ fn parse_listen(text: &str) -> Result<Place, &'static str> {
 }
 
 /// A port, and maybe an address before it.
+#[cfg(feature = "web")]
 fn parse_web(text: &str) -> Result<(Option<ScopedIp>, u16), String> {
     let (host, port) = if text.bytes().all(|byte| byte.is_ascii_digit()) {
         (None, Some(text))
@@ -305,6 +313,7 @@ fn parse_web(text: &str) -> Result<(Option<ScopedIp>, u16), String> {
     Ok((host.map(parse_ip).transpose()?, parse_port(port)?))
 }
 
+#[cfg(feature = "web")]
 fn parse_host_name(text: &str) -> Result<String, String> {
     if is_host_name(text) {
         Ok(text.to_owned())

@@ -9,6 +9,7 @@
 
 use std::mem;
 
+#[cfg(feature = "web")]
 use sha1_smol::Sha1;
 
 /// The largest payload of a frame that is sent: what a browser has to gather before its page
@@ -24,6 +25,7 @@ pub const PROTOCOL_ERROR: u16 = 1002;
 /// The peer's text is not UTF-8.
 const NOT_UTF_8: u16 = 1007;
 
+#[cfg(feature = "web")]
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The longest header of a frame that is sent.
@@ -33,6 +35,7 @@ const MAX_HEADER_BYTES: usize = 4;
 const MAX_SPANS: usize = 20;
 
 /// The value of `Sec-WebSocket-Accept` for a key. `None` if that is no key: base64 of 16 bytes.
+#[cfg(feature = "web")]
 pub fn accept(key: &str) -> Option<String> {
     let digits = key.strip_suffix("==")?.as_bytes();
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
@@ -45,6 +48,7 @@ pub fn accept(key: &str) -> Option<String> {
     Some(base64(&hash.digest().bytes()))
 }
 
+#[cfg(feature = "web")]
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
@@ -580,6 +584,7 @@ mod tests {
         assert_eq!(receive(bytes, &all).1.ended(), Some(ended));
     }
 
+    #[cfg(feature = "web")]
     #[test]
     fn a_key_is_answered_as_the_rfc_has_it() {
         let answer = accept("dGhlIHNhbXBsZSBub25jZQ==");

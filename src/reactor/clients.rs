@@ -355,7 +355,7 @@ impl<S: Stream> Clients<S> {
                 return self.to_reap.push(id);
             }
             _ if new_bytes == 0 => return,
-            _ => More::MayCome(new_bytes),
+            _ => More::MayCome,
         };
         self.ask_for_wish(id, more, service);
         if after_read == AfterRead::More
@@ -372,7 +372,7 @@ impl<S: Stream> Clients<S> {
         let Some(visit) = connection.visiting() else {
             return;
         };
-        if matches!(more, More::MayCome(_)) && !visit.is_due() {
+        if more == More::MayCome && !visit.is_due() {
             return;
         }
         let batch = self.outbound.gathering();
@@ -389,7 +389,7 @@ impl<S: Stream> Clients<S> {
             Wish::Unknown {
                 until_bytes,
                 interim,
-            } if matches!(more, More::MayCome(_)) => {
+            } if more == More::MayCome => {
                 visit.wait_until(until_bytes);
                 if !interim.is_empty() {
                     self.send_frame(id, &Frame::from(interim));

@@ -99,11 +99,24 @@ enum Web {
 }
 
 impl Web {
-    fn sender(web: &mut Option<Box<Self>>) -> Option<&mut Sender> {
+    // Without the feature there is neither: what handles them is left out of the program.
+
+    fn visit(web: &mut Option<Box<Self>>) -> Option<&mut Visit> {
         match web.as_deref_mut() {
-            Some(Self::Socket(socket)) => Some(&mut socket.sender),
+            Some(Self::Visit(visit)) if cfg!(feature = "web") => Some(visit),
             _ => None,
         }
+    }
+
+    fn socket(web: &mut Option<Box<Self>>) -> Option<&mut WebSocket> {
+        match web.as_deref_mut() {
+            Some(Self::Socket(socket)) if cfg!(feature = "web") => Some(socket),
+            _ => None,
+        }
+    }
+
+    fn sender(web: &mut Option<Box<Self>>) -> Option<&mut Sender> {
+        Self::socket(web).map(|socket| &mut socket.sender)
     }
 }
 
@@ -129,10 +142,8 @@ impl<S: Stream> Connection<S> {
 
     /// What its visitor has said so far. `None` if that has been understood, or it has none.
     pub(crate) fn visiting(&mut self) -> Option<&mut Visit> {
-        match self.web.as_deref_mut() {
-            Some(Web::Visit(visit)) if self.phase == Phase::Visiting => Some(visit),
-            _ => None,
-        }
+        let is_visiting = self.phase == Phase::Visiting;
+        Web::visit(&mut self.web).filter(|_| is_visiting)
     }
 
     /// Whether it is a visitor's, who may have been answered.
@@ -142,9 +153,9 @@ impl<S: Stream> Connection<S> {
 
     /// Reads what its visitor says, as [`Visit::read`] does.
     pub(crate) fn read_visitor(&mut self, buffer: &mut [u8]) -> (usize, AfterRead) {
-        match self.web.as_deref_mut() {
-            Some(Web::Visit(visit)) => visit.read(&mut self.transport, buffer),
-            _ => (0, AfterRead::WouldBlock),
+        match Web::visit(&mut self.web) {
+            Some(visit) => visit.read(&mut self.transport, buffer),
+            None => (0, AfterRead::WouldBlock),
         }
     }
 
@@ -168,7 +179,7 @@ impl<S: Stream> Connection<S> {
 
     /// `frames` were read before it had frames.
     pub(crate) fn receive_early(&mut self, mut frames: Vec<u8>, now: Instant) {
-        if let Some(Web::Socket(socket)) = self.web.as_deref_mut() {
+        if let Some(socket) = Web::socket(&mut self.web) {
             let data_bytes = socket.receiver.receive(&mut frames);
             frames.truncate(data_bytes);
             self.input.hear_later(frames, now);
@@ -278,10 +289,7 @@ impl<S: Stream> Connection<S> {
     ) -> (usize, AfterRead) {
         let is_heard = self.is_member() || self.is_outside() || self.is_admitted();
         let (read_bytes, after_read) = if is_heard {
-            let mut socket = match self.web.as_deref_mut() {
-                Some(Web::Socket(socket)) => Some(socket),
-                _ => None,
-            };
+            let mut socket = Web::socket(&mut self.web);
             let receiver = socket.as_mut().map(|socket| &mut socket.receiver);
             let read = (self.input).read(&mut self.transport, receiver, buffer, limits, hear);
             if let Some(socket) = socket {
@@ -363,7 +371,7 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn depart(&mut self, exit: Exit) {
         debug_assert_eq!(self.exit(), None, "nobody leaves twice");
         let reason = self.leaving();
-        if let Some(Web::Socket(socket)) = self.web.as_deref_mut() {
+        if let Some(socket) = Web::socket(&mut self.web) {
             socket.close(reason);
         }
         self.phase = Phase::Flushing {

@@ -196,8 +196,8 @@ pub trait Service {
 /// Whether a visitor will say more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum More {
-    /// It may. So many bytes are new.
-    MayCome(usize),
+    /// It may.
+    MayCome,
     /// It has ended its side.
     Never,
     /// Its time is over.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::naming::words_of;
 use super::replies::too_long;
-use super::{NAME_COST_BYTES, Room, Scratch};
+use super::{Room, Scratch};
 use crate::protocol::batch::Context;
 use crate::protocol::event::{ErrorCode, Event, Speech};
 use crate::protocol::name::Name;
@@ -32,7 +32,6 @@ impl Room {
         if text.len() > self.max_line_bytes as usize {
             return Err((ErrorCode::TooLong, too_long(self.max_line_bytes)));
         }
-        context.batch.charge(NAME_COST_BYTES);
         let held = self.names.hold(name.clone(), address, context.now);
         held.map_err(|conflict| words_of(&conflict, &name))?;
         let wire = self.wire();

@@ -98,6 +98,7 @@ impl NameRegistry {
     /// # Errors
     ///
     /// As [`NameRegistry::take`].
+    #[cfg(feature = "web")]
     pub(crate) fn hold(
         &mut self,
         name: Name,

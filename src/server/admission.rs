@@ -222,6 +222,7 @@ impl Admission {
     /// # Errors
     ///
     /// [`Refusal::Banned`] or [`Refusal::Denied`].
+    #[cfg(feature = "web")]
     pub(crate) fn admits(&self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
         match self.admit(address, now) {
             Err(refusal @ (Refusal::Banned | Refusal::Denied)) => Err(refusal),
@@ -230,6 +231,7 @@ impl Admission {
     }
 
     /// How many more clients may come from `address`. `None`: any number.
+    #[cfg(feature = "web")]
     pub(crate) fn left_for(&self, address: IpAddr) -> Option<usize> {
         let address = address.to_canonical();
         let clients = self.counts.get(&address).copied().unwrap_or(0);

@@ -24,6 +24,7 @@ use super::operator::actions::Actions;
 use super::operator::input::OperatorInput;
 use super::stats::{Attendance, Stats};
 use super::transcript::Transcript;
+#[cfg(feature = "web")]
 use super::web::{Scene, Web};
 use crate::error::{Error, plain};
 use crate::platform::logging::STATS;
@@ -37,7 +38,9 @@ use crate::protocol::line::Decoded;
 use crate::protocol::wording;
 use crate::rate::{AndMore, Bucket, LogLimit, Rate};
 use crate::reactor::Reactor;
-use crate::reactor::service::{Load, More, Next, Service, Wish, source_token};
+use crate::reactor::service::{Load, Next, Service, source_token};
+#[cfg(feature = "web")]
+use crate::reactor::service::{More, Wish};
 use crate::room::Room;
 
 const SIGNALS: Token = source_token(0);
@@ -80,6 +83,7 @@ pub(super) struct Server {
     /// What newcomers are shown besides the message of the day.
     notices: Vec<String>,
     /// `None` if there is no web port.
+    #[cfg(feature = "web")]
     web: Option<Web>,
     /// `None` if no service manager wants to hear anything.
     manager: Option<(NotifySocket, Notifications)>,
@@ -150,6 +154,7 @@ impl Server {
             transcript,
             motd: config.motd.clone(),
             notices: config.room.notices.clone(),
+            #[cfg(feature = "web")]
             web: (config.web.as_ref()).map(|web| Web::new(web, max_line_bytes, config.rate)),
             manager,
             operator,
@@ -404,11 +409,13 @@ impl Service for Server {
         is_heard
     }
 
+    #[cfg(feature = "web")]
     fn visits(&mut self, visitor: ClientId, address: IpAddr) -> bool {
         let web = self.web.as_mut();
         web.is_some_and(|web| web.visits(visitor, address, &self.admission))
     }
 
+    #[cfg(feature = "web")]
     fn asked(
         &mut self,
         visitor: ClientId,
@@ -492,6 +499,7 @@ impl Service for Server {
     fn closed(&mut self, client: ClientId) {
         self.outside.remove(&client);
         self.admission.closed(client);
+        #[cfg(feature = "web")]
         if let Some(web) = &mut self.web {
             web.closed(client);
         }

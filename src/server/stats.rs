@@ -1,6 +1,8 @@
 //! The server's statistics.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
+#[cfg(feature = "web")]
+use std::fmt::Write as _;
 
 use crate::protocol::close::CloseReason;
 use crate::reactor::service::Load;
@@ -117,8 +119,10 @@ impl fmt::Display for Stats {
 }
 
 /// The content type of [`Stats::metrics`].
+#[cfg(feature = "web")]
 pub(crate) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+#[cfg(feature = "web")]
 impl Stats {
     /// The same in Prometheus' text format.
     pub(crate) fn metrics(&self) -> String {
@@ -237,6 +241,7 @@ mod tests {
         assert_eq!(dropped, expected);
     }
 
+    #[cfg(feature = "web")]
     #[test]
     fn metrics_have_the_same_figures_as_the_line() {
         let mut attendance = Attendance::default();

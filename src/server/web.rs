@@ -21,6 +21,7 @@ use crate::protocol::http::{
 };
 use crate::protocol::websocket;
 use crate::rate::{Bucket, Rate};
+use crate::reactor::connection::visit::REQUEST_BYTES;
 use crate::reactor::service::{More, Wish};
 use crate::room::Room;
 
@@ -49,6 +50,9 @@ const SAY_OVERHEAD_BYTES: usize = 1024;
 
 /// Whatever `--max-line` is: a body waits in memory until it is complete.
 const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// Visitors are read so far before they are understood.
+const _: () = assert!(http::MAX_HEAD_BYTES <= REQUEST_BYTES);
 
 const JSON: &str = "application/json";
 
@@ -160,10 +164,8 @@ impl Web {
                 let words = "the request was not complete in time";
                 return refuse(Fault::new(Status::RequestTimeout, words));
             }
-            More::MayCome(new_bytes) if !may_end_head(bytes, new_bytes) => {
-                return wait_until(0);
-            }
-            More::MayCome(_) | More::Never => {}
+            More::MayCome if !may_end_head(bytes) => return wait_until(0),
+            More::MayCome | More::Never => {}
         }
         let (request, head_bytes) = match http::parse(bytes) {
             Ok(Some(parsed)) => parsed,

@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use super::input::AfterRead;
 use super::transport::{Received, Transport};
 use crate::protocol::close::CloseReason;
-use crate::protocol::http::MAX_HEAD_BYTES;
 use crate::reactor::stream::Stream;
+
+/// The most that is read before its service has said that it needs more.
+pub(crate) const REQUEST_BYTES: usize = 8 * 1024;
 
 /// One visitor's request, as far as it has come.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl Visit {
         buffer: &mut [u8],
     ) -> (usize, AfterRead) {
         let before = self.bytes.len();
-        let most_bytes = self.until_bytes.max(MAX_HEAD_BYTES);
+        let most_bytes = self.until_bytes.max(REQUEST_BYTES);
         let stopped = loop {
             let left_bytes = most_bytes.saturating_sub(self.bytes.len());
             let left_bytes = left_bytes.min(buffer.len());
