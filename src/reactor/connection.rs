@@ -313,8 +313,20 @@ impl<S: Stream> Connection<S> {
         by_reference: bool,
         logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
-        let framing = Web::sender(&mut self.web);
-        (self.output).send_shared(&mut self.transport, framing, batch, by_reference, logs)
+        if self.web.is_some() {
+            return self.send_shared_framed(batch, logs);
+        }
+        (self.output).send_shared(&mut self.transport, batch, by_reference, logs)
+    }
+
+    /// [`Output::send_framed`]. Apart from [`Connection::send_shared`], where every instruction
+    /// counts.
+    #[cold]
+    fn send_shared_framed(&mut self, batch: &Batch, logs: &mut SharedLogs) -> io::Result<Flushed> {
+        match Web::sender(&mut self.web) {
+            Some(sender) => (self.output).send_framed(&mut self.transport, sender, batch, logs),
+            None => Ok(Flushed::All),
+        }
     }
 
     /// [`Output::send_edited`].

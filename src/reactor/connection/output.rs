@@ -79,8 +79,7 @@ impl Output {
 
     /// Sends the shared text of `batch` as it stands: straight from there to the
     /// kernel, or from the log if that is to be `by_reference`. Only what the kernel does
-    /// not take is queued. Here and in the other methods that write: `framing` goes in
-    /// between, if there is one. Then nothing is sent by reference.
+    /// not take is queued.
     ///
     /// # Errors
     ///
@@ -90,7 +89,6 @@ impl Output {
     pub(crate) fn send_shared<S: Stream>(
         &mut self,
         transport: &mut Transport<S>,
-        mut framing: Option<&mut Sender>,
         batch: &Batch,
         by_reference: bool,
         logs: &mut SharedLogs,
@@ -98,8 +96,6 @@ impl Output {
         let text = batch.shared(self.encoding);
         let written = if !self.queue.is_empty() {
             0
-        } else if let Some(sender) = &mut framing {
-            websocket::write(transport, sender, [text], text.len())?.stream_bytes
         } else if by_reference && let Some((file, offset)) = logs.chunk(self.encoding, text).file()
         {
             transport.send_from(file, offset, text.len())?
@@ -111,11 +107,33 @@ impl Output {
         }
         self.queue
             .push_chunk(logs.chunk(self.encoding, text), written..text.len());
-        self.flush_rest(transport, framing, written)
+        self.flush_rest(transport, None, written)
+    }
+
+    /// The same in WebSocket's frames, which go out by copy.
+    pub(crate) fn send_framed<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        sender: &mut Sender,
+        batch: &Batch,
+        logs: &mut SharedLogs,
+    ) -> io::Result<Flushed> {
+        let text = batch.shared(self.encoding);
+        let written = if self.queue.is_empty() {
+            websocket::write(transport, sender, [text], text.len())?.stream_bytes
+        } else {
+            0
+        };
+        if written == text.len() || transport.write_ended() {
+            return Ok(Flushed::All);
+        }
+        (self.queue).push_chunk(logs.chunk(self.encoding, text), written..text.len());
+        self.flush_rest(transport, Some(sender), written)
     }
 
     /// Sends `batch` to a reader with exceptions: in one write as well, or, if that is to be
-    /// `by_reference`, in one for each large part.
+    /// `by_reference`, in one for each large part. Here and in the other methods that write,
+    /// `framing` goes in between, if there is one; then nothing is sent by reference.
     pub(crate) fn send_edited<S: Stream>(
         &mut self,
         transport: &mut Transport<S>,

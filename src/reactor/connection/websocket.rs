@@ -83,6 +83,7 @@ pub(super) struct Written {
 /// # Errors
 ///
 /// As [`Transport::write`].
+#[inline(never)]
 pub(super) fn write<'a, S: Stream>(
     transport: &mut Transport<S>,
     sender: &mut Sender,
