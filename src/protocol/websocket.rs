@@ -7,8 +7,6 @@
 //! from where they are. No extension is offered, and so none is used: a compressor would have a
 //! state for each reader.
 
-use std::mem;
-
 #[cfg(feature = "web")]
 use sha1_smol::Sha1;
 
@@ -93,6 +91,9 @@ impl Opcode {
     }
 }
 
+/// A few bytes that are there now and then: a pointer where they are not.
+type Rare = Option<Box<Vec<u8>>>;
+
 /// A client's frames, wherever the stream is cut.
 #[derive(Debug, Default)]
 pub struct Receiver {
@@ -105,9 +106,9 @@ pub struct Receiver {
     is_text: Option<bool>,
     utf8: Utf8,
     /// What has come of a control frame's payload.
-    control: Vec<u8>,
+    control: Rare,
     /// The payload of the latest ping that was not answered yet.
-    ping: Option<Box<[u8]>>,
+    ping: Rare,
     ended: Option<Ended>,
 }
 
@@ -127,8 +128,8 @@ impl Receiver {
     }
 
     /// The payload of a ping that is to be answered: the latest one, if there were several.
-    pub fn take_ping(&mut self) -> Option<Box<[u8]>> {
-        self.ping.take()
+    pub fn take_ping(&mut self) -> Option<Vec<u8>> {
+        self.ping.take().map(|payload| *payload)
     }
 
     /// Takes the next `bytes` of the stream, and moves the payload that is data to their front.
@@ -152,7 +153,8 @@ impl Receiver {
             unmask(&mut bytes[payload.clone()], &mut frame.mask);
             frame.left_bytes -= count as u64;
             if frame.opcode.is_control() {
-                self.control.extend_from_slice(&bytes[payload]);
+                let control = self.control.get_or_insert_default();
+                control.extend_from_slice(&bytes[payload]);
             } else {
                 if self.is_text == Some(true) && !self.utf8.goes_on(&bytes[payload.clone()]) {
                     self.ended = Some(Ended::Failed(NOT_UTF_8));
@@ -247,10 +249,13 @@ impl Receiver {
                 }
             }
             Opcode::Continuation | Opcode::Text | Opcode::Binary => {}
-            Opcode::Ping => self.ping = Some(mem::take(&mut self.control).into()),
+            Opcode::Ping => self.ping = Some(self.control.take().unwrap_or_default()),
             // Nobody asked for one.
-            Opcode::Pong => self.control = Vec::new(),
-            Opcode::Close => self.ended = Some(closed(&self.control)),
+            Opcode::Pong => self.control = None,
+            Opcode::Close => {
+                let payload = self.control.take().unwrap_or_default();
+                self.ended = Some(closed(&payload));
+            }
         }
     }
 }
@@ -333,11 +338,11 @@ impl Utf8 {
 #[derive(Debug, Default)]
 pub struct Sender {
     /// Goes out before the next frame begins: the answer to the handshake, or a control frame.
-    between: Box<[u8]>,
+    between: Rare,
     /// How much of that was sent. Invariant: nothing, while a frame has begun.
-    between_sent: usize,
+    between_sent: u16,
     /// The latest pong, as a frame, that is still to go out.
-    pong: Option<Box<[u8]>>,
+    pong: Rare,
     /// A close frame is to be the last one.
     close: Option<Option<u16>>,
     has_closed: bool,
@@ -403,7 +408,7 @@ impl Span {
     /// The bytes that go before the payload.
     pub fn head<'a>(&'a self, sender: &'a Sender) -> &'a [u8] {
         if self.is_between {
-            &sender.between[sender.between_sent..]
+            sender.between_left()
         } else {
             &self.header[MAX_HEADER_BYTES - usize::from(self.header_bytes)..]
         }
@@ -419,7 +424,7 @@ impl Sender {
     /// Nothing sent yet: the handshake's `answer` goes first.
     pub fn new(answer: &[u8]) -> Self {
         Self {
-            between: answer.into(),
+            between: Some(Box::new(answer.to_vec())),
             ..Self::default()
         }
     }
@@ -427,7 +432,7 @@ impl Sender {
     /// Answers a ping with this `payload`, once the frame that was begun is complete. An answer
     /// that has not begun is not given any more.
     pub fn pong(&mut self, payload: &[u8]) {
-        self.pong = Some(control_frame(0x8a, payload));
+        self.pong = control_frame(0x8a, payload);
     }
 
     /// A close frame with this code goes out after everything else.
@@ -439,7 +444,7 @@ impl Sender {
 
     /// Whether nothing waits but the bytes of the stream.
     pub fn is_idle(&self) -> bool {
-        self.between.is_empty() && self.pong.is_none() && self.close.is_none()
+        self.between.is_none() && self.pong.is_none() && self.close.is_none()
     }
 
     /// How many bytes of the stream the frame that was begun is still to carry.
@@ -466,12 +471,10 @@ impl Sender {
             is_between: true,
             ..Span::default()
         };
-        if self.between.is_empty()
-            && let Some(pong) = self.pong.take()
-        {
-            self.between = pong;
+        if self.between.is_none() {
+            self.between = self.pong.take();
         }
-        let is_between_used = !self.between.is_empty();
+        let is_between_used = self.between.is_some();
         if is_between_used {
             plan.push(between);
         }
@@ -494,6 +497,11 @@ impl Sender {
         plan
     }
 
+    fn between_left(&self) -> &[u8] {
+        let between = self.between.as_deref().map_or(&[][..], Vec::as_slice);
+        &between[usize::from(self.between_sent)..]
+    }
+
     /// `bytes` of what was planned have been sent. Returns how many of them were the stream's.
     pub fn sent(&mut self, plan: &Plan, mut bytes: usize) -> usize {
         let mut take = |most: usize| {
@@ -504,11 +512,12 @@ impl Sender {
         let mut stream_bytes = 0;
         for span in plan.spans() {
             if span.is_between {
-                self.between_sent += take(self.between.len() - self.between_sent);
-                if self.between_sent < self.between.len() {
+                // It is short.
+                self.between_sent += take(self.between_left().len()) as u16;
+                if !self.between_left().is_empty() {
                     break;
                 }
-                (self.between, self.between_sent) = (Box::default(), 0);
+                (self.between, self.between_sent) = (None, 0);
                 continue;
             }
             let header_taken = take(span.header_bytes.into());
@@ -529,9 +538,9 @@ impl Sender {
     }
 }
 
-fn control_frame(first: u8, payload: &[u8]) -> Box<[u8]> {
+fn control_frame(first: u8, payload: &[u8]) -> Rare {
     // At most 125 bytes.
-    [&[first, payload.len() as u8], payload].concat().into()
+    Some(Box::new([&[first, payload.len() as u8], payload].concat()))
 }
 
 #[cfg(test)]
@@ -599,6 +608,11 @@ mod tests {
         }
         assert_eq!(base64(b"a"), "YQ==");
         assert_eq!(base64(b"ab"), "YWI=");
+    }
+
+    #[test]
+    fn an_idle_framing_is_small() {
+        assert!(size_of::<(Receiver, Sender)>() <= 104);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::common::probe::Probe;
 use crate::common::process::{Process, piped};
 use crate::common::server::Server;
 use crate::common::{PATIENCE, alone_under_load, can_test, can_test_with, eventually};
+use crate::idle::{OTHER_DESCRIPTORS, may_open};
 use crate::json::{join_as_program, next_of_kind};
 
 /// A server with a web port, and where that is.
@@ -743,6 +744,33 @@ fn ten_thousand_half_open_heads_are_bounded_and_delay_nobody() {
     );
     assert_eq!(delays.unheard, 0);
     assert!(delays.longest() < Duration::from_secs(5));
+}
+
+#[test]
+fn an_idle_connection_takes_256_bytes_at_most() {
+    /// More than that many timers of newcomers are swept.
+    const BEFORE: usize = 1200;
+    const CONNECTIONS: usize = 3000;
+    /// With assertions, mio notes in each stream where it is registered.
+    const NOTED_BY_MIO_BYTES: usize = if cfg!(debug_assertions) { 16 } else { 0 };
+    if !may_open(BEFORE + CONNECTIONS + OTHER_DESCRIPTORS) {
+        return;
+    }
+    let _alone = alone_under_load();
+    let (server, web) = start(&[]);
+    let open = |count: usize| -> Vec<WebSocket> {
+        (0..count)
+            .map(|_| WebSocket::open("127.0.0.2", web))
+            .collect()
+    };
+    let _before = open(BEFORE);
+    let before = server.anonymous_bytes();
+    let _sockets = open(CONNECTIONS);
+    let bytes = server.anonymous_bytes().saturating_sub(before);
+    let bytes_each = bytes.div_ceil(CONNECTIONS);
+    println!("{bytes_each} bytes of user memory for each WebSocket connection");
+    assert!(bytes_each <= 256 + NOTED_BY_MIO_BYTES, "{bytes_each}");
+    server.expect_idle();
 }
 
 #[test]
