@@ -416,6 +416,38 @@ mod tests {
         assert!(config("[::1]:1 2").unwrap_err().contains("two ports"));
     }
 
+    #[cfg(feature = "web")]
+    #[test]
+    fn the_web_port_has_an_address_of_its_own_or_none() {
+        for (arguments, ip, port) in [
+            ("--web 8080", None, 8080),
+            ("--web 192.168.1.5:8080", Some("192.168.1.5"), 8080),
+            ("--web [::1]:0", Some("::1"), 0),
+            ("--web [fe80::1%lo]:1", Some("fe80::1%lo"), 1),
+        ] {
+            let web = config(arguments).unwrap().web.unwrap();
+            assert_eq!(web.ip.map(|ip| ip.to_string()).as_deref(), ip);
+            assert_eq!(web.port, port);
+        }
+        let named = config("--web 1 --web-name chat.lan --web-name box").unwrap();
+        assert_eq!(named.web.unwrap().names, ["chat.lan", "box"]);
+        assert!(config("").unwrap().web.is_none());
+        for wrong in [
+            "192.168.1.5",
+            "::1",
+            "box:80",
+            ":80",
+            "",
+            "99999",
+            "1.2.3.4:http",
+        ] {
+            assert!(parse_web(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["http://chat.lan", "chat.lan:80", "", "a b"] {
+            assert!(parse_host_name(wrong).is_err(), "{wrong}");
+        }
+    }
+
     #[test]
     fn sizes_are_within_bounds() {
         assert!(parse_backlog("15K").is_err() && parse_send_buffer("65M").is_err());

@@ -354,6 +354,14 @@ mod tests {
             self.registry.release(name, address(id.key), self.now);
         }
 
+        /// A name is held for the address with this number.
+        #[cfg(feature = "web")]
+        fn hold(&mut self, number: usize, text: &str) -> Result<(), Conflict> {
+            let held = self.registry.hold(name(text), address(number), self.now);
+            self.check();
+            held
+        }
+
         /// The invariants.
         fn check(&self) {
             let NameRegistry {
@@ -389,6 +397,27 @@ mod tests {
             let taken = self.take(id, None, text).unwrap();
             self.release(id, &taken);
         }
+    }
+
+    #[cfg(feature = "web")]
+    #[test]
+    fn a_name_can_be_held_that_nobody_had() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.hold(7, "backup"), Ok(()));
+        assert!(matches!(scene.hold(8, "backup"), Err(Conflict::Held(_))));
+        assert!(matches!(scene.hold(8, "BACKUP"), Err(Conflict::Held(_))));
+        scene.now += HOLD / 2;
+        assert_eq!(scene.hold(7, "backup"), Ok(()), "for as long again");
+        assert_eq!(scene.registry.hold_count, 1);
+        scene.now += HOLD;
+        assert_eq!(scene.hold(8, "backup"), Ok(()));
+        let alice = scene.take(ALICE, None, "alice").unwrap();
+        assert_eq!(
+            scene.hold(0, "alice"),
+            Err(Conflict::Taken(ALICE)),
+            "whoever asks"
+        );
+        assert_eq!(scene.hold(0, "a1ice"), Err(Conflict::LooksLike(alice)));
     }
 
     #[test]
