@@ -10,6 +10,8 @@ pub(crate) mod motd;
 pub(crate) mod network;
 pub(crate) mod notifications;
 pub(crate) mod operator;
+#[cfg(feature = "web")]
+mod qr_code;
 mod service;
 pub(crate) mod stats;
 pub(crate) mod transcript;
@@ -43,6 +45,8 @@ use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, raise_descriptor_limit};
 use crate::platform::random::random_bits;
 use crate::platform::service_manager::{self, NotifySocket};
+#[cfg(feature = "web")]
+use crate::platform::stdio::terminal_size;
 use crate::reactor::Reactor;
 use crate::reactor::listener::Listener;
 use crate::reactor::service::{Policy, Service};
@@ -155,7 +159,16 @@ pub fn run(config: &Config) -> Result<(), Error> {
     };
     server.show(&banner(address, &reachable_at(address.ip())));
     if let Some(address) = web_address {
-        server.show(&page_banner(address.port(), &reachable_at(address.ip())));
+        let reachable_at = reachable_at(address.ip());
+        server.show(&page_banner(address.port(), &reachable_at));
+        #[cfg(feature = "web")]
+        if let Some((columns, _)) = terminal_size()
+            && let Some(first) = reachable_at.iter().find(|it| !is_link_local_v6(it))
+            && !first.is_loopback()
+            && let Some(rows) = qr_code::rows(&page_address(*first, address.port()), columns)
+        {
+            server.show(&rows);
+        }
     }
     if config.is_local_only {
         server.show(
@@ -282,15 +295,19 @@ fn open_transcript(path: &Path, max_bytes: Option<u64>) -> Result<Transcript, Er
 fn page_banner(port: u16, reachable_at: &[IpAddr]) -> String {
     let mut text = String::new();
     for address in reachable_at.iter().filter(|it| !is_link_local_v6(it)) {
-        let address = SocketAddr::new(*address, port);
-        let own = if address.ip().is_loopback() {
+        let own = if address.is_loopback() {
             "on this machine only, in a browser"
         } else {
             "in a browser"
         };
-        writeln!(text, "{own}: http://{address}/").expect("a String takes every write");
+        let address = page_address(*address, port);
+        writeln!(text, "{own}: {address}").expect("a String takes every write");
     }
     text
+}
+
+fn page_address(ip: IpAddr, port: u16) -> String {
+    format!("http://{}/", SocketAddr::new(ip, port))
 }
 
 /// The first lines on the console: where the server listens, and how to join; what others use

@@ -12,9 +12,8 @@ use super::pipes::{Format, Pipes};
 use super::prompt::layout::Size;
 use super::prompt::{Look, Prompt};
 use super::style::Palette;
-use super::terminal;
 use crate::platform::local_time::{self, Stamp};
-use crate::platform::stdio::StandardInput;
+use crate::platform::stdio::{StandardInput, terminal_size};
 
 /// The size of a terminal that does not report one.
 const DEFAULT_SIZE: Size = Size {
@@ -54,7 +53,7 @@ fn format(view: View) -> Format {
 }
 
 fn size() -> Size {
-    terminal::size().map_or(DEFAULT_SIZE, |(columns, rows)| Size { columns, rows })
+    terminal_size().map_or(DEFAULT_SIZE, |(columns, rows)| Size { columns, rows })
 }
 
 fn palette(choice: ColorChoice) -> Palette {

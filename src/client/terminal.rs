@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{
     InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, tcgetattr,
-    tcgetwinsize, tcsetattr,
+    tcsetattr,
 };
 
 use crate::platform::stdio::StandardInput;
@@ -66,12 +66,6 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         give_back();
     }
-}
-
-/// The columns and rows of the terminal at standard output, if it reports them.
-pub(crate) fn size() -> Option<(usize, usize)> {
-    let size = tcgetwinsize(stdout()).ok()?;
-    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
 }
 
 fn set_mode() -> io::Result<()> {
