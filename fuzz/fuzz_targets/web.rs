@@ -36,7 +36,11 @@ fn receive<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<E
         let data_bytes = receiver.receive(&mut piece);
         data.extend_from_slice(&piece[..data_bytes]);
         if had_ended.is_some() {
-            assert_eq!((data_bytes, receiver.ended()), (0, had_ended), "the end is one");
+            assert_eq!(
+                (data_bytes, receiver.ended()),
+                (0, had_ended),
+                "the end is one"
+            );
         }
         assert!(receiver.take_ping().is_none_or(|ping| ping.len() <= 125));
     }
@@ -59,7 +63,12 @@ fn read_head(bytes: &[u8]) {
         && HostNames::default().check(&request).is_ok()
     {
         let answer = Answer::ok("text/plain", &b"body"[..]);
-        let lines = |host| answer.encode(Some(host), true).split(|&it| it == b'\n').count();
+        let lines = |host| {
+            answer
+                .encode(Some(host), true)
+                .split(|&it| it == b'\n')
+                .count()
+        };
         assert_eq!(lines(request.host), lines("localhost"), "{request:?}");
     }
 }

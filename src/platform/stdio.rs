@@ -22,9 +22,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::stdio::{stderr, stdin, stdout};
-#[cfg(any(feature = "client", feature = "web"))]
-use rustix::termios::tcgetwinsize;
-use rustix::termios::{LocalModes, QueueSelector, isatty, tcflush, tcgetattr};
+use rustix::termios::{LocalModes, QueueSelector, isatty, tcflush, tcgetattr, tcgetwinsize};
 
 use crate::platform::job;
 
@@ -258,7 +256,6 @@ fn is_terminal(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// The columns and rows of the terminal at standard output, if it reports them.
-#[cfg(any(feature = "client", feature = "web"))]
 pub(crate) fn terminal_size() -> Option<(usize, usize)> {
     let size = tcgetwinsize(stdout()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
