@@ -23,18 +23,23 @@ pub mod protocol {
     pub mod close;
     pub mod command;
     pub mod event;
+    #[cfg(feature = "web")]
+    pub mod http;
     pub mod line;
     pub mod name;
     pub mod sniff;
     pub mod telnet;
     pub mod text;
     pub mod time;
+    pub mod websocket;
     pub mod wording;
 }
 
 /// The system around the program: sockets, standard streams, /proc, local time.
 pub mod platform {
     pub mod addresses;
+    #[cfg(feature = "web")]
+    pub(crate) mod host_names;
     pub mod job;
     pub mod local_time;
     pub mod logging;

@@ -31,7 +31,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use self::acceptor::Accepted;
 use self::event_loop::{EventLoop, Status};
 use self::listener::Listener;
-use self::service::{LISTENER, Load, Policy, Service, is_source};
+use self::service::{LISTENER, Load, Policy, Service, VISITORS, is_source};
 use crate::platform::socket::retry_interrupted;
 
 /// Events taken from the kernel in one iteration.
@@ -44,6 +44,8 @@ pub struct Reactor {
     events: Events,
     /// `None` once the server is shutting down.
     listener: Option<Listener>,
+    /// Where peers speak first, if anywhere. `None`, too, once the server is shutting down.
+    visitors: Option<Listener>,
     event_loop: EventLoop<TcpStream>,
 }
 
@@ -61,8 +63,22 @@ impl Reactor {
             poll,
             events: Events::with_capacity(EVENTS_CAPACITY),
             listener: Some(listener),
+            visitors: None,
             event_loop: EventLoop::new(policy, Instant::now()),
         })
+    }
+
+    /// Takes in visitors, too: who connects to `listener` speaks first.
+    ///
+    /// # Errors
+    ///
+    /// When the listener cannot be registered.
+    pub fn take_visitors(&mut self, mut listener: Listener) -> io::Result<()> {
+        self.poll
+            .registry()
+            .register(listener.source_mut(), VISITORS, Interest::READABLE)?;
+        self.visitors = Some(listener);
+        Ok(())
     }
 
     /// Where a service registers sources of its own, each with a
@@ -85,15 +101,21 @@ impl Reactor {
     pub fn run(&mut self, service: &mut impl Service) -> io::Result<()> {
         loop {
             self.poll_and_mark(service)?;
-            let (listener, registry) = (&self.listener, self.poll.registry());
-            let accept = |key| match listener {
+            let registry = self.poll.registry();
+            let accept_from = |listener: &Option<Listener>, key| match listener {
                 Some(listener) => accept(listener, registry, Token(key)),
                 None => Accepted::Nobody,
             };
             self.event_loop.set_wall_time(SystemTime::now().into());
-            match self.event_loop.iterate(Instant::now(), service, accept)? {
+            let iterated = self.event_loop.iterate_with_visitors(
+                Instant::now(),
+                service,
+                |key| accept_from(&self.listener, key),
+                |key| accept_from(&self.visitors, key),
+            );
+            match iterated? {
                 Status::Running => {}
-                Status::ShuttingDown => self.listener = None,
+                Status::ShuttingDown => (self.listener, self.visitors) = (None, None),
                 Status::Ended => {
                     self.event_loop.abandon_all();
                     return Ok(());
@@ -112,6 +134,7 @@ impl Reactor {
         for event in &self.events {
             match event.token() {
                 LISTENER => self.event_loop.mark_listener(),
+                VISITORS => self.event_loop.mark_visitors(),
                 token if is_source(token) => self.event_loop.mark_source(token),
                 // Errors and hang-ups are hints to try: only the result of a
                 // read or a write decides.

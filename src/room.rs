@@ -5,6 +5,8 @@
 //! [batch](Context::batch) it is given. For work that is due later, the caller calls
 //! [`Room::expire`] at the room's [deadline](Room::deadline).
 
+#[cfg(feature = "web")]
+mod drop_in;
 pub(crate) mod greeting;
 pub(crate) mod log;
 pub mod member;

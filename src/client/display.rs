@@ -13,6 +13,7 @@ use crate::frontend::style::Palette;
 use crate::frontend::terminal;
 use crate::frontend::{Frontend, Moment};
 use crate::platform::local_time::{self, Stamp};
+use crate::platform::stdio::terminal_size;
 
 /// The frontend for `config`, which does not only send, and whether it is the one for a person
 /// at a terminal.
@@ -65,7 +66,7 @@ fn format(view: View) -> Format {
 }
 
 fn size() -> Size {
-    terminal::size().map_or_else(Size::default, |(columns, rows)| Size { columns, rows })
+    terminal_size().map_or_else(Size::default, |(columns, rows)| Size { columns, rows })
 }
 
 fn palette(choice: ColorChoice) -> Palette {

@@ -17,7 +17,7 @@ use crate::platform::job::{self, SignalTarget};
 use crate::platform::logging;
 use crate::platform::proc::is_ignored;
 use crate::platform::socket::retry_interrupted;
-use crate::platform::stdio::{Readiness, StandardInput, StandardOutput};
+use crate::platform::stdio::{Readiness, StandardInput, StandardOutput, terminal_size};
 
 /// At this much unwritten output, nothing more is read that would add to it.
 const MAX_UNSHOWN_BYTES: usize = 256 * 1024;
@@ -339,7 +339,7 @@ impl User {
 
     fn compose(&mut self) {
         // SIGWINCH may come later than what is to be drawn.
-        if let Some((columns, rows)) = terminal::size() {
+        if let Some((columns, rows)) = terminal_size() {
             self.frontend.resized(columns, rows);
         }
         self.frontend.compose(&mut self.to_show);

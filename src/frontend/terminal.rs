@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{
     InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, isatty,
-    tcgetattr, tcgetwinsize, tcsetattr,
+    tcgetattr, tcsetattr,
 };
 
 use crate::platform::stdio::StandardInput;
@@ -67,12 +67,6 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         give_back();
     }
-}
-
-/// The columns and rows of the terminal at standard output, if it reports them.
-pub(crate) fn size() -> Option<(usize, usize)> {
-    let size = tcgetwinsize(stdout()).ok()?;
-    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
 }
 
 /// Whether a person types at, and reads from, a terminal with cursor control.

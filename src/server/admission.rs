@@ -219,6 +219,27 @@ impl Admission {
         Ok(())
     }
 
+    /// Whether `address` is let in at all at `now`, were there room for any number.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Banned`] or [`Refusal::Denied`].
+    #[cfg(feature = "web")]
+    pub(crate) fn admits(&self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+        match self.admit(address, now) {
+            Err(refusal @ (Refusal::Banned | Refusal::Denied)) => Err(refusal),
+            Ok(()) | Err(Refusal::AddressFull { .. } | Refusal::RoomFull { .. }) => Ok(()),
+        }
+    }
+
+    /// How many more clients may come from `address`. `None`: any number.
+    #[cfg(feature = "web")]
+    pub(crate) fn left_for(&self, address: IpAddr) -> Option<usize> {
+        let address = address.to_canonical();
+        let clients = self.counts.get(&address).copied().unwrap_or(0);
+        Some(self.max_from(address)?.saturating_sub(clients))
+    }
+
     /// Whether a session of `address` may come back though its place has been taken: by so
     /// many clients the room, and each address, may exceed its limit for that.
     pub(crate) fn readmits(&self, address: IpAddr, most_above: usize) -> bool {

@@ -24,6 +24,8 @@ use super::operator::actions::{Actions, Question};
 use super::operator::input::{OperatorInput, Typed};
 use super::stats::{Attendance, Stats};
 use super::transcript::Transcript;
+#[cfg(feature = "web")]
+use super::web::{Scene, Web};
 use crate::error::{Error, plain};
 use crate::platform::logging::STATS;
 use crate::platform::proc::is_ignored;
@@ -37,6 +39,8 @@ use crate::protocol::wording;
 use crate::rate::{AndMore, Bucket, LogLimit, Rate};
 use crate::reactor::Reactor;
 use crate::reactor::service::{Load, Next, Service, source_token};
+#[cfg(feature = "web")]
+use crate::reactor::service::{More, Wish};
 use crate::room::Room;
 
 const SIGNALS: Token = source_token(0);
@@ -78,6 +82,9 @@ pub(super) struct Server {
     motd: Option<PathBuf>,
     /// What newcomers are shown besides the message of the day.
     notices: Vec<String>,
+    /// `None` if there is no web port.
+    #[cfg(feature = "web")]
+    web: Option<Web>,
     /// `None` if no service manager wants to hear anything.
     manager: Option<(NotifySocket, Notifications)>,
     /// `None` if nobody can type, or who does types at the console.
@@ -166,6 +173,8 @@ impl Server {
             transcript,
             motd: config.motd.clone(),
             notices: config.room.notices.clone(),
+            #[cfg(feature = "web")]
+            web: (config.web.as_ref()).map(|web| Web::new(web, max_line_bytes, config.rate)),
             manager,
             operator,
             obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
@@ -432,6 +441,35 @@ impl Service for Server {
         is_heard
     }
 
+    #[cfg(feature = "web")]
+    fn visits(&mut self, visitor: ClientId, address: IpAddr) -> bool {
+        let web = self.web.as_mut();
+        web.is_some_and(|web| web.visits(visitor, address, &self.admission))
+    }
+
+    #[cfg(feature = "web")]
+    fn asked(
+        &mut self,
+        visitor: ClientId,
+        bytes: &[u8],
+        more: More,
+        load: Load,
+        context: &mut Context<'_>,
+    ) -> Wish {
+        let stats = self.stats(load);
+        let Some(web) = &mut self.web else {
+            return Wish::None;
+        };
+        let scene = Scene {
+            admission: &self.admission,
+            room: &mut self.room,
+            stats,
+            is_closing: self.closing,
+            context,
+        };
+        web.asked(visitor, bytes, more, scene)
+    }
+
     fn received(
         &mut self,
         client: ClientId,
@@ -493,6 +531,10 @@ impl Service for Server {
     fn closed(&mut self, client: ClientId) {
         self.outside.remove(&client);
         self.admission.closed(client);
+        #[cfg(feature = "web")]
+        if let Some(web) = &mut self.web {
+            web.closed(client);
+        }
     }
 
     fn gives_way(&mut self, address: IpAddr, now: Instant) -> Option<ClientId> {

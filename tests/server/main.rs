@@ -39,3 +39,5 @@ mod standard_error;
 mod start;
 mod text_safety;
 mod transcript;
+#[cfg(feature = "web")]
+mod web;

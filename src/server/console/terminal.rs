@@ -27,7 +27,7 @@ use crate::platform::local_time::{Format, Stamp};
 use crate::platform::logging;
 use crate::platform::proc::is_ignored;
 use crate::platform::socket::retry_interrupted;
-use crate::platform::stdio::{StandardInput, StandardOutput};
+use crate::platform::stdio::{StandardInput, StandardOutput, terminal_size};
 use crate::protocol::event::Person;
 use crate::protocol::wording::OPERATOR;
 use crate::rate::Bucket;
@@ -103,7 +103,7 @@ impl OperatorTerminal {
             stamp: Some(Stamp::local(Format::HoursMinutes)),
             bell: Bell::Mention,
         };
-        let size = terminal::size();
+        let size = terminal_size();
         let size = size.map_or_else(Size::default, |(columns, rows)| Size { columns, rows });
         let mut prompt = Prompt::new(look, size).completing(&COMMANDS);
         prompt.set_hidden(true);
@@ -449,7 +449,7 @@ impl OperatorTerminal {
 
     fn compose(&mut self) {
         if self.is_taken
-            && let Some((columns, rows)) = terminal::size()
+            && let Some((columns, rows)) = terminal_size()
         {
             self.prompt.resized(columns, rows);
         }
