@@ -409,9 +409,10 @@ export function presence(changes) {
     }
     for (const [, from, to] of change.renamed ?? []) phrases.push([[from], 'is now', to]);
   }
-  for (const [kind, by] of [['came and went', 0], ['took names'], ['left', -1], ['joined', 1]]) {
+  if (more.renamed) phrases.push([[], `${more.renamed} took names`]);
+  for (const [kind, by] of [['came and went', 0], ['left', -1], ['joined', 1]]) {
     const names = [...net.values()].filter(one => one.by === by).map(one => one.name);
-    const count = names.length + (more[kind === 'took names' ? 'renamed' : kind] ?? 0);
+    const count = names.length + (more[kind] ?? 0);
     if (count) phrases.unshift(count === names.length && count <= 5 ? [names, kind] : [[], `${count} ${kind}`]);
   }
   return phrases;
@@ -458,7 +459,7 @@ const said = item => textOf(...pieces(item.text, session.name).map(pieceOf));
 const whose = ({ name, isOwn }) => nameOf(name, isOwn ? 'You' : name);
 const phraseOf = ([names, words, further], nth) => [
   nth ? '; ' : '', ...names.flatMap((name, nth) => [nth ? ', ' : '', make('bdi', '', name)]),
-  ` ${words} `, ...(further ? [make('bdi', '', further)] : []),
+  ` ${words}`, ...(further ? [' ', make('bdi', '', further)] : []),
 ];
 
 /** What stands beside the time, by the kind of an item. */
@@ -543,7 +544,7 @@ function scrolled() {
   const below = scrollHeight - scrollTop - clientHeight;
   const hasMore = to < log.items.length;
   // A log that grows does not come loose from its end; who scrolls up does.
-  if (below < AT_BOTTOM_PX) isStuck = !hasMore;
+  if (below < AT_BOTTOM_PX) isStuck ||= !hasMore;
   else if (scrollTop < lastTop) isStuck = false;
   lastTop = scrollTop;
   const isNearTop = scrollTop < clientHeight;
@@ -739,7 +740,7 @@ function schedule() {
 
 function draw() {
   frame = undefined;
-  $('oldest').hidden = !session.isComplete;
+  $('oldest').textContent = session.isComplete ? 'The room remembers nothing older.' : '…';
   $('name').firstChild.textContent = session.name;
   $('here').lastElementChild.textContent = people.here;
   let before = room.last();

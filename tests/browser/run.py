@@ -1,0 +1,615 @@
+#!/usr/bin/env python3
+"""The room's page in a real browser: chromium, headless, driven by playwright.
+
+    tests/browser/run.py [--long] [NAME...]
+
+CHAT_BINARY is the program under test (target/checked/chat), CHROMIUM the browser (the one in PATH).
+Without NAMEs all short tests run; --long adds those that need root or minutes. With
+CHAT_REQUIRE_ALL=1 a missing browser fails, else everything is skipped. Failures leave a screenshot
+in target/browser/.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import unicodedata
+
+try:
+    from playwright.sync_api import expect, sync_playwright
+except ImportError:
+    sync_playwright = None
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("CHAT_BINARY", str(ROOT / "target/checked/chat"))
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+SHOTS = ROOT / "target/browser"
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+DESKTOP = {"viewport": {"width": 1200, "height": 800}}
+# The keyboard of a phone takes about so much.
+KEYBOARD_PX = 330
+MAX_ELEMENTS = 1000
+
+TESTS = {}
+LONG = set()
+
+
+def test(run):
+    TESTS[run.__name__] = run
+    return run
+
+
+def long(run):
+    LONG.add(run.__name__)
+    return test(run)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """The server under test, on ports that stay its own when it is started again."""
+
+    def __init__(self, *options, host="127.0.0.1", prefix=()):
+        self.host, self.options, self.prefix = host, options, prefix
+        self.port, self.web = free_port(), free_port()
+        self.process = None
+        self.bridge = None
+        self.start()
+
+    def start(self):
+        web = [] if "CHAT_BRIDGE" in os.environ else ["--web", str(self.web)]
+        command = [*self.prefix, BINARY, "server", self.host, str(self.port), *web, *self.options]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if "CHAT_BRIDGE" in os.environ and not self.bridge:
+            bridge = [*self.prefix, sys.executable, os.environ["CHAT_BRIDGE"], str(self.web), self.host, str(self.port)]
+            self.bridge = subprocess.Popen(bridge)
+        deadline = time.monotonic() + 10
+        while not self.prefix and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                for port in (self.port, self.web):
+                    socket.create_connection((self.host, port), 1).close()
+                return
+            time.sleep(0.02)
+
+    def stop(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        self.process.wait(10)
+
+    def end(self):
+        for process in filter(None, [self.process, self.bridge]):
+            process.kill()
+            process.wait()
+
+    @property
+    def url(self):
+        return f"http://{self.host}:{self.web}/"
+
+    def nc(self, *lines):
+        """Somebody who reads and writes text."""
+        peer = Peer(self.host, self.port)
+        peer.say(*lines)
+        return peer
+
+
+class Peer:
+    def __init__(self, host, port):
+        self.socket = socket.create_connection((host, port), 10)
+        self.heard = ""
+
+    def say(self, *lines):
+        self.socket.sendall("".join(line + "\n" for line in lines).encode())
+
+    def hear(self, words):
+        """Reads until `words` have come, and returns what was heard since the last call."""
+        while words not in self.heard:
+            data = self.socket.recv(65536)
+            assert data, f"the end, before {words!r}: {self.heard!r}"
+            self.heard += data.decode()
+        heard, words, self.heard = self.heard.partition(words)
+        return heard + words
+
+    def close(self):
+        self.socket.close()
+
+
+class Page:
+    """One tab, as a user sees it."""
+
+    def __init__(self, context, url):
+        self.tab = context.new_page()
+        self.errors = []
+        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.tab.on("console", lambda message: self.errors.append(message.text) if message.type == "error" and "WebSocket" not in message.text else None)
+        self.tab.goto(url)
+
+    def say(self, text):
+        self.tab.fill("#line", text)
+        self.tab.press("#line", "Enter")
+
+    def sees(self, text, where="#log"):
+        expect(self.tab.locator(where)).to_contain_text(text, timeout=15_000)
+
+    def item(self, text):
+        return self.tab.locator(".item", has_text=text).last
+
+    def name(self, name):
+        self.say(f"/nick {name}")
+        expect(self.tab.locator("#name")).to_have_text(name)
+
+    def lines(self, mark=""):
+        """The texts of the messages that are shown and begin with `mark`."""
+        texts = self.tab.locator("#log .message .text").all_inner_texts()
+        return [text for text in texts if text.startswith(mark)]
+
+    def answered(self):
+        """Waits until nothing is pending."""
+        expect(self.tab.locator("#pending .item")).to_have_count(0, timeout=30_000)
+
+    def is_at_end(self):
+        return self.tab.evaluate("() => { const s = document.getElementById('scroller'); return s.scrollHeight - s.scrollTop - s.clientHeight < 24 }")
+
+    def evaluate(self, script, argument=None):
+        """`script` with the exports of the page's own module."""
+        return self.tab.evaluate(f"async argument => {{ const page = await import('/chat.js'); return ({script}) }}", argument)
+
+
+class World:
+    """The browser, and what a test has opened."""
+
+    def __init__(self, browser):
+        self.browser = browser
+        self.cleanup = contextlib.ExitStack()
+        self.pages = []
+
+    def server(self, *options, **more):
+        server = Server(*options, **more)
+        self.cleanup.callback(server.end)
+        return server
+
+    def context(self, **options):
+        context = self.browser.new_context(**{**DESKTOP, **options})
+        self.cleanup.callback(context.close)
+        return context
+
+    def page(self, server, context=None, **options):
+        page = Page(context or self.context(**options), server.url)
+        self.pages.append(page)
+        return page
+
+
+# ---- What runs in CI
+
+
+@test
+def two_pages_and_an_nc_talk(world):
+    server = world.server("--welcome", "Be kind.")
+    ann, bob = world.page(server), world.page(server, **PHONE)
+    ann.sees("Be kind.")
+    ann.name("ann")
+    bob.name("bob")
+    nc = server.nc("/nick carol")
+    nc.hear("you are carol")
+    ann.say("hello, Bob and carol: https://example.org/a_(b).")
+    bob.sees("hello, Bob and carol")
+    nc.hear("<ann> hello, Bob")
+    expect(bob.item("hello, Bob").locator("mark")).to_have_text("Bob")
+    link = bob.item("hello, Bob").locator("a")
+    expect(link).to_have_attribute("href", "https://example.org/a_(b)")
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+    nc.say("/me waves", "/msg ann psst", "// and a slash")
+    ann.sees("carol to you alone")
+    ann.sees("/ and a slash")
+    expect(bob.tab.locator("#log")).not_to_contain_text("psst")
+    bob.say("/msg carol a secret\nand something for all")
+    nc.hear("[bob] a secret")
+    nc.hear("<bob> and something for all")
+    bob.say("/dance")
+    trouble = bob.item("/dance")
+    expect(trouble.locator(".why")).to_contain_text("/help")
+    trouble.locator("button").click()
+    expect(bob.tab.locator("#line")).to_have_value("/dance")
+    ann.answered()
+    bob.answered()
+
+
+@test
+def a_name_is_asked_for_where_one_types_and_kept(world):
+    server = world.server()
+    context = world.context(**PHONE)
+    page = world.page(server, context)
+    page.say("I need no name")
+    page.sees("I need no name")
+    nc = server.nc("/nick zoe")
+    nc.hear("you are zoe")
+    page.tab.fill("#wanted", "zoe")
+    page.tab.tap("#naming [type=submit]")
+    page.sees("zoe", "#refusal")
+    page.tab.fill("#wanted", "Zoë B")
+    page.tab.tap("#naming [type=submit]")
+    page.sees("name", "#refusal")
+    page.tab.fill("#wanted", "ann")
+    page.tab.tap("#naming [type=submit]")
+    expect(page.tab.locator("#name")).to_have_text("ann")
+    expect(page.tab.locator("#naming")).to_be_hidden()
+    # A second tab is a second member, with a name of its own.
+    other = world.page(server, context)
+    expect(other.tab.locator("#name")).to_have_text("ann2")
+    other.say("two of us")
+    page.sees("two of us")
+    expect(page.item("two of us").locator(".name")).to_have_text("ann2")
+
+
+@test
+def a_reload_keeps_the_session(world):
+    server = world.server()
+    context = world.context()
+    page = world.page(server, context)
+    page.name("ann")
+    nc = server.nc("/nick bob", "one")
+    page.sees("one")
+    page.say("two")
+    nc.hear("<ann> two")
+    nc.say("/msg ann just you")
+    page.sees("just you")
+    page.tab.fill("#line", "a draft")
+    page.tab.reload()
+    page.sees("just you")
+    expect(page.item("two").locator(".name")).to_have_text("You")
+    expect(page.tab.locator("#line")).to_have_value("a draft")
+    page.say("three")
+    heard = nc.hear("<ann> three")
+    assert "left" not in heard and "joined" not in heard, heard
+    # A tab that is duplicated has a copy of the session, and must not take it.
+    copy = page.tab.evaluate("() => sessionStorage.session")
+    other = context.new_page()
+    other.add_init_script(f"sessionStorage.session ||= {copy!r}")
+    other.goto(server.url)
+    expect(other.locator("#name")).to_have_text("ann2")
+    page.say("four")
+    nc.hear("<ann> four")
+    page.answered()
+    expect(page.tab.locator("#status")).to_be_hidden()
+
+
+@test
+def nothing_is_lost_or_said_twice_when_the_server_is_killed(world):
+    server = world.server()
+    page = world.page(server)
+    page.name("ann")
+    page.say("before")
+    page.answered()
+    server.stop(signal.SIGKILL)
+    page.sees("Offline", "#status")
+    page.say("while it is gone")
+    page.sees("while it is gone", "#pending")
+    server.start()
+    nc = server.nc()
+    page.sees("while it is gone")
+    page.answered()
+    expect(page.tab.locator("#name")).to_have_text("ann")
+    nc.say("after")
+    page.sees("after")
+    assert page.lines("while it is gone") == ["while it is gone"]
+    # An orderly end says so, and when to come back.
+    server.stop()
+    page.sees("the room is closing", "#room")
+    server.start()
+    page.say("again")
+    page.sees("again")
+
+
+@test
+def a_line_in_doubt_is_told(world):
+    server = world.server()
+    page = world.page(server)
+    page.answered()
+    server.process.send_signal(signal.SIGSTOP)
+    page.say("perhaps")
+    page.sees("perhaps", "#pending")
+    server.stop(signal.SIGKILL)
+    server.start()
+    expect(page.item("perhaps").locator(".why")).to_contain_text("Not known", timeout=15_000)
+    page.answered()
+
+
+@test
+def farewells_say_what_to_do(world):
+    server = world.server("--idle-timeout", "2")
+    page = world.page(server)
+    page.say("hi")
+    status = page.tab.locator("#status")
+    expect(status).to_contain_text("said nothing for too long", timeout=15_000)
+    page.tab.wait_for_timeout(1500)
+    expect(status).to_contain_text("said nothing for too long")
+    status.locator("button").click()
+    page.say("/quit")
+    expect(status).to_contain_text("goodbye")
+    expect(status.locator("button")).to_have_text("Join again")
+
+
+@test
+def the_log_stays_where_it_is_read(world):
+    server = world.server("--history", "400")
+    nc = server.nc("/nick bob")
+    nc.say(*(f"line {nth}" for nth in range(400)))
+    nc.say("/last 1")
+    nc.hear("-- the last")
+    page = world.page(server, **PHONE)
+    page.sees("line 399")
+    assert page.is_at_end()
+    expect(page.tab.locator("#log")).to_have_attribute("aria-live", "polite")
+    scroller = page.tab.locator("#scroller")
+    # Up to the oldest, page by page.
+    for _ in range(400):
+        scroller.evaluate("s => { s.scrollTop -= 500 }")
+        page.tab.wait_for_timeout(20)
+        if page.lines()[:1] == ["line 0"] and scroller.evaluate("s => s.scrollTop") == 0:
+            break
+    assert page.lines()[0] == "line 0", page.lines()[:3]
+    shown = [int(text.split()[1]) for text in page.lines("line")]
+    assert shown == list(range(shown[0], shown[0] + len(shown))), "a hole"
+    scroller.evaluate("s => { s.scrollTop = 300 }")
+    page.tab.wait_for_timeout(100)
+    place = "() => [...document.querySelectorAll('.item')].map(i => [i.innerText, i.getBoundingClientRect().top]).find(([, top]) => top > 100)"
+    before = page.tab.evaluate(place)
+    nc.say("new 1", "new 2", "new 3")
+    expect(page.tab.locator("#down")).to_have_text("↓ 3 new")
+    assert page.tab.title().startswith("(3) "), page.tab.title()
+    after = page.tab.evaluate(place)
+    assert before[0] == after[0] and abs(before[1] - after[1]) < 2, (before, after)
+    page.tab.tap("#down")
+    page.sees("new 3")
+    assert page.is_at_end()
+    expect(page.tab.locator("#down")).to_be_hidden()
+    expect(page.item("new 1").locator(".new")).to_have_count(1)
+    assert not page.tab.title().startswith("("), page.tab.title()
+    assert page.tab.locator("#log *").count() <= MAX_ELEMENTS
+
+
+@test
+def five_thousand_lines(world):
+    server = world.server()
+    page = world.page(server, **PHONE)
+    page.name("ann")
+    nc = server.nc("/nick bob")
+    nc.say(*(f"line {nth} of many, ann, see http://a.example/{nth}" for nth in range(5000)))
+    page.sees("line 4999")
+    page.tab.wait_for_timeout(300)
+    assert page.is_at_end()
+    assert page.tab.locator("#log *").count() <= MAX_ELEMENTS
+    page.say("and still here")
+    nc.hear("<ann> and still here")
+    page.answered()
+
+
+@test
+def nothing_said_becomes_markup_or_leaves_its_line(world):
+    server = world.server()
+    page = world.page(server, **PHONE)
+    page.name("ann")
+    nc = server.nc("/nick mallory")
+    attacks = [
+        "<img src=x onerror=\"document.title='owned'\">",
+        "<script>document.title='owned'</script>",
+        "javascript:alert(1) http://a\"onmouseover=\"x data:text/html,x",
+        "\u202e reversed \u2066 and \u200f marks",
+        "שלום http://example.org/\u05d0 abc",
+        "x" * 3000,
+        "a" + " " * 300 + "22:00 ann said this",
+        "Z" + "\u0301" * 500,
+        "http://" + ")" * 3000,
+        "ann " * 900,
+    ]
+    nc.say(*attacks, "the end")
+    page.sees("the end")
+    assert "owned" not in page.tab.title()
+    assert page.tab.locator("#log img, #log script, #log iframe, #log style").count() == 0
+    for link in page.tab.locator("#log a").all():
+        assert re.match(r"https?://", link.get_attribute("href"))
+    assert page.tab.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    # No row of a text begins where names and times do, however it wraps.
+    inset = page.tab.evaluate("""() => [...document.querySelectorAll('#log .text')].map(text => {
+        const range = document.createRange();
+        range.selectNodeContents(text);
+        return Math.min(...[...range.getClientRects()].map(box => box.left)) - text.parentElement.getBoundingClientRect().left;
+    })""")
+    assert min(inset) >= 50, inset
+    # A name that is written from right to left stays in its place.
+    hebrew = server.nc("/nick אבג", "abc: 123")
+    page.sees("abc: 123")
+    assert page.tab.locator("#log .who bdi").count() > 0
+    assert page.tab.locator("#log *").count() <= MAX_ELEMENTS
+    hebrew.close()
+
+
+@test
+def a_phone_and_its_keyboard(world):
+    server = world.server()
+    page = world.page(server, **PHONE)
+    tab = page.tab
+    nc = server.nc("/nick bob", *(f"line {nth}" for nth in range(60)))
+    page.sees("line 59")
+    assert tab.evaluate("() => [...document.querySelectorAll('input, textarea')].every(e => parseFloat(getComputedStyle(e).fontSize) >= 16)")
+    # From the QR code to the first line: a tap on the field, and one on the button.
+    tab.tap("#line")
+    tab.set_viewport_size({"width": 390, "height": 844 - KEYBOARD_PX})
+    tab.keyboard.type("hello from a phone")
+    page.tab.wait_for_timeout(100)
+    assert page.is_at_end()
+    assert tab.locator("#send").bounding_box()["y"] < 844 - KEYBOARD_PX
+    tab.tap("#send")
+    nc.hear("hello from a phone")
+    assert tab.evaluate("() => document.activeElement.id") == "line", "the keyboard would close"
+    tab.set_viewport_size({"width": 390, "height": 844})
+    # The field grows with what is typed, to a bound.
+    low = tab.locator("#line").bounding_box()["height"]
+    tab.fill("#line", "row\n" * 4)
+    high = tab.locator("#line").bounding_box()["height"]
+    tab.fill("#line", "row\n" * 100)
+    highest = tab.locator("#line").bounding_box()["height"]
+    assert low < high < highest < 844 / 2, (low, high, highest)
+    tab.fill("#line", "")
+    # Everything that is tapped is large enough.
+    for button in ["#here", "#name", "#send"]:
+        assert min(tab.locator(button).bounding_box()["height"], 41) >= 41, button
+    tab.tap("#here")
+    expect(tab.locator("#people")).to_be_visible()
+    tab.tap("#people li button:has-text('bob')")
+    expect(tab.locator("#line")).to_have_value("/msg bob ")
+    tab.keyboard.type("psst")
+    tab.tap("#send")
+    nc.hear("] psst")
+    tab.tap("#here")
+    # Beside the drawer.
+    tab.touchscreen.tap(20, 400)
+    expect(tab.locator("#people")).not_to_be_visible()
+
+
+@test
+def the_keyboard_alone(world):
+    server = world.server()
+    page = world.page(server)
+    page.name("ann")
+    nc = server.nc("/nick alice", "hi")
+    nc2 = server.nc("/nick alf", "hi")
+    page.sees("alf")
+    keys = page.tab.keyboard
+    page.tab.focus("#line")
+    keys.type("al")
+    keys.press("Tab")
+    expect(page.tab.locator("#line")).to_have_value("alf: ")
+    keys.press("Tab")
+    expect(page.tab.locator("#line")).to_have_value("alice: ")
+    keys.press("Shift+Tab")
+    expect(page.tab.locator("#line")).to_have_value("alf: ")
+    keys.type("one")
+    keys.press("Shift+Enter")
+    keys.type("two")
+    keys.press("Enter")
+    nc.hear("<ann> two")
+    keys.press("ArrowUp")
+    expect(page.tab.locator("#line")).to_have_value("alf: one\ntwo")
+    page.tab.fill("#line", "")
+    keys.type("/ign")
+    keys.press("Tab")
+    keys.type("Alf")
+    keys.press("Enter")
+    page.sees("Ignored: alf")
+    nc2.say("unheard", "/nick alf2", "unheard, too")
+    nc.say("heard")
+    page.sees("heard")
+    nc2.say("/msg ann unheard as well")
+    nc2.hear("sent to ann")
+    nc.say("heard, too")
+    page.sees("heard, too")
+    assert not page.lines("unheard")
+    # Tab leaves the field, and every control is reached.
+    page.tab.fill("#line", "")
+    reached = set()
+    for _ in range(12):
+        keys.press("Tab")
+        reached.add(page.tab.evaluate("() => document.activeElement.id || document.activeElement.closest('[id]')?.id"))
+    assert {"name", "scroller", "people", "line"} <= reached, reached
+
+
+@test
+def presence_is_folded(world):
+    server = world.server()
+    page = world.page(server)
+    page.say("here")
+    page.answered()
+    guests = []
+    for nth in range(4):
+        guests.append(server.nc(f"/nick guest{nth}"))
+        page.sees(f"guest{nth}")
+    page.sees("guest0, guest1, guest2, guest3 joined")
+    guests.pop().close()
+    page.sees("guest0, guest1, guest2 joined; guest3 came and went")
+    assert page.tab.locator("#log .presence").count() == 1
+
+
+@test
+def pieces_and_colours(world):
+    server = world.server()
+    page = world.page(server)
+    pieces = lambda text: [(one.get("kind"), one["text"]) for one in page.evaluate("page.pieces(argument, 'Zoë')", text)]
+    assert pieces("zoë: and @ZOË, a_zoë zoë.com") == [
+        ("mention", "zoë"), (None, ": and @"), ("mention", "ZOË"), (None, ", a_zoë zoë.com")]
+    assert pieces("(see http://a.b/c_(d)), x") == [(None, "(see "), ("link", "http://a.b/c_(d)"), (None, "), x")]
+    assert pieces("ftp://a javascript:x") == [(None, "ftp://a javascript:x")]
+    # An oracle of its own.
+    def color(name):
+        value = 0x811C9DC5
+        for byte in unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold()).encode():
+            value = ((value ^ byte) * 0x01000193) % 2**32
+        return (value ^ (value >> 16)) % 16
+    names = ["alice", "Alice", "zoë", "ZOË", "straße", "Σίσυφος", "אבג", "名前", "192.168.1.31", "a-b_c.d9"]
+    assert page.evaluate("argument.map(page.colorOf)", names) == [color(name) for name in names]
+    for scheme in ["light", "dark"]:
+        page.tab.emulate_media(color_scheme=scheme)
+        worst = page.tab.evaluate(CONTRAST)
+        assert worst >= 4.5, (scheme, worst)
+
+
+# The least contrast of a name's colour on any ground on which names stand.
+CONTRAST = """() => {
+  const style = getComputedStyle(document.documentElement);
+  const light = name => {
+    const hex = style.getPropertyValue(name).trim().slice(1);
+    const full = hex.length === 3 ? [...hex].map(c => c + c).join('') : hex;
+    const [r, g, b] = [0, 2, 4].map(at => parseInt(full.slice(at, at + 2), 16) / 255)
+      .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    return .2126 * r + .7152 * g + .0722 * b + .05;
+  };
+  const grounds = ['--page', '--bar', '--own', '--private', '--mention'].map(light);
+  const inks = [...Array(16).keys()].map(n => light(`--c${n}`)).concat(['--dim', '--error', '--accent', '--text'].map(light));
+  return Math.min(...inks.flatMap(ink => grounds.map(ground => Math.max(ink, ground) / Math.min(ink, ground))));
+}"""
+
+
+def main():
+    names = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+    chosen = [run for name, run in TESTS.items() if name in names or (not names and (name not in LONG or "--long" in sys.argv))]
+    if not (sync_playwright and CHROMIUM and chosen):
+        print("skipped: playwright, chromium or a test of that name is missing", file=sys.stderr)
+        return 1 if os.environ.get("CHAT_REQUIRE_ALL") or names else 0
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    with sync_playwright() as playwright:
+        # Root may not use the sandbox.
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        for run in chosen:
+            begun = time.monotonic()
+            world = World(browser)
+            try:
+                run(world)
+                errors = [error for page in world.pages for error in page.errors]
+                assert not errors, errors
+                print(f"ok    {run.__name__} ({time.monotonic() - begun:.1f} s)", flush=True)
+            except Exception as error:
+                failed += 1
+                print(f"FAILED {run.__name__}: {str(error)[:600]}", flush=True)
+                for nth, page in enumerate(world.pages):
+                    with contextlib.suppress(Exception):
+                        page.tab.screenshot(path=SHOTS / f"{run.__name__}-{nth}.png")
+                    print("  errors:", page.errors)
+            finally:
+                world.cleanup.close()
+        browser.close()
+    print(f"{len(chosen) - failed} of {len(chosen)} passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
