@@ -4,7 +4,8 @@
     tests/browser/run.py [--long] [NAME...]
 
 CHAT_BINARY is the program under test (target/checked/chat), CHROMIUM the browser (the one in PATH).
-Without NAMEs all short tests run; --long adds those that need root or minutes. With
+CHAT_PAGE=web serves the page's files from there instead of those in the program, to work on them
+without a build. Without NAMEs all short tests run; --long adds those that need root or minutes. With
 CHAT_REQUIRE_ALL=1 a missing browser fails, else everything is skipped. Failures leave a screenshot
 in target/browser/.
 """
@@ -29,6 +30,7 @@ except ImportError:
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("CHAT_BINARY", str(ROOT / "target/checked/chat"))
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+PAGE = os.environ.get("CHAT_PAGE")
 SHOTS = ROOT / "target/browser"
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 DESKTOP = {"viewport": {"width": 1200, "height": 800}}
@@ -63,16 +65,12 @@ class Server:
         self.host, self.options, self.prefix = host, options, prefix
         self.port, self.web = free_port(), free_port()
         self.process = None
-        self.bridge = None
         self.start()
 
     def start(self):
-        web = [] if "CHAT_BRIDGE" in os.environ else ["--web", str(self.web)]
-        command = [*self.prefix, BINARY, "server", self.host, str(self.port), *web, *self.options]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if "CHAT_BRIDGE" in os.environ and not self.bridge:
-            bridge = [*self.prefix, sys.executable, os.environ["CHAT_BRIDGE"], str(self.web), self.host, str(self.port)]
-            self.bridge = subprocess.Popen(bridge)
+        command = [*self.prefix, BINARY, "server", self.host, str(self.port), "--web", str(self.web), *self.options]
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, **quiet)
         deadline = time.monotonic() + 10
         while not self.prefix and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
@@ -86,9 +84,8 @@ class Server:
         self.process.wait(10)
 
     def end(self):
-        for process in filter(None, [self.process, self.bridge]):
-            process.kill()
-            process.wait()
+        self.process.kill()
+        self.process.wait()
 
     @property
     def url(self):
@@ -152,7 +149,8 @@ class Page:
         return [text for text in texts if text.startswith(mark)]
 
     def answered(self):
-        """Waits until nothing is pending."""
+        """Waits until the room has answered everything."""
+        expect(self.tab.locator("#name")).not_to_be_empty()
         expect(self.tab.locator("#pending .item")).to_have_count(0, timeout=30_000)
 
     def is_at_end(self):
@@ -161,6 +159,12 @@ class Page:
     def evaluate(self, script, argument=None):
         """`script` with the exports of the page's own module."""
         return self.tab.evaluate(f"async argument => {{ const page = await import('/chat.js'); return ({script}) }}", argument)
+
+
+def serve(route):
+    """Answers with a file of PAGE, under the headers of the server."""
+    name = route.request.url.split("/")[-1] or "index.html"
+    route.fulfill(response=route.fetch(), body=(pathlib.Path(PAGE) / name).read_bytes())
 
 
 class World:
@@ -179,6 +183,8 @@ class World:
     def context(self, **options):
         context = self.browser.new_context(**{**DESKTOP, **options})
         self.cleanup.callback(context.close)
+        if PAGE:
+            context.route(re.compile(r"/(chat\.(js|css)|icon\.svg)?$"), serve)
         return context
 
     def page(self, server, context=None, **options):
@@ -312,6 +318,7 @@ def nothing_is_lost_or_said_twice_when_the_server_is_killed(world):
 def a_line_in_doubt_is_told(world):
     server = world.server()
     page = world.page(server)
+    page.say("heard")
     page.answered()
     server.process.send_signal(signal.SIGSTOP)
     page.say("perhaps")
@@ -554,26 +561,38 @@ def pieces_and_colours(world):
             value = ((value ^ byte) * 0x01000193) % 2**32
         return (value ^ (value >> 16)) % 16
     names = ["alice", "Alice", "zoë", "ZOË", "straße", "Σίσυφος", "אבג", "名前", "192.168.1.31", "a-b_c.d9"]
-    assert page.evaluate("argument.map(page.colorOf)", names) == [color(name) for name in names]
+    assert page.evaluate("argument.map(page.colorOf)", names) == [f"#{INKS[color(name)]}" for name in names]
     for scheme in ["light", "dark"]:
         page.tab.emulate_media(color_scheme=scheme)
-        worst = page.tab.evaluate(CONTRAST)
+        worst = page.tab.evaluate(CONTRAST, INKS)
         assert worst >= 4.5, (scheme, worst)
 
 
-# The least contrast of a name's colour on any ground on which names stand.
-CONTRAST = """() => {
-  const style = getComputedStyle(document.documentElement);
-  const light = name => {
-    const hex = style.getPropertyValue(name).trim().slice(1);
-    const full = hex.length === 3 ? [...hex].map(c => c + c).join('') : hex;
-    const [r, g, b] = [0, 2, 4].map(at => parseInt(full.slice(at, at + 2), 16) / 255)
+# NAME_COLORS of src/client/style.rs, as xterm's colour cube has them.
+INKS = ["af5f00", "d75f00", "878700", "5f8700", "008700", "00875f", "008787", "0087af",
+        "0087d7", "005fff", "5f5fff", "875fff", "af00ff", "af5faf", "d700d7", "d70087"]
+
+# The least contrast of any text on any ground on which it may stand (WCAG 2.2, section 1.4.3).
+CONTRAST = """inks => {
+  const canvas = document.createElement('canvas').getContext('2d');
+  const probe = document.body.appendChild(document.createElement('b'));
+  const light = color => {
+    probe.style.color = color;
+    canvas.fillStyle = getComputedStyle(probe).color;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(v => v / 255)
       .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
     return .2126 * r + .7152 * g + .0722 * b + .05;
   };
-  const grounds = ['--page', '--bar', '--own', '--private', '--mention'].map(light);
-  const inks = [...Array(16).keys()].map(n => light(`--c${n}`)).concat(['--dim', '--error', '--accent', '--text'].map(light));
-  return Math.min(...inks.flatMap(ink => grounds.map(ground => Math.max(ink, ground) / Math.min(ink, ground))));
+  const grounds = ['--page', '--bar', '--own', '--private', '--mention'].map(name => light(`var(${name})`));
+  const texts = ['--dim', '--error', '--accent', '--text'].map(name => light(`var(${name})`));
+  probe.className = 'name';
+  for (const ink of inks) {
+    probe.style.setProperty('--ink', '#' + ink);
+    texts.push(light(''));
+  }
+  probe.remove();
+  return Math.min(...texts.flatMap(text => grounds.map(ground => Math.max(text, ground) / Math.min(text, ground))));
 }"""
 
 
@@ -588,6 +607,9 @@ def main():
     with sync_playwright() as playwright:
         # Root may not use the sandbox.
         flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        if PAGE:
+            # What playwright serves counts as a public page.
+            flags.append("--disable-features=LocalNetworkAccessChecks")
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         for run in chosen:
             begun = time.monotonic()
