@@ -246,7 +246,12 @@ export function newSession(room, wanted) {
 		},
 	};
 
+	function missAnswers() {
+		for (const { text } of taken.values()) tell('trouble', text, 'The room has taken this; its answer was lost.');
+		taken.clear();
+	}
 	function begin(heard, seq) {
+		missAnswers();
 		for (const { text, request } of pending.begun(heard)) {
 			if (!request) tell('trouble', text, 'Not known whether the room has taken this.');
 		}
@@ -276,10 +281,7 @@ export function newSession(room, wanted) {
 		past = [];
 		for (const event of events) event.isOwn = event.from === s.you;
 		if (!request) return events.forEach(event => room.tell(event));
-		if (request.isBarrier) {
-			for (const { text } of taken.values()) tell('trouble', text, 'The room has taken this; its answer was lost.');
-			taken.clear();
-		}
+		if (request.isBarrier) missAnswers();
 		if (request.isOlder) {
 			isAsking = false;
 			s.isComplete = !events.length;

@@ -72,7 +72,7 @@ class Server:
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, **quiet)
         deadline = time.monotonic() + 10
-        while not self.prefix and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 for port in (self.port, self.web):
                     socket.create_connection((self.host, port), 1).close()
@@ -568,6 +568,114 @@ def pieces_and_colours(world):
         assert worst >= 4.5, (scheme, worst)
 
 
+@test
+def each_line_is_said_once_in_order_or_its_user_is_told(world):
+    page = world.page(world.server())
+    for seed in range(int(os.environ.get("CHAT_BROWSER_SEEDS", "300"))):
+        fault = page.evaluate(f"({PLAY})(page.newSession, argument)", seed)
+        assert not fault, f"seed {seed}: {fault}"
+
+
+# A server with one session, a network that breaks, and a page that says numbers. Returns what went
+# wrong. (As the property test of src/client/pending.rs.)
+PLAY = """(newSession, seed) => {
+  const random = most => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % most;
+  };
+  const log = [];         // What the server has said, in all its lives.
+  const shown = [];
+  const told = [];
+  let events = [], epoch = 0, seq = 0, heard = 0, you = 0, isKnown = false, isUp = false, way = [], answers = [];
+  const hello = resumed => ({ kind: 'hello', epoch: `e${epoch}`, seq, you, token: `${you}.t`, resumed, heard: resumed ? heard : 0,
+    lost: 0, name: '10.0.0.1', here: 1, people: [], max_line: 4096 });
+  const room = {
+    people: { are() {}, spoke() {}, changed() {} },
+    tell(item) {
+      if (item.kind === 'message') shown.push(+item.text);
+      if (item.kind === 'trouble') told.push(+item.text);
+    },
+    insert() {}, last() {}, changed() {}, named() {}, wished() {}, unnamed() {}, refused() {}, ended() {},
+    write(text) {
+      for (const line of text.split('\\n').filter(line => line)) {
+        if (line === '/json') {
+          you++;
+          answers.push(hello(false));
+        } else if (line.startsWith('/resume ')) {
+          const [, token, after] = line.split(' ');
+          if (isKnown && token === room.token) {
+            you--;
+            answers = [hello(false), hello(true), ...events.filter(event => event.seq > after)];
+          } else {
+            answers.push(hello(false));
+          }
+        } else {
+          way.push(line);
+        }
+      }
+    },
+  };
+  const session = newSession(room, null);
+  const serve = () => {
+    const line = way.shift();
+    if (line === undefined) return;
+    const n = ++heard;
+    if (line.startsWith('/')) return void answers.push({ kind: 'reply', n, to: 'last' });
+    log.push(+line);
+    const event = { seq: ++seq, time: '2026-11-27T13:51:23.123Z', kind: 'message', from: you, n, name: '10.0.0.1', text: line };
+    events.push(event);
+    answers.push(event);
+  };
+  const read = () => {
+    const answer = answers.shift();
+    if (!answer) return;
+    if (answer.kind === 'hello' && (answer.resumed || !session.token || !isKnown)) {
+      if (!answer.resumed) heard = 0;
+      isKnown = true;
+      room.token = answer.token;
+    }
+    session.take(JSON.stringify(answer));
+  };
+  const lose = isOurDoing => {
+    if (!isUp) return;
+    isUp = false;
+    way = [];
+    answers = [];
+    session.lost(isOurDoing);
+  };
+  const connect = () => {
+    if (isUp) return;
+    isUp = true;
+    session.connected();
+    // Hellos come before anything is served: the room answers them in order.
+    while (answers.length && !session.isOpen) read();
+  };
+  let said = 0;
+  const acts = [
+    () => session.say(`${said++}`), () => session.say(`${said++}`), serve, serve, read, read,
+    () => lose(random(2)), () => { serve(); lose(0); }, connect, connect,
+    () => { lose(0); isKnown = false; epoch++; events = []; seq = 0; },
+  ];
+  for (let step = 0; step < 200; step++) acts[random(acts.length)]();
+  for (let round = 0; round < 4; round++) {
+    lose(1);
+    connect();
+    for (let step = 0; step < 500; step++) { serve(); read(); }
+  }
+  if (session.pending.lines.length) return `pending: ${JSON.stringify(session.pending.lines)}`;
+  if (log.some((line, nth) => nth && line <= log[nth - 1])) return `out of order or twice: ${log}`;
+  for (let line = 0; line < said; line++) {
+    const times = shown.filter(one => one === line).length;
+    if (times > 1) return `${line} is shown ${times} times`;
+    if (!log.includes(line) && !told.includes(line)) return `${line} is lost`;
+    if (log.includes(line) && !times && !told.includes(line)) return `${line} is not shown`;
+    if (times && !log.includes(line)) return `${line} is shown and was not said`;
+  }
+  return '';
+}"""
+
 # NAME_COLORS of src/client/style.rs, as xterm's colour cube has them.
 INKS = ["af5f00", "d75f00", "878700", "5f8700", "008700", "00875f", "008787", "0087af",
         "0087d7", "005fff", "5f5fff", "875fff", "af00ff", "af5faf", "d700d7", "d70087"]
@@ -594,6 +702,126 @@ CONTRAST = """inks => {
   probe.remove();
   return Math.min(...texts.flatMap(text => grounds.map(ground => Math.max(text, ground) / Math.min(text, ground))));
 }"""
+
+
+# ---- What takes longer, or is to be looked at
+
+
+class Cable:
+    """A network namespace for a server, and the link to it."""
+
+    def __init__(self, world):
+        # Both names are of this process: several may run.
+        self.space, self.link = f"chat-page-{os.getpid()}", f"cp{os.getpid() % 100000}"
+        self.host, ours = "10.213.77.2", "10.213.77.1/30"
+        self.prefix = ("ip", "netns", "exec", self.space)
+        world.cleanup.callback(subprocess.run, ["ip", "netns", "del", self.space])
+        for command in [
+            f"ip netns add {self.space}",
+            f"ip link add {self.link} type veth peer name eth0 netns {self.space}",
+            f"ip addr add {ours} dev {self.link}",
+            f"ip link set {self.link} up",
+            f"ip -n {self.space} addr add {self.host}/30 dev eth0",
+            f"ip -n {self.space} link set eth0 up",
+        ]:
+            subprocess.run(command.split(), check=True)
+
+    def set(self, state):
+        subprocess.run(["ip", "-n", self.space, "link", "set", "eth0", state], check=True)
+
+
+@long
+def a_cable_is_pulled_for_half_a_minute(world):
+    cable = Cable(world)
+    server = world.server(host=cable.host, prefix=cable.prefix)
+    page = world.page(server)
+    page.name("ann")
+    page.answered()
+    cable.set("down")
+    page.say("into the void")
+    page.tab.wait_for_timeout(26_000)
+    page.sees("Offline", "#status")
+    page.say("and after it")
+    cable.set("up")
+    page.tab.locator("#status button").click()
+    page.sees("and after it")
+    page.answered()
+    expect(page.tab.locator("#name")).to_have_text("ann")
+    nc = server.nc("/last 10")
+    nc.hear("into the void")
+    assert "into the void" not in nc.hear("and after it")
+    assert page.lines() == ["into the void", "and after it"], page.lines()
+    assert page.tab.locator(".why").count() == 0
+
+
+@long
+def a_cable_is_pulled_for_longer_than_a_session(world):
+    cable = Cable(world)
+    server = world.server("--history", "5", host=cable.host, prefix=cable.prefix)
+    page = world.page(server)
+    page.name("ann")
+    page.say("before")
+    page.answered()
+    cable.set("down")
+    page.say("perhaps")
+    # The room goes on, on its own side.
+    talk = f"import socket,time; s = socket.create_connection(('{server.host}', {server.port})); " \
+        "s.sendall(b''.join(b'missed %d\\n' % n for n in range(9))); time.sleep(1)"
+    subprocess.run([*cable.prefix, "ip", "link", "set", "lo", "up"], check=True)
+    subprocess.run([*cable.prefix, sys.executable, "-c", talk], check=True)
+    page.tab.wait_for_timeout(90_000)
+    cable.set("up")
+    # The browser's own attempts end with their time.
+    expect(page.item("perhaps").locator(".why")).to_contain_text("Not known", timeout=60_000)
+    page.sees("missed 8")
+    page.sees("some lines may be missing")
+    expect(page.tab.locator("#name")).to_have_text("ann", timeout=15_000)
+    page.answered()
+    assert page.lines("missed") == [f"missed {n}" for n in range(4, 9)], page.lines()
+
+
+@long
+def screenshots(world):
+    server = world.server("--welcome", "Welcome to the workshop. Coffee is on the left.")
+    carol = server.nc("/nick carol", "is the projector free this afternoon?")
+    bob = server.nc("/nick bob", "until three, I think", "then the 3D printer people have it")
+    bob.say("/who")
+    bob.hear("carol")
+    page = world.page(server)
+    page.sees("printer people")
+    page.name("alice")
+    page.say("thanks! I only need ten minutes")
+    dora = server.nc("/nick dora")
+    page.sees("dora")
+    carol.say("Alice, take the small one: https://wiki.example/rooms#small")
+    bob.say("/me brings the adapter", "/msg alice the password is on the back of the door")
+    page.sees("back of the door")
+    dora.say("مرحبا، أنا في الطابق الثاني")
+    page.sees("مرحبا")
+    page.say("/dance")
+    page.sees("no such command")
+    page.say("found it, thank you all")
+    page.answered()
+    page.tab.fill("#line", "")
+    for scheme in ["light", "dark"]:
+        page.tab.emulate_media(color_scheme=scheme)
+        for name, size in [("phone", PHONE["viewport"]), ("desktop", {"width": 960, "height": 640})]:
+            page.tab.set_viewport_size(size)
+            page.tab.wait_for_timeout(200)
+            page.tab.screenshot(path=SHOTS / f"page-{name}-{scheme}.png")
+    page.tab.set_viewport_size(PHONE["viewport"])
+    page.tab.click("#here")
+    page.tab.screenshot(path=SHOTS / "people.png")
+    page.tab.keyboard.press("Escape")
+    server.stop()
+    page.say("held until it is back")
+    page.tab.wait_for_timeout(700)
+    page.tab.screenshot(path=SHOTS / "offline.png")
+    server.start()
+    first = world.page(server, **PHONE)
+    first.answered()
+    first.tab.wait_for_timeout(500)
+    first.tab.screenshot(path=SHOTS / "first.png")
 
 
 def main():
