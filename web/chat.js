@@ -1,10 +1,9 @@
-// The room's page. Text, pending lines, session and log know neither page nor network; then come the
-// view, and the shell that joins them.
+// The room's page: first what knows neither document nor network, then the view and the shell.
 
 // ---- Text
 
 const TOKEN = /https?:\/\/[^\s<>"`]{1,1000}|[\p{Alphabetic}\p{M}\p{N}._-]+/giu;
-// More links and mentions in one line stay plain.
+// Of links and mentions in one line.
 const MAX_PIECES = 60;
 const COMMANDS = ['/nick ', '/me ', '/msg ', '/who ', '/ignore ', '/unignore ', '/help ', '/quit '];
 
@@ -64,7 +63,7 @@ export function completions(before, names) {
 
 // ---- Lines on their way
 
-// A line that is the oldest unanswered at so many losses in a row is not said again.
+// The oldest line unanswered at so many losses in a row is not said again.
 const MAX_LOSSES = 2;
 
 // Lines that were said and not answered: none is lost silently, none is said twice. The rules
@@ -129,7 +128,6 @@ class Pending {
 // ---- The session
 
 const PAST_LINES = 100;
-const MISSED_LINES = 500;
 // What is tried in place of a name in use: alice2 to alice4.
 const MAX_NAME_DIGIT = 4;
 
@@ -178,7 +176,7 @@ export function newSession(room, wanted) {
 		private: speech,
 		operator: speech,
 		notice: ({ text }) => tell('note', text),
-		wait: () => tell('note', 'The room takes your lines slowly, for the moment.'),
+		wait: () => tell('note', 'The room takes your lines slowly.'),
 		you: ({ name }) => named(name),
 		presence(event) {
 			room.people.changed(event);
@@ -247,13 +245,13 @@ export function newSession(room, wanted) {
 	};
 
 	function missAnswers() {
-		for (const { text } of taken.values()) tell('trouble', text, 'The room has taken this; its answer was lost.');
+		for (const { text } of taken.values()) tell('trouble', text, 'The room has this; its answer was lost.');
 		taken.clear();
 	}
 	function begin(heard, seq) {
 		missAnswers();
 		for (const { text, request } of pending.begun(heard)) {
-			if (!request) tell('trouble', text, 'Not known whether the room has taken this.');
+			if (!request) tell('trouble', text, 'Not known whether the room has this.');
 		}
 		if (!known) tellWelcome();
 		s.seq = s.joined = seq;
@@ -263,19 +261,16 @@ export function newSession(room, wanted) {
 			s.gate = 'name';
 			ask(`/nick ${s.wanted}`, { isName: true });
 		}
-		const isSame = known?.epoch === s.epoch;
-		// What is older than another life of the room has other numbers.
-		if (known && !isSame) s.isComplete = true;
-		const missed = isSame ? Math.min(MISSED_LINES, seq - known.seq) : MISSED_LINES;
-		ask(`/last ${known ? missed : PAST_LINES} ${seq}`, known ? { isMissed: true } : { isOlder: true });
+		// What is older has other numbers.
+		if (known && known.epoch !== s.epoch) s.isComplete = true;
+		ask(`/last ${PAST_LINES} ${seq}`, known ? { isMissed: true } : { isOlder: true });
 	}
-	// The greeting's notices. The last one introduces the past, which is asked for instead.
+	// The greeting's notices, but for the one that introduces the past.
 	function tellWelcome() {
 		const end = welcome.findIndex((line, nth) => nth && !/^-- (?!operator: )/.test(line));
 		const lines = welcome.slice(1, end < 0 ? undefined : Math.max(1, end - 1));
 		if (lines.length) tell('note', lines.map(line => line.slice(3)).join('\n'));
 	}
-	// The past has come that `request`, or the user, asked for.
 	function tellPast(request) {
 		let events = past;
 		past = [];
@@ -288,7 +283,7 @@ export function newSession(room, wanted) {
 		} else if (request.isMissed) {
 			const news = events.filter(event => known.epoch === s.epoch ? event.seq > known.seq : event.time > known.time);
 			// An event that was known shows that none is missing.
-			const gap = { kind: 'gap', time: news[0]?.time, text: 'You were away: some lines may be missing here.' };
+			const gap = { kind: 'gap', time: news[0]?.time ?? Date.now(), text: 'You were away: some lines may be missing here.' };
 			events = news.length < events.length ? news : [gap, ...news];
 		}
 		room.insert(events, request.isMissed && after);
@@ -318,7 +313,7 @@ export function newSession(room, wanted) {
 			s.isOpen = isAsking = false;
 		},
 		say(text) {
-			for (const line of text.split(/\r\n?|\n/).filter(line => line.trim())) {
+			for (const line of text.split('\n').filter(line => line.trim())) {
 				if (/^\/(json|resume)\b/i.test(line)) tell('trouble', line, 'The page does that by itself.');
 				else pending.say({ text: line, isAhead: /^\/nick\b/i.test(line) });
 			}
@@ -327,7 +322,7 @@ export function newSession(room, wanted) {
 		askOlder(seq) {
 			if (!s.isOpen || s.isComplete || isAsking) return;
 			isAsking = true;
-			ask(`/last ${PAST_LINES} ${Math.max(0, seq)}`, { isOlder: true });
+			ask(`/last ${PAST_LINES} ${seq}`, { isOlder: true });
 		},
 		release() {
 			s.gate = '';
@@ -357,24 +352,18 @@ const dayOf = item => new Date(item.time).toDateString();
 const minuteOf = item => Math.floor(item.time / 60_000);
 
 // What was said and what happened; presence in a row is one item.
-class Log {
-	items = [];
+const items = [];
 
-	add(item) {
-		item.time ||= Date.now();
-		const last = this.items.at(-1);
-		if (item.kind === 'presence') {
-			if (!presence([item]).length) return;
-			item.changes = [{ ...item }];
-			if (last?.changes && dayOf(last) === dayOf(item)) return last.changes.push(item);
-		}
-		this.items.push(item);
-		if (this.items.length > MAX_ITEMS) this.items.splice(0, MAX_ITEMS / 10);
+function add(item) {
+	item.time ||= Date.now();
+	const last = items.at(-1);
+	if (item.kind === 'presence') {
+		if (!presence([item]).length) return;
+		item.changes = [{ ...item }];
+		if (last?.changes && dayOf(last) === dayOf(item)) return last.changes.push(item);
 	}
-	insert(items, after) {
-		for (const item of items) item.time ||= Date.now();
-		this.items.splice(this.items.indexOf(after) + 1, 0, ...items);
-	}
+	items.push(item);
+	if (items.length > MAX_ITEMS) items.splice(0, MAX_ITEMS / 10);
 }
 
 // Whether `item` begins a day, or says more by the same speaker in the same minute.
@@ -390,7 +379,7 @@ function standing(item, before) {
 function presence(changes) {
 	const phrases = [];
 	const net = new Map();
-	const more = { left: 0, joined: 0, renamed: 0 };
+	const more = { left: 0, joined: 0 };
 	for (const change of changes) {
 		for (const kind in more) more[kind] += change[`${kind}_count`] ?? 0;
 		for (const [kind, by] of [['left', -1], ['joined', 1]]) {
@@ -398,7 +387,6 @@ function presence(changes) {
 		}
 		for (const [, from, to] of change.renamed ?? []) phrases.push([[from], 'is now', to]);
 	}
-	if (more.renamed) phrases.push([[], `${more.renamed} took names`]);
 	for (const [kind, by] of [['came and went', 0], ['left', -1], ['joined', 1]]) {
 		const names = [...net.values()].filter(one => one.by === by).map(one => one.name);
 		const count = names.length + (more[kind] ?? 0);
@@ -415,11 +403,10 @@ const AT_BOTTOM_PX = 24;
 
 const $ = id => document.getElementById(id);
 const [scroller, list, line, drawer] = ['scroller', 'log', 'line', 'people'].map($);
-const log = new Log();
 const nodes = new WeakMap();
 let [from, to, isStuck, lastTop] = [0, 0, true, 0];
 
-// An element; what is said only ever becomes its text.
+// What is said only ever becomes text.
 function make(tag, className, ...children) {
 	const element = document.createElement(tag);
 	element.className = className;
@@ -427,9 +414,7 @@ function make(tag, className, ...children) {
 	return element;
 }
 
-function button(words, onclick) {
-	return Object.assign(make('button', '', words), { onclick });
-}
+const button = (words, onclick) => Object.assign(make('button', '', words), { onclick });
 
 function nameOf(name, words = name) {
 	const element = make('bdi', 'name', words);
@@ -464,18 +449,18 @@ function render(item, how) {
 	const time = new Date(item.time);
 	const node = make('div', `item ${item.kind}`);
 	for (const name of ['isMore', 'isOwn']) node.classList.toggle(name, !!(how[name] ?? item[name]));
-	if (how.isNewDay) node.append(make('div', 'day', time.toLocaleDateString([], { weekday: 'long', day: 'numeric', month: 'long' })));
+	if (how.isNewDay) node.append(make('div', 'day', time.toLocaleDateString([], { dateStyle: 'full' })));
 	if (item.isUnread) node.append(make('div', 'day new', 'New'));
-	const clock = time.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+	const clock = time.toLocaleTimeString([], { timeStyle: 'short', hourCycle: 'h23' });
 	node.append(make('time', '', clock), ...(RENDER[item.kind] ?? RENDER.note)(item));
 	node.classList.toggle('mention', !item.isOwn && !!node.querySelector('mark'));
 	return node;
 }
 
-// The node of item `at`, made again if it stands otherwise than before.
+// The node of an item is made again if the item stands otherwise.
 function nodeAt(at) {
-	const item = log.items[at];
-	const how = standing(item, log.items[at - 1]);
+	const item = items[at];
+	const how = standing(item, items[at - 1]);
 	const key = JSON.stringify([how, item.isUnread, item.changes?.length]);
 	let node = nodes.get(item);
 	if (node?.key !== key) {
@@ -486,7 +471,7 @@ function nodeAt(at) {
 }
 
 function reach(at, step, most) {
-	for (; step < 0 ? at > 0 : at < log.items.length; at += step) {
+	for (; step < 0 ? at > 0 : at < items.length; at += step) {
 		most -= nodeAt(step < 0 ? at - 1 : at).weight;
 		if (most < 0) break;
 	}
@@ -499,7 +484,7 @@ function paint() {
 	const isSeen = node => node.getBoundingClientRect().bottom > topOf(scroller);
 	const anchor = isStuck ? null : [...list.children].find(isSeen);
 	const place = anchor && topOf(anchor);
-	const at = anchor ? log.items.indexOf(anchor.item) : log.items.length;
+	const at = anchor ? items.indexOf(anchor.item) : items.length;
 	from = reach(at, -1, anchor ? MAX_NODES / 2 : MAX_NODES);
 	to = anchor ? reach(at, 1, MAX_NODES / 2) : at;
 	const shown = [];
@@ -526,7 +511,7 @@ function toEnd() {
 function scrolled() {
 	const { scrollTop, scrollHeight, clientHeight } = scroller;
 	const below = scrollHeight - scrollTop - clientHeight;
-	const hasMore = to < log.items.length;
+	const hasMore = to < items.length;
 	// A log that grows does not come loose from its end; who scrolls up does.
 	if (below < AT_BOTTOM_PX) isStuck ||= !hasMore;
 	else if (scrollTop < lastTop) isStuck = false;
@@ -534,17 +519,17 @@ function scrolled() {
 	const isNearTop = scrollTop < clientHeight;
 	if (isNearTop ? from > 0 && !isStuck : hasMore && below < clientHeight) schedule();
 	if (isNearTop && !from && list.ariaLive === 'polite') {
-		session.askOlder((log.items.find(item => item.seq)?.seq ?? session.seq + 1) - 1);
+		session.askOlder((items.find(item => item.seq)?.seq ?? session.seq + 1) - 1);
 	}
 	look();
 }
 
-// ---- The shell: socket, storage, timers and controls
+// ---- The shell
 
 const HANDSHAKE_MS = 10_000;
-// How long a line waits with nothing coming before the connection is given up.
+// A silent connection on which a line waits is given up.
 const QUIET_MS = 20_000;
-// The same for a page that comes back, and asks.
+// So is one that does not answer a page that comes back.
 const PROBE_MS = 3_000;
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
@@ -553,11 +538,10 @@ const STABLE_MS = 10_000;
 const CLAIM_MS = 200;
 const MAX_PENDING_LINES = 500;
 
-// A private window may have no storage; the page then forgets.
+// A private window may have no storage.
 function stored(storage, key, value) {
 	try {
-		if (value === undefined) return window[storage].getItem(key);
-		window[storage].setItem(key, value);
+		return value === undefined ? window[storage].getItem(key) : window[storage].setItem(key, value);
 	} catch {}
 }
 
@@ -586,7 +570,7 @@ const isIgnored = ({ from, name = '', isOwn }) =>
 
 const room = {
 	people,
-	last: () => log.items.at(-1),
+	last: () => items.at(-1),
 	tell(item) {
 		if (isIgnored(item)) return;
 		const isNews = /^(message|action|private|operator)$/.test(item.kind) && !item.isOwn;
@@ -595,13 +579,13 @@ const room = {
 			mark = item;
 			item.isUnread = true;
 		}
-		log.add(item);
+		add(item);
 		schedule();
 	},
 	// A screen reader reads what is said from now on, not this.
-	insert(items, after) {
+	insert(events, after) {
 		list.ariaLive = 'off';
-		log.insert(items.filter(item => !isIgnored(item)), after);
+		items.splice(items.indexOf(after) + 1, 0, ...events.filter(event => !isIgnored(event)));
 		paint();
 		setTimeout(() => {
 			list.ariaLive = 'polite';
@@ -629,7 +613,6 @@ const room = {
 	},
 	refused(why) {
 		words = `Not let in: ${why}.`;
-		if (/banned|nobody is let in/.test(why)) phase = 'ended';
 	},
 	ended(code, again, text) {
 		words = code === 'replaced' ? 'You went on in another tab or window.' : `${text}.`;
@@ -686,7 +669,7 @@ function hangUp() {
 	socket.close();
 }
 
-// Tries again after a while, half of it random: not all come at once.
+// Half the delay is random: not all come back at once.
 function lost(isOurDoing) {
 	watch(0);
 	session.lost(isOurDoing);
@@ -734,17 +717,17 @@ function draw() {
 }
 
 function drawStatus() {
-	const waiting = session.pending.ofUser().length;
+	const { length } = session.pending.ofUser();
 	let [told, label, act] = [words, '', null];
 	if (phase === 'ended') {
 		[label, act] = ['Join again', () => connect(words = '')];
 	} else if (phase === 'offline') {
-		told ||= waiting ? 'Offline. Your lines are kept.' : 'Offline.';
+		told ||= length ? 'Offline. Your lines are kept.' : 'Offline.';
 		[label, act] = ['Try now', connect];
 	} else if (phase === 'connecting') {
 		told ||= 'Connecting…';
 	} else if (session.gate === 'held') {
-		told = `${waiting} waiting, meant to be said under your name.`;
+		told = `${length} waiting, meant to be said under your name.`;
 		[label, act] = [`Say as ${session.name}`, () => session.release()];
 	}
 	const [status, does] = $('status').children;
@@ -783,7 +766,6 @@ function showPeople(isShown) {
 	schedule();
 }
 
-// What Up brings back, and what Tab goes through.
 let [entered, recalled, completing] = [[], 0, null];
 
 function put(text) {
