@@ -1,4 +1,4 @@
-// The room's page: first what knows neither document nor network, then the view and the shell.
+// The page: what knows neither document nor network, the view, and the shell.
 
 // ---- Text
 
@@ -574,7 +574,7 @@ const room = {
 	tell(item) {
 		if (isIgnored(item)) return;
 		const isNews = /^(message|action|private|operator)$/.test(item.kind) && !item.isOwn;
-		if (isNews && list.ariaLive === 'polite' && (document.hidden || !isStuck) && !unread++) {
+		if (isNews && (document.hidden || !isStuck) && !unread++) {
 			unmark();
 			mark = item;
 			item.isUnread = true;
@@ -584,7 +584,7 @@ const room = {
 	},
 	// A screen reader reads what is said from now on, not this.
 	insert(events, after) {
-		list.ariaLive = 'off';
+		if (events.length) list.ariaLive = 'off';
 		items.splice(items.indexOf(after) + 1, 0, ...events.filter(event => !isIgnored(event)));
 		paint();
 		setTimeout(() => {
@@ -608,7 +608,7 @@ const room = {
 	},
 	unnamed(name, why) {
 		$('naming').hidden = false;
-		$('wanted').value = name;
+		$('wanted').value ||= name;
 		$('refusal').textContent = why;
 	},
 	refused(why) {
@@ -827,8 +827,9 @@ function complete(step) {
 }
 
 function pressed(event) {
-	const { key, shiftKey, isComposing, ctrlKey, altKey, metaKey } = event;
-	if (isComposing || ctrlKey || altKey || metaKey) return;
+	const { key, keyCode, shiftKey, ctrlKey, altKey, metaKey } = event;
+	// 229: an input method's.
+	if (keyCode === 229 || ctrlKey || altKey || metaKey) return;
 	if (key === 'Tab') {
 		if (complete(shiftKey ? -1 : 1)) event.preventDefault();
 		return;
