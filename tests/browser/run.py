@@ -339,11 +339,19 @@ def farewells_say_what_to_do(world):
     page.say("hi")
     status = page.tab.locator("#status")
     expect(status).to_contain_text("said nothing for too long", timeout=15_000)
-    page.tab.wait_for_timeout(1500)
+    # Longer than it takes others to come back.
+    page.tab.wait_for_timeout(700)
     expect(status).to_contain_text("said nothing for too long")
     status.locator("button").click()
     page.say("/quit")
     expect(status).to_contain_text("goodbye")
+    status.locator("button").click()
+    page.say("back")
+    page.sees("back")
+    token = page.tab.evaluate("() => JSON.parse(sessionStorage.session).session.token")
+    other = server.nc("/json", f"/resume {token} 0")
+    other.hear('"resumed":true')
+    expect(status).to_contain_text("another tab or window")
     expect(status.locator("button")).to_have_text("Join again")
 
 
@@ -483,6 +491,14 @@ def a_phone_and_its_keyboard(world):
     # Beside the drawer.
     tab.touchscreen.tap(20, 400)
     expect(tab.locator("#people")).not_to_be_visible()
+    # iOS lays its keyboard over the page, and says so.
+    box = tab.evaluate("""() => {
+        Object.defineProperties(visualViewport, { height: { value: 500 }, offsetTop: { value: 60 } });
+        visualViewport.dispatchEvent(new Event('resize'));
+        const { top, height } = document.body.getBoundingClientRect();
+        return [top, height];
+    }""")
+    assert box == [60, 500], box
 
 
 @test
