@@ -34,7 +34,12 @@ BINARY = os.environ.get("CHAT_BINARY", str(ROOT / "target/checked/chat"))
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 PAGE = os.environ.get("CHAT_PAGE")
 SHOTS = ROOT / "target/browser"
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
 DESKTOP = {"viewport": {"width": 1200, "height": 800}}
 # The keyboard of a phone takes about so much.
 KEYBOARD_PX = 330
@@ -71,7 +76,16 @@ class Server:
         self.start()
 
     def start(self):
-        command = [*self.prefix, BINARY, "server", self.host, str(self.port), "--web", str(self.web), *self.options]
+        command = [
+            *self.prefix,
+            BINARY,
+            "server",
+            self.host,
+            str(self.port),
+            "--web",
+            str(self.web),
+            *self.options,
+        ]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, **quiet)
         deadline = time.monotonic() + 10
@@ -129,7 +143,14 @@ class Page:
         self.tab = context.new_page()
         self.errors = []
         self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.tab.on("console", lambda message: self.errors.append(message.text) if message.type == "error" and "WebSocket" not in message.text else None)
+        self.tab.on(
+            "console",
+            lambda message: (
+                self.errors.append(message.text)
+                if message.type == "error" and "WebSocket" not in message.text
+                else None
+            ),
+        )
         self.tab.goto(url)
 
     def say(self, text):
@@ -157,11 +178,15 @@ class Page:
         expect(self.tab.locator("#pending .item")).to_have_count(0, timeout=30_000)
 
     def is_at_end(self):
-        return self.tab.evaluate("() => { const s = document.getElementById('scroller'); return s.scrollHeight - s.scrollTop - s.clientHeight < 24 }")
+        return self.tab.evaluate(
+            "() => { const s = document.getElementById('scroller'); return s.scrollHeight - s.scrollTop - s.clientHeight < 24 }"
+        )
 
     def evaluate(self, script, argument=None):
         """`script` with the exports of the page's own module."""
-        return self.tab.evaluate(f"async argument => {{ const page = await import('/chat.js'); return ({script}) }}", argument)
+        return self.tab.evaluate(
+            f"async argument => {{ const page = await import('/chat.js'); return ({script}) }}", argument
+        )
 
 
 def serve(route):
@@ -278,6 +303,19 @@ def a_reload_keeps_the_session(world):
     page.say("three")
     heard = nc.hear("<ann> three")
     assert "left" not in heard and "joined" not in heard, heard
+    # What was on its way when the page went is said once.
+    server.process.send_signal(signal.SIGSTOP)
+    page.say("on its way")
+    page.sees("on its way", "#pending")
+    page.tab.goto("about:blank")
+    server.process.send_signal(signal.SIGCONT)
+    page.tab.goto(server.url)
+    page.sees("on its way")
+    page.answered()
+    page.say("and then")
+    assert nc.hear("<ann> and then").count("on its way") == 1
+    assert page.lines("on its way") == ["on its way"]
+    assert page.tab.locator(".why").count() == 0
     # A tab that is duplicated has a copy of the session, and must not take it.
     copy = page.tab.evaluate("() => sessionStorage.session")
     other = context.new_page()
@@ -419,7 +457,7 @@ def nothing_said_becomes_markup_or_leaves_its_line(world):
     attacks = [
         "<img src=x onerror=\"document.title='owned'\">",
         "<script>document.title='owned'</script>",
-        "javascript:alert(1) http://a\"onmouseover=\"x data:text/html,x",
+        'javascript:alert(1) http://a"onmouseover="x data:text/html,x',
         "\u202e reversed \u2066 and \u200f marks",
         "שלום http://example.org/\u05d0 abc",
         "x" * 3000,
@@ -457,7 +495,9 @@ def a_phone_and_its_keyboard(world):
     tab = page.tab
     nc = server.nc("/nick bob", *(f"line {nth}" for nth in range(60)))
     page.sees("line 59")
-    assert tab.evaluate("() => [...document.querySelectorAll('input, textarea')].every(e => parseFloat(getComputedStyle(e).fontSize) >= 16)")
+    assert tab.evaluate(
+        "() => [...document.querySelectorAll('input, textarea')].every(e => parseFloat(getComputedStyle(e).fontSize) >= 16)"
+    )
     # From the QR code to the first line: a tap on the field, and one on the button.
     tab.tap("#line")
     tab.set_viewport_size({"width": 390, "height": 844 - KEYBOARD_PX})
@@ -544,7 +584,9 @@ def the_keyboard_alone(world):
     reached = set()
     for _ in range(12):
         keys.press("Tab")
-        reached.add(page.tab.evaluate("() => document.activeElement.id || document.activeElement.closest('[id]')?.id"))
+        reached.add(
+            page.tab.evaluate("() => document.activeElement.id || document.activeElement.closest('[id]')?.id")
+        )
     assert {"name", "scroller", "people", "line"} <= reached, reached
 
 
@@ -568,9 +610,13 @@ def presence_is_folded(world):
 def the_page_is_small_and_alone(world):
     page = world.page(world.server())
     page.answered()
-    loaded = page.tab.evaluate("() => performance.getEntriesByType('resource').map(one => new URL(one.name).pathname)")
+    loaded = page.tab.evaluate(
+        "() => performance.getEntriesByType('resource').map(one => new URL(one.name).pathname)"
+    )
     assert set(loaded) <= {"/chat.js", "/chat.css", "/icon.svg"}, loaded
-    bodies = [page.tab.request.get(page.tab.url + name).body() for name in ["", "chat.js", "chat.css", "icon.svg"]]
+    bodies = [
+        page.tab.request.get(page.tab.url + name).body() for name in ["", "chat.js", "chat.css", "icon.svg"]
+    ]
     if PAGE:
         bodies = [file.read_bytes() for file in pathlib.Path(PAGE).iterdir()]
     assert sum(map(len, bodies)) <= MAX_PAGE_BYTES, [len(body) for body in bodies]
@@ -582,17 +628,29 @@ def the_page_is_small_and_alone(world):
 def pieces_and_colours(world):
     server = world.server()
     page = world.page(server)
-    pieces = lambda text: [(one.get("kind"), one["text"]) for one in page.evaluate("page.pieces(argument, 'Zoë')", text)]
+    pieces = lambda text: [
+        (one.get("kind"), one["text"]) for one in page.evaluate("page.pieces(argument, 'Zoë')", text)
+    ]
     assert pieces("zoë: and @ZOË, a_zoë zoë.com") == [
-        ("mention", "zoë"), (None, ": and @"), ("mention", "ZOË"), (None, ", a_zoë zoë.com")]
-    assert pieces("(see http://a.b/c_(d)), x") == [(None, "(see "), ("link", "http://a.b/c_(d)"), (None, "), x")]
+        ("mention", "zoë"),
+        (None, ": and @"),
+        ("mention", "ZOË"),
+        (None, ", a_zoë zoë.com"),
+    ]
+    assert pieces("(see http://a.b/c_(d)), x") == [
+        (None, "(see "),
+        ("link", "http://a.b/c_(d)"),
+        (None, "), x"),
+    ]
     assert pieces("ftp://a javascript:x") == [(None, "ftp://a javascript:x")]
+
     # An oracle of its own.
     def color(name):
         value = 0x811C9DC5
         for byte in unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold()).encode():
             value = ((value ^ byte) * 0x01000193) % 2**32
         return (value ^ (value >> 16)) % 16
+
     names = ["alice", "Alice", "zoë", "ZOË", "straße", "Σίσυφος", "אבג", "名前", "192.168.1.31", "a-b_c.d9"]
     assert page.evaluate("argument.map(page.colorOf)", names) == [f"#{INKS[color(name)]}" for name in names]
     for scheme in ["light", "dark"]:
@@ -710,8 +768,24 @@ PLAY = """(newSession, seed) => {
 }"""
 
 # NAME_COLORS of src/client/style.rs, as xterm's colour cube has them.
-INKS = ["af5f00", "d75f00", "878700", "5f8700", "008700", "00875f", "008787", "0087af",
-        "0087d7", "005fff", "5f5fff", "875fff", "af00ff", "af5faf", "d700d7", "d70087"]
+INKS = [
+    "af5f00",
+    "d75f00",
+    "878700",
+    "5f8700",
+    "008700",
+    "00875f",
+    "008787",
+    "0087af",
+    "0087d7",
+    "005fff",
+    "5f5fff",
+    "875fff",
+    "af00ff",
+    "af5faf",
+    "d700d7",
+    "d70087",
+]
 
 # The least contrast of any text on any ground on which it may stand (WCAG 2.2, section 1.4.3).
 CONTRAST = """inks => {
@@ -901,7 +975,11 @@ def screenshots(world):
 
 def main():
     names = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
-    chosen = [run for name, run in TESTS.items() if name in names or (not names and (name not in LONG or "--long" in sys.argv))]
+    chosen = [
+        run
+        for name, run in TESTS.items()
+        if name in names or (not names and (name not in LONG or "--long" in sys.argv))
+    ]
     if not (sync_playwright and CHROMIUM and chosen):
         print("skipped: playwright, chromium or a test of that name is missing", file=sys.stderr)
         return 1 if os.environ.get("CHAT_REQUIRE_ALL") or names else 0
