@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::naming::words_of;
-use super::replies::too_long;
+use super::replies::{MUTED, too_long};
 use super::{Room, Scratch};
 use crate::protocol::batch::Context;
 use crate::protocol::event::{ErrorCode, Event, Speech};
@@ -31,6 +31,12 @@ impl Room {
         }
         if text.len() > self.max_line_bytes as usize {
             return Err((ErrorCode::TooLong, too_long(self.max_line_bytes)));
+        }
+        // Otherwise it would be the way around a mute.
+        let is_muted = self.muted_places().any(|place| place == address)
+            || self.muted().any(|member| member.address() == address);
+        if is_muted {
+            return Err((ErrorCode::Muted, MUTED.to_owned()));
         }
         let held = self.names.hold(name.clone(), address, context.now);
         held.map_err(|conflict| words_of(&conflict, &name))?;

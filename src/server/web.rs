@@ -401,6 +401,7 @@ fn status_of(code: ErrorCode) -> Status {
     match code {
         ErrorCode::NameTaken | ErrorCode::NameAlike | ErrorCode::NameHeld => Status::Conflict,
         ErrorCode::TooLong => Status::ContentTooLarge,
+        ErrorCode::Muted => Status::Forbidden,
         _ => Status::BadRequest,
     }
 }

@@ -144,7 +144,7 @@ fn tab_completes_commands_and_those_who_have_said_nothing() {
     bob.expect_line("-- the operator has muted you: nobody sees what you say");
     bob.say("hi");
     let answer = bob.next_line().expect("an answer");
-    assert!(answer.starts_with("!! not said: "), "{answer}");
+    assert!(answer.starts_with("!! not sent: "), "{answer}");
     host.screen.type_keys(&format!("/unmute {TAB}\r"));
     host.expect_line("-- robert is no longer muted");
     bob.expect_line("-- you are no longer muted");

@@ -471,7 +471,7 @@ fn a_program_says_one_line_without_joining() {
     // The name is for that address.
     let mut bob = server.join("127.0.0.5");
     bob.say("/nick backup");
-    assert!(bob.next_line().expect("a line").contains("is held"));
+    assert!(bob.next_line().expect("a line").contains("is kept"));
     let mut carol = server.join("127.0.0.4");
     carol.say("/nick backup");
     carol.expect_line("-- you are now backup");

@@ -117,6 +117,30 @@ fn nothing_that_a_muted_member_says_is_passed_on() {
 }
 
 #[test]
+fn a_mute_holds_for_what_is_said_without_joining() {
+    let mut stage = Stage::of_alice_and_bob();
+    let at = "10.0.0.2".parse().unwrap();
+    let say = |stage: &mut Stage, from| {
+        let said = stage.act(|room, context| room.say_once("backup", from, "done", context));
+        said.map_err(|(code, _)| code).is_ok()
+    };
+    stage.act(|room, context| room.mute(BOB, context));
+    assert!(!say(&mut stage, at), "it is here");
+    assert!(say(&mut stage, "10.0.0.9".parse().unwrap()));
+    stage.leave(BOB);
+    assert!(!say(&mut stage, at), "it has left");
+    stage.room.unmute_place(at);
+    assert!(
+        !say(&mut stage, at),
+        "the name is kept for the other address"
+    );
+    stage.heard.clear();
+    let said = stage.act(|room, context| room.say_once("disk", at, "full", context));
+    assert!(said.is_ok());
+    stage.expect(ALICE, "<disk> full\n");
+}
+
+#[test]
 fn who_comes_again_is_still_muted() {
     let mut stage = Stage::of_alice_and_bob();
     stage.act(|room, context| room.mute(BOB, context));

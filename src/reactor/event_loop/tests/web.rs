@@ -236,7 +236,7 @@ fn a_drop_ends_the_frame_that_was_begun() {
         let (last, others) = (frames(&received).pop().unwrap(), data(&received));
         assert_eq!(last, (0x88, vec![0x03, 0xf0]));
         let (said, last_words) = others.split_once("-- ").unwrap();
-        assert!(last_words.starts_with("you did not read"));
+        assert!(last_words.starts_with("goodbye: you stopped reading"));
         assert!(said.is_empty() || said.ends_with('\n'));
         assert!(plain_socket.received().starts_with(said));
     }
