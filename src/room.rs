@@ -212,6 +212,9 @@ impl Room {
             presence.joined(id, now);
         }
         self.mutes.joined(id.serial, address);
+        if self.is_muted_one_lost_at(address) {
+            self.mutes.mute(id.serial);
+        }
         self.log.note_join(id.serial);
         self.greeting.frame(&self.log, now)
     }

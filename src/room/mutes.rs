@@ -1,8 +1,8 @@
 //! Who is muted: nothing that they say is passed on.
 //!
-//! A mute is a member's. It outlasts a lost connection, as the member does; and so that nobody
-//! is rid of it by coming again, whoever joins from where a muted member has left is muted, too,
-//! until the operator ends it.
+//! A mute is a member's. It outlasts a lost connection, as the member does. So that nobody is rid
+//! of it by coming again, whoever joins from where a muted member has left is muted, too, until the
+//! operator ends it; and so is whoever joins from where one has lost its connection.
 
 use std::net::IpAddr;
 
@@ -46,6 +46,11 @@ impl Mutes {
         at.map(|at| self.places.swap_remove(at)).is_some()
     }
 
+    /// The serial numbers of those who are muted.
+    pub(crate) fn members(&self) -> impl Iterator<Item = u64> {
+        self.members.iter().copied()
+    }
+
     pub(crate) fn joined(&mut self, serial: u64, address: IpAddr) {
         if self.places.contains(&address) {
             self.mute(serial);
@@ -59,8 +64,8 @@ impl Mutes {
         }
     }
 
-    /// Returns whether it was muted.
-    fn forget(&mut self, serial: u64) -> bool {
+    /// It goes on as another member, or has left. Returns whether it was muted.
+    pub(crate) fn forget(&mut self, serial: u64) -> bool {
         let at = self.members.binary_search(&serial);
         at.map(|at| self.members.remove(at)).is_ok()
     }

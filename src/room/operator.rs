@@ -121,6 +121,14 @@ impl Room {
         muted.map(|(_, member)| member)
     }
 
+    /// Whether a muted member at `address` has lost its connection: whoever comes from there may be
+    /// the same person, who has no need to resume.
+    pub(super) fn is_muted_one_lost_at(&self, address: IpAddr) -> bool {
+        let away = self.mutes.members().filter_map(|it| self.members.away(it));
+        let mut lost = away.filter(|&id| self.members.connection(id).is_none());
+        lost.any(|id| self.member(id).address() == address)
+    }
+
     /// The addresses from which whoever joins is muted.
     pub(crate) fn muted_places(&self) -> impl Iterator<Item = IpAddr> {
         self.mutes.places()
