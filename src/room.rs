@@ -766,22 +766,17 @@ impl Room {
                     context.batch.tell(connection, told);
                 }
             }
-            Called::Many(count) => {
-                let label = String::from_utf8_lossy(to);
-                let words = format_args!(
-                    "{} people at {label} have no name; ask the one you mean to take one (/nick NAME)",
-                    Count(count)
-                );
+            called @ Called::Many(_) => {
+                let words = called.words(String::from_utf8_lossy(to));
                 self.refuse(by, ErrorCode::Several, words, context.batch);
             }
             Called::Nobody if to.eq_ignore_ascii_case(OPERATOR.as_bytes()) => {
                 let words = "the operator gets no /msg: say it to everybody";
                 self.refuse(by, ErrorCode::Nobody, words, context.batch);
             }
-            Called::Nobody => {
+            called @ Called::Nobody => {
                 // Repeat no more than the length of a name.
-                let label = text::excerpt(to, MAX_NAME_COLUMNS);
-                let words = format_args!("nobody here is called {label}; /who lists everybody");
+                let words = called.words(text::excerpt(to, MAX_NAME_COLUMNS));
                 self.refuse(by, ErrorCode::Nobody, words, context.batch);
             }
         }

@@ -172,7 +172,7 @@ fn a_muted_member_is_not_heard_and_told_so() {
         ("/unmute bob", "!! bob is not muted; /bans lists who is"),
         (
             "/mute bob",
-            "-- 127.0.0.3 (bob) is muted: nobody sees what it says",
+            "-- 127.0.0.3 (bob) is muted: nobody sees what they say",
         ),
         (
             "/mute BOB",

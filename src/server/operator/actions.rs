@@ -113,11 +113,7 @@ impl Actions<'_> {
                 let text = text::made_safe(text.as_bytes());
                 self.console.line(format_args!("[You to {to}] {text}"));
             }
-            Err(Called::Many(count)) => self.refuse(format_args!(
-                "{} people at {to} have no name; ask the one you mean to take one (/nick NAME)",
-                Count(count)
-            )),
-            Err(_) => self.refuse_nobody(to),
+            Err(called) => self.refuse(called.words(to)),
         }
     }
 
@@ -149,7 +145,7 @@ impl Actions<'_> {
         }
         for (id, who) in called {
             if self.room.mute(id, context) {
-                self.answer(format_args!("{who} is muted: nobody sees what it says"));
+                self.answer(format_args!("{who} is muted: nobody sees what they say"));
             } else {
                 self.refuse(format_args!(
                     "{who} is muted already; /unmute {label} ends that"
@@ -176,9 +172,7 @@ impl Actions<'_> {
     }
 
     fn refuse_nobody(&mut self, label: &str) {
-        self.refuse(format_args!(
-            "nobody here is called {label}; /who lists everybody"
-        ));
+        self.refuse(Called::Nobody.words(label));
     }
 
     fn kick(&mut self, label: &str, context: &mut Context<'_>) {
