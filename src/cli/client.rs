@@ -21,9 +21,8 @@ pub(super) struct ClientArgs {
 
     /// The name to ask for [default: CHAT_NAME or your login]
     ///
-    /// The default is for a prompt; in a pipe you have no name unless you ask for one. If it is
-    /// taken, you get it with a digit behind it. After a lost connection the client asks for the
-    /// last name you had.
+    /// The default is for a prompt, and gets a digit if it is taken; in a pipe you have no name
+    /// unless you ask for one. After a lost connection the client asks for your last name.
     #[arg(long, value_name = "NAME", value_parser = parse_name as Parse<String>)]
     name: Option<String>,
 
@@ -82,8 +81,8 @@ At a terminal you type in a line at the bottom that no message interrupts:
 
 Pasted text is sent when you press Enter; Ctrl-U drops it.
 
-/ignore NAME hides what NAME says, here alone; /unignore NAME shows it again. The room joined last \
-and what you typed are kept in ~/.local/state/chat, or in $XDG_STATE_HOME/chat, but for /msg.
+/ignore NAME hides what NAME says, for you alone; /unignore NAME shows it again. The client keeps the \
+last room and what you typed, except /msg, in ~/.local/state/chat or $XDG_STATE_HOME/chat.
 
 In a pipe, the client sends each line of standard input, and writes what others say to \
 standard output. At the end of the input it delivers everything and ends. See also chat send \
@@ -225,7 +224,7 @@ impl ClientArgs {
         let view = self.view.into_view();
         let is_at_prompt = is_at_prompt(view);
         if self.log.is_some() && !is_at_prompt {
-            let words = "--log is for a prompt at a terminal: here, standard output has it all";
+            let words = "--log needs a prompt at a terminal; elsewhere, redirect standard output";
             return Err(words.to_owned());
         }
         let is_given = self.room.is_given();

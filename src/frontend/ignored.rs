@@ -1,4 +1,4 @@
-//! Whom the user does not want to hear: what they say is not shown, here alone.
+//! Whom the user does not want to hear: this client does not show what they say.
 
 use super::message::{Message, Told};
 use crate::protocol::event::{Event, Rename, Several, Speech};
@@ -59,7 +59,7 @@ impl Ignored {
         let at = |people: &[Somebody], name| people.iter().position(|it| it.is_called(name));
         match request {
             Request::List if self.people.is_empty() => {
-                let words = "ignoring nobody; /ignore NAME hides what NAME says, here alone";
+                let words = "ignoring nobody; /ignore NAME hides what NAME says, for you alone";
                 (words.to_owned(), false)
             }
             Request::List => {

@@ -43,7 +43,7 @@ use crate::rate::{Bucket, Rate};
 const PROMPT_END: &str = "> ";
 
 /// What the room's help does not know of.
-const MORE_HELP: &str = "  /ignore NAME      hide what NAME says, here alone; /unignore NAME";
+const MORE_HELP: &str = "  /ignore NAME      hide what NAME says, for you alone; /unignore NAME";
 
 /// Nobody can make the bell ring on and on: it rings once a second, after a burst of three.
 fn bell_rate() -> Rate {
@@ -175,7 +175,7 @@ impl Prompt {
             Typed::Event(event) => self.take(event, now),
             Typed::Unfinished(text) => {
                 self.take(Event::Paste(text), now);
-                let words = "this paste has no end: Enter ends it, and says nothing";
+                let words = "this paste has not ended: Enter ends it, and sends nothing";
                 self.notify(words, true, now);
             }
             Typed::TooMuch => self.refuse_paste(now),

@@ -1,12 +1,12 @@
 //! Who is muted: nothing that they say is passed on.
 //!
 //! A mute is a member's. It outlasts a lost connection, as the member does. So that nobody is rid
-//! of it by coming again, whoever joins from where a muted member has left is muted, too, until the
-//! operator ends it; and so is whoever joins from where one has lost its connection.
+//! of it by coming again, everybody who joins from where a muted member has left is muted, too, until
+//! the operator ends it; and so is everybody who joins from where one has lost its connection.
 
 use std::net::IpAddr;
 
-/// From more places nobody is muted that comes again: each one is of a mute that was typed.
+/// Further places are not remembered. Each one is of a mute that somebody typed.
 const MAX_PLACES: usize = 1_000;
 
 #[derive(Debug, Default)]

@@ -30,7 +30,7 @@ pub(crate) enum Request<'a> {
     Last(usize),
     /// Disconnect the member with this name, or all members at this address.
     Kick(&'a str),
-    /// Pass on nothing of what the member with this name says, or all members at this address.
+    /// Let nobody see what the member with this name says, or all members at this address.
     Mute(&'a str),
     Unmute(&'a str),
     /// Disconnect an address or network, and refuse it from now on.
@@ -68,9 +68,9 @@ Everyone sees what you type, unless it begins with a slash:
   /who                    list who is here
   /last [N]               show the last N lines
   /kick NAME              disconnect a member, or all at an ADDRESS
-  /mute NAME              pass on nothing that a member says, or all
+  /mute NAME              let nobody see what a member says, or all
                           at an ADDRESS
-  /unmute NAME            end that, or for who comes from an ADDRESS
+  /unmute NAME            end a mute, or all at an ADDRESS
   /ban ADDRESS [MINUTES]  disconnect an address, and refuse it from
                           now on, or a network such as 10.0.1.0/24,
                           or the address of the member NAME

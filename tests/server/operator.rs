@@ -202,7 +202,7 @@ fn a_muted_member_is_not_heard_and_told_so() {
     for line in [
         "-- nobody is banned",
         "-- 127.0.0.3 is muted",
-        "-- whoever joins from 127.0.0.3 is muted",
+        "-- everybody who joins from 127.0.0.3 is muted",
     ] {
         server.stdout().expect_line(line);
     }

@@ -284,7 +284,7 @@ impl Actions<'_> {
         }
         let places: Vec<_> = self.room.muted_places().collect();
         for place in places {
-            self.answer(format_args!("whoever joins from {place} is muted"));
+            self.answer(format_args!("everybody who joins from {place} is muted"));
         }
         for ban in bans {
             let place = Place(ban.network);
