@@ -221,7 +221,7 @@ impl Actions<'_> {
             // Who is concerned may have changed since.
             if asked.as_ref() != Some(&question) {
                 self.refuse(format_args!(
-                    "{} are at {}: type the same again to ban them all",
+                    "{} are at {}: repeat the command to ban them all",
                     question.who,
                     Place(network)
                 ));
