@@ -59,7 +59,7 @@ fn a_server_that_never_closes_is_left_after_some_seconds_of_silence() {
     assert!(started.elapsed() > LEAST_PATIENCE);
 }
 
-/// FAULTS.md C6: an SSH server's port, a mail server's, and one whose server waits to be spoken to.
+/// An SSH server's port, a mail server's, and one whose server waits to be spoken to.
 /// Nothing is said there, and whoever reads JSON learns it, too.
 #[test]
 fn a_port_that_is_no_chat_room_is_recognised() {

@@ -197,7 +197,6 @@ fn foreign_servers_are_written_lines() {
     }
 }
 
-/// FAULTS.md C6.
 #[test]
 fn what_is_no_room_is_said_nothing() {
     for greeting in [
