@@ -36,14 +36,13 @@ use self::mutes::Mutes;
 use self::names::{Claims, NameRegistry};
 use self::presence::{PRESENCE_WINDOW, Presence};
 use self::replay::Replay;
-use self::replies::{HELP, MUTED, Replies, TO_ONESELF, frame, too_long};
+use self::replies::{HELP, MUTED, Replies, TO_ONESELF, frame, past_heading, too_long};
 use self::roster::{Called, Unnamed, roster};
 use self::sessions::{Expired, Sessions, Token};
 use self::wire::Wire;
 use crate::protocol::batch::{Batch, ClientId, Context, Encoding, Frame, StandingRequest};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
-use crate::protocol::event::text::Count;
 use crate::protocol::event::{
     Bye, ByeCode, ErrorCode, Event, Here, MAX_PEOPLE, Person, Place, Reply, Speech,
 };
@@ -635,12 +634,7 @@ impl Room {
             .last(count, seq.unwrap_or(u64::MAX), joined, before);
         let (count, lines) = self.wire().past(self.member(by.id).reads(), past);
         if by.n.is_none() {
-            let heading = match count {
-                0 => "nothing was said earlier".to_owned(),
-                1 => "last line:".to_owned(),
-                _ => format!("last {} lines:", Count(count)),
-            };
-            self.reply(by, Reply::lines("last", heading), batch);
+            self.reply(by, Reply::lines("last", past_heading(count)), batch);
         }
         if count > 0 {
             batch.tell(by.connection, lines);

@@ -143,7 +143,7 @@ fn the_operator_acts_whispers_and_looks_back() {
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     server.type_line("/last");
-    server.stdout().expect_line("-- nothing was said yet");
+    server.stdout().expect_line("-- nothing was said earlier");
     server.type_line("/me waves");
     alice.expect_line("* operator waves");
     server.stdout().expect_line("* operator waves");
@@ -157,7 +157,7 @@ fn the_operator_acts_whispers_and_looks_back() {
     alice.say("hi");
     server.stdout().expect_line("<alice> hi");
     server.type_line("/last 9");
-    for line in ["-- the last 2 lines:", "* operator waves", "<alice> hi"] {
+    for line in ["-- last 2 lines:", "* operator waves", "<alice> hi"] {
         server.stdout().expect_line(line);
     }
 }

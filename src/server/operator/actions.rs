@@ -18,6 +18,7 @@ use crate::protocol::text;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::room::Room;
 use crate::room::member::Member;
+use crate::room::replies::past_heading;
 use crate::room::roster::Called;
 use crate::server::admission::{Admission, Ban};
 use crate::server::console::Console;
@@ -119,11 +120,7 @@ impl Actions<'_> {
 
     fn tell_past(&mut self, count: usize) {
         let past: Vec<_> = self.room.said_lately(count).collect();
-        let heading = match past.len() {
-            0 => "nothing was said yet".to_owned(),
-            1 => "the last line:".to_owned(),
-            lines => format!("the last {} lines:", Count(lines)),
-        };
+        let heading = past_heading(past.len());
         let mut line = Vec::new();
         self.console.line(format_args!("{NOTICE_PREFIX}{heading}"));
         for (place, event) in past {
