@@ -183,7 +183,7 @@ fn last_room() -> Result<(String, u16), String> {
 /// The environment variable with the name to ask for at a terminal.
 const NAME_VARIABLE: &str = "CHAT_NAME";
 
-/// Who is logged in, as login(1) and POSIX tell.
+/// The user's login name (login(1), POSIX).
 const LOGIN_VARIABLES: [&str; 2] = ["USER", "LOGNAME"];
 
 /// A digit behind a name that is taken is at most this.

@@ -31,7 +31,7 @@ use crate::protocol::wording::OPERATOR_PREFIX;
 /// longer for the greeting, either.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a server may take to greet. Who greets later, or never, is no chat room.
+/// How long a server may take to greet. What greets later, or never, is no chat room.
 pub(crate) const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most that is held back of what a room greets with: above this, it is shown without times.

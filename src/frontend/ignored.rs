@@ -1,4 +1,4 @@
-//! Whom the user does not want to hear: this client does not show what they say.
+//! Ignored people: this client does not show what they say.
 
 use super::message::{Message, Told};
 use crate::protocol::event::{Event, Rename, Several, Speech};
@@ -127,7 +127,7 @@ impl Ignored {
         true
     }
 
-    /// Whoever is ignored stays so under another name.
+    /// An ignored person stays ignored under another name.
     fn follow(&mut self, Rename { id, from, to }: &Rename<'_>) {
         let is_theirs = |it: &Somebody| match it.id {
             Some(known) => known == *id,
@@ -246,7 +246,7 @@ mod tests {
             "another"
         );
         assert_eq!(ignore(&mut ignored, "/ignore"), "-- ignoring rob");
-        // Who comes back under the name has another id.
+        // A member that comes back under the name has another id.
         assert!(hides_object(&mut ignored, &says(4, "rob"), false));
         assert!(
             !hides_object(&mut ignored, &says(4, "rob"), true),

@@ -1,4 +1,4 @@
-//! Who is muted: nothing that they say is passed on.
+//! Muted members: the room passes on nothing that they say.
 //!
 //! A mute is a member's. It outlasts a lost connection, as the member does. So that nobody is rid
 //! of it by coming again, everybody who joins from where a muted member has left is muted, too, until
@@ -40,7 +40,7 @@ impl Mutes {
         self.forget(serial)
     }
 
-    /// Who comes from `address` may speak. Returns whether this was otherwise before.
+    /// Newcomers from `address` may speak. Returns whether this was otherwise before.
     pub(crate) fn unmute_place(&mut self, address: IpAddr) -> bool {
         let at = self.places.iter().position(|place| *place == address);
         at.map(|at| self.places.swap_remove(at)).is_some()

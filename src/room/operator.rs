@@ -33,7 +33,7 @@ impl Room {
     ///
     /// # Errors
     ///
-    /// Whom that would reach: nobody, or several.
+    /// Nobody is called so, or several are.
     pub(crate) fn whisper_as_operator(
         &mut self,
         to: &str,
@@ -68,7 +68,7 @@ impl Room {
             return self.members().filter(is_there).collect();
         }
         let found = Name::parse(label.as_bytes()).ok();
-        // Who is lost can be sent away, too.
+        // A member without a connection can be sent away, too.
         let found = found.and_then(|name| self.names.find(&name).or(self.names.owner(&name)));
         found.map(|id| (id, self.member(id))).into_iter().collect()
     }
@@ -129,7 +129,7 @@ impl Room {
         lost.any(|id| self.member(id).address() == address)
     }
 
-    /// The addresses from which whoever joins is muted.
+    /// The addresses from which newcomers are muted.
     pub(crate) fn muted_places(&self) -> impl Iterator<Item = IpAddr> {
         self.mutes.places()
     }

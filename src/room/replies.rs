@@ -70,7 +70,7 @@ impl Replies {
     }
 }
 
-/// The words before the last `count` lines, to whoever asks for some.
+/// The heading of the last `count` lines, for somebody who asks for some.
 pub(crate) fn past_heading(count: usize) -> String {
     match count {
         0 => "nothing was said earlier".to_owned(),

@@ -42,7 +42,7 @@ const MAX_KEYS: usize = 256;
 
 const MAX_KEY_BYTES: usize = 255;
 
-/// JSON may take so many bytes for one of text: `\u00e9` is two bytes in UTF-8.
+/// JSON may take this many bytes for one of text: `\u00e9` is two bytes in UTF-8.
 const JSON_BYTES_PER_BYTE: usize = 3;
 
 /// For the name and the rest of the object.
@@ -359,7 +359,7 @@ enum Handled {
     Answer(Answer<'static>),
     /// WebSocket, accepted by this.
     Upgrade(String),
-    /// More of its body has to come, so much in all.
+    /// More of its body has to come: this much in all.
     BodyMissing {
         body_bytes: usize,
     },

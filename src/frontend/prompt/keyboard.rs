@@ -602,7 +602,7 @@ mod tests {
         }
     }
 
-    /// Who hits Ctrl-C again and again leaves it no second of quiet.
+    /// Hitting Ctrl-C again and again leaves it no second of quiet.
     #[test]
     fn a_second_ctrl_c_ends_a_paste() {
         let mut keyboard = Keyboard::default();

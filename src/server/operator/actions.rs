@@ -36,7 +36,7 @@ const CONSOLE_COLUMNS: usize = 78;
 pub(crate) struct Question {
     network: IpNet,
     time: Option<Duration>,
-    /// Whom it concerns.
+    /// The people there.
     who: String,
 }
 
@@ -215,7 +215,7 @@ impl Actions<'_> {
                 time,
                 who: names(&within),
             };
-            // Who is concerned may have changed since.
+            // Others may be there since.
             if asked.as_ref() != Some(&question) {
                 self.refuse(format_args!(
                     "{} are at {}: repeat the command to ban them all",

@@ -264,13 +264,13 @@ fn what_is_said_after_a_loss_within_a_frame_harms_nobody() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Somebody else says so many lines of this length.
+    /// Somebody else says this many lines of this length.
     Say { lines: usize, bytes: usize },
     /// The one with frames says a line.
     Speak,
     /// It sends a ping.
     Ping,
-    /// It takes so many bytes more.
+    /// It takes this many bytes more.
     Take(usize),
 }
 
