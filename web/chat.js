@@ -128,11 +128,11 @@ class Pending {
 // ---- The session
 
 const PAST_LINES = 100;
-// What is tried in place of a name in use: alice2 to alice4.
+// For a name in use, the page tries alice2 to alice4.
 const MAX_NAME_DIGIT = 4;
 
-// A conversation with the room, over as many connections as it takes. `room` gets what happens, and
-// what is to be written.
+// A conversation with the room, over as many connections as it takes. `room` gets events, and
+// what to write.
 export function newSession(room, wanted) {
 	const s = { pending: new Pending(), seq: 0, name: '', maxLine: 4096, wanted, isComplete: false };
 	const { pending } = s;
@@ -406,7 +406,7 @@ const [scroller, list, line, drawer] = ['scroller', 'log', 'line', 'people'].map
 const nodes = new WeakMap();
 let [from, to, isStuck, lastTop] = [0, 0, true, 0];
 
-// What is said only ever becomes text.
+// What is said becomes text only.
 function make(tag, className, ...children) {
 	const element = document.createElement(tag);
 	element.className = className;
