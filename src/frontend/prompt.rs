@@ -175,7 +175,7 @@ impl Prompt {
             Typed::Event(event) => self.take(event, now),
             Typed::Unfinished(text) => {
                 self.take(Event::Paste(text), now);
-                let words = "this paste has not ended: Enter ends it, and sends nothing";
+                let words = "this paste has no end: Enter ends it, and sends nothing";
                 self.notify(words, true, now);
             }
             Typed::TooMuch => self.refuse_paste(now),

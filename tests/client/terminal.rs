@@ -114,7 +114,7 @@ fn a_paste_without_end_has_a_way_out() {
     alice.screen.type_keys("\x1b[200~half");
     alice
         .screen
-        .expect_row("!! this paste has not ended: Enter ends it, and sends nothing");
+        .expect_row("!! this paste has no end: Enter ends it, and sends nothing");
     alice.screen.expect_last_row("alice> half");
     alice.reader.expect_nothing_new();
     // Nothing shows that this key is taken, which has to come on its own.

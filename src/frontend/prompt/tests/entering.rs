@@ -188,7 +188,7 @@ fn a_paste_without_end_is_shown_and_said_to_be_so() {
         ..now()
     });
     scene.type_keys("\r");
-    let told = "!! this paste has not ended: Enter ends it, and sends nothing";
+    let told = "!! this paste has no end: Enter ends it, and sends nothing";
     assert_eq!(scene.rows().concat(), format!("{told}bob> half"));
     assert!(scene.said().is_empty());
     scene.type_keys(" and the rest\r");
