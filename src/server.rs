@@ -37,6 +37,8 @@ use self::service::{Server, Sources};
 use self::transcript::Transcript;
 use self::transcript::tail::Tail;
 use crate::error::{Error, plain};
+#[cfg(feature = "web")]
+use crate::frontend::terminal;
 use crate::platform::addresses::{
     LOCAL_NETWORKS, ScopedIp, addresses_to_join, is_link_local_v6, is_local,
 };
@@ -55,6 +57,10 @@ use crate::room::{self, Room};
 /// A line may be so many times as long as a send buffer: it takes as many writes to each
 /// reader, and delays everybody else by the time of these.
 const MAX_WRITES_A_LINE: usize = 16;
+
+/// Before each line at the operator's prompt: `15:04 `.
+#[cfg(feature = "web")]
+const TIME_COLUMNS: usize = 6;
 
 /// Of the descriptors, one in so many is for visitors of the web port; there are
 /// [at most twice](Policy::max_visitors) as many as are allowed until the oldest are closed.
@@ -162,10 +168,14 @@ pub fn run(config: &Config) -> Result<(), Error> {
         let reachable_at = reachable_at(address.ip());
         server.show(&page_banner(address.port(), &reachable_at));
         #[cfg(feature = "web")]
-        if let Some((columns, _)) = terminal_size()
+        if terminal::is_capable()
+            && let Some((columns, _)) = terminal_size()
             && let Some(first) = reachable_at.iter().find(|it| !is_link_local_v6(it))
             && !first.is_loopback()
-            && let Some(rows) = qr_code::rows(&page_address(*first, address.port()), columns)
+            && let Some(rows) = qr_code::rows(
+                &page_address(*first, address.port()),
+                columns.saturating_sub(TIME_COLUMNS),
+            )
         {
             server.show(&rows);
         }

@@ -128,11 +128,11 @@ class Pending {
 // ---- The session
 
 const PAST_LINES = 100;
-// What is tried in place of a name in use: alice2 to alice4.
+// For a name in use, the page tries alice2 to alice4.
 const MAX_NAME_DIGIT = 4;
 
-// A conversation with the room, over as many connections as it takes. `room` gets what happens, and
-// what is to be written.
+// A conversation with the room, over as many connections as it takes. `room` gets events, and
+// what to write.
 export function newSession(room, wanted) {
 	const s = { pending: new Pending(), seq: 0, name: '', maxLine: 4096, wanted, isComplete: false };
 	const { pending } = s;
@@ -237,7 +237,7 @@ export function newSession(room, wanted) {
 			const resumption = pending.resumed(heard);
 			for (const line of resumption.taken) if (!line.request) taken.set(line.n, line);
 			const { suspect } = resumption;
-			if (suspect && !suspect.request) tell('trouble', suspect.text, 'Not said: the connection broke twice with it.');
+			if (suspect && !suspect.request) tell('trouble', suspect.text, 'Not said: the connection broke twice.');
 			// The reply comes after all answers that still come.
 			const isOlder = isReloaded && !lost;
 			ask(isOlder ? `/last ${PAST_LINES} ${s.joined}` : '/last 0', { isBarrier: true, isOlder });
@@ -262,7 +262,7 @@ export function newSession(room, wanted) {
 			ask(`/nick ${s.wanted}`, { isName: true });
 		}
 		// What is older has other numbers.
-		if (known && known.epoch !== s.epoch) s.isComplete = true;
+		s.isComplete ||= known && known.epoch !== s.epoch;
 		ask(`/last ${PAST_LINES} ${seq}`, known ? { isMissed: true } : { isOlder: true });
 	}
 	// The greeting's notices, but for the one that introduces the past.
@@ -283,7 +283,7 @@ export function newSession(room, wanted) {
 		} else if (request.isMissed) {
 			const news = events.filter(event => known.epoch === s.epoch ? event.seq > known.seq : event.time > known.time);
 			// An event that was known shows that none is missing.
-			const gap = { kind: 'gap', time: news[0]?.time ?? Date.now(), text: 'You were away: some lines may be missing here.' };
+			const gap = { kind: 'gap', time: news[0]?.time ?? Date.now(), text: 'You were away: lines may be missing here.' };
 			events = news.length < events.length ? news : [gap, ...news];
 		}
 		room.insert(events, request.isMissed && after);
@@ -314,7 +314,7 @@ export function newSession(room, wanted) {
 		},
 		say(text) {
 			for (const line of text.split('\n').filter(line => line.trim())) {
-				if (/^\/(json|resume)\b/i.test(line)) tell('trouble', line, 'The page does that by itself.');
+				if (/^\/(json|resume)\b/i.test(line)) tell('trouble', line, 'The page does that itself.');
 				else pending.say({ text: line, isAhead: /^\/nick\b/i.test(line) });
 			}
 			flush();
@@ -382,12 +382,12 @@ function presence(changes) {
 	const more = { left: 0, joined: 0 };
 	for (const change of changes) {
 		for (const kind in more) more[kind] += change[`${kind}_count`] ?? 0;
-		for (const [kind, by] of [['left', -1], ['joined', 1]]) {
-			for (const [id, name] of change[kind] ?? []) net.set(id, { name, by: (net.get(id)?.by ?? 0) + by });
+		for (const [kind, by] of [['left', -1], ['joined', 1], ['kicked', -2]]) {
+			for (const [id, name] of change[kind] ?? []) net.set(id, { name, by: by < -1 ? by : (net.get(id)?.by ?? 0) + by });
 		}
 		for (const [, from, to] of change.renamed ?? []) phrases.push([[from], 'is now', to]);
 	}
-	for (const [kind, by] of [['came and went', 0], ['left', -1], ['joined', 1]]) {
+	for (const [kind, by] of [['kicked by the operator', -2], ['came and went', 0], ['left', -1], ['joined', 1]]) {
 		const names = [...net.values()].filter(one => one.by === by).map(one => one.name);
 		const count = names.length + (more[kind] ?? 0);
 		if (count) phrases.unshift(count === names.length && count <= 5 ? [names, kind] : [[], `${count} ${kind}`]);
@@ -406,7 +406,7 @@ const [scroller, list, line, drawer] = ['scroller', 'log', 'line', 'people'].map
 const nodes = new WeakMap();
 let [from, to, isStuck, lastTop] = [0, 0, true, 0];
 
-// What is said only ever becomes text.
+// What is said becomes text only.
 function make(tag, className, ...children) {
 	const element = document.createElement(tag);
 	element.className = className;
@@ -615,7 +615,7 @@ const room = {
 		words = `Not let in: ${why}.`;
 	},
 	ended(code, again, text) {
-		words = code === 'replaced' ? 'You went on in another tab or window.' : `${text}.`;
+		words = code === 'replaced' ? 'You went on in another tab.' : `${text}.`;
 		if (again === null) phase = 'ended';
 		else delay = Math.max(delay, Math.min(again * 1000, LONGEST_DELAY_MS));
 	},

@@ -130,7 +130,7 @@ pub enum Upgrade<'a> {
 /// If it is none, or cannot be understood in one way only.
 pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
     let too_large = || {
-        let words = format!("the head of a request has at most {MAX_HEAD_BYTES} bytes here");
+        let words = format!("the head of the request is over {MAX_HEAD_BYTES} bytes");
         Err(Fault::new(Status::HeadTooLarge, words))
     };
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -139,7 +139,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
         Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= MAX_HEAD_BYTES => head_bytes,
         Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD_BYTES => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return too_large(),
-        Err(_) => return Err(Fault::bad("this is not a request of HTTP/1.1")),
+        Err(_) => return Err(Fault::bad("the request is not valid HTTP/1.1")),
     };
     let mut request = Request {
         method: head.method.unwrap_or_default(),
@@ -196,7 +196,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
     }
     if request.is_chunked && request.body_bytes.is_some() {
         return Err(Fault::bad(
-            "a body has a Content-Length or comes in chunks, not both",
+            "both Content-Length and Transfer-Encoding; send one",
         ));
     }
     request.host = host.ok_or_else(|| Fault::bad("a request needs a Host field"))?;
@@ -238,7 +238,7 @@ fn once<T>(field: &mut Option<T>, value: T, twice: &'static str) -> Result<(), F
 fn path_of(target: &str) -> Result<&str, Fault> {
     if !target.starts_with('/') {
         return Err(Fault::bad(
-            "a request asks for a path, as in GET /; this is no proxy",
+            "expected a path, as in GET /; this is not a proxy",
         ));
     }
     Ok(target.split_once('?').map_or(target, |(path, _)| path))
@@ -329,15 +329,15 @@ impl HostNames {
     /// Why not.
     pub fn check(&self, request: &Request<'_>) -> Result<(), Fault> {
         let host = Authority::parse(request.host);
-        let host = host.ok_or_else(|| Fault::bad("the Host field is no host"))?;
+        let host = host.ok_or_else(|| Fault::bad("the Host field does not name a host"))?;
         let is_known = match host.host {
             Host::Ip(_) => true,
             Host::Name(name) => self.is_known(name),
         };
         if !is_known {
             let words = format!(
-                "this room does not go by the name {}; if it should, start the server with \
-                 --web-name and that name",
+                "this server is not known as {}; if that name is yours, start the server with \
+                 --web-name",
                 request.host
             );
             return Err(Fault::new(Status::MisdirectedRequest, words));
@@ -353,7 +353,7 @@ impl HostNames {
             }
             Some(_) => Err(Fault::new(
                 Status::Forbidden,
-                "a page from elsewhere cannot talk into this room",
+                "pages of other origins cannot use this room",
             )),
         }
     }

@@ -84,9 +84,10 @@ class Server:
             str(self.port),
             "--web",
             str(self.web),
+            "--operator-commands",
             *self.options,
         ]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        quiet = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, **quiet)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
@@ -95,6 +96,11 @@ class Server:
                     socket.create_connection((self.host, port), 1).close()
                 return
             time.sleep(0.02)
+
+    def command(self, line):
+        """The operator types `line`."""
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
@@ -389,7 +395,7 @@ def farewells_say_what_to_do(world):
     token = page.tab.evaluate("() => JSON.parse(sessionStorage.session).session.token")
     other = server.nc("/json", f"/resume {token} 0")
     other.hear('"resumed":true')
-    expect(status).to_contain_text("another tab or window")
+    expect(status).to_contain_text("another tab")
     expect(status.locator("button")).to_have_text("Join again")
 
 
@@ -603,6 +609,8 @@ def presence_is_folded(world):
     page.sees("guest0, guest1, guest2 joined")
     guests.pop().close()
     page.sees("guest0, guest1 joined; guest2 came and went")
+    server.command("/kick guest0")
+    page.sees("guest1 joined; guest2 came and went; guest0 kicked by the operator")
     assert page.tab.locator("#log .presence").count() == 1
 
 

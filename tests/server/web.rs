@@ -282,6 +282,8 @@ fn the_page_is_there_and_runs_nothing_else() {
         assert!(!answer.body.is_empty());
         assert_eq!(answer.header("Allow").is_some(), status == 405);
     }
+    let head = ask_from("127.0.0.1", web, request("HEAD /nothing", web, ""));
+    assert_eq!((head.status, &*head.body), (404, ""));
 }
 
 #[test]

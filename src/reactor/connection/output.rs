@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 
 use super::transport::Transport;
-use super::websocket;
+use super::websocket::{self, Written};
 use crate::protocol::batch::{Batch, Edits, Encoding, Frame, Part};
 use crate::protocol::websocket::{MAX_FRAME_BYTES, Sender};
 use crate::reactor::flow::Reader;
@@ -120,15 +120,16 @@ impl Output {
     ) -> io::Result<Flushed> {
         let text = batch.shared(self.encoding);
         let written = if self.queue.is_empty() {
-            websocket::write(transport, sender, [text], text.len())?.stream_bytes
+            websocket::write(transport, sender, [text], text.len())?
         } else {
-            0
+            Written::default()
         };
-        if written == text.len() || transport.write_ended() {
+        if written.stream_bytes == text.len() || transport.write_ended() {
             return Ok(Flushed::All);
         }
-        (self.queue).push_chunk(logs.chunk(self.encoding, text), written..text.len());
-        self.flush_rest(transport, Some(sender), written)
+        let owed = written.stream_bytes..text.len();
+        self.queue.push_chunk(logs.chunk(self.encoding, text), owed);
+        self.flush_rest(transport, Some(sender), written.bytes)
     }
 
     /// Sends `batch` to a reader with exceptions: in one write as well, or, if that is to be
@@ -162,18 +163,18 @@ impl Output {
             }
         }
         let written = if !self.queue.is_empty() {
-            0
+            Written::default()
         } else if let Some(sender) = &mut framing {
             let parts = slices[..used].iter().map(|slice| &**slice);
-            websocket::write(transport, sender, parts, total_bytes)?.stream_bytes
+            websocket::write(transport, sender, parts, total_bytes)?
         } else {
-            transport.write_vectored(&slices[..used])?
+            Written::plain(transport.write_vectored(&slices[..used])?)
         };
-        if written == total_bytes || transport.write_ended() {
+        if written.stream_bytes == total_bytes || transport.write_ended() {
             return Ok(Flushed::All);
         }
-        self.queue_edited(batch, edits, written, logs);
-        self.flush_rest(transport, framing, written)
+        self.queue_edited(batch, edits, written.stream_bytes, logs);
+        self.flush_rest(transport, framing, written.bytes)
     }
 
     /// Queues `batch` without its first `written` bytes.
@@ -215,17 +216,17 @@ impl Output {
         frame: &Frame,
     ) -> io::Result<Flushed> {
         let written = if !self.queue.is_empty() {
-            0
+            Written::default()
         } else if let Some(sender) = &mut framing {
-            websocket::write(transport, sender, [&**frame], frame.len())?.stream_bytes
+            websocket::write(transport, sender, [&**frame], frame.len())?
         } else {
-            transport.write(frame)?
+            Written::plain(transport.write(frame)?)
         };
         if transport.write_ended() {
             return Ok(Flushed::All);
         }
-        self.queue.push(frame, written..frame.len());
-        self.flush_rest(transport, framing, written)
+        (self.queue).push(frame, written.stream_bytes..frame.len());
+        self.flush_rest(transport, framing, written.bytes)
     }
 
     /// Writes what waits, as far as the socket takes it and the write budget
@@ -287,7 +288,7 @@ impl Output {
         self.queue.clear();
     }
 
-    /// After `written` bytes were taken at once, goes on with what had to be
+    /// After `written` bytes were taken at once, headers included, goes on with what had to be
     /// queued. When nothing was taken there is no point: either the socket blocks,
     /// or more waited before, which is flushed in its own time.
     fn flush_rest<S: Stream>(
@@ -296,11 +297,7 @@ impl Output {
         framing: Option<&mut Sender>,
         written: usize,
     ) -> io::Result<Flushed> {
-        // Of a frame that was begun, the header may have been taken.
-        let has_begun = framing
-            .as_ref()
-            .is_some_and(|sender| sender.owed_bytes() > 0);
-        if written == 0 && !has_begun && !self.queue.is_empty() {
+        if written == 0 && !self.queue.is_empty() {
             return Ok(Flushed::Blocked);
         }
         self.flush(transport, framing)

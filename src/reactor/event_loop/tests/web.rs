@@ -242,15 +242,35 @@ fn a_drop_ends_the_frame_that_was_begun() {
     }
 }
 
+/// It is in the room until the batch has been sent that was being gathered.
+#[test]
+fn what_is_said_after_a_loss_within_a_frame_harms_nobody() {
+    let mut room = Loop::new();
+    let (ann, ann_socket) = room.join();
+    let (_, plain_socket) = room.join();
+    let (key, socket) = room.join_with_frames();
+    socket.takes(1000);
+    let line = format!("{}\n", "x".repeat(3000));
+    ann_socket.sends(&line);
+    room.readable(ann);
+    assert_eq!(socket.received_bytes().len(), 1000);
+    socket.resets();
+    ann_socket.sends("and more\n");
+    room.event_loop.mark_client(key, true, false);
+    room.readable(ann);
+    assert!(!socket.is_open_here());
+    assert!(plain_socket.received().ends_with("> and more\n"));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
-    /// Somebody else says so many lines of this length.
+    /// Somebody else says this many lines of this length.
     Say { lines: usize, bytes: usize },
     /// The one with frames says a line.
     Speak,
     /// It sends a ping.
     Ping,
-    /// It takes so many bytes more.
+    /// It takes this many bytes more.
     Take(usize),
 }
 
