@@ -177,9 +177,9 @@ impl Web {
             Err(fault) => return refuse(fault),
         };
         let body = &bytes[head_bytes..];
+        let is_head = request.method == "HEAD";
         match self.handle(address, &request, body, more, scene) {
             Ok(Handled::Answer(answer)) => {
-                let is_head = request.method == "HEAD";
                 Wish::Answer(answer.encode(Some(request.host), is_head).into())
             }
             Ok(Handled::Upgrade(accept)) => Wish::Membership {
@@ -194,7 +194,7 @@ impl Web {
                     &[]
                 },
             },
-            Err(fault) => refuse(fault),
+            Err(fault) => Wish::Answer(Answer::fault(fault).encode(None, is_head).into()),
         }
     }
 
