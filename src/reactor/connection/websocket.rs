@@ -69,7 +69,7 @@ fn code_of(reason: CloseReason) -> u16 {
 }
 
 /// How much was written at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Written {
     /// Headers included.
     pub(super) bytes: usize,
@@ -90,6 +90,10 @@ pub(super) fn write<'a, S: Stream>(
     stream: impl IntoIterator<Item = &'a [u8]>,
     stream_bytes: usize,
 ) -> io::Result<Written> {
+    if transport.write_ended() {
+        // What the frame that was begun has promised is lost.
+        return Ok(Written::default());
+    }
     let plan = sender.plan(stream_bytes);
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let mut free_slices = slices.iter_mut();

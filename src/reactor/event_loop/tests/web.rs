@@ -242,6 +242,22 @@ fn a_drop_ends_the_frame_that_was_begun() {
     }
 }
 
+#[test]
+fn a_frame_that_was_begun_is_lost_with_the_connection() {
+    let mut room = Loop::new();
+    let (ann, ann_socket) = room.join();
+    let (key, socket) = room.join_with_frames();
+    socket.takes(9);
+    ann_socket.sends(format!("{}\n", "x".repeat(1000)));
+    room.readable(ann);
+    socket.refuses_writes();
+    // When that is found out, what it has said is still heard and answered.
+    socket.sends([frame(0x82, b"two\n"), frame(0x82, b"/who\n")].concat());
+    room.writable(key);
+    assert_eq!(ann_socket.received(), "<127.0.0.1> two\n");
+    assert!(!socket.is_open_here());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// Somebody else says so many lines of this length.
