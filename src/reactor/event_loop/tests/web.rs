@@ -1,5 +1,6 @@
 //! Visitors, and members whose bytes are in WebSocket's frames.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use mio::Token;
@@ -114,6 +115,24 @@ fn of_too_many_visitors_the_oldest_goes() {
     let are_open: Vec<bool> = visitors.iter().map(Socket::is_open_here).collect();
     assert_eq!(are_open, [false, false, true, true, true]);
     assert!(joined.is_open_here(), "it is no visitor any more");
+}
+
+#[test]
+fn too_many_visitors_from_one_address_make_way_for_each_other() {
+    let mut room = Loop::with_policy(Policy {
+        max_visitors: 8,
+        ..POLICY
+    });
+    let (slow, slow_socket) = room.visit();
+    let crowds = [[10, 0, 0, 1], [10, 0, 0, 2]].map(Ipv4Addr::from);
+    let crowd: Vec<Socket> = (0..40)
+        .map(|nth| room.visit_from(crowds[nth % 2]).1)
+        .collect();
+    assert_eq!(crowd.iter().filter(|it| it.is_open_here()).count(), 7);
+    assert!(crowd[39].is_open_here());
+    slow_socket.sends("a request\n");
+    room.readable(slow);
+    assert_eq!(slow_socket.received_bytes(), ANSWER);
 }
 
 #[test]
