@@ -153,13 +153,13 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
         expects_continue: false,
         upgrade: Upgrade::No,
     };
+    // What HTTP/1.0 does not have is ignored there (RFC 9110, 7.8 and 10.1.1).
+    let is_http_1_1 = head.version == Some(1);
     let mut host = None;
     let mut websocket = WebSocketFields::default();
     for header in head.headers.iter() {
-        let Ok(value) = str::from_utf8(header.value).map(str::trim) else {
-            // Nobody needs one of those.
-            continue;
-        };
+        // What is not UTF-8 is there, too, and no value of any of these.
+        let value = str::from_utf8(header.value).unwrap_or("\u{fffd}");
         let is = |name| header.name.eq_ignore_ascii_case(name);
         if is("Host") {
             once(&mut host, value, "two Host fields")?;
@@ -183,9 +183,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
                 "two Idempotency-Key fields",
             )?;
         } else if is("Expect") {
-            request.expects_continue |= value.eq_ignore_ascii_case("100-continue");
+            let expects = value.eq_ignore_ascii_case("100-continue");
+            request.expects_continue |= is_http_1_1 && expects;
         } else if is("Connection") {
-            websocket.is_upgrade |= has_token(value, "upgrade");
+            websocket.is_upgrade |= is_http_1_1 && has_token(value, "upgrade");
         } else if is("Upgrade") {
             websocket.is_websocket |= has_token(value, "websocket");
         } else if is("Sec-WebSocket-Version") {
@@ -222,8 +223,13 @@ impl<'a> WebSocketFields<'a> {
     }
 }
 
-/// Whether the end of a head may be in `bytes`: there is no point in looking at it before.
+/// Whether the end of a head may be in `bytes`, or no head begins so, as with TLS: there is no
+/// point in looking at it before.
 pub fn may_end_head(bytes: &[u8]) -> bool {
+    let begins_head = |byte: &u8| byte.is_ascii_graphic() || b"\r\n".contains(byte);
+    if !bytes.first().is_none_or(begins_head) {
+        return true;
+    }
     let has = |end: &[u8]| memchr::memmem::find(bytes, end).is_some();
     has(b"\n\r\n") || has(b"\n\n") || bytes.len() >= MAX_HEAD_BYTES
 }
@@ -512,8 +518,19 @@ mod tests {
             "Host: a\r\n folded\r\n",
             "Host: a\r\nX\0: b\r\n",
             "Host: a\r\nOrigin: null\r\nOrigin: http://a\r\n",
+            "Host: a\r\nContent-Length: \u{a0}1\r\n",
         ] {
             assert_eq!(fault(fields), Status::BadRequest, "{fields}");
+        }
+        for fields in [
+            &b"Host: \xff\r\nHost: a\r\n"[..],
+            b"Host: a\r\nContent-Length: 1\xff\r\n",
+            b"Host: a\r\nContent-Length: 1\xff\r\nContent-Length: 1\r\n",
+            b"Host: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\xff\r\n",
+        ] {
+            let head = [b"GET / HTTP/1.1\r\n", fields, b"\r\n"].concat();
+            let found = parse(&head).map_err(|fault| fault.status);
+            assert_eq!(found, Err(Status::BadRequest), "{}", head.escape_ascii());
         }
         for line in [
             "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -525,6 +542,48 @@ mod tests {
         ] {
             let found = parse(line.as_bytes()).map_err(|fault| fault.status);
             assert_eq!(found, Err(Status::BadRequest), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_not_utf_8_is_there_all_the_same() {
+        let head =
+            b"GET / HTTP/1.1\r\nHost: 10.0.0.1\r\nCookie: \xe9\r\nOrigin: http://\xff\r\n\r\n";
+        let (request, _) = parse(head).unwrap().unwrap();
+        let checked = HostNames::default().check(&request);
+        assert_eq!(checked.unwrap_err().status, Status::Forbidden);
+    }
+
+    #[test]
+    fn what_came_with_http_1_1_is_not_for_older_clients() {
+        let fields = "Host: a\r\nExpect: 100-continue\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        for (version, is_new) in [("1.0", false), ("1.1", true)] {
+            let head = format!("GET /ws HTTP/{version}\r\n{fields}\r\n");
+            let (request, _) = parse(head.as_bytes()).unwrap().unwrap();
+            assert_eq!(request.expects_continue, is_new);
+            assert_eq!(request.upgrade != Upgrade::No, is_new);
+        }
+    }
+
+    #[test]
+    fn what_no_request_begins_with_is_known_at_once() {
+        for bytes in [
+            &b"\x16"[..],
+            b"\x16\x03\x01\x02\0\x01\xfc",
+            b"\0",
+            b"\x80\x2e",
+            b" GET",
+        ] {
+            assert!(may_end_head(bytes));
+            assert_eq!(
+                parse(bytes).unwrap_err().status,
+                Status::BadRequest,
+                "{bytes:?}"
+            );
+        }
+        for bytes in [&b""[..], b"\r", b"\r\nGET", b"G", b"P"] {
+            assert!(!may_end_head(bytes), "{bytes:?}");
         }
     }
 

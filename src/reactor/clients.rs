@@ -94,9 +94,9 @@ pub struct Clients<S> {
     to_reap: Vec<ClientId>,
     /// Invariant: how many connections were refused.
     refused_count: usize,
-    /// Visitors, the oldest first. Others may be among them that have gone, or are visitors no
-    /// more.
-    visitors: VecDeque<ClientId>,
+    /// Visitors and where they are from, the oldest first. Others may be among them that have
+    /// gone, or are visitors no more.
+    visitors: VecDeque<(ClientId, IpAddr)>,
     /// Invariant: how many connections are a visitor's.
     visitor_count: usize,
     /// Those that are let in after all, with the next batch; and those of them that have ended
@@ -304,8 +304,8 @@ impl<S: Stream> Clients<S> {
         self.depart(id, Exit::Refused, Some(refusal));
     }
 
-    /// Takes in a visitor's stream: it is to say what it wants. If there are too many, the
-    /// oldest goes, which has had the most time.
+    /// Takes in a visitor's stream: it is to say what it wants. If there are too many, another
+    /// one goes.
     pub(super) fn take_in_visitor(
         &mut self,
         stream: S,
@@ -313,35 +313,39 @@ impl<S: Stream> Clients<S> {
         service: &mut impl Service,
     ) {
         let most = self.policy.max_visitors;
-        if self.visitor_count >= most
-            && let Some(oldest) = self.oldest_visitor()
-        {
-            self.connection(oldest.key).end();
-            self.to_reap.push(oldest);
-        }
-        // They are closed once no batch is on its way.
         let id = self.connections.next_id();
+        // Those that went are closed once no batch is on its way.
         if self.visitor_count >= 2 * most || !service.visits(id, address) {
             return;
+        }
+        if self.visitors.len() >= most {
+            let connections = &mut self.connections;
+            let mut is_visitor = |id| connections.get(id).is_some_and(|it| it.is_visitor());
+            self.visitors.retain(|&(id, _)| is_visitor(id));
+        }
+        if self.visitor_count >= most
+            && let Some(other) = self.visitor_to_go()
+        {
+            self.connection(other.key).end();
+            self.to_reap.push(other);
         }
         self.connections.insert(stream, self.policy.max_line_bytes);
         self.connection(id.key).visit(address);
         self.visitor_count += 1;
-        if self.visitors.len() >= 2 * most {
-            let connections = &self.connections;
-            self.visitors.retain(|&id| connections.contains(id));
-        }
-        self.visitors.push_back(id);
+        self.visitors.push_back((id, address));
         self.arm(id, self.now + VISIT_TIMEOUT, Kind::Visit);
     }
 
-    fn oldest_visitor(&mut self) -> Option<ClientId> {
-        while let Some(id) = self.visitors.pop_front() {
-            if self.connections.get(id).is_some_and(|it| it.is_visitor()) {
-                return Some(id);
-            }
+    /// Of the address with most visitors the oldest, which has had the most time: nobody's crowd
+    /// takes the places of others.
+    fn visitor_to_go(&mut self) -> Option<ClientId> {
+        let mut counts = HashMap::new();
+        for (_, address) in &self.visitors {
+            *counts.entry(*address).or_insert(0) += 1;
         }
-        None
+        let most = counts.values().max()?;
+        let at = (self.visitors.iter()).position(|(_, address)| &counts[address] == most)?;
+        self.visitors.remove(at).map(|(id, _)| id)
     }
 
     /// Reads a visitor, and gives it what it wants.

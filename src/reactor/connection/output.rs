@@ -258,7 +258,8 @@ impl Output {
             if written_bytes >= WRITE_BUDGET_BYTES {
                 return Ok(Flushed::BudgetSpent);
             }
-            let pieces = self.queue.first_pieces(GATHERED_BYTES)?;
+            let pieces = self.queue.first_pieces(GATHERED_BYTES);
+            let pieces = pieces.map_err(|e| transport.write_failed(e))?;
             let queued_bytes = self.queue.queued_bytes();
             let stream = pieces.iter().map(|piece| &**piece);
             let written = websocket::write(transport, sender, stream, queued_bytes)?;

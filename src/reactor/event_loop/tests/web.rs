@@ -1,5 +1,6 @@
 //! Visitors, and members whose bytes are in WebSocket's frames.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use mio::Token;
@@ -114,6 +115,24 @@ fn of_too_many_visitors_the_oldest_goes() {
     let are_open: Vec<bool> = visitors.iter().map(Socket::is_open_here).collect();
     assert_eq!(are_open, [false, false, true, true, true]);
     assert!(joined.is_open_here(), "it is no visitor any more");
+}
+
+#[test]
+fn too_many_visitors_from_one_address_make_way_for_each_other() {
+    let mut room = Loop::with_policy(Policy {
+        max_visitors: 8,
+        ..POLICY
+    });
+    let (slow, slow_socket) = room.visit();
+    let crowds = [[10, 0, 0, 1], [10, 0, 0, 2]].map(Ipv4Addr::from);
+    let crowd: Vec<Socket> = (0..40)
+        .map(|nth| room.visit_from(crowds[nth % 2]).1)
+        .collect();
+    assert_eq!(crowd.iter().filter(|it| it.is_open_here()).count(), 7);
+    assert!(crowd[39].is_open_here());
+    slow_socket.sends("a request\n");
+    room.readable(slow);
+    assert_eq!(slow_socket.received_bytes(), ANSWER);
 }
 
 #[test]
@@ -260,6 +279,22 @@ fn what_is_said_after_a_loss_within_a_frame_harms_nobody() {
     room.readable(ann);
     assert!(!socket.is_open_here());
     assert!(plain_socket.received().ends_with("> and more\n"));
+}
+
+#[test]
+fn a_frame_that_was_begun_is_lost_with_the_connection() {
+    let mut room = Loop::new();
+    let (ann, ann_socket) = room.join();
+    let (key, socket) = room.join_with_frames();
+    socket.takes(9);
+    ann_socket.sends(format!("{}\n", "x".repeat(1000)));
+    room.readable(ann);
+    socket.refuses_writes();
+    // When that is found out, what it has said is still heard and answered.
+    socket.sends([frame(0x82, b"two\n"), frame(0x82, b"/who\n")].concat());
+    room.writable(key);
+    assert_eq!(ann_socket.received(), "<127.0.0.1> two\n");
+    assert!(!socket.is_open_here());
 }
 
 #[derive(Clone, Debug)]
