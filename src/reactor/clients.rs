@@ -418,10 +418,12 @@ impl<S: Stream> Clients<S> {
         head_bytes: usize,
         service: &mut impl Service,
     ) {
-        let connection = self.connection(visitor.key);
+        let connection = self.connections.at(visitor.key);
+        let connection = connection.expect("it was read just now");
         let Some((address, early)) = connection.upgrade(answer, head_bytes) else {
             return;
         };
+        self.outbound.frames(connection);
         self.visitor_count -= 1;
         service.closed(visitor);
         self.make_way(address, service);

@@ -27,6 +27,7 @@ use log::info;
 
 use crate::platform::memory_file::{HOLE_BYTES, MemoryFile};
 use crate::protocol::batch::Encoding;
+use crate::protocol::websocket::framed;
 
 /// What a chunk costs besides its text: itself, the reference counts, and what the
 /// allocator adds to two allocations.
@@ -34,7 +35,14 @@ const CHUNK_COST_BYTES: usize = size_of::<Chunk>() + 48;
 
 /// The logs of all encodings.
 #[derive(Debug)]
-pub struct SharedLogs([SharedLog; Encoding::COUNT]);
+pub struct SharedLogs {
+    logs: [SharedLog; Encoding::COUNT],
+    /// The same in WebSocket's frames, for sending by reference alone. Nobody lags in them: a
+    /// reader that does not take all at once lags in the log of its encoding. `None` until there
+    /// is something to send.
+    framed: [Option<SharedLog>; Encoding::COUNT],
+    new_file: fn() -> Option<MemoryFile>,
+}
 
 /// A position in the log: how much had been put into it before, in bytes of cost.
 pub type Position = u64;
@@ -90,30 +98,61 @@ enum Text {
 }
 
 impl SharedLogs {
-    /// Empty logs, each in a file of its own if `file` makes one.
-    pub fn new(mut file: impl FnMut() -> Option<MemoryFile>) -> Self {
-        Self([Encoding::Text, Encoding::Json].map(|encoding| SharedLog::new(encoding, file())))
+    /// Empty logs, each in a file of its own if `new_file` makes one.
+    pub fn new(new_file: fn() -> Option<MemoryFile>) -> Self {
+        let encodings = [Encoding::Text, Encoding::Json];
+        Self {
+            logs: encodings.map(|encoding| SharedLog::new(encoding, new_file())),
+            framed: [None, None],
+            new_file,
+        }
     }
 
     /// The log of the texts in `encoding`.
     pub fn of(&self, encoding: Encoding) -> &SharedLog {
-        &self.0[encoding.index()]
+        &self.logs[encoding.index()]
     }
 
     /// The chunk of the batch that is being sent, whose text in `encoding` is `text`. Made at
     /// the first call, it is the same until [`SharedLogs::end_batch`].
     pub fn chunk(&mut self, encoding: Encoding, text: &[u8]) -> &Rc<Chunk> {
-        self.0[encoding.index()].chunk(text)
+        self.logs[encoding.index()].chunk(text)
+    }
+
+    /// Keeps `text` in frames for the batch that is being sent, if there is a file for that.
+    pub fn put_framed(&mut self, encoding: Encoding, text: &[u8]) {
+        let log = &mut self.framed[encoding.index()];
+        let log = log.get_or_insert_with(|| SharedLog::new(encoding, (self.new_file)()));
+        if log.file.is_some() {
+            log.chunk(&framed(text));
+        }
+    }
+
+    /// Where that is: the file, at which offset, and how much.
+    pub fn framed(&self, encoding: Encoding) -> Option<(&MemoryFile, u64, usize)> {
+        let chunk = self.framed[encoding.index()]
+            .as_ref()?
+            .of_this_batch
+            .as_ref()?;
+        let (file, offset) = chunk.file()?;
+        Some((file, offset, chunk.len()))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &SharedLog> {
+        self.logs.iter().chain(self.framed.iter().flatten())
     }
 
     /// The batch has been sent to everybody: readers that still need its texts hold them.
     pub fn end_batch(&mut self) {
-        self.0.iter_mut().for_each(SharedLog::end_batch);
+        self.logs.iter_mut().for_each(SharedLog::end_batch);
+        for framed in self.framed.iter_mut().flatten() {
+            framed.end_batch();
+        }
     }
 
     /// What all readers together keep in memory, in bytes.
     pub fn held_bytes(&self) -> usize {
-        self.0.iter().map(SharedLog::held_bytes).sum()
+        self.all().map(SharedLog::held_bytes).sum()
     }
 }
 

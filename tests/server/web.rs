@@ -1,6 +1,7 @@
 //! The web port: the page, `/say`, figures, and the room by WebSocket. Frames and requests are
 //! written by hand here; `curl` and Python's `websockets` are foreign clients.
 
+use std::env;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -808,6 +809,73 @@ fn curl_says_a_line_and_reads_the_page() {
     assert_eq!(old, "ok\n");
     let page = curl(&[&format!("http://localhost:{}/", web.port())]);
     assert_eq!(page, get(web, "/").body);
+}
+
+/// Prometheus' own reader of its text format.
+const PROMETHEUS_PARSER: &str = r#"
+import sys, prometheus_client.parser as parser
+
+for family in parser.text_string_to_metric_families(sys.stdin.read()):
+    for sample in family.samples:
+        print(family.type, sample.name, dict(sample.labels), sample.value)
+"#;
+
+#[test]
+#[ignore = "needs what is not in Debian: .ci/long web_clients"]
+fn prometheus_reads_the_figures() {
+    let python = env::var("CHAT_TEST_PYTHON").expect("a python3 with prometheus_client");
+    let (server, web) = start(&[]);
+    let _alice = server.join("127.0.0.2");
+    let figures = get(web, "/metrics").body;
+    let mut command = Command::new(python);
+    command.args(["-c", PROMETHEUS_PARSER]);
+    let mut parser = Process::spawn(piped(command));
+    let mut input = parser.take_stdin();
+    input
+        .write_all(figures.as_bytes())
+        .expect("a parser that reads");
+    drop(input);
+    let parsed = parser.finish();
+    assert_eq!(parsed.code, 0, "{}", parsed.stderr);
+    for sample in [
+        "gauge chat_clients {} 1",
+        "counter chat_joined_total {} 1",
+        "counter chat_dropped_total {'reason': 'stuck'} 0",
+    ] {
+        let is_there = parsed.stdout.lines().any(|line| line == sample);
+        assert!(is_there, "no {sample}: {}", parsed.stdout);
+    }
+    // Each line with a figure is one sample, and all have a type.
+    let lines = figures.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(parsed.stdout.lines().count(), lines.count());
+    assert!(!parsed.stdout.contains("unknown"), "{}", parsed.stdout);
+}
+
+#[test]
+#[ignore = "needs what is not in Debian: .ci/long web_clients"]
+fn wscat_talks_and_listens() {
+    assert!(can_test_with("wscat"));
+    let (server, web) = start(&[]);
+    let mut alice = server.join("127.0.0.2");
+    let mut command = Command::new("wscat");
+    let url = format!("ws://{web}/ws");
+    // It ends no line by itself.
+    command.args([
+        "--connect",
+        &url,
+        "--execute",
+        "hello from wscat\n",
+        "--wait",
+        "-1",
+    ]);
+    let mut wscat = Process::spawn(piped(command));
+    wscat.stdout().expect_line(WELCOME);
+    alice.expect_line("<127.0.0.1> hello from wscat");
+    alice.say("hello, wscat");
+    while !(wscat.stdout().next_line())
+        .is_some_and(|line| line.contains("<127.0.0.2> hello, wscat"))
+    {}
+    wscat.signal(Signal::INT);
 }
 
 /// A client of Python's `websockets`.

@@ -110,7 +110,7 @@ impl Output {
         self.flush_rest(transport, None, written)
     }
 
-    /// The same in WebSocket's frames, which go out by copy.
+    /// The same in WebSocket's frames: by reference, if they are in the log.
     pub(crate) fn send_framed<S: Stream>(
         &mut self,
         transport: &mut Transport<S>,
@@ -119,10 +119,19 @@ impl Output {
         logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
         let text = batch.shared(self.encoding);
-        let written = if self.queue.is_empty() {
-            websocket::write(transport, sender, [text], text.len())?
-        } else {
+        let written = if !self.queue.is_empty() {
             Written::default()
+        } else if sender.is_idle()
+            && let Some((file, offset, len)) = logs.framed(self.encoding)
+        {
+            let bytes = transport.send_from(file, offset, len)?;
+            let stream_bytes = sender.sent_framed(text.len(), bytes);
+            Written {
+                bytes,
+                stream_bytes,
+            }
+        } else {
+            websocket::write(transport, sender, [text], text.len())?
         };
         if written.stream_bytes == text.len() || transport.write_ended() {
             return Ok(Flushed::All);

@@ -297,6 +297,32 @@ fn a_frame_that_was_begun_is_lost_with_the_connection() {
     assert!(!socket.is_open_here());
 }
 
+#[test]
+fn a_large_batch_goes_to_many_by_reference_wherever_it_stops() {
+    let mut room = Loop::with_policy(Policy {
+        by_reference_bytes: Some(1000),
+        ..POLICY
+    });
+    let (ann, ann_socket) = room.join();
+    let framed: Vec<(usize, Socket)> = (0..20).map(|_| room.join_with_frames()).collect();
+    for (nth, (_, socket)) in framed.iter().enumerate() {
+        socket.keep_references();
+        // In a header, behind it, in what it is for, and behind all.
+        socket.takes([2, 4, 1000, usize::MAX][nth % 4]);
+    }
+    let line = format!("{}\n", "x".repeat(999));
+    ann_socket.sends(line.repeat(30));
+    room.readable(ann);
+    let said = format!("<10.0.0.0> {line}").repeat(30);
+    for (key, socket) in framed {
+        assert!(socket.references() > 0);
+        socket.assert_references_hold();
+        socket.takes_more(usize::MAX);
+        room.writable(key);
+        assert!(data(&socket.received_bytes()) == said);
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// Somebody else says this many lines of this length.
@@ -325,11 +351,13 @@ proptest! {
     fn whatever_is_taken_at_once_the_frames_carry_the_stream(
         steps in steps(),
         readers in 0_usize..12,
+        framed in 0_usize..12,
     ) {
         let mut room = Loop::new();
         let (ann, ann_socket) = room.join();
         // So many that large batches go to them by reference.
         let plain: Vec<Socket> = (0..=readers).map(|_| room.join().1).collect();
+        let framed: Vec<Socket> = (0..framed).map(|_| room.join_with_frames().1).collect();
         let (key, socket) = room.join_with_frames();
         socket.takes(0);
         let mut pings = 0_u8;
@@ -362,6 +390,9 @@ proptest! {
             .filter(|line| !line.starts_with("<127.0.0.1>"))
             .collect();
         prop_assert_eq!(data(&received), others);
+        for other in framed {
+            prop_assert_eq!(&data(&other.received_bytes()), &heard);
+        }
         let pongs: Vec<u8> = frames(&received).iter()
             .filter(|(first, _)| *first == 0x8a)
             .map(|(_, payload)| payload[0])
