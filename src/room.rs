@@ -211,7 +211,14 @@ impl Room {
         if let Some(presence) = &mut self.presence {
             presence.joined(id, now);
         }
-        self.mutes.joined(id.serial, address);
+        // Who has lost its connection may be the one that comes.
+        let members = &self.members;
+        self.mutes.joined(id.serial, address, |serial| {
+            let lost = members.away(serial);
+            let lost = lost.filter(|&id| members.connection(id).is_none());
+            let lost = lost.and_then(|id| members.get(id));
+            lost.is_some_and(|member| member.address() == address)
+        });
         self.log.note_join(id.serial);
         self.greeting.frame(&self.log, now)
     }

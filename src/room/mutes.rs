@@ -1,8 +1,8 @@
 //! Who is muted: nothing that they say is passed on.
 //!
 //! A mute is a member's. It outlasts a lost connection, as the member does; and so that nobody
-//! is rid of it by coming again, whoever joins from where a muted member has left is muted, too,
-//! until the operator ends it.
+//! is rid of it by coming again, whoever joins from where a muted member has left, or is lost, is
+//! muted, too, until the operator ends it.
 
 use std::net::IpAddr;
 
@@ -46,8 +46,15 @@ impl Mutes {
         at.map(|at| self.places.swap_remove(at)).is_some()
     }
 
-    pub(crate) fn joined(&mut self, serial: u64, address: IpAddr) {
-        if self.places.contains(&address) {
+    /// `is_lost_there` says whether a member is lost that was at this `address`.
+    pub(crate) fn joined(
+        &mut self,
+        serial: u64,
+        address: IpAddr,
+        is_lost_there: impl Fn(u64) -> bool,
+    ) {
+        let is_lost_there = |&serial: &u64| is_lost_there(serial);
+        if self.places.contains(&address) || self.members.iter().any(is_lost_there) {
             self.mute(serial);
         }
     }
@@ -60,7 +67,7 @@ impl Mutes {
     }
 
     /// Returns whether it was muted.
-    fn forget(&mut self, serial: u64) -> bool {
+    pub(crate) fn forget(&mut self, serial: u64) -> bool {
         let at = self.members.binary_search(&serial);
         at.map(|at| self.members.remove(at)).is_ok()
     }
@@ -81,16 +88,16 @@ mod tests {
     #[test]
     fn a_mute_is_not_left_behind_by_coming_again() {
         let mut mutes = Mutes::default();
-        mutes.joined(1, HERE);
-        mutes.joined(2, HERE);
+        mutes.joined(1, HERE, |_| false);
+        mutes.joined(2, HERE, |_| false);
         assert!(mutes.mute(1) && !mutes.mute(1));
         // Others at the address may speak.
         assert!(mutes.is_muted(1) && !mutes.is_muted(2));
-        mutes.joined(3, HERE);
+        mutes.joined(3, HERE, |_| false);
         assert!(!mutes.is_muted(3));
         mutes.left(1, HERE);
-        mutes.joined(4, HERE);
-        mutes.joined(5, THERE);
+        mutes.joined(4, HERE, |_| false);
+        mutes.joined(5, THERE, |_| false);
         assert!(mutes.is_muted(4) && !mutes.is_muted(5) && !mutes.is_muted(2));
         assert_eq!(mutes.places().collect::<Vec<_>>(), [HERE]);
     }
@@ -100,14 +107,14 @@ mod tests {
         let mut mutes = Mutes::default();
         mutes.mute(1);
         mutes.left(1, HERE);
-        mutes.joined(2, HERE);
-        mutes.joined(3, HERE);
+        mutes.joined(2, HERE, |_| false);
+        mutes.joined(3, HERE, |_| false);
         assert!(mutes.unmute(2, HERE) && !mutes.unmute(2, HERE));
-        mutes.joined(4, HERE);
+        mutes.joined(4, HERE, |_| false);
         assert!(!mutes.is_muted(4) && mutes.is_muted(3));
         mutes.left(3, HERE);
         assert!(mutes.unmute_place(HERE) && !mutes.unmute_place(HERE));
-        mutes.joined(5, HERE);
+        mutes.joined(5, HERE, |_| false);
         assert!(!mutes.is_muted(5));
     }
 

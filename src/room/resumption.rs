@@ -58,6 +58,8 @@ impl Room {
                 return self.end(fresh, fresh, CloseReason::TooSoon, context.batch);
             }
         };
+        // It has not left: it is somebody else.
+        self.mutes.forget(fresh.serial);
         self.remove(fresh, false, context);
         self.go_on(fresh, resumed, seq, context);
     }

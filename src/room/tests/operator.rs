@@ -175,9 +175,30 @@ fn a_mute_outlasts_a_lost_connection() {
     stage.says(again, "hi");
     assert!(stage.heard(again).contains("\"code\":\"muted\""));
     stage.expect(ALICE, "");
+    assert_eq!(stage.room.muted_places().count(), 0, "nobody has left");
     stage.leave_for(CloseReason::Quit, again);
     let places: Vec<_> = stage.room.muted_places().collect();
     assert_eq!(places, ["10.0.0.3".parse::<IpAddr>().unwrap()]);
+}
+
+/// To lose the connection and join as somebody new is to come again, too.
+#[test]
+fn who_comes_while_a_muted_member_is_lost_is_muted() {
+    let mut stage = with_carol();
+    stage.act(|room, context| room.mute(CAROL, context));
+    let [before, after] = [3, 4].map(ClientId::nth);
+    stage.join(before, "10.0.0.3");
+    stage.leave_for(
+        CloseReason::Lost(std::io::ErrorKind::ConnectionReset),
+        CAROL,
+    );
+    stage.join(after, "10.0.0.3");
+    stage.heard.clear();
+    stage.says(after, "hi");
+    assert!(stage.heard(after).starts_with("!! not sent: "));
+    stage.expect(ALICE, "");
+    stage.says(before, "hello");
+    stage.expect(ALICE, "<10.0.0.3> hello\n");
 }
 
 #[test]
