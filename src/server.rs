@@ -63,7 +63,7 @@ const MAX_WRITES_A_LINE: usize = 16;
 const TIME_COLUMNS: usize = 6;
 
 /// Of the descriptors, one in so many is for visitors of the web port; there are
-/// [at most twice](Policy::max_visitors) as many as are allowed until the oldest are closed.
+/// at most twice as many as [are allowed](Policy::max_visitors) until some are closed.
 const VISITORS_PART: usize = 16;
 
 /// Output that waits, and input that is unfinished, may each take this share of the memory
@@ -105,7 +105,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         warn!("cannot raise the limit on open files: {}", plain(&e));
         descriptor_limit()
     });
-    let max_visitors = (descriptors / VISITORS_PART / 2).min(Policy::DEFAULT.max_visitors);
+    let max_visitors = (descriptors / VISITORS_PART / 2).clamp(1, Policy::DEFAULT.max_visitors);
     let visitors = config.web.as_ref().map_or(0, |_| 2 * max_visitors);
     let capacity = Capacity::of(descriptors.saturating_sub(visitors));
     let mut limits = config.admission.clone();

@@ -304,6 +304,12 @@ impl<S: Stream> Clients<S> {
         self.depart(id, Exit::Refused, Some(refusal));
     }
 
+    /// How many visitors may be taken in before some are closed, which happens once no batch is
+    /// on its way.
+    pub(super) fn places_for_visitors(&self) -> usize {
+        (2 * self.policy.max_visitors).saturating_sub(self.visitor_count)
+    }
+
     /// Takes in a visitor's stream: it is to say what it wants. If there are too many, another
     /// one goes.
     pub(super) fn take_in_visitor(
@@ -314,8 +320,7 @@ impl<S: Stream> Clients<S> {
     ) {
         let most = self.policy.max_visitors;
         let id = self.connections.next_id();
-        // Those that went are closed once no batch is on its way.
-        if self.visitor_count >= 2 * most || !service.visits(id, address) {
+        if !service.visits(id, address) {
             return;
         }
         if self.visitors.len() >= most {
@@ -324,7 +329,7 @@ impl<S: Stream> Clients<S> {
             self.visitors.retain(|&(id, _)| is_visitor(id));
         }
         if self.visitor_count >= most
-            && let Some(other) = self.visitor_to_go()
+            && let Some(other) = self.visitor_to_go(address)
         {
             self.connection(other.key).end();
             self.to_reap.push(other);
@@ -336,10 +341,10 @@ impl<S: Stream> Clients<S> {
         self.arm(id, self.now + VISIT_TIMEOUT, Kind::Visit);
     }
 
-    /// Of the address with most visitors the oldest, which has had the most time: nobody's crowd
-    /// takes the places of others.
-    fn visitor_to_go(&mut self) -> Option<ClientId> {
-        let mut counts = HashMap::new();
+    /// Of the address with most visitors, now that one comes from `newcomer`, the oldest, which
+    /// has had the most time: nobody's crowd takes the places of others.
+    fn visitor_to_go(&mut self, newcomer: IpAddr) -> Option<ClientId> {
+        let mut counts = HashMap::from([(newcomer, 1)]);
         for (_, address) in &self.visitors {
             *counts.entry(*address).or_insert(0) += 1;
         }

@@ -5,6 +5,7 @@ use std::env;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -15,6 +16,7 @@ use crate::common::probe::Probe;
 use crate::common::process::{Process, piped};
 use crate::common::server::Server;
 use crate::common::{PATIENCE, alone_under_load, can_test, can_test_with, eventually};
+use crate::descriptors::start_with_limit;
 use crate::idle::{OTHER_DESCRIPTORS, may_open};
 use crate::json::{join_as_program, next_of_kind};
 
@@ -22,11 +24,18 @@ use crate::json::{join_as_program, next_of_kind};
 #[track_caller]
 fn start(options: &[&str]) -> (Server, SocketAddr) {
     let mut server = Server::with(&[&["--web", "0"], options].concat());
+    let web = web_port_of(&mut server);
+    (server, web)
+}
+
+/// Where the web port of `server` is, which was started with one.
+#[track_caller]
+fn web_port_of(server: &mut Server) -> SocketAddr {
     server.skip_banner();
     let line = server.stdout().next_line().expect("where the page is");
     let (_, address) = line.split_once("http://").expect("an address");
     let address = address.strip_suffix('/').expect("the page is at /");
-    (server, address.parse().expect("an address"))
+    address.parse().expect("an address")
 }
 
 /// What came back of a request.
@@ -751,6 +760,44 @@ fn ten_thousand_half_open_heads_are_bounded_and_delay_nobody() {
     );
     assert_eq!(delays.unheard, 0);
     assert!(delays.longest() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_crowd_that_visits_turns_nobody_else_away() {
+    const CROWD: usize = 30_000;
+    const REQUESTS: usize = 40;
+    // So few may visit at once that the crowd fills the places anew all the time.
+    let mut server = start_with_limit("-n", &["--web", "0"]);
+    let web = web_port_of(&mut server);
+    let is_over = AtomicBool::new(false);
+    let answered = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut crowd = std::collections::VecDeque::new();
+            for _ in 0..CROWD {
+                let one = Peer::connect_from("127.0.0.2", web);
+                let _ = one.try_send("GET / HTTP/1.1\r\n");
+                crowd.push_back(one);
+                if crowd.len() > 200 {
+                    crowd.pop_front();
+                }
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let request = request("GET /healthz", web, "");
+        let answers = (0..REQUESTS).map(|_| {
+            let mut stream = Peer::connect_from("127.0.0.3", web).into_stream();
+            let mut answer = String::new();
+            let _ = stream.write_all(request.as_bytes());
+            let _ = stream.read_to_string(&mut answer);
+            answer.ends_with("ok\n")
+        });
+        let answered = answers.filter(|&is_answered| is_answered).count();
+        is_over.store(true, Ordering::Relaxed);
+        answered
+    });
+    assert_eq!(answered, REQUESTS);
 }
 
 #[test]
