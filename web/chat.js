@@ -3,7 +3,7 @@
 // ---- Text
 
 const TOKEN = /https?:\/\/[^\s<>"`]{1,1000}|[\p{Alphabetic}\p{M}\p{N}._-]+/giu;
-// Of links and mentions in one line.
+// In a line.
 const MAX_PIECES = 60;
 const COMMANDS = ['/nick ', '/me ', '/msg ', '/who ', '/ignore ', '/unignore ', '/help ', '/quit '];
 
@@ -13,7 +13,7 @@ const fold = text => [...text.normalize('NFD')].map(c => c.toLowerCase()).join('
 
 const bytesOf = text => new TextEncoder().encode(text);
 
-// Those of `chat client`; the stylesheet adds contrast.
+// As in `chat client`; the stylesheet adds contrast.
 const NAME_COLORS = ('af5f00d75f008787005f870000870000875f0087870087af'
 	+ '0087d7005fff5f5fff875fffaf00ffaf5fafd700d7d70087').match(/.{6}/g);
 
@@ -63,11 +63,10 @@ export function completions(before, names) {
 
 // ---- Lines on their way
 
-// The oldest line unanswered at so many losses in a row is not said again.
+// At so many losses in a row, the oldest line unanswered is given up.
 const MAX_LOSSES = 2;
 
-// Lines that were said and not answered: none is lost silently, none is said twice. The rules
-// are those of src/client/pending.rs. A line with a `request` is the page's own.
+// Lines not answered yet, by the rules of src/client/pending.rs. One with a `request` is the page's own.
 class Pending {
 	lines = [];
 	// So many were sent; they have the numbers from `firstN` on.
@@ -79,7 +78,7 @@ class Pending {
 		const next = line.isAhead ? this.lines.findIndex((other, nth) => nth >= this.sent && !other.isAhead) : -1;
 		this.lines.splice(next < 0 ? this.lines.length : next, 0, line);
 	}
-	// The next line to send; while the others are held, only one that is ahead.
+	// The next line to send, if others are held only one that is ahead.
 	next(isHeld) {
 		const line = this.lines[this.sent];
 		if (line && (!isHeld || line.isAhead)) return this.lines[this.sent++];
@@ -87,19 +86,19 @@ class Pending {
 	ofUser() {
 		return this.lines.filter(line => !line.request);
 	}
-	// The room has answered line `n`; what it answered before is done with, too.
+	// Line `n` is answered, and all before it are.
 	answered(n) {
 		return this.#take(Math.min(n + 1 - this.firstN, this.sent));
 	}
 	lost() {
 		if (this.sent) this.losses++;
 	}
-	// The connection ends in order; what the room has not `heard` is said again.
+	// What the room has not `heard` is said again.
 	ended(heard) {
 		this.answered(heard);
 		this.sent = this.losses = 0;
 	}
-	// The session goes on: those `taken` are done with, and `suspect` may be what ends it.
+	// The session goes on without those `taken`, and without what may end it.
 	resumed(heard) {
 		const n = this.firstN;
 		const taken = this.answered(heard).map((line, nth) => ({ ...line, n: n + nth }));
@@ -131,8 +130,7 @@ const PAST_LINES = 100;
 // What is tried in place of a name in use: alice2 to alice4.
 const MAX_NAME_DIGIT = 4;
 
-// A conversation with the room, over as many connections as it takes. `room` gets what happens, and
-// what is to be written.
+// A conversation, over as many connections as it takes. `room` gets what happens and what to write.
 export function newSession(room, wanted) {
 	const s = { pending: new Pending(), seq: 0, name: '', maxLine: 4096, wanted, isComplete: false };
 	const { pending } = s;
@@ -228,15 +226,14 @@ export function newSession(room, wanted) {
 			if (s.isOpen) return;
 			if (isFreshDue && !resumed) return (isFreshDue = false);
 			const { isReloaded } = s;
-			known = !isReloaded && s.epoch && { epoch: s.epoch, seq: s.seq, time: s.time };
+			known = !isReloaded && s.epoch && { ...s };
 			Object.assign(s, { you, epoch, token, name, maxLine, isOpen: true, gate: '', isReloaded: false });
 			room.people.are(people, here);
 			room.named(name);
 			if (!resumed) return begin(heard, seq);
 			if (lost && !isReloaded) tell('gap', `${lost} events were missed.`);
-			const resumption = pending.resumed(heard);
-			for (const line of resumption.taken) if (!line.request) taken.set(line.n, line);
-			const { suspect } = resumption;
+			const { taken: lines, suspect } = pending.resumed(heard);
+			for (const line of lines) if (!line.request) taken.set(line.n, line);
 			if (suspect && !suspect.request) tell('trouble', suspect.text, 'Not said: the connection broke twice with it.');
 			// The reply comes after all answers that still come.
 			const isOlder = isReloaded && !lost;
@@ -281,7 +278,8 @@ export function newSession(room, wanted) {
 			isAsking = false;
 			s.isComplete = !events.length;
 		} else if (request.isMissed) {
-			const news = events.filter(event => known.epoch === s.epoch ? event.seq > known.seq : event.time > known.time);
+			const key = known.epoch === s.epoch ? 'seq' : 'time';
+			const news = events.filter(event => event[key] > known[key]);
 			// An event that was known shows that none is missing.
 			const gap = { kind: 'gap', time: news[0]?.time ?? Date.now(), text: 'You were away: some lines may be missing here.' };
 			events = news.length < events.length ? news : [gap, ...news];
@@ -291,15 +289,11 @@ export function newSession(room, wanted) {
 
 	return Object.assign(s, {
 		ask,
-		// What the next page in this tab goes on with; it asks for the log again.
-		saved() {
-			const { token, epoch, you, joined, wanted } = s;
-			return { token, epoch, you, joined, wanted, pending };
-		},
+		// Goes on as the page before in this tab, and asks for the log again.
 		restore(saved) {
 			for (const line of saved.pending.lines) line.isStale = line.request;
 			Object.assign(pending, saved.pending);
-			Object.assign(s, saved, { pending, seq: saved.joined, isReloaded: true });
+			Object.assign(s, saved, { pending, seq: saved.joined, isReloaded: true, isOpen: false, isComplete: false });
 		},
 		connected() {
 			welcome = [];
@@ -307,7 +301,7 @@ export function newSession(room, wanted) {
 			isFreshDue = !!s.token;
 			room.write(`/json\n${s.token ? `/resume ${s.token} ${s.seq}\n` : ''}`);
 		},
-		// The connection is gone; `isOurDoing` if this page gave it up.
+		// `isOurDoing` if this page gave the connection up.
 		lost(isOurDoing) {
 			if (s.isOpen && !isOurDoing) pending.lost();
 			s.isOpen = isAsking = false;
@@ -351,7 +345,7 @@ const MAX_ITEMS = 5000;
 const dayOf = item => new Date(item.time).toDateString();
 const minuteOf = item => Math.floor(item.time / 60_000);
 
-// What was said and what happened; presence in a row is one item.
+// Presence in a row is one item.
 const items = [];
 
 function add(item) {
@@ -401,6 +395,7 @@ function presence(changes) {
 const MAX_NODES = 1000;
 const AT_BOTTOM_PX = 24;
 
+const { body } = document;
 const $ = id => document.getElementById(id);
 const [scroller, list, line, drawer] = ['scroller', 'log', 'line', 'people'].map($);
 const nodes = new WeakMap();
@@ -418,7 +413,7 @@ const button = (words, onclick) => Object.assign(make('button', '', words), { on
 
 function nameOf(name, words = name) {
 	const element = make('bdi', 'name', words);
-	element.style.setProperty('--ink', colorOf(name));
+	element.style = `--ink: ${colorOf(name)}`;
 	return element;
 }
 
@@ -512,7 +507,7 @@ function scrolled() {
 	const { scrollTop, scrollHeight, clientHeight } = scroller;
 	const below = scrollHeight - scrollTop - clientHeight;
 	const hasMore = to < items.length;
-	// A log that grows does not come loose from its end; who scrolls up does.
+	// A log that grows does not come loose from its end.
 	if (below < AT_BOTTOM_PX) isStuck ||= !hasMore;
 	else if (scrollTop < lastTop) isStuck = false;
 	lastTop = scrollTop;
@@ -541,7 +536,7 @@ const MAX_PENDING_LINES = 500;
 // A private window may have no storage.
 function stored(storage, key, value) {
 	try {
-		return value === undefined ? window[storage].getItem(key) : window[storage].setItem(key, value);
+		return value === undefined ? window[storage][key] : (window[storage][key] = value);
 	} catch {}
 }
 
@@ -633,11 +628,11 @@ function connect() {
 	phase = 'connecting';
 	socket = new WebSocket(`${location.origin.replace('http', 'ws')}/ws`);
 	socket.binaryType = 'arraybuffer';
-	socket.onopen = () => session.connected();
+	socket.onopen = session.connected;
 	socket.onmessage = ({ data }) => {
 		const lines = (rest + decoder.decode(data, { stream: true })).split('\n');
 		rest = lines.pop();
-		lines.forEach(line => session.take(line));
+		lines.forEach(session.take);
 		if (session.isOpen && phase === 'connecting') [phase, words] = ['open', ''];
 		watch(session.isOpen && !session.pending.sent ? 0 : QUIET_MS);
 	};
@@ -682,7 +677,7 @@ function lost(isOurDoing) {
 }
 
 function save(isLeft) {
-	const saved = { session: session.saved(), ignored: [...ignored], draft: line.value, isLeft };
+	const saved = { session, ignored: [...ignored], draft: line.value, isLeft };
 	stored('sessionStorage', 'session', session.token ? JSON.stringify(saved) : '');
 }
 
@@ -718,22 +713,17 @@ function draw() {
 
 function drawStatus() {
 	const { length } = session.pending.ofUser();
-	let [told, label, act] = [words, '', null];
-	if (phase === 'ended') {
-		[label, act] = ['Join again', () => connect(words = '')];
-	} else if (phase === 'offline') {
-		told ||= length ? 'Offline. Your lines are kept.' : 'Offline.';
-		[label, act] = ['Try now', connect];
-	} else if (phase === 'connecting') {
-		told ||= 'Connecting…';
-	} else if (session.gate === 'held') {
-		told = `${length} waiting, meant to be said under your name.`;
-		[label, act] = [`Say as ${session.name}`, () => session.release()];
-	}
+	const [told, label, onclick] = {
+		ended: [words, 'Join again', () => connect(words = '')],
+		offline: [words || `Offline.${length ? ' Your lines are kept.' : ''}`, 'Try now', connect],
+		connecting: [words || 'Connecting…'],
+		open: session.gate !== 'held' ? []
+			: [`${length} waiting, meant to be said under your name.`, `Say as ${session.name}`, session.release],
+	}[phase];
 	const [status, does] = $('status').children;
 	$('status').hidden = !told;
 	if (status.textContent !== told) status.textContent = told;
-	Object.assign(does, { textContent: label, hidden: !label, onclick: act });
+	Object.assign(does, { textContent: label, hidden: !label, onclick });
 }
 
 function drawPeople() {
@@ -759,7 +749,7 @@ function drawPeople() {
 }
 
 function showPeople(isShown) {
-	document.body.className = isShown ? 'drawer' : '';
+	body.className = isShown ? 'drawer' : '';
 	$('here').ariaExpanded = isShown;
 	$('room').inert = isShown;
 	(isShown ? $('close') : $('here')).focus();
@@ -775,7 +765,7 @@ function put(text) {
 }
 
 function writeTo(name) {
-	if (document.body.className) showPeople(false);
+	showPeople(false);
 	put(`/msg ${name} ${line.value.replace(/^\/msg\s+\S*\s*/i, '')}`);
 }
 
@@ -785,7 +775,7 @@ function typed() {
 	const bytes = Math.max(...line.value.split('\n').map(one => bytesOf(one).length));
 	const isLong = bytes > session.maxLine;
 	const isFull = session.pending.lines.length >= MAX_PENDING_LINES;
-	$('composer').className = /^\/msg\s/i.test(line.value) ? 'private' : '';
+	$('composer').className = /^\/msg\s/i.test(line.value) ? 'isAlone' : '';
 	$('hint').textContent = isLong ? `Too long: ${bytes} of ${session.maxLine} bytes` : isFull ? 'Too many lines wait' : '';
 	$('send').disabled = isLong || isFull || !line.value.trim();
 }
@@ -812,28 +802,26 @@ function ignore(name, isOn) {
 	save(false);
 }
 
-function complete(step) {
+function complete(event) {
+	const step = event.shiftKey ? -1 : 1;
 	if (!completing && step > 0) {
 		const names = [...people.names.values()].reverse().filter(name => name !== session.name);
 		const [start, candidates] = completions(line.value.slice(0, line.selectionStart), names);
 		if (candidates.length) completing = { start, candidates, at: -1 };
 	}
-	if (!completing) return false;
+	if (!completing) return;
+	event.preventDefault();
 	const { start, candidates, at } = completing;
 	completing.at = (at + step + candidates.length) % candidates.length;
 	line.setRangeText(candidates[completing.at], start, line.selectionStart, 'end');
 	typed();
-	return true;
 }
 
 function pressed(event) {
 	const { key, keyCode, shiftKey, ctrlKey, altKey, metaKey } = event;
 	// 229: an input method's.
 	if (keyCode === 229 || ctrlKey || altKey || metaKey) return;
-	if (key === 'Tab') {
-		if (complete(shiftKey ? -1 : 1)) event.preventDefault();
-		return;
-	}
+	if (key === 'Tab') return complete(event);
 	if (key !== 'Shift') completing = null;
 	if (key === 'Enter' && !shiftKey) return send(event);
 	const at = recalled + { ArrowUp: -1, ArrowDown: 1 }[key];
@@ -845,7 +833,7 @@ function pressed(event) {
 async function start() {
 	const channel = new BroadcastChannel('chat');
 	let saved = JSON.parse(stored('sessionStorage', 'session') || 'null');
-	// A page that was left gave its session up; a tab that is duplicated has a copy of it.
+	// A page that was left gave its session up; a duplicated tab has a copy.
 	if (saved && !saved.isLeft) {
 		const isHeld = new Promise(resolve => {
 			setTimeout(resolve, CLAIM_MS);
@@ -872,7 +860,7 @@ async function start() {
 	line.oninput = typed;
 	line.onkeydown = pressed;
 	$('composer').onsubmit = send;
-	// The button would take the focus, and with it a phone's keyboard.
+	// Losing the focus would close a phone's keyboard.
 	$('send').onpointerdown = event => event.preventDefault();
 	$('down').onclick = toEnd;
 	$('here').onclick = () => showPeople(true);
@@ -892,10 +880,10 @@ async function start() {
 		const { name, isOwn } = target.closest('.item')?.item ?? {};
 		if (target.className === 'name' && name && !isOwn) writeTo(name);
 		// What is beside the drawer is inert.
-		if (target === document.body && target.className) showPeople(false);
+		if (target === body && target.className) showPeople(false);
 	};
 	document.onkeydown = ({ key }) => {
-		if (key === 'Escape') document.body.className ? showPeople(false) : toEnd();
+		if (key === 'Escape') body.className ? showPeople(false) : toEnd();
 	};
 	scroller.onscroll = scrolled;
 	const resized = new ResizeObserver(follow);
@@ -910,14 +898,13 @@ async function start() {
 		save(true);
 		hangUp();
 	};
-	// The session was given up, perhaps to another page in this tab.
+	// Another page in this tab may have the session.
 	onpageshow = ({ persisted }) => persisted && location.reload();
 	// iOS lays its keyboard over the page.
 	const { visualViewport: seen } = window;
 	seen.onresize = seen.onscroll = () => {
 		if (seen.scale !== 1) return;
-		document.body.style.setProperty('--height', `${seen.height}px`);
-		document.body.style.setProperty('--top', `${seen.offsetTop}px`);
+		body.style = `--height: ${seen.height}px; --top: ${seen.offsetTop}px`;
 	};
 }
 

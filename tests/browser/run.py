@@ -44,7 +44,8 @@ DESKTOP = {"viewport": {"width": 1200, "height": 800}}
 # The keyboard of a phone takes about so much.
 KEYBOARD_PX = 330
 MAX_ELEMENTS = 1000
-MAX_PAGE_BYTES = 40_000
+# 40 kB, of 1,024 bytes each.
+MAX_PAGE_BYTES = 40 * 1024
 
 TESTS = {}
 LONG = set()
