@@ -179,9 +179,9 @@ export function newSession(room, wanted) {
 		presence(event) {
 			room.people.changed(event);
 			const isUs = ([id]) => id === s.you;
-			const us = event.renamed?.find(isUs);
-			if (us) named(us[2]);
-			for (const kind of ['joined', 'left', 'renamed']) event[kind] = event[kind]?.filter(one => !isUs(one));
+			const us = event.renamed.find(isUs);
+			if (us) named(us[2], event.time);
+			for (const kind of ['joined', 'left', 'renamed']) event[kind] = event[kind].filter(one => !isUs(one));
 			room.tell(event);
 		},
 		reply({ n, to, name, here, people, text }) {
@@ -342,8 +342,10 @@ export function newSession(room, wanted) {
 
 // Older ones are dropped, and asked for again.
 const MAX_ITEMS = 5000;
+// Under one name.
+const MAX_ROWS = 10;
+const MAX_FOLDED = 100;
 const dayOf = item => new Date(item.time).toDateString();
-const minuteOf = item => Math.floor(item.time / 60_000);
 
 // Presence in a row is one item.
 const items = [];
@@ -354,39 +356,45 @@ function add(item) {
 	if (item.kind === 'presence') {
 		if (!presence([item]).length) return;
 		item.changes = [{ ...item }];
-		if (last?.changes && dayOf(last) === dayOf(item)) return last.changes.push(item);
+		if (last?.changes?.length < MAX_FOLDED && dayOf(last) === dayOf(item)) return last.changes.push(item);
 	}
+	number(item, last);
 	items.push(item);
 	if (items.length > MAX_ITEMS) items.splice(0, MAX_ITEMS / 10);
 }
 
-// Whether `item` begins a day, or says more by the same speaker in the same minute.
-function standing(item, before) {
-	const isNewDay = !before || dayOf(item) !== dayOf(before);
-	const isSame = key => before?.[key] === item[key];
-	const isMore = item.kind === 'message' && !item.isUnread && ['kind', 'from', 'name'].every(isSame)
-		&& minuteOf(item) === minuteOf(before);
-	return { isNewDay, isMore };
+// Whether `item` begins a day, and its row among lines by one speaker in one minute.
+function number(item, before) {
+	const keyOf = ({ kind, from, name, isPast, time }) => [kind, from, name, isPast, Math.floor(time / 60_000)].join();
+	item.isNewDay = !before || dayOf(item) !== dayOf(before);
+	item.row = item.kind === 'message' && before && keyOf(item) === keyOf(before) ? before.row + 1 : 0;
 }
 
-// What `changes` come to: phrases of a list of names, words, and a further name.
-function presence(changes) {
-	const phrases = [];
-	const net = new Map();
-	const more = { left: 0, joined: 0 };
-	for (const change of changes) {
-		for (const kind in more) more[kind] += change[`${kind}_count`] ?? 0;
-		for (const [kind, by] of [['left', -1], ['joined', 1]]) {
-			for (const [id, name] of change[kind] ?? []) net.set(id, { name, by: (net.get(id)?.by ?? 0) + by });
+const VERBS = ['left', 'was kicked', 'came and went', 'came back', 'is now', 'joined'];
+
+// What `changes` come to: phrases of names, words, and a further name. Who came back is not gone.
+export function presence(changes) {
+	// By id: a name, what became of it, and the name before.
+	const all = new Map();
+	const counts = { left: 0, joined: 0 };
+	for (const { left, kicked = [], renamed, joined, left_count, joined_count = 0 } of changes) {
+		if (left_count) counts.left += left_count - kicked.length;
+		counts.joined += joined_count;
+		for (const [id, name] of left) all.set(id, { name, verb: all.get(id)?.verb === 'joined' ? 'came and went' : 'left' });
+		for (const [id, name] of kicked) all.set(id, { name, verb: 'was kicked' });
+		for (const [id, before, name] of renamed) all.set(id, { verb: 'is now', before, ...all.get(id), name });
+		for (const [id, name] of joined) {
+			const [old] = [...all].find(([, one]) => one.name === name && /^left|^was/.test(one.verb)) ?? [];
+			all.set(id, { name, verb: all.delete(old) ? 'came back' : 'joined' });
 		}
-		for (const [, from, to] of change.renamed ?? []) phrases.push([[from], 'is now', to]);
 	}
-	for (const [kind, by] of [['came and went', 0], ['left', -1], ['joined', 1]]) {
-		const names = [...net.values()].filter(one => one.by === by).map(one => one.name);
-		const count = names.length + (more[kind] ?? 0);
-		if (count) phrases.unshift(count === names.length && count <= 5 ? [names, kind] : [[], `${count} ${kind}`]);
-	}
-	return phrases;
+	return VERBS.flatMap(verb => {
+		const those = [...all.values()].filter(one => one.verb === verb);
+		if (verb === 'is now') return those.map(({ before, name }) => [[before], before === name ? ' is still ' : ' is now ', name]);
+		const count = those.length + (counts[verb] ?? 0);
+		const names = count > 5 || count > those.length ? [count] : those.map(one => one.name);
+		return count ? [[names, ` ${count > 1 ? verb.replace('was', 'were') : verb}`]] : [];
+	});
 }
 
 // ---- The view
@@ -398,7 +406,6 @@ const AT_BOTTOM_PX = 24;
 const { body } = document;
 const $ = id => document.getElementById(id);
 const [scroller, list, line, drawer] = ['scroller', 'log', 'line', 'people'].map($);
-const nodes = new WeakMap();
 let [from, to, isStuck, lastTop] = [0, 0, true, 0];
 
 // What is said only ever becomes text.
@@ -427,7 +434,7 @@ const said = item => textOf(...pieces(item.text, session.name).map(pieceOf));
 const whose = ({ name, isOwn }) => nameOf(name, isOwn ? 'You' : name);
 const phraseOf = ([names, words, further], nth) => [
 	nth ? '; ' : '', ...names.flatMap((name, nth) => [nth ? ', ' : '', make('bdi', '', name)]),
-	` ${words}`, ...(further ? [' ', make('bdi', '', further)] : []),
+	words, make('bdi', '', further ?? ''),
 ];
 
 const RENDER = {
@@ -440,34 +447,31 @@ const RENDER = {
 	trouble: item => [textOf(item.text), make('p', 'why', item.words, button('Edit', () => put(item.text)))],
 };
 
-function render(item, how) {
+function render(item) {
+	const { kind, isOwn, isPast, isUnread } = item;
 	const time = new Date(item.time);
-	const node = make('div', `item ${item.kind}`);
-	for (const name of ['isMore', 'isOwn']) node.classList.toggle(name, !!(how[name] ?? item[name]));
-	if (how.isNewDay) node.append(make('div', 'day', time.toLocaleDateString([], { dateStyle: 'full' })));
-	if (item.isUnread) node.append(make('div', 'day new', 'New'));
+	const isMore = item.row % MAX_ROWS && !isUnread;
+	const node = make('div', `item ${kind}${isOwn ? ' isOwn' : ''}${isPast ? ' isPast' : ''}${isMore ? ' isMore' : ''}`);
+	if (item.isNewDay) node.append(make('div', 'day', time.toLocaleDateString([], { dateStyle: 'full' })));
+	if (isUnread) node.append(make('div', 'day new', 'New'));
 	const clock = time.toLocaleTimeString([], { timeStyle: 'short', hourCycle: 'h23' });
-	node.append(make('time', '', clock), ...(RENDER[item.kind] ?? RENDER.note)(item));
-	node.classList.toggle('mention', !item.isOwn && !!node.querySelector('mark'));
+	node.append(make('time', '', clock), ...(RENDER[kind] ?? RENDER.note)(item));
 	return node;
 }
 
-// The node of an item is made again if the item stands otherwise.
-function nodeAt(at) {
-	const item = items[at];
-	const how = standing(item, items[at - 1]);
-	const key = JSON.stringify([how, item.isUnread, item.changes?.length]);
-	let node = nodes.get(item);
-	if (node?.key !== key) {
-		node = render(item, how);
-		nodes.set(item, Object.assign(node, { item, key, weight: node.querySelectorAll('*').length + 1 }));
+// A node is made again if its item stands otherwise.
+function nodeOf(item) {
+	const key = JSON.stringify([item.isNewDay, item.row, item.isUnread, item.changes?.length]);
+	if (item.node?.key !== key) {
+		const node = render(item);
+		item.node = Object.assign(node, { item, key, weight: node.querySelectorAll('*').length + 1 });
 	}
-	return node;
+	return item.node;
 }
 
 function reach(at, step, most) {
 	for (; step < 0 ? at > 0 : at < items.length; at += step) {
-		most -= nodeAt(step < 0 ? at - 1 : at).weight;
+		most -= nodeOf(items[step < 0 ? at - 1 : at]).weight;
 		if (most < 0) break;
 	}
 	return at;
@@ -482,8 +486,7 @@ function paint() {
 	const at = anchor ? items.indexOf(anchor.item) : items.length;
 	from = reach(at, -1, anchor ? MAX_NODES / 2 : MAX_NODES);
 	to = anchor ? reach(at, 1, MAX_NODES / 2) : at;
-	const shown = [];
-	for (let nth = from; nth < to; nth++) shown.push(nodeAt(nth));
+	const shown = items.slice(from, to).map(nodeOf);
 	for (const node of [...list.children]) if (!shown.includes(node)) node.remove();
 	shown.forEach((node, nth) => {
 		if (list.children[nth] !== node) list.insertBefore(node, list.children[nth] ?? null);
@@ -548,8 +551,8 @@ const people = {
 	spoke({ from, name }) {
 		if (people.names.delete(from)) people.names.set(from, name);
 	},
-	changed({ left = [], renamed = [], joined = [], here, ...more }) {
-		for (const [id] of left) people.names.delete(id);
+	changed({ left, kicked = [], renamed, joined, here, ...more }) {
+		for (const [id] of [...left, ...kicked]) people.names.delete(id);
 		for (const [id, ...names] of [...renamed, ...joined]) people.names.set(id, names.pop());
 		people.here = here;
 		people.isStale ||= /_count/.test(Object.keys(more));
@@ -581,6 +584,7 @@ const room = {
 	insert(events, after) {
 		if (events.length) list.ariaLive = 'off';
 		items.splice(items.indexOf(after) + 1, 0, ...events.filter(event => !isIgnored(event)));
+		items.forEach((item, at) => number(item, items[at - 1]));
 		paint();
 		setTimeout(() => {
 			list.ariaLive = 'polite';
@@ -702,9 +706,8 @@ function draw() {
 	$('pending').replaceChildren(...session.pending.ofUser().slice(-20).map(({ text }) => {
 		const kind = /^\/(?!\/)/.test(text) ? 'note' : 'message';
 		const item = { kind, text: text.replace(/^\/\//, '/'), name: session.name, from: session.you, isOwn: true, time: Date.now() };
-		const node = render(item, standing(item, before));
-		before = item;
-		return node;
+		number(item, before);
+		return render(before = item);
 	}));
 	paint();
 	drawStatus();

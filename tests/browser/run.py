@@ -603,8 +603,29 @@ def presence_is_folded(world):
         page.sees(f"guest{nth}")
     page.sees("guest0, guest1, guest2 joined")
     guests.pop().close()
-    page.sees("guest0, guest1 joined; guest2 came and went")
-    assert page.tab.locator("#log .presence").count() == 1
+    page.sees("guest2 came and went; guest0, guest1 joined")
+    assert " ;" not in page.tab.locator("#log .presence").inner_text()
+    come_to = lambda *changes: "; ".join(
+        ", ".join(map(str, names)) + words + "".join(further)
+        for names, words, *further in page.evaluate(
+            "page.presence(argument)", [{"left": [], "renamed": [], "joined": [], **one} for one in changes]
+        )
+    )
+    left, joined = lambda *some: {"left": some}, lambda *some: {"joined": some}
+    cleo, eva, dan = [1, "cleo"], [2, "eva"], [3, "dan"]
+    assert come_to(left(cleo), joined([4, "cleo"], [5, "anna"])) == "cleo came back; anna joined"
+    assert come_to(left(cleo), joined([4, "cleo"]), left([4, "cleo"])) == "cleo left"
+    assert come_to({"left": [dan], "kicked": [eva]}) == "dan left; eva was kicked"
+    assert come_to({"left": [eva, dan], "kicked": [eva, dan]}) == "eva, dan were kicked"
+    assert come_to({"left": [], "left_count": 9, "kicked": [eva]}) == "8 left; eva was kicked"
+    assert come_to(joined(*([nth, f"g{nth}"] for nth in range(6)))) == "6 joined"
+    assert come_to({"joined": [], "joined_count": 312}, joined(dan)) == "313 joined"
+    renamed = lambda *some: {"renamed": some}
+    assert come_to(renamed([1, "cleo", "leo"]), renamed([1, "leo", "theo"])) == "cleo is now theo"
+    assert come_to(renamed([1, "cleo", "leo"]), renamed([1, "leo", "cleo"])) == "cleo is still cleo"
+    assert come_to(joined([6, "10.0.0.6"]), renamed([6, "10.0.0.6", "fritz"])) == "fritz joined"
+    # A name that is free again may be another's.
+    assert come_to(left(cleo), renamed([2, "eva", "cleo"])) == "cleo left; eva is now cleo"
 
 
 @test
