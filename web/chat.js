@@ -127,7 +127,8 @@ class Pending {
 // ---- The session
 
 const PAST_LINES = 100;
-// What is tried in place of a name in use: alice2 to alice4.
+const MORE_HELP = '\n  /ignore NAME      hide what NAME says, here alone; /unignore NAME';
+// For a name in use: alice2 to alice4.
 const MAX_NAME_DIGIT = 4;
 
 // A conversation, over as many connections as it takes. `room` gets what happens and what to write.
@@ -135,7 +136,7 @@ export function newSession(room, wanted) {
 	const s = { pending: new Pending(), seq: 0, name: '', maxLine: 4096, wanted, isComplete: false };
 	const { pending } = s;
 	const taken = new Map();
-	let [welcome, past, isFreshDue, isAsking, digit] = [[], [], false, false, 0];
+	let [welcome, past, isFreshDue, isAsking, isBack, digit] = [[], [], false, false, false, 0];
 	// What was known before an absence, and its last item.
 	let known, after;
 
@@ -156,7 +157,10 @@ export function newSession(room, wanted) {
 		taken.delete(n);
 		return n && pending.answered(n).pop();
 	}
-	function named(name) {
+	function named(name, time) {
+		const words = isBack ? 'Back in the room, as' : 'You are now';
+		if (isBack || s.name !== name) room.tell({ kind: 'note', time, text: `${words} ${name}.` });
+		isBack = false;
 		s.name = name;
 		room.named(name);
 		s.release();
@@ -175,7 +179,10 @@ export function newSession(room, wanted) {
 		operator: speech,
 		notice: ({ text }) => tell('note', text),
 		wait: () => tell('note', 'The room takes your lines slowly.'),
-		you: ({ name }) => named(name),
+		you({ name }) {
+			room.wished(s.wanted = name);
+			named(name);
+		},
 		presence(event) {
 			room.people.changed(event);
 			const isUs = ([id]) => id === s.you;
@@ -191,8 +198,11 @@ export function newSession(room, wanted) {
 			if (to === 'nick') {
 				// A name with a digit was not what its owner wanted.
 				if (!request?.isName) room.wished(s.wanted = name);
-				text = `You are now ${name}.`;
+				// Whoever asks is told.
+				s.name = '';
 				named(name);
+			} else if (to === 'help') {
+				return tell('note help', text + MORE_HELP);
 			} else if (people && !request) {
 				text = `${here} here: ${people.map(one => one[1]).join(', ')}`;
 			}
@@ -254,9 +264,12 @@ export function newSession(room, wanted) {
 		s.seq = s.joined = seq;
 		digit = 1;
 		after = known && room.last();
+		isBack = !!known;
 		if (s.wanted) {
 			s.gate = 'name';
 			ask(`/nick ${s.wanted}`, { isName: true });
+		} else if (isBack) {
+			named(s.name);
 		}
 		// What is older has other numbers.
 		if (known && known.epoch !== s.epoch) s.isComplete = true;
@@ -272,7 +285,7 @@ export function newSession(room, wanted) {
 		let events = past;
 		past = [];
 		for (const event of events) event.isOwn = event.from === s.you;
-		if (!request) return events.forEach(event => room.tell(event));
+		if (!request) return room.past(events);
 		if (request.isBarrier) missAnswers();
 		if (request.isOlder) {
 			isAsking = false;
@@ -439,7 +452,7 @@ const phraseOf = ([names, words, further], nth) => [
 
 const RENDER = {
 	message: item => [make('div', 'who', whose(item)), said(item)],
-	action: item => [textOf(whose(item), ' ', ...said(item).childNodes)],
+	action: item => [textOf(nameOf(item.name), ' ', ...said(item).childNodes)],
 	private: item => [make('div', 'who', whose(item), ' to ', item.isOwn ? nameOf(item.to) : 'you', ' alone'), said(item)],
 	operator: item => [make('div', 'who', make('b', '', 'operator')), said(item)],
 	presence: item => [textOf(...presence(item.changes).flatMap(phraseOf))],
@@ -571,7 +584,7 @@ const room = {
 	last: () => items.at(-1),
 	tell(item) {
 		if (isIgnored(item)) return;
-		const isNews = /^(message|action|private|operator)$/.test(item.kind) && !item.isOwn;
+		const isNews = item.seq && item.kind !== 'presence' && !item.isOwn && !item.isPast;
 		if (isNews && (document.hidden || !isStuck) && !unread++) {
 			unmark();
 			mark = item;
@@ -591,6 +604,11 @@ const room = {
 			scrolled();
 		}, 100);
 	},
+	// Asked for by the user: it may stand above already.
+	past(events) {
+		const text = `Last ${events[1] ? `${events.length} lines` : 'line'}:`;
+		for (const item of [{ kind: 'note', text }, ...events]) room.tell({ ...item, isPast: true });
+	},
 	write(text) {
 		if (socket.readyState !== WebSocket.OPEN) return;
 		socket.send(bytesOf(text));
@@ -606,15 +624,17 @@ const room = {
 		schedule();
 	},
 	unnamed(name, why) {
+		const [, near] = /: \/nick (\S+)$/.exec(why) ?? [];
 		$('naming').hidden = false;
-		$('wanted').value ||= name;
-		$('refusal').textContent = why;
+		$('wanted').value = near || $('wanted').value || name;
+		$('refusal').textContent = near && /\s/.test(name) ? `Spaces will not do. ${near}?` : why;
 	},
-	refused(why) {
-		words = `Not let in: ${why}.`;
-	},
+	refused: why => (words = `Not let in: ${why}.`),
 	ended(code, again, text) {
-		words = code === 'replaced' ? 'You went on in another tab or window.' : `${text}.`;
+		words = {
+			replaced: 'You went on in another tab or window.',
+			closing: 'The room has closed; trying again.',
+		}[code] ?? `${text}.`;
 		if (again === null) phase = 'ended';
 		else delay = Math.max(delay, Math.min(again * 1000, LONGEST_DELAY_MS));
 	},
@@ -672,6 +692,7 @@ function hangUp() {
 function lost(isOurDoing) {
 	watch(0);
 	session.lost(isOurDoing);
+	people.are([], 0);
 	if (phase !== 'ended') {
 		phase = 'offline';
 		timer = setTimeout(connect, delay * (0.5 + Math.random() / 2));
@@ -699,9 +720,9 @@ function schedule() {
 
 function draw() {
 	frame = undefined;
-	$('oldest').textContent = session.isComplete ? 'The room remembers nothing older.' : '…';
+	$('oldest').textContent = session.isComplete ? 'That is all the room remembers.' : '…';
 	$('name').firstChild.textContent = session.name;
-	$('here').firstChild.textContent = people.here;
+	$('here').textContent = drawer.firstElementChild.textContent = people.here ? `${people.here} here` : '';
 	let before = room.last();
 	$('pending').replaceChildren(...session.pending.ofUser().slice(-20).map(({ text }) => {
 		const kind = /^\/(?!\/)/.test(text) ? 'note' : 'message';
@@ -730,15 +751,14 @@ function drawStatus() {
 }
 
 function drawPeople() {
-	const [title, , entries, more] = drawer.children;
-	if (!document.body.className && !matchMedia('(min-width: 50rem)').matches) return;
-	if (people.isStale && session.isOpen) {
+	const [, , entries, more] = drawer.children;
+	if (!body.className && !matchMedia('(min-width: 50rem)').matches) return;
+	if (people.isStale) {
 		people.isStale = false;
 		session.ask('/who');
 	}
 	const isUs = ([id]) => id === session.you;
 	const all = [...people.names].sort((a, b) => isUs(b) - isUs(a) || a[1].localeCompare(b[1]));
-	title.lastChild.textContent = people.here;
 	more.textContent = people.here > all.length ? `and ${people.here - all.length} more` : '';
 	const key = JSON.stringify(all);
 	if (entries.key === key) return;
@@ -789,7 +809,7 @@ function send(event) {
 	const text = line.value;
 	recalled = entered.push(text);
 	put('');
-	const [, not, name] = /^\/(un)?ignore\b\s*(.*?)\s*$/i.exec(text) ?? [];
+	const [, not, name] = /^\/(un)?ignore(?!\S)\s*(.*?)[\s:,]*$/i.exec(text) ?? [];
 	if (name === undefined) session.say(text);
 	else ignore(fold(name), !not);
 	unmark();
@@ -801,7 +821,8 @@ function ignore(name, isOn) {
 	if (name && isOn) ignored.set(name, id);
 	else ignored.delete(name);
 	const names = [...ignored.keys()].join(', ');
-	room.tell({ kind: 'note', text: names ? `Ignored: ${names}. /unignore NAME ends it.` : 'Nobody is ignored.' });
+	const words = names ? `${names}; /unignore NAME ends that` : 'nobody; /ignore NAME hides what NAME says, here alone';
+	room.tell({ kind: 'note', text: `ignoring ${words}` });
 	save(false);
 }
 
