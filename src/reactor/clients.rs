@@ -436,7 +436,15 @@ impl<S: Stream> Clients<S> {
         let id = id.expect("it has become a member");
         match service.join(id, address, &mut self.context()) {
             Ok(greeting) => self.welcome(id, &greeting),
-            Err(refusal) => self.turn_away(id, address, refusal, service),
+            Err(refusal) => {
+                let is_too_many = self.refused_count >= self.policy.max_refused;
+                self.turn_away(id, address, refusal, service);
+                if is_too_many {
+                    // What it is told is on its way; there is no more to be done for it.
+                    self.connection(id.key).end();
+                    return self.to_reap.push(id);
+                }
+            }
         }
         let now = self.now;
         self.connection(id.key).receive_early(early, now);

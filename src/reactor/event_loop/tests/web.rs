@@ -136,6 +136,29 @@ fn too_many_visitors_from_one_address_make_way_for_each_other() {
 }
 
 #[test]
+fn refused_frames_are_kept_as_few_as_other_refused_clients() {
+    let mut room = Loop::with_room_for(1);
+    let _ann = room.join();
+    let most = POLICY.max_refused;
+    let refused: Vec<Socket> = (0..most + 10)
+        .map(|_| {
+            let (key, socket) = room.visit();
+            socket.sends(JOIN);
+            room.readable(key);
+            socket
+        })
+        .collect();
+    let received = refused.iter().map(Socket::received_bytes);
+    assert!(
+        received
+            .map(|it| data(&it[JOINED.len()..]))
+            .all(|it| it.starts_with("!! "))
+    );
+    let kept = refused.iter().filter(|it| it.is_open_here());
+    assert_eq!(kept.count(), most);
+}
+
+#[test]
 fn a_shutdown_does_not_wait_for_visitors() {
     let mut room = Loop::new();
     let (_, socket) = room.visit();
