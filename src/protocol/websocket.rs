@@ -65,16 +65,13 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// The frames that carry `stream`, as an idle [`Sender`] has them.
-pub fn framed(stream: &[u8]) -> Vec<u8> {
-    let frames = stream.len().div_ceil(MAX_FRAME_BYTES);
-    let mut framed = Vec::with_capacity(stream.len() + frames * MAX_HEADER_BYTES);
+/// Appends the frames that carry `stream`, as an idle [`Sender`] has them.
+pub fn push_framed(framed: &mut Vec<u8>, stream: &[u8]) {
     for payload in stream.chunks(MAX_FRAME_BYTES) {
         // At most 16 KiB.
         framed.extend_from_slice(Span::frame(payload.len() as u16, None).header());
         framed.extend_from_slice(payload);
     }
-    framed
 }
 
 /// How a peer's frames end.
@@ -553,7 +550,7 @@ impl Sender {
         stream_bytes
     }
 
-    /// While idle, `bytes` have been sent of the [`framed`] next `stream_bytes` of the stream.
+    /// While idle, `bytes` have been sent of the [framed](push_framed) next `stream_bytes` of the stream.
     /// Returns how many of them were the stream's.
     pub fn sent_framed(&mut self, stream_bytes: usize, mut bytes: usize) -> usize {
         let mut sent_bytes = 0;
@@ -755,7 +752,8 @@ mod tests {
             3 * MAX_FRAME_BYTES + 200,
         ] {
             let stream: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
-            let framed = framed(&stream);
+            let mut framed = Vec::new();
+            push_framed(&mut framed, &stream);
             let frame_bytes = MAX_FRAME_BYTES + MAX_HEADER_BYTES;
             let near_ends = (0..framed.len()).filter(|at| (at + 10) % frame_bytes < 20);
             for cut in near_ends.chain([framed.len()]) {

@@ -198,8 +198,9 @@ impl Outbound {
             };
             self.by_reference[encoding.index()] =
                 pays_for(plain_readers) && self.logs.chunk(encoding, text).file().is_some();
-            if pays_for(self.readers.framed) {
-                self.logs.put_framed(encoding, text);
+            if self.readers.framed[encoding.index()] > 0 {
+                let by_reference = pays_for(self.readers.framed);
+                self.logs.put_framed(encoding, text, by_reference);
             }
         }
         self.sending.shared(Encoding::Text)

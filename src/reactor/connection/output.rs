@@ -110,7 +110,8 @@ impl Output {
         self.flush_rest(transport, None, written)
     }
 
-    /// The same in WebSocket's frames: by reference, if they are in the log.
+    /// The same in WebSocket's frames: those of the batch, or frames of its own if something
+    /// goes before these.
     pub(crate) fn send_framed<S: Stream>(
         &mut self,
         transport: &mut Transport<S>,
@@ -122,10 +123,17 @@ impl Output {
         let written = if !self.queue.is_empty() {
             Written::default()
         } else if sender.is_idle()
-            && let Some((file, offset, len)) = logs.framed(self.encoding)
+            && let Some(framed) = logs.framed(self.encoding)
         {
-            let bytes = transport.send_from(file, offset, len)?;
-            let stream_bytes = sender.sent_framed(text.len(), bytes);
+            let bytes = match logs.framed_file(self.encoding) {
+                Some((file, offset)) => transport.send_from(file, offset, framed.len())?,
+                None => transport.write(framed)?,
+            };
+            let stream_bytes = if bytes == framed.len() {
+                text.len()
+            } else {
+                sender.sent_framed(text.len(), bytes)
+            };
             Written {
                 bytes,
                 stream_bytes,
