@@ -465,13 +465,21 @@ impl<S: Stream> Clients<S> {
                 self.read_visitor(id, service);
                 continue;
             }
+            self.restrain(service);
             let logs = self.outbound.logs();
+            let connection = self.connections.at(id.key).expect("it is to be read");
             if self.inbound.may_read(id, connection, &self.flow, logs) {
                 self.read_client(id, service);
             }
             self.watch_if_held(id);
             self.close_those_asked_for();
         }
+    }
+
+    /// Asks `service` who has to wait for something that it knows of.
+    fn restrain(&mut self, service: &mut impl Service) {
+        let restraint = service.restraint(self.flow.is_anybody_behind());
+        self.flow.restrain(restraint);
     }
 
     fn read_client(&mut self, id: ClientId, service: &mut impl Service) {
@@ -882,7 +890,8 @@ impl<S: Stream> Clients<S> {
 
     /// Looks at what all readers together are owed, and lets paused talkers go on if it is
     /// little enough.
-    pub(super) fn relieve(&mut self) {
+    pub(super) fn relieve(&mut self, service: &mut impl Service) {
+        self.restrain(service);
         if self.inbound.held_bytes() > self.policy.max_input_bytes {
             self.drop_the_most_unfinished();
         }

@@ -201,7 +201,7 @@ impl<S: Stream> EventLoop<S> {
             self.acceptor.resume();
             self.visitor_acceptor.resume();
         }
-        self.clients.relieve();
+        self.clients.relieve(service);
         service.iteration_ended();
         Ok(self.status(now))
     }

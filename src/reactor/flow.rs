@@ -224,6 +224,18 @@ pub enum Verdict {
     Drop(CloseReason),
 }
 
+/// Whose input waits for something else than the readers here, which the service knows of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restraint {
+    /// Nobody's.
+    #[default]
+    Nobody,
+    /// That of talkers that have used up their allowance: as if one more reader were behind.
+    Heavy,
+    /// Everybody's.
+    Everybody,
+}
+
 /// What has become of all that waits together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Total {
@@ -244,6 +256,7 @@ pub struct Flow {
     readers_behind: usize,
     /// All that waits is more than may.
     is_over_total: bool,
+    restraint: Restraint,
     began_at: Instant,
     /// How many periods have passed since then.
     period: u32,
@@ -256,6 +269,7 @@ impl Flow {
             bounds,
             readers_behind: 0,
             is_over_total: false,
+            restraint: Restraint::Nobody,
             began_at: now,
             period: 0,
         }
@@ -274,9 +288,19 @@ impl Flow {
         std::mem::replace(&mut self.period, period) != period
     }
 
-    /// Whether talkers have to wait for readers.
+    /// Whether talkers have to wait for readers, or for something else.
     pub fn is_congested(&self) -> bool {
+        self.is_anybody_behind() || self.restraint != Restraint::Nobody
+    }
+
+    /// Whether talkers have to wait for readers here.
+    pub fn is_anybody_behind(&self) -> bool {
         self.readers_behind > 0 || self.is_over_total
+    }
+
+    /// From now on talkers wait for something else, too, or not any more.
+    pub fn restrain(&mut self, restraint: Restraint) {
+        self.restraint = restraint;
     }
 
     /// `held_bytes` are kept in memory for `reader`, and `took` tells whether it has
@@ -393,10 +417,12 @@ impl Flow {
 
     /// Whether `talker` may say something now.
     pub fn may_say_more(&self, talker: &Talker) -> bool {
-        if self.is_over_total {
+        if self.restraint == Restraint::Everybody {
+            false
+        } else if self.is_over_total {
             self.class(talker).is_light()
         } else {
-            self.readers_behind == 0 || talker.recent_bytes(self.period) < ALLOWANCE_BYTES
+            !self.is_congested() || talker.recent_bytes(self.period) < ALLOWANCE_BYTES
         }
     }
 
@@ -524,6 +550,24 @@ mod tests {
 
         room.takes(LITTLE);
         assert!(room.flow.may_say_more(&flooder));
+    }
+
+    #[test]
+    fn talkers_wait_for_what_the_service_knows_of_as_for_a_reader() {
+        let mut room = Room::new(MAX_BACKLOG_BYTES);
+        let (mut flooder, person) = (Talker::default(), Talker::default());
+        room.flow.said(&mut flooder, 1 << 30);
+        for (restraint, may) in [
+            (Restraint::Heavy, [false, true]),
+            (Restraint::Everybody, [false, false]),
+            (Restraint::Nobody, [true, true]),
+        ] {
+            room.flow.restrain(restraint);
+            let talkers = [&flooder, &person];
+            assert_eq!(talkers.map(|it| room.flow.may_say_more(it)), may);
+            assert_eq!(room.flow.is_congested(), may != [true, true]);
+            assert!(!room.flow.is_anybody_behind());
+        }
     }
 
     #[test]

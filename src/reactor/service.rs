@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 
-use super::flow;
+use super::flow::{self, Restraint};
 use super::listener::SEND_BUFFER_BYTES;
 use super::outbound::{BY_REFERENCE_BYTES, SLICE_BYTES};
 use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
@@ -185,6 +185,12 @@ pub trait Service {
         load: Load,
         context: &mut Context<'_>,
     ) -> io::Result<Next>;
+
+    /// Told whether readers are behind here, says whose input has to wait for something else. Asked
+    /// before each client is read.
+    fn restraint(&mut self, _is_anybody_behind: bool) -> Restraint {
+        Restraint::Nobody
+    }
 
     /// A batch is complete: `text` is what all its readers get.
     fn said(&mut self, text: &[u8]);
