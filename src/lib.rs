@@ -25,6 +25,7 @@ pub mod protocol {
     pub mod event;
     #[cfg(feature = "web")]
     pub mod http;
+    pub mod label;
     pub mod line;
     pub mod name;
     pub mod sniff;

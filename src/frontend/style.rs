@@ -276,7 +276,10 @@ mod tests {
         }
         assert!(!styled(&Message::parse("<alice> hi bob"), None, COLORS).is_for_us);
         let text = "bob, are you there?";
-        let event = Event::Operator { text: text.into() };
+        let event = Event::Operator {
+            at: None,
+            text: text.into(),
+        };
         let told = Some(Told {
             json: "",
             event: Some(&event),

@@ -44,6 +44,8 @@ pub enum Event<'a> {
     },
     /// The operator says it.
     Operator {
+        /// The label of the operator's server, if that is another one.
+        at: Option<Cow<'a, str>>,
         /// What is said.
         text: Cow<'a, str>,
     },
@@ -288,6 +290,8 @@ codes! {
         Nobody = "nobody",
         /// Several have it: it is an address.
         Several = "several",
+        /// It is at another server, which does not answer.
+        Unreachable = "unreachable",
         /// The asking member itself has it.
         Yourself = "yourself",
         /// The operator has muted the member.

@@ -65,7 +65,8 @@ struct Entry {
     n: Option<u64>,
     /// Where its bytes begin, those before it that were dropped included.
     at: u64,
-    /// The lengths of the name, the reader's name and the text.
+    /// The lengths of the name (of the operator: the label of its server, if that is another
+    /// one), the reader's name and the text.
     lengths: [u32; 3],
 }
 
@@ -119,13 +120,16 @@ impl Log {
         let (kind, speech, text) = match event {
             Event::Message(speech) => (Kind::Message, Some(speech), &speech.text),
             Event::Action(speech) => (Kind::Action, Some(speech), &speech.text),
-            Event::Operator { text } => (Kind::Operator, None, text),
+            Event::Operator { text, .. } => (Kind::Operator, None, text),
             _ => {
                 debug_assert!(false, "{event:?} is not said to everybody");
                 return place;
             }
         };
-        let name = speech.map_or("", |speech| &speech.name);
+        let name = match event {
+            Event::Operator { at, .. } => at.as_deref().unwrap_or_default(),
+            _ => speech.map_or("", |speech| &speech.name),
+        };
         let whose = speech.map_or((None, None), |speech| (speech.from, speech.n));
         self.speech.push(place, kind, whose, [name, "", text]);
         self.said_at = Some(said_at);
@@ -315,18 +319,21 @@ impl Ring {
             end += length as usize;
             self.text(start..end)
         });
-        let speech = |text| Speech {
+        let speech = |name, text| Speech {
             from: entry.from,
             n: entry.n,
             name,
             text,
         };
         let event = match &entry.kind {
-            Kind::Message => Event::Message(speech(text)),
-            Kind::Action => Event::Action(speech(text)),
-            Kind::Operator => Event::Operator { text },
+            Kind::Message => Event::Message(speech(name, text)),
+            Kind::Action => Event::Action(speech(name, text)),
+            Kind::Operator => Event::Operator {
+                at: Some(name).filter(|label| !label.is_empty()),
+                text,
+            },
             Kind::Private(_) => Event::Private {
-                speech: speech(text),
+                speech: speech(name, text),
                 to,
             },
             Kind::Presence(changes) => Event::Presence(Changes::clone(changes)),
@@ -436,7 +443,10 @@ mod tests {
         match kind {
             0 => message(name, text),
             1 => Event::Action(speech(name, text)),
-            _ => Event::Operator { text: text.into() },
+            _ => Event::Operator {
+                at: None,
+                text: text.into(),
+            },
         }
     }
 

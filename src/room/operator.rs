@@ -16,7 +16,7 @@ impl Room {
     /// Says `text` to everybody, as the operator.
     pub fn hear_operator(&mut self, text: &[u8], context: &mut Context<'_>) {
         let text = text::made_safe(text).into();
-        self.say_as_operator(&Event::Operator { text }, context);
+        self.say_as_operator(&Event::Operator { at: None, text }, context);
     }
 
     /// Shows everybody what the operator does (`/me`).

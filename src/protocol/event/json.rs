@@ -17,6 +17,7 @@ use super::{
     Bye, ByeCode, Changes, ErrorCode, Event, Hello, Here, MAX_INTEGER, MAX_NAMED, MAX_PEOPLE,
     Person, Place, Rename, Reply, Several, Speech,
 };
+use crate::protocol::label::ServerLabel;
 use crate::protocol::text::made_safe;
 use crate::protocol::time::Time;
 
@@ -75,7 +76,13 @@ impl Event<'_> {
             Self::Hello(hello) => object.hello(hello),
             Self::Message(speech) | Self::Action(speech) => object.speech(speech, None),
             Self::Private { speech, to } => object.speech(speech, Some(to)),
-            Self::Operator { text } | Self::Notice { text } => object.text(text),
+            Self::Operator { at, text } => {
+                if let Some(label) = at {
+                    object.plain("at", label);
+                }
+                object.text(text);
+            }
+            Self::Notice { text } => object.text(text),
             Self::Presence(changes) => object.changes(changes),
             Self::Reply(reply) => object.reply(reply),
             Self::Error { n, code, text } => {
@@ -393,6 +400,7 @@ impl Fields {
                 to: self.string("to")?,
             },
             "operator" => Event::Operator {
+                at: self.label("at"),
                 text: self.string("text")?,
             },
             "presence" => Event::Presence(self.changes()?),
@@ -434,6 +442,12 @@ impl Fields {
 
     fn string(&self, key: &'static str) -> Read<Cow<'static, str>> {
         self.optional_string(key).ok_or(NoEvent::Field(key))
+    }
+
+    /// What is no label is left out.
+    fn label(&self, key: &'static str) -> Option<Cow<'static, str>> {
+        let label = ServerLabel::parse(self.0.get(key)?.as_str()?)?;
+        Some(label.to_string().into())
     }
 
     fn speech(&self) -> Read<Speech<'static>> {
@@ -932,7 +946,10 @@ mod tests {
             any_speech().prop_map(Event::Message),
             any_speech().prop_map(Event::Action),
             (any_speech(), any_name()).prop_map(|(speech, to)| Event::Private { speech, to }),
-            any_text().prop_map(|text| Event::Operator { text }),
+            (prop::option::of("[a-z0-9-]{1,9}"), any_text()).prop_map(|(at, text)| {
+                let at = at.map(Cow::Owned);
+                Event::Operator { at, text }
+            }),
             any_presence(),
             any_reply(),
             error.prop_map(|(n, code, text)| Event::Error { n, code, text }),

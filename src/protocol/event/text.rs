@@ -9,6 +9,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::{Bye, Changes, Event, Here, Person, Rename, Reply, Several, Speech};
+use crate::protocol::label::{AT, ServerLabel, split_at_label};
 use crate::protocol::name::Name;
 use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left, made_safe, mark_after};
 use crate::protocol::wording::{NOTICE_PREFIX, OPERATOR, OPERATOR_PREFIX, REFUSAL_PREFIX, WELCOME};
@@ -24,7 +25,16 @@ impl Event<'_> {
             Self::Private { speech, .. } => {
                 push_speech(out, ["[", &speech.name, "] "], &speech.text);
             }
-            Self::Operator { text } => push_speech(out, [NOTICE_PREFIX, OPERATOR_PREFIX, ""], text),
+            Self::Operator { at: None, text } => {
+                push_speech(out, [NOTICE_PREFIX, OPERATOR_PREFIX, ""], text);
+            }
+            Self::Operator {
+                at: Some(label),
+                text,
+            } => {
+                let speaker = format!("{OPERATOR}{AT}{label}: ");
+                push_speech(out, [NOTICE_PREFIX, &speaker, ""], text);
+            }
             Self::Presence(changes) => push_words(out, NOTICE_PREFIX, changes),
             Self::Reply(reply) => push_reply(out, reply),
             Self::Error { text, .. } => push_words(out, REFUSAL_PREFIX, text),
@@ -40,12 +50,13 @@ impl Event<'_> {
 /// Reads a line of what somebody says to everybody. `None` for all other lines, those of other
 /// programs too.
 pub(crate) fn read_speech(line: &str) -> Option<Event<'_>> {
-    if let Some(text) = line
-        .strip_prefix(NOTICE_PREFIX)
-        .and_then(|line| line.strip_prefix(OPERATOR_PREFIX))
+    let notice = line.strip_prefix(NOTICE_PREFIX);
+    if let Some((name, text)) = notice.and_then(|line| line.split_once(": "))
+        && let Some(label) = operator_label(name)
     {
+        let at = label.map(|label| label.to_string().into());
         let text = made_safe(without_mark("", text).as_bytes()).into();
-        return Some(Event::Operator { text });
+        return Some(Event::Operator { at, text });
     }
     let (event, name, text) = if let Some(line) = line.strip_prefix('<') {
         let (name, text) = line.split_once("> ")?;
@@ -54,8 +65,9 @@ pub(crate) fn read_speech(line: &str) -> Option<Event<'_>> {
         let (name, text) = line.strip_prefix("* ")?.split_once(' ')?;
         (Event::Action as fn(_) -> _, name, text)
     };
-    let is_operator = name == OPERATOR && line.starts_with('*');
-    let is_label = name.parse::<IpAddr>().is_ok() || Name::parse(name.as_bytes()).is_ok();
+    let is_operator = operator_label(name).is_some() && line.starts_with('*');
+    let own = split_at_label(name).map_or(name, |(own, _)| own);
+    let is_label = own.parse::<IpAddr>().is_ok() || Name::parse(own.as_bytes()).is_ok();
     (is_label || is_operator).then(|| {
         event(Speech {
             from: None,
@@ -64,6 +76,16 @@ pub(crate) fn read_speech(line: &str) -> Option<Event<'_>> {
             text: made_safe(without_mark(name, text).as_bytes()).into(),
         })
     })
+}
+
+/// The label in what the operator of another server is called; `Some(None)` for this one's own.
+/// `None` if `name` is somebody else's.
+fn operator_label(name: &str) -> Option<Option<ServerLabel>> {
+    if name == OPERATOR {
+        return Some(None);
+    }
+    let (name, label) = split_at_label(name)?;
+    (name == OPERATOR).then_some(Some(label))
 }
 
 /// The text that [`push_speech`] was given.
@@ -259,7 +281,10 @@ mod tests {
             speech: speech("alice", "psst"),
             to,
         };
-        let operator = Event::Operator { text: "tea".into() };
+        let operator = |at| Event::Operator {
+            at,
+            text: "tea".into(),
+        };
         for (event, text) in [
             (Event::Message(speech("alice", "hi")), "<alice> hi"),
             (
@@ -267,7 +292,12 @@ mod tests {
                 "* 10.0.0.1 waves",
             ),
             (private, "[alice] psst"),
-            (operator, "-- operator: tea"),
+            (operator(None), "-- operator: tea"),
+            (operator(Some("box-b".into())), "-- operator@box-b: tea"),
+            (
+                Event::Message(speech("alice@box-b", "hi")),
+                "<alice@box-b> hi",
+            ),
             (Event::You { name: "bob".into() }, "-- you are now bob"),
             (Event::Reply(Reply::nick("bob")), "-- you are now bob"),
             (Event::Reply(Reply::sent("bob")), "-- sent to bob"),
@@ -347,7 +377,8 @@ mod tests {
     proptest! {
         #[test]
         fn speech_is_read_as_it_was_said(
-            name in "[a-z]{1,9}|10\\.0\\.0\\.[1-9]|[א-ת]{2,9}|::1",
+            name in "[a-z]{1,9}(@box-[a-z])?|10\\.0\\.0\\.[1-9]|[א-ת]{2,9}|::1",
+            label in prop::option::of("box-[a-z]"),
             text in "\u{200e}?([ -~]|[א-ת]|\\PC){0,40}",
             kind in 0..4,
         ) {
@@ -357,7 +388,7 @@ mod tests {
                 0 => Event::Message(said),
                 1 => Event::Action(said),
                 3 => Event::Action(Speech { name: OPERATOR.into(), ..said }),
-                _ => Event::Operator { text: said.text },
+                _ => Event::Operator { at: label.map(Cow::Owned), text: said.text },
             };
             let line = text_of(&event);
             prop_assert_eq!(read_speech(&line), Some(event));

@@ -167,7 +167,15 @@ fn a_room_remembers_its_last_life() {
     });
     let time = Time::from_millis(1_000_000);
     let earlier = Time::from_millis(1_000_000 - 125_000);
-    let said = ["one", "two", "three"].map(|text| (earlier, Event::Operator { text: text.into() }));
+    let said = ["one", "two", "three"].map(|text| {
+        (
+            earlier,
+            Event::Operator {
+                at: None,
+                text: text.into(),
+            },
+        )
+    });
     stage.room.recall(said, time, stage.now);
     stage.join(ALICE, "10.0.0.1");
     let heading = |age| format!("Welcome to this chatroom!\n-- last 2 lines, latest {age}:\n");
