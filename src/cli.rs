@@ -39,7 +39,7 @@ pub struct Cli {
 #[command(defer = true)]
 enum Command {
     /// Run a room
-    Server(server::ServerArgs),
+    Server(Box<server::ServerArgs>),
     /// Join a room
     #[cfg(feature = "client")]
     Client(client::ClientArgs),

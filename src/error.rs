@@ -50,6 +50,22 @@ pub enum Error {
         /// From open(2) or read(2), or the limit.
         source: io::Error,
     },
+    /// A line could be longer than fits between servers.
+    #[cfg(feature = "nats")]
+    TooLongToLink {
+        /// The longest line.
+        max_line_bytes: usize,
+        /// The longest that fits.
+        most_bytes: usize,
+    },
+    /// The server cannot read the file of `--nats-creds`.
+    #[cfg(feature = "nats")]
+    ReadCredentials {
+        /// From the command line.
+        path: PathBuf,
+        /// From open(2) or read(2), or what is wrong with it.
+        source: io::Error,
+    },
     /// The server cannot open the transcript.
     OpenTranscript {
         /// From the command line.
@@ -173,6 +189,10 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Contradiction { .. } => Exit::Usage,
+            #[cfg(feature = "nats")]
+            Self::TooLongToLink { .. } => Exit::Usage,
+            #[cfg(feature = "nats")]
+            Self::ReadCredentials { .. } => Exit::Failure,
             Self::Listen { .. }
             | Self::PassedSocket(_)
             | Self::OpenOperatorFifo { .. }
@@ -209,6 +229,22 @@ impl fmt::Display for Error {
                 "--max-line {max_line_bytes} and --send-buffer {send_buffer_bytes} do not go \
                  together: each such line would delay everybody; raise --send-buffer to \
                  {least_bytes} or more"
+            ),
+            #[cfg(feature = "nats")]
+            Self::TooLongToLink {
+                max_line_bytes,
+                most_bytes,
+            } => write!(
+                f,
+                "--max-line {max_line_bytes} and --nats do not go together: servers tell each \
+                 other lines of at most {most_bytes} bytes; lower --max-line"
+            ),
+            #[cfg(feature = "nats")]
+            Self::ReadCredentials { path, source } => write!(
+                f,
+                "cannot use {} for --nats-creds: {}",
+                path.display(),
+                plain(source)
             ),
             Self::Listen { ip, port, source } => {
                 let problem = ListenProblem(ip.ip, *port, source);

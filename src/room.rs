@@ -7,7 +7,11 @@
 
 #[cfg(feature = "web")]
 mod drop_in;
+#[cfg(feature = "nats")]
+pub(crate) mod elsewhere;
 pub(crate) mod greeting;
+#[cfg(feature = "nats")]
+mod linked;
 pub(crate) mod log;
 pub mod member;
 pub(crate) mod members;
@@ -28,9 +32,11 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
+#[cfg(feature = "nats")]
+use self::elsewhere::Elsewhere;
 use self::greeting::Greeting;
 use self::log::Log;
-use self::member::{Label, Member};
+use self::member::{Label, Member, Speaker};
 use self::members::{Members, Replaced};
 use self::mutes::Mutes;
 use self::names::{Claims, NameRegistry};
@@ -123,17 +129,11 @@ pub struct Room {
     /// Invariant: how many connections read JSON.
     program_count: usize,
     is_closing: bool,
+    /// `None` if all of the room is at this server.
+    #[cfg(feature = "nats")]
+    elsewhere: Option<Box<Elsewhere>>,
     /// Whatever nobody can guess.
     random: fn() -> u128,
-}
-
-/// Who says a line.
-#[derive(Clone, Copy, Debug)]
-struct Speaker {
-    id: ClientId,
-    connection: ClientId,
-    /// The number of the line. `None` for those who read text.
-    n: Option<u64>,
 }
 
 /// A connection that has ended.
@@ -177,6 +177,8 @@ impl Room {
             max_line_bytes: config.max_line_bytes,
             program_count: 0,
             is_closing: false,
+            #[cfg(feature = "nats")]
+            elsewhere: None,
             random,
         }
     }
@@ -215,7 +217,12 @@ impl Room {
             self.mutes.mute(id.serial);
         }
         self.log.note_join(id.serial);
-        self.greeting.frame(&self.log, now)
+        let greeting = self.greeting.frame(&self.log, now);
+        #[cfg(feature = "nats")]
+        if let Some(apart) = self.elsewhere.as_ref().and_then(|it| it.apart.as_ref()) {
+            return [&*greeting, apart].concat().into();
+        }
+        greeting
     }
 
     /// `connection` has ended. `None` if nobody was on it. Who read JSON there is only lost,
@@ -431,6 +438,12 @@ impl Room {
         self.names.len() + self.unnamed.len()
     }
 
+    /// The number of members, at all servers.
+    #[cfg(not(feature = "nats"))]
+    fn here_everywhere(&self) -> usize {
+        self.here()
+    }
+
     /// The list of members, in notices.
     pub(crate) fn roster(&mut self) -> Frame {
         let (names, unnamed) = (&self.names, &self.unnamed);
@@ -543,7 +556,7 @@ impl Room {
 
     /// Sends the presence notice.
     fn tell_presence(&mut self, context: &mut Context<'_>) {
-        let here = self.here();
+        let here = self.here_everywhere();
         let members = &self.members;
         let label = |id: ClientId| {
             let member = members.get(id);
@@ -578,6 +591,10 @@ impl Room {
         self.introduce(by.id, context);
         let wire = self.wire();
         let event = kind(speech(&self.members, by, text, &mut self.scratch));
+        #[cfg(feature = "nats")]
+        if let Some(elsewhere) = &mut self.elsewhere {
+            return elsewhere.say(Some(by), &event, self.max_line_bytes);
+        }
         let place = self.log.say(&event, context.time, context.now);
         // Who reads JSON hears its own lines: that is how it knows that they were said.
         let but = by.n.is_none().then_some(by.connection);
@@ -595,17 +612,7 @@ impl Room {
                 self.say(by, Event::Action, action, context);
             }
             Ok(Command::Message { to, text }) => self.whisper(by, to, text, context),
-            Ok(Command::Who) if by.n.is_none() => {
-                let roster = self.roster();
-                context.batch.tell(by.connection, roster);
-            }
-            Ok(Command::Who) => {
-                let here = Here {
-                    here: self.here() as u64,
-                    people: self.everybody().into(),
-                };
-                self.reply(by, Reply::who(here), context.batch);
-            }
+            Ok(Command::Who { at }) => self.tell_who(by, at, context),
             Ok(Command::Last { count, seq }) => self.tell_past(by, count, seq, context.batch),
             Ok(Command::Help) if by.n.is_none() => {
                 context
@@ -626,6 +633,30 @@ impl Room {
             }
             Err(bad) => self.refuse_command(by, bad, context),
         }
+    }
+
+    /// Tells `by` who is here; or at the server `at`, if the room spans several.
+    #[cfg_attr(
+        not(feature = "nats"),
+        expect(unused_variables, reason = "all are here")
+    )]
+    fn tell_who(&mut self, by: Speaker, at: &[u8], context: &mut Context<'_>) {
+        #[cfg(feature = "nats")]
+        if self.ask_who(by, at, context) {
+            return;
+        }
+        if by.n.is_none() {
+            let roster = self.roster();
+            context.batch.tell(by.connection, roster);
+        } else {
+            let here = Here {
+                here: self.here() as u64,
+                people: self.everybody().into(),
+            };
+            self.reply(by, Reply::who(here), context.batch);
+        }
+        #[cfg(feature = "nats")]
+        self.tell_others(by, context);
     }
 
     /// Tells `by` the last `count` things said to everybody up to event `seq`.
@@ -731,6 +762,11 @@ impl Room {
         if self.mutes.is_muted(by.id.serial) {
             return self.refuse_muted(by, context);
         }
+        #[cfg(feature = "nats")]
+        let to = match self.whisper_elsewhere(by, to, text) {
+            Ok(()) => return,
+            Err(to) => to,
+        };
         match self.whom(to) {
             Called::One(reader) if reader == by.id => {
                 let text = &self.replies.to_oneself;

@@ -6,6 +6,8 @@ pub(crate) mod arrivals;
 mod config;
 pub(crate) mod console;
 pub mod line_sink;
+#[cfg(feature = "nats")]
+pub mod link;
 pub(crate) mod motd;
 pub(crate) mod network;
 pub(crate) mod notifications;
@@ -146,6 +148,16 @@ pub fn run(config: &Config) -> Result<(), Error> {
     };
     let mut server = Server::new(config, admission, room, sources, max_outside, &reactor)
         .map_err(Error::Poll)?;
+    #[cfg(feature = "nats")]
+    if let Some(link) = &config.link {
+        if line_bytes > link::MAX_LINE_BYTES as usize {
+            return Err(Error::TooLongToLink {
+                max_line_bytes: line_bytes,
+                most_bytes: link::MAX_LINE_BYTES as usize,
+            });
+        }
+        server.link(link, &reactor, random)?;
+    }
     info!("listening on {address}");
     // A few less are not worth a warning: no limit is set so exactly.
     if 2 * max_clients < wanted {

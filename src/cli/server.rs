@@ -13,6 +13,8 @@ use crate::platform::addresses::ScopedIp;
 use crate::platform::service_manager::passes_sockets;
 #[cfg(feature = "web")]
 use crate::protocol::http::is_host_name;
+#[cfg(feature = "nats")]
+use crate::protocol::label::ServerLabel;
 use crate::rate::Rate;
 use crate::reactor::flow;
 use crate::reactor::listener::SEND_BUFFER_BYTES;
@@ -20,6 +22,8 @@ use crate::reactor::service::Policy;
 use crate::room;
 use crate::room::greeting::MAX_HISTORY_LINES;
 use crate::server::admission::Rule;
+#[cfg(feature = "nats")]
+use crate::server::link;
 use crate::server::{self, admission};
 
 /// A year.
@@ -41,6 +45,10 @@ const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024 * 1024;
 
 /// A few screens.
 const MIN_TRANSCRIPT_BYTES: usize = 16 * 1024;
+
+/// That of NATS's clients.
+#[cfg(feature = "nats")]
+const NATS_PORT: u16 = 4222;
 
 /// The server sends the welcome to every newcomer.
 const MAX_WELCOME_BYTES: usize = 1000;
@@ -185,6 +193,29 @@ pub(super) struct ServerArgs {
     #[cfg(feature = "web")]
     web_name: Vec<String>,
 
+    /// Span other servers: people at all that use this room of NATS are in one room
+    ///
+    /// The room is a stream of JetStream, which the first server makes. Several nodes are separated
+    /// by commas: nats://10.0.0.9:4222,10.0.0.10:4222/lounge. The port is 4222 by default. People
+    /// at other servers are called as in alice@box-b.
+    #[arg(long, value_name = "nats://HOST[:PORT]/ROOM", hide_short_help = true)]
+    #[cfg(feature = "nats")]
+    nats: Option<String>,
+
+    /// What this server is called at the others [default: this host's name]
+    ///
+    /// 1 to 32 of a to z, 0 to 9 and -. No two servers of a room may be called the same.
+    #[arg(long, value_name = "NAME", requires = "nats", hide_short_help = true)]
+    #[cfg(feature = "nats")]
+    label: Option<String>,
+
+    /// Log in to NATS with what is in this file, which only you may read
+    ///
+    /// A user's name and, on a second line, its password; or a token on one line.
+    #[arg(long, value_name = "FILE", requires = "nats", hide_short_help = true)]
+    #[cfg(feature = "nats")]
+    nats_creds: Option<PathBuf>,
+
     /// Write only the answers to the operator to standard output
     ///
     /// Warnings and statistics still go to standard error.
@@ -238,6 +269,11 @@ impl ServerArgs {
                  PORT alone"
             ));
         }
+        #[cfg(feature = "nats")]
+        let link = match self.nats {
+            Some(nats) => Some(parse_link(&nats, self.label.as_deref(), self.nats_creds)?),
+            None => None,
+        };
         let port = own_port.or(self.port);
         let rules = self.rules.into_rules();
         let has_allow = rules.iter().any(|rule| matches!(rule, Rule::Allow(_)));
@@ -253,6 +289,8 @@ impl ServerArgs {
             }),
             #[cfg(not(feature = "web"))]
             web: None,
+            #[cfg(feature = "nats")]
+            link,
             admission: admission::Limits {
                 max_clients: self.max_clients as usize,
                 max_per_address: self.max_per_ip.map(|max| max as usize),
@@ -320,6 +358,48 @@ fn parse_host_name(text: &str) -> Result<String, String> {
     } else {
         Err("expected the name of a host, such as chat.lan, without http:// and port".to_owned())
     }
+}
+
+/// Where the room is at NATS, and what this server is called there.
+#[cfg(feature = "nats")]
+fn parse_link(
+    nats: &str,
+    label: Option<&str>,
+    credentials: Option<PathBuf>,
+) -> Result<link::Config, String> {
+    let usage = || {
+        let expected = "expected nats://HOST:PORT/ROOM, such as nats://10.0.0.9:4222/lounge";
+        format!("--nats {nats}: {expected}")
+    };
+    if nats.contains('@') {
+        return Err("--nats: a password does not belong here; use --nats-creds FILE".to_owned());
+    }
+    let rest = nats.strip_prefix("nats://").ok_or_else(usage)?;
+    let (hosts, room) = rest.split_once('/').ok_or_else(usage)?;
+    let room = ServerLabel::parse(room)
+        .ok_or("--nats: the room's name may have 1 to 32 of a to z, 0 to 9 and -")?;
+    let mut nodes = Vec::new();
+    for node in hosts.split(',') {
+        let (host, port) = split_port(node);
+        if host.is_empty() {
+            return Err(usage());
+        }
+        let port = port.map(parse_port).transpose()?.unwrap_or(NATS_PORT);
+        nodes.push((host.to_owned(), port));
+    }
+    let label = match label {
+        Some(label) => ServerLabel::parse(label).ok_or_else(|| {
+            format!("--label {label}: expected 1 to 32 of a to z, 0 to 9 and -, such as box-a")
+        })?,
+        None => ServerLabel::of_host(&rustix::system::uname().nodename().to_string_lossy())
+            .ok_or("this host's name makes no label: give one with --label, such as box-a")?,
+    };
+    Ok(link::Config {
+        nodes,
+        room,
+        label,
+        credentials,
+    })
 }
 
 fn parse_clients(text: &str) -> Result<u32, String> {
@@ -445,6 +525,35 @@ mod tests {
         }
         for wrong in ["http://chat.lan", "chat.lan:80", "", "a b"] {
             assert!(parse_host_name(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn a_link_has_nodes_a_room_and_a_label() {
+        let link = |arguments: &str| config(arguments).map(|config| config.link.unwrap());
+        let nats = "--nats nats://10.0.0.9,[::1]:4223/lounge";
+        let config = link(&format!("{nats} --label box-a --nats-creds x")).unwrap();
+        let nodes = [("10.0.0.9".to_owned(), 4222), ("::1".to_owned(), 4223)];
+        assert_eq!(config.nodes, nodes);
+        assert_eq!((&*config.room, &*config.label), ("lounge", "box-a"));
+        for (wrong, words) in [
+            ("--nats 10.0.0.9/lounge", "expected nats://"),
+            ("--nats nats://10.0.0.9", "expected nats://"),
+            ("--nats nats:///lounge", "expected nats://"),
+            ("--nats nats://10.0.0.9/Lounge", "the room's name"),
+            ("--nats nats://me:secret@10.0.0.9/lounge", "--nats-creds"),
+            ("--nats nats://10.0.0.9:x/lounge", "port"),
+            (
+                "--nats nats://10.0.0.9/lounge --label A",
+                "--label A: expected",
+            ),
+        ] {
+            let error = link(wrong).unwrap_err();
+            assert!(
+                error.contains(words) && !error.contains("secret"),
+                "{error}"
+            );
         }
     }
 

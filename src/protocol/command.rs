@@ -14,8 +14,10 @@ pub(crate) enum Command<'a> {
         to: &'a [u8],
         text: &'a [u8],
     },
-    /// List who is here.
-    Who,
+    /// List who is here, or at another server.
+    Who {
+        at: &'a [u8],
+    },
     Help,
     Quit,
     /// See what was said before: how much, and up to which event.
@@ -121,7 +123,9 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
                 .unwrap_or(to);
             need(text, MESSAGE_USAGE).map(|()| Command::Message { to, text })
         }
-        b"/who" => Ok(Command::Who),
+        b"/who" => Ok(Command::Who {
+            at: rest.trim_ascii_end(),
+        }),
         b"/help" => Ok(Command::Help),
         b"/quit" => Ok(Command::Quit),
         b"/last" => last(rest).ok_or(BadCommand::Incomplete(LAST_USAGE)),
@@ -279,8 +283,8 @@ mod tests {
                     text: b"hi",
                 },
             ),
-            (b"/who", Command::Who),
-            (b"/who is there", Command::Who),
+            (b"/who", Command::Who { at: b"" }),
+            (b"/who box-b ", Command::Who { at: b"box-b" }),
             (b"/Help\t", Command::Help),
             (b"/quit", Command::Quit),
         ];

@@ -12,7 +12,8 @@ use crate::protocol::text;
 
 impl Room {
     /// Says `text` to everybody as somebody called `name`, at `address`. The name must be
-    /// free, and is held for that address. Returns the number of the event.
+    /// free, and is held for that address. Returns the number of the event, unless the
+    /// room spans several servers: then it has none yet.
     ///
     /// # Errors
     ///
@@ -23,7 +24,7 @@ impl Room {
         address: IpAddr,
         text: &str,
         context: &mut Context<'_>,
-    ) -> Result<u64, (ErrorCode, String)> {
+    ) -> Result<Option<u64>, (ErrorCode, String)> {
         let name = Name::parse(name.as_bytes());
         let name = name.map_err(|bad| (ErrorCode::BadName, bad.to_string()))?;
         if text.trim().is_empty() {
@@ -47,9 +48,14 @@ impl Room {
             name: name.as_str().into(),
             text: text::safe(text.as_bytes(), buffer).into(),
         });
+        #[cfg(feature = "nats")]
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.say(None, &event, self.max_line_bytes);
+            return Ok(None);
+        }
         let place = self.log.say(&event, context.time, context.now);
         wire.say(None, Some(place), &event, context.batch);
-        Ok(place.seq)
+        Ok(Some(place.seq))
     }
 
     /// Whether a muted member is at `address`, or has left from there.

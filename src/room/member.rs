@@ -5,9 +5,18 @@ use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use crate::protocol::batch::Encoding;
+use crate::protocol::batch::{ClientId, Encoding};
 use crate::protocol::name::Name;
 use crate::protocol::text::mark_after;
+
+/// Who says a line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Speaker {
+    pub(super) id: ClientId,
+    pub(super) connection: ClientId,
+    /// The number of the line. `None` for those who read text.
+    pub(super) n: Option<u64>,
+}
 
 /// A member of the room. Small, because there may be many, and most take no name.
 #[derive(Debug)]

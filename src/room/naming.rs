@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use super::Room;
 use super::member::Label;
+use super::member::Speaker;
 use super::names::{CLAIM_TIMEOUT, Claim, Conflict};
-use super::{Room, Speaker};
 use crate::protocol::batch::{ClientId, Context};
 use crate::protocol::event::{ErrorCode, Event, Reply};
 use crate::protocol::name::Name;

@@ -25,6 +25,10 @@ impl Room {
     }
 
     fn say_as_operator(&mut self, event: &Event<'_>, context: &mut Context<'_>) {
+        #[cfg(feature = "nats")]
+        if let Some(elsewhere) = &mut self.elsewhere {
+            return elsewhere.say(None, event, self.max_line_bytes);
+        }
         let place = self.log.say(event, context.time, context.now);
         self.wire().say(None, Some(place), event, context.batch);
     }

@@ -154,7 +154,7 @@ impl Room {
             lost: continuation.map_or(0, |continuation| continuation.lost),
             hold: HOLD.as_secs(),
             name: self.member(id).to_string().into(),
-            here: self.here() as u64,
+            here: self.here_everywhere() as u64,
             people: Cow::Borrowed(&people),
             max_line: self.max_line_bytes.into(),
         });

@@ -1,5 +1,7 @@
 //! The room's behaviour: what each member hears of what others do.
 
+#[cfg(feature = "nats")]
+mod linked;
 mod names;
 mod newcomers;
 mod operator;

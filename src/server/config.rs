@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::admission;
+#[cfg(feature = "nats")]
+use super::link;
 use crate::platform::addresses::ScopedIp;
 use crate::rate::Rate;
 use crate::reactor::flow;
@@ -19,6 +21,9 @@ pub struct Config {
     pub port: u16,
     /// The web port. `None`: there is none.
     pub web: Option<Web>,
+    /// The other servers of the room. `None`: there are none.
+    #[cfg(feature = "nats")]
+    pub link: Option<link::Config>,
     /// Whether only local networks may join, without those that the rules refuse.
     pub is_local_only: bool,
     /// Who may join.

@@ -18,6 +18,8 @@ use super::admission::{Admission, Refusal};
 use super::arrivals::Arrivals;
 use super::config::Config;
 use super::console::Console;
+#[cfg(feature = "nats")]
+use super::link::{self, Link, Notice, Said, Why};
 use super::motd::read_motd;
 use super::notifications::Notifications;
 use super::operator::actions::{Actions, Question};
@@ -38,15 +40,26 @@ use crate::protocol::line::Decoded;
 use crate::protocol::wording;
 use crate::rate::{AndMore, Bucket, LogLimit, Rate};
 use crate::reactor::Reactor;
+#[cfg(feature = "nats")]
+use crate::reactor::flow::Restraint;
 use crate::reactor::service::{Load, Next, Service, source_token};
 #[cfg(feature = "web")]
 use crate::reactor::service::{More, Wish};
 use crate::room::Room;
+#[cfg(feature = "nats")]
+use crate::room::elsewhere::Outgoing;
 
 const SIGNALS: Token = source_token(0);
 const CONSOLE: Token = source_token(1);
 const OPERATOR: Token = source_token(2);
 const TRANSCRIPT: Token = source_token(3);
+#[cfg(feature = "nats")]
+const LINK: Token = source_token(4);
+
+/// Once so much is gathered for readers here, what was said at other servers waits for the next
+/// batch.
+#[cfg(feature = "nats")]
+const LINK_BUDGET_BYTES: usize = 64 * 1024;
 
 /// Lines of statistics for SIGUSR1: more than any script asks for. Further signals are
 /// ignored; the next line counts from the start anyway.
@@ -85,6 +98,9 @@ pub(super) struct Server {
     /// `None` if there is no web port.
     #[cfg(feature = "web")]
     web: Option<Web>,
+    /// `None` if all of the room is at this server.
+    #[cfg(feature = "nats")]
+    link: Option<Link>,
     /// `None` if no service manager wants to hear anything.
     manager: Option<(NotifySocket, Notifications)>,
     /// `None` if nobody can type, or who does types at the console.
@@ -175,6 +191,8 @@ impl Server {
             notices: config.room.notices.clone(),
             #[cfg(feature = "web")]
             web: (config.web.as_ref()).map(|web| Web::new(web, max_line_bytes, config.rate)),
+            #[cfg(feature = "nats")]
+            link: None,
             manager,
             operator,
             obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
@@ -186,6 +204,116 @@ impl Server {
             max_outside,
         })
     }
+
+    /// Links the room with those of other servers.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be tried.
+    #[cfg(feature = "nats")]
+    pub(super) fn link(
+        &mut self,
+        config: &link::Config,
+        reactor: &Reactor,
+        random: fn() -> u128,
+    ) -> Result<(), Error> {
+        let source = (reactor.registry(), LINK);
+        let link = Link::new(config, source, random, Instant::now())?;
+        self.room.span(*link.label());
+        self.link = Some(link);
+        Ok(())
+    }
+
+    /// Takes in what has come from the other servers, and says it.
+    #[cfg(feature = "nats")]
+    fn serve_link(&mut self, context: &mut Context<'_>) {
+        if let Some(link) = &mut self.link {
+            link.serve(context.now);
+        }
+        self.exchange(context);
+    }
+
+    #[cfg(not(feature = "nats"))]
+    fn serve_link(&mut self, _context: &mut Context<'_>) {}
+
+    /// Hands the link what was said here, and says what the link has for the room.
+    #[cfg(feature = "nats")]
+    fn exchange(&mut self, context: &mut Context<'_>) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        loop {
+            for outgoing in self.room.take_outgoing() {
+                match outgoing {
+                    Outgoing::Line(line) => link.say(&line),
+                    Outgoing::Question {
+                        whom,
+                        question,
+                        about,
+                    } => {
+                        let number = link.ask(whom, question, context.now);
+                        self.room.question_sent(about, number, context);
+                    }
+                }
+            }
+            if context.batch.size_bytes() >= LINK_BUDGET_BYTES {
+                return;
+            }
+            let Some(said) = link.take_said() else {
+                return;
+            };
+            match said {
+                Said::Own { lines } => self.room.say_own(lines, context),
+                Said::Theirs { label, lines } => self.room.hear_from(&label, &lines, context),
+                Said::Notice(notice) => {
+                    if let Notice::Apart {
+                        why: Why::LabelTaken,
+                        ..
+                    } = notice
+                    {
+                        warn!(
+                            "another server of this room is called {}: choose another name with \
+                             --label",
+                            link.label()
+                        );
+                    }
+                    if notice == Notice::Wait {
+                        self.room.tell_who_waits(context);
+                    }
+                    self.room.set_others(link.others());
+                    let here = self.room.here_everywhere();
+                    let words = link::words(&notice, link.label(), here);
+                    match notice {
+                        Notice::Apart { why, .. } => {
+                            let doubtful = 0;
+                            let lasting = Notice::Apart { doubtful, why };
+                            let words = link::words(&lasting, link.label(), here);
+                            self.room.set_apart(Some(&words));
+                        }
+                        Notice::Together { .. } => self.room.set_apart(None),
+                        _ => {}
+                    }
+                    self.room.tell_of_link(words, context);
+                }
+                Said::Asked {
+                    from,
+                    reply,
+                    question,
+                } => {
+                    let answer = self.room.answer_to(&from, &question, context);
+                    link.answer(reply, answer);
+                }
+                Said::Answer { number, answer } => {
+                    self.room.answered(number, answer.as_deref(), context);
+                }
+                Said::Counts => self.room.set_others(link.others()),
+                Said::Unusable(why) => link.warn_of_stream(&why, context.now),
+            }
+        }
+    }
+
+    #[cfg(not(feature = "nats"))]
+    fn exchange(&mut self, _context: &mut Context<'_>) {}
 
     pub(super) fn show(&mut self, lines: &str) {
         if !self.is_quiet {
@@ -314,6 +442,7 @@ impl Server {
                 next = next.max(self.close(context));
             }
         }
+        self.exchange(context);
         next
     }
 
@@ -389,6 +518,11 @@ impl Server {
         if let Some((_, notifications)) = &mut self.manager {
             notifications.closing();
         }
+        #[cfg(feature = "nats")]
+        if let Some(link) = &mut self.link {
+            link.leave(context.now);
+        }
+        self.exchange(context);
         self.room.close(context);
         Next::Shutdown
     }
@@ -467,7 +601,9 @@ impl Service for Server {
             is_closing: self.closing,
             context,
         };
-        web.asked(visitor, bytes, more, scene)
+        let wish = web.asked(visitor, bytes, more, scene);
+        self.exchange(context);
+        wish
     }
 
     fn received(
@@ -482,7 +618,9 @@ impl Service for Server {
         if let Some(address) = self.arrivals.take(client) {
             self.show_arrival(address);
         }
-        self.room.hear(client, line, context)
+        let reads = self.room.hear(client, line, context);
+        self.exchange(context);
+        reads
     }
 
     fn held(&mut self, client: ClientId, context: &mut Context<'_>) {
@@ -546,13 +684,19 @@ impl Service for Server {
         let manager = self.manager.as_ref().and_then(|(_, it)| it.deadline());
         let room = self.room.deadline();
         let console = self.console.deadline();
-        let deadlines = [room, operator, console, self.arrivals.due_at(), manager];
+        #[cfg(feature = "nats")]
+        let link = self.link.as_ref().map(Link::deadline);
+        #[cfg(not(feature = "nats"))]
+        let link = None;
+        let arrivals = self.arrivals.due_at();
+        let deadlines = [room, operator, console, arrivals, manager, link];
         deadlines.into_iter().flatten().min()
     }
 
     fn expired(&mut self, load: Load, context: &mut Context<'_>) -> Next {
         self.show_arrivals(context.now);
         self.room.expire(context);
+        self.serve_link(context);
         if let Some((_, notifications)) = &mut self.manager {
             notifications.expire(self.attendance.clients, context.now);
         }
@@ -574,9 +718,23 @@ impl Service for Server {
                 }
                 self.hear_operator(load, context)
             }
+            #[cfg(feature = "nats")]
+            LINK => {
+                if let Some(link) = &mut self.link {
+                    link.mark_ready();
+                }
+                self.serve_link(context);
+                Next::Continue
+            }
             // The console or the transcript: every iteration ends with a flush of both.
             _ => Next::Continue,
         })
+    }
+
+    #[cfg(feature = "nats")]
+    fn restraint(&mut self, is_anybody_behind: bool) -> Restraint {
+        let link = self.link.as_mut();
+        link.map_or(Restraint::Nobody, |it| it.restraint(is_anybody_behind))
     }
 
     fn said(&mut self, text: &[u8]) {
@@ -589,6 +747,10 @@ impl Service for Server {
     }
 
     fn iteration_ended(&mut self) {
+        #[cfg(feature = "nats")]
+        if let Some(link) = &mut self.link {
+            link.settle(self.room.here());
+        }
         self.console.flush();
         if let Some(transcript) = &mut self.transcript {
             transcript.flush();

@@ -98,7 +98,7 @@ struct Said {
     address: IpAddr,
     key: Box<str>,
     body_hash: u64,
-    seq: u64,
+    seq: Option<u64>,
 }
 
 /// What a request is about, besides itself.
@@ -290,7 +290,7 @@ impl Web {
         key: Option<&str>,
         body: &[u8],
         scene: Scene<'_, '_>,
-    ) -> Result<u64, No> {
+    ) -> Result<Option<u64>, No> {
         let context = scene.context;
         let body_hash = self.hasher.hash_one(body);
         if let Some(key) = key

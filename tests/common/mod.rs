@@ -11,6 +11,8 @@ pub(crate) mod crowd;
 pub(crate) mod flood;
 pub(crate) mod lines;
 pub(crate) mod load;
+#[cfg(feature = "nats")]
+pub(crate) mod nats;
 pub(crate) mod peer;
 pub(crate) mod probe;
 pub(crate) mod process;

@@ -21,6 +21,8 @@ mod interruptions;
 mod ipv6;
 mod json;
 mod latency;
+#[cfg(feature = "nats")]
+mod linked;
 mod names;
 mod newcomers;
 mod operator;
