@@ -277,7 +277,7 @@ export function newSession(room, wanted) {
 	}
 	// The greeting's notices, but for the one that introduces the past.
 	function tellWelcome() {
-		const end = welcome.findIndex((line, nth) => nth && !/^-- (?!operator: )/.test(line));
+		const end = welcome.findIndex((line, nth) => nth && !/^-- (?!operator[@:])/.test(line));
 		const lines = welcome.slice(1, end < 0 ? undefined : Math.max(1, end - 1));
 		if (lines.length) tell('note', lines.map(line => line.slice(3)).join('\n'));
 	}
@@ -454,7 +454,7 @@ const RENDER = {
 	message: item => [make('div', 'who', whose(item)), said(item)],
 	action: item => [textOf(nameOf(item.name), ' ', ...said(item).childNodes)],
 	private: item => [make('div', 'who', whose(item), ' to ', item.isOwn ? nameOf(item.to) : 'you', ' alone'), said(item)],
-	operator: item => [make('div', 'who', make('b', '', 'operator')), said(item)],
+	operator: item => [make('div', 'who', make('b', '', item.at ? `operator@${item.at}` : 'operator')), said(item)],
 	presence: item => [textOf(...presence(item.changes).flatMap(phraseOf))],
 	note: item => [textOf(item.text)],
 	trouble: item => [textOf(item.text), make('p', 'why', item.words, button('Edit', () => put(item.text)))],

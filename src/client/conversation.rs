@@ -22,10 +22,10 @@ use super::pending::{By, Line, Part, Pending};
 use crate::frontend::entered::Entered;
 use crate::frontend::message::{Kind, Message};
 use crate::protocol::command::{self, Command};
+use crate::protocol::event::text::read_operator;
 use crate::protocol::event::{ByeCode, Event, Hello, Person, Place, Reply, Several};
 use crate::protocol::name::{self, Name};
 use crate::protocol::text::made_safe;
-use crate::protocol::wording::OPERATOR_PREFIX;
 
 /// How long queued lines wait for the answer to the request for a name. Who only sends waits no
 /// longer for the greeting, either.
@@ -826,7 +826,7 @@ impl Conversation {
 
 /// Whether `message`, a line that a room greets with, was said to everybody: the room remembers it.
 fn was_said(message: &Message<'_>) -> bool {
-    message.name.is_some() || message.text.starts_with(OPERATOR_PREFIX)
+    message.name.is_some() || read_operator(message.text).is_some()
 }
 
 /// Whether a program begins or goes on with a session by `line`.

@@ -11,9 +11,9 @@ use super::message::{Kind, Message};
 use super::people::People;
 use crate::platform::local_time::Stamp;
 use crate::protocol::event::Event;
+use crate::protocol::event::text::read_operator;
 use crate::protocol::name;
 use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left, made_safe};
-use crate::protocol::wording::OPERATOR_PREFIX;
 
 /// The name in front of the user's own lines.
 pub(crate) const OWN_NAME: &str = "You";
@@ -154,10 +154,11 @@ pub(crate) fn styled(
         (Kind::Message | Kind::Action | Kind::Private, Some(name)) => {
             return styled_speech(message, name, mention, others, palette);
         }
-        (Kind::Notice, _) if message.text.starts_with(OPERATOR_PREFIX) => {
-            styled_operator(message, palette)
-        }
-        (Kind::Welcome | Kind::Notice | Kind::Continuation, _) => plain(palette.dim()),
+        (Kind::Notice, _) => match read_operator(message.text) {
+            Some((_, said)) => styled_operator(message, said, palette),
+            None => plain(palette.dim()),
+        },
+        (Kind::Welcome | Kind::Continuation, _) => plain(palette.dim()),
         (Kind::Refusal, _) => plain(palette.error()),
         _ => message.line.to_owned(),
     };
@@ -172,8 +173,7 @@ pub(crate) fn styled(
 }
 
 /// What the operator says is no mere notice.
-fn styled_operator(message: &Message<'_>, palette: Palette) -> String {
-    let text = &message.text[OPERATOR_PREFIX.len()..];
+fn styled_operator(message: &Message<'_>, text: &str, palette: Palette) -> String {
     let before = &message.line[..message.line.len() - text.len()];
     let bold = palette.bold();
     format!("{bold}{before}{bold:#}{text}")
@@ -294,6 +294,8 @@ mod tests {
 
     #[test]
     fn notices_are_dim_and_errors_are_marked() {
+        let operator = styled(&Message::parse("-- operator@box-b: tea"), None, COLORS).line;
+        assert_eq!(operator, "\x1b[1m-- operator@box-b: \x1b[0mtea");
         let notice = styled(&Message::parse("-- news"), None, COLORS).line;
         assert_eq!(notice, "\x1b[2m-- news\x1b[0m");
         let rest = Message {

@@ -51,9 +51,7 @@ impl Event<'_> {
 /// programs too.
 pub(crate) fn read_speech(line: &str) -> Option<Event<'_>> {
     let notice = line.strip_prefix(NOTICE_PREFIX);
-    if let Some((name, text)) = notice.and_then(|line| line.split_once(": "))
-        && let Some(label) = operator_label(name)
-    {
+    if let Some((label, text)) = notice.and_then(read_operator) {
         let at = label.map(|label| label.to_string().into());
         let text = made_safe(without_mark("", text).as_bytes()).into();
         return Some(Event::Operator { at, text });
@@ -76,6 +74,13 @@ pub(crate) fn read_speech(line: &str) -> Option<Event<'_>> {
             text: made_safe(without_mark(name, text).as_bytes()).into(),
         })
     })
+}
+
+/// The label of the operator's server, if that is another one, and what the operator says in a
+/// notice, which is without its prefix. `None` if it is another notice.
+pub(crate) fn read_operator(notice: &str) -> Option<(Option<ServerLabel>, &str)> {
+    let (name, text) = notice.split_once(": ")?;
+    Some((operator_label(name)?, text))
 }
 
 /// The label in what the operator of another server is called; `Some(None)` for this one's own.
