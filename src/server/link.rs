@@ -1,8 +1,8 @@
 //! The link to the other servers of the room, over NATS with JetStream.
 //!
-//! The [machine](machine) decides, and knows neither socket nor clock; the
-//! [connection](connection) carries out, and knows no room. Both live in the reactor's loop as one
-//! source of the service: it must be read whatever its readers do, so it is no client.
+//! The machine decides, and knows neither socket nor clock; the connection carries out, and knows no
+//! room. Both live in the reactor's loop as one source of the service: it must be read whatever its
+//! readers do, so it is no client.
 
 mod codec;
 mod connection;

@@ -1056,7 +1056,10 @@ const MAX_LEAD: u64 = 1 << 32;
 /// has no id of a server's life.
 fn read_batch(label: ServerLabel, message: &Message<'_>) -> Option<(u64, Batch)> {
     let headers = message.headers;
-    let seq = headers.number("Nats-Sequence").filter(|&seq| seq > 0)?;
+    let seq = headers.number("Nats-Sequence")?;
+    if !(1..MAX_INTEGER).contains(&seq) {
+        return None;
+    }
     let id = headers.get(ID_HEADER).and_then(|id| {
         let (instance, number) = id.split_once(':')?;
         let instance = u64::from_str_radix(instance, 16).ok()?;

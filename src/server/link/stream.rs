@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::subjects::Subjects;
+use crate::protocol::event::MAX_INTEGER;
 use crate::protocol::text::made_safe;
 
 /// What the stream keeps: for servers that were away. When it is full, the oldest goes.
@@ -107,7 +108,7 @@ pub(super) enum Ack {
 pub(super) fn read_ack(ack: &[u8]) -> Ack {
     let ack: Value = serde_json::from_slice(ack).unwrap_or_default();
     match ack["seq"].as_u64() {
-        Some(seq) if error_code(&ack).is_none() && seq > 0 => Ack::Stored {
+        Some(seq) if error_code(&ack).is_none() && (1..MAX_INTEGER).contains(&seq) => Ack::Stored {
             seq,
             is_duplicate: ack["duplicate"] == true,
         },
@@ -192,6 +193,7 @@ mod tests {
                 Ack::Refused,
             ),
             ("{\"seq\":0}", Ack::Refused),
+            ("{\"seq\":18446744073709551615}", Ack::Refused),
             ("", Ack::Refused),
         ] {
             assert_eq!(read_ack(ack.as_bytes()), meaning, "{ack}");

@@ -1,5 +1,8 @@
 //! When the rooms are together or apart, and what is said then, one case after the other.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
 use crate::server::link::codec::{Decoder, Op};
 
@@ -367,4 +370,46 @@ fn a_stream_that_begins_again_is_heard_from_its_beginning() {
     stage.pass(Duration::from_millis(100));
     let asked = stage.published.last().unwrap();
     assert!(asked.starts_with("$JS.API.DIRECT.GET.CHAT_r ") && asked.contains("\"seq\":1"));
+}
+
+proptest! {
+    #[test]
+    fn whatever_nats_sends_nothing_panics_or_spins(
+        messages in vec(
+            (
+                prop::sample::select(&[
+                    "heard.a", "heard.b", "beat.a", "beat.b", "hold.b", "to.a.b",
+                    "back.a.0000000000000001.ack.2", "back.a.0000000000000001.get.11",
+                    "back.a.0000000000000001.info.0", "back.a.0000000000000001.created.0",
+                    "back.a.0000000000000001.answer.1",
+                ][..]),
+                prop_oneof![Just(" 404".to_owned()), Just(" 503".to_owned()), any::<u64>().prop_map(
+                    |n| format!("\r\nNats-Sequence: {n}\r\nNats-Msg-Id: 7:{n}\r\n\
+                                 Chat-Lines-Before: {n}\r\nNats-Subject: chat.r.say.b"),
+                ), (1_u64..40).prop_map(
+                    |n| format!("\r\nNats-Sequence: {n}\r\nNats-Msg-Id: {}:{n}\r\n\
+                                 Nats-Subject: chat.r.say.a", n % 3),
+                )],
+                prop_oneof![
+                    "[ -~]{0,40}",
+                    any::<u64>().prop_map(|n| format!("{{\"seq\":{n}}}")),
+                    any::<u64>().prop_map(|n| format!(
+                        "{{\"instance\":\"{:x}\",\"here\":{n},\"seq\":{n},\"lines\":{n},\
+                         \"together\":{}}}",
+                        n % 4, n % 2 == 0
+                    )),
+                    Just("one\ntwo\n".to_owned()),
+                ],
+                0_u64..3000,
+            ),
+            0..60,
+        ),
+    ) {
+        let mut stage = Stage::together();
+        for (subject, headers, payload, pause_ms) in messages {
+            stage.hear(&format!("chat.r.{subject}"), &headers, &payload);
+            stage.say("mine");
+            stage.pass(Duration::from_millis(pause_ms));
+        }
+    }
 }
