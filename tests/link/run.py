@@ -50,24 +50,28 @@ def free_port():
 
 
 class Node:
-    def __init__(self, name, routes=None, own_route=None):
+    def __init__(self, name, route=None, routes=(), host="127.0.0.1", space=None, leaf_of=None):
         self.name, self.port, self.http = name, free_port(), free_port()
+        self.host, self.space = host, space
         self.folder = tempfile.mkdtemp(prefix="nats-")
-        cluster = ""
-        if routes:
-            others = ", ".join(f"nats://127.0.0.1:{port}" for port in routes if port != own_route)
-            cluster = f"cluster {{ name: chat, listen: 127.0.0.1:{own_route}, routes: [{others}] }}"
+        more = f'jetstream {{ store_dir: "{self.folder}" }}'
+        if route:
+            others = ", ".join(f"nats://{other}" for other in routes if other != route)
+            more += f"\ncluster {{ name: chat, listen: {route}, routes: [{others}] }}"
+        if leaf_of:
+            more = (f'leafnodes {{ remotes: [{{ url: "nats://127.0.0.1:{leaf_of}" }}] }}\n'
+                    'mappings { "$JS.API.>": "$JS.hub.API.>" }')
         with open(f"{self.folder}/node.conf", "w") as config:
             config.write(
-                f'server_name: {name}\nlisten: 127.0.0.1:{self.port}\nhttp: 127.0.0.1:{self.http}\n'
-                f'jetstream {{ store_dir: "{self.folder}" }}\nlame_duck_duration: "30s"\n'
-                f'lame_duck_grace_period: "1s"\n{cluster}\n')
+                f'server_name: {name}\nlisten: {host}:{self.port}\nhttp: {host}:{self.http}\n'
+                f'lame_duck_duration: "30s"\nlame_duck_grace_period: "1s"\n{more}\n')
         self.process = None
 
     def run(self):
         log = open(f"{self.folder}/log", "a")
-        self.process = subprocess.Popen(["nats-server", "-c", f"{self.folder}/node.conf"],
-                                        stdout=log, stderr=log)
+        self.process = subprocess.Popen(
+            within(self.space, ["nats-server", "-c", f"{self.folder}/node.conf"]),
+            stdout=log, stderr=log)
         started.append(self.process)
 
     def kill(self, number):
@@ -81,7 +85,7 @@ class Node:
             self.process = None
 
     def jsz(self):
-        url = f"http://127.0.0.1:{self.http}/jsz?accounts=true&streams=true"
+        url = f"http://{self.host}:{self.http}/jsz?accounts=true&streams=true"
         with urllib.request.urlopen(url, timeout=1) as answer:
             return json.load(answer)
 
@@ -103,10 +107,11 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, count):
-        routes = [free_port() for _ in range(count)] if count > 1 else [None]
-        self.nodes = [Node(f"n{n}", routes if count > 1 else None, route)
-                      for n, route in enumerate(routes)]
+    def __init__(self, count, places=None):
+        places = places or [("127.0.0.1", None)] * count
+        routes = [f"{host}:{free_port()}" for host, _ in places]
+        self.nodes = [Node(f"n{n}", routes[n] if count > 1 else None, routes, host, space)
+                      for n, (host, space) in enumerate(places)]
         self.start()
 
     def start(self):
@@ -119,8 +124,7 @@ class Cluster:
             until("a node", lambda: can_connect(self.nodes[0].port))
 
     def url(self):
-        nodes = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
-        return f"nats://{nodes}/{ROOM}"
+        return Place(self.nodes).url()
 
     def leader(self):
         return until("a leader", lambda: next((n for n in self.nodes if n.process and n.leads()), None))
@@ -131,9 +135,24 @@ class Cluster:
             shutil.rmtree(node.folder, ignore_errors=True)
 
 
-def can_connect(port):
+class Place:
+    """Some nodes, for a server to begin with."""
+
+    def __init__(self, nodes):
+        self.nodes = nodes
+
+    def url(self):
+        nodes = ",".join(f"{node.host}:{node.port}" for node in self.nodes)
+        return f"nats://{nodes}/{ROOM}"
+
+
+def within(space, command):
+    return ["ip", "netns", "exec", space, *command] if space else command
+
+
+def can_connect(port, host="127.0.0.1"):
     try:
-        socket.create_connection(("127.0.0.1", port), 0.2).close()
+        socket.create_connection((host, port), 0.2).close()
         return True
     except OSError:
         return False
@@ -150,16 +169,16 @@ def until(what, look, seconds=WAIT_S):
 
 
 class Server:
-    def __init__(self, cluster, label, *options):
-        self.port, self.label = free_port(), label
+    def __init__(self, cluster, label, *options, host="127.0.0.1", space=None):
+        self.host, self.port, self.label = host, free_port(), label
         self.log = tempfile.NamedTemporaryFile("w+")
         link = ["--nats", cluster.url(), "--label", label] if cluster else []
         self.process = subprocess.Popen(
-            [CHAT, "server", "127.0.0.1", str(self.port), "--no-presence", "--history", "0",
-             "-q", *link, *options],
+            within(space, [CHAT, "server", host, str(self.port), "--no-presence", "--history", "0",
+                           "-q", *link, *options]),
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         started.append(self.process)
-        until("a server", lambda: can_connect(self.port))
+        until("a server", lambda: can_connect(self.port, host))
 
     def end(self):
         self.process.terminate()
@@ -175,7 +194,7 @@ class Client:
     """Somebody in the room, who keeps what comes with its time."""
 
     def __init__(self, server, name=None, reads=True):
-        self.socket = socket.create_connection(("127.0.0.1", server.port))
+        self.socket = socket.create_connection((server.host, server.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.lines = []
         if name:
@@ -616,6 +635,108 @@ def idle():
     finish(cluster, servers)
 
 
+def leaf():
+    """Servers at leaf nodes, which have no JetStream themselves: the hub's is used."""
+    hub = Cluster(1)
+    port = free_port()
+    hub.nodes[0].end()
+    path = f"{hub.nodes[0].folder}/node.conf"
+    with open(path) as config:
+        text = config.read().replace("jetstream {", "jetstream { domain: hub,")
+    with open(path, "w") as config:
+        config.write(f"{text}leafnodes {{ listen: 127.0.0.1:{port} }}\n")
+    hub.start()
+    leaves = [Node(f"leaf{n}", leaf_of=port) for n in range(2)]
+    for node in leaves:
+        node.run()
+        until("a leaf", lambda: can_connect(node.port))
+    time.sleep(1)
+    servers, listeners = [], []
+    for label, node in zip("ab", leaves):
+        server = Server(Place([node]), f"box-{label}")
+        listener = Client(server)
+        other = Client(server)
+        other.say("up")
+        listener.await_line("<127.0.0.1> up")
+        servers.append(server)
+        listeners.append(listener)
+    time.sleep(1.5)
+    clear(listeners)
+    talkers = [Talker(server, 0.005) for server in servers]
+    time.sleep(3)
+    counts = [talker.finish() for talker in talkers]
+    compare("two leaf nodes", listeners, counts)
+    check(not any("apart" in line for line in sum(words(listeners), [])), "they are together")
+    for node in leaves:
+        node.end()
+    finish(hub, servers)
+
+
+def isolated():
+    """A node loses sight of the two others, though its server stays connected to it. Needs root."""
+    spaces = [f"link{os.getpid()}-{n}" for n in range(3)]
+    bridge = f"br{os.getpid()}"
+    def ip(*words):
+        subprocess.run(["ip", *words], check=True)
+    try:
+        ip("link", "add", bridge, "type", "bridge")
+        ip("addr", "add", "10.77.77.254/24", "dev", bridge)
+        ip("link", "set", bridge, "up")
+        for n, space in enumerate(spaces):
+            ip("netns", "add", space)
+            ip("link", "add", f"v{os.getpid()}-{n}", "type", "veth", "peer", "name", "eth0", "netns", space)
+            ip("link", "set", f"v{os.getpid()}-{n}", "master", bridge, "up")
+            ip("-n", space, "addr", "add", f"10.77.77.{n + 1}/24", "dev", "eth0")
+            ip("-n", space, "link", "set", "eth0", "up")
+            ip("-n", space, "link", "set", "lo", "up")
+        isolate(spaces, ip)
+    finally:
+        end_all()
+        for space in spaces:
+            subprocess.run(["ip", "netns", "del", space], check=False)
+        subprocess.run(["ip", "link", "del", bridge], check=False)
+
+
+def isolate(spaces, ip):
+    hosts = [f"10.77.77.{n + 1}" for n in range(3)]
+    cluster = Cluster(3, list(zip(hosts, spaces)))
+    servers, listeners = [], []
+    for label, node in zip("abc", cluster.nodes):
+        server = Server(Place([node]), f"box-{label}", space=node.space, host=node.host)
+        listener = Client(server)
+        other = Client(server)
+        other.say("up")
+        listener.await_line("<10.77.77.254> up")
+        servers.append(server)
+        listeners.append(listener)
+    time.sleep(1.5)
+    clear(listeners)
+    for other in hosts[1:]:
+        ip("-n", spaces[0], "route", "add", "blackhole", f"{other}/32")
+    speakers = [Client(server, f"s-{server.label}") for server in servers]
+    time.sleep(0.5)
+    speakers[0].say("cut off")
+    speakers[1].say("with one other")
+    listeners[0].await_line("-- the rooms are apart: only those on box-a hear you", 20)
+    listeners[2].await_line("<s-box-b@box-b> with one other", 20)
+    listeners[1].await_line("-- box-a is out of reach", 40)
+    for other in hosts[1:]:
+        ip("-n", spaces[0], "route", "del", "blackhole", f"{other}/32")
+    listeners[0].await_line("-- together again", 60)
+    time.sleep(1)
+    for speaker in speakers:
+        speaker.say("together")
+    for listener in listeners:
+        until("all three", lambda: sum(l.endswith("> together") for _, l in listener.lines) >= 3)
+    for server, listener in zip(servers, listeners):
+        print(f"one node isolated, on the screen of {server.label}:")
+        for _, line in listener.lines:
+            print("   ", line)
+    told = [line for listener in listeners[1:] for _, line in listener.lines]
+    check(not any("apart" in line for line in told), "the majority stays together")
+    finish(cluster, servers)
+
+
 def nats_request(port, subject, payload):
     with socket.create_connection(("127.0.0.1", port)) as stream:
         stream.sendall(b'CONNECT {"verbose":false,"headers":false}\r\nSUB in 1\r\n'
@@ -635,7 +756,8 @@ def finish(cluster, servers):
     cluster.end()
 
 
-PARTS = [delay, flood, flow, idle, send, stopped, lame_duck, restart, deleted, full, apart, kills]
+PARTS = [delay, flood, flow, idle, leaf, send, stopped, lame_duck, restart, deleted, full, apart,
+         isolated, kills]
 
 if __name__ == "__main__":
     names = {part.__name__: part for part in PARTS}
