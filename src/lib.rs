@@ -28,6 +28,8 @@ pub mod protocol {
     pub mod label;
     pub mod line;
     pub mod name;
+    #[cfg(feature = "nats")]
+    pub mod nats;
     pub mod sniff;
     pub mod telnet;
     pub mod text;

@@ -4,7 +4,6 @@
 //! room. Both live in the reactor's loop as one source of the service: it must be read whatever its
 //! readers do, so it is no client.
 
-mod codec;
 mod connection;
 mod hearing;
 mod machine;

@@ -12,10 +12,10 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use serde_json::{Value, json};
 
-use super::codec::{Decoder, MAX_MESSAGE_BYTES, Op, Writer};
 use super::machine::{Machine, Output};
 use crate::error::plain;
 use crate::platform::socket::has_connected;
+use crate::protocol::nats::{Decoder, MAX_MESSAGE_BYTES, Op, Writer};
 use crate::protocol::text::made_safe;
 use crate::rate::{AndMore, LogLimit};
 
@@ -296,7 +296,7 @@ impl Connection {
     /// Acts on what was read.
     fn hear(&mut self, machine: &mut Machine, now: Instant) -> Result<(), Trouble> {
         loop {
-            let op = self.decoder.next();
+            let op = self.decoder.take();
             let Some(op) = op.map_err(|it| Trouble::Other(it.to_string()))? else {
                 return Ok(());
             };

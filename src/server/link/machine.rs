@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::codec::Message;
 use super::hearing::{Batch, Hearing, Kept};
 use super::peers::{HOLD_LEASE, Novelty, Peers};
 use super::saying::Saying;
@@ -17,6 +16,7 @@ use super::stream::{self, Ack, Setup};
 use super::subjects::{Back, Subject, Subjects};
 use crate::protocol::event::MAX_INTEGER;
 use crate::protocol::label::ServerLabel;
+use crate::protocol::nats::Message;
 use crate::reactor::flow::Restraint;
 
 /// A batch that was not acknowledged is sent again after this,

@@ -13,9 +13,9 @@ use std::env;
 use std::panic;
 use std::time::{Duration, Instant};
 
-use super::codec::{Decoder, Op};
 use super::machine::{Machine, Notice, Output, Said};
 use crate::protocol::label::ServerLabel;
+use crate::protocol::nats::{Decoder, Op};
 
 const SEEDS: u64 = 400;
 
@@ -286,7 +286,7 @@ impl World {
                 }
                 let mut decoder = Decoder::default();
                 decoder.feed(&bytes);
-                let Ok(Some(Op::Message(message))) = decoder.next() else {
+                let Ok(Some(Op::Message(message))) = decoder.take() else {
                     panic!("the model speaks NATS's protocol");
                 };
                 server.machine.received(&message, now);

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::server::link::codec::{Decoder, Op};
+use crate::protocol::nats::{Decoder, Op};
 
 fn label(text: &str) -> ServerLabel {
     ServerLabel::parse(text).unwrap()
@@ -62,7 +62,7 @@ impl Stage {
         };
         let mut decoder = Decoder::default();
         decoder.feed(bytes.as_bytes());
-        let Ok(Some(Op::Message(message))) = decoder.next() else {
+        let Ok(Some(Op::Message(message))) = decoder.take() else {
             panic!("{bytes} is a message");
         };
         self.machine.received(&message, self.now);

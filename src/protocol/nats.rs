@@ -1,4 +1,4 @@
-//! The part of NATS's client protocol that a link speaks (docs.nats.io, *NATS Client Protocol*).
+//! The part of NATS's client protocol that links servers (docs.nats.io, *NATS Client Protocol*).
 //!
 //! Pure: bytes in, operations out, and back. Whatever a server sends, nothing here panics, and
 //! an operation that is incomplete keeps at most a line and [`MAX_MESSAGE_BYTES`] in memory.
@@ -14,7 +14,7 @@ const MAX_INFO_BYTES: usize = 64 * 1024;
 
 /// The largest message, its headers included. A batch is far smaller, and whoever may write to the
 /// room's subjects cannot have us keep more.
-pub(super) const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
 const CRLF: &[u8] = b"\r\n";
 
@@ -23,12 +23,16 @@ const HEADERS_VERSION: &str = "NATS/1.0";
 
 /// What a NATS server says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Op<'a> {
+pub enum Op<'a> {
     /// An object of JSON: who it is.
     Info(&'a [u8]),
+    /// For one of our subscriptions.
     Message(Message<'a>),
+    /// It wants a sign of life.
     Ping,
+    /// It gives one.
     Pong,
+    /// What we said was taken.
     Ok,
     /// Something was wrong. It may close the connection.
     Err(&'a str),
@@ -36,42 +40,45 @@ pub(super) enum Op<'a> {
 
 /// A message for one of our subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Message<'a> {
-    pub(super) subject: &'a str,
+pub struct Message<'a> {
+    /// Where it was published.
+    pub subject: &'a str,
     /// Where an answer goes.
-    pub(super) reply: Option<&'a str>,
-    pub(super) headers: Headers<'a>,
-    pub(super) payload: &'a [u8],
+    pub reply: Option<&'a str>,
+    /// What is said of it.
+    pub headers: Headers<'a>,
+    /// What was published.
+    pub payload: &'a [u8],
 }
 
 /// The headers of a message, as they came; empty if there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Headers<'a>(&'a str);
+pub struct Headers<'a>(&'a str);
 
 impl<'a> Headers<'a> {
     /// The code of a message from the server itself, such as 503: nobody listens there.
-    pub(super) fn status(self) -> Option<u16> {
+    pub fn status(self) -> Option<u16> {
         let first = self.0.lines().next()?.strip_prefix(HEADERS_VERSION)?;
         first.split_ascii_whitespace().next()?.parse().ok()
     }
 
     /// The value of the last header with this name: those of the stream itself come after what whoever
     /// published gave.
-    pub(super) fn get(self, name: &str) -> Option<&'a str> {
+    pub fn get(self, name: &str) -> Option<&'a str> {
         let fields = self.0.lines().skip(1).filter_map(|it| it.split_once(':'));
         let named = fields.filter(|(key, _)| key.eq_ignore_ascii_case(name));
         named.last().map(|(_, value)| value.trim())
     }
 
     /// The same, as a number.
-    pub(super) fn number(self, name: &str) -> Option<u64> {
+    pub fn number(self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
     }
 }
 
 /// What came is not NATS's protocol, or is larger than it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,15 +88,15 @@ impl fmt::Display for Malformed {
 
 /// Cuts what comes into operations.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub struct Decoder {
     bytes: Vec<u8>,
     /// How much of it was taken.
     taken: usize,
 }
 
 impl Decoder {
-    /// More has come. Take all [operations](Self::next) before the next call.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    /// More has come. Take all [operations](Self::take) before the next call.
+    pub fn feed(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.taken);
         self.taken = 0;
         if self.bytes.is_empty() {
@@ -103,7 +110,7 @@ impl Decoder {
     /// # Errors
     ///
     /// The connection is of no more use.
-    pub(super) fn next(&mut self) -> Result<Option<Op<'_>>, Malformed> {
+    pub fn take(&mut self) -> Result<Option<Op<'_>>, Malformed> {
         let Some((op, length)) = parse(&self.bytes[self.taken..])? else {
             return Ok(None);
         };
@@ -214,31 +221,40 @@ fn message<'a>(
 
 /// What we say to a NATS server, appended to what it is sent next.
 #[derive(Debug)]
-pub(super) struct Writer<'a>(pub(super) &'a mut Vec<u8>);
+pub struct Writer<'a>(
+    /// Whole operations.
+    pub &'a mut Vec<u8>,
+);
 
 impl Writer<'_> {
     /// Who we are: an object of JSON.
-    pub(super) fn connect(&mut self, json: &str) {
+    pub fn connect(&mut self, json: &str) {
         self.line(format_args!("CONNECT {json}"));
     }
 
-    pub(super) fn ping(&mut self) {
+    /// Asks for a sign of life.
+    pub fn ping(&mut self) {
         self.line(format_args!("PING"));
     }
 
-    pub(super) fn pong(&mut self) {
+    /// Gives one.
+    pub fn pong(&mut self) {
         self.line(format_args!("PONG"));
     }
 
-    pub(super) fn subscribe(&mut self, subject: &str, subscription: u64) {
+    /// From now on messages on `subject` come.
+    pub fn subscribe(&mut self, subject: &str, subscription: u64) {
         self.line(format_args!("SUB {subject} {subscription}"));
     }
 
-    pub(super) fn unsubscribe(&mut self, subscription: u64) {
+    /// From now on none of that subscription come.
+    pub fn unsubscribe(&mut self, subscription: u64) {
         self.line(format_args!("UNSUB {subscription}"));
     }
 
-    pub(super) fn publish(
+    /// A message, with where answers go and with headers, if there are any. Neither a subject nor a
+    /// header has white space or a control character.
+    pub fn publish(
         &mut self,
         subject: &str,
         reply: Option<&str>,
@@ -284,7 +300,7 @@ mod tests {
         for chunk in chunks {
             decoder.feed(chunk);
             loop {
-                match decoder.next() {
+                match decoder.take() {
                     Ok(Some(op)) => ops.push(format!("{op:?}")),
                     Ok(None) => break,
                     Err(Malformed) => return (ops, true),
