@@ -50,6 +50,13 @@ pub enum Error {
         /// From open(2) or read(2), or the limit.
         source: io::Error,
     },
+    /// The password cannot be read, or others can read it.
+    ReadPassword {
+        /// From the command line.
+        path: PathBuf,
+        /// From open(2) or read(2), or what is wrong with it.
+        source: io::Error,
+    },
     /// The server cannot open the transcript.
     OpenTranscript {
         /// From the command line.
@@ -177,6 +184,7 @@ impl Error {
             | Self::PassedSocket(_)
             | Self::OpenOperatorFifo { .. }
             | Self::ReadMotd { .. }
+            | Self::ReadPassword { .. }
             | Self::OpenTranscript { .. }
             | Self::OpenLog { .. }
             | Self::Poll(_)
@@ -233,6 +241,12 @@ impl fmt::Display for Error {
             Self::ReadMotd { path, source } => write!(
                 f,
                 "cannot use {} for --motd: {}",
+                path.display(),
+                plain(source)
+            ),
+            Self::ReadPassword { path, source } => write!(
+                f,
+                "cannot use {} for --password-file: {}",
                 path.display(),
                 plain(source)
             ),

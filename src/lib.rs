@@ -47,6 +47,7 @@ pub mod platform {
     pub mod memory_file;
     pub mod proc;
     pub mod random;
+    pub(crate) mod secret_file;
     pub mod service_manager;
     pub mod socket;
     pub mod stdio;

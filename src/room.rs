@@ -51,7 +51,7 @@ use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
 use crate::protocol::text;
 use crate::protocol::time::Time;
-use crate::protocol::wording::{CLOSING, OPERATOR, farewell};
+use crate::protocol::wording::{CLOSING, OPERATOR, WELCOME, farewell};
 
 /// What a request for a name counts for in a batch, besides its answer: to compare looks
 /// takes up to a tenth of a millisecond, in which some writes could be made.
@@ -216,6 +216,28 @@ impl Room {
         self.greeting.frame(&self.log, now)
     }
 
+    /// Adds the member `id` at `address`, which has had its welcome already, and reads so. Returns
+    /// the rest of its greeting, to be sent before anything else.
+    pub(crate) fn join_welcomed(
+        &mut self,
+        id: ClientId,
+        address: IpAddr,
+        reads: Encoding,
+        context: &mut Context<'_>,
+    ) -> Frame {
+        let greeting = self.join(id, address, context.now);
+        if reads == Encoding::Text {
+            return Frame::from(&greeting[WELCOME.len() + 1..]);
+        }
+        self.members.get_mut(id).expect("a member").speaks();
+        self.begin_session(id, context);
+        for text in self.greeting.notices() {
+            let notice = Event::Notice { text };
+            self.tell(id, &notice, context.batch);
+        }
+        Frame::from([])
+    }
+
     /// `connection` has ended. `None` if nobody was on it. Who read JSON there is only lost,
     /// unless somebody means it to leave.
     pub fn leave(
@@ -337,6 +359,10 @@ impl Room {
             return Encoding::Json;
         }
         let reads = member.reads();
+        if reads == Encoding::Json && is_password(heard) {
+            // A program says it ahead of need, where the room has none. It has no number.
+            return reads;
+        }
         if member.may_resume()
             && let Decoded::Line(line @ [b'/', ..]) = heard
             && let Ok(Command::Resume { token, seq }) = command::parse(line)
@@ -618,6 +644,10 @@ impl Room {
                 let words = "/resume goes right after /json, before anything else that you say";
                 self.refuse(by, ErrorCode::TooLate, words, context.batch);
             }
+            Ok(Command::Pass(_)) => {
+                let words = "you are in already: nothing here needs a password";
+                self.refuse(by, ErrorCode::TooLate, words, context.batch);
+            }
             Err(bad) => self.refuse_command(by, bad, context),
         }
     }
@@ -810,6 +840,11 @@ fn is_loss(reason: CloseReason) -> bool {
 
 fn is_json(heard: Decoded<'_>) -> bool {
     matches!(heard, Decoded::Line(line @ [b'/', ..]) if command::parse(line) == Ok(Command::Json))
+}
+
+fn is_password(heard: Decoded<'_>) -> bool {
+    matches!(heard, Decoded::Line(line @ [b'/', ..])
+        if matches!(command::parse(line), Ok(Command::Pass(_))))
 }
 
 /// What `by` says, made safe.

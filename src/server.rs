@@ -5,11 +5,13 @@ pub mod admission;
 pub(crate) mod arrivals;
 mod config;
 pub(crate) mod console;
+pub(crate) mod door;
 pub mod line_sink;
 pub(crate) mod motd;
 pub(crate) mod network;
 pub(crate) mod notifications;
 pub(crate) mod operator;
+pub(crate) mod password;
 #[cfg(feature = "web")]
 mod qr_code;
 mod service;
@@ -30,9 +32,11 @@ use rustix::io::Errno;
 pub use self::config::{Config, Web};
 
 use self::admission::{Admission, Capacity, Rule};
+use self::door::Door;
 use self::motd::read_motd;
 use self::notifications::Notifications;
 use self::operator::input::open_fifo;
+use self::password::Password;
 use self::service::{Server, Sources};
 use self::transcript::Transcript;
 use self::transcript::tail::Tail;
@@ -60,6 +64,12 @@ const MAX_WRITES_A_LINE: usize = 16;
 /// [at most twice](Policy::max_visitors) as many as are allowed until the oldest are closed.
 const VISITORS_PART: usize = 16;
 
+/// Of the descriptors, one in so many is for newcomers that have not given the password.
+const WAITING_PART: usize = 16;
+
+/// There are at most so many of them.
+const MAX_WAITING: usize = 256;
+
 /// Output that waits, and input that is unfinished, may each take this share of the memory
 /// that there is at the start.
 const MEMORY_SHARES: usize = 4;
@@ -83,6 +93,11 @@ pub fn run(config: &Config) -> Result<(), Error> {
     if let Some(path) = &config.motd {
         room.notices.extend(read_motd(path)?);
     }
+    let password = config
+        .password_file
+        .as_deref()
+        .map(|path| Password::read(path, config.room.max_line_bytes))
+        .transpose()?;
     let transcript = config.transcript.as_deref();
     let transcript = transcript.map(|path| open_transcript(path, config.transcript_max_bytes));
     let mut transcript = transcript.transpose()?;
@@ -101,7 +116,10 @@ pub fn run(config: &Config) -> Result<(), Error> {
     });
     let max_visitors = (descriptors / VISITORS_PART / 2).min(Policy::DEFAULT.max_visitors);
     let visitors = config.web.as_ref().map_or(0, |_| 2 * max_visitors);
-    let capacity = Capacity::of(descriptors.saturating_sub(visitors));
+    let max_waiting = (descriptors / WAITING_PART).clamp(1, MAX_WAITING);
+    let waiting = password.as_ref().map_or(0, |_| max_waiting);
+    let door = password.map(|it| Door::new(it, max_waiting, config.room.max_line_bytes));
+    let capacity = Capacity::of(descriptors.saturating_sub(visitors + waiting));
     let mut limits = config.admission.clone();
     if config.is_local_only {
         limits.rules.extend(LOCAL_NETWORKS.map(Rule::Allow));
@@ -134,6 +152,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         )
     });
     let sources = Sources {
+        door,
         transcript,
         fifo,
         manager,
@@ -155,6 +174,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
         if config.is_local_only {
             addresses.retain(is_local);
         }
+        if config.admission.is_clear_local {
+            addresses.retain(IpAddr::is_loopback);
+        }
         addresses
     };
     server.show(&banner(address, &reachable_at(address.ip())));
@@ -170,7 +192,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
             server.show(&rows);
         }
     }
-    if config.is_local_only {
+    if config.is_local_only && !config.admission.is_clear_local {
         server.show(
             "only this machine and private networks are let in; --allow lets in others instead\n",
         );

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::address_rules::AddressRules;
 use super::room::{DEFAULT_PORT, Place, split_port};
@@ -81,6 +81,18 @@ pub(super) struct ServerArgs {
 
     #[command(flatten)]
     rules: AddressRules,
+
+    /// Let in only who gives the password in the first line of this file
+    ///
+    /// Others than the owner and the group of the file must not be able to read it, unless it is in
+    /// $CREDENTIALS_DIRECTORY or /run/secrets. SIGHUP reads it again. What is said is not encrypted,
+    /// nor is the password: say with --plain who may join all the same.
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    password_file: Option<PathBuf>,
+
+    /// Who may join without encryption, and so be read by others [default: all]
+    #[arg(long, value_name = "WHO", hide_short_help = true)]
+    plain: Option<Plain>,
 
     /// The longest line that a client may send, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = Policy::DEFAULT.max_line_bytes)]
@@ -192,6 +204,15 @@ pub(super) struct ServerArgs {
     quiet: bool,
 }
 
+/// Who may come in clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Plain {
+    /// Whoever is let in
+    All,
+    /// This machine alone
+    Local,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   chat server
@@ -221,8 +242,9 @@ commands: see who is here, disconnect someone, ban an address. Lines from a pipe
 unless --operator-commands is given.
 
 Ctrl-C or SIGTERM closes the room: the server says goodbye, delivers what was said and exits. \
-So does SIGHUP, unless nohup(1) has it ignored; with a transcript or under a service manager, \
-SIGHUP has the server open the transcript and read the message of the day again. SIGUSR1 logs \
+So does SIGHUP, unless nohup(1) has it ignored; with a transcript or a password, or under a \
+service manager, SIGHUP has the server open the transcript and read the message of the day and \
+the password again. SIGUSR1 logs \
 statistics to standard error, as does exit.";
 
 impl ServerArgs {
@@ -237,6 +259,14 @@ impl ServerArgs {
                 "two ports, {first} and {second}: write IP PORT, as in 192.168.1.5 {second}, or \
                  PORT alone"
             ));
+        }
+        if self.password_file.is_some() && self.plain.is_none() {
+            return Err(
+                "--password-file: whoever joins sends the password in clear, and others on the \
+                 network can read it; give --plain all if that may be, or --plain local for this \
+                 machine alone (others then come by SSH)"
+                    .to_owned(),
+            );
         }
         let port = own_port.or(self.port);
         let rules = self.rules.into_rules();
@@ -257,7 +287,9 @@ impl ServerArgs {
                 max_clients: self.max_clients as usize,
                 max_per_address: self.max_per_ip.map(|max| max as usize),
                 rules,
+                is_clear_local: self.plain == Some(Plain::Local),
             },
+            password_file: self.password_file,
             room: room::Config {
                 max_line_bytes: self.max_line,
                 notices: self.welcome.into_iter().collect(),

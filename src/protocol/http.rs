@@ -49,6 +49,7 @@ macro_rules! statuses {
 statuses! {
     Ok = 200 "OK",
     BadRequest = 400 "Bad Request",
+    Unauthorized = 401 "Unauthorized",
     Forbidden = 403 "Forbidden",
     NotFound = 404 "Not Found",
     MethodNotAllowed = 405 "Method Not Allowed",
@@ -103,6 +104,8 @@ pub struct Request<'a> {
     pub is_chunked: bool,
     /// What the body is.
     pub content_type: Option<&'a str>,
+    /// By what the client proves that it may ask.
+    pub authorization: Option<&'a str>,
     /// Names this request among its repetitions.
     pub idempotency_key: Option<&'a str>,
     /// The client wants to hear that it may go on before it sends the body.
@@ -149,6 +152,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
         body_bytes: None,
         is_chunked: false,
         content_type: None,
+        authorization: None,
         idempotency_key: None,
         expects_continue: false,
         upgrade: Upgrade::No,
@@ -176,6 +180,12 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
             request.is_chunked = true;
         } else if is("Content-Type") {
             once(&mut request.content_type, value, "two Content-Type fields")?;
+        } else if is("Authorization") {
+            once(
+                &mut request.authorization,
+                value,
+                "two Authorization fields",
+            )?;
         } else if is("Idempotency-Key") {
             once(
                 &mut request.idempotency_key,

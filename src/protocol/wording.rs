@@ -30,10 +30,16 @@ pub(crate) const BANNED: &str = "your address is banned here; ask the operator";
 /// The refusal of an address by the rules.
 pub(crate) const DENIED: &str = "your address is not allowed here; ask the operator";
 
+/// The refusal of an address that may not come without TLS.
+pub(crate) const IN_CLEAR: &str = "this port is for this machine alone; ask the operator";
+
+/// What a newcomer is told by a room with a password.
+pub(crate) const PASSWORD_NEEDED: &str = "this room has a password: /pass PASSWORD";
+
 /// Whether a refusal in `words` is final until an operator changes it, so that connecting
 /// again is no use.
 pub(crate) fn is_lasting_refusal(words: &str) -> bool {
-    [BANNED, DENIED].contains(&words)
+    [BANNED, DENIED, IN_CLEAR].contains(&words)
 }
 
 /// The last notice to a member that is disconnected for `reason`. `None` if nobody would

@@ -22,7 +22,7 @@ use super::service::{Load, More, Policy, Service, Traffic, Wish};
 use super::stream::Stream;
 use super::timers::{Kind, Timer, Timers};
 use super::write_queue::Flushed;
-use crate::protocol::batch::{ClientId, Context, Frame, StandingRequest};
+use crate::protocol::batch::{ClientId, Context, Frame, OutsiderRequest, StandingRequest};
 use crate::protocol::close::CloseReason;
 use crate::protocol::time::Time;
 use crate::rate::{AndMore, LogLimit};
@@ -50,9 +50,6 @@ pub const HELD_AFTER: Duration = Duration::from_secs(1);
 
 /// How often it is told so again.
 pub const HELD_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How long a client that was refused has to show that it has a place.
-pub const HEAR_OUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a visitor may take, from when it came, until it has said what it wants; and then
 /// until it has its answer.
@@ -247,15 +244,18 @@ impl<S: Stream> Clients<S> {
                 self.connections.insert(stream, max_line_bytes);
                 self.welcome(id, &greeting);
             }
-            Err(refusal) if self.refused_count >= self.policy.max_refused => {
-                // Whether it is heard or not, there is no more to be done for it.
-                let _ = stream.write(&refusal);
-            }
             Err(refusal) => {
-                self.connections.insert(stream, max_line_bytes);
-                self.turn_away(id, address, refusal, service);
+                let heard_for = service.hears_out(id, address, self.now);
+                if heard_for.is_none() && self.refused_count >= self.policy.max_refused {
+                    // Whether it is heard or not, there is no more to be done for it.
+                    let _ = stream.write(&refusal);
+                } else {
+                    self.connections.insert(stream, max_line_bytes);
+                    self.turn_away(id, refusal, heard_for);
+                }
             }
         }
+        self.see_to_outsiders(service);
     }
 
     /// A newcomer from `address` is about to join: another client may have to go for that.
@@ -281,16 +281,10 @@ impl<S: Stream> Clients<S> {
         self.send_frame(id, greeting);
     }
 
-    /// `id` may not join.
-    fn turn_away(
-        &mut self,
-        id: ClientId,
-        address: IpAddr,
-        refusal: Frame,
-        service: &mut impl Service,
-    ) {
+    /// `id` may not join, but is heard for so long, if at all.
+    fn turn_away(&mut self, id: ClientId, refusal: Frame, heard_for: Option<Duration>) {
         self.refused_count += 1;
-        if service.hears_out(id, address, self.now) {
+        if let Some(heard_for) = heard_for {
             let now = self.now;
             let is_restrained = self.is_restrained();
             let connection = self.connection(id.key);
@@ -298,10 +292,74 @@ impl<S: Stream> Clients<S> {
             if is_restrained {
                 connection.input.restrain(now);
             }
-            self.arm(id, now + HEAR_OUT_TIMEOUT, Kind::HearOut);
+            self.arm(id, now + heard_for, Kind::HearOut);
             return self.send_frame(id, &refusal);
         }
         self.depart(id, Exit::Refused, Some(refusal));
+    }
+
+    /// Tells, lets in or turns away clients outside the room, as `service` has asked for. Returns
+    /// what the last one that was let in is called now.
+    fn see_to_outsiders(&mut self, service: &mut impl Service) -> Option<ClientId> {
+        let mut let_in = None;
+        for request in self.outbound.gathering().take_outsider_requests() {
+            let (OutsiderRequest::Tell(id, _)
+            | OutsiderRequest::TurnAway(id, _)
+            | OutsiderRequest::LetIn(id, _)) = request;
+            let connection = self.connections.get(id);
+            if !connection.is_some_and(|it| it.is_outside()) {
+                continue;
+            }
+            match request {
+                OutsiderRequest::Tell(_, words) => self.send_frame(id, &words),
+                OutsiderRequest::TurnAway(_, words) => self.depart_outsider(id, Some(words)),
+                OutsiderRequest::LetIn(_, address) => {
+                    let_in = self.let_outsider_in(id, address, service);
+                }
+            }
+        }
+        let_in
+    }
+
+    /// `outsider` is to join now, as if it had just come: so members have joined in the order of
+    /// their serial numbers. Returns its new id.
+    fn let_outsider_in(
+        &mut self,
+        outsider: ClientId,
+        address: IpAddr,
+        service: &mut impl Service,
+    ) -> Option<ClientId> {
+        self.make_way(address, service);
+        let id = self.connections.rename(outsider.key)?;
+        self.refused_count -= 1;
+        // Lists know it by another id.
+        self.connection(id.key).output.is_listed = false;
+        self.outbound.gathering().begin_for(id);
+        match service.let_in(outsider, id, address, &mut self.context()) {
+            Ok(greeting) => {
+                self.connection(id.key).come_in();
+                if let Some(timeout) = self.policy.idle_timeout {
+                    self.arm(id, self.now + timeout, Kind::Idle);
+                }
+                if !greeting.is_empty() {
+                    self.send_frame(id, &greeting);
+                }
+            }
+            Err(refusal) => {
+                let heard_for = service.hears_out(id, address, self.now);
+                self.turn_away(id, refusal, heard_for);
+            }
+        }
+        // What it has said already may have been put aside.
+        let connection = self.connections.at(id.key).expect("it was renamed");
+        self.inbound.list_again(id, connection, &self.flow);
+        Some(id)
+    }
+
+    /// `id`, outside the room, is heard no more.
+    fn depart_outsider(&mut self, id: ClientId, last_words: Option<Frame>) {
+        self.depart(id, Exit::Refused, last_words);
+        self.to_reap.push(id);
     }
 
     /// Takes in a visitor's stream: it is to say what it wants. If there are too many, the
@@ -425,8 +483,12 @@ impl<S: Stream> Clients<S> {
         let id = id.expect("it has become a member");
         match service.join(id, address, &mut self.context()) {
             Ok(greeting) => self.welcome(id, &greeting),
-            Err(refusal) => self.turn_away(id, address, refusal, service),
+            Err(refusal) => {
+                let heard_for = service.hears_out(id, address, self.now);
+                self.turn_away(id, refusal, heard_for);
+            }
         }
+        self.see_to_outsiders(service);
         let now = self.now;
         self.connection(id.key).receive_early(early, now);
         // More may have come than was read, and no edge will tell.
@@ -470,6 +532,8 @@ impl<S: Stream> Clients<S> {
         let after_read =
             self.inbound
                 .read(id, connection, &self.flow, limits, service, &mut context);
+        let id = self.see_to_outsiders(service).unwrap_or(id);
+        let connection = self.connection(id.key);
         if connection.input.becomes_suspect() {
             self.arm(id, self.now + FIRST_WORDS_TIMEOUT, Kind::FirstWords);
         }
@@ -543,6 +607,8 @@ impl<S: Stream> Clients<S> {
         if connection.visiting().is_some() {
             connection.end();
             self.to_reap.push(id);
+        } else if connection.is_outside() {
+            self.depart_outsider(id, None);
         } else if connection.is_admitted() {
             self.ended_before.push((id, reason));
         } else if connection.leave(reason) {
@@ -756,8 +822,8 @@ impl<S: Stream> Clients<S> {
                     }
                 }
                 Kind::HearOut if connection.is_outside() => {
-                    self.depart(id, Exit::Refused, None);
-                    self.to_reap.push(id);
+                    let last_words = service.heard_out(id);
+                    self.depart_outsider(id, last_words);
                 }
                 Kind::HearOut => {}
                 Kind::Visit => self.ask_for_wish(id, More::TooLate, service),
@@ -901,7 +967,8 @@ impl<S: Stream> Clients<S> {
     fn drop_the_most_unfinished(&mut self) {
         let holders = self.connections.iter();
         let mut holders: Vec<(usize, ClientId)> = holders
-            .filter(|(_, connection)| connection.is_member() && connection.input.held_bytes() > 0)
+            .filter(|(_, connection)| connection.is_member() || connection.is_outside())
+            .filter(|(_, connection)| connection.input.held_bytes() > 0)
             .map(|(id, connection)| (connection.input.held_bytes(), id))
             .collect();
         holders.sort_unstable_by(|one, other| other.cmp(one));

@@ -34,7 +34,7 @@ use crate::protocol::websocket::Sender;
 enum Phase {
     /// On the port where peers speak first: it has not said yet what it wants.
     Visiting,
-    /// Refused, and still heard: it may have a place in the room, and show that.
+    /// Refused, and still heard: it may have a place in the room, or the password, and show that.
     Outside,
     /// It has, and is in the room from the batch on that is being gathered.
     Admitted,
@@ -218,6 +218,12 @@ impl<S: Stream> Connection<S> {
     /// Whether it is refused, and still heard.
     pub(crate) fn is_outside(&self) -> bool {
         self.phase == Phase::Outside
+    }
+
+    /// It has joined after all.
+    pub(crate) fn come_in(&mut self) {
+        debug_assert!(self.is_outside());
+        self.phase = Phase::Member;
     }
 
     /// It is let in after all. False if it was not outside.

@@ -249,7 +249,8 @@ impl Inbound {
                 }
             }
             let said_bytes = context.batch.size_bytes() - said_before;
-            if context.batch.closes(id) || said_bytes >= quantum_bytes || becomes_program {
+            let is_over = context.batch.closes(id) || context.batch.decides_about(id);
+            if is_over || said_bytes >= quantum_bytes || becomes_program {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())

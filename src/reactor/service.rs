@@ -9,6 +9,8 @@ use mio::Token;
 use super::flow;
 use super::listener::SEND_BUFFER_BYTES;
 use super::outbound::{BY_REFERENCE_BYTES, SLICE_BYTES};
+#[cfg(doc)]
+use crate::protocol::batch::OutsiderRequest;
 use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::line::Decoded;
@@ -104,12 +106,38 @@ pub trait Service {
         context: &mut Context<'_>,
     ) -> Result<Frame, Frame>;
 
-    /// `client` has been refused. Returns whether it is heard all the same for a moment,
-    /// because it may have a place that it has only lost. If it shows that, the service
-    /// [restores its standing](crate::protocol::batch::StandingRequest::Restore): it is a member then,
-    /// and gets what is said from there on.
-    fn hears_out(&mut self, _client: ClientId, _address: IpAddr, _now: Instant) -> bool {
-        false
+    /// `client` has been refused. Returns for how long it is heard all the same, if at all: it
+    /// may have a place that it has only lost, or know the password. If it shows the former, the
+    /// service [restores its standing](crate::protocol::batch::StandingRequest::Restore): it is a
+    /// member then, and gets what is said from there on. If the latter, the service
+    /// [has it let in](OutsiderRequest::LetIn).
+    fn hears_out(
+        &mut self,
+        _client: ClientId,
+        _address: IpAddr,
+        _now: Instant,
+    ) -> Option<Duration> {
+        None
+    }
+
+    /// The time of `client`, which was heard out, is over. Returns its last words from us, if any.
+    fn heard_out(&mut self, _client: ClientId) -> Option<Frame> {
+        None
+    }
+
+    /// The service has `outsider` let in: it is `client` now. As with [`Service::join`].
+    ///
+    /// # Errors
+    ///
+    /// What it is told before it is disconnected: it has not joined.
+    fn let_in(
+        &mut self,
+        _outsider: ClientId,
+        _client: ClientId,
+        _address: IpAddr,
+        _context: &mut Context<'_>,
+    ) -> Result<Frame, Frame> {
+        Err(Frame::from([]))
     }
 
     /// `visitor`, at `address`, has connected where peers speak first. Returns whether it may

@@ -21,6 +21,8 @@ pub struct Config {
     pub web: Option<Web>,
     /// Whether only local networks may join, without those that the rules refuse.
     pub is_local_only: bool,
+    /// A file with the password that everybody has to give. `None`: there is none.
+    pub password_file: Option<PathBuf>,
     /// Who may join.
     pub admission: admission::Limits,
     /// The options of the room.

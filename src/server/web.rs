@@ -8,10 +8,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use log::warn;
 use serde_json::{Value, json};
 
 use super::admission::Admission;
 use super::config;
+use super::door::{Door, NotLetIn, too_many};
 use super::stats::{METRICS_TYPE, Stats};
 use crate::platform::host_names::host_names;
 use crate::protocol::batch::{ClientId, Context, Frame};
@@ -20,7 +22,7 @@ use crate::protocol::http::{
     self, Answer, CONTINUE, Fault, HostNames, Request, Status, Upgrade, is_json, may_end_head,
 };
 use crate::protocol::websocket;
-use crate::rate::{Bucket, Rate};
+use crate::rate::{AndMore, Bucket, LogLimit, Rate};
 use crate::reactor::connection::visit::REQUEST_BYTES;
 use crate::reactor::service::{More, Wish};
 use crate::room::Room;
@@ -91,6 +93,8 @@ pub(super) struct Web {
     said: VecDeque<Said>,
     /// Of bodies, to tell them apart.
     hasher: RandomState,
+    /// For passwords that others could read.
+    clear_log: LogLimit,
 }
 
 /// A line that was said by a request with a key.
@@ -104,6 +108,7 @@ struct Said {
 /// What a request is about, besides itself.
 pub(super) struct Scene<'a, 'b> {
     pub(super) admission: &'a Admission,
+    pub(super) door: Option<&'a mut Door>,
     pub(super) room: &'a mut Room,
     pub(super) stats: Stats,
     pub(super) is_closing: bool,
@@ -121,6 +126,7 @@ impl Web {
             buckets: HashMap::new(),
             said: VecDeque::new(),
             hasher: RandomState::new(),
+            clear_log: LogLimit::new(),
         }
     }
 
@@ -204,7 +210,7 @@ impl Web {
         request: &Request<'_>,
         body: &[u8],
         more: More,
-        scene: Scene<'_, '_>,
+        mut scene: Scene<'_, '_>,
     ) -> Result<Handled, Fault> {
         let admitted = scene.admission.admits(address, scene.context.now);
         admitted.map_err(|refusal| Fault::new(Status::Forbidden, refusal.to_string()))?;
@@ -228,6 +234,11 @@ impl Web {
             let words = "the room is closing";
             return Err(Fault::new(Status::ServiceUnavailable, words));
         }
+        if let ("/say" | "/metrics", Some(door)) = (request.path, &mut scene.door)
+            && let Err(answer) = self.check_bearer(address, request, door, scene.context.now)
+        {
+            return Ok(Handled::Answer(answer));
+        }
         let answer = match (request.path, file) {
             (_, Some(&(_, content_type, content))) => Answer::ok(content_type, content),
             ("/healthz", _) => Answer::ok("text/plain; charset=utf-8", &b"ok\n"[..]),
@@ -236,6 +247,51 @@ impl Web {
             _ => return self.hear(address, request, body, more, scene),
         };
         Ok(Handled::Answer(answer))
+    }
+
+    /// Whether `request` has the password of the room. The page, which anybody may have, asks for
+    /// it later.
+    ///
+    /// # Errors
+    ///
+    /// What it is answered if not.
+    fn check_bearer(
+        &mut self,
+        address: IpAddr,
+        request: &Request<'_>,
+        door: &mut Door,
+        now: Instant,
+    ) -> Result<(), Answer<'static>> {
+        if !address.to_canonical().is_loopback() {
+            if request.authorization.is_some()
+                && let Some(suppressed) = self.clear_log.allow(now)
+            {
+                let more = AndMore(suppressed);
+                warn!(
+                    "{address} has sent a password in clear, where others can read it; if that \
+                     was the room's, change it{more}"
+                );
+            }
+            let words = "this needs the room's password, which may not be sent in clear; ask \
+                         from the machine of the room";
+            return Err(Answer::fault(Fault::new(Status::Forbidden, words)));
+        }
+        let guess = request.authorization.and_then(bearer);
+        let checked = match guess {
+            Some(guess) => door.check(address, guess.as_bytes(), now),
+            None => Err(NotLetIn::Wrong),
+        };
+        checked.map_err(|why| match why {
+            NotLetIn::Wrong => {
+                let words = "the room has a password: send it as Authorization: Bearer PASSWORD";
+                let answer = Answer::fault(Fault::new(Status::Unauthorized, words));
+                answer.with("WWW-Authenticate", "Bearer")
+            }
+            NotLetIn::TooMany { seconds } => {
+                let fault = Fault::new(Status::TooManyRequests, too_many(seconds));
+                Answer::fault(fault).with("Retry-After", seconds)
+            }
+        })
     }
 
     /// `POST /say`: one line.
@@ -421,6 +477,12 @@ fn upgrade(request: &Request<'_>) -> Result<Handled, Fault> {
         Fault::new(Status::BadRequest, words)
     })?;
     Ok(Handled::Upgrade(accept))
+}
+
+/// What a field `Authorization` has for us (RFC 6750, 2.1).
+fn bearer(field: &str) -> Option<&str> {
+    let (scheme, token) = field.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
 fn json_line(value: &Value) -> Vec<u8> {

@@ -40,6 +40,7 @@ impl PlainService {
                 max_clients,
                 max_per_address: None,
                 rules: Vec::new(),
+                is_clear_local: false,
             }),
             room: Room::new(config, || 0),
             left: Vec::new(),

@@ -25,6 +25,7 @@ mod names;
 mod newcomers;
 mod operator;
 mod overload;
+mod password;
 mod presence;
 #[cfg(feature = "client")]
 mod prompt;
