@@ -64,6 +64,8 @@ pub enum Action {
     EndBy(i32),
     /// Stop until the shell resumes the program (job control).
     Suspend,
+    /// Give the room this password.
+    GivePassword(String),
 }
 
 impl Action {
@@ -151,6 +153,12 @@ pub trait Frontend {
         } else {
             info!("{words}");
         }
+    }
+
+    /// Asks the user for the room's password, again if the last one `is_wrong`. Returns false if
+    /// there is nobody to ask.
+    fn ask_password(&mut self, _is_wrong: bool, _now: Moment) -> bool {
+        false
     }
 
     /// Takes the state of the session.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
-use super::room::{NO_ROOM, UsualRoomArgs, parse_name, parse_place};
+use super::room::{NO_ROOM, PasswordArgs, UsualRoomArgs, parse_name, parse_place};
 use super::values::{Parse, parse_number};
 use crate::client::config::{Bell, ColorChoice, Config, Purpose, RoomBy, Times, View, Wish};
 use crate::client::display::is_at_prompt;
@@ -45,6 +45,9 @@ pub(super) struct ClientArgs {
     /// Append what the screen shows to FILE, with dates
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     log: Option<PathBuf>,
+
+    #[command(flatten)]
+    password: PasswordArgs,
 
     #[command(flatten)]
     reconnect: ReconnectArgs,
@@ -108,6 +111,9 @@ pub(super) struct TailArgs {
     #[arg(short = 'n', long, value_name = "N")]
     #[arg(allow_negative_numbers = true, value_parser = parse_lines as Parse<u32>)]
     lines: Option<u32>,
+
+    #[command(flatten)]
+    password: PasswordArgs,
 
     #[command(flatten)]
     reconnect: ReconnectArgs,
@@ -239,6 +245,8 @@ impl ClientArgs {
             host,
             port,
             name: wish(self.name, self.no_name),
+            password_file: self.password.password_file,
+            is_plain: self.password.plain,
             purpose: Purpose::Chat {
                 view: View {
                     time: if self.no_time {
@@ -269,6 +277,8 @@ impl TailArgs {
             host,
             port,
             name: Wish::None,
+            password_file: self.password.password_file,
+            is_plain: self.password.plain,
             purpose: Purpose::Tail {
                 view: self.view.into_view(),
                 max_past: self.lines.map(|lines| lines as usize),

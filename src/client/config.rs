@@ -9,7 +9,7 @@ pub use crate::frontend::Bell;
 use crate::platform::local_time;
 
 /// No room remembers more.
-const ALL_PAST_LINES: u64 = 10_000;
+pub(super) const ALL_PAST_LINES: u64 = 10_000;
 
 /// What to join, and what for.
 #[derive(Clone, Debug)]
@@ -18,6 +18,10 @@ pub struct Config {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) name: Wish,
+    /// A file with the room's password.
+    pub(crate) password_file: Option<PathBuf>,
+    /// Whether a password may be sent in clear, where others can read it.
+    pub(crate) is_plain: bool,
     pub(crate) purpose: Purpose,
 }
 

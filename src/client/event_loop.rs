@@ -83,6 +83,14 @@ impl Client {
         })
     }
 
+    /// Has this password for a room that asks for one.
+    pub(crate) fn with_password(mut self, password: Option<String>) -> Self {
+        if let Some(password) = password {
+            self.session.set_password(password, Instant::now());
+        }
+        self
+    }
+
     /// Writes down what a person types and sees.
     #[cfg(feature = "client")]
     pub(crate) fn with_records(mut self, records: super::records::Records) -> Self {

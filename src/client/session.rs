@@ -12,7 +12,7 @@ use super::backoff::Backoff;
 use super::config::{Config, Wish};
 use super::connect::{Link, Progress};
 use super::conversation::{
-    Conversation, Farewell, GREETING_TIMEOUT, Naming, PENDING_PATIENCE, Wire,
+    Conversation, Farewell, GREETING_TIMEOUT, Naming, PENDING_PATIENCE, PasswordWish, Wire,
 };
 use super::ending::{Ending, Facts, NO_NAMES, Refusals};
 use super::incoming::Greeting;
@@ -68,6 +68,12 @@ pub(crate) struct Session {
     owes_hint: bool,
     /// Whether nothing has been received on this connection.
     is_unheard: bool,
+    /// The room's password, as far as it is known.
+    password: Option<String>,
+    /// Why the room's password was not given.
+    kept_out: Option<&'static str>,
+    /// What a person was asked for last.
+    asked_for: Option<PasswordWish>,
     /// Why the last connection was refused, if it was.
     last_refusal: Option<String>,
     /// What the room did not take.
@@ -133,6 +139,9 @@ impl Session {
             was_let_in: false,
             owes_hint: false,
             is_unheard: true,
+            password: None,
+            kept_out: None,
+            asked_for: None,
             last_refusal: None,
             refusals: Refusals::default(),
             is_unsure: false,
@@ -224,6 +233,13 @@ impl Session {
         self.conversation.say(bytes);
     }
 
+    /// Gives the room this password, now or when it asks for one.
+    pub(crate) fn set_password(&mut self, password: String, now: Instant) {
+        self.conversation.give_password(&password, now);
+        self.password = Some(password);
+        self.asked_for = None;
+    }
+
     /// Leaves once everything is sent; at once when called again, or when there is no
     /// connection to send it.
     pub(crate) fn leave(&mut self) {
@@ -232,8 +248,10 @@ impl Session {
             return;
         }
         let waits = match self.phase {
-            // Held lines would wait for ever.
-            Phase::Open(_) => !self.conversation.is_holding(),
+            // Held lines would wait for ever, and so does a question for the password.
+            Phase::Open(_) => {
+                !self.conversation.is_holding() && self.conversation.password_wish().is_none()
+            }
             // A person who has said nothing waits for nothing.
             Phase::Connecting { is_first: true } => {
                 !self.is_for_person || self.conversation.is_sending()
@@ -316,6 +334,7 @@ impl Session {
                 self.hear(now, frontend, |conversation, hear| {
                     conversation.received(&buffer[..count], now.instant, hear);
                 });
+                self.answer_password_wish(now, frontend);
                 self.leave_what_is_no_room(now, frontend);
             }
             Err(e) => match e.kind() {
@@ -527,6 +546,10 @@ impl Session {
             server: self.link.server(),
             greeting: self.conversation.greeting(),
             farewell: self.conversation.farewell(),
+            kept_out: self
+                .kept_out
+                .or(self.conversation.kept_out())
+                .map(str::to_owned),
             naming: self.conversation.naming(),
             was_let_in: self.was_let_in,
             is_leaving: self.is_leaving,
@@ -643,6 +666,38 @@ impl Session {
         let delay = self.backoff.after_loss(open_for);
         let delay = delay.max(self.conversation.again().unwrap_or_default().min(MAX_AWAY));
         self.phase = offline(now, delay);
+    }
+
+    /// Gives the room its password, asks a person for it, or leaves.
+    fn answer_password_wish(&mut self, now: Moment, frontend: &mut dyn Frontend) {
+        let wish = self.conversation.password_wish();
+        let Some(wish) = wish.filter(|_| matches!(self.phase, Phase::Open(_))) else {
+            return;
+        };
+        let is_local = self.link.server().ip().to_canonical().is_loopback();
+        let is_wrong = wish == PasswordWish::Wrong;
+        if is_wrong {
+            self.password = None;
+        }
+        let why = if !is_local && !self.config.is_plain {
+            "it has a password, which others on the network could read: give --plain if they may"
+        } else if let Some(password) = &self.password {
+            return self.conversation.give_password(password, now.instant);
+        } else if self.asked_for == Some(wish) {
+            return;
+        } else if self.is_leaving && self.is_for_person {
+            return self.give_up();
+        } else if frontend.ask_password(is_wrong, now) {
+            self.asked_for = Some(wish);
+            return;
+        } else if is_wrong {
+            "wrong password"
+        } else {
+            "it has a password: give --password-file FILE"
+        };
+        self.kept_out = Some(why);
+        self.link.close();
+        self.phase = Phase::Ended(Ending::InOrder);
     }
 
     /// Leaves a server that is known to be no chat room.

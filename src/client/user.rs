@@ -215,6 +215,7 @@ impl User {
                 Action::Say(bytes) => session.say(&bytes),
                 Action::Leave => session.leave(),
                 Action::Hurry => session.hurry(now),
+                Action::GivePassword(password) => session.set_password(password, now.instant),
                 Action::EndBy(signal) => {
                     self.leave_terminal(Departure::End(signal, SignalTarget::Foreground), now);
                 }

@@ -42,6 +42,9 @@ use crate::rate::{Bucket, Rate};
 
 const PROMPT_END: &str = "> ";
 
+/// Where the room's password is typed.
+const PASSWORD_PROMPT: &str = "password: ";
+
 /// What the room's help does not know of.
 const MORE_HELP: &str = "  /ignore NAME      hide what NAME says, here alone; /unignore NAME";
 
@@ -68,6 +71,8 @@ pub struct Prompt {
     size: Size,
     keyboard: Keyboard,
     editor: Editor,
+    /// While the user is asked for the room's password: what is typed is not shown, nor remembered.
+    secret: Option<Editor>,
     people: People,
     ignored: Ignored,
     link: LinkStatus,
@@ -125,6 +130,7 @@ impl Prompt {
             size,
             keyboard: Keyboard::default(),
             editor: Editor::default(),
+            secret: None,
             people: People::default(),
             ignored: Ignored::default(),
             link: LinkStatus::In { is_ours: false },
@@ -186,6 +192,17 @@ impl Prompt {
     }
 
     fn take(&mut self, event: Event, now: Moment) {
+        if let Some(secret) = &mut self.secret {
+            let pressed = match event {
+                Event::Key(key) => secret.press(key, &People::default(), None),
+                Event::Paste(text) => match secret.paste(&text) {
+                    Ok(()) => Pressed::Changed,
+                    Err(TooMuch) => return self.refuse_paste(now),
+                },
+                _ => return,
+            };
+            return self.act(pressed, now);
+        }
         let pressed = match event {
             Event::Key(key) => {
                 let own_name = self.name.as_deref();
@@ -198,7 +215,20 @@ impl Prompt {
             // Whatever else a terminal reports is no input.
             _ => return,
         };
+        self.act(pressed, now);
+    }
+
+    fn act(&mut self, pressed: Pressed, now: Moment) {
         match pressed {
+            Pressed::Entered(password) if self.secret.is_some() => {
+                self.is_stale = true;
+                let password = password.lines().next().unwrap_or_default();
+                if !password.is_empty() {
+                    self.secret = None;
+                    let action = Action::GivePassword(password.to_owned());
+                    self.actions.push(action);
+                }
+            }
             Pressed::Changed => self.is_stale = true,
             Pressed::Nothing => {}
             Pressed::Entered(text) => {
@@ -535,6 +565,18 @@ impl Frontend for Prompt {
         self.push_above(&line, Some(now.time), now);
     }
 
+    fn ask_password(&mut self, is_wrong: bool, now: Moment) -> bool {
+        let words = if is_wrong {
+            "wrong password"
+        } else {
+            "this room has a password; what you type of it is not shown"
+        };
+        self.notify(words, is_wrong, now);
+        self.secret = Some(Editor::completing(&[]));
+        self.is_stale = true;
+        true
+    }
+
     fn set_status(&mut self, status: &Status<'_>) {
         let before = (self.link, self.said_lines, self.no_answer_for);
         self.link = status.link;
@@ -583,8 +625,12 @@ impl Frontend for Prompt {
         }
         self.is_stale = false;
         if !self.is_hidden && !self.screen.is_drawn() {
-            let prompt = self.prompt();
-            let mut layout = lay_out(&prompt, self.editor.text(), self.editor.cursor(), self.size);
+            let mut layout = if self.secret.is_some() {
+                lay_out(PASSWORD_PROMPT, "", 0, self.size)
+            } else {
+                let (text, cursor) = (self.editor.text(), self.editor.cursor());
+                lay_out(&self.prompt(), text, cursor, self.size)
+            };
             layout.put_above(self.said_rows());
             let style = match self.link {
                 LinkStatus::In { .. } if self.no_answer_for.is_none() => self.look.palette.bold(),

@@ -14,6 +14,7 @@ mod memory;
 mod names;
 mod outages;
 mod output;
+mod password;
 mod patience;
 mod ping;
 mod reconnection;
