@@ -201,6 +201,8 @@ export function newSession(room, wanted) {
 			if (text) tell('note', text);
 		},
 		error({ n, code, text }) {
+			const isWrong = code === 'wrong_password';
+			if (!s.isOpen) return s.password && !isWrong ? s.unlock(s.password) : room.locked(isWrong);
 			const { request, text: line = '' } = answered(n) ?? {};
 			if (!request) return tell('trouble', line, text);
 			if (request.isName && code.startsWith('name_') && digit < MAX_NAME_DIGIT) {
@@ -243,6 +245,8 @@ export function newSession(room, wanted) {
 			ask(isOlder ? `/last ${PAST_LINES} ${s.joined}` : '/last 0', { isBarrier: true, isOlder });
 		},
 	};
+
+	const resume = () => s.token ? `/resume ${s.token} ${s.seq}\n` : '';
 
 	function missAnswers() {
 		for (const { text } of taken.values()) tell('trouble', text, 'The room has this; its answer was lost.');
@@ -305,7 +309,11 @@ export function newSession(room, wanted) {
 			welcome = [];
 			past = [];
 			isFreshDue = !!s.token;
-			room.write(`/json\n${s.token ? `/resume ${s.token} ${s.seq}\n` : ''}`);
+			room.write(`/json\n${resume()}`);
+		},
+		// The password is kept here alone.
+		unlock(password) {
+			room.write(`/pass ${s.password = password}\n${resume()}`);
 		},
 		// The connection is gone; `isOurDoing` if this page gave it up.
 		lost(isOurDoing) {
@@ -314,7 +322,7 @@ export function newSession(room, wanted) {
 		},
 		say(text) {
 			for (const line of text.split('\n').filter(line => line.trim())) {
-				if (/^\/(json|resume)\b/i.test(line)) tell('trouble', line, 'The page does that by itself.');
+				if (/^\/(json|resume|pass)\b/i.test(line)) tell('trouble', line, 'The page does that by itself.');
 				else pending.say({ text: line, isAhead: /^\/nick\b/i.test(line) });
 			}
 			flush();
@@ -335,7 +343,7 @@ export function newSession(room, wanted) {
 			const { kind, seq } = event;
 			event.time = Date.parse(event.time);
 			// What is said before the hello comes again.
-			if (!s.isOpen && !/^(hello|bye)$/.test(kind)) return;
+			if (!s.isOpen && !/^(hello|bye|error)$/.test(kind)) return;
 			if (event.past) return past.push(event);
 			if (kind !== 'hello' && seq <= s.seq) return;
 			if (event.time) Object.assign(s, { seq, time: event.time });
@@ -611,6 +619,10 @@ const room = {
 		$('wanted').value ||= name;
 		$('refusal').textContent = why;
 	},
+	locked(isWrong) {
+		[phase, words] = ['locked', isWrong ? 'Wrong password.' : 'This room has a password.'];
+		schedule();
+	},
 	refused(why) {
 		words = `Not let in: ${why}.`;
 	},
@@ -639,7 +651,7 @@ function connect() {
 		rest = lines.pop();
 		lines.forEach(line => session.take(line));
 		if (session.isOpen && phase === 'connecting') [phase, words] = ['open', ''];
-		watch(session.isOpen && !session.pending.sent ? 0 : QUIET_MS);
+		watch(phase === 'locked' || session.isOpen && !session.pending.sent ? 0 : QUIET_MS);
 	};
 	socket.onclose = () => {
 		if (Date.now() - since > STABLE_MS) delay = FIRST_DELAY_MS;
@@ -730,6 +742,7 @@ function drawStatus() {
 		told = `${length} waiting, meant to be said under your name.`;
 		[label, act] = [`Say as ${session.name}`, () => session.release()];
 	}
+	$('lock').hidden = phase !== 'locked';
 	const [status, does] = $('status').children;
 	$('status').hidden = !told;
 	if (status.textContent !== told) status.textContent = told;
@@ -882,6 +895,13 @@ async function start() {
 		$('wanted').select();
 	};
 	$('unnamed').onclick = () => ($('naming').hidden = true);
+	$('lock').onsubmit = event => {
+		event.preventDefault();
+		[phase, words] = ['connecting', ''];
+		session.unlock($('secret').value);
+		event.target.reset();
+		schedule();
+	};
 	$('naming').onsubmit = event => {
 		event.preventDefault();
 		const name = $('wanted').value.trim();

@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import types
@@ -44,7 +45,7 @@ DESKTOP = {"viewport": {"width": 1200, "height": 800}}
 # The keyboard of a phone takes about so much.
 KEYBOARD_PX = 330
 MAX_ELEMENTS = 1000
-MAX_PAGE_BYTES = 40_000
+MAX_PAGE_BYTES = 40 * 1024
 
 TESTS = {}
 LONG = set()
@@ -604,6 +605,41 @@ def presence_is_folded(world):
     guests.pop().close()
     page.sees("guest0, guest1 joined; guest2 came and went")
     assert page.tab.locator("#log .presence").count() == 1
+
+
+@test
+def a_password_is_asked_for_and_kept_in_memory(world):
+    with tempfile.NamedTemporaryFile("w", suffix=".password") as file:
+        file.write("green tea\n")
+        file.flush()
+        server = world.server("--password-file", file.name, "--plain", "all", "--welcome", "Be kind.")
+        nc = server.nc("/pass green tea", "/nick carol", "before")
+        nc.hear("you are now carol")
+        page = world.page(server)
+        secret = page.tab.locator("#secret")
+        expect(secret).to_be_visible()
+        page.say("kept until then")
+        assert page.tab.locator("#log .item").count() == 0
+        secret.fill("green teapot")
+        secret.press("Enter")
+        page.sees("Wrong password", "#status")
+        secret.fill("green tea")
+        secret.press("Enter")
+        page.sees("before")
+        page.sees("Be kind.")
+        expect(secret).to_be_hidden()
+        nc.hear("kept until then")
+        # After a loss it is given again; the server has forgotten the session.
+        server.stop(signal.SIGKILL)
+        server.start()
+        page.say("after a restart")
+        expect(page.item("after a restart").locator("xpath=ancestor::*[@id='log']")).to_be_visible()
+        page.answered()
+        expect(secret).to_be_hidden()
+        stored = page.tab.evaluate("() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")
+        assert "green" not in stored, stored
+        page.tab.reload()
+        expect(secret).to_be_visible()
 
 
 @test
