@@ -89,7 +89,7 @@ pub struct Clients<S> {
     leaving_now: usize,
     /// Clients that have left the room, and may be done.
     to_reap: Vec<ClientId>,
-    /// Invariant: how many connections were refused.
+    /// Invariant: how many connections were refused, and are not heard any more.
     refused_count: usize,
     /// Visitors, the oldest first. Others may be among them that have gone, or are visitors no
     /// more.
@@ -283,7 +283,6 @@ impl<S: Stream> Clients<S> {
 
     /// `id` may not join, but is heard for so long, if at all.
     fn turn_away(&mut self, id: ClientId, refusal: Frame, heard_for: Option<Duration>) {
-        self.refused_count += 1;
         if let Some(heard_for) = heard_for {
             let now = self.now;
             let is_restrained = self.is_restrained();
@@ -295,7 +294,7 @@ impl<S: Stream> Clients<S> {
             self.arm(id, now + heard_for, Kind::HearOut);
             return self.send_frame(id, &refusal);
         }
-        self.depart(id, Exit::Refused, Some(refusal));
+        self.depart_refused(id, Some(refusal));
     }
 
     /// Tells, lets in or turns away clients outside the room, as `service` has asked for. Returns
@@ -312,7 +311,7 @@ impl<S: Stream> Clients<S> {
             }
             match request {
                 OutsiderRequest::Tell(_, words) => self.send_frame(id, &words),
-                OutsiderRequest::TurnAway(_, words) => self.depart_outsider(id, Some(words)),
+                OutsiderRequest::TurnAway(_, words) => self.depart_refused(id, Some(words)),
                 OutsiderRequest::LetIn(_, address) => {
                     let_in = self.let_outsider_in(id, address, service);
                 }
@@ -331,7 +330,6 @@ impl<S: Stream> Clients<S> {
     ) -> Option<ClientId> {
         self.make_way(address, service);
         let id = self.connections.rename(outsider.key)?;
-        self.refused_count -= 1;
         // Lists know it by another id.
         self.connection(id.key).output.is_listed = false;
         self.outbound.gathering().begin_for(id);
@@ -356,9 +354,18 @@ impl<S: Stream> Clients<S> {
         Some(id)
     }
 
-    /// `id`, outside the room, is heard no more.
-    fn depart_outsider(&mut self, id: ClientId, last_words: Option<Frame>) {
-        self.depart(id, Exit::Refused, last_words);
+    /// `id` is not let in, and not heard any more. Where too many such take their time to go, it
+    /// is closed at once.
+    fn depart_refused(&mut self, id: ClientId, last_words: Option<Frame>) {
+        if self.refused_count < self.policy.max_refused {
+            self.refused_count += 1;
+            self.depart(id, Exit::Refused, last_words);
+        } else {
+            if let Some(last_words) = last_words {
+                self.send_frame(id, &last_words);
+            }
+            self.connection(id.key).end();
+        }
         self.to_reap.push(id);
     }
 
@@ -592,7 +599,6 @@ impl<S: Stream> Clients<S> {
         for id in std::mem::take(&mut self.admitted) {
             if let Some(connection) = self.connections.get(id) {
                 connection.enter();
-                self.refused_count -= 1;
             }
         }
         for (id, reason) in std::mem::take(&mut self.ended_before) {
@@ -608,7 +614,7 @@ impl<S: Stream> Clients<S> {
             connection.end();
             self.to_reap.push(id);
         } else if connection.is_outside() {
-            self.depart_outsider(id, None);
+            self.depart_refused(id, None);
         } else if connection.is_admitted() {
             self.ended_before.push((id, reason));
         } else if connection.leave(reason) {
@@ -789,8 +795,7 @@ impl<S: Stream> Clients<S> {
         self.inbound.count_held(&mut connection);
         let is_refused = connection.exit() == Some(Exit::Refused);
         self.visitor_count -= usize::from(connection.is_visitor());
-        self.refused_count -=
-            usize::from(is_refused || connection.is_outside() || connection.is_admitted());
+        self.refused_count -= usize::from(is_refused);
     }
 
     /// Deals with the timers that have expired.
@@ -823,7 +828,7 @@ impl<S: Stream> Clients<S> {
                 }
                 Kind::HearOut if connection.is_outside() => {
                     let last_words = service.heard_out(id);
-                    self.depart_outsider(id, last_words);
+                    self.depart_refused(id, last_words);
                 }
                 Kind::HearOut => {}
                 Kind::Visit => self.ask_for_wish(id, More::TooLate, service),
