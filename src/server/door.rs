@@ -54,6 +54,7 @@ pub(crate) enum Outcome {
 
 /// Who waits before the door.
 struct Waiting {
+    id: ClientId,
     address: IpAddr,
     reads: Encoding,
     tries_left: u8,
@@ -61,7 +62,8 @@ struct Waiting {
 
 pub(crate) struct Door {
     password: Password,
-    waiting: HashMap<ClientId, Waiting>,
+    /// In the order in which they came, which is that of their serial numbers.
+    waiting: Vec<Waiting>,
     max_waiting: usize,
     /// Wrong passwords, by network.
     guesses: HashMap<IpAddr, Bucket>,
@@ -76,7 +78,7 @@ impl Door {
     pub(crate) fn new(password: Password, max_waiting: usize, max_line_bytes: u32) -> Self {
         Self {
             password,
-            waiting: HashMap::new(),
+            waiting: Vec::new(),
             max_waiting,
             guesses: HashMap::new(),
             other_guesses: Bucket::default(),
@@ -98,43 +100,52 @@ impl Door {
         } else {
             self.first_of_largest_crowd()
         };
-        let turned_away = crowded_out.and_then(|id| Some((id, self.waiting.remove(&id)?)));
-        let waiting = Waiting {
+        let turned_away = crowded_out.and_then(|id| Some((id, self.remove(id)?)));
+        self.waiting.push(Waiting {
+            id: client,
             address,
             reads: Encoding::Text,
             tries_left: TRIES,
-        };
-        self.waiting.insert(client, waiting);
-        let (id, gone) = turned_away?;
+        });
+        let (id, reads) = turned_away?;
         Some((
             id,
-            self.bye("too many wait to come in; try again", Some(1), gone.reads),
+            self.bye("too many wait to come in; try again", Some(1), reads),
         ))
     }
 
     fn first_of_largest_crowd(&self) -> Option<ClientId> {
-        let mut crowds: HashMap<IpAddr, (usize, ClientId)> = HashMap::new();
-        for (&id, waiting) in &self.waiting {
-            let (count, first) = crowds.entry(network_of(waiting.address)).or_insert((0, id));
-            *count += 1;
-            if id.serial < first.serial {
-                *first = id;
-            }
-        }
-        let largest = crowds
-            .into_values()
-            .max_by_key(|(count, first)| (*count, u64::MAX - first.serial));
-        largest.map(|(_, first)| first)
+        let all = self.waiting.iter();
+        let mut all: Vec<(IpAddr, u64)> = all
+            .map(|waiting| (network_of(waiting.address), waiting.id.serial))
+            .collect();
+        all.sort_unstable();
+        let crowds = all.chunk_by(|one, other| one.0 == other.0);
+        let largest = crowds.max_by_key(|crowd| (crowd.len(), u64::MAX - crowd[0].1));
+        let serial = largest?[0].1;
+        let first = self.waiting.iter().find(|it| it.id.serial == serial);
+        first.map(|waiting| waiting.id)
+    }
+
+    fn position(&self, client: ClientId) -> Option<usize> {
+        let found = (self.waiting).binary_search_by_key(&client.serial, |it| it.id.serial);
+        found.ok()
+    }
+
+    fn waiting(&mut self, client: ClientId) -> Option<&mut Waiting> {
+        let at = self.position(client)?;
+        self.waiting.get_mut(at)
     }
 
     /// Whether `client` waits.
     pub(crate) fn has(&self, client: ClientId) -> bool {
-        self.waiting.contains_key(&client)
+        self.position(client).is_some()
     }
 
     /// `client` does not wait any more. Returns how it reads, if it did.
     pub(crate) fn remove(&mut self, client: ClientId) -> Option<Encoding> {
-        self.waiting.remove(&client).map(|waiting| waiting.reads)
+        let at = self.position(client)?;
+        Some(self.waiting.remove(at).reads)
     }
 
     /// What a newcomer is told.
@@ -161,7 +172,7 @@ impl Door {
         line: Decoded<'_>,
         now: Instant,
     ) -> (Encoding, Outcome) {
-        let Some(waiting) = self.waiting.get_mut(&client) else {
+        let Some(waiting) = self.waiting(client) else {
             return (Encoding::Text, Outcome::Waits);
         };
         let address = waiting.address;
@@ -242,13 +253,13 @@ impl Door {
     }
 
     fn reads(&self, client: ClientId) -> Encoding {
-        let waiting = self.waiting.get(&client);
-        waiting.map_or(Encoding::Text, |waiting| waiting.reads)
+        let at = self.position(client);
+        at.map_or(Encoding::Text, |at| self.waiting[at].reads)
     }
 
     /// `client` has said something else than the password.
     fn tried(&mut self, client: ClientId, code: ErrorCode) -> Outcome {
-        let Some(waiting) = self.waiting.get_mut(&client) else {
+        let Some(waiting) = self.waiting(client) else {
             return Outcome::Waits;
         };
         waiting.tries_left -= 1;
