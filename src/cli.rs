@@ -11,6 +11,8 @@ mod send;
 mod server;
 #[cfg(feature = "stress")]
 mod stress;
+#[cfg(feature = "tls")]
+mod tls;
 mod values;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};

@@ -57,6 +57,20 @@ pub enum Error {
         /// From open(2).
         source: io::Error,
     },
+    /// The server cannot use its key or its certificate, or not make it.
+    #[cfg(feature = "tls")]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What the system says, or what is wrong with what is in there.
+        source: io::Error,
+    },
+    /// There is no place to keep the server's key.
+    #[cfg(feature = "tls")]
+    NoStateFolder,
+    /// TLS cannot be set up.
+    #[cfg(feature = "tls")]
+    Tls(rustls::Error),
     /// The poll failed, or the registration of a source with it.
     Poll(io::Error),
     /// The system has no random bits to give.
@@ -176,6 +190,8 @@ impl Error {
             | Self::Terminal(_)
             | Self::ReadInput(_)
             | Self::WriteOutput(_) => Exit::Failure,
+            #[cfg(feature = "tls")]
+            Self::Identity { .. } | Self::NoStateFolder | Self::Tls(_) => Exit::Failure,
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
             Self::ConnectionLost { .. }
             | Self::NotSaid { .. }
@@ -234,6 +250,20 @@ impl fmt::Display for Error {
                 path.display(),
                 plain(source)
             ),
+            #[cfg(feature = "tls")]
+            Self::Identity { path, source } => write!(
+                f,
+                "cannot use {} for --tls: {}",
+                path.display(),
+                plain(source)
+            ),
+            #[cfg(feature = "tls")]
+            Self::NoStateFolder => f.write_str(
+                "no place to keep the key for --tls: set HOME or XDG_STATE_HOME, or give \
+                 --tls-cert and --tls-key",
+            ),
+            #[cfg(feature = "tls")]
+            Self::Tls(source) => write!(f, "cannot set up TLS: {source}"),
             Self::Poll(source) => write!(
                 f,
                 "cannot wait for events: {} (check the limits: ulimit -n, /proc/sys/fs/epoll)",

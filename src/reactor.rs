@@ -12,6 +12,8 @@ pub mod clients;
 pub mod connection;
 pub mod event_loop;
 pub mod flow;
+#[cfg(feature = "tls")]
+pub mod handshakes;
 pub mod inbound;
 pub mod listener;
 pub mod outbound;
@@ -23,14 +25,22 @@ mod timers;
 pub mod write_queue;
 
 use std::io;
-use std::time::{Instant, SystemTime};
+#[cfg(feature = "tls")]
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
+#[cfg(feature = "tls")]
+use rustls::ServerConfig;
 
 use self::acceptor::Accepted;
 use self::event_loop::{EventLoop, Status};
+#[cfg(feature = "tls")]
+use self::handshakes::Handshakes;
 use self::listener::Listener;
+#[cfg(feature = "tls")]
+use self::service::{FIRST_HANDSHAKE, TLS_LISTENER};
 use self::service::{LISTENER, Load, Policy, Service, is_source};
 use crate::platform::socket::retry_interrupted;
 
@@ -44,6 +54,9 @@ pub struct Reactor {
     events: Events,
     /// `None` once the server is shutting down.
     listener: Option<Listener>,
+    /// `None`, too, without TLS.
+    #[cfg(feature = "tls")]
+    handshakes: Option<Handshakes>,
     event_loop: EventLoop<TcpStream>,
 }
 
@@ -61,8 +74,28 @@ impl Reactor {
             poll,
             events: Events::with_capacity(EVENTS_CAPACITY),
             listener: Some(listener),
+            #[cfg(feature = "tls")]
+            handshakes: None,
             event_loop: EventLoop::new(policy, Instant::now()),
         })
+    }
+
+    /// Takes in, too, whoever connects to `listener` and finishes a TLS handshake; `most` at a
+    /// time may be about that.
+    ///
+    /// # Errors
+    ///
+    /// When the listener cannot be registered.
+    #[cfg(feature = "tls")]
+    pub fn secure(
+        &mut self,
+        listener: Listener,
+        config: Arc<ServerConfig>,
+        most: usize,
+    ) -> io::Result<()> {
+        let handshakes = Handshakes::new(listener, config, most, self.poll.registry())?;
+        self.handshakes = Some(handshakes);
+        Ok(())
     }
 
     /// Where a service registers sources of its own, each with a
@@ -85,15 +118,31 @@ impl Reactor {
     pub fn run(&mut self, service: &mut impl Service) -> io::Result<()> {
         loop {
             self.poll_and_mark(service)?;
+            #[cfg(feature = "tls")]
+            self.go_on_with_handshakes(service);
             let (listener, registry) = (&self.listener, self.poll.registry());
-            let accept = |key| match listener {
-                Some(listener) => accept(listener, registry, Token(key)),
-                None => Accepted::Nobody,
+            #[cfg(feature = "tls")]
+            let handshakes = &mut self.handshakes;
+            let accept = |key| {
+                #[cfg(feature = "tls")]
+                if let Some(handshakes) = handshakes
+                    && let Some(finished) = handshakes.next_finished(registry, key)
+                {
+                    return finished;
+                }
+                match listener {
+                    Some(listener) => accept(listener, registry, Token(key)),
+                    None => Accepted::Nobody,
+                }
             };
             self.event_loop.set_wall_time(SystemTime::now().into());
             match self.event_loop.iterate(Instant::now(), service, accept)? {
                 Status::Running => {}
-                Status::ShuttingDown => self.listener = None,
+                Status::ShuttingDown => {
+                    self.listener = None;
+                    #[cfg(feature = "tls")]
+                    (self.handshakes = None);
+                }
                 Status::Ended => {
                     self.event_loop.abandon_all();
                     return Ok(());
@@ -102,16 +151,54 @@ impl Reactor {
         }
     }
 
+    #[cfg(feature = "tls")]
+    fn go_on_with_handshakes(&mut self, service: &impl Service) {
+        if let Some(handshakes) = &mut self.handshakes {
+            handshakes.advance(Instant::now(), self.poll.registry(), |address, more| {
+                service.is_address_full(address, more)
+            });
+            if handshakes.has_finished() {
+                self.event_loop.mark_listener();
+            }
+        }
+    }
+
+    fn poll_timeout(&self, service: &impl Service, now: Instant) -> Option<Duration> {
+        let timeout = self.event_loop.poll_timeout(service, now);
+        #[cfg(feature = "tls")]
+        if let Some(handshakes) = &self.handshakes {
+            if handshakes.has_work() {
+                return Some(Duration::ZERO);
+            }
+            let own = handshakes.deadline();
+            let own = own.map(|at| at.saturating_duration_since(now));
+            return [timeout, own].into_iter().flatten().min();
+        }
+        timeout
+    }
+
     /// Waits for events, and marks what is ready. No I/O.
     fn poll_and_mark(&mut self, service: &impl Service) -> io::Result<()> {
         // A signal that interrupts has a source of its own, and comes as an event.
         retry_interrupted(|| {
-            let timeout = self.event_loop.poll_timeout(service, Instant::now());
+            let timeout = self.poll_timeout(service, Instant::now());
             self.poll.poll(&mut self.events, timeout)
         })?;
         for event in &self.events {
             match event.token() {
                 LISTENER => self.event_loop.mark_listener(),
+                #[cfg(feature = "tls")]
+                TLS_LISTENER => {
+                    if let Some(handshakes) = &mut self.handshakes {
+                        handshakes.mark_listener();
+                    }
+                }
+                #[cfg(feature = "tls")]
+                Token(token) if (FIRST_HANDSHAKE..TLS_LISTENER.0).contains(&token) => {
+                    if let Some(handshakes) = &mut self.handshakes {
+                        handshakes.mark(token - FIRST_HANDSHAKE);
+                    }
+                }
                 token if is_source(token) => self.event_loop.mark_source(token),
                 // Errors and hang-ups are hints to try: only the result of a
                 // read or a write decides.

@@ -19,6 +19,7 @@ pub(crate) mod roster;
 pub(crate) mod sessions;
 mod wire;
 
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -117,6 +118,8 @@ pub struct Room {
     max_line_bytes: u32,
     /// Invariant: how many connections read JSON.
     program_count: usize,
+    /// Connections that nobody else can read.
+    secured: HashSet<ClientId>,
     is_closing: bool,
     /// Whatever nobody can guess.
     random: fn() -> u128,
@@ -170,6 +173,7 @@ impl Room {
             scratch: Scratch::default(),
             max_line_bytes: config.max_line_bytes,
             program_count: 0,
+            secured: HashSet::new(),
             is_closing: false,
             random,
         }
@@ -206,6 +210,16 @@ impl Room {
         }
         self.log.note_join(id.serial);
         self.greeting.frame(&self.log, now)
+    }
+
+    /// Nobody else can read `connection`.
+    pub(crate) fn secure(&mut self, connection: ClientId) {
+        self.secured.insert(connection);
+    }
+
+    /// There is no `connection` any more.
+    pub(crate) fn closed(&mut self, connection: ClientId) {
+        self.secured.remove(&connection);
     }
 
     /// `connection` has ended. `None` if nobody was on it. Who read JSON there is only lost,

@@ -3,8 +3,10 @@
 
 pub mod admission;
 pub(crate) mod arrivals;
-mod config;
+pub(crate) mod config;
 pub(crate) mod console;
+#[cfg(feature = "tls")]
+pub mod identity;
 pub mod line_sink;
 pub(crate) mod motd;
 pub(crate) mod network;
@@ -18,6 +20,8 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use log::{info, warn};
@@ -26,6 +30,10 @@ use rustix::io::Errno;
 pub use self::config::Config;
 
 use self::admission::{Admission, Capacity, Rule};
+#[cfg(feature = "tls")]
+use self::config::Tls;
+#[cfg(feature = "tls")]
+use self::identity::Identity;
 use self::motd::read_motd;
 use self::notifications::Notifications;
 use self::operator::input::open_fifo;
@@ -41,7 +49,11 @@ use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, raise_descriptor_limit};
 use crate::platform::random::random_bits;
 use crate::platform::service_manager::{self, NotifySocket};
+#[cfg(feature = "tls")]
+use crate::protocol::tls::Fingerprint;
 use crate::reactor::Reactor;
+#[cfg(feature = "tls")]
+use crate::reactor::handshakes::MAX_HANDSHAKES;
 use crate::reactor::listener::Listener;
 use crate::reactor::service::{Policy, Service};
 use crate::room::{self, Room};
@@ -53,6 +65,10 @@ const MAX_WRITES_A_LINE: usize = 16;
 /// Output that waits, and input that is unfinished, may each take this share of the memory
 /// that there is at the start.
 const MEMORY_SHARES: usize = 4;
+
+/// This part of the descriptors, at most, is for those who are not clients yet.
+#[cfg(feature = "tls")]
+const HANDSHAKES_PART: usize = 8;
 
 /// Runs a room until SIGINT, SIGTERM, SIGXCPU or the operator closes it; or SIGHUP, if there
 /// is neither a transcript nor a service manager.
@@ -89,6 +105,14 @@ pub fn run(config: &Config) -> Result<(), Error> {
         warn!("cannot raise the limit on open files: {}", plain(&e));
         descriptor_limit()
     });
+    // What is not a client yet needs one, too.
+    #[cfg(feature = "tls")]
+    let max_handshakes = match config.tls {
+        Some(_) => (descriptors / HANDSHAKES_PART).min(MAX_HANDSHAKES),
+        None => 0,
+    };
+    #[cfg(feature = "tls")]
+    let descriptors = descriptors - max_handshakes;
     let capacity = Capacity::of(descriptors);
     let mut limits = config.admission.clone();
     if config.is_local_only {
@@ -102,6 +126,13 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let max_outside = capacity.refused / 2;
     let policy = policy(config, capacity.refused - max_outside);
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
+    #[cfg(feature = "tls")]
+    let secured = match &config.tls {
+        Some(tls) => Some(secure(config, tls, &mut reactor, max_handshakes)?),
+        None => None,
+    };
+    #[cfg(feature = "tls")]
+    let (identity, secured) = secured.unzip();
     let manager = NotifySocket::from_env().map(|socket| {
         let watchdog = service_manager::watchdog_timeout();
         (
@@ -113,6 +144,8 @@ pub fn run(config: &Config) -> Result<(), Error> {
         transcript,
         fifo,
         manager,
+        #[cfg(feature = "tls")]
+        identity,
     };
     let mut server = Server::new(config, admission, room, sources, max_outside, &reactor)
         .map_err(Error::Poll)?;
@@ -131,6 +164,10 @@ pub fn run(config: &Config) -> Result<(), Error> {
         reachable_at.retain(is_local);
     }
     server.show(&banner(address, &reachable_at));
+    #[cfg(feature = "tls")]
+    if let Some((port, fingerprint)) = secured {
+        server.show(&tls_banner(port, &fingerprint, &reachable_at));
+    }
     if config.is_local_only {
         server.show(
             "only this machine and private networks are let in; --allow lets in others instead\n",
@@ -175,6 +212,27 @@ fn policy(config: &Config, max_refused: usize) -> Policy {
     }
 }
 
+/// Has `reactor` speak TLS, too. Returns what the server shows of itself, the port, and what
+/// guests know the room by.
+#[cfg(feature = "tls")]
+fn secure(
+    config: &Config,
+    tls: &Tls,
+    reactor: &mut Reactor,
+    max_handshakes: usize,
+) -> Result<(Identity, (u16, Fingerprint)), Error> {
+    let identity = Identity::load(tls.source.clone())?;
+    let fingerprint = identity.fingerprint().map_err(Error::Tls)?;
+    let handshakes = Arc::new(identity.config().map_err(Error::Tls)?);
+    let listener = listen_at(config.ip.as_ref(), tls.port, config.send_buffer_bytes)?;
+    let address = listener.address();
+    reactor
+        .secure(listener, handshakes, max_handshakes)
+        .map_err(Error::Poll)?;
+    info!("listening for TLS on {address}");
+    Ok((identity, (address.port(), fingerprint)))
+}
+
 /// On the socket from the service manager, or else at the address.
 fn listen(config: &Config) -> Result<Listener, Error> {
     let passed = service_manager::take_listener().map_err(Error::PassedSocket)?;
@@ -186,14 +244,22 @@ fn listen(config: &Config) -> Result<Listener, Error> {
         }
         return Ok(listener);
     }
-    let port = config.port;
+    listen_at(config.ip.as_ref(), config.port, config.send_buffer_bytes)
+}
+
+/// At `ip`, or else at every address.
+fn listen_at(
+    ip: Option<&ScopedIp>,
+    port: u16,
+    send_buffer_bytes: usize,
+) -> Result<Listener, Error> {
     let bind = |ip: &ScopedIp| {
         let address = ip.with_port(port);
-        address.and_then(|it| Listener::bind(it, config.send_buffer_bytes))
+        address.and_then(|it| Listener::bind(it, send_buffer_bytes))
     };
     let all = ScopedIp::from(IpAddr::from(Ipv6Addr::UNSPECIFIED));
     let all_v4 = ScopedIp::from(IpAddr::from(Ipv4Addr::UNSPECIFIED));
-    let (ip, listener) = match &config.ip {
+    let (ip, listener) = match ip {
         Some(ip) => (ip.clone(), bind(ip)),
         None => match bind(&all) {
             // There is no IPv6, or it is disabled.
@@ -268,6 +334,25 @@ fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
     }
     if reachable_at.iter().any(is_link_local_v6) {
         text.push_str("INTERFACE is the network interface of who joins, such as eth0\n");
+    }
+    text
+}
+
+/// How to join over TLS, and what the client is to show then.
+#[cfg(feature = "tls")]
+fn tls_banner(port: u16, fingerprint: &Fingerprint, reachable_at: &[IpAddr]) -> String {
+    let mut text = String::from("or so that nobody else can read it, over TLS:\n");
+    for address in reachable_at {
+        let interface = if is_link_local_v6(address) {
+            "%INTERFACE"
+        } else {
+            ""
+        };
+        writeln!(
+            text,
+            "  chat client --tls {address}{interface} {port}   # {fingerprint}"
+        )
+        .expect("a String takes every write");
     }
     text
 }

@@ -164,6 +164,10 @@ pub(super) struct ServerArgs {
     #[arg(hide_short_help = true)]
     operator_commands: Option<Option<PathBuf>>,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::ServerTlsArgs,
+
     /// Write only the answers to the operator to standard output
     ///
     /// Warnings and statistics still go to standard error.
@@ -200,9 +204,9 @@ commands: see who is here, disconnect someone, ban an address. Lines from a pipe
 unless --operator-commands is given.
 
 Ctrl-C or SIGTERM closes the room: the server says goodbye, delivers what was said and exits. \
-So does SIGHUP, unless nohup(1) has it ignored; with a transcript or under a service manager, \
-SIGHUP has the server open the transcript and read the message of the day again. SIGUSR1 logs \
-statistics to standard error, as does exit.";
+So does SIGHUP, unless nohup(1) has it ignored; with a transcript or TLS, or under a service \
+manager, SIGHUP has the server open the transcript and read the message of the day and the \
+certificate again. SIGUSR1 logs statistics to standard error, as does exit.";
 
 impl ServerArgs {
     /// The configuration, or what is wrong with the arguments.
@@ -252,6 +256,8 @@ impl ServerArgs {
                 .map(|timeout| Duration::from_secs(timeout.into())),
             operator_commands: self.operator_commands.is_some(),
             operator_fifo: self.operator_commands.flatten(),
+            #[cfg(feature = "tls")]
+            tls: self.tls.into_tls(),
             quiet: self.quiet,
         })
     }

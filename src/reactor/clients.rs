@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 
 use super::connection::input::{AfterRead, ReadLimits, ReadState, Standing};
+use super::connection::transport::Transport;
 use super::connection::{Advance, Connection, ConnectionSlab, Exit};
 use super::flow::{Flow, LOOK_INTERVAL, MAX_FRAMES_BYTES, Total, Verdict};
 use super::inbound::{Inbound, READ_BUDGET_BYTES};
@@ -25,6 +26,8 @@ use super::write_queue::Flushed;
 use crate::protocol::batch::{ClientId, Context, Frame, StandingRequest};
 use crate::protocol::close::CloseReason;
 use crate::protocol::time::Time;
+#[cfg(feature = "tls")]
+use crate::protocol::tls::Session;
 use crate::rate::{AndMore, LogLimit};
 
 /// How long a client that has left may go without taking any of what it is still
@@ -226,8 +229,14 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Takes a stream in: its client joins and is greeted, or is told why not and closed.
-    pub(super) fn take_in(&mut self, mut stream: S, address: IpAddr, service: &mut impl Service) {
+    /// Takes a newcomer in, over `transport`: it joins and is greeted, or is told why not and
+    /// closed.
+    pub(super) fn take_in(
+        &mut self,
+        mut transport: Transport<S>,
+        address: IpAddr,
+        service: &mut impl Service,
+    ) {
         if let Some(id) = service.gives_way(address, self.now)
             && let Some(connection) = self.connections.get(id)
         {
@@ -239,7 +248,7 @@ impl<S: Stream> Clients<S> {
         let joined = service.join(id, address, &mut self.context());
         match joined {
             Ok(greeting) => {
-                self.connections.insert(stream, max_line_bytes);
+                self.connections.insert(transport, max_line_bytes);
                 self.outbound.gathering().begin_for(id);
                 if self.is_restrained() {
                     let now = self.now;
@@ -253,10 +262,11 @@ impl<S: Stream> Clients<S> {
             Err(refusal) => {
                 if self.refused_count >= self.policy.max_refused {
                     // Whether it is heard or not, there is no more to be done for it.
-                    let _ = stream.write(&refusal);
+                    let _ = transport.write(&refusal);
+                    transport.say_goodbye();
                     return;
                 }
-                self.connections.insert(stream, max_line_bytes);
+                self.connections.insert(transport, max_line_bytes);
                 self.refused_count += 1;
                 if service.hears_out(id, address, self.now) {
                     let now = self.now;
@@ -271,6 +281,24 @@ impl<S: Stream> Clients<S> {
                 }
                 self.depart(id, Exit::Refused, Some(refusal));
             }
+        }
+    }
+
+    /// The same over TLS.
+    #[cfg(feature = "tls")]
+    pub(super) fn take_in_secured(
+        &mut self,
+        stream: S,
+        session: Box<Session>,
+        address: IpAddr,
+        service: &mut impl Service,
+    ) {
+        let id = self.connections.next_id();
+        self.take_in(Transport::secured(stream, session), address, service);
+        if self.connections.contains(id) {
+            service.secured(id);
+            // What came with the end of the handshake has been read, and no edge will tell.
+            self.list_for_reading(id);
         }
     }
 
@@ -471,6 +499,10 @@ impl<S: Stream> Clients<S> {
             };
             match connection.advance() {
                 Advance::Wait => {}
+                Advance::Flush => {
+                    let last = self.now + FLUSH_TIMEOUT;
+                    self.arm(id, last, Kind::Flush { last });
+                }
                 Advance::Linger(exit) => {
                     let timeout = match exit {
                         Exit::Dropped => LAST_WORDS_TIMEOUT,
@@ -539,7 +571,7 @@ impl<S: Stream> Clients<S> {
     fn remove(&mut self, id: ClientId) {
         let mut connection = self.connections.remove(id.key);
         self.flow.release(connection.output.reader());
-        self.outbound.count_change(&connection.output.take_change());
+        self.outbound.count_change(&connection.take_change());
         self.outbound.forget(&connection);
         connection.input.forget(self.policy.max_line_bytes);
         self.inbound.count_held(&mut connection);
@@ -655,9 +687,9 @@ impl<S: Stream> Clients<S> {
     /// Looks at what `id` is owed, which has changed.
     fn observe(&mut self, id: ClientId) {
         let connection = self.connections.at(id.key).expect("it is looked at");
-        let change = connection.output.take_change();
+        let change = connection.take_change();
         self.outbound.count_change(&change);
-        let held_bytes = connection.output.held_bytes(self.outbound.logs());
+        let held_bytes = connection.held_bytes(self.outbound.logs());
         if connection.input.state() == ReadState::Owed
             && connection.owed_by_itself_bytes(self.outbound.logs()) <= MAX_FRAMES_BYTES / 2
         {
@@ -674,7 +706,7 @@ impl<S: Stream> Clients<S> {
     fn look_if_due(&mut self, id: ClientId) {
         let connection = self.connections.at(id.key).expect("it was just flushed");
         if std::mem::take(&mut connection.output.is_to_be_looked_at) {
-            let held_bytes = connection.output.held_bytes(self.outbound.logs());
+            let held_bytes = connection.held_bytes(self.outbound.logs());
             let reader = connection.output.reader();
             let verdict = self.flow.look(reader, held_bytes, self.now);
             self.carry_out(id, verdict);

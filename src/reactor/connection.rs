@@ -14,7 +14,7 @@ use std::io;
 use std::ops::ControlFlow;
 
 use self::input::{AfterRead, Heard, Input, ReadLimits};
-use self::output::Output;
+use self::output::{Change, Output};
 use self::transport::Transport;
 use super::shared_log::SharedLogs;
 use super::stream::Stream;
@@ -62,6 +62,8 @@ pub(crate) enum Exit {
 pub(crate) enum Advance {
     /// Nothing: it is still owed something, or its peer has not ended its side.
     Wait,
+    /// It was just told that this is the end, and has not taken that: give it some time.
+    Flush,
     /// Our side was just shut down: give the peer some time to end its own.
     Linger(Exit),
     /// It can be closed.
@@ -79,13 +81,13 @@ pub(crate) struct Connection<S> {
 }
 
 impl<S: Stream> Connection<S> {
-    /// A member's connection, on a fresh `stream`. `serial` tells it from others that
+    /// A member's connection, on a fresh `transport`. `serial` tells it from others that
     /// had its key before.
-    pub(crate) fn new(stream: S, serial: u64, max_line_bytes: u32) -> Self {
+    pub(crate) fn new(transport: Transport<S>, serial: u64, max_line_bytes: u32) -> Self {
         Self {
             serial,
             phase: Phase::Member,
-            transport: Transport::new(stream),
+            transport,
             input: Input::new(max_line_bytes),
             output: Output::default(),
         }
@@ -140,15 +142,34 @@ impl<S: Stream> Connection<S> {
     /// much. A program gets all that it says back, among what others say.
     pub(crate) fn owed_by_itself_bytes(&self, logs: &SharedLogs) -> usize {
         if self.input.is_program() {
-            self.output.held_bytes(logs)
+            self.held_bytes(logs)
         } else {
-            self.output.queue().own_cost_bytes()
+            self.output.queue().own_cost_bytes() + self.transport.pending_bytes()
+        }
+    }
+
+    /// What the client keeps in memory because it lags, in bytes.
+    pub(crate) fn held_bytes(&self, logs: &SharedLogs) -> usize {
+        self.output.held_bytes(logs) + self.transport.pending_bytes()
+    }
+
+    /// What has changed about its output since this was last asked.
+    pub(crate) fn take_change(&mut self) -> Change {
+        self.output.take_change(self.transport.pending_bytes())
+    }
+
+    /// How many bytes of it were received, and are no input yet.
+    pub(crate) fn received_bytes(&self) -> usize {
+        if self.is_member() {
+            self.transport.received_bytes()
+        } else {
+            0
         }
     }
 
     /// Whether nothing waits to be written.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.output.queue().is_empty()
+        self.output.queue().is_empty() && self.transport.pending_bytes() == 0
     }
 
     /// How it went, once it has left the room.
@@ -217,12 +238,12 @@ impl<S: Stream> Connection<S> {
 
     /// [`Output::flush`].
     pub(crate) fn flush(&mut self) -> io::Result<Flushed> {
-        let before = self.output.queue().queued_bytes();
+        let before = self.output.unwritten_bytes(&self.transport);
         let flushed = self.output.flush(&mut self.transport);
         if let Phase::Flushing { progressed, .. } = &mut self.phase
             && flushed.is_ok()
         {
-            *progressed |= self.output.queue().queued_bytes() < before;
+            *progressed |= self.output.unwritten_bytes(&self.transport) < before;
         }
         flushed
     }
@@ -279,6 +300,9 @@ impl<S: Stream> Connection<S> {
         if !self.is_flushed() || self.is_admitted() {
             return Advance::Wait;
         }
+        if !self.transport.say_goodbye() {
+            return Advance::Flush;
+        }
         if self.transport.read_ended() {
             return Advance::Close;
         }
@@ -333,12 +357,12 @@ impl<S: Stream> ConnectionSlab<S> {
         }
     }
 
-    /// Takes in a connection on `stream`, under [`ConnectionSlab::next_id`].
-    pub(crate) fn insert(&mut self, stream: S, max_line_bytes: u32) -> ClientId {
+    /// Takes in a connection on `transport`, under [`ConnectionSlab::next_id`].
+    pub(crate) fn insert(&mut self, transport: Transport<S>, max_line_bytes: u32) -> ClientId {
         let id = self.next_id();
         self.next_serial += 1;
         self.slab
-            .insert(Connection::new(stream, id.serial, max_line_bytes));
+            .insert(Connection::new(transport, id.serial, max_line_bytes));
         self.end_key = self.end_key.max(id.key + 1);
         id
     }

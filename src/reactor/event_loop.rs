@@ -24,6 +24,7 @@ use mio::Token;
 
 use super::acceptor::{ACCEPT_BUDGET, Accepted, Acceptor, CROWD_ACCEPT_BUDGET};
 use super::clients::Clients;
+use super::connection::transport::Transport;
 use super::service::{Load, Next, Policy, Service};
 use super::stream::Stream;
 use crate::protocol::close::CloseReason;
@@ -175,7 +176,12 @@ impl<S: Stream> EventLoop<S> {
             }
             match accept(self.clients.next_key()) {
                 Accepted::Client(stream, address) => {
-                    self.clients.take_in(stream, address, service);
+                    self.clients
+                        .take_in(Transport::new(stream), address, service);
+                }
+                #[cfg(feature = "tls")]
+                Accepted::Secured(stream, session, address) => {
+                    (self.clients).take_in_secured(stream, session, address, service);
                 }
                 Accepted::Skip => {}
                 Accepted::Nobody => self.acceptor.drained(),

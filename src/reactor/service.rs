@@ -18,6 +18,14 @@ use crate::rate::Rate;
 /// one for its listener. Clients' tokens are their slab keys, counted from 0.
 const FIRST_SOURCE: usize = LISTENER.0 - MAX_SOURCES;
 
+/// The token of the listener for TLS.
+#[cfg(feature = "tls")]
+pub(super) const TLS_LISTENER: Token = Token(FIRST_SOURCE - 1);
+
+/// Tokens from here on belong to connections whose handshakes are not over.
+#[cfg(feature = "tls")]
+pub(super) const FIRST_HANDSHAKE: usize = usize::MAX / 2;
+
 /// The listener's token.
 pub(super) const LISTENER: Token = Token(usize::MAX);
 
@@ -96,6 +104,15 @@ pub trait Service {
         address: IpAddr,
         context: &mut Context<'_>,
     ) -> Result<Frame, Frame>;
+
+    /// `client`, which has just joined or was refused, has come over TLS.
+    fn secured(&mut self, _client: ClientId) {}
+
+    /// Whether `address` has as many connections as it may have, with `more` that are not known
+    /// as clients yet.
+    fn is_address_full(&self, _address: IpAddr, _more: usize) -> bool {
+        false
+    }
 
     /// `client` has been refused. Returns whether it is heard all the same for a moment,
     /// because it may have a place that it has only lost. If it shows that, the service

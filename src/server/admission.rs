@@ -219,6 +219,13 @@ impl Admission {
         Ok(())
     }
 
+    /// Whether there may be no connection more from `address`, with `more` besides those counted.
+    pub(crate) fn is_address_full(&self, address: IpAddr, more: usize) -> bool {
+        let clients = self.counts.get(&address.to_canonical()).copied();
+        let clients = clients.unwrap_or(0) + more;
+        self.max_from(address).is_some_and(|max| clients >= max)
+    }
+
     /// Whether a session of `address` may come back though its place has been taken: by so
     /// many clients the room, and each address, may exceed its limit for that.
     pub(crate) fn readmits(&self, address: IpAddr, most_above: usize) -> bool {

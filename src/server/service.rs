@@ -18,6 +18,8 @@ use super::admission::{Admission, Refusal};
 use super::arrivals::Arrivals;
 use super::config::Config;
 use super::console::Console;
+#[cfg(feature = "tls")]
+use super::identity::Identity;
 use super::motd::read_motd;
 use super::notifications::Notifications;
 use super::operator::actions::Actions;
@@ -53,6 +55,9 @@ pub(super) struct Sources {
     pub(super) transcript: Option<Transcript>,
     pub(super) fifo: Option<File>,
     pub(super) manager: Option<(NotifySocket, Notifications)>,
+    /// What SIGHUP reads again, too.
+    #[cfg(feature = "tls")]
+    pub(super) identity: Option<Identity>,
 }
 
 /// The reactor's service: a room with its operator, console and transcript.
@@ -80,12 +85,17 @@ pub(super) struct Server {
     notices: Vec<String>,
     /// `None` if no service manager wants to hear anything.
     manager: Option<(NotifySocket, Notifications)>,
+    /// `None` without TLS.
+    #[cfg(feature = "tls")]
+    identity: Option<Identity>,
     /// `None` if nobody can type.
     pub(super) operator: Option<OperatorInput>,
     /// Whether the operator's lines may be commands. If not, all are said: what comes from a
     /// program may hold lines that others wrote.
     pub(super) obeys_operator: bool,
     signals: Signals,
+    /// Whether SIGHUP reads files again. Else it closes the room.
+    hup_reloads: bool,
     closing: bool,
     /// Who was refused because the room, or its share of it, is full, and is heard for a moment.
     outside: HashMap<ClientId, Outside>,
@@ -111,13 +121,18 @@ impl Server {
             mut transcript,
             fifo,
             manager,
+            #[cfg(feature = "tls")]
+            identity,
         } = sources;
         let registry = reactor.registry();
         // SIGXCPU comes when the soft limit of CPU time is used up: the hard one leaves time
         // to say goodbye.
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGXCPU])?;
         // Under nohup(1), which ignores SIGHUP, the room shall outlive its terminal.
-        if transcript.is_some() || manager.is_some() || !is_ignored(SIGHUP) {
+        let hup_reloads = transcript.is_some() || manager.is_some();
+        #[cfg(feature = "tls")]
+        let hup_reloads = hup_reloads || identity.is_some();
+        if hup_reloads || !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
@@ -148,6 +163,9 @@ impl Server {
             motd: config.motd.clone(),
             notices: config.room.notices.clone(),
             manager,
+            #[cfg(feature = "tls")]
+            identity,
+            hup_reloads,
             operator,
             obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
             signals,
@@ -195,9 +213,7 @@ impl Server {
                         info!(target: STATS, "{}", self.stats(load));
                     }
                 }
-                SIGHUP if self.transcript.is_some() || self.manager.is_some() => {
-                    self.reload(context.now);
-                }
+                SIGHUP if self.hup_reloads => self.reload(context.now),
                 _ => is_to_close = true,
             }
         }
@@ -208,7 +224,7 @@ impl Server {
         }
     }
 
-    /// Opens the transcript and reads the message of the day again.
+    /// Opens the transcript and reads the message of the day, and the certificate, again.
     fn reload(&mut self, now: Instant) {
         if let Some((_, notifications)) = &mut self.manager {
             notifications.reloading(service_manager::monotonic_micros());
@@ -221,8 +237,16 @@ impl Server {
             self.room.set_notices(&notices);
             Ok::<_, Error>(())
         });
+        #[cfg(feature = "tls")]
+        let shown = self.identity.as_ref().map(Identity::reload);
         if let Some(suppressed) = self.reload_log.allow(now) {
             let more = AndMore(suppressed);
+            #[cfg(feature = "tls")]
+            match shown {
+                Some(Ok(())) => info!("read the certificate again{more}"),
+                Some(Err(e)) => warn!("{e}; newcomers are still shown what it was{more}"),
+                None => {}
+            }
             match reopened {
                 Some(Ok(())) => info!("reopened the transcript{more}"),
                 Some(Err(e)) => warn!(
@@ -382,6 +406,14 @@ impl Service for Server {
         Ok(self.room.join(client, address, now))
     }
 
+    fn secured(&mut self, client: ClientId) {
+        self.room.secure(client);
+    }
+
+    fn is_address_full(&self, address: IpAddr, more: usize) -> bool {
+        self.admission.is_address_full(address, more)
+    }
+
     fn hears_out(&mut self, client: ClientId, address: IpAddr, now: Instant) -> bool {
         let is_heard = self.outside.len() < self.max_outside
             && self.admission.readmits(address, self.max_outside)
@@ -461,6 +493,7 @@ impl Service for Server {
     fn closed(&mut self, client: ClientId) {
         self.outside.remove(&client);
         self.admission.closed(client);
+        self.room.closed(client);
     }
 
     fn gives_way(&mut self, address: IpAddr, now: Instant) -> Option<ClientId> {

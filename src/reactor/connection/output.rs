@@ -38,7 +38,7 @@ pub(crate) struct Output {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
     pub(crate) lost_bytes: usize,
-    /// What its queue cost by itself then, and costs now.
+    /// What its queue, and what waits behind it, cost by themselves then, and cost now.
     pub(crate) own_cost_bytes: (usize, usize),
     pub(crate) took_some: bool,
 }
@@ -56,15 +56,20 @@ impl Output {
         &mut self.reader
     }
 
-    /// What the client keeps in memory because it lags, in bytes.
+    /// What waits, here or in the `transport`.
+    pub(crate) fn unwritten_bytes<S: Stream>(&self, transport: &Transport<S>) -> usize {
+        self.queue.queued_bytes() + transport.pending_bytes()
+    }
+
+    /// What the queue keeps in memory because the client lags, in bytes.
     pub(crate) fn held_bytes(&self, logs: &SharedLogs) -> usize {
         self.queue.held_bytes(logs) + self.queue.own_cost_bytes()
     }
 
-    /// What has changed since this was last asked.
-    pub(crate) fn take_change(&mut self) -> Change {
+    /// What has changed since this was last asked. `pending_bytes` wait behind the queue.
+    pub(crate) fn take_change(&mut self, pending_bytes: usize) -> Change {
         let before = self.counted_bytes;
-        self.counted_bytes = saturated(self.queue.own_cost_bytes());
+        self.counted_bytes = saturated(self.queue.own_cost_bytes() + pending_bytes);
         Change {
             lost_bytes: std::mem::take(&mut self.lost_bytes) as usize,
             own_cost_bytes: (before as usize, self.counted_bytes as usize),
@@ -98,7 +103,7 @@ impl Output {
             transport.write(text)?
         };
         if written == text.len() || transport.write_ended() {
-            return Ok(Flushed::All);
+            return Ok(passed_on(transport));
         }
         self.queue
             .push_chunk(logs.chunk(self.encoding, text), written..text.len());
@@ -139,7 +144,7 @@ impl Output {
             0
         };
         if written == total_bytes || transport.write_ended() {
-            return Ok(Flushed::All);
+            return Ok(passed_on(transport));
         }
         self.queue_edited(batch, edits, written, logs);
         self.flush_rest(transport, written)
@@ -197,10 +202,10 @@ impl Output {
     /// Writes what waits, as far as the socket takes it and the write budget
     /// goes. After [`Flushed::BudgetSpent`] no edge will come: flush again.
     pub(crate) fn flush<S: Stream>(&mut self, transport: &mut Transport<S>) -> io::Result<Flushed> {
-        let before = self.queue.queued_bytes();
+        let before = self.unwritten_bytes(transport);
         let flushed = transport.flush(&mut self.queue, WRITE_BUDGET_BYTES);
         match flushed {
-            Ok(_) => self.took_some |= self.queue.queued_bytes() < before,
+            Ok(_) => self.took_some |= self.unwritten_bytes(transport) < before,
             Err(_) => self.lose(),
         }
         flushed
@@ -234,6 +239,16 @@ impl Output {
             return Ok(Flushed::Blocked);
         }
         self.flush(transport)
+    }
+}
+
+/// What came of a write of everything: a secured transport may hold some of that back.
+#[inline(always)]
+fn passed_on<S: Stream>(transport: &Transport<S>) -> Flushed {
+    if transport.pending_bytes() == 0 {
+        Flushed::All
+    } else {
+        Flushed::Blocked
     }
 }
 
