@@ -17,6 +17,8 @@ mod entered;
 mod event_loop;
 pub mod frontend;
 mod incoming;
+#[cfg(feature = "tls")]
+pub mod known_rooms;
 mod line_splitter;
 pub mod message;
 mod pending;
@@ -44,9 +46,11 @@ pub mod style;
 mod wrap;
 
 pub use self::config::Config;
-use self::connect::resolve;
+use self::connect::{Way, resolve};
 use self::event_loop::Client;
 use self::frontend::Frontend;
+#[cfg(feature = "tls")]
+use self::known_rooms::Guard;
 use self::silent::Silent;
 use crate::error::Error;
 
@@ -61,7 +65,17 @@ use crate::error::Error;
 pub fn run(config: &Config) -> Result<(), Error> {
     let addresses = resolve(&config.host, config.port)?;
     let (frontend, is_at_a_terminal) = frontend(config);
-    let client = Client::new(config, addresses, frontend, is_at_a_terminal).map_err(Error::Poll)?;
+    let way = Way {
+        addresses,
+        #[cfg(feature = "tls")]
+        guard: Guard::new(
+            &config.host,
+            config.port,
+            &config.security,
+            is_at_a_terminal,
+        )?,
+    };
+    let client = Client::new(config, way, frontend, is_at_a_terminal).map_err(Error::Poll)?;
     client.run()
 }
 

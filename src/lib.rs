@@ -48,6 +48,8 @@ pub mod platform {
     pub mod random;
     pub mod service_manager;
     pub mod socket;
+    #[cfg(feature = "tls")]
+    pub(crate) mod state;
     pub mod stdio;
 }
 

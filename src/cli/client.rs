@@ -22,6 +22,10 @@ pub(super) struct ClientArgs {
     #[command(flatten)]
     view: ViewArgs,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
+
     /// When to ring the terminal's bell
     #[arg(long, value_name = "WHEN", default_value = "mention")]
     bell: Bell,
@@ -86,6 +90,10 @@ pub(super) struct TailArgs {
 
     #[command(flatten)]
     reconnect: ReconnectArgs,
+
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
 
     #[command(flatten)]
     view: ViewArgs,
@@ -157,6 +165,8 @@ impl ClientArgs {
             host,
             port,
             name: self.name,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             purpose: Purpose::Chat {
                 view: self.view.into_view(),
                 bell: self.bell,
@@ -178,6 +188,8 @@ impl TailArgs {
             host,
             port,
             name: None,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             purpose: Purpose::Tail {
                 view: self.view.into_view(),
                 max_past: self.lines.map(|lines| lines as usize),

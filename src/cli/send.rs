@@ -32,6 +32,10 @@ pub(super) struct SendArgs {
     #[arg(allow_negative_numbers = true, value_parser = parse_timeout as Parse<u32>)]
     timeout: u32,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
+
     /// What to say [default: each line of standard input]
     #[arg(value_name = "TEXT", allow_negative_numbers = true, value_parser = parse_text as Parse<String, _>)]
     text: Vec<String>,
@@ -80,6 +84,8 @@ impl SendArgs {
             host,
             port,
             name: self.name,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             purpose: Purpose::Send {
                 text: (!text.is_empty()).then(|| text.join(" ")),
                 timeout: Duration::from_secs(self.timeout.into()),

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::values::parse_port;
+use super::room::RoomArgs;
+use super::values::{Parse, parse_port};
+use crate::client::known_rooms::Security;
+use crate::protocol::tls::Fingerprint;
 use crate::server::config::Tls;
 use crate::server::identity::Source;
 
@@ -52,5 +55,62 @@ impl ServerTlsArgs {
             _ => Source::Own,
         };
         Some(Tls { port, source })
+    }
+}
+
+// How whoever joins is to be sure of the room.
+#[derive(Args, Debug)]
+pub(super) struct TlsArgs {
+    /// Speak TLS: nobody else can read what is said
+    ///
+    /// PORT is the server's port for TLS. The room is known by its key: the first time, at a
+    /// terminal, the client notes it; after that it has to be the same.
+    #[arg(long)]
+    tls: bool,
+
+    /// Join without TLS a host that is known with it
+    #[arg(long, conflicts_with = "tls", hide_short_help = true)]
+    plain: bool,
+
+    /// With --tls: the room's key, as its host sees it
+    #[arg(long, value_name = "sha256:KEY", value_parser = parse_fingerprint as Parse<Fingerprint, _>)]
+    #[arg(requires = "tls", hide_short_help = true)]
+    fingerprint: Option<Fingerprint>,
+}
+
+impl TlsArgs {
+    pub(super) fn into_security(self) -> Security {
+        Security {
+            is_tls: self.tls,
+            is_plain: self.plain,
+            fingerprint: self.fingerprint,
+        }
+    }
+}
+
+fn parse_fingerprint(text: &str) -> Result<Fingerprint, &'static str> {
+    Fingerprint::parse(text)
+        .ok_or("expected sha256: and 43 characters, as the server prints when it starts")
+}
+
+// Whose key to forget.
+#[derive(Args, Debug)]
+#[command(after_help = FORGET_EXAMPLES)]
+pub(super) struct ForgetArgs {
+    #[command(flatten)]
+    room: RoomArgs,
+}
+
+const FORGET_EXAMPLES: &str = "\
+Examples:
+  chat forget 192.168.1.5 8443
+
+The next chat client --tls takes the key that the room shows then. Forget it only if the host \
+says that there is a new one.";
+
+impl ForgetArgs {
+    /// Host and port, or what is wrong with them.
+    pub(super) fn into_address(self) -> Result<(String, u16), String> {
+        self.room.into_address()
     }
 }

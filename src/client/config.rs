@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+#[cfg(feature = "tls")]
+use super::known_rooms::Security;
 use crate::platform::local_time;
 
 /// No room remembers more.
@@ -17,6 +19,8 @@ pub struct Config {
     pub(crate) port: u16,
     /// The name to ask for.
     pub(crate) name: Option<String>,
+    #[cfg(feature = "tls")]
+    pub(crate) security: Security,
     pub(crate) purpose: Purpose,
 }
 

@@ -297,6 +297,12 @@ impl Session {
         if open.is_half_closed || open.send_error.is_some() {
             return;
         }
+        // What TLS keeps back is nobody's to ask for.
+        match stream.flush() {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+            // Writing says so, too.
+            _ => {}
+        }
         loop {
             if conversation.unwritten(now.instant).is_empty() {
                 let asks = self.is_leaving && conversation.is_all_done() && conversation.finish();
@@ -320,8 +326,12 @@ impl Session {
             }
         }
         if self.is_leaving && conversation.is_all_done() {
-            // Fails if the server has gone, which reading will tell.
-            let _ = stream.shutdown(Shutdown::Write);
+            match stream.say_goodbye() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // Fails if the server has gone, which reading will tell.
+                _ => {}
+            }
+            let _ = stream.stream().shutdown(Shutdown::Write);
             open.is_half_closed = true;
             open.silent_since = now.instant;
         }
@@ -329,6 +339,9 @@ impl Session {
 
     /// Acts on deadlines that have passed.
     pub(crate) fn expire(&mut self, now: Moment, frontend: &mut dyn Frontend) {
+        if let Some(words) = self.link.take_news() {
+            frontend.notify(&words, true, now);
+        }
         match &self.phase {
             Phase::Offline(until) if *until <= now.instant => {
                 self.phase = Phase::Connecting { is_first: false };
@@ -402,7 +415,8 @@ impl Session {
             return;
         }
         let stream = self.link.stream();
-        let bytes = stream.and_then(unacknowledged_bytes).unwrap_or(0);
+        let bytes = stream.and_then(|it| unacknowledged_bytes(it.stream()));
+        let bytes = bytes.unwrap_or(0);
         if stall.check(bytes, now.instant) {
             let seconds = STALLED_AFTER.as_secs();
             let words = format!("nothing has got through for {seconds} s");
@@ -490,6 +504,8 @@ impl Session {
                     stall: Stall::new(now.instant),
                 });
             }
+            #[cfg(feature = "tls")]
+            Progress::Untrusted(error) => return Err(error),
             Progress::Failed(attempts) if is_first => {
                 return Err(Error::Connect {
                     host: self.config.host.clone(),
@@ -528,7 +544,8 @@ impl Session {
         let open_for = now.instant.duration_since(open.since);
         // A room that answers leaves no doubt but about what it has not answered.
         if self.conversation.wire() == Wire::Lines {
-            let unacknowledged = self.link.stream().and_then(unacknowledged_bytes);
+            let unacknowledged = self.link.stream();
+            let unacknowledged = unacknowledged.and_then(|it| unacknowledged_bytes(it.stream()));
             let was_sent_just_now = open
                 .written_at
                 .is_some_and(|at| at + UNSURE_FOR > now.instant);
@@ -672,7 +689,8 @@ impl Session {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
-        match self.link.stream().and_then(unacknowledged_bytes) {
+        let stream = self.link.stream();
+        match stream.and_then(|it| unacknowledged_bytes(it.stream())) {
             // The server does not read yet, but may.
             Some(1..) => open.silent_since = now.instant,
             _ => {

@@ -5,13 +5,13 @@
 //! with the same key, when it would not do any more for those who look at its names and dates, as
 //! browsers do.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
-use std::{env, process};
 
 use log::{info, warn};
 use rcgen::{
@@ -28,6 +28,7 @@ use rustls::sign::CertifiedKey;
 use crate::error::Error;
 use crate::platform::addresses::{addresses, is_local};
 use crate::platform::random::random_bits;
+use crate::platform::state::{make_folder, user_folder, write_beside};
 use crate::protocol::base64;
 use crate::protocol::time::Time;
 use crate::protocol::tls::{Fingerprint, provider, server_config};
@@ -143,14 +144,11 @@ fn certified(source: &Source) -> Result<CertifiedKey, Error> {
 
 /// systemd's for this service, or else the user's (XDG Base Directory Specification).
 fn state_folder() -> Option<PathBuf> {
-    let of = |name: &str| env::var_os(name).filter(|path| Path::new(path).is_absolute());
     if let Some(folders) = env::var_os("STATE_DIRECTORY") {
         // systemd.exec(5): of several, which it separates by colons, the first.
         return env::split_paths(&folders).next();
     }
-    let state = of("XDG_STATE_HOME").map(PathBuf::from);
-    let state = state.or_else(|| Some(Path::new(&of("HOME")?).join(".local/state")));
-    Some(state?.join("chat"))
+    user_folder()
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {
@@ -201,10 +199,7 @@ fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    make_folder(folder)?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(io::Error::other)?;
     let text = pem("PRIVATE KEY", &key.serialize_der());
     let fresh = write_beside(path, &text, 0o600)?;
@@ -344,27 +339,6 @@ fn pem(label: &str, der: &[u8]) -> String {
         text.push('\n');
     }
     text + &format!("-----END {label}-----\n")
-}
-
-/// Writes `text` to a new file beside `path`, so that it is on the disk, and returns that file.
-fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<PathBuf> {
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(format!(".{}", process::id()));
-    let fresh = PathBuf::from(fresh);
-    // Left by a process that was called so, and did not get further.
-    match fs::remove_file(&fresh) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&fresh)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    Ok(fresh)
 }
 
 #[cfg(test)]
