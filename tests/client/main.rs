@@ -19,5 +19,7 @@ mod reconnection;
 mod send;
 mod tail;
 mod terminal;
+#[cfg(feature = "tls")]
+mod tls;
 mod tmux;
 mod ways_out;

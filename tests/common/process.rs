@@ -56,14 +56,17 @@ pub(crate) fn chat_to(command: &str, to: SocketAddr, arguments: &[&str]) -> Comm
 }
 
 /// Gives `command` a pipe for each of its standard streams, and hides from it what the
-/// environment says of logs, and of a service manager that runs the tests.
+/// environment says of logs, of what the user keeps, and of a service manager that runs the tests.
 pub(crate) fn piped(mut command: Command) -> Command {
     for variable in [
+        "HOME",
         "JOURNAL_STREAM",
         "LISTEN_FDS",
         "NOTIFY_SOCKET",
         "RUST_LOG",
+        "STATE_DIRECTORY",
         "WATCHDOG_USEC",
+        "XDG_STATE_HOME",
     ] {
         command.env_remove(variable);
     }

@@ -36,4 +36,6 @@ mod soak;
 mod standard_error;
 mod start;
 mod text_safety;
+#[cfg(feature = "tls")]
+mod tls;
 mod transcript;
