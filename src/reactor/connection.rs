@@ -75,6 +75,9 @@ pub(crate) enum Advance {
 pub(crate) struct Connection<S> {
     serial: u64,
     phase: Phase,
+    /// What waits for its client cost by itself when that was last counted. Here, and not in the
+    /// output, because there it would take eight bytes.
+    counted_bytes: u32,
     transport: Transport<S>,
     pub(super) input: Input,
     pub(super) output: Output,
@@ -87,6 +90,7 @@ impl<S: Stream> Connection<S> {
         Self {
             serial,
             phase: Phase::Member,
+            counted_bytes: 0,
             transport,
             input: Input::new(max_line_bytes),
             output: Output::default(),
@@ -155,7 +159,11 @@ impl<S: Stream> Connection<S> {
 
     /// What has changed about its output since this was last asked.
     pub(crate) fn take_change(&mut self) -> Change {
-        self.output.take_change(self.transport.pending_bytes())
+        let before_bytes = self.counted_bytes as usize;
+        let change = self.output.take_change(&self.transport, before_bytes);
+        // Far below 4 GiB: a queue is bounded by --max-backlog.
+        self.counted_bytes = u32::try_from(change.own_cost_bytes.1).unwrap_or(u32::MAX);
+        change
     }
 
     /// How many bytes of it were received, and are no input yet.

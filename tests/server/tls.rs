@@ -418,3 +418,44 @@ fn a_reader_over_tls_that_stops_reading_delays_nobody_and_is_dropped() {
         answer.starts_with("-- 2 here").then_some(())
     });
 }
+
+/// Joins so many times, and stays until its input ends.
+const PYTHON_CROWD: &str = r#"
+import socket, ssl, sys
+
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+address = (sys.argv[1], int(sys.argv[2]))
+for count in map(int, sys.argv[3:]):
+    crowd = [context.wrap_socket(socket.create_connection(address)) for _ in range(count)]
+    for guest in crowd:
+        assert guest.recv(100).startswith(b"Welcome")
+    globals()[f"crowd_{count}"] = crowd
+    print(count, flush=True)
+    sys.stdin.readline()
+"#;
+
+#[test]
+fn an_idle_connection_takes_8_kb_at_most() {
+    const GUESTS_BEFORE: usize = 50;
+    const GUESTS: usize = 400;
+    if !can_test_with("python3") {
+        return;
+    }
+    let _alone = alone_under_load();
+    let room = SecuredServer::start();
+    let mut command = Command::new("python3");
+    let port = room.tls_address.port().to_string();
+    let counts = [GUESTS_BEFORE, GUESTS].map(|count| count.to_string());
+    command
+        .args(["-c", PYTHON_CROWD, "127.0.0.1", &port])
+        .args(&counts);
+    let mut crowd = Process::spawn(piped(command));
+    crowd.stdout().expect_line(&counts[0]);
+    let before = room.server.anonymous_bytes();
+    crowd.type_line("");
+    crowd.stdout().expect_line(&counts[1]);
+    let bytes_each = (room.server.anonymous_bytes() - before) / GUESTS;
+    println!("{bytes_each} bytes of user memory for each connection");
+    assert!(bytes_each <= 8192, "{bytes_each} bytes");
+}

@@ -28,10 +28,8 @@ pub(crate) struct Output {
     /// It has taken something from its queue since flow control was last told.
     took_some: bool,
     /// Bytes that waited and were dropped, and are not in the statistics yet.
-    /// All of a queue is far below 4 GiB, as is what its queue costs.
+    /// All of a queue is far below 4 GiB.
     lost_bytes: u32,
-    /// What its queue costs by itself, as it was last counted.
-    counted_bytes: u32,
 }
 
 /// What has changed about an output since the last time.
@@ -66,13 +64,16 @@ impl Output {
         self.queue.held_bytes(logs) + self.queue.own_cost_bytes()
     }
 
-    /// What has changed since this was last asked. `pending_bytes` wait behind the queue.
-    pub(crate) fn take_change(&mut self, pending_bytes: usize) -> Change {
-        let before = self.counted_bytes;
-        self.counted_bytes = saturated(self.queue.own_cost_bytes() + pending_bytes);
+    /// What has changed since this was last asked. What waits cost `before_bytes` then.
+    pub(crate) fn take_change<S: Stream>(
+        &mut self,
+        transport: &Transport<S>,
+        before_bytes: usize,
+    ) -> Change {
+        let own_cost_bytes = self.queue.own_cost_bytes() + transport.pending_bytes();
         Change {
             lost_bytes: std::mem::take(&mut self.lost_bytes) as usize,
-            own_cost_bytes: (before as usize, self.counted_bytes as usize),
+            own_cost_bytes: (before_bytes, own_cost_bytes),
             took_some: std::mem::take(&mut self.took_some),
         }
     }
@@ -93,6 +94,9 @@ impl Output {
         by_reference: bool,
         logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
+        if transport.is_secured() {
+            return self.send_shared_secured(transport, batch, logs);
+        }
         let text = batch.shared(self.encoding);
         let written = if !self.queue.is_empty() {
             0
@@ -100,7 +104,31 @@ impl Output {
         {
             transport.send_from(file, offset, text.len())?
         } else {
+            transport.write_plain(text)?
+        };
+        if written == text.len() || transport.write_ended() {
+            return Ok(Flushed::All);
+        }
+        self.queue
+            .push_chunk(logs.chunk(self.encoding, text), written..text.len());
+        self.flush_rest(transport, written)
+    }
+
+    /// The same for a reader for whom it is encrypted. Apart, so that the others do not pay for
+    /// that.
+    #[cold]
+    #[inline(never)]
+    fn send_shared_secured<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        batch: &Batch,
+        logs: &mut SharedLogs,
+    ) -> io::Result<Flushed> {
+        let text = batch.shared(self.encoding);
+        let written = if self.queue.is_empty() {
             transport.write(text)?
+        } else {
+            0
         };
         if written == text.len() || transport.write_ended() {
             return Ok(passed_on(transport));

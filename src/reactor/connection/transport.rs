@@ -75,6 +75,15 @@ impl<S: Stream> Transport<S> {
         self.write_ended
     }
 
+    /// Whether its bytes go through TLS.
+    #[inline(always)]
+    pub(crate) fn is_secured(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.session.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
     /// How many bytes it has taken that the socket has not.
     #[inline(always)]
     pub(crate) fn pending_bytes(&self) -> usize {
@@ -145,6 +154,17 @@ impl<S: Stream> Transport<S> {
         if self.session.is_some() {
             return self.write_secured(&[IoSlice::new(bytes)]);
         }
+        self.write_plain(bytes)
+    }
+
+    /// The same on a plain connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`Transport::write`].
+    #[inline(always)]
+    pub(crate) fn write_plain(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        debug_assert!(!self.is_secured());
         self.write_by(|stream| stream.write(bytes))
     }
 
@@ -164,7 +184,7 @@ impl<S: Stream> Transport<S> {
         }
     }
 
-    /// The same, by reference: `len` bytes of `file` from `offset` on.
+    /// The same on a plain connection, by reference: `len` bytes of `file` from `offset` on.
     ///
     /// # Errors
     ///
@@ -175,18 +195,16 @@ impl<S: Stream> Transport<S> {
         offset: u64,
         len: usize,
     ) -> io::Result<usize> {
-        #[cfg(feature = "tls")]
-        if self.session.is_some() {
-            return match first_record(file, offset, len) {
-                Ok(bytes) => self.write_secured(&[IoSlice::new(&bytes)]),
-                Err(e) => Err(self.write_failed(e)),
-            };
-        }
+        debug_assert!(
+            !self.is_secured(),
+            "what is encrypted for each is not shared"
+        );
         self.write_by(|stream| stream.send_from(file, offset, len))
     }
 
     /// The same, through the session.
     #[cfg(feature = "tls")]
+    #[cold]
     #[inline(never)]
     fn write_secured(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if !self.is_writable || self.write_ended {
@@ -253,16 +271,27 @@ impl<S: Stream> Transport<S> {
     #[inline(always)]
     fn flush_stream(&mut self, queue: &mut WriteQueue, budget_bytes: usize) -> io::Result<Flushed> {
         #[cfg(feature = "tls")]
-        if let Some(session) = &mut self.session {
-            let stream = &mut self.stream;
-            let flushed = queue.flush(&mut Secured { session, stream }, budget_bytes)?;
-            return match session.flush(stream) {
-                Ok(()) => Ok(flushed),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Flushed::Blocked),
-                Err(e) => Err(e),
-            };
+        if self.session.is_some() {
+            return self.flush_secured(queue, budget_bytes);
         }
         queue.flush(&mut self.stream, budget_bytes)
+    }
+
+    #[cfg(feature = "tls")]
+    #[inline(never)]
+    fn flush_secured(
+        &mut self,
+        queue: &mut WriteQueue,
+        budget_bytes: usize,
+    ) -> io::Result<Flushed> {
+        let stream = &mut self.stream;
+        let session = self.session.as_mut().expect("it is secured");
+        let flushed = queue.flush(&mut Secured { session, stream }, budget_bytes)?;
+        match session.flush(stream) {
+            Ok(()) => Ok(flushed),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Flushed::Blocked),
+            Err(e) => Err(e),
+        }
     }
 
     /// Tells the peer of a secured connection that nothing more will come. Returns whether
