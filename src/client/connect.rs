@@ -344,7 +344,11 @@ impl<S: Read + Write> Socket<S> {
         };
         match session.shake_hands(&mut self.stream) {
             Ok(false) => Ok(None),
-            Ok(true) => session.peer().map(Some).map_err(io::Error::other),
+            Ok(true) => {
+                let shown = session.peer().map(Fingerprint::of);
+                let shown = shown.ok_or(rustls::Error::NoCertificatesPresented);
+                shown.and_then(|it| it).map(Some).map_err(io::Error::other)
+            }
             Err(e) if e.kind() == io::ErrorKind::InvalidData => {
                 let words = format!("no TLS is spoken there ({e}); --tls needs the port for TLS");
                 Err(io::Error::other(words))

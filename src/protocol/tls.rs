@@ -113,7 +113,7 @@ pub(crate) fn server_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<Ser
 }
 
 /// What a client needs. It takes any key that the server can sign with: whose that is, its
-/// caller asks [`Session::peer`], and sends nothing before.
+/// caller finds out from [`Session::peer`], and sends nothing before.
 ///
 /// # Errors
 ///

@@ -7,10 +7,8 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, Error, ServerConfig, ServerConnection};
-
-use super::Fingerprint;
 
 /// The most that one record holds (RFC 8446, section 5.1): so much is encrypted at once, and may
 /// wait for the stream.
@@ -33,6 +31,8 @@ pub struct Session {
     /// What has come and is decrypted, and was not read.
     unread_bytes: usize,
     has_said_goodbye: bool,
+    /// What came last was not from the peer, or not as it sent it.
+    has_failed: bool,
 }
 
 impl Session {
@@ -66,6 +66,7 @@ impl Session {
             partial_bytes: 0,
             unread_bytes: 0,
             has_said_goodbye: false,
+            has_failed: false,
         }
     }
 
@@ -98,16 +99,9 @@ impl Session {
         }
     }
 
-    /// The key that the peer has shown, once the handshake is over.
-    ///
-    /// # Errors
-    ///
-    /// When it has shown none.
-    pub(crate) fn peer(&self) -> Result<Fingerprint, Error> {
-        match self.tls.peer_certificates() {
-            Some([certificate, ..]) => Fingerprint::of(certificate),
-            _ => Err(Error::NoCertificatesPresented),
-        }
+    /// The certificate with whose key the peer has signed, once the handshake is over.
+    pub(crate) fn peer(&self) -> Option<&CertificateDer<'static>> {
+        self.tls.peer_certificates()?.first()
     }
 
     /// Reads what the peer has said; 0 once it has said that it ends its side.
@@ -130,7 +124,14 @@ impl Session {
                 }
                 Err(e) => return Err(e),
             }
-            self.receive(stream)?;
+            if self.has_failed {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            match self.receive(stream) {
+                // What came before is heard.
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => self.has_failed = true,
+                received => drop(received?),
+            }
             // An answer that cannot be sent does not keep us from hearing what was said.
             let _ = self.send(stream);
         }
@@ -288,7 +289,7 @@ mod tests {
     use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
     use super::*;
-    use crate::protocol::tls::{client_config, provider, server_config};
+    use crate::protocol::tls::{Fingerprint, client_config, provider, server_config};
 
     /// One end of a wire that takes and gives bytes in portions of these sizes, in turn; a portion
     /// of none would block.
@@ -548,7 +549,7 @@ mod tests {
             let mut server = Side::new(server_with(&key, certificate), &[], b"");
             let mut client = Side::new(client(), &[], b"");
             converse(&mut client, &mut server).unwrap();
-            client.session.peer().unwrap()
+            Fingerprint::of(client.session.peer().unwrap()).unwrap()
         });
         assert_eq!(shown[0], shown[1]);
     }
