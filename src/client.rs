@@ -3,8 +3,8 @@
 //!
 //! `event_loop` moves bytes between two sides, `session` (the server's) and `user` (the
 //! user's). What they mean is decided by code that knows no socket and no clock:
-//! [`conversation`] holds the protocol, a [`frontend`] the display: the [`prompt`] on a
-//! terminal, `pipes` everywhere else, and `silent` for `chat send`, which shows nothing.
+//! [`conversation`] holds the protocol, a [`frontend`](crate::frontend) the display: the prompt
+//! on a terminal, `pipes` everywhere else, and `silent` for `chat send`, which shows nothing.
 //!
 //! Without the feature `client` there is `chat send` alone, and [`ping`].
 
@@ -13,46 +13,36 @@ pub mod config;
 pub(crate) mod connect;
 pub mod conversation;
 mod ending;
-mod entered;
 mod event_loop;
-pub mod frontend;
 mod incoming;
 #[cfg(feature = "tls")]
 pub mod known_rooms;
 mod line_splitter;
-pub mod message;
 mod pending;
 pub mod ping;
 mod session;
 mod silent;
 mod stall;
-pub mod terminal;
 mod user;
 
 // What shows a conversation.
 #[cfg(feature = "client")]
-mod display;
+pub(crate) mod display;
 #[cfg(feature = "client")]
-mod mention;
-#[cfg(feature = "client")]
-mod people;
+pub(crate) mod memory;
 #[cfg(feature = "client")]
 mod pipes;
 #[cfg(feature = "client")]
-pub mod prompt;
-#[cfg(feature = "client")]
-pub mod style;
-#[cfg(feature = "client")]
-mod wrap;
+mod records;
 
 pub use self::config::Config;
 use self::connect::{Way, resolve};
 use self::event_loop::Client;
-use self::frontend::Frontend;
 #[cfg(feature = "tls")]
 use self::known_rooms::Guard;
 use self::silent::Silent;
 use crate::error::Error;
+use crate::frontend::Frontend;
 
 /// Joins a room and stays until standard input or the room ends, or the purpose of `config`
 /// is served.
@@ -76,6 +66,12 @@ pub fn run(config: &Config) -> Result<(), Error> {
         )?,
     };
     let client = Client::new(config, way, frontend, is_at_a_terminal).map_err(Error::Poll)?;
+    #[cfg(feature = "client")]
+    let client = if is_at_a_terminal {
+        client.with_records(records::Records::open(config)?)
+    } else {
+        client
+    };
     client.run()
 }
 

@@ -115,6 +115,13 @@ pub enum Error {
     /// TLS cannot be set up.
     #[cfg(feature = "tls")]
     Tls(rustls::Error),
+    /// The client cannot open the file of `--log`.
+    OpenLog {
+        /// From the command line.
+        path: PathBuf,
+        /// From open(2).
+        source: io::Error,
+    },
     /// The poll failed, or the registration of a source with it.
     Poll(io::Error),
     /// The system has no random bits to give.
@@ -229,6 +236,7 @@ impl Error {
             | Self::OpenOperatorFifo { .. }
             | Self::ReadMotd { .. }
             | Self::OpenTranscript { .. }
+            | Self::OpenLog { .. }
             | Self::Poll(_)
             | Self::Random(_)
             | Self::Terminal(_)
@@ -368,6 +376,12 @@ impl fmt::Display for Error {
             ),
             #[cfg(feature = "tls")]
             Self::Tls(source) => write!(f, "cannot set up TLS: {source}"),
+            Self::OpenLog { path, source } => write!(
+                f,
+                "cannot append to {} for --log: {}",
+                path.display(),
+                plain(source)
+            ),
             Self::Poll(source) => write!(
                 f,
                 "cannot wait for events: {} (check the limits: ulimit -n, /proc/sys/fs/epoll)",

@@ -4,7 +4,7 @@
 //! targets can link to it, and promises nothing to other crates. ARCHITECTURE.md
 //! says what lives where, and why. Imports run one way: `protocol` and `platform`
 //! know nobody here; then come [`reactor`] and [`room`], which do not know each
-//! other; on top of them [`server`] and [`client`].
+//! other; on top of them [`server`] and [`client`], which share [`frontend`].
 
 // For what the tests in here share with those in tests/.
 #[cfg(test)]
@@ -25,6 +25,8 @@ pub mod protocol {
     pub mod close;
     pub mod command;
     pub mod event;
+    #[cfg(feature = "web")]
+    pub mod http;
     pub mod line;
     pub mod name;
     pub mod sniff;
@@ -33,12 +35,15 @@ pub mod protocol {
     pub mod time;
     #[cfg(feature = "tls")]
     pub mod tls;
+    pub mod websocket;
     pub mod wording;
 }
 
 /// The system around the program: sockets, standard streams, /proc, local time.
 pub mod platform {
     pub mod addresses;
+    #[cfg(feature = "web")]
+    pub(crate) mod host_names;
     pub mod job;
     pub mod local_time;
     pub mod logging;
@@ -59,6 +64,9 @@ pub mod cli;
 pub mod client;
 pub mod error;
 pub mod exit;
+// Without what shows a conversation, some of it is not used.
+#[cfg_attr(not(feature = "client"), allow(dead_code))]
+pub mod frontend;
 pub mod rate;
 pub mod reactor;
 pub mod room;

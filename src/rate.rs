@@ -61,6 +61,12 @@ impl Bucket {
         (!until_ready.is_zero()).then(|| now + until_ready)
     }
 
+    /// Whether all its tokens are there at `now`: it need not be kept.
+    #[cfg(feature = "web")]
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|full_at| full_at <= now)
+    }
+
     /// Takes a token. The bucket may be empty, and then goes into debt: for takers that
     /// learn only afterwards how much they took.
     pub(crate) fn take(&mut self, rate: Rate, now: Instant) {

@@ -41,7 +41,7 @@ use self::handshakes::Handshakes;
 use self::listener::Listener;
 #[cfg(feature = "tls")]
 use self::service::{FIRST_HANDSHAKE, TLS_LISTENER};
-use self::service::{LISTENER, Load, Policy, Service, is_source};
+use self::service::{LISTENER, Load, Policy, Service, VISITORS, is_source};
 use crate::platform::socket::retry_interrupted;
 
 /// Events taken from the kernel in one iteration.
@@ -54,6 +54,8 @@ pub struct Reactor {
     events: Events,
     /// `None` once the server is shutting down.
     listener: Option<Listener>,
+    /// Where peers speak first, if anywhere. `None`, too, once the server is shutting down.
+    visitors: Option<Listener>,
     /// `None`, too, without TLS.
     #[cfg(feature = "tls")]
     handshakes: Option<Handshakes>,
@@ -74,10 +76,24 @@ impl Reactor {
             poll,
             events: Events::with_capacity(EVENTS_CAPACITY),
             listener: Some(listener),
+            visitors: None,
             #[cfg(feature = "tls")]
             handshakes: None,
             event_loop: EventLoop::new(policy, Instant::now()),
         })
+    }
+
+    /// Takes visitors in, too: who connects to `listener` speaks first.
+    ///
+    /// # Errors
+    ///
+    /// When the listener cannot be registered.
+    pub fn take_visitors(&mut self, mut listener: Listener) -> io::Result<()> {
+        self.poll
+            .registry()
+            .register(listener.source_mut(), VISITORS, Interest::READABLE)?;
+        self.visitors = Some(listener);
+        Ok(())
     }
 
     /// Takes in, too, whoever connects to `listener` and finishes a TLS handshake; `most` at a
@@ -120,26 +136,33 @@ impl Reactor {
             self.poll_and_mark(service)?;
             #[cfg(feature = "tls")]
             self.go_on_with_handshakes(service);
-            let (listener, registry) = (&self.listener, self.poll.registry());
+            let registry = self.poll.registry();
+            let accept_from = |listener: &Option<Listener>, key| match listener {
+                Some(listener) => accept(listener, registry, Token(key)),
+                None => Accepted::Nobody,
+            };
             #[cfg(feature = "tls")]
             let handshakes = &mut self.handshakes;
-            let accept = |key| {
+            let accept_client = |key| {
                 #[cfg(feature = "tls")]
                 if let Some(handshakes) = handshakes
                     && let Some(finished) = handshakes.next_finished(registry, key)
                 {
                     return finished;
                 }
-                match listener {
-                    Some(listener) => accept(listener, registry, Token(key)),
-                    None => Accepted::Nobody,
-                }
+                accept_from(&self.listener, key)
             };
             self.event_loop.set_wall_time(SystemTime::now().into());
-            match self.event_loop.iterate(Instant::now(), service, accept)? {
+            let iterated = self.event_loop.iterate_with_visitors(
+                Instant::now(),
+                service,
+                accept_client,
+                |key| accept_from(&self.visitors, key),
+            );
+            match iterated? {
                 Status::Running => {}
                 Status::ShuttingDown => {
-                    self.listener = None;
+                    (self.listener, self.visitors) = (None, None);
                     #[cfg(feature = "tls")]
                     (self.handshakes = None);
                 }
@@ -187,6 +210,7 @@ impl Reactor {
         for event in &self.events {
             match event.token() {
                 LISTENER => self.event_loop.mark_listener(),
+                VISITORS => self.event_loop.mark_visitors(),
                 #[cfg(feature = "tls")]
                 TLS_LISTENER => {
                     if let Some(handshakes) = &mut self.handshakes {

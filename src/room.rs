@@ -5,12 +5,16 @@
 //! [batch](Context::batch) it is given. For work that is due later, the caller calls
 //! [`Room::expire`] at the room's [deadline](Room::deadline).
 
+#[cfg(feature = "web")]
+mod drop_in;
 pub(crate) mod greeting;
 pub(crate) mod log;
 pub mod member;
 pub(crate) mod members;
+mod mutes;
 pub(crate) mod names;
 mod naming;
+mod operator;
 pub mod presence;
 pub(crate) mod replay;
 pub(crate) mod replies;
@@ -29,10 +33,11 @@ use self::greeting::Greeting;
 use self::log::Log;
 use self::member::{Label, Member};
 use self::members::{Members, Replaced};
+use self::mutes::Mutes;
 use self::names::{Claims, NameRegistry};
 use self::presence::{PRESENCE_WINDOW, Presence};
 use self::replay::Replay;
-use self::replies::{HELP, Replies, TO_ONESELF, frame, too_long};
+use self::replies::{HELP, MUTED, Replies, TO_ONESELF, frame, too_long};
 use self::roster::{Called, Unnamed, roster};
 use self::sessions::{Expired, Sessions, Token};
 use self::wire::Wire;
@@ -41,13 +46,13 @@ use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
 use crate::protocol::event::text::Count;
 use crate::protocol::event::{
-    Bye, ByeCode, ErrorCode, Event, Here, MAX_PEOPLE, Person, Reply, Speech,
+    Bye, ByeCode, ErrorCode, Event, Here, MAX_PEOPLE, Person, Place, Reply, Speech,
 };
 use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
 use crate::protocol::text;
 use crate::protocol::time::Time;
-use crate::protocol::wording::{CLOSING, farewell};
+use crate::protocol::wording::{CLOSING, OPERATOR, farewell};
 
 /// What a request for a name counts for in a batch, besides its answer: to compare looks
 /// takes up to a tenth of a millisecond, in which some writes could be made.
@@ -101,6 +106,7 @@ pub struct Room {
     /// Invariant: the members without a name.
     unnamed: Unnamed,
     claims: Claims,
+    mutes: Mutes,
     /// `None` if the room does not announce presence.
     presence: Option<Presence>,
     log: Log,
@@ -162,6 +168,7 @@ impl Room {
             names: NameRegistry::new(),
             unnamed: Unnamed::default(),
             claims: Claims::default(),
+            mutes: Mutes::default(),
             presence: config.announces_presence.then(Presence::new),
             log: Log::new(),
             replay: Replay::default(),
@@ -208,6 +215,7 @@ impl Room {
         if let Some(presence) = &mut self.presence {
             presence.joined(id, now);
         }
+        self.mutes.joined(id.serial, address);
         self.log.note_join(id.serial);
         self.greeting.frame(&self.log, now)
     }
@@ -254,16 +262,17 @@ impl Room {
             self.members.lose(id);
             let displaced = self.sessions.lose(connection, context.now);
             if let Some(displaced) = displaced.and_then(|serial| self.members.away(serial)) {
-                self.remove(displaced, context);
+                self.remove(displaced, false, context);
             }
         } else {
-            self.remove(id, context);
+            self.remove(id, reason.is_operators(), context);
         }
         Some(departed)
     }
 
-    /// Removes the member `id`, and ends its session if it has one.
-    fn remove(&mut self, id: ClientId, context: &mut Context<'_>) {
+    /// Removes the member `id`, and ends its session if it has one. `is_kicked` if the operator
+    /// wants that.
+    fn remove(&mut self, id: ClientId, is_kicked: bool, context: &mut Context<'_>) {
         let Some(member) = self.members.remove(id) else {
             return;
         };
@@ -275,9 +284,10 @@ impl Room {
         if let Some(presence) = &mut self.presence
             && !member.is_absent()
         {
-            presence.left(id, member.label(), context.now);
+            presence.left(id, member.label(), is_kicked, context.now);
         }
         self.claims.forget(id);
+        self.mutes.left(id.serial, member.address());
         match member.name() {
             Some(name) => {
                 self.names.release(name, member.address(), context.now);
@@ -301,7 +311,7 @@ impl Room {
         self.claims.forget(id);
         self.roster = None;
         if let Some(presence) = &mut self.presence {
-            presence.left(id, member.label(), now);
+            presence.left(id, member.label(), false, now);
         }
     }
 
@@ -395,15 +405,6 @@ impl Room {
         }
     }
 
-    /// Says `text` to everybody, as the operator.
-    pub fn hear_operator(&mut self, text: &[u8], context: &mut Context<'_>) {
-        let wire = self.wire();
-        let text = text::safe(text, &mut self.scratch.text).into();
-        let event = Event::Operator { text };
-        let place = self.log.say(&event, context.time, context.now);
-        wire.say(None, Some(place), &event, context.batch);
-    }
-
     /// When [`Room::expire`] is due. `None` if nothing is pending.
     pub fn deadline(&self) -> Option<Instant> {
         let presence_due_at = self.presence.as_ref().and_then(Presence::due_at);
@@ -424,7 +425,7 @@ impl Room {
             };
             match expired {
                 Expired::Absent(_) => self.become_absent(id, context.now),
-                Expired::Ended(_) => self.remove(id, context),
+                Expired::Ended(_) => self.remove(id, false, context),
             }
         }
         let presence_due_at = self.presence.as_ref().and_then(Presence::due_at);
@@ -456,32 +457,6 @@ impl Room {
     /// All members. Each has the id of the connection on which it joined.
     pub fn members(&self) -> impl Iterator<Item = (ClientId, &Member)> {
         self.members.iter()
-    }
-
-    /// The member with the name `label`, or all members at the address `label`.
-    pub(crate) fn called(&self, label: &str) -> Vec<(ClientId, &Member)> {
-        if let Ok(address) = label.parse::<IpAddr>() {
-            let address = address.to_canonical();
-            let is_there = |(_, member): &(ClientId, &Member)| member.address() == address;
-            return self.members().filter(is_there).collect();
-        }
-        let found = Name::parse(label.as_bytes()).ok();
-        // Who is lost can be sent away, too.
-        let found = found.and_then(|name| self.names.find(&name).or(self.names.owner(&name)));
-        found.map(|id| (id, self.member(id))).into_iter().collect()
-    }
-
-    /// The member `id` is to leave the room, and does not come back: the operator means it.
-    pub(crate) fn send_away(
-        &mut self,
-        id: ClientId,
-        reason: CloseReason,
-        context: &mut Context<'_>,
-    ) {
-        match self.members.connection(id) {
-            Some(connection) => self.end(id, connection, reason, context.batch),
-            None => self.remove(id, context),
-        }
     }
 
     /// The member `id`, on `connection`, is to leave the room for good.
@@ -544,6 +519,11 @@ impl Room {
         people
     }
 
+    /// As many members as a list may have.
+    pub(crate) fn everybody(&self) -> Vec<Person<'_>> {
+        self.people(|_| true)
+    }
+
     /// As many members as a list may have, of those that `is_listed`; those with names first.
     fn people(&self, is_listed: impl Fn(ClientId) -> bool) -> Vec<Person<'_>> {
         let named = self.names.names().filter(|&(_, id)| is_listed(id));
@@ -600,6 +580,9 @@ impl Room {
         text: &'a [u8],
         context: &mut Context<'_>,
     ) {
+        if self.mutes.is_muted(by.id.serial) {
+            return self.refuse_muted(by, context);
+        }
         self.introduce(by.id, context);
         let wire = self.wire();
         let event = kind(speech(&self.members, by, text, &mut self.scratch));
@@ -627,7 +610,7 @@ impl Room {
             Ok(Command::Who) => {
                 let here = Here {
                     here: self.here() as u64,
-                    people: self.people(|_| true).into(),
+                    people: self.everybody().into(),
                 };
                 self.reply(by, Reply::who(here), context.batch);
             }
@@ -709,6 +692,11 @@ impl Room {
         }
     }
 
+    fn refuse_muted(&self, by: Speaker, context: &mut Context<'_>) {
+        let text = &self.replies.muted;
+        self.refuse_with(by, text, ErrorCode::Muted, || MUTED, context);
+    }
+
     fn refuse_command(&self, by: Speaker, bad: BadCommand, context: &mut Context<'_>) {
         let text = self.replies.bad_command(bad);
         self.refuse_with(by, &text, bad.code(), || bad, context);
@@ -716,10 +704,15 @@ impl Room {
 
     /// Tells the member `id` alone. It hears nothing while it has no connection.
     fn tell(&self, id: ClientId, event: &Event<'_>, batch: &mut Batch) {
+        self.tell_at(id, None, event, batch);
+    }
+
+    /// The same for an event that is in the log, from which who resumes gets it.
+    fn tell_at(&self, id: ClientId, place: Option<Place>, event: &Event<'_>, batch: &mut Batch) {
         if let Some(connection) = self.members.connection(id) {
             let told = match self.member(id).reads() {
                 Encoding::Text => frame(event),
-                Encoding::Json => self.wire().object(None, event),
+                Encoding::Json => self.wire().object(place, event),
             };
             batch.tell(connection, told);
         }
@@ -732,17 +725,26 @@ impl Room {
         }
     }
 
-    /// Sends the private message `text` to the member called `to`.
-    fn whisper(&mut self, by: Speaker, to: &[u8], text: &[u8], context: &mut Context<'_>) {
-        let label = String::from_utf8_lossy(to);
-        let called = match label.parse::<IpAddr>() {
+    /// Whom a private message to `label` reaches.
+    fn whom(&self, label: &[u8]) -> Called {
+        match String::from_utf8_lossy(label).parse::<IpAddr>() {
             Ok(address) => self.unnamed.called(address.to_canonical()),
-            Err(_) => match Name::parse(to).ok().and_then(|name| self.names.find(&name)) {
+            Err(_) => match Name::parse(label)
+                .ok()
+                .and_then(|name| self.names.find(&name))
+            {
                 Some(reader) => Called::One(reader),
                 None => Called::Nobody,
             },
-        };
-        match called {
+        }
+    }
+
+    /// Sends the private message `text` to the member called `to`.
+    fn whisper(&mut self, by: Speaker, to: &[u8], text: &[u8], context: &mut Context<'_>) {
+        if self.mutes.is_muted(by.id.serial) {
+            return self.refuse_muted(by, context);
+        }
+        match self.whom(to) {
             Called::One(reader) if reader == by.id => {
                 let text = &self.replies.to_oneself;
                 self.refuse_with(by, text, ErrorCode::Yourself, || TO_ONESELF, context);
@@ -776,11 +778,16 @@ impl Room {
                 }
             }
             Called::Many(count) => {
+                let label = String::from_utf8_lossy(to);
                 let words = format_args!(
                     "{} people at {label} have no name; ask the one you mean to take one (/nick NAME)",
                     Count(count)
                 );
                 self.refuse(by, ErrorCode::Several, words, context.batch);
+            }
+            Called::Nobody if to.eq_ignore_ascii_case(OPERATOR.as_bytes()) => {
+                let words = "the operator gets no /msg: say it to everybody";
+                self.refuse(by, ErrorCode::Nobody, words, context.batch);
             }
             Called::Nobody => {
                 // Repeat no more than the length of a name.

@@ -12,9 +12,13 @@ pub(crate) mod motd;
 pub(crate) mod network;
 pub(crate) mod notifications;
 pub(crate) mod operator;
+#[cfg(feature = "web")]
+mod qr_code;
 mod service;
 pub(crate) mod stats;
 pub(crate) mod transcript;
+#[cfg(feature = "web")]
+mod web;
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -27,7 +31,7 @@ use std::time::{Instant, SystemTime};
 use log::{info, warn};
 use rustix::io::Errno;
 
-pub use self::config::Config;
+pub use self::config::{Config, Web};
 
 use self::admission::{Admission, Capacity, Rule};
 #[cfg(feature = "tls")]
@@ -49,6 +53,8 @@ use crate::platform::memory::Headroom;
 use crate::platform::proc::{descriptor_limit, raise_descriptor_limit};
 use crate::platform::random::random_bits;
 use crate::platform::service_manager::{self, NotifySocket};
+#[cfg(feature = "web")]
+use crate::platform::stdio::terminal_size;
 #[cfg(feature = "tls")]
 use crate::protocol::tls::Fingerprint;
 use crate::reactor::Reactor;
@@ -61,6 +67,10 @@ use crate::room::{self, Room};
 /// A line may be so many times as long as a send buffer: it takes as many writes to each
 /// reader, and delays everybody else by the time of these.
 const MAX_WRITES_A_LINE: usize = 16;
+
+/// Of the descriptors, one in so many is for visitors of the web port; there are
+/// [at most twice](Policy::max_visitors) as many as are allowed until the oldest are closed.
+const VISITORS_PART: usize = 16;
 
 /// Output that waits, and input that is unfinished, may each take this share of the memory
 /// that there is at the start.
@@ -113,7 +123,9 @@ pub fn run(config: &Config) -> Result<(), Error> {
     };
     #[cfg(feature = "tls")]
     let descriptors = descriptors - max_handshakes;
-    let capacity = Capacity::of(descriptors);
+    let max_visitors = (descriptors / VISITORS_PART / 2).min(Policy::DEFAULT.max_visitors);
+    let visitors = config.web.as_ref().map_or(0, |_| 2 * max_visitors);
+    let capacity = Capacity::of(descriptors.saturating_sub(visitors));
     let mut limits = config.admission.clone();
     if config.is_local_only {
         limits.rules.extend(LOCAL_NETWORKS.map(Rule::Allow));
@@ -124,7 +136,10 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let address = listener.address();
     // Half of the descriptors for those that are refused is for those among them that come back.
     let max_outside = capacity.refused / 2;
-    let policy = policy(config, capacity.refused - max_outside);
+    let policy = Policy {
+        max_visitors,
+        ..policy(config, capacity.refused - max_outside)
+    };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     #[cfg(feature = "tls")]
     let secured = match &config.tls {
@@ -133,6 +148,15 @@ pub fn run(config: &Config) -> Result<(), Error> {
     };
     #[cfg(feature = "tls")]
     let (identity, secured) = secured.unzip();
+    let web = config.web.as_ref();
+    let web_address = web.map(|web| {
+        let listener = listen_for_visitors(web, config, address.ip())?;
+        let address = listener.address();
+        reactor.take_visitors(listener).map_err(Error::Poll)?;
+        info!("listening for browsers on {address}");
+        Ok::<_, Error>(address)
+    });
+    let web_address = web_address.transpose()?;
     let manager = NotifySocket::from_env().map(|socket| {
         let watchdog = service_manager::watchdog_timeout();
         (
@@ -159,13 +183,29 @@ pub fn run(config: &Config) -> Result<(), Error> {
     } else {
         info!("accepting up to {max_clients} clients");
     }
-    let mut reachable_at = addresses_to_join(address.ip());
-    if config.is_local_only {
-        reachable_at.retain(is_local);
+    let reachable_at = |ip| {
+        let mut addresses = addresses_to_join(ip);
+        if config.is_local_only {
+            addresses.retain(is_local);
+        }
+        addresses
+    };
+    server.show(&banner(address, &reachable_at(address.ip())));
+    if let Some(address) = web_address {
+        let reachable_at = reachable_at(address.ip());
+        server.show(&page_banner(address.port(), &reachable_at));
+        #[cfg(feature = "web")]
+        if let Some((columns, _)) = terminal_size()
+            && let Some(first) = reachable_at.iter().find(|it| !is_link_local_v6(it))
+            && !first.is_loopback()
+            && let Some(rows) = qr_code::rows(&page_address(*first, address.port()), columns)
+        {
+            server.show(&rows);
+        }
     }
-    server.show(&banner(address, &reachable_at));
     #[cfg(feature = "tls")]
     if let Some((port, fingerprint)) = secured {
+        let reachable_at = reachable_at(address.ip());
         server.show(&tls_banner(port, &fingerprint, &reachable_at));
     }
     if config.is_local_only {
@@ -173,7 +213,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
             "only this machine and private networks are let in; --allow lets in others instead\n",
         );
     }
-    if server.operator.is_some() {
+    if server.has_operator() {
         server.show(if server.obeys_operator {
             "everyone sees what you type here; /help lists the commands\n"
         } else {
@@ -277,6 +317,16 @@ fn listen_at(
     listener.map_err(|source| Error::Listen { ip, port, source })
 }
 
+/// At the address of the web port, which is that of the room unless it has its own.
+fn listen_for_visitors(web: &Web, config: &Config, room_ip: IpAddr) -> Result<Listener, Error> {
+    let ip = web.ip.clone().or_else(|| config.ip.clone());
+    let ip = ip.unwrap_or_else(|| ScopedIp::from(room_ip));
+    let port = web.port;
+    let address = ip.with_port(port);
+    let listener = address.and_then(|it| Listener::bind(it, config.send_buffer_bytes));
+    listener.map_err(|source| Error::Listen { ip, port, source })
+}
+
 fn open_operator_fifo(path: &Path) -> Result<File, Error> {
     open_fifo(path).map_err(|source| Error::OpenOperatorFifo {
         path: path.to_owned(),
@@ -306,6 +356,25 @@ fn open_transcript(path: &Path, max_bytes: Option<u64>) -> Result<Transcript, Er
         path: path.to_owned(),
         source,
     })
+}
+
+/// Where the page is, after [`banner`]. A browser takes no address with a network interface.
+fn page_banner(port: u16, reachable_at: &[IpAddr]) -> String {
+    let mut text = String::new();
+    for address in reachable_at.iter().filter(|it| !is_link_local_v6(it)) {
+        let own = if address.is_loopback() {
+            "on this machine only, in a browser"
+        } else {
+            "in a browser"
+        };
+        let address = page_address(*address, port);
+        writeln!(text, "{own}: {address}").expect("a String takes every write");
+    }
+    text
+}
+
+fn page_address(ip: IpAddr, port: u16) -> String {
+    format!("http://{}/", SocketAddr::new(ip, port))
 }
 
 /// The first lines on the console: where the server listens, and how to join; what others use

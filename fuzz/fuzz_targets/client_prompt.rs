@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use arbitrary::Arbitrary;
 use chat::client::config::Bell;
 use chat::client::conversation::Conversation;
-use chat::client::frontend::{Action, Frontend, LinkStatus, MAX_SHOWN_LINES, Moment, Said, Status};
-use chat::client::prompt::layout::Size;
-use chat::client::prompt::{Look, Prompt};
-use chat::client::style::Palette;
+use chat::frontend::prompt::layout::Size;
+use chat::frontend::prompt::{Look, Prompt};
+use chat::frontend::style::Palette;
+use chat::frontend::{Action, Frontend, LinkStatus, MAX_SHOWN_LINES, Moment, Said, Status};
 use chat_fuzz::is_harmless;
 use libfuzzer_sys::fuzz_target;
 

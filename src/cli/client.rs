@@ -1,26 +1,42 @@
 //! The arguments of `chat client`, and of `chat tail`, which does half of what it does.
 
-use clap::{Args, ValueEnum};
+use std::env;
+use std::path::PathBuf;
 
-use super::room::{RoomArgs, parse_name};
+use clap::{Args, ValueEnum, ValueHint};
+
+use super::room::{NO_ROOM, UsualRoomArgs, parse_name, parse_place};
 use super::values::{Parse, parse_number};
-use crate::client::config::{Bell, ColorChoice, Config, Purpose, View};
+use crate::client::config::{Bell, ColorChoice, Config, Purpose, RoomBy, Times, View, Wish};
+use crate::client::display::is_at_prompt;
+use crate::client::memory::Memory;
 use crate::platform::local_time;
+use crate::protocol::name::Name;
 
 #[derive(Args, Debug)]
 #[command(after_help = CLIENT_EXAMPLES, after_long_help = CLIENT_NOTES)]
 pub(super) struct ClientArgs {
     #[command(flatten)]
-    room: RoomArgs,
+    room: UsualRoomArgs,
 
-    /// The name to ask for
+    /// The name to ask for [default: CHAT_NAME or your login]
     ///
-    /// After a lost connection the client asks for the last name you had.
+    /// The default is for a prompt; in a pipe you have no name unless you ask for one. If it is
+    /// taken, you get it with a digit behind it. After a lost connection the client asks for the
+    /// last name you had.
     #[arg(long, value_name = "NAME", value_parser = parse_name as Parse<String>)]
     name: Option<String>,
 
+    /// Ask for no name: others see your address
+    #[arg(long, hide_short_help = true, conflicts_with = "name")]
+    no_name: bool,
+
     #[command(flatten)]
     view: ViewArgs,
+
+    /// Show no time before each line
+    #[arg(long, hide_short_help = true, overrides_with = "time")]
+    no_time: bool,
 
     #[cfg(feature = "tls")]
     #[command(flatten)]
@@ -29,6 +45,10 @@ pub(super) struct ClientArgs {
     /// When to ring the terminal's bell
     #[arg(long, value_name = "WHEN", default_value = "mention")]
     bell: Bell,
+
+    /// Append what the screen shows to FILE, with dates
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    log: Option<PathBuf>,
 
     #[command(flatten)]
     reconnect: ReconnectArgs,
@@ -47,8 +67,10 @@ const CLIENT_NOTES: &str = "\
 Examples:
   chat client 192.168.1.5 8081
       type and read; Ctrl-D or /quit leaves
-  chat client 192.168.1.5 8081 --name alice --time HH:MM
-      join as alice, and show the time of each message
+  chat client
+      join the room of CHAT_ROOM or, at a terminal, the one joined last
+  chat client 192.168.1.5 8081 --name alice --log alice.log
+      join as alice, and keep what the screen shows
   journalctl -f -u backup | chat client 192.168.1.5 8081
       say each line of a log
 
@@ -63,6 +85,9 @@ At a terminal you type in a line at the bottom that no message interrupts:
   Ctrl-D: leave, if the line is empty; Ctrl-C: leave at once
 
 Pasted text is sent when you press Enter; Ctrl-U drops it.
+
+/ignore NAME hides what NAME says, here alone; /unignore NAME shows it again. The room joined last \
+and what you typed are kept in ~/.local/state/chat, or in $XDG_STATE_HOME/chat, but for /msg.
 
 In a pipe, the client sends each line of standard input, and writes what others say to \
 standard output. At the end of the input it delivers everything and ends. See also chat send \
@@ -81,7 +106,7 @@ in a shell).";
 #[command(after_help = TAIL_EXAMPLES, after_long_help = TAIL_NOTES)]
 pub(super) struct TailArgs {
     #[command(flatten)]
-    room: RoomArgs,
+    room: UsualRoomArgs,
 
     /// How many lines of the room's history to show first [default: all]
     #[arg(short = 'n', long, value_name = "N")]
@@ -136,7 +161,7 @@ struct ReconnectArgs {
 // How messages are shown.
 #[derive(Args, Debug)]
 struct ViewArgs {
-    /// Show the local time before each line
+    /// Show the local time [default at a prompt: HH:MM]
     #[arg(long, value_name = "FORMAT")]
     time: Option<TimeFormat>,
 
@@ -157,19 +182,85 @@ enum TimeFormat {
     HoursMinutesSeconds,
 }
 
+/// Where the room is that was joined last.
+fn last_room() -> Result<(String, u16), String> {
+    let room = Memory::of_user().room();
+    let place = room.and_then(|room| parse_place(&room).ok());
+    place.ok_or_else(|| NO_ROOM.to_owned())?.with_port(None)
+}
+
+/// The environment variable with the name to ask for at a terminal.
+const NAME_VARIABLE: &str = "CHAT_NAME";
+
+/// Who is logged in, as login(1) and POSIX tell.
+const LOGIN_VARIABLES: [&str; 2] = ["USER", "LOGNAME"];
+
+/// A digit behind a name that is taken is at most this.
+const MAX_DIGIT: u32 = 9;
+
+/// Which name to ask for.
+fn wish(asked: Option<String>, wants_none: bool) -> Wish {
+    if let Some(name) = asked {
+        return Wish::Asked(name);
+    }
+    let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let login = || {
+        let login = LOGIN_VARIABLES.into_iter().find_map(variable)?;
+        usual_name(&login)
+    };
+    let usual = match variable(NAME_VARIABLE) {
+        _ if wants_none => None,
+        Some(name) => Name::near(name.as_bytes()),
+        None => login(),
+    };
+    usual.map_or(Wish::None, |name| {
+        let spares = (2..=MAX_DIGIT).filter_map(|digit| name.numbered(digit));
+        let spares = spares.map(|name| name.as_str().to_owned());
+        Wish::Usual(name.as_str().to_owned(), spares.collect())
+    })
+}
+
+/// What somebody who logs in so is called. Several people may be root.
+fn usual_name(login: &str) -> Option<Name> {
+    // A directory may add a domain: `HOME\alice`, `alice@home`.
+    let login = login.rsplit('\\').next()?.split('@').next()?;
+    Name::near(login.as_bytes()).filter(|_| login != "root")
+}
+
 impl ClientArgs {
     /// The configuration, or what is wrong with the arguments.
     pub(super) fn into_config(self) -> Result<Config, String> {
-        let (host, port) = self.room.into_address()?;
+        let view = self.view.into_view();
+        let is_at_prompt = is_at_prompt(view);
+        if self.log.is_some() && !is_at_prompt {
+            let words = "--log is for a prompt at a terminal: here, standard output has it all";
+            return Err(words.to_owned());
+        }
+        let is_given = self.room.is_given();
+        let (room, (host, port)) = match self.room.usual_address()? {
+            Some(address) if is_given => (RoomBy::CommandLine, address),
+            Some(address) => (RoomBy::Environment, address),
+            None if is_at_prompt => (RoomBy::Memory, last_room()?),
+            None => return Err(NO_ROOM.to_owned()),
+        };
         Ok(Config {
             host,
             port,
-            name: self.name,
+            name: wish(self.name, self.no_name),
             #[cfg(feature = "tls")]
             security: self.tls.into_security(),
             purpose: Purpose::Chat {
-                view: self.view.into_view(),
+                view: View {
+                    time: if self.no_time {
+                        Times::Never
+                    } else {
+                        view.time
+                    },
+                    ..view
+                },
                 bell: self.bell,
+                room,
+                log: self.log,
                 reconnects: match (self.reconnect.reconnect, self.no_reconnect) {
                     (true, _) => Some(true),
                     (false, true) => Some(false),
@@ -187,7 +278,7 @@ impl TailArgs {
         Ok(Config {
             host,
             port,
-            name: None,
+            name: Wish::None,
             #[cfg(feature = "tls")]
             security: self.tls.into_security(),
             purpose: Purpose::Tail {
@@ -204,14 +295,40 @@ impl ViewArgs {
         View {
             is_json: self.json,
             color: self.color,
-            time: self.time.map(|format| match format {
-                TimeFormat::HoursMinutes => local_time::Format::HoursMinutes,
-                TimeFormat::HoursMinutesSeconds => local_time::Format::HoursMinutesSeconds,
-            }),
+            time: match self.time {
+                None => Times::Usual,
+                Some(TimeFormat::HoursMinutes) => Times::Always(local_time::Format::HoursMinutes),
+                Some(TimeFormat::HoursMinutesSeconds) => {
+                    Times::Always(local_time::Format::HoursMinutesSeconds)
+                }
+            },
         }
     }
 }
 
 fn parse_lines(text: &str) -> Result<u32, String> {
     parse_number(text, 0..=1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_made_a_name() {
+        for (login, name) in [
+            ("alice", Some("alice")),
+            ("HOME\\alice", Some("alice")),
+            ("alice@home.lan", Some("alice")),
+            ("anna maria", Some("anna_maria")),
+            ("_apt", Some("apt")),
+            ("root", None),
+            ("operator", None),
+            ("1000", None),
+            ("", None),
+        ] {
+            let found = usual_name(login);
+            assert_eq!(found.as_ref().map(Name::as_str), name, "{login}");
+        }
+    }
 }

@@ -46,6 +46,11 @@ pub(super) fn completions(shell: Shell) -> Vec<u8> {
                 script.extend_from_slice(line.as_bytes());
             }
         }
+        // Where a place may be left out, zsh would complete no option.
+        Shell::Zsh => {
+            let text = String::from_utf8_lossy(&script);
+            script = text.replace("'::place --", "':place --").into_bytes();
+        }
         _ => {}
     }
     script

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::room::{RoomArgs, parse_timeout};
+use super::room::{UsualRoomArgs, parse_timeout};
 use super::values::Parse;
 use crate::client::ping::Config;
 
@@ -12,7 +12,7 @@ use crate::client::ping::Config;
 #[command(after_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct PingArgs {
     #[command(flatten)]
-    room: RoomArgs,
+    room: UsualRoomArgs,
 
     /// How long to wait for an answer
     #[arg(short, long, value_name = "SECONDS", default_value_t = 5)]

@@ -1,5 +1,7 @@
 //! Where a room is, as people write it; and the arguments of every command that joins one.
 
+use std::env;
+
 use clap::{Args, ValueHint};
 
 use super::values::{Parse, parse_number, parse_port};
@@ -11,7 +13,8 @@ pub(super) const DEFAULT_PORT: u16 = 8081;
 /// The longest timeout: an hour.
 const MAX_SECONDS: u32 = 3600;
 
-// Where the room is. (clap would show a doc comment as what the command does.)
+// Where the room is, for whoever has no usual one. (clap would show a doc comment as what the command does.)
+#[cfg(feature = "stress")]
 #[derive(Args, Debug)]
 pub(super) struct RoomArgs {
     /// The server's name or IP address; HOST:PORT will do, too
@@ -24,6 +27,52 @@ pub(super) struct RoomArgs {
     port: Option<u16>,
 }
 
+// Where the room is, for whoever has a usual one.
+#[derive(Args, Debug)]
+pub(super) struct UsualRoomArgs {
+    /// The server's name or address, or HOST:PORT [default: CHAT_ROOM]
+    #[arg(value_name = "HOST", value_parser = parse_place as Parse<Place, _>)]
+    #[arg(value_hint = ValueHint::Hostname)]
+    place: Option<Place>,
+
+    /// The server's port [default: 8081]
+    #[arg(value_name = "PORT", value_parser = parse_port_to_connect)]
+    port: Option<u16>,
+}
+
+/// The environment variable that says where the usual room is, as HOST or HOST:PORT.
+const ROOM_VARIABLE: &str = "CHAT_ROOM";
+
+/// What to say to somebody who names none.
+pub(super) const NO_ROOM: &str = "which room? Give its <HOST>, or set CHAT_ROOM";
+
+impl UsualRoomArgs {
+    #[cfg(feature = "client")]
+    pub(super) fn is_given(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Host and port, if they are given or the environment has them; or what is wrong with them.
+    pub(super) fn usual_address(self) -> Result<Option<(String, u16)>, String> {
+        if let Some(place) = self.place {
+            return place.with_port(self.port).map(Some);
+        }
+        let usual = env::var(ROOM_VARIABLE).unwrap_or_default();
+        if usual.is_empty() {
+            return Ok(None);
+        }
+        let wrong = |expected| format!("{ROOM_VARIABLE} is {usual:?}: {expected}");
+        let place = parse_place(&usual).map_err(wrong)?;
+        place.with_port(None).map(Some)
+    }
+
+    /// Host and port, or what is wrong with them.
+    pub(super) fn into_address(self) -> Result<(String, u16), String> {
+        self.usual_address()?.ok_or_else(|| NO_ROOM.to_owned())
+    }
+}
+
+#[cfg(feature = "stress")]
 impl RoomArgs {
     /// Host and port, or what is wrong with them.
     pub(super) fn into_address(self) -> Result<(String, u16), String> {
@@ -86,7 +135,10 @@ pub(super) fn parse_port_to_connect(text: &str) -> Result<u16, &'static str> {
 pub(super) fn parse_name(text: &str) -> Result<String, String> {
     match Name::parse(text.as_bytes()) {
         Ok(name) => Ok(name.as_str().to_owned()),
-        Err(e) => Err(e.to_string()),
+        Err(e) => Err(match Name::near(text.as_bytes()) {
+            Some(near) => format!("{e}: {near}"),
+            None => e.to_string(),
+        }),
     }
 }
 

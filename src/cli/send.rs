@@ -6,7 +6,7 @@ use clap::{Args, ValueHint};
 
 use super::room::{Place, parse_name, parse_place, parse_port_to_connect, parse_timeout};
 use super::values::Parse;
-use crate::client::config::{Config, Purpose};
+use crate::client::config::{Config, Purpose, Wish};
 
 #[derive(Args, Debug)]
 #[command(after_help = SEND_EXAMPLES, after_long_help = SEND_NOTES)]
@@ -83,7 +83,7 @@ impl SendArgs {
         Ok(Config {
             host,
             port,
-            name: self.name,
+            name: self.name.map_or(Wish::None, Wish::Asked),
             #[cfg(feature = "tls")]
             security: self.tls.into_security(),
             purpose: Purpose::Send {

@@ -8,7 +8,11 @@ use clap::Args;
 use super::address_rules::AddressRules;
 use super::room::{DEFAULT_PORT, Place, split_port};
 use super::values::{Bytes, Parse, parse_bytes, parse_ip, parse_number, parse_port};
+#[cfg(feature = "web")]
+use crate::platform::addresses::ScopedIp;
 use crate::platform::service_manager::passes_sockets;
+#[cfg(feature = "web")]
+use crate::protocol::http::is_host_name;
 use crate::rate::Rate;
 use crate::reactor::flow;
 use crate::reactor::listener::SEND_BUFFER_BYTES;
@@ -164,6 +168,23 @@ pub(super) struct ServerArgs {
     #[arg(hide_short_help = true)]
     operator_commands: Option<Option<PathBuf>>,
 
+    /// Also serve a page for browsers, on this port of the same address or another one
+    ///
+    /// Whoever has a browser joins by that page. Programs say a line with POST /say, and read
+    /// figures from /metrics.
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_web as Parse<(Option<ScopedIp>, u16)>)]
+    #[cfg(feature = "web")]
+    web: Option<(Option<ScopedIp>, u16)>,
+
+    /// A name by which browsers find this machine; can be repeated
+    ///
+    /// The machine's own name, localhost and all addresses need not be given. Other names are
+    /// refused: a web page of somebody else's could lead here by one.
+    #[arg(long, value_name = "NAME", value_parser = parse_host_name as Parse<String>)]
+    #[arg(requires = "web", hide_short_help = true)]
+    #[cfg(feature = "web")]
+    web_name: Vec<String>,
+
     #[cfg(feature = "tls")]
     #[command(flatten)]
     tls: super::tls::ServerTlsArgs,
@@ -228,6 +249,14 @@ impl ServerArgs {
             is_local_only: ip.is_none() && !has_allow && !passes_sockets(),
             ip,
             port: port.unwrap_or(DEFAULT_PORT),
+            #[cfg(feature = "web")]
+            web: self.web.map(|(ip, port)| server::Web {
+                ip,
+                port,
+                names: self.web_name,
+            }),
+            #[cfg(not(feature = "web"))]
+            web: None,
             admission: admission::Limits {
                 max_clients: self.max_clients as usize,
                 max_per_address: self.max_per_ip.map(|max| max as usize),
@@ -275,6 +304,28 @@ fn parse_listen(text: &str) -> Result<Place, &'static str> {
         host: host.to_owned(),
         port: port.map(parse_port).transpose()?,
     })
+}
+
+/// A port, and maybe an address before it.
+#[cfg(feature = "web")]
+fn parse_web(text: &str) -> Result<(Option<ScopedIp>, u16), String> {
+    let (host, port) = if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        (None, Some(text))
+    } else {
+        let (host, port) = split_port(text);
+        (Some(host), port)
+    };
+    let port = port.ok_or("expected a port, such as 8080 or 192.168.1.5:8080")?;
+    Ok((host.map(parse_ip).transpose()?, parse_port(port)?))
+}
+
+#[cfg(feature = "web")]
+fn parse_host_name(text: &str) -> Result<String, String> {
+    if is_host_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the name of a host, such as chat.lan, without http:// and port".to_owned())
+    }
 }
 
 fn parse_clients(text: &str) -> Result<u32, String> {
@@ -369,6 +420,38 @@ mod tests {
         }
         assert!(config("8081 8082").is_err() && config("::1 1").is_ok());
         assert!(config("[::1]:1 2").unwrap_err().contains("two ports"));
+    }
+
+    #[cfg(feature = "web")]
+    #[test]
+    fn the_web_port_has_an_address_of_its_own_or_none() {
+        for (arguments, ip, port) in [
+            ("--web 8080", None, 8080),
+            ("--web 192.168.1.5:8080", Some("192.168.1.5"), 8080),
+            ("--web [::1]:0", Some("::1"), 0),
+            ("--web [fe80::1%lo]:1", Some("fe80::1%lo"), 1),
+        ] {
+            let web = config(arguments).unwrap().web.unwrap();
+            assert_eq!(web.ip.map(|ip| ip.to_string()).as_deref(), ip);
+            assert_eq!(web.port, port);
+        }
+        let named = config("--web 1 --web-name chat.lan --web-name box").unwrap();
+        assert_eq!(named.web.unwrap().names, ["chat.lan", "box"]);
+        assert!(config("").unwrap().web.is_none());
+        for wrong in [
+            "192.168.1.5",
+            "::1",
+            "box:80",
+            ":80",
+            "",
+            "99999",
+            "1.2.3.4:http",
+        ] {
+            assert!(parse_web(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["http://chat.lan", "chat.lan:80", "", "a b"] {
+            assert!(parse_host_name(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

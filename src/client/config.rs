@@ -1,11 +1,13 @@
 //! The configuration of a client: what the command line tells it to do.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
 #[cfg(feature = "tls")]
 use super::known_rooms::Security;
+pub use crate::frontend::Bell;
 use crate::platform::local_time;
 
 /// No room remembers more.
@@ -17,11 +19,20 @@ pub struct Config {
     /// The server's name or IP address.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// The name to ask for.
-    pub(crate) name: Option<String>,
+    pub(crate) name: Wish,
     #[cfg(feature = "tls")]
     pub(crate) security: Security,
     pub(crate) purpose: Purpose,
+}
+
+/// Which name to ask for.
+#[derive(Clone, Debug)]
+pub(crate) enum Wish {
+    None,
+    /// The user asks for this one.
+    Asked(String),
+    /// The user has it elsewhere. At a terminal it will do, or one of these; else it is none.
+    Usual(String, Vec<String>),
 }
 
 /// Which of its three commands runs the client.
@@ -31,6 +42,9 @@ pub(crate) enum Purpose {
     Chat {
         view: View,
         bell: Bell,
+        room: RoomBy,
+        /// Where to append what a prompt shows.
+        log: Option<PathBuf>,
         /// Whether a lost connection is made again. By default only at a terminal.
         reconnects: Option<bool>,
     },
@@ -51,14 +65,42 @@ pub(crate) enum Purpose {
     },
 }
 
+/// Who has said where the room is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoomBy {
+    CommandLine,
+    Environment,
+    /// It was joined last.
+    Memory,
+}
+
 /// How messages are shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View {
     /// As JSON Lines.
     pub(crate) is_json: bool,
     pub(crate) color: ColorChoice,
+    pub(crate) time: Times,
+}
+
+/// Which time to show before each line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Times {
+    /// Hours and minutes at a prompt, none elsewhere.
+    Usual,
+    Never,
+    Always(local_time::Format),
+}
+
+impl View {
     /// The format of the time before each line; `None` for no time.
-    pub(crate) time: Option<local_time::Format>,
+    pub(crate) fn time_format(&self, is_at_prompt: bool) -> Option<local_time::Format> {
+        match self.time {
+            Times::Always(format) => Some(format),
+            Times::Usual if is_at_prompt => Some(local_time::Format::HoursMinutes),
+            Times::Usual | Times::Never => None,
+        }
+    }
 }
 
 /// Whether to use colours. `NO_COLOR`: no-color.org.
@@ -68,17 +110,6 @@ pub(crate) enum ColorChoice {
     Auto,
     Always,
     Never,
-}
-
-/// When to ring the terminal's bell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Bell {
-    /// Not at all
-    Never,
-    /// When a message mentions your name or is private
-    Mention,
-    /// For every message
-    All,
 }
 
 impl Config {
@@ -93,6 +124,24 @@ impl Config {
             self.purpose,
             Purpose::Chat { .. } | Purpose::Send { text: None, .. }
         )
+    }
+
+    /// Where the room is, as people write it.
+    pub(crate) fn place(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
+    }
+
+    /// Where to append what a prompt shows.
+    pub(crate) fn log(&self) -> Option<&PathBuf> {
+        match &self.purpose {
+            Purpose::Chat { log, .. } => log.as_ref(),
+            Purpose::Tail { .. } | Purpose::Send { .. } => None,
+        }
     }
 
     /// The text to send instead of standard input.
@@ -117,6 +166,14 @@ impl Config {
         match &self.purpose {
             Purpose::Chat { view, .. } | Purpose::Tail { view, .. } => view.is_json,
             Purpose::Send { .. } => false,
+        }
+    }
+
+    /// Whether the time stands before each line at a prompt.
+    pub(crate) fn shows_time_at_prompt(&self) -> bool {
+        match &self.purpose {
+            Purpose::Chat { view, .. } => view.time_format(true).is_some(),
+            Purpose::Tail { .. } | Purpose::Send { .. } => false,
         }
     }
 

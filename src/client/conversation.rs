@@ -17,18 +17,22 @@ use memchr::memchr;
 use self::history::History;
 use self::telling::{Hear, Troubles, pass_entered, pass_event, without_token};
 use self::writing::Writing;
-use super::entered::Entered;
 use super::incoming::{Greeting, Heard, Incoming};
-use super::message::{Kind, Message};
 use super::pending::{By, Line, Part, Pending};
+use crate::frontend::entered::Entered;
+use crate::frontend::message::{Kind, Message};
 use crate::protocol::command::{self, Command};
-use crate::protocol::event::{ByeCode, Event, Hello, Place, Reply, Several};
-use crate::protocol::name::Name;
+use crate::protocol::event::{ByeCode, Event, Hello, Person, Place, Reply, Several};
+use crate::protocol::name::{self, Name};
 use crate::protocol::text::made_safe;
+use crate::protocol::wording::OPERATOR_PREFIX;
 
-/// How long queued lines wait for the greeting, and then for the answer to the request for a
-/// name.
+/// How long queued lines wait for the answer to the request for a name. Who only sends waits no
+/// longer for the greeting, either.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a server may take to greet. Who greets later, or never, is no chat room.
+pub(crate) const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a server that has greeted as ours does may take to answer `/json`. Many clients may
 /// have come at once.
@@ -101,12 +105,17 @@ pub struct Conversation {
     /// missing.)
     is_fresh_due: bool,
     gate: Gate,
+    /// The server has not greeted in time.
+    is_mute: bool,
     /// Nothing more will be said than is pending.
     is_leaving: bool,
     has_finished: bool,
     naming: Naming,
     /// The name to ask for: the one configured, or the last one given.
     wanted: Option<String>,
+    /// Names that will do, too, the next one last, until there is one. Invariant: empty for a
+    /// name that the user has asked for.
+    spares: Vec<String>,
     /// The name that others see us by, as far as we know.
     name: Option<String>,
     /// The queued lines were meant to be said under a name.
@@ -116,6 +125,9 @@ pub struct Conversation {
     is_strict: bool,
     /// How many lines of the room's past to ask for. `None` to have those of its greeting.
     past_lines: Option<u64>,
+    /// What was said before we came, as the room greets with it, while the same is asked for with
+    /// its times. `None` to pass it on as it comes.
+    greeted: Option<Vec<String>>,
     history: History,
     /// The room's last word on this connection.
     farewell: Farewell,
@@ -157,14 +169,17 @@ impl Conversation {
             writing: Writing::default(),
             is_fresh_due: false,
             gate: Gate::Open,
+            is_mute: false,
             is_leaving: false,
             has_finished: false,
             naming: Naming::Open,
             wanted,
+            spares: Vec::new(),
             name: None,
             is_meant_by_name: false,
             is_strict,
             past_lines: None,
+            greeted: None,
             history: History::default(),
             farewell: Farewell::None,
             again: None,
@@ -174,9 +189,20 @@ impl Conversation {
         }
     }
 
+    /// If the wanted name is not to be had, one of `spares` will do, the first above all. Nobody
+    /// has asked for any.
+    pub(crate) fn be_content_with(&mut self, spares: &[String]) {
+        self.spares = spares.iter().rev().cloned().collect();
+    }
+
     /// Asks for so many lines of the room's past instead of taking those of its greeting.
     pub(crate) fn ask_for_past(&mut self, lines: u64) {
         self.past_lines = Some(lines);
+    }
+
+    /// Asks for the times of what a room greets with.
+    pub(crate) fn ask_for_times(&mut self) {
+        self.greeted = Some(Vec::new());
     }
 
     /// A new connection has been made.
@@ -185,11 +211,17 @@ impl Conversation {
         self.wire = Wire::Unknown;
         self.writing.clear();
         self.naming = Naming::Open;
+        self.is_mute = false;
         self.farewell = Farewell::None;
         self.again = None;
         // Queued lines are for a room, not for a server that refuses us or a proxy without a
         // room behind it.
-        self.gate = Gate::Greeting(now + NAME_TIMEOUT);
+        let patience = if self.is_strict {
+            NAME_TIMEOUT
+        } else {
+            GREETING_TIMEOUT
+        };
+        self.gate = Gate::Greeting(now + patience);
     }
 
     /// Nothing more will be said than what is pending, and a line that was begun.
@@ -250,9 +282,13 @@ impl Conversation {
         }
         match self.gate {
             Gate::Greeting(until) if until <= now => match self.greeting() {
-                Greeting::Refused => self.gate = Gate::Shut,
+                Greeting::Refused | Greeting::Foreign => self.gate = Gate::Shut,
+                Greeting::Awaited if !self.is_strict => {
+                    self.is_mute = true;
+                    self.gate = Gate::Shut;
+                }
                 _ => {
-                    self.speak_lines(Naming::Unanswered, now);
+                    self.speak_lines(Naming::Unanswered, now, hear);
                     self.incoming.expect_lines();
                 }
             },
@@ -266,6 +302,7 @@ impl Conversation {
     /// The connection has ended; `hear` gets what was held back.
     pub(crate) fn ended(&mut self, now: Instant, hear: Hear<'_>) {
         self.listen(now, |incoming, pass| incoming.end(pass), hear);
+        self.pass_greeted(hear);
         self.history.caught_up(hear);
         self.is_meant_by_name |= self.name.is_some();
         self.writing.clear();
@@ -397,6 +434,18 @@ impl Conversation {
         self.incoming.greeting()
     }
 
+    /// Whether what answers there is known to be no chat room: it greets as something else, or
+    /// does not greet.
+    pub(crate) fn is_no_room(&self) -> bool {
+        self.is_mute || self.greeting() == Greeting::Foreign
+    }
+
+    /// Whether the room has told what was said before we came.
+    pub(crate) fn has_told_past(&self) -> bool {
+        let is_asked = self.greeted.as_ref().is_some_and(|lines| !lines.is_empty());
+        matches!(self.wire, Wire::Objects | Wire::Lines) && !is_asked
+    }
+
     pub(crate) fn wire(&self) -> Wire {
         self.wire
     }
@@ -451,6 +500,7 @@ impl Conversation {
         // A server may send anything.
         if Name::parse(name.as_bytes()).is_ok() {
             self.wanted = Some(name.to_owned());
+            self.spares.clear();
             self.name = Some(name.to_owned());
             self.naming = Naming::Given;
             self.gate = Gate::Open;
@@ -471,6 +521,31 @@ impl Conversation {
         }
     }
 
+    /// Wants another name that will do than those of `people`: whoever has it would be told.
+    fn pass_over_taken(&mut self, people: &[Person<'_>]) {
+        let is_taken = |wanted: &String| {
+            let wanted = name::fold(wanted);
+            people
+                .iter()
+                .any(|person| name::fold(&person.name) == wanted)
+        };
+        while self.wanted.as_ref().is_some_and(is_taken)
+            && let Some(spare) = self.spares.pop()
+        {
+            self.wanted = Some(spare);
+        }
+    }
+
+    /// Asks for the next name that will do, if there is one.
+    fn ask_for_spare(&mut self, now: Instant) -> bool {
+        let Some(spare) = self.spares.pop() else {
+            return false;
+        };
+        self.wanted = Some(spare);
+        self.ask_for_name(now);
+        true
+    }
+
     /// Asks for objects, and to be known again.
     fn ask_for_objects(&mut self, now: Instant) {
         self.writing.ask("/json\n");
@@ -484,11 +559,16 @@ impl Conversation {
     }
 
     /// The server has no objects for us.
-    fn speak_lines(&mut self, why: Naming, now: Instant) {
+    fn speak_lines(&mut self, why: Naming, now: Instant, hear: Hear<'_>) {
         self.wire = Wire::Lines;
+        self.pass_greeted(hear);
         self.history.forget();
         let in_doubt = self.pending.begun_unanswered(now);
         self.troubles.doubt(&in_doubt);
+        if !self.spares.is_empty() {
+            // Nobody misses it.
+            self.wanted = None;
+        }
         self.go_on_without_name(why);
     }
 
@@ -513,9 +593,13 @@ impl Conversation {
             Greeting::Refused if self.wire == Wire::Unknown && self.can_resume() => {
                 self.ask_for_objects(now);
             }
-            Greeting::Refused if self.wire == Wire::Unknown => self.gate = Gate::Shut,
-            Greeting::Original | Greeting::Unknown if self.wire == Wire::Unknown => {
-                self.speak_lines(Naming::Impossible, now);
+            Greeting::Refused | Greeting::Foreign if self.wire == Wire::Unknown => {
+                self.gate = Gate::Shut;
+            }
+            Greeting::Original | Greeting::Unknown
+                if self.wire == Wire::Unknown && !self.incoming.is_undecided() =>
+            {
+                self.speak_lines(Naming::Impossible, now, hear);
             }
             _ => {}
         }
@@ -529,7 +613,28 @@ impl Conversation {
             // A room that we know tells what we have missed.
             return;
         }
-        hear(message);
+        match &mut self.greeted {
+            Some(greeted) if message.is_past && was_said(message) => {
+                greeted.push(message.line.to_owned());
+            }
+            _ => hear(message),
+        }
+    }
+
+    /// Passes on what the room has greeted with: it does not tell when that was said.
+    fn pass_greeted(&mut self, hear: Hear<'_>) {
+        for line in self
+            .greeted
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+        {
+            let is_past = true;
+            hear(&Message {
+                is_past,
+                ..Message::parse(&line)
+            });
+        }
     }
 
     /// Takes an object.
@@ -565,7 +670,7 @@ impl Conversation {
             Event::Hello(hello) => {
                 self.greeted(hello, *place, now);
                 let json = without_token(json, &hello.token);
-                return pass_event(&json, *place, event, false, hear);
+                return pass_event(&json, *place, event, false, false, hear);
             }
             Event::Message(speech) | Event::Action(speech) | Event::Private { speech, .. } => {
                 is_own = speech.from.is_some() && speech.from == self.history.you();
@@ -576,6 +681,10 @@ impl Conversation {
             Event::Reply(reply) => {
                 let line = self.answered(reply.n, false, now, hear);
                 is_shown = !is_request(line.as_ref(), "/last ");
+                if !is_shown && let Some(greeted) = &mut self.greeted {
+                    // It has come with its times.
+                    greeted.clear();
+                }
                 if let Reply {
                     to,
                     name: Some(name),
@@ -593,10 +702,14 @@ impl Conversation {
                 let line = self.answered(*n, true, now, hear);
                 is_shown = !is_request(line.as_ref(), "/last ");
                 if !is_shown {
+                    self.pass_greeted(hear);
                     self.history.caught_up(hear);
                 }
                 if is_request(line.as_ref(), "/nick ") {
-                    self.go_on_without_name(Naming::Refused);
+                    is_shown = !self.ask_for_spare(now);
+                    if is_shown {
+                        self.go_on_without_name(Naming::Refused);
+                    }
                 }
             }
             Event::You { name } => self.take_name(name),
@@ -654,9 +767,9 @@ impl Conversation {
             return;
         }
         self.wire = Wire::Objects;
-        let missed = self
-            .history
-            .begin(hello, place, self.past_lines.unwrap_or(0));
+        let greeted_lines = self.greeted.as_ref().map(|lines| lines.len() as u64);
+        let past_lines = self.past_lines.or(greeted_lines).unwrap_or(0);
+        let missed = self.history.begin(hello, place, past_lines);
         if hello.resumed {
             let resumption = self.pending.resumed(hello.heard, now);
             let first_n = (hello.heard + 1).saturating_sub(resumption.taken.len() as u64);
@@ -671,6 +784,7 @@ impl Conversation {
         } else {
             let in_doubt = self.pending.begun(hello.heard, now);
             self.troubles.doubt(&in_doubt);
+            self.pass_over_taken(&hello.people);
             self.ask_for_name(now);
         }
         if missed > 0 {
@@ -703,6 +817,11 @@ impl Conversation {
         }
         line
     }
+}
+
+/// Whether `message`, a line that a room greets with, was said to everybody: the room remembers it.
+fn was_said(message: &Message<'_>) -> bool {
+    message.name.is_some() || message.text.starts_with(OPERATOR_PREFIX)
 }
 
 /// Whether a program begins or goes on with a session by `line`.

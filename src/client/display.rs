@@ -1,38 +1,47 @@
 //! Which frontend shows a conversation, and how: what the options say, and what standard
 //! input and output are.
 
-use std::env;
-
 use rustix::stdio::stdout;
 use rustix::termios::isatty;
 
-use super::config::{ColorChoice, Config, Purpose, View};
-use super::frontend::Frontend;
+use super::config::{ColorChoice, Config, Purpose, RoomBy, View};
+use super::memory::Memory;
 use super::pipes::{Format, Pipes};
-use super::prompt::layout::Size;
-use super::prompt::{Look, Prompt};
-use super::style::Palette;
-use super::terminal;
+use crate::frontend::prompt::layout::Size;
+use crate::frontend::prompt::{Look, Prompt};
+use crate::frontend::style::Palette;
+use crate::frontend::terminal;
+use crate::frontend::{Frontend, Moment};
 use crate::platform::local_time::{self, Stamp};
-use crate::platform::stdio::StandardInput;
-
-/// The size of a terminal that does not report one.
-const DEFAULT_SIZE: Size = Size {
-    columns: 80,
-    rows: 24,
-};
+use crate::platform::stdio::terminal_size;
 
 /// The frontend for `config`, which does not only send, and whether it is the one for a person
 /// at a terminal.
 pub(crate) fn frontend(config: &Config) -> (Box<dyn Frontend>, bool) {
     let view = match config.purpose {
-        Purpose::Chat { view, bell, .. } if !view.is_json && is_at_a_terminal() => {
+        Purpose::Chat {
+            view, bell, room, ..
+        } if is_at_prompt(view) => {
             let look = Look {
                 palette: palette(view.color),
-                stamp: view.time.map(Stamp::local),
+                stamp: view.time_format(true).map(Stamp::local),
                 bell,
             };
-            return (Box::new(Prompt::new(look, size())), true);
+            let mut prompt = Prompt::new(look, size());
+            prompt.remember(Memory::of_user().inputs());
+            if config.log().is_some() {
+                prompt.keep_log();
+            }
+            let by = match room {
+                RoomBy::CommandLine => None,
+                RoomBy::Environment => Some("CHAT_ROOM"),
+                RoomBy::Memory => Some("the room joined last"),
+            };
+            if let Some(by) = by {
+                let words = format!("joining {}: {by}", config.place());
+                prompt.notify(&words, false, Moment::now());
+            }
+            return (Box::new(prompt), true);
         }
         Purpose::Chat { view, .. } | Purpose::Tail { view, .. } => view,
         Purpose::Send { .. } => unreachable!("a client that only sends shows nothing"),
@@ -45,35 +54,31 @@ fn format(view: View) -> Format {
     if view.is_json {
         return Format::Json(Stamp::local(local_time::Format::Rfc3339));
     }
-    let text = Format::text(palette(view.color), view.time.map(Stamp::local));
+    let text = Format::text(
+        palette(view.color),
+        view.time_format(false).map(Stamp::local),
+    );
     if isatty(stdout()) {
-        text.at_terminal(size().columns, is_output_capable())
+        text.at_terminal(size().columns, terminal::is_capable())
     } else {
         text
     }
 }
 
 fn size() -> Size {
-    terminal::size().map_or(DEFAULT_SIZE, |(columns, rows)| Size { columns, rows })
+    terminal_size().map_or_else(Size::default, |(columns, rows)| Size { columns, rows })
 }
 
 fn palette(choice: ColorChoice) -> Palette {
-    let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_colored = match choice {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
-        ColorChoice::Auto => is_output_capable() && !is_set("NO_COLOR"),
+        ColorChoice::Auto => terminal::is_colored(),
     };
     Palette { is_colored }
 }
 
-/// Whether a person types at, and reads from, a terminal with cursor control.
-fn is_at_a_terminal() -> bool {
-    StandardInput::new().is_terminal() && is_output_capable()
-}
-
-/// Whether standard output is a terminal that obeys control sequences.
-fn is_output_capable() -> bool {
-    let is_dumb = env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    isatty(stdout()) && !is_dumb
+/// Whether what is shown so is shown at a prompt.
+pub(crate) fn is_at_prompt(view: View) -> bool {
+    !view.is_json && terminal::is_for_person()
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::conversation::{Farewell, Naming};
+use super::conversation::{Farewell, GREETING_TIMEOUT, Naming};
 use super::incoming::Greeting;
 use crate::error::Error;
 
@@ -23,6 +23,8 @@ pub(crate) enum Ending {
     GivenUp,
     /// The room took the client no further in time.
     TimedOut,
+    /// There is no room.
+    Elsewhere,
 }
 
 /// What else is known at that time.
@@ -114,6 +116,15 @@ impl Facts {
             }),
             Ending::GivenUp => Ok(()),
             Ending::TimedOut => Err(self.no_answer()),
+            Ending::Elsewhere if self.greeting == Greeting::Awaited => Err(Error::NoAnswer {
+                server,
+                timeout: GREETING_TIMEOUT,
+                has_greeted: false,
+            }),
+            Ending::Elsewhere => Err(Error::NoRoom {
+                server,
+                has_said: false,
+            }),
             Ending::InOrder | Ending::Silent if self.sends_only && !self.is_room() => {
                 Err(Error::NoRoom {
                     server,
@@ -194,7 +205,7 @@ impl Facts {
     fn is_room(&self) -> bool {
         match self.greeting {
             Greeting::Ours | Greeting::Original => true,
-            Greeting::Awaited | Greeting::Unknown | Greeting::Refused => false,
+            Greeting::Awaited | Greeting::Unknown | Greeting::Foreign | Greeting::Refused => false,
         }
     }
 

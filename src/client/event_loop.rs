@@ -14,11 +14,11 @@ use signal_hook::low_level::emulate_default_handler;
 
 use super::config::Config;
 use super::connect::{Link, Way};
-use super::frontend::{Frontend, Moment};
 use super::session::Session;
-use super::user::{SignalTarget, Streams, Tokens, User};
+use super::user::{Streams, Tokens, User};
 use crate::error::{Error, Lines};
-use crate::platform::job;
+use crate::frontend::{Frontend, Moment};
+use crate::platform::job::{self, SignalTarget};
 use crate::platform::socket::retry_interrupted;
 
 const SERVER: Token = Token(0);
@@ -82,6 +82,13 @@ impl Client {
         })
     }
 
+    /// Writes down what a person types and sees.
+    #[cfg(feature = "client")]
+    pub(crate) fn with_records(mut self, records: super::records::Records) -> Self {
+        self.user.keep(records);
+        self
+    }
+
     /// Runs until the client has served its purpose.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let end = self.run_to_end();
@@ -129,14 +136,14 @@ impl Client {
             self.user.perform_actions(&mut self.session, now);
 
             self.session.advance(now)?;
-            if self.session.has_connected() {
-                self.user.take_terminal(now).map_err(Error::Terminal)?;
-            }
             if self.may_read_server() {
                 self.session
                     .read(&mut self.read_buffer, now, self.user.frontend());
             }
             self.session.expire(now, self.user.frontend());
+            if self.session.has_begun() {
+                self.user.take_terminal(now).map_err(Error::Terminal)?;
+            }
             self.session.write(now, self.user.frontend());
 
             self.user.perform_actions(&mut self.session, now);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 use super::line_splitter::{Line, LineSplitter};
-use super::message::{CONTINUATION_MARK, Kind, Message};
+use crate::frontend::message::{CONTINUATION_MARK, Kind, Message};
 use crate::protocol::event::json::max_object_bytes;
 use crate::protocol::event::{Event, Place};
 use crate::protocol::line::{Decoded, LineDecoder};
@@ -49,9 +49,32 @@ pub(crate) enum Greeting {
     Original,
     /// No chat room, or none that is known.
     Unknown,
+    /// Another protocol's: this is no chat room.
+    Foreign,
     /// A room that did not let us in.
     Refused,
 }
+
+/// How servers of other protocols greet: SSH, HTTP, mail and files (RFC 5321, 959, 3501, 1939),
+/// news, VNC, rsync, NATS. (Others wait to be spoken to.)
+const FOREIGN_OPENINGS: [&str; 16] = [
+    "SSH-",
+    "HTTP/",
+    "220 ",
+    "220-",
+    "421 ",
+    "554 ",
+    "200 ",
+    "201 ",
+    "* OK",
+    "* BYE",
+    "* PREAUTH",
+    "+OK",
+    "-ERR",
+    "RFB 0",
+    "@RSYNCD:",
+    "INFO {",
+];
 
 /// The lines from the server, in the context of those before.
 #[derive(Debug)]
@@ -70,6 +93,8 @@ pub(crate) struct Incoming {
 #[derive(Debug)]
 struct Stage {
     greeting: Greeting,
+    /// The next line tells what kind of server it is, if any does.
+    is_unknown: bool,
     /// A room of our kind is still greeting us: what it says was said before we came.
     is_past: bool,
 }
@@ -82,6 +107,7 @@ impl Incoming {
             objects: None,
             stage: Stage {
                 greeting: Greeting::Awaited,
+                is_unknown: false,
                 is_past: false,
             },
             half_line_since: None,
@@ -160,6 +186,11 @@ impl Incoming {
         self.stage.greeting
     }
 
+    /// Whether its first line is not whole that tells what kind of server it is.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.stage.greeting == Greeting::Awaited || self.stage.is_unknown
+    }
+
     /// Judges the server by its first bytes.
     fn begin(&mut self, hear: Hear<'_>) {
         let opening = std::mem::take(&mut self.opening);
@@ -168,6 +199,7 @@ impl Incoming {
             self.stage.greeting = if opening.starts_with(REFUSAL_PREFIX.as_bytes()) {
                 Greeting::Refused
             } else {
+                self.stage.is_unknown = true;
                 Greeting::Unknown
             };
             return self.split(&opening, hear);
@@ -215,6 +247,11 @@ impl Default for Incoming {
 
 impl Stage {
     fn pass(&mut self, line: Line<'_>, hear: Hear<'_>) {
+        let is_first = std::mem::take(&mut self.is_unknown);
+        let is_foreign = |opening: &str| line.text.starts_with(opening);
+        if is_first && FOREIGN_OPENINGS.into_iter().any(is_foreign) {
+            self.greeting = Greeting::Foreign;
+        }
         // The rest of a line must not pass for a line that the server did not send. With a
         // server that does not end its lines, nobody can tell what belongs together.
         if line.continues && self.greeting == Greeting::Ours {

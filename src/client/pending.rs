@@ -13,8 +13,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// With this much unanswered, no more input is read, or accepted.
-pub(crate) const MAX_PENDING_BYTES: usize = 256 * 1024;
+use crate::frontend::MAX_PENDING_BYTES;
 
 /// Nor with so many lines: each takes more memory than its text.
 const MAX_PENDING_LINES: usize = 4096;

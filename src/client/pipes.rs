@@ -3,13 +3,13 @@
 
 use std::time::SystemTime;
 
-use super::frontend::{Action, Frontend, LinkStatus, Moment, Status};
 use super::line_splitter::LineSplitter;
-use super::mention::Mention;
-use super::message::{Kind, Message};
-use super::people::People;
-use super::style::{OWN_NAME, Palette, margin, margin_columns, styled};
-use super::wrap::{Page, push_rows};
+use crate::frontend::mention::Mention;
+use crate::frontend::message::{Kind, Message};
+use crate::frontend::people::People;
+use crate::frontend::style::{OWN_NAME, Palette, margin, margin_columns, styled};
+use crate::frontend::wrap::{Page, push_rows};
+use crate::frontend::{Action, Frontend, LinkStatus, Moment, Status};
 use crate::platform::local_time::Stamp;
 
 /// The most that is held back of what a server greets with.

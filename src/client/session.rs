@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use super::backoff::Backoff;
-use super::config::Config;
+use super::config::{Config, Wish};
 use super::connect::{Link, Progress};
-use super::conversation::{Conversation, Farewell, Naming, PENDING_PATIENCE, Wire};
+use super::conversation::{
+    Conversation, Farewell, GREETING_TIMEOUT, Naming, PENDING_PATIENCE, Wire,
+};
 use super::ending::{Ending, Facts, NO_NAMES, Refusals};
-use super::frontend::{Frontend, LinkStatus, MAX_SHOWN_LINES, Moment, Said, Status};
 use super::incoming::Greeting;
-use super::message::{Kind, Message};
 use super::stall::{STALLED_AFTER, Stall};
 use crate::error::{Error, Lines};
+use crate::frontend::message::{Kind, Message};
+use crate::frontend::{Frontend, LinkStatus, MAX_SHOWN_LINES, Moment, Said, Status};
 use crate::platform::socket::{retry_interrupted, unacknowledged_bytes};
 use crate::protocol::wording::is_lasting_refusal;
 
@@ -32,6 +34,16 @@ const UNSURE_FOR: Duration = Duration::from_secs(30);
 
 /// A room that wants us back later than this is asked sooner.
 const MAX_AWAY: Duration = Duration::from_secs(60);
+
+/// A person is told about a connection that takes longer to be made.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long after an attempt to connect Enter may cause another: whoever holds the key down must
+/// not get around the backoff.
+const HURRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// The prompt counts down a longer delay.
+const LONG_DELAY: Duration = Duration::from_secs(3);
 
 /// Shown when a request for a name times out.
 const NO_ANSWER: &str = "the server has not answered about your name";
@@ -52,6 +64,8 @@ pub(crate) struct Session {
     is_leaving: bool,
     /// Whether a server has ever let us in.
     was_let_in: bool,
+    /// Whether a newcomer is still to be told how to get a name.
+    owes_hint: bool,
     /// Whether nothing has been received on this connection.
     is_unheard: bool,
     /// Why the last connection was refused, if it was.
@@ -69,6 +83,10 @@ pub(crate) struct Session {
     progress_at: Option<Instant>,
     /// Whether a person is told what happens when it happens.
     is_for_person: bool,
+    /// When the last attempt to connect was made.
+    tried_at: Option<Instant>,
+    /// Whether a person was told that it takes long to connect.
+    is_slow: bool,
 }
 
 enum Phase {
@@ -76,8 +94,13 @@ enum Phase {
         is_first: bool,
     },
     Open(Open),
-    /// Lost; the next attempt is made then.
-    Offline(Instant),
+    /// Lost.
+    Offline {
+        /// When the next attempt is made.
+        until: Instant,
+        /// Whether that is worth a word.
+        is_long: bool,
+    },
     Ended(Ending),
 }
 
@@ -104,10 +127,11 @@ impl Session {
             link,
             phase: Phase::Connecting { is_first: true },
             backoff: Backoff::new(RandomState::new().hash_one(std::process::id())),
-            conversation: conversation(config),
+            conversation: conversation(config, is_for_person),
             reconnects: config.reconnects(is_for_person),
             is_leaving: false,
             was_let_in: false,
+            owes_hint: false,
             is_unheard: true,
             last_refusal: None,
             refusals: Refusals::default(),
@@ -116,6 +140,8 @@ impl Session {
             waits_since: None,
             progress_at: None,
             is_for_person,
+            tried_at: None,
+            is_slow: false,
             config: config.clone(),
         }
     }
@@ -126,6 +152,7 @@ impl Session {
     ///
     /// When no address can even be tried.
     pub(crate) fn connect(&mut self, now: Moment) -> Result<(), Error> {
+        self.tried_at = Some(now.instant);
         let progress = self.link.connect(now.instant);
         self.take_progress(progress, now)
     }
@@ -140,9 +167,15 @@ impl Session {
         self.take_progress(progress, now)
     }
 
-    /// Whether there is a connection, or was one.
-    pub(crate) fn has_connected(&self) -> bool {
-        !matches!(self.phase, Phase::Connecting { is_first: true })
+    /// Whether there is something to show: a connection, or that it takes long to make one.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.is_slow || !matches!(self.phase, Phase::Connecting { is_first: true })
+    }
+
+    /// Whether a room has ever let us in.
+    #[cfg(feature = "client")]
+    pub(crate) fn was_let_in(&self) -> bool {
+        self.was_let_in
     }
 
     /// Whether there will be no further connection.
@@ -181,7 +214,7 @@ impl Session {
     pub(crate) fn is_sending(&self) -> bool {
         match self.phase {
             Phase::Open(_) => self.conversation.is_sending(),
-            Phase::Connecting { .. } | Phase::Offline(_) => self.returns_to_deliver(),
+            Phase::Connecting { .. } | Phase::Offline { .. } => self.returns_to_deliver(),
             Phase::Ended(_) => false,
         }
     }
@@ -201,8 +234,12 @@ impl Session {
         let waits = match self.phase {
             // Held lines would wait for ever.
             Phase::Open(_) => !self.conversation.is_holding(),
-            Phase::Connecting { is_first } => is_first || self.returns_to_deliver(),
-            Phase::Offline(_) => self.returns_to_deliver(),
+            // A person who has said nothing waits for nothing.
+            Phase::Connecting { is_first: true } => {
+                !self.is_for_person || self.conversation.is_sending()
+            }
+            Phase::Connecting { is_first: false } => self.returns_to_deliver(),
+            Phase::Offline { .. } => self.returns_to_deliver(),
             Phase::Ended(_) => false,
         };
         if self.is_leaving || !waits {
@@ -211,13 +248,26 @@ impl Session {
         self.is_leaving = true;
     }
 
-    /// Retries a lost server now instead of later; sends what is held.
+    /// Retries a lost server now instead of later, but not more often than [`HURRY_PAUSE`] allows;
+    /// sends what is held.
     pub(crate) fn hurry(&mut self, now: Moment) {
         if matches!(self.phase, Phase::Open(_)) {
             self.conversation.release();
         }
-        if let Phase::Offline(until) = &mut self.phase {
-            *until = now.instant;
+        if let Phase::Offline { until, .. } = &mut self.phase {
+            let allowed_at = self.tried_at.map_or(now.instant, |at| at + HURRY_PAUSE);
+            *until = allowed_at.max(now.instant).min(*until);
+        }
+    }
+
+    /// In how many seconds a person's lost server is tried again, if that is worth a word.
+    pub(crate) fn next_try(&self, now: Instant) -> Option<u64> {
+        match self.phase {
+            Phase::Offline { until, is_long } if is_long && self.is_for_person => {
+                let left = until.saturating_duration_since(now);
+                Some(left.as_secs() + u64::from(left.subsec_nanos() > 0))
+            }
+            _ => None,
         }
     }
 
@@ -228,7 +278,9 @@ impl Session {
             Phase::Open(_) => LinkStatus::In {
                 is_ours: self.conversation.wire() != Wire::Lines,
             },
-            Phase::Connecting { .. } | Phase::Offline(_) | Phase::Ended(_) => LinkStatus::Offline,
+            Phase::Connecting { .. } | Phase::Offline { .. } | Phase::Ended(_) => {
+                LinkStatus::Offline
+            }
         };
         let pending = self.conversation.pending();
         // All of it may be more than a screen.
@@ -264,6 +316,7 @@ impl Session {
                 self.hear(now, frontend, |conversation, hear| {
                     conversation.received(&buffer[..count], now.instant, hear);
                 });
+                self.leave_what_is_no_room(now, frontend);
             }
             Err(e) => match e.kind() {
                 io::ErrorKind::WouldBlock if open.send_error.is_none() => {
@@ -343,7 +396,14 @@ impl Session {
             frontend.notify(&words, true, now);
         }
         match &self.phase {
-            Phase::Offline(until) if *until <= now.instant => {
+            Phase::Connecting { is_first: true }
+                if self.slow_at().is_some_and(|at| at <= now.instant) =>
+            {
+                self.is_slow = true;
+                let place = self.config.place();
+                frontend.notify(&format!("connecting to {place} …"), false, now);
+            }
+            Phase::Offline { until, .. } if *until <= now.instant => {
                 self.phase = Phase::Connecting { is_first: false };
                 // Only the first attempt can fail with an error.
                 let _ = self.connect(now);
@@ -357,6 +417,7 @@ impl Session {
                     self.end_in_silence(now);
                 }
                 self.look_at_acknowledgements(now, frontend);
+                self.leave_what_is_no_room(now, frontend);
             }
             _ => {}
         }
@@ -370,8 +431,15 @@ impl Session {
     /// When [`Session::expire`] is next due.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let deadline = match &self.phase {
-            Phase::Connecting { .. } => self.link.deadline(),
-            Phase::Offline(until) => Some(*until),
+            Phase::Connecting { .. } => {
+                let deadlines = [self.link.deadline(), self.slow_at()];
+                deadlines.into_iter().flatten().min()
+            }
+            Phase::Offline { until, .. } => match self.next_try(now) {
+                // When it is a second less.
+                Some(seconds @ 1..) => Some(*until - Duration::from_secs(seconds - 1)),
+                _ => Some(*until),
+            },
             // Not while there is more to read: it may hold the rest of a line.
             Phase::Open(open) if open.is_ready => None,
             Phase::Open(open) => {
@@ -385,6 +453,15 @@ impl Session {
             Phase::Ended(_) => None,
         };
         [deadline, self.timeout_at()].into_iter().flatten().min()
+    }
+
+    /// When a person is told that it takes long to connect, and was not.
+    fn slow_at(&self) -> Option<Instant> {
+        let is_first = matches!(self.phase, Phase::Connecting { is_first: true });
+        let is_due = is_first && self.is_for_person && !self.is_slow;
+        self.tried_at
+            .filter(|_| is_due)
+            .map(|at| at + CONNECT_PATIENCE)
     }
 
     /// When a client that only sends has waited long enough for the room to take it further.
@@ -517,7 +594,8 @@ impl Session {
                 for (address, e) in &attempts {
                     info!("{address}: {e}");
                 }
-                self.phase = Phase::Offline(now.instant + self.backoff.after_failure());
+                let delay = self.backoff.after_failure();
+                self.phase = offline(now, delay);
             }
         }
         Ok(())
@@ -581,7 +659,23 @@ impl Session {
         }
         let delay = self.backoff.after_loss(open_for);
         let delay = delay.max(self.conversation.again().unwrap_or_default().min(MAX_AWAY));
-        self.phase = Phase::Offline(now.instant + delay);
+        self.phase = offline(now, delay);
+    }
+
+    /// Leaves a server that is known to be no chat room.
+    fn leave_what_is_no_room(&mut self, now: Moment, frontend: &mut dyn Frontend) {
+        if !self.conversation.is_no_room() || !matches!(self.phase, Phase::Open(_)) {
+            return;
+        }
+        if self.was_let_in && self.should_reconnect() {
+            let words = match self.conversation.greeting() {
+                Greeting::Foreign => "another program answers there now".to_owned(),
+                _ => format!("no greeting within {} s", GREETING_TIMEOUT.as_secs()),
+            };
+            return self.connection_lost(Some(io::Error::other(words)), now, frontend);
+        }
+        self.link.close();
+        self.phase = Phase::Ended(Ending::Elsewhere);
     }
 
     fn should_reconnect(&self) -> bool {
@@ -648,7 +742,10 @@ impl Session {
         }
         let has_joined = !was_let_in_before && self.was_let_in;
         let is_ours = self.conversation.greeting() == Greeting::Ours;
-        if has_joined && is_ours && self.config.name.is_none() {
+        self.owes_hint |= has_joined && is_ours && !matches!(self.config.name, Wish::Asked(_));
+        // Not between what the room says of its past, and that.
+        if self.owes_hint && self.conversation.has_told_past() {
+            self.owes_hint = false;
             frontend.notify(HINT, false, now);
         }
         if naming != self.conversation.naming() && !self.config.sends_only() {
@@ -701,6 +798,13 @@ impl Session {
     }
 }
 
+fn offline(now: Moment, delay: Duration) -> Phase {
+    Phase::Offline {
+        until: now.instant + delay,
+        is_long: delay >= LONG_DELAY,
+    }
+}
+
 impl Drop for Session {
     /// Whoever leaves at once would seem to be lost, and others would be told later.
     fn drop(&mut self) {
@@ -712,10 +816,19 @@ impl Drop for Session {
     }
 }
 
-fn conversation(config: &Config) -> Conversation {
-    let mut conversation = Conversation::new(config.name.clone(), config.sends_only());
+fn conversation(config: &Config, is_for_person: bool) -> Conversation {
+    let (wanted, spares) = match &config.name {
+        Wish::Asked(name) => (Some(name), &[][..]),
+        Wish::Usual(name, spares) if is_for_person => (Some(name), &spares[..]),
+        Wish::Usual(..) | Wish::None => (None, &[][..]),
+    };
+    let mut conversation = Conversation::new(wanted.cloned(), config.sends_only());
+    conversation.be_content_with(spares);
     if let Some(lines) = config.past_lines() {
         conversation.ask_for_past(lines);
+    }
+    if is_for_person && config.shows_time_at_prompt() {
+        conversation.ask_for_times();
     }
     conversation
 }

@@ -1,7 +1,7 @@
 //! The frontend of `chat send`: says what comes from standard input, and shows nothing.
 
-use super::frontend::{Action, Frontend, Moment, Status};
-use super::message::Message;
+use crate::frontend::message::Message;
+use crate::frontend::{Action, Frontend, Moment, Status};
 
 #[derive(Debug, Default)]
 pub(crate) struct Silent {

@@ -5,20 +5,19 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
-use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
-use rustix::stdio::stdin;
+use rustix::process::Signal;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook_mio::v1_0::Signals;
 
-use super::frontend::{Action, Frontend, Moment};
 use super::session::Session;
-use super::terminal::{self, Terminal};
 use crate::error::Error;
-use crate::platform::job;
+use crate::frontend::terminal::{self, Terminal};
+use crate::frontend::{Action, Frontend, Moment};
+use crate::platform::job::{self, SignalTarget};
 use crate::platform::logging;
 use crate::platform::proc::is_ignored;
 use crate::platform::socket::retry_interrupted;
-use crate::platform::stdio::{Readiness, StandardInput, StandardOutput};
+use crate::platform::stdio::{Readiness, StandardInput, StandardOutput, terminal_size};
 
 /// At this much unwritten output, nothing more is read that would add to it.
 const MAX_UNSHOWN_BYTES: usize = 256 * 1024;
@@ -47,6 +46,8 @@ pub(crate) struct User {
     departure: Option<(Departure, Instant)>,
     /// Whether [`terminal::BEGIN`] is written, and [`terminal::END`] is still to follow.
     needs_end: bool,
+    #[cfg(feature = "client")]
+    records: Option<super::records::Records>,
 }
 
 /// How the terminal is left.
@@ -55,26 +56,6 @@ enum Departure {
     Suspend(SignalTarget),
     /// End by this signal.
     End(i32, SignalTarget),
-}
-
-/// Which processes a signal is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SignalTarget {
-    /// This process alone, which received it.
-    Process,
-    /// The terminal's foreground group: its key was typed.
-    Foreground,
-}
-
-impl SignalTarget {
-    /// Sends `signal` as the kernel would. A process may always signal itself and its group.
-    pub(crate) fn send(self, signal: Signal) {
-        let is_in_foreground = || job::has_foreground(stdin()) == Some(true);
-        let _ = match self {
-            Self::Foreground if is_in_foreground() => kill_current_process_group(signal),
-            _ => kill_process(getpid(), signal),
-        };
-    }
 }
 
 /// What standard input and output are used for.
@@ -130,7 +111,15 @@ impl User {
             signals,
             departure: None,
             needs_end: false,
+            #[cfg(feature = "client")]
+            records: None,
         })
+    }
+
+    /// Writes down in `records` what is typed and shown.
+    #[cfg(feature = "client")]
+    pub(crate) fn keep(&mut self, records: super::records::Records) {
+        self.records = Some(records);
     }
 
     pub(crate) fn frontend(&mut self) -> &mut dyn Frontend {
@@ -235,11 +224,16 @@ impl User {
             }
         }
         self.frontend.set_status(&session.status(now));
+        self.frontend.set_next_try(session.next_try(now.instant));
         if session.has_ended() {
             self.frontend.set_hidden(true);
         }
         for line in logging::take_diverted() {
             self.frontend.notify(&line, false, now);
+        }
+        #[cfg(feature = "client")]
+        if let Some(records) = &mut self.records {
+            records.note(&mut *self.frontend, session.was_let_in(), now);
         }
     }
 
@@ -345,7 +339,7 @@ impl User {
 
     fn compose(&mut self) {
         // SIGWINCH may come later than what is to be drawn.
-        if let Some((columns, rows)) = terminal::size() {
+        if let Some((columns, rows)) = terminal_size() {
             self.frontend.resized(columns, rows);
         }
         self.frontend.compose(&mut self.to_show);

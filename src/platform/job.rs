@@ -6,6 +6,8 @@ use std::os::fd::BorrowedFd;
 use std::process;
 
 use rustix::io::Errno;
+use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
+use rustix::stdio::stdin;
 use rustix::termios::tcgetpgrp;
 use signal_hook::consts::SIGTSTP;
 
@@ -39,6 +41,26 @@ impl Job {
             session: numbers.next()?.ok()?,
             foreground: numbers.nth(1)?.ok()?,
         })
+    }
+}
+
+/// Which processes a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SignalTarget {
+    /// This process alone, which received it.
+    Process,
+    /// The terminal's foreground group: its key was typed.
+    Foreground,
+}
+
+impl SignalTarget {
+    /// Sends `signal` as the kernel would. A process may always signal itself and its group.
+    pub(crate) fn send(self, signal: Signal) {
+        let is_in_foreground = || has_foreground(stdin()) == Some(true);
+        let _ = match self {
+            Self::Foreground if is_in_foreground() => kill_current_process_group(signal),
+            _ => kill_process(getpid(), signal),
+        };
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Format {
     HoursMinutes,
     /// `15:54:07`
     HoursMinutesSeconds,
+    /// `2026-11-25`
+    Day,
 }
 
 /// Formats local times, and caches the text for a second.
@@ -65,6 +67,12 @@ impl Stamp {
             second: 0,
             text,
         }
+    }
+
+    /// The same zone in another format.
+    #[cfg(feature = "client")]
+    pub(crate) fn with_format(&self, format: Format) -> Self {
+        Self::new(self.zone.clone(), format)
     }
 
     /// `now` as text.
@@ -125,6 +133,12 @@ fn written(zone: &TimeZone, format: Format, second: i64) -> String {
         }
         Format::HoursMinutes => format!("{hour:02}:{minute:02}"),
         Format::HoursMinutesSeconds => format!("{hour:02}:{minute:02}:{second:02}"),
+        Format::Day => format!(
+            "{:04}-{:02}-{:02}",
+            local.year(),
+            local.month(),
+            local.month_day()
+        ),
     }
 }
 

@@ -22,7 +22,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::stdio::{stderr, stdin, stdout};
-use rustix::termios::{LocalModes, QueueSelector, isatty, tcflush, tcgetattr};
+use rustix::termios::{LocalModes, QueueSelector, isatty, tcflush, tcgetattr, tcgetwinsize};
 
 use crate::platform::job;
 
@@ -253,6 +253,12 @@ fn is_of_our_session(fd: BorrowedFd<'_>) -> bool {
 /// Whether `fd` is a terminal, even one that has hung up: isatty(3) denies that.
 fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice)
+}
+
+/// The columns and rows of the terminal at standard output, if it reports them.
+pub(crate) fn terminal_size() -> Option<(usize, usize)> {
+    let size = tcgetwinsize(stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
 }
 
 /// The result of poll(2) without waiting. Includes errors and hang-ups.

@@ -55,6 +55,11 @@ impl CloseReason {
         }
     }
 
+    /// Whether the operator disconnects the peer.
+    pub(crate) fn is_operators(self) -> bool {
+        matches!(self, Self::Kicked | Self::Banned)
+    }
+
     /// Whether the server discards the peer's unsent output.
     pub fn drops_backlog(self) -> bool {
         matches!(self, Self::Stuck | Self::TooSlow | Self::Overload)

@@ -127,7 +127,9 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
         b"/last" => last(rest).ok_or(BadCommand::Incomplete(LAST_USAGE)),
         b"/json" => Ok(Command::Json),
         b"/resume" => resume(rest).ok_or(BadCommand::Incomplete(RESUME_USAGE)),
-        b"/kick" | b"/ban" | b"/unban" | b"/bans" | b"/stats" => Err(BadCommand::Operators),
+        b"/kick" | b"/mute" | b"/unmute" | b"/ban" | b"/unban" | b"/bans" | b"/stats" => {
+            Err(BadCommand::Operators)
+        }
         _ => Err(BadCommand::Unknown(nearest(&word, &COMMANDS))),
     }
 }

@@ -90,7 +90,7 @@ pub struct Place {
 /// What a member says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Speech<'a> {
-    /// The member. `None` if the log is from before a restart.
+    /// The member. `None` for the operator, and if the log is from before a restart.
     pub from: Option<u64>,
     /// The number of the member's line, if its lines are counted.
     pub n: Option<u64>,
@@ -170,6 +170,8 @@ pub struct Changes<'a> {
     pub joined: Several<Person<'a>>,
     /// Who has left.
     pub left: Several<Person<'a>>,
+    /// Those of them whom the operator has sent away.
+    pub kicked: Several<Person<'a>>,
     /// Who is called by another name.
     pub renamed: Several<Rename<'a>>,
     /// The number of members.
@@ -288,6 +290,8 @@ codes! {
         Several = "several",
         /// The asking member itself has it.
         Yourself = "yourself",
+        /// The operator has muted the member.
+        Muted = "muted",
         /// The command comes too late: it goes before anything else.
         TooLate = "too_late",
     }

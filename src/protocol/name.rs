@@ -69,6 +69,7 @@ pub struct Name {
 pub(crate) enum BadName {
     Empty,
     Wide,
+    Space,
     Character,
     Beginning,
     /// A dot at the end would pass for the end of a sentence.
@@ -85,9 +86,10 @@ pub(crate) enum BadName {
 }
 
 impl BadName {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Empty,
         Self::Wide,
+        Self::Space,
         Self::Character,
         Self::Beginning,
         Self::End,
@@ -107,9 +109,8 @@ impl fmt::Display for BadName {
                 f,
                 "a name has at most {MAX_NAME_COLUMNS} columns and {MAX_NAME_BYTES} bytes"
             ),
-            Self::Character => {
-                f.write_str("a name is made of letters, digits, _, - and ., without blanks")
-            }
+            Self::Space => f.write_str("a name cannot have spaces"),
+            Self::Character => f.write_str("a name has only letters, digits, _, - and ."),
             Self::Beginning => f.write_str("a name starts with a letter or a digit"),
             Self::End => f.write_str("a name cannot end with a dot"),
             Self::Scripts => f.write_str("a name cannot mix scripts, such as Latin and Cyrillic"),
@@ -152,6 +153,30 @@ impl Name {
         } else {
             Ok(name)
         }
+    }
+
+    /// The name most like `text`, which may be none: what no name holds is left out, with a `_`
+    /// for blanks within, and what is too long is cut.
+    pub(crate) fn near(text: &[u8]) -> Option<Self> {
+        let text = &text[..text.len().min(MAX_TYPED_BYTES)];
+        let text = String::from_utf8_lossy(text);
+        let words = text.split_whitespace();
+        let words: Vec<String> = words
+            .map(|word| word.chars().filter(|c| may_be_in_a_name(*c)).collect())
+            .filter(|word: &String| !word.is_empty())
+            .collect();
+        let name = composed(&words.join("_"));
+        let name = name.trim_start_matches(|c: char| !c.is_alphanumeric() || is_mark(c));
+        let name = fitting(name, 0).trim_end_matches('.');
+        Self::parse(name.as_bytes()).ok()
+    }
+
+    /// The name with a number behind it.
+    #[cfg(feature = "client")]
+    pub(crate) fn numbered(&self, number: u32) -> Option<Self> {
+        let digits = number.to_string();
+        let name = format!("{}{digits}", fitting(&self.shown, digits.len()));
+        Self::parse(name.as_bytes()).ok()
     }
 
     fn of(shown: String, plain: Option<[String; 2]>) -> Self {
@@ -205,6 +230,10 @@ pub(crate) fn may_be_in_a_word(c: char) -> bool {
     c.is_alphanumeric() || is_mark(c)
 }
 
+fn may_be_in_a_name(c: char) -> bool {
+    matches!(c, '_' | '-' | '.') || (is_allowed(c) && may_be_in_a_word(c))
+}
+
 /// The looks of `name`, as it stands.
 fn looks_of(name: &str) -> Vec<Box<str>> {
     let as_typed = skeleton(name);
@@ -226,6 +255,15 @@ fn looks_of(name: &str) -> Vec<Box<str>> {
     looks.extend(folded);
     looks.push(as_typed);
     looks.into_iter().map(String::into_boxed_str).collect()
+}
+
+/// The beginning of `name` that leaves space for so many more columns and bytes.
+fn fitting(name: &str, more: usize) -> &str {
+    let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
+    let fits = |end: &usize| {
+        end + more <= MAX_NAME_BYTES && name[..*end].width() + more <= MAX_NAME_COLUMNS
+    };
+    &name[..ends.take_while(fits).last().unwrap_or(0)]
 }
 
 fn capitalised(name: &str) -> String {
@@ -293,8 +331,8 @@ fn looks_reserved(look: &str) -> bool {
 fn check_characters(name: &str) -> Result<(), BadName> {
     for c in name.chars() {
         match c {
-            '_' | '-' | '.' => {}
-            _ if is_allowed(c) && may_be_in_a_word(c) => {}
+            ' ' => return Err(BadName::Space),
+            _ if may_be_in_a_name(c) => {}
             _ => return Err(BadName::Character),
         }
     }
@@ -371,6 +409,43 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_name_is_near_one() {
+        for (text, near) in [
+            ("Anna Maria", Some("Anna_Maria")),
+            ("  anna   maria ! ", Some("anna_maria")),
+            ("hi/there", Some("hithere")),
+            ("<alice>", Some("alice")),
+            ("_www-data.", Some("www-data")),
+            (
+                "a b c d e f g h i j k l m n o p",
+                Some("a_b_c_d_e_f_g_h_i_j_k_l_"),
+            ),
+            (
+                "陳陳陳陳陳陳陳陳陳陳陳陳陳",
+                Some("陳陳陳陳陳陳陳陳陳陳陳陳"),
+            ),
+            ("alice", Some("alice")),
+            ("opera tor", Some("opera_tor")),
+            ("operator", None),
+            ("0 1 2", None),
+            ("!!", None),
+            ("", None),
+        ] {
+            let found = Name::near(text.as_bytes());
+            assert_eq!(found.as_ref().map(Name::as_str), near, "{text}");
+        }
+        let long = "abcdefghijklmnopqrstuvwx";
+        for (text, number, numbered) in [
+            ("alice", 2, "alice2"),
+            (long, 2, "abcdefghijklmnopqrstuvw2"),
+            (long, 10, "abcdefghijklmnopqrstuv10"),
+        ] {
+            let found = name(text).numbered(number);
+            assert_eq!(found.as_ref().map(Name::as_str), Some(numbered));
+        }
+    }
+
+    #[test]
     fn accepts_names_in_many_scripts() {
         for text in [
             "alice",
@@ -410,7 +485,7 @@ mod tests {
             ("abcdefghijklmnopqrstuvwxy", BadName::Wide),
             ("陳陳陳陳陳陳陳陳陳陳陳陳陳", BadName::Wide),
             // Not for names.
-            ("al ice", BadName::Character),
+            ("al ice", BadName::Space),
             ("<alice>", BadName::Character),
             ("alice>", BadName::Character),
             ("[alice]", BadName::Character),

@@ -75,6 +75,12 @@ impl From<SystemTime> for Time {
     }
 }
 
+impl From<Time> for SystemTime {
+    fn from(time: Time) -> Self {
+        UNIX_EPOCH + Duration::from_millis(time.millis)
+    }
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = date_of(self.millis / MILLIS_A_DAY);

@@ -15,6 +15,9 @@ pub const REFUSAL_PREFIX: &str = "!! ";
 /// Begins a notice.
 pub const NOTICE_PREFIX: &str = "-- ";
 
+/// What the operator is called. Nobody else can be.
+pub(crate) const OPERATOR: &str = "operator";
+
 /// Follows [`NOTICE_PREFIX`] when the operator speaks.
 pub(crate) const OPERATOR_PREFIX: &str = "operator: ";
 

@@ -5,7 +5,7 @@
 //! looked at again; `Flow` decides who waits for whom. They do not know each other: the
 //! result of one is passed on to the others here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -19,15 +19,13 @@ use super::flow::{Flow, LOOK_INTERVAL, MAX_FRAMES_BYTES, Total, Verdict};
 use super::inbound::{Inbound, READ_BUDGET_BYTES};
 use super::outbound::{Outbound, Slice};
 use super::pacing::Pacing;
-use super::service::{Load, Policy, Service, Traffic};
+use super::service::{Load, More, Policy, Service, Traffic, Wish};
 use super::stream::Stream;
 use super::timers::{Kind, Timer, Timers};
 use super::write_queue::Flushed;
 use crate::protocol::batch::{ClientId, Context, Frame, StandingRequest};
 use crate::protocol::close::CloseReason;
 use crate::protocol::time::Time;
-#[cfg(feature = "tls")]
-use crate::protocol::tls::Session;
 use crate::rate::{AndMore, LogLimit};
 
 /// How long a client that has left may go without taking any of what it is still
@@ -56,6 +54,10 @@ pub const HELD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a client that was refused has to show that it has a place.
 pub const HEAR_OUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a visitor may take, from when it came, until it has said what it wants; and then
+/// until it has its answer.
+pub const VISIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Timers dealt with in one iteration.
 pub const TIMER_BUDGET: usize = 256;
@@ -93,6 +95,11 @@ pub struct Clients<S> {
     to_reap: Vec<ClientId>,
     /// Invariant: how many connections were refused.
     refused_count: usize,
+    /// Visitors, the oldest first. Others may be among them that have gone, or are visitors no
+    /// more.
+    visitors: VecDeque<ClientId>,
+    /// Invariant: how many connections are a visitor's.
+    visitor_count: usize,
     /// Those that are let in after all, with the next batch; and those of them that have ended
     /// before that.
     admitted: Vec<ClientId>,
@@ -125,6 +132,8 @@ impl<S: Stream> Clients<S> {
             leaving_now: 0,
             to_reap: Vec::new(),
             refused_count: 0,
+            visitors: VecDeque::new(),
+            visitor_count: 0,
             admitted: Vec::new(),
             ended_before: Vec::new(),
             standings: HashMap::new(),
@@ -237,69 +246,206 @@ impl<S: Stream> Clients<S> {
         address: IpAddr,
         service: &mut impl Service,
     ) {
+        self.make_way(address, service);
+        let id = self.connections.next_id();
+        let max_line_bytes = self.policy.max_line_bytes;
+        match service.join(id, address, &mut self.context()) {
+            Ok(greeting) => {
+                self.connections.insert(transport, max_line_bytes);
+                self.welcome(id, &greeting);
+            }
+            Err(refusal) if self.refused_count >= self.policy.max_refused => {
+                // Whether it is heard or not, there is no more to be done for it.
+                let _ = transport.write(&refusal);
+                transport.say_goodbye();
+                return;
+            }
+            Err(refusal) => {
+                self.connections.insert(transport, max_line_bytes);
+                self.turn_away(id, address, refusal, service);
+            }
+        }
+        if self.connection(id.key).is_secured() {
+            service.secured(id);
+            // What came with the end of the handshake has been read, and no edge will tell.
+            self.list_for_reading(id);
+        }
+    }
+
+    /// A newcomer from `address` is about to join: another client may have to go for that.
+    fn make_way(&mut self, address: IpAddr, service: &mut impl Service) {
         if let Some(id) = service.gives_way(address, self.now)
             && let Some(connection) = self.connections.get(id)
         {
             connection.end();
             self.to_reap.push(id);
         }
-        let id = self.connections.next_id();
-        let max_line_bytes = self.policy.max_line_bytes;
-        let joined = service.join(id, address, &mut self.context());
-        match joined {
-            Ok(greeting) => {
-                self.connections.insert(transport, max_line_bytes);
-                self.outbound.gathering().begin_for(id);
-                if self.is_restrained() {
-                    let now = self.now;
-                    self.connection(id.key).input.restrain(now);
-                }
-                if let Some(timeout) = self.policy.idle_timeout {
-                    self.arm(id, self.now + timeout, Kind::Idle);
-                }
-                self.send_frame(id, &greeting);
+    }
+
+    /// `id` has joined.
+    fn welcome(&mut self, id: ClientId, greeting: &Frame) {
+        self.outbound.gathering().begin_for(id);
+        if self.is_restrained() {
+            let now = self.now;
+            self.connection(id.key).input.restrain(now);
+        }
+        if let Some(timeout) = self.policy.idle_timeout {
+            self.arm(id, self.now + timeout, Kind::Idle);
+        }
+        self.send_frame(id, greeting);
+    }
+
+    /// `id` may not join.
+    fn turn_away(
+        &mut self,
+        id: ClientId,
+        address: IpAddr,
+        refusal: Frame,
+        service: &mut impl Service,
+    ) {
+        self.refused_count += 1;
+        if service.hears_out(id, address, self.now) {
+            let now = self.now;
+            let is_restrained = self.is_restrained();
+            let connection = self.connection(id.key);
+            connection.stay_outside();
+            if is_restrained {
+                connection.input.restrain(now);
             }
-            Err(refusal) => {
-                if self.refused_count >= self.policy.max_refused {
-                    // Whether it is heard or not, there is no more to be done for it.
-                    let _ = transport.write(&refusal);
-                    transport.say_goodbye();
-                    return;
+            self.arm(id, now + HEAR_OUT_TIMEOUT, Kind::HearOut);
+            return self.send_frame(id, &refusal);
+        }
+        self.depart(id, Exit::Refused, Some(refusal));
+    }
+
+    /// Takes a visitor in: it is to say what it wants. If there are too many, the oldest goes,
+    /// which has had the most time.
+    pub(super) fn take_in_visitor(
+        &mut self,
+        transport: Transport<S>,
+        address: IpAddr,
+        service: &mut impl Service,
+    ) {
+        let most = self.policy.max_visitors;
+        if self.visitor_count >= most
+            && let Some(oldest) = self.oldest_visitor()
+        {
+            self.connection(oldest.key).end();
+            self.to_reap.push(oldest);
+        }
+        // They are closed once no batch is on its way.
+        let id = self.connections.next_id();
+        if self.visitor_count >= 2 * most || !service.visits(id, address) {
+            return;
+        }
+        self.connections
+            .insert(transport, self.policy.max_line_bytes);
+        self.connection(id.key).visit(address);
+        self.visitor_count += 1;
+        if self.visitors.len() >= 2 * most {
+            let connections = &self.connections;
+            self.visitors.retain(|&id| connections.contains(id));
+        }
+        self.visitors.push_back(id);
+        self.arm(id, self.now + VISIT_TIMEOUT, Kind::Visit);
+    }
+
+    fn oldest_visitor(&mut self) -> Option<ClientId> {
+        while let Some(id) = self.visitors.pop_front() {
+            if self.connections.get(id).is_some_and(|it| it.is_visitor()) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Reads a visitor, and gives it what it wants.
+    fn read_visitor(&mut self, id: ClientId, service: &mut impl Service) {
+        let connection = self.connections.at(id.key).expect("it is to be read");
+        let (new_bytes, after_read) = self.inbound.read_visitor(connection);
+        let more = match after_read {
+            AfterRead::Ended(CloseReason::PeerClosed) => More::Never,
+            AfterRead::Ended(_) => {
+                connection.end();
+                return self.to_reap.push(id);
+            }
+            _ if new_bytes == 0 => return,
+            _ => More::MayCome,
+        };
+        self.ask_for_wish(id, more, service);
+        if after_read == AfterRead::More
+            && let Some(connection) = self.connections.get(id)
+        {
+            self.inbound.list(id, connection, &self.flow);
+        }
+    }
+
+    /// Has `service` say what the visitor `id` wants, and does it.
+    fn ask_for_wish(&mut self, id: ClientId, more: More, service: &mut impl Service) {
+        let load = self.load();
+        let connection = self.connections.at(id.key).expect("it visits");
+        let Some(visit) = connection.visiting() else {
+            return;
+        };
+        if more == More::MayCome && !visit.is_due() {
+            return;
+        }
+        let batch = self.outbound.gathering();
+        let said_before = batch.size_bytes();
+        let mut context = Context {
+            now: self.now,
+            time: self.time,
+            batch,
+        };
+        let wish = service.asked(id, visit.bytes(), more, load, &mut context);
+        let said_bytes = context.batch.size_bytes() - said_before;
+        self.inbound.count_gathered(said_bytes);
+        match wish {
+            Wish::Unknown {
+                until_bytes,
+                interim,
+            } if more == More::MayCome => {
+                visit.wait_until(until_bytes);
+                if !interim.is_empty() {
+                    self.send_frame(id, &Frame::from(interim));
                 }
-                self.connections.insert(transport, max_line_bytes);
-                self.refused_count += 1;
-                if service.hears_out(id, address, self.now) {
-                    let now = self.now;
-                    let is_restrained = self.is_restrained();
-                    let connection = self.connection(id.key);
-                    connection.stay_outside();
-                    if is_restrained {
-                        connection.input.restrain(now);
-                    }
-                    self.arm(id, now + HEAR_OUT_TIMEOUT, Kind::HearOut);
-                    return self.send_frame(id, &refusal);
-                }
-                self.depart(id, Exit::Refused, Some(refusal));
+            }
+            Wish::Answer(answer) => self.depart(id, Exit::Answered, Some(answer)),
+            Wish::Membership { answer, head_bytes } => {
+                self.become_member(id, &answer, head_bytes, service);
+            }
+            Wish::Unknown { .. } | Wish::None => {
+                connection.end();
+                self.to_reap.push(id);
             }
         }
     }
 
-    /// The same over TLS.
-    #[cfg(feature = "tls")]
-    pub(super) fn take_in_secured(
+    /// The visitor `visitor` wants to be a member. It joins now, as if it had just come.
+    fn become_member(
         &mut self,
-        stream: S,
-        session: Box<Session>,
-        address: IpAddr,
+        visitor: ClientId,
+        answer: &[u8],
+        head_bytes: usize,
         service: &mut impl Service,
     ) {
-        let id = self.connections.next_id();
-        self.take_in(Transport::secured(stream, session), address, service);
-        if self.connections.contains(id) {
-            service.secured(id);
-            // What came with the end of the handshake has been read, and no edge will tell.
-            self.list_for_reading(id);
+        let connection = self.connection(visitor.key);
+        let Some((address, early)) = connection.upgrade(answer, head_bytes) else {
+            return;
+        };
+        self.visitor_count -= 1;
+        service.closed(visitor);
+        self.make_way(address, service);
+        let id = self.connections.rename(visitor.key);
+        let id = id.expect("it has become a member");
+        match service.join(id, address, &mut self.context()) {
+            Ok(greeting) => self.welcome(id, &greeting),
+            Err(refusal) => self.turn_away(id, address, refusal, service),
         }
+        let now = self.now;
+        self.connection(id.key).receive_early(early, now);
+        // More may have come than was read, and no edge will tell.
+        self.list_for_reading(id);
     }
 
     /// Reads those that have input, and hands their lines to `service`.
@@ -311,6 +457,10 @@ impl<S: Stream> Clients<S> {
             let Some(connection) = self.connections.get(id) else {
                 continue;
             };
+            if connection.visiting().is_some() {
+                self.read_visitor(id, service);
+                continue;
+            }
             let logs = self.outbound.logs();
             if self.inbound.may_read(id, connection, &self.flow, logs) {
                 self.read_client(id, service);
@@ -337,6 +487,9 @@ impl<S: Stream> Clients<S> {
                 .read(id, connection, &self.flow, limits, service, &mut context);
         if connection.input.becomes_suspect() {
             self.arm(id, self.now + FIRST_WORDS_TIMEOUT, Kind::FirstWords);
+        }
+        if let Some(sent) = self.connection(id.key).send_framing() {
+            self.after_write(id, sent);
         }
         match after_read {
             AfterRead::Delayed { until } => self.arm(id, until, Kind::Speak),
@@ -402,7 +555,10 @@ impl<S: Stream> Clients<S> {
     /// already, nothing more is expected of it. A client's first reason holds.
     pub(super) fn close(&mut self, id: ClientId, reason: CloseReason) {
         let connection = self.connection(id.key);
-        if connection.is_admitted() {
+        if connection.visiting().is_some() {
+            connection.end();
+            self.to_reap.push(id);
+        } else if connection.is_admitted() {
             self.ended_before.push((id, reason));
         } else if connection.leave(reason) {
             self.leaving.push(id);
@@ -506,7 +662,7 @@ impl<S: Stream> Clients<S> {
                 Advance::Linger(exit) => {
                     let timeout = match exit {
                         Exit::Dropped => LAST_WORDS_TIMEOUT,
-                        Exit::Ordinary | Exit::Refused => LINGER_TIMEOUT,
+                        Exit::Ordinary | Exit::Refused | Exit::Answered => LINGER_TIMEOUT,
                     };
                     self.arm(id, self.now + timeout, Kind::Linger);
                     service.lingers(id);
@@ -532,9 +688,18 @@ impl<S: Stream> Clients<S> {
             (Some(connection.cut_short(last_words)), LAST_WORDS_TIMEOUT)
         } else {
             let sent = last_words.map(|words| connection.send_frame(&words));
-            (sent, CLOSE_TIMEOUT)
+            let is_answered = exit == Exit::Answered;
+            (
+                sent,
+                if is_answered {
+                    VISIT_TIMEOUT
+                } else {
+                    CLOSE_TIMEOUT
+                },
+            )
         };
         connection.depart(exit);
+        let written = connection.send_framing().or(written);
         let is_flushed = connection.is_flushed();
         let state = connection.input.state();
         if !is_flushed {
@@ -576,6 +741,7 @@ impl<S: Stream> Clients<S> {
         connection.input.forget(self.policy.max_line_bytes);
         self.inbound.count_held(&mut connection);
         let is_refused = connection.exit() == Some(Exit::Refused);
+        self.visitor_count -= usize::from(connection.is_visitor());
         self.refused_count -=
             usize::from(is_refused || connection.is_outside() || connection.is_admitted());
     }
@@ -613,6 +779,7 @@ impl<S: Stream> Clients<S> {
                     self.to_reap.push(id);
                 }
                 Kind::HearOut => {}
+                Kind::Visit => self.ask_for_wish(id, More::TooLate, service),
                 Kind::Held => {
                     let is_held = connection.is_member() && connection.input.is_held();
                     connection.input.is_watched = is_held;

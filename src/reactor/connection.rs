@@ -9,22 +9,31 @@
 pub(crate) mod input;
 pub(crate) mod output;
 pub(crate) mod transport;
+pub(crate) mod visit;
+pub(crate) mod websocket;
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use self::input::{AfterRead, Heard, Input, ReadLimits};
 use self::output::{Change, Output};
 use self::transport::Transport;
+use self::visit::Visit;
+use self::websocket::WebSocket;
 use super::shared_log::SharedLogs;
 use super::stream::Stream;
 use super::write_queue::Flushed;
 use crate::protocol::batch::{Batch, ClientId, Edits, Frame};
 use crate::protocol::close::CloseReason;
+use crate::protocol::websocket::Sender;
 
 /// How far a connection is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// On the port where peers speak first: it has not said yet what it wants.
+    Visiting,
     /// Refused, and still heard: it may have a place in the room, and show that.
     Outside,
     /// It has, and is in the room from the batch on that is being gathered.
@@ -55,6 +64,8 @@ pub(crate) enum Exit {
     Dropped,
     /// It was never in the room.
     Refused,
+    /// It was a visitor, and has its answer.
+    Answered,
 }
 
 /// What is to be done next for a connection that has left the room.
@@ -81,6 +92,37 @@ pub(crate) struct Connection<S> {
     transport: Transport<S>,
     pub(super) input: Input,
     pub(super) output: Output,
+    /// What it needs besides, if it came to the port where peers speak first.
+    web: Option<Box<Web>>,
+}
+
+/// What a connection to the port where peers speak first has of its own.
+#[derive(Debug)]
+enum Web {
+    Visit(Visit),
+    Socket(WebSocket),
+}
+
+impl Web {
+    // Without the feature there is neither: what handles them is left out of the program.
+
+    fn visit(web: &mut Option<Box<Self>>) -> Option<&mut Visit> {
+        match web.as_deref_mut() {
+            Some(Self::Visit(visit)) if cfg!(feature = "web") => Some(visit),
+            _ => None,
+        }
+    }
+
+    fn socket(web: &mut Option<Box<Self>>) -> Option<&mut WebSocket> {
+        match web.as_deref_mut() {
+            Some(Self::Socket(socket)) if cfg!(feature = "web") => Some(socket),
+            _ => None,
+        }
+    }
+
+    fn sender(web: &mut Option<Box<Self>>) -> Option<&mut Sender> {
+        Self::socket(web).map(|socket| &mut socket.sender)
+    }
 }
 
 impl<S: Stream> Connection<S> {
@@ -94,7 +136,74 @@ impl<S: Stream> Connection<S> {
             transport,
             input: Input::new(max_line_bytes),
             output: Output::default(),
+            web: None,
         }
+    }
+
+    /// It is a visitor's, from `address`.
+    pub(crate) fn visit(&mut self, address: IpAddr) {
+        self.phase = Phase::Visiting;
+        self.web = Some(Box::new(Web::Visit(Visit::new(address))));
+    }
+
+    /// What its visitor has said so far. `None` if that has been understood, or it has none.
+    pub(crate) fn visiting(&mut self) -> Option<&mut Visit> {
+        let is_visiting = self.phase == Phase::Visiting;
+        Web::visit(&mut self.web).filter(|_| is_visiting)
+    }
+
+    /// Whether it is a visitor's, who may have been answered.
+    pub(crate) fn is_visitor(&self) -> bool {
+        matches!(self.web.as_deref(), Some(Web::Visit(_)))
+    }
+
+    /// Reads what its visitor says, as [`Visit::read`] does.
+    pub(crate) fn read_visitor(&mut self, buffer: &mut [u8]) -> (usize, AfterRead) {
+        match Web::visit(&mut self.web) {
+            Some(visit) => visit.read(&mut self.transport, buffer),
+            None => (0, AfterRead::WouldBlock),
+        }
+    }
+
+    /// Its visitor wants to be a member, and to have WebSocket's frames; `answer` says that it
+    /// may. What it said after the first `head_bytes` is the first of them. Returns where it
+    /// came from.
+    pub(crate) fn upgrade(
+        &mut self,
+        answer: &[u8],
+        head_bytes: usize,
+    ) -> Option<(IpAddr, Vec<u8>)> {
+        let visit = self.visiting()?;
+        let address = visit.address;
+        let rest = visit.bytes().get(head_bytes..).unwrap_or_default().to_vec();
+        self.web = Some(Box::new(Web::Socket(WebSocket::new(answer))));
+        self.phase = Phase::Member;
+        // Lists know it by another id.
+        self.output.is_listed = false;
+        Some((address, rest))
+    }
+
+    /// `frames` were read before it had frames.
+    pub(crate) fn receive_early(&mut self, mut frames: Vec<u8>, now: Instant) {
+        if let Some(socket) = Web::socket(&mut self.web) {
+            let data_bytes = socket.receiver.receive(&mut frames);
+            frames.truncate(data_bytes);
+            self.input.hear_later(frames, now);
+            socket.answer_ping();
+        }
+    }
+
+    /// Whether framing waits to be sent: an answer to a ping, or the last frame.
+    fn owes_framing(&self) -> bool {
+        match self.web.as_deref() {
+            Some(Web::Socket(socket)) => !socket.sender.is_idle() && !self.transport.write_ended(),
+            _ => false,
+        }
+    }
+
+    /// Sends the framing that waits, if there is some.
+    pub(crate) fn send_framing(&mut self) -> Option<io::Result<Flushed>> {
+        self.owes_framing().then(|| self.flush())
     }
 
     /// How many connections came before it.
@@ -152,6 +261,11 @@ impl<S: Stream> Connection<S> {
         }
     }
 
+    /// Whether nobody else can read it.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.transport.is_secured()
+    }
+
     /// What the client keeps in memory because it lags, in bytes.
     pub(crate) fn held_bytes(&self, logs: &SharedLogs) -> usize {
         self.output.held_bytes(logs) + self.transport.pending_bytes()
@@ -177,13 +291,18 @@ impl<S: Stream> Connection<S> {
 
     /// Whether nothing waits to be written.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.output.queue().is_empty() && self.transport.pending_bytes() == 0
+        let is_passed_on = self.output.queue().is_empty() && self.transport.pending_bytes() == 0;
+        is_passed_on && !self.owes_framing()
     }
 
     /// How it went, once it has left the room.
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self.phase {
-            Phase::Outside | Phase::Admitted | Phase::Member | Phase::Leaving(_) => None,
+            Phase::Visiting
+            | Phase::Outside
+            | Phase::Admitted
+            | Phase::Member
+            | Phase::Leaving(_) => None,
             Phase::Flushing { exit, .. } | Phase::Lingering(exit) => Some(exit),
         }
     }
@@ -205,7 +324,13 @@ impl<S: Stream> Connection<S> {
     ) -> (usize, AfterRead) {
         let is_heard = self.is_member() || self.is_outside() || self.is_admitted();
         let (read_bytes, after_read) = if is_heard {
-            self.input.read(&mut self.transport, buffer, limits, hear)
+            let mut socket = Web::socket(&mut self.web);
+            let receiver = socket.as_mut().map(|socket| &mut socket.receiver);
+            let read = (self.input).read(&mut self.transport, receiver, buffer, limits, hear);
+            if let Some(socket) = socket {
+                socket.answer_ping();
+            }
+            read
         } else {
             (0, Input::discard(&mut self.transport, buffer, limits))
         };
@@ -223,8 +348,20 @@ impl<S: Stream> Connection<S> {
         by_reference: bool,
         logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
-        self.output
-            .send_shared(&mut self.transport, batch, by_reference, logs)
+        if self.web.is_some() {
+            return self.send_shared_framed(batch, logs);
+        }
+        (self.output).send_shared(&mut self.transport, batch, by_reference, logs)
+    }
+
+    /// [`Output::send_framed`]. Apart from [`Connection::send_shared`], where every instruction
+    /// counts.
+    #[cold]
+    fn send_shared_framed(&mut self, batch: &Batch, logs: &mut SharedLogs) -> io::Result<Flushed> {
+        match Web::sender(&mut self.web) {
+            Some(sender) => (self.output).send_framed(&mut self.transport, sender, batch, logs),
+            None => Ok(Flushed::All),
+        }
     }
 
     /// [`Output::send_edited`].
@@ -235,19 +372,22 @@ impl<S: Stream> Connection<S> {
         by_reference: bool,
         logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
-        self.output
-            .send_edited(&mut self.transport, batch, edits, by_reference, logs)
+        let framing = Web::sender(&mut self.web);
+        let transport = &mut self.transport;
+        (self.output).send_edited(transport, framing, batch, edits, by_reference, logs)
     }
 
     /// [`Output::send_frame`].
     pub(crate) fn send_frame(&mut self, frame: &Frame) -> io::Result<Flushed> {
-        self.output.send_frame(&mut self.transport, frame)
+        let framing = Web::sender(&mut self.web);
+        (self.output).send_frame(&mut self.transport, framing, frame)
     }
 
     /// [`Output::flush`].
     pub(crate) fn flush(&mut self) -> io::Result<Flushed> {
         let before = self.output.unwritten_bytes(&self.transport);
-        let flushed = self.output.flush(&mut self.transport);
+        let framing = Web::sender(&mut self.web);
+        let flushed = self.output.flush(&mut self.transport, framing);
         if let Phase::Flushing { progressed, .. } = &mut self.phase
             && flushed.is_ok()
         {
@@ -277,6 +417,10 @@ impl<S: Stream> Connection<S> {
     /// Out of the room: from now on it is written what it is owed, and no more.
     pub(crate) fn depart(&mut self, exit: Exit) {
         debug_assert_eq!(self.exit(), None, "nobody leaves twice");
+        let reason = self.leaving();
+        if let Some(socket) = Web::socket(&mut self.web) {
+            socket.close(reason);
+        }
         self.phase = Phase::Flushing {
             exit,
             progressed: false,
@@ -286,11 +430,13 @@ impl<S: Stream> Connection<S> {
     /// It loses what it is owed, but for the rest of a line that was begun; `last_words`
     /// take its place. It was not writable, and gets a last chance.
     pub(crate) fn cut_short(&mut self, last_words: &[u8]) -> io::Result<Flushed> {
+        let framing = Web::sender(&mut self.web);
         if !self.transport.write_ended() {
-            self.output.cut_short(last_words);
+            let promised_bytes = framing.as_ref().map_or(0, |sender| sender.owed_bytes());
+            self.output.cut_short(promised_bytes, last_words);
         }
         self.transport.mark_writable();
-        self.output.flush(&mut self.transport)
+        self.output.flush(&mut self.transport, framing)
     }
 
     /// Whether it waits to be flushed, and has taken something since this was last
@@ -373,6 +519,14 @@ impl<S: Stream> ConnectionSlab<S> {
             .insert(Connection::new(transport, id.serial, max_line_bytes));
         self.end_key = self.end_key.max(id.key + 1);
         id
+    }
+
+    /// Has the connection with this key have another id, as if it had just come.
+    pub(crate) fn rename(&mut self, key: usize) -> Option<ClientId> {
+        let serial = self.next_serial;
+        self.slab.get_mut(key)?.serial = serial;
+        self.next_serial += 1;
+        Some(ClientId { key, serial })
     }
 
     pub(crate) fn remove(&mut self, key: usize) -> Connection<S> {

@@ -18,6 +18,7 @@
 //! drive the real loop with scripted sockets.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -50,6 +51,8 @@ pub enum Status {
 pub struct EventLoop<S> {
     clients: Clients<S>,
     acceptor: Acceptor,
+    /// Of visitors.
+    visitor_acceptor: Acceptor,
     /// Sources of the service that are ready.
     ready_sources: Vec<Token>,
     /// When to end at the latest, once the server is shutting down.
@@ -62,6 +65,7 @@ impl<S: Stream> EventLoop<S> {
         Self {
             clients: Clients::new(policy, now),
             acceptor: Acceptor::default(),
+            visitor_acceptor: Acceptor::default(),
             ready_sources: Vec::new(),
             ends_at: None,
         }
@@ -75,6 +79,11 @@ impl<S: Stream> EventLoop<S> {
     /// Somebody waits to be accepted.
     pub fn mark_listener(&mut self) {
         self.acceptor.mark();
+    }
+
+    /// A visitor waits to be accepted.
+    pub fn mark_visitors(&mut self) {
+        self.visitor_acceptor.mark();
     }
 
     /// A source of the service is ready.
@@ -105,12 +114,13 @@ impl<S: Stream> EventLoop<S> {
     /// How long the next poll may wait: not at all while there is work left, else
     /// until the next deadline, and without one for ever.
     pub fn poll_timeout(&self, service: &impl Service, now: Instant) -> Option<Duration> {
-        if self.clients.has_work() || self.acceptor.is_ready() {
+        if self.clients.has_work() || self.acceptor.is_ready() || self.visitor_acceptor.is_ready() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
             self.clients.next_timer_at(),
             self.acceptor.paused_until(),
+            self.visitor_acceptor.paused_until(),
             self.ends_at,
             service.deadline(),
         ];
@@ -130,13 +140,56 @@ impl<S: Stream> EventLoop<S> {
         service: &mut impl Service,
         accept: impl FnMut(usize) -> Accepted<S>,
     ) -> io::Result<Status> {
+        self.iterate_with_visitors(now, service, accept, |_| Accepted::Nobody)
+    }
+
+    /// The same where there are visitors, who speak first: `accept_visitor` accepts one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`EventLoop::iterate`].
+    pub fn iterate_with_visitors(
+        &mut self,
+        now: Instant,
+        service: &mut impl Service,
+        accept: impl FnMut(usize) -> Accepted<S>,
+        accept_visitor: impl FnMut(usize) -> Accepted<S>,
+    ) -> io::Result<Status> {
         self.clients.set_time(now);
         self.clients.expire(service);
         let mut next = Next::Continue;
         if service.deadline().is_some_and(|deadline| deadline <= now) {
             next = service.expired(self.clients.load(), &mut self.clients.context());
         }
-        self.accept(now, service, accept);
+        let budget = if self.clients.is_crowd_unread() {
+            CROWD_ACCEPT_BUDGET
+        } else {
+            ACCEPT_BUDGET
+        };
+        let (clients, acceptor) = (&mut self.clients, &mut self.acceptor);
+        accept_some(
+            clients,
+            acceptor,
+            budget,
+            now,
+            accept,
+            |clients, it, address| {
+                clients.take_in(it, address, service);
+            },
+        );
+        // A request makes as much work as somebody who joins.
+        let acceptor = &mut self.visitor_acceptor;
+        let accept = accept_visitor;
+        accept_some(
+            clients,
+            acceptor,
+            CROWD_ACCEPT_BUDGET,
+            now,
+            accept,
+            |clients, it, address| {
+                clients.take_in_visitor(it, address, service);
+            },
+        );
         self.clients.read(service);
         match next.max(self.serve_sources(service)?) {
             Next::Continue => {}
@@ -146,51 +199,11 @@ impl<S: Stream> EventLoop<S> {
         self.clients.send(|text| service.said(text));
         if self.clients.reap(service) > 0 {
             self.acceptor.resume();
+            self.visitor_acceptor.resume();
         }
         self.clients.relieve();
         service.iteration_ended();
         Ok(self.status(now))
-    }
-
-    fn accept(
-        &mut self,
-        now: Instant,
-        service: &mut impl Service,
-        mut accept: impl FnMut(usize) -> Accepted<S>,
-    ) {
-        if self
-            .acceptor
-            .paused_until()
-            .is_some_and(|until| until <= now)
-        {
-            self.acceptor.resume();
-        }
-        let budget = if self.clients.is_crowd_unread() {
-            CROWD_ACCEPT_BUDGET
-        } else {
-            ACCEPT_BUDGET
-        };
-        for _ in 0..budget {
-            if !self.acceptor.is_ready() {
-                return;
-            }
-            match accept(self.clients.next_key()) {
-                Accepted::Client(stream, address) => {
-                    self.clients
-                        .take_in(Transport::new(stream), address, service);
-                }
-                #[cfg(feature = "tls")]
-                Accepted::Secured(stream, session, address) => {
-                    (self.clients).take_in_secured(stream, session, address, service);
-                }
-                Accepted::Skip => {}
-                Accepted::Nobody => self.acceptor.drained(),
-                Accepted::Exhausted {
-                    error,
-                    is_of_descriptors,
-                } => self.acceptor.pause(&error, is_of_descriptors, now),
-            }
-        }
     }
 
     fn serve_sources(&mut self, service: &mut impl Service) -> io::Result<Next> {
@@ -204,6 +217,7 @@ impl<S: Stream> EventLoop<S> {
 
     fn begin_shutdown(&mut self, now: Instant) {
         self.acceptor.end();
+        self.visitor_acceptor.end();
         self.ends_at.get_or_insert(now + SHUTDOWN_TIMEOUT);
         self.clients.close_all(CloseReason::Shutdown);
     }
@@ -213,6 +227,40 @@ impl<S: Stream> EventLoop<S> {
             None => Status::Running,
             Some(at) if at <= now || self.clients.is_empty() => Status::Ended,
             Some(_) => Status::ShuttingDown,
+        }
+    }
+}
+
+/// Accepts connections within `budget`, and has `take_in` take each.
+fn accept_some<S: Stream>(
+    clients: &mut Clients<S>,
+    acceptor: &mut Acceptor,
+    budget: usize,
+    now: Instant,
+    mut accept: impl FnMut(usize) -> Accepted<S>,
+    mut take_in: impl FnMut(&mut Clients<S>, Transport<S>, IpAddr),
+) {
+    if acceptor.paused_until().is_some_and(|until| until <= now) {
+        acceptor.resume();
+    }
+    for _ in 0..budget {
+        if !acceptor.is_ready() {
+            return;
+        }
+        match accept(clients.next_key()) {
+            Accepted::Client(stream, address) => {
+                take_in(clients, Transport::new(stream), address);
+            }
+            #[cfg(feature = "tls")]
+            Accepted::Secured(stream, session, address) => {
+                take_in(clients, Transport::secured(stream, session), address);
+            }
+            Accepted::Skip => {}
+            Accepted::Nobody => acceptor.drained(),
+            Accepted::Exhausted {
+                error,
+                is_of_descriptors,
+            } => acceptor.pause(&error, is_of_descriptors, now),
         }
     }
 }

@@ -120,11 +120,14 @@ pub enum ReaderState {
     Stalled,
 }
 
-/// What is known of one reader. Small for those that keep up, which most do.
+/// What is known of one reader. For those that keep up, which most do, a null pointer.
 #[derive(Debug, Default)]
-pub struct Reader {
-    /// Invariant: it has one unless it keeps up.
-    lag: Option<Box<Lag>>,
+pub struct Reader(Option<Box<Watched>>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    /// `None` if it keeps up.
+    lag: Option<Lag>,
     /// It will be looked at once more.
     is_watched: bool,
 }
@@ -142,11 +145,15 @@ struct Lag {
 impl Reader {
     /// How it keeps up.
     pub fn state(&self) -> ReaderState {
-        match &self.lag {
+        match self.0.as_ref().and_then(|watched| watched.lag.as_ref()) {
             None => ReaderState::KeepsUp,
             Some(lag) if lag.has_stalled => ReaderState::Stalled,
             Some(_) => ReaderState::Behind,
         }
+    }
+
+    fn lag_mut(&mut self) -> Option<&mut Lag> {
+        self.0.as_mut().and_then(|watched| watched.lag.as_mut())
     }
 }
 
@@ -282,16 +289,17 @@ impl Flow {
         now: Instant,
     ) -> Verdict {
         let (pause_bytes, max_backlog_bytes) = (self.pause_bytes(), self.max_backlog_bytes());
-        match &mut reader.lag {
+        match reader.lag_mut() {
             None if held_bytes <= pause_bytes => Verdict::Fine,
             None => {
-                reader.lag = Some(Box::new(Lag {
+                let watched = reader.0.get_or_insert_default();
+                watched.lag = Some(Lag {
                     since: now,
                     took_at: now,
                     has_stalled: false,
-                }));
+                });
                 self.readers_behind += 1;
-                if std::mem::replace(&mut reader.is_watched, true) {
+                if std::mem::replace(&mut watched.is_watched, true) {
                     Verdict::Fine
                 } else {
                     Verdict::Watch
@@ -318,9 +326,13 @@ impl Flow {
     /// [`LOOK_INTERVAL`] has passed since it was said to watch `reader`, and it has just
     /// been observed.
     pub fn look(&mut self, reader: &mut Reader, held_bytes: usize, now: Instant) -> Verdict {
-        reader.is_watched = false;
         let max_backlog_bytes = self.max_backlog_bytes();
-        let Some(lag) = &mut reader.lag else {
+        let Some(watched) = &mut reader.0 else {
+            return Verdict::Fine;
+        };
+        watched.is_watched = false;
+        let Some(lag) = &mut watched.lag else {
+            reader.0 = None;
             return Verdict::Fine;
         };
         let is_live = now < lag.took_at + GRACE;
@@ -337,7 +349,7 @@ impl Flow {
         if !is_live && !std::mem::replace(&mut lag.has_stalled, true) {
             self.readers_behind -= 1;
         }
-        reader.is_watched = true;
+        watched.is_watched = true;
         Verdict::Watch
     }
 
@@ -346,7 +358,12 @@ impl Flow {
         if reader.state() == ReaderState::Behind {
             self.readers_behind -= 1;
         }
-        reader.lag = None;
+        if let Some(watched) = &mut reader.0 {
+            watched.lag = None;
+            if !watched.is_watched {
+                reader.0 = None;
+            }
+        }
     }
 
     /// All readers together keep `total_bytes` in memory, and those that lag

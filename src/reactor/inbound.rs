@@ -270,6 +270,21 @@ impl Inbound {
         after_read
     }
 
+    /// Reads the visitor on `connection`. Returns how many bytes came, and where reading
+    /// stopped.
+    pub(super) fn read_visitor<S: Stream>(
+        &mut self,
+        connection: &mut Connection<S>,
+    ) -> (usize, AfterRead) {
+        self.set_state(connection, ReadState::Idle);
+        connection.read_visitor(&mut self.buffer)
+    }
+
+    /// So much was added to the batch besides what clients said.
+    pub(super) fn count_gathered(&mut self, bytes: usize) {
+        self.gathered_bytes += bytes;
+    }
+
     /// What half lines and lines that are still to be heard take, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
         self.held_bytes

@@ -15,12 +15,16 @@ use crate::protocol::line::Decoded;
 use crate::rate::Rate;
 
 /// Tokens from here on belong to the service's own sources; the reactor keeps the last
-/// one for its listener. Clients' tokens are their slab keys, counted from 0.
+/// one for its listener, and the one before them for the listener of visitors. Clients' tokens
+/// are their slab keys, counted from 0.
 const FIRST_SOURCE: usize = LISTENER.0 - MAX_SOURCES;
+
+/// The token of the listener where peers speak first.
+pub(super) const VISITORS: Token = Token(FIRST_SOURCE - 1);
 
 /// The token of the listener for TLS.
 #[cfg(feature = "tls")]
-pub(super) const TLS_LISTENER: Token = Token(FIRST_SOURCE - 1);
+pub(super) const TLS_LISTENER: Token = Token(FIRST_SOURCE - 2);
 
 /// Tokens from here on belong to connections whose handshakes are not over.
 #[cfg(feature = "tls")]
@@ -64,6 +68,8 @@ pub struct Policy {
     /// are told, if they take that at once, and closed on the spot: a crowd of the refused
     /// must not use up the descriptors.
     pub max_refused: usize,
+    /// How many visitors there may be: above this, the oldest is closed.
+    pub max_visitors: usize,
     /// What the kernel may hold for each client. A batch is not larger.
     pub send_buffer_bytes: usize,
     /// From which size on a batch is sent by reference; `None` for never. Tests use other
@@ -83,6 +89,7 @@ impl Policy {
         rate: None,
         idle_timeout: None,
         max_refused: 64,
+        max_visitors: 256,
         send_buffer_bytes: SEND_BUFFER_BYTES,
         by_reference_bytes: Some(BY_REFERENCE_BYTES),
         slice_bytes: SLICE_BYTES,
@@ -122,6 +129,24 @@ pub trait Service {
         false
     }
 
+    /// `visitor`, at `address`, has connected where peers speak first. Returns whether it may
+    /// say what it wants.
+    fn visits(&mut self, _visitor: ClientId, _address: IpAddr) -> bool {
+        false
+    }
+
+    /// Says what `visitor` is to have, which has sent `bytes` so far.
+    fn asked(
+        &mut self,
+        _visitor: ClientId,
+        _bytes: &[u8],
+        _more: More,
+        _load: Load,
+        _context: &mut Context<'_>,
+    ) -> Wish {
+        Wish::None
+    }
+
     /// A member has sent a line. Returns how the member reads from now on: once it reads
     /// JSON, it is a program, and what it sends is cut into lines accordingly. Its
     /// output switches where the service [says so](crate::protocol::batch::Batch::switch).
@@ -148,7 +173,8 @@ pub trait Service {
     /// peer closes its side, for half a second at most.
     fn lingers(&mut self, _client: ClientId) {}
 
-    /// The socket of `client`, which has left, is closed.
+    /// The socket of `client`, which has left, is closed; or it was a visitor, and becomes a
+    /// client by another id.
     fn closed(&mut self, _client: ClientId) {}
 
     /// A newcomer from `address` is about to [join](Service::join). Returns a client that
@@ -182,6 +208,40 @@ pub trait Service {
 
     /// The iteration is over: the place for what is to be done once in each.
     fn iteration_ended(&mut self);
+}
+
+/// Whether a visitor will say more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// It may.
+    MayCome,
+    /// It has ended its side.
+    Never,
+    /// Its time is over.
+    TooLate,
+}
+
+/// What a visitor wants, and gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// That is not known before `until_bytes` have come.
+    Unknown {
+        /// Counted from the first one. No more is read.
+        until_bytes: usize,
+        /// What it is told meanwhile; may be empty.
+        interim: &'static [u8],
+    },
+    /// This answer, and then the end.
+    Answer(Frame),
+    /// To be a client, and to have what it says and hears in WebSocket's frames.
+    Membership {
+        /// What it is told before the first frame.
+        answer: Frame,
+        /// What it has sent before the first frame.
+        head_bytes: usize,
+    },
+    /// Nothing: it is closed.
+    None,
 }
 
 /// How the loop is to go on. Ordered: of two answers the greater one holds.

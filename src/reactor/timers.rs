@@ -32,6 +32,8 @@ pub(super) enum Kind {
     FirstWords,
     /// It was refused, and has had its time to show that it has a place.
     HearOut,
+    /// It is a visitor, and should have said what it wants.
+    Visit,
     /// It may have been silent for too long.
     Idle,
     /// It has left and should have taken what it is owed; at `last` in any case.

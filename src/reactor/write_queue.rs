@@ -249,14 +249,53 @@ impl WriteQueue {
         self.0 = None;
     }
 
-    /// Forgets all but the rest of a line of which a part has been written, and adds
-    /// `last_words`.
-    pub fn cut_short(&mut self, last_words: &[u8]) {
+    /// Forgets all but the first `promised_bytes`, and the rest of a line of which a part is
+    /// among them or has been written, and adds `last_words`.
+    pub fn cut_short(&mut self, promised_bytes: usize, last_words: &[u8]) {
+        let mut promised = Vec::new();
+        while promised.len() < promised_bytes
+            && let Ok(pieces) = self.first_pieces(promised_bytes - promised.len())
+        {
+            let before = promised.len();
+            if pieces.is_empty() {
+                debug_assert!(false, "no more is promised than waits");
+                break;
+            }
+            pieces
+                .iter()
+                .for_each(|piece| promised.extend_from_slice(piece));
+            drop(pieces);
+            self.advance(promised.len() - before);
+        }
         let front = self.0.as_ref().and_then(|waiting| waiting.segments.front());
         let rest_of_line = front.map(Segment::rest_of_line).unwrap_or_default();
-        let text = Frame::from([&rest_of_line, last_words].concat());
+        let text = Frame::from([&promised, &*rest_of_line, last_words].concat());
         self.clear();
         self.push_frame(&text);
+    }
+
+    /// What comes first: at most `most_bytes`, in pieces.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading a file in memory.
+    pub(crate) fn first_pieces(&self, most_bytes: usize) -> io::Result<Vec<Cow<'_, [u8]>>> {
+        match &self.0 {
+            Some(waiting) => waiting.first_pieces(most_bytes, |_| false),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Drops the first `count` bytes: they have been written.
+    pub(crate) fn advance(&mut self, count: usize) {
+        if let Some(waiting) = &mut self.0 {
+            waiting.advance(count);
+            if waiting.segments.is_empty() {
+                debug_assert_eq!((waiting.queued_bytes, waiting.frame_bytes), (0, 0));
+                debug_assert_eq!(waiting.positions, [None; Encoding::COUNT]);
+                self.0 = None;
+            }
+        }
     }
 
     /// Writes to `stream` until the queue is empty, the stream would block, or
@@ -276,16 +315,11 @@ impl WriteQueue {
             match retry_interrupted(|| waiting.write_once(stream, most_bytes)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
-                    waiting.advance(count);
+                    self.advance(count);
                     written_bytes += count;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
                 Err(e) => return Err(e),
-            }
-            if waiting.segments.is_empty() {
-                debug_assert_eq!((waiting.queued_bytes, waiting.frame_bytes), (0, 0));
-                debug_assert_eq!(waiting.positions, [None; Encoding::COUNT]);
-                self.0 = None;
             }
         }
         Ok(Flushed::All)
@@ -302,22 +336,8 @@ impl Waiting {
         {
             return stream.send_from(file, start + u64::from(run.offset), run.len.min(most_bytes));
         }
-        let mut pieces = Vec::new();
-        let mut left_bytes = most_bytes;
-        for segment in &self.segments {
-            match segment {
-                Segment::Frame { frame, range, .. } => {
-                    let bytes = &frame[range.start as usize..range.end as usize];
-                    pieces.push(Cow::Borrowed(&bytes[..bytes.len().min(left_bytes)]));
-                }
-                Segment::Run(run) if run.len >= LARGE_PART_BYTES && run.is_in_file() => break,
-                Segment::Run(run) => run.push_pieces(&mut pieces, left_bytes)?,
-            }
-            left_bytes -= segment.len().min(left_bytes);
-            if left_bytes == 0 || pieces.len() == MAX_SLICES {
-                break;
-            }
-        }
+        let is_by_reference = |run: &Run| run.len >= LARGE_PART_BYTES && run.is_in_file();
+        let pieces = self.first_pieces(most_bytes, is_by_reference)?;
         if let [only] = &pieces[..] {
             // A plain write is the cheaper system call.
             return stream.write(only);
@@ -327,6 +347,31 @@ impl Waiting {
             *slice = IoSlice::new(piece);
         }
         stream.write_vectored(&slices[..pieces.len()])
+    }
+
+    /// What comes first, up to `most_bytes` or to a run to stop at, in at most [`MAX_SLICES`].
+    fn first_pieces(
+        &self,
+        most_bytes: usize,
+        stops_at: impl Fn(&Run) -> bool,
+    ) -> io::Result<Vec<Cow<'_, [u8]>>> {
+        let mut pieces = Vec::new();
+        let mut left_bytes = most_bytes;
+        for segment in &self.segments {
+            match segment {
+                Segment::Frame { frame, range, .. } => {
+                    let bytes = &frame[range.start as usize..range.end as usize];
+                    pieces.push(Cow::Borrowed(&bytes[..bytes.len().min(left_bytes)]));
+                }
+                Segment::Run(run) if stops_at(run) => break,
+                Segment::Run(run) => run.push_pieces(&mut pieces, left_bytes)?,
+            }
+            left_bytes -= segment.len().min(left_bytes);
+            if left_bytes == 0 || pieces.len() == MAX_SLICES {
+                break;
+            }
+        }
+        Ok(pieces)
     }
 
     /// Drops the first `count` bytes: they have been written.
@@ -647,7 +692,7 @@ mod tests {
                 if written > 0 {
                     queue.flush(&mut sink, usize::MAX).unwrap();
                 }
-                queue.cut_short(b"-- bye\n");
+                queue.cut_short(0, b"-- bye\n");
                 assert_eq!(log.held_bytes(), 0);
                 let mut sink = Script {
                     taken: sink.taken,

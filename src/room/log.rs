@@ -363,10 +363,11 @@ impl Kind {
         let Changes {
             joined,
             left,
+            kicked,
             renamed,
             ..
         } = &**changes;
-        let people = [joined, left].map(|people| match people {
+        let people = [joined, left, kicked].map(|people| match people {
             Several::Named(people) => {
                 let names = people.iter().map(|person| person.name.len());
                 size_of_val(&people[..]) + names.sum::<usize>()
@@ -380,7 +381,7 @@ impl Kind {
             }
             Several::Counted(_) => 0,
         };
-        size_of::<Changes<'_>>() + people[0] + people[1] + renamed
+        size_of::<Changes<'_>>() + people.iter().sum::<usize>() + renamed
     }
 }
 
@@ -453,6 +454,7 @@ mod tests {
         Changes {
             joined: Several::Named(vec![person()]),
             left: Several::Counted(7),
+            kicked: Several::Named(vec![person()]),
             renamed: Several::Named(vec![rename]),
             here: 1,
         }

@@ -80,23 +80,7 @@ impl NameRegistry {
         name: Name,
         now: Instant,
     ) -> Result<Rc<Name>, Conflict> {
-        for look in name.looks() {
-            let Some((other, owner)) = self.owners.get(look) else {
-                continue;
-            };
-            match *owner {
-                Owner::Member(owner) if owner == id => {}
-                Owner::Member(owner) if other.folded() == name.folded() => {
-                    return Err(Conflict::Taken(owner));
-                }
-                Owner::Member(_) => return Err(Conflict::LooksLike(Rc::clone(other))),
-                Owner::Held {
-                    address: its,
-                    until,
-                } if its == address || until <= now => {}
-                Owner::Held { until, .. } => return Err(Conflict::Held(until - now)),
-            }
-        }
+        self.check(Some(id), address, &name, now)?;
         let name = Rc::new(name);
         let looks: Vec<&str> = name.looks().collect();
         self.set_owner(&name, &looks, Owner::Member(id));
@@ -109,13 +93,64 @@ impl NameRegistry {
         Ok(name)
     }
 
+    /// Holds `name` for `address`, as if a member there had just freed it.
+    ///
+    /// # Errors
+    ///
+    /// As [`NameRegistry::take`].
+    #[cfg(feature = "web")]
+    pub(crate) fn hold(
+        &mut self,
+        name: Name,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<(), Conflict> {
+        self.check(None, address, &name, now)?;
+        let name = Rc::new(name);
+        let looks: Vec<&str> = name.looks().collect();
+        self.hold_looks(&name, &looks, address, now);
+        Ok(())
+    }
+
+    /// Whether `name` may be had at `address`: by the member `id`, if there is one.
+    fn check(
+        &self,
+        id: Option<ClientId>,
+        address: IpAddr,
+        name: &Name,
+        now: Instant,
+    ) -> Result<(), Conflict> {
+        for look in name.looks() {
+            let Some((other, owner)) = self.owners.get(look) else {
+                continue;
+            };
+            match *owner {
+                Owner::Member(owner) if Some(owner) == id => {}
+                Owner::Member(owner) if other.folded() == name.folded() => {
+                    return Err(Conflict::Taken(owner));
+                }
+                Owner::Member(_) => return Err(Conflict::LooksLike(Rc::clone(other))),
+                Owner::Held {
+                    address: its,
+                    until,
+                } if its == address || until <= now => {}
+                Owner::Held { until, .. } => return Err(Conflict::Held(until - now)),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes `name` from its member, at `address`, and holds what it owns for that address.
     pub(crate) fn release(&mut self, name: &Rc<Name>, address: IpAddr, now: Instant) {
         self.taken.remove(name.folded());
         let looks = self.owned_looks(name);
-        if looks.is_empty() {
-            return;
+        if !looks.is_empty() {
+            self.hold_looks(name, &looks, address, now);
         }
+    }
+
+    /// Holds these looks of `name`, at least one, for `address`.
+    fn hold_looks(&mut self, name: &Rc<Name>, looks: &[&str], address: IpAddr, now: Instant) {
         if self.holds.get(&address).map_or(0, VecDeque::len) >= MAX_HELD_PER_ADDRESS {
             self.end_oldest_hold(address);
         } else if self.hold_count >= MAX_HELD {
@@ -124,7 +159,7 @@ impl NameRegistry {
             self.end_oldest_hold(most);
         }
         let until = now + HOLD;
-        self.set_owner(name, &looks, Owner::Held { address, until });
+        self.set_owner(name, looks, Owner::Held { address, until });
         self.holds
             .entry(address)
             .or_default()
@@ -319,6 +354,14 @@ mod tests {
             self.registry.release(name, address(id.key), self.now);
         }
 
+        /// A name is held for the address with this number.
+        #[cfg(feature = "web")]
+        fn hold(&mut self, number: usize, text: &str) -> Result<(), Conflict> {
+            let held = self.registry.hold(name(text), address(number), self.now);
+            self.check();
+            held
+        }
+
         /// The invariants.
         fn check(&self) {
             let NameRegistry {
@@ -354,6 +397,27 @@ mod tests {
             let taken = self.take(id, None, text).unwrap();
             self.release(id, &taken);
         }
+    }
+
+    #[cfg(feature = "web")]
+    #[test]
+    fn a_name_can_be_held_that_nobody_had() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.hold(7, "backup"), Ok(()));
+        assert!(matches!(scene.hold(8, "backup"), Err(Conflict::Held(_))));
+        assert!(matches!(scene.hold(8, "BACKUP"), Err(Conflict::Held(_))));
+        scene.now += HOLD / 2;
+        assert_eq!(scene.hold(7, "backup"), Ok(()), "for as long again");
+        assert_eq!(scene.registry.hold_count, 1);
+        scene.now += HOLD;
+        assert_eq!(scene.hold(8, "backup"), Ok(()));
+        let alice = scene.take(ALICE, None, "alice").unwrap();
+        assert_eq!(
+            scene.hold(0, "alice"),
+            Err(Conflict::Taken(ALICE)),
+            "whoever asks"
+        );
+        assert_eq!(scene.hold(0, "a1ice"), Err(Conflict::LooksLike(alice)));
     }
 
     #[test]

@@ -17,6 +17,10 @@ impl Room {
         let name = match Name::parse(text) {
             Ok(name) => name,
             Err(bad) => {
+                if let Some(near) = Name::near(text) {
+                    let words = format_args!("{bad}: /nick {near}");
+                    return self.refuse(by, ErrorCode::BadName, words, context.batch);
+                }
                 let text = self.replies.bad_name(bad);
                 return self.refuse_with(by, &text, ErrorCode::BadName, || bad, context);
             }
@@ -37,7 +41,6 @@ impl Room {
         let Err(conflict) = given else {
             return;
         };
-        let batch = &mut *context.batch;
         match conflict {
             Conflict::Taken(holder) if self.is_at_the_same_address(id, holder) => {
                 self.claim(id, holder, &name, context);
@@ -47,20 +50,9 @@ impl Room {
                 );
                 self.refuse(by, ErrorCode::NameClaimed, words, context.batch);
             }
-            Conflict::Taken(_) => {
-                let words = format_args!("{name} is in use; choose another");
-                self.refuse(by, ErrorCode::NameTaken, words, batch);
-            }
-            Conflict::LooksLike(other) => {
-                let words = format_args!("{name} looks like {other}, who is here; choose another");
-                self.refuse(by, ErrorCode::NameAlike, words, batch);
-            }
-            Conflict::Held(left) => {
-                let words = format_args!(
-                    "{name} is kept for its last owner for another {} s; choose another",
-                    left.as_millis().div_ceil(1000)
-                );
-                self.refuse(by, ErrorCode::NameHeld, words, batch);
+            conflict => {
+                let (code, words) = words_of(&conflict, &name);
+                self.refuse(by, code, words, context.batch);
             }
         }
     }
@@ -129,6 +121,27 @@ impl Room {
         {
             // The holder has only changed the spelling.
             self.claims.add(claim);
+        }
+    }
+}
+
+/// Why somebody cannot have `name`.
+pub(super) fn words_of(conflict: &Conflict, name: &Name) -> (ErrorCode, String) {
+    match conflict {
+        Conflict::Taken(_) => (
+            ErrorCode::NameTaken,
+            format!("{name} is in use; choose another"),
+        ),
+        Conflict::LooksLike(other) => (
+            ErrorCode::NameAlike,
+            format!("{name} looks like {other}, who is here; choose another"),
+        ),
+        Conflict::Held(left) => {
+            let seconds = left.as_millis().div_ceil(1000);
+            let words = format!(
+                "{name} is kept for its last owner for another {seconds} s; choose another"
+            );
+            (ErrorCode::NameHeld, words)
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Presence {
     /// The serial numbers of members that were here at the last notice and have left, and
     /// their labels as of then.
     left: Vec<(u64, Label)>,
+    /// The same of those whom the operator has sent away.
+    kicked: Vec<(u64, Label)>,
     /// When the notice is due. Invariant: `None` when nothing has changed.
     due_at: Option<Instant>,
 }
@@ -87,8 +89,8 @@ impl Presence {
         self.changed(now);
     }
 
-    /// `id`, last called `label`, has left.
-    pub(crate) fn left(&mut self, id: ClientId, label: Label, now: Instant) {
+    /// `id`, last called `label`, has left; `is_kicked` if the operator has sent it away.
+    pub(crate) fn left(&mut self, id: ClientId, label: Label, is_kicked: bool, now: Instant) {
         let has_returned = self.returned.remove(&id);
         if !has_returned && id.serial >= self.first_untold {
             self.joined_count -= 1;
@@ -97,7 +99,12 @@ impl Presence {
             // Nobody has been told of its new name.
             let renamed = self.renamed.remove(&id);
             let told = renamed.map_or(label, |renamed| renamed.from);
-            self.left.push((id.serial, told));
+            let left = if is_kicked {
+                &mut self.kicked
+            } else {
+                &mut self.left
+            };
+            left.push((id.serial, told));
         }
         self.changed(now);
     }
@@ -145,9 +152,12 @@ impl Presence {
             joined_count = joined.len();
         }
         let renamed = renames(changes.renamed, label);
+        let kicked = changes.kicked;
+        left.extend_from_slice(&kicked);
         let changes = Changes {
             joined: several(joined_count, joined, person),
             left: several(left.len(), changes.left, person),
+            kicked: several(kicked.len(), kicked, person),
             renamed: several(renamed.len(), renamed, |(id, from, to)| Rename {
                 id: id.serial,
                 from: from.into(),
@@ -194,7 +204,7 @@ fn renames(
 }
 
 /// Removes labels that are in both: a member that left and came back has only
-/// reconnected.
+/// reconnected. (Who was kicked has not.)
 fn cancel_out(joined: &mut Vec<(u64, Label)>, left: &mut Vec<(u64, Label)>) {
     let mut gone: HashMap<Label, usize> = HashMap::new();
     for (_, label) in left.iter() {
@@ -273,7 +283,14 @@ mod tests {
 
         fn leave(&mut self, id: usize) -> &mut Self {
             let label = self.labels.remove(&ClientId::nth(id)).unwrap();
-            self.presence.left(ClientId::nth(id), label, self.now);
+            self.presence
+                .left(ClientId::nth(id), label, false, self.now);
+            self
+        }
+
+        fn kick(&mut self, id: usize) -> &mut Self {
+            let label = self.labels.remove(&ClientId::nth(id)).unwrap();
+            self.presence.left(ClientId::nth(id), label, true, self.now);
             self
         }
 
@@ -379,6 +396,42 @@ mod tests {
         // The same key, another client.
         scene.leave(1).join(1, name("bob"));
         scene.expect("alice left, bob joined (1 here)");
+    }
+
+    #[test]
+    fn who_was_kicked_is_told_apart() {
+        let mut scene = Scene::new();
+        for (id, who) in ["ann", "bob", "cid", "dan"].into_iter().enumerate() {
+            scene.join(id, name(who));
+        }
+        scene.notice();
+        scene.kick(1).expect("bob was kicked (3 here)");
+        scene.leave(0).kick(2).kick(3);
+        scene.expect("ann left, cid and dan were kicked (0 here)");
+        // Who comes back at once was kicked all the same.
+        scene.join(4, name("bob")).notice();
+        scene.kick(4).join(5, name("bob"));
+        scene.expect("bob was kicked, bob joined (1 here)");
+        // Nobody knows that it was here.
+        scene.join(6, name("eve")).kick(6);
+        assert_eq!(scene.notice(), None);
+        for id in 10..20 {
+            scene.join(id, name(&format!("n{id}")));
+        }
+        scene.notice();
+        for id in 10..17 {
+            scene.leave(id);
+        }
+        scene.kick(17);
+        scene.expect("7 left, n17 was kicked (3 here)");
+        for id in 30..36 {
+            scene.join(id, name(&format!("n{id}")));
+        }
+        scene.notice();
+        for id in 30..36 {
+            scene.kick(id);
+        }
+        scene.expect("6 were kicked (3 here)");
     }
 
     #[test]

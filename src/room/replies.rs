@@ -22,6 +22,9 @@ What you type is said to everybody, unless it begins with a slash:
 /// To a private message to its own sender.
 pub(crate) const TO_ONESELF: &str = "that is you; /who lists the others";
 
+/// To what a muted member says.
+pub(crate) const MUTED: &str = "not sent: the operator muted you; wait until it ends";
+
 /// As text. Whoever reads JSON gets an answer of its own, which has the number of its line.
 #[derive(Debug)]
 pub(crate) struct Replies {
@@ -31,6 +34,8 @@ pub(crate) struct Replies {
     pub(crate) too_long: Frame,
     /// [`TO_ONESELF`].
     pub(crate) to_oneself: Frame,
+    /// [`MUTED`].
+    pub(crate) muted: Frame,
 }
 
 impl Replies {
@@ -51,6 +56,7 @@ impl Replies {
             help: frame(&Event::Reply(Reply::lines("help", HELP))),
             too_long: refusal(ErrorCode::TooLong, too_long(max_line_bytes)),
             to_oneself: refusal(ErrorCode::Yourself, TO_ONESELF),
+            muted: refusal(ErrorCode::Muted, MUTED),
         }
     }
 
@@ -146,7 +152,7 @@ mod tests {
         let replies = Replies::new(4096);
         let frames = (replies.bad_commands.values())
             .chain(replies.bad_names.values())
-            .chain([&replies.too_long, &replies.to_oneself]);
+            .chain([&replies.too_long, &replies.to_oneself, &replies.muted]);
         for frame in frames {
             let text = std::str::from_utf8(frame).unwrap();
             assert!(text.starts_with(REFUSAL_PREFIX) && text.ends_with('\n'));
@@ -154,6 +160,7 @@ mod tests {
             assert!(text.len() < 100, "{text}");
             let names_a_remedy = [
                 "usage: ", "type /", "/help", "/who", "split it", "a name ", "choose", "leave",
+                "wait",
             ]
             .iter()
             .any(|remedy| text.contains(remedy));

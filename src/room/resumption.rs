@@ -59,7 +59,7 @@ impl Room {
                 return self.end(fresh, fresh, CloseReason::TooSoon, context.batch);
             }
         };
-        self.remove(fresh, context);
+        self.remove(fresh, false, context);
         self.go_on(fresh, resumed, seq, context);
     }
 

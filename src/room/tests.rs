@@ -2,6 +2,7 @@
 
 mod names;
 mod newcomers;
+mod operator;
 mod programs;
 mod properties;
 mod sessions;
@@ -223,14 +224,14 @@ fn answers_go_only_to_the_member_that_asked() {
         ("/me ", "!! usage: /me ACTION\n"),
         ("/msg bob", "!! usage: /msg NAME TEXT\n"),
         ("/nick alice", "-- you are now alice\n"),
-        ("/nick al ice", "!! a name is made of letters"),
+        ("/nick al ice", "!! a name cannot have spaces: /nick al_ice"),
         (
             "/nick 10.0.0.2",
             "!! a name cannot look like an IP address\n",
         ),
         ("/nick operator", "!! that name is reserved; choose another"),
-        ("/nick ali\u{200b}ce", "!! a name is made of letters"),
-        ("/nick \u{202e}ecila", "!! a name is made of letters"),
+        ("/nick ali\u{200b}ce", "!! a name has only letters"),
+        ("/nick \u{202e}ecila", "!! a name has only letters"),
         ("/nick -- alice joined", "!! a name"),
         (
             "/msg dave hi",

@@ -219,11 +219,24 @@ impl Admission {
         Ok(())
     }
 
-    /// Whether there may be no connection more from `address`, with `more` besides those counted.
-    pub(crate) fn is_address_full(&self, address: IpAddr, more: usize) -> bool {
-        let clients = self.counts.get(&address.to_canonical()).copied();
-        let clients = clients.unwrap_or(0) + more;
-        self.max_from(address).is_some_and(|max| clients >= max)
+    /// Whether `address` is let in at all at `now`, were there room for any number.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Banned`] or [`Refusal::Denied`].
+    #[cfg(feature = "web")]
+    pub(crate) fn admits(&self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+        match self.admit(address, now) {
+            Err(refusal @ (Refusal::Banned | Refusal::Denied)) => Err(refusal),
+            Ok(()) | Err(Refusal::AddressFull { .. } | Refusal::RoomFull { .. }) => Ok(()),
+        }
+    }
+
+    /// How many more clients may come from `address`. `None`: any number.
+    pub(crate) fn left_for(&self, address: IpAddr) -> Option<usize> {
+        let address = address.to_canonical();
+        let clients = self.counts.get(&address).copied().unwrap_or(0);
+        Some(self.max_from(address)?.saturating_sub(clients))
     }
 
     /// Whether a session of `address` may come back though its place has been taken: by so

@@ -29,6 +29,8 @@ pub struct Config {
     pub ip: Option<ScopedIp>,
     /// The port to listen on; 0 is any free port.
     pub port: u16,
+    /// The web port. `None`: there is none.
+    pub web: Option<Web>,
     /// Whether only local networks may join, without those that the rules refuse.
     pub is_local_only: bool,
     /// Who may join.
@@ -58,4 +60,15 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Whether to write only the answers to the operator to standard output.
     pub quiet: bool,
+}
+
+/// The options of the web port.
+#[derive(Clone, Debug)]
+pub struct Web {
+    /// The address to listen on. `None`: that of the room.
+    pub ip: Option<ScopedIp>,
+    /// The port to listen on; 0 is any free port.
+    pub port: u16,
+    /// What clients may call this machine, besides what it knows.
+    pub names: Vec<String>,
 }

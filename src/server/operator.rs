@@ -17,10 +17,22 @@ use crate::server::network;
 pub(crate) enum Request<'a> {
     /// Say this to everybody.
     Say(&'a [u8]),
+    /// Show everybody this action.
+    Act(&'a str),
+    /// Say this to one member alone.
+    Whisper {
+        to: &'a str,
+        text: &'a str,
+    },
     /// List the members and their addresses.
     Who,
+    /// Show this many of the last lines.
+    Last(usize),
     /// Disconnect the member with this name, or all members at this address.
     Kick(&'a str),
+    /// Pass on nothing of what the member with this name says, or all members at this address.
+    Mute(&'a str),
+    Unmute(&'a str),
     /// Disconnect an address or network, and refuse it from now on.
     Ban {
         /// A network, or a member's name for its address.
@@ -29,7 +41,7 @@ pub(crate) enum Request<'a> {
         time: Option<Duration>,
     },
     Unban(IpNet),
-    /// List the bans.
+    /// List the bans, and who is muted.
     Bans,
     Stats,
     Help,
@@ -40,24 +52,34 @@ pub(crate) enum Request<'a> {
 /// A year.
 const MAX_BAN_MINUTES: u32 = 525_600;
 
-const COMMANDS: [&str; 8] = [
-    "/who", "/kick", "/ban", "/unban", "/bans", "/stats", "/help", "/quit",
+/// What `/last` shows of itself: about a screen.
+const LAST_LINES: usize = 20;
+
+pub(crate) const COMMANDS: [&str; 13] = [
+    "/me", "/msg", "/who", "/last", "/kick", "/mute", "/unmute", "/ban", "/unban", "/bans",
+    "/stats", "/help", "/quit",
 ];
 
-/// Fits a terminal of 80 by 24.
+/// Fits a terminal of 80 by 24, with times before its lines.
 pub(crate) const HELP: &str = "\
 Everyone sees what you type, unless it begins with a slash:
-  /who                        list who is here
-  /kick NAME                  disconnect a member, or all at an ADDRESS
-  /ban ADDRESS [MINUTES]      disconnect an address and refuse it from now on,
-                              or a network such as 192.168.1.0/24, or the
-                              address of the member NAME
-  /unban ADDRESS              end a ban
-  /bans                       list the bans
-  /stats                      show the server's statistics
-  /help                       show this list
-  /quit                       close the room
-  //TEXT                      say /TEXT
+  /me ACTION              let everyone see that you ACTION
+  /msg NAME TEXT          say TEXT to NAME alone
+  /who                    list who is here
+  /last [N]               show the last N lines
+  /kick NAME              disconnect a member, or all at an ADDRESS
+  /mute NAME              pass on nothing that a member says, or all
+                          at an ADDRESS
+  /unmute NAME            end that, or for who comes from an ADDRESS
+  /ban ADDRESS [MINUTES]  disconnect an address, and refuse it from
+                          now on, or a network such as 10.0.1.0/24,
+                          or the address of the member NAME
+  /unban ADDRESS          end a ban
+  /bans                   list the bans and who is muted
+  /stats                  show the server's statistics
+  /help                   show this list
+  /quit                   close the room
+  //TEXT                  say /TEXT
 ";
 
 /// Parses a line from the operator. `None` if it is blank.
@@ -99,14 +121,21 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
             Ok(rest)
         }
     };
+    let member = |usage: &str| match needed(usage)? {
+        name if name.contains(char::is_whitespace) => {
+            Err(format!("a name has no spaces; usage: {usage}"))
+        }
+        name => Ok(name),
+    };
     match &word[..] {
+        b"/me" => needed("/me ACTION").map(Request::Act),
+        b"/msg" => parse_whisper(rest),
         b"/who" => Ok(Request::Who),
-        b"/kick" => match needed("/kick NAME, or /kick ADDRESS")? {
-            name if name.contains(char::is_whitespace) => {
-                Err("a name has no spaces; usage: /kick NAME".to_owned())
-            }
-            name => Ok(Request::Kick(name)),
-        },
+        b"/last" => parse_last(rest),
+        b"/kick" => member("/kick NAME, or /kick ADDRESS").map(Request::Kick),
+        b"/mute" => member("/mute NAME, or /mute ADDRESS").map(Request::Mute),
+        b"/unmute" => member("/unmute NAME, or /unmute ADDRESS (/bans lists who is muted)")
+            .map(Request::Unmute),
         b"/ban" => parse_ban(needed(
             "/ban ADDRESS [MINUTES], such as /ban 192.168.1.7 60",
         )?),
@@ -118,13 +147,34 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
         b"/stats" => Ok(Request::Stats),
         b"/help" => Ok(Request::Help),
         b"/quit" => Ok(Request::Quit),
-        b"/nick" | b"/me" | b"/msg" => {
-            Err("that command is for members; to talk, type without a slash".to_owned())
-        }
+        b"/nick" => Err("everyone knows you as operator; to talk, type without a slash".to_owned()),
         _ => Err(match nearest(&word, &COMMANDS) {
             Some(meant) => format!("unknown command; did you mean {meant}?"),
             None => "unknown command; /help lists all".to_owned(),
         }),
+    }
+}
+
+fn parse_whisper(arguments: &str) -> Result<Request<'_>, String> {
+    let (to, text) = arguments
+        .split_once(char::is_whitespace)
+        .unwrap_or_default();
+    let text = text.trim_start();
+    if text.is_empty() {
+        return Err("usage: /msg NAME TEXT".to_owned());
+    }
+    // People write `/msg bob: hi`. No name ends with these.
+    let to = to.strip_suffix([':', ',']).unwrap_or(to);
+    Ok(Request::Whisper { to, text })
+}
+
+fn parse_last(count: &str) -> Result<Request<'_>, String> {
+    match count {
+        "" => Ok(Request::Last(LAST_LINES)),
+        count => match count.parse() {
+            Ok(count @ 1..) => Ok(Request::Last(count)),
+            _ => Err("usage: /last, or /last N for the last N lines".to_owned()),
+        },
     }
 }
 
@@ -184,7 +234,19 @@ mod tests {
             (b" \t", None),
             (b"hello all", Some(Request::Say(b"hello all"))),
             (b"//quit", Some(Request::Say(b"/quit"))),
+            (b"/me waves  twice ", Some(Request::Act("waves  twice"))),
+            (
+                b"/msg  bob:  see  you",
+                Some(Request::Whisper {
+                    to: "bob",
+                    text: "see  you",
+                }),
+            ),
             (b"/who", Some(Request::Who)),
+            (b"/last", Some(Request::Last(LAST_LINES))),
+            (b"/LAST 3", Some(Request::Last(3))),
+            (b"/mute bob ", Some(Request::Mute("bob"))),
+            (b"/unmute 10.0.0.7", Some(Request::Unmute("10.0.0.7"))),
             (b"/KICK  bob ", Some(Request::Kick("bob"))),
             (b"/ban 10.0.0.7", Some(ban("10.0.0.7", None))),
             (b"/ban 10.0.0.0/8  60", Some(ban("10.0.0.0/8", Some(60)))),
@@ -218,7 +280,16 @@ mod tests {
             (b"/unban bob", "192.168.1.0/24"),
             (b"/kcik bob", "did you mean /kick?"),
             (b"/exit", "did you mean /quit?"),
-            (b"/nick bob", "for members"),
+            (b"/nick bob", "operator"),
+            (b"/me ", "/me ACTION"),
+            (b"/msg", "/msg NAME TEXT"),
+            (b"/msg bob", "/msg NAME TEXT"),
+            (b"/msg bob ", "/msg NAME TEXT"),
+            (b"/last 0", "/last N"),
+            (b"/last all", "/last N"),
+            (b"/mute", "/mute NAME"),
+            (b"/mute bob please", "/mute NAME"),
+            (b"/unmute", "/unmute NAME"),
             (b"/dance", "/help"),
             (b"/", "/help"),
             (b"/kick \xff", "UTF-8"),
@@ -231,7 +302,8 @@ mod tests {
     #[test]
     fn help_fits_a_terminal_and_lists_every_command() {
         assert!(HELP.lines().count() < 24);
-        assert!(HELP.lines().all(|line| line.len() < 80), "{HELP}");
+        let max_columns = 80 - "15:04 ".len();
+        assert!(HELP.lines().all(|line| line.len() < max_columns), "{HELP}");
         for command in COMMANDS {
             assert!(HELP.contains(&format!("  {command} ")), "{command}");
         }

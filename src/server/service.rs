@@ -22,10 +22,12 @@ use super::console::Console;
 use super::identity::Identity;
 use super::motd::read_motd;
 use super::notifications::Notifications;
-use super::operator::actions::Actions;
-use super::operator::input::OperatorInput;
+use super::operator::actions::{Actions, Question};
+use super::operator::input::{OperatorInput, Typed};
 use super::stats::{Attendance, Stats};
 use super::transcript::Transcript;
+#[cfg(feature = "web")]
+use super::web::{Scene, Web};
 use crate::error::{Error, plain};
 use crate::platform::logging::STATS;
 use crate::platform::proc::is_ignored;
@@ -39,6 +41,8 @@ use crate::protocol::wording;
 use crate::rate::{AndMore, Bucket, LogLimit, Rate};
 use crate::reactor::Reactor;
 use crate::reactor::service::{Load, Next, Service, source_token};
+#[cfg(feature = "web")]
+use crate::reactor::service::{More, Wish};
 use crate::room::Room;
 
 const SIGNALS: Token = source_token(0);
@@ -83,16 +87,22 @@ pub(super) struct Server {
     motd: Option<PathBuf>,
     /// What newcomers are shown besides the message of the day.
     notices: Vec<String>,
+    /// `None` if there is no web port.
+    #[cfg(feature = "web")]
+    web: Option<Web>,
     /// `None` if no service manager wants to hear anything.
     manager: Option<(NotifySocket, Notifications)>,
     /// `None` without TLS.
     #[cfg(feature = "tls")]
     identity: Option<Identity>,
-    /// `None` if nobody can type.
-    pub(super) operator: Option<OperatorInput>,
+    /// `None` if nobody can type, or who does types at the console.
+    operator: Option<OperatorInput>,
     /// Whether the operator's lines may be commands. If not, all are said: what comes from a
     /// program may hold lines that others wrote.
     pub(super) obeys_operator: bool,
+    /// Whether a person types the operator's lines.
+    is_typed: bool,
+    question: Option<Question>,
     signals: Signals,
     /// Whether SIGHUP reads files again. Else it closes the room.
     hup_reloads: bool,
@@ -135,18 +145,34 @@ impl Server {
         if hup_reloads || !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }
-        registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
-        let output = StandardOutput::stdout();
-        output.register(registry, CONSOLE)?;
         if let Some(transcript) = &mut transcript {
             transcript.register(registry, TRANSCRIPT)?;
         }
         let max_line_bytes = config.room.max_line_bytes;
-        let operator = match fifo {
-            Some(fifo) => OperatorInput::fifo(fifo, registry, OPERATOR, max_line_bytes).map(Some),
-            None => OperatorInput::open(registry, OPERATOR, max_line_bytes),
-        }?;
-        let is_typed = operator.as_ref().is_some_and(OperatorInput::is_terminal);
+        let tokens = (OPERATOR, CONSOLE);
+        let (console, operator) = match fifo {
+            Some(fifo) => {
+                let operator = OperatorInput::fifo(fifo, registry, OPERATOR, max_line_bytes)?;
+                (None, Some(operator))
+            }
+            None => match Console::at_terminal(registry, tokens, max_line_bytes, config.quiet)? {
+                Some(console) => (Some(console), None),
+                None => {
+                    let operator = OperatorInput::open(registry, OPERATOR, max_line_bytes)?;
+                    (None, operator)
+                }
+            },
+        };
+        let console = match console {
+            Some(console) => console,
+            None => Console::lines_only(registry, CONSOLE)?,
+        };
+        for signal in console.signals() {
+            signals.add_signal(signal)?;
+        }
+        registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let is_typed =
+            console.is_typed_at() || operator.as_ref().is_some_and(OperatorInput::is_terminal);
         Ok(Self {
             admission,
             attendance: Attendance::default(),
@@ -156,18 +182,22 @@ impl Server {
             protocol_log: LogLimit::new(),
             stats_bucket: Bucket::default(),
             reload_log: LogLimit::new(),
-            console: Console::new(output),
+            console,
             is_quiet: config.quiet,
             arrivals: Arrivals::default(),
             transcript,
             motd: config.motd.clone(),
             notices: config.room.notices.clone(),
+            #[cfg(feature = "web")]
+            web: (config.web.as_ref()).map(|web| Web::new(web, max_line_bytes, config.rate)),
             manager,
             #[cfg(feature = "tls")]
             identity,
             hup_reloads,
             operator,
             obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
+            is_typed,
+            question: None,
             signals,
             closing: false,
             outside: HashMap::new(),
@@ -214,7 +244,8 @@ impl Server {
                     }
                 }
                 SIGHUP if self.hup_reloads => self.reload(context.now),
-                _ => is_to_close = true,
+                SIGINT | SIGTERM | SIGHUP | SIGXCPU => is_to_close = true,
+                signal => self.console.signalled(signal),
             }
         }
         if is_to_close {
@@ -290,17 +321,15 @@ impl Server {
     /// Carries out the operator's input.
     fn hear_operator(&mut self, load: Load, context: &mut Context<'_>) -> Next {
         let mut next = Next::Continue;
-        while let Some(typed) = self
-            .operator
-            .as_mut()
-            .and_then(|operator| operator.next_line(context.now))
-        {
+        while let Some(typed) = self.next_typed(context.now) {
             let stats = self.stats(load);
             let mut actions = Actions {
                 room: &mut self.room,
                 admission: &mut self.admission,
                 console: &mut self.console,
                 stats,
+                may_ask: self.is_typed,
+                question: &mut self.question,
             };
             if actions
                 .take(&typed, self.obeys_operator, context)
@@ -310,6 +339,18 @@ impl Server {
             }
         }
         next
+    }
+
+    fn next_typed(&mut self, now: Instant) -> Option<Typed> {
+        match &mut self.operator {
+            Some(operator) => operator.next_line(now),
+            None => self.console.next_typed(now, || self.room.everybody()),
+        }
+    }
+
+    /// Whether anybody can type.
+    pub(super) fn has_operator(&self) -> bool {
+        self.operator.is_some() || self.console.is_typed_at()
     }
 
     /// Hears a line of a client that was refused: it says `/json`, and then the token of a
@@ -411,7 +452,8 @@ impl Service for Server {
     }
 
     fn is_address_full(&self, address: IpAddr, more: usize) -> bool {
-        self.admission.is_address_full(address, more)
+        let left = self.admission.left_for(address);
+        left.is_some_and(|left| left <= more)
     }
 
     fn hears_out(&mut self, client: ClientId, address: IpAddr, now: Instant) -> bool {
@@ -430,6 +472,35 @@ impl Service for Server {
             self.outside.insert(client, outside);
         }
         is_heard
+    }
+
+    #[cfg(feature = "web")]
+    fn visits(&mut self, visitor: ClientId, address: IpAddr) -> bool {
+        let web = self.web.as_mut();
+        web.is_some_and(|web| web.visits(visitor, address, &self.admission))
+    }
+
+    #[cfg(feature = "web")]
+    fn asked(
+        &mut self,
+        visitor: ClientId,
+        bytes: &[u8],
+        more: More,
+        load: Load,
+        context: &mut Context<'_>,
+    ) -> Wish {
+        let stats = self.stats(load);
+        let Some(web) = &mut self.web else {
+            return Wish::None;
+        };
+        let scene = Scene {
+            admission: &self.admission,
+            room: &mut self.room,
+            stats,
+            is_closing: self.closing,
+            context,
+        };
+        web.asked(visitor, bytes, more, scene)
     }
 
     fn received(
@@ -494,6 +565,10 @@ impl Service for Server {
         self.outside.remove(&client);
         self.admission.closed(client);
         self.room.closed(client);
+        #[cfg(feature = "web")]
+        if let Some(web) = &mut self.web {
+            web.closed(client);
+        }
     }
 
     fn gives_way(&mut self, address: IpAddr, now: Instant) -> Option<ClientId> {
@@ -504,7 +579,8 @@ impl Service for Server {
         let operator = self.operator.as_ref().and_then(OperatorInput::deadline);
         let manager = self.manager.as_ref().and_then(|(_, it)| it.deadline());
         let room = self.room.deadline();
-        let deadlines = [room, operator, self.arrivals.due_at(), manager];
+        let console = self.console.deadline();
+        let deadlines = [room, operator, console, self.arrivals.due_at(), manager];
         deadlines.into_iter().flatten().min()
     }
 
@@ -526,8 +602,9 @@ impl Service for Server {
         Ok(match token {
             SIGNALS => self.signalled(load, context),
             OPERATOR => {
-                if let Some(operator) = &mut self.operator {
-                    operator.mark_ready();
+                match &mut self.operator {
+                    Some(operator) => operator.mark_ready(),
+                    None => self.console.mark_ready(),
                 }
                 self.hear_operator(load, context)
             }

@@ -1,6 +1,8 @@
 //! The server's statistics.
 
 use std::fmt;
+#[cfg(feature = "web")]
+use std::fmt::Write as _;
 
 use crate::protocol::close::CloseReason;
 use crate::reactor::service::Load;
@@ -116,6 +118,98 @@ impl fmt::Display for Stats {
     }
 }
 
+/// The content type of [`Stats::metrics`].
+#[cfg(feature = "web")]
+pub(crate) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[cfg(feature = "web")]
+impl Stats {
+    /// The same in Prometheus' text format.
+    pub(crate) fn metrics(&self) -> String {
+        let Attendance {
+            clients,
+            joined,
+            most,
+            dropped,
+            refused,
+        } = self.attendance;
+        let Load {
+            traffic,
+            backlog_bytes,
+            paused,
+        } = self.load;
+        let mut text = String::new();
+        let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
+            let _ = write!(
+                text,
+                "# HELP chat_{name} {help}\n# TYPE chat_{name} {kind}\n"
+            );
+            for (reason, value) in samples {
+                let labels = match *reason {
+                    "" => String::new(),
+                    reason => format!("{{reason=\"{reason}\"}}"),
+                };
+                let _ = writeln!(text, "chat_{name}{labels} {value}");
+            }
+        };
+        let mut gauge = |name, help, value| family(name, "gauge", help, &[("", value)]);
+        gauge("clients", "Clients in the room.", clients);
+        gauge(
+            "clients_most",
+            "The most clients at once since the start.",
+            most,
+        );
+        gauge(
+            "backlog_bytes",
+            "Memory held for readers that lag.",
+            backlog_bytes as u64,
+        );
+        gauge(
+            "paused_clients",
+            "Clients that are not read because readers are behind.",
+            paused as u64,
+        );
+        let mut counter = |name, help, value| family(name, "counter", help, &[("", value)]);
+        counter("joined_total", "Clients that have joined.", joined);
+        counter("lines_in_total", "Lines from clients.", traffic.lines_in);
+        counter("bytes_in_total", "Bytes from clients.", traffic.bytes_in);
+        counter(
+            "lines_out_total",
+            "Lines for everybody, once for each reader.",
+            traffic.lines_out,
+        );
+        counter("bytes_out_total", "Bytes for readers.", traffic.bytes_out);
+        counter(
+            "bytes_lost_total",
+            "Bytes that waited for readers that went.",
+            traffic.bytes_lost,
+        );
+        let reasons = [
+            ("stuck", dropped.stuck),
+            ("slow", dropped.slow),
+            ("overload", dropped.overload),
+            ("idle", dropped.idle),
+            ("protocol", dropped.protocol),
+            ("kicked", dropped.kicked),
+        ];
+        let help = "Clients that the server disconnected.";
+        family("dropped_total", "counter", help, &reasons);
+        let reasons = [
+            ("banned", refused.banned),
+            ("denied", refused.denied),
+            ("address", refused.address_full),
+            ("full", refused.room_full),
+        ];
+        family(
+            "refused_total",
+            "counter",
+            "Clients that were not let in.",
+            &reasons,
+        );
+        text
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +239,30 @@ mod tests {
             kicked: 15,
         };
         assert_eq!(dropped, expected);
+    }
+
+    #[cfg(feature = "web")]
+    #[test]
+    fn metrics_have_the_same_figures_as_the_line() {
+        let mut attendance = Attendance::default();
+        attendance.joined();
+        attendance.left(CloseReason::Stuck);
+        let load = Load::default();
+        let metrics = Stats { attendance, load }.metrics();
+        for line in [
+            "# TYPE chat_clients gauge",
+            "chat_clients 0",
+            "# HELP chat_joined_total Clients that have joined.",
+            "chat_joined_total 1",
+            "chat_dropped_total{reason=\"stuck\"} 1",
+            "chat_refused_total{reason=\"full\"} 0",
+        ] {
+            assert!(metrics.lines().any(|found| found == line), "{line}");
+        }
+        for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+            let (name, value) = line.split_once(' ').unwrap();
+            assert!(name.starts_with("chat_") && value.parse::<u64>().is_ok());
+        }
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! How the client finds its server, and what it reports when there is none, or when it goes.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::Signal;
 
+use crate::alice::{CTRL_C, CTRL_D};
 use crate::common::can_test;
 use crate::common::peer::{WELCOME, client_of_the_test};
 use crate::common::process::{CHAT, Process, chat, chat_client, piped};
+use crate::common::screen::Screen;
 use crate::common::server::{Server, server_command};
 
 const CANNOT_CONNECT: i32 = 3;
@@ -150,5 +155,34 @@ fn assert_fails(stderr: &str, named: &[&str]) {
     assert!(!stderr.contains("panicked"), "{stderr}");
     for name in named {
         assert!(stderr.contains(name), "{stderr}");
+    }
+}
+
+/// FAULTS.md C6. A full backlog lets a connection wait, as a firewall does that drops it.
+#[test]
+fn who_waits_for_a_connection_is_told_and_can_give_up() {
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .expect("a free descriptor");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    rustix::net::bind(&socket, &any).expect("a free port");
+    rustix::net::listen(&socket, 0).expect("a bound socket");
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr().expect("a bound socket");
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        waiting.push(stream);
+    }
+    for (keys, code) in [(CTRL_D, Some(0)), (CTRL_C, None)] {
+        let mut screen = Screen::new(60, 24);
+        let mut client = screen.run(chat_client(address));
+        screen.expect_row(&format!("-- connecting to {address} …"));
+        screen.expect_last_row("[offline] >");
+        screen.type_keys(keys);
+        assert_eq!(client.wait().code(), code);
     }
 }

@@ -184,7 +184,9 @@ fn an_unreadable_input_is_reported() {
 #[test]
 fn lines_after_the_end_of_input_are_shown() {
     let (mut server, mut client) = client_of_the_test(Stdio::null());
+    server.send(WELCOME);
     server.expect_end();
+    client.stdout().expect_line(WELCOME);
     server.say("late");
     client.stdout().expect_line("late");
     server.say("later");

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::common::flood::{OVER_KERNEL_BUFFERS, long_line};
-use crate::common::peer::{client_of_the_test, client_of_the_test_with_output};
+use crate::common::peer::{WELCOME, client_of_the_test, client_of_the_test_with_output};
 
 /// Longer than the client waits for a silent server after the end of input.
 const PAUSE: Duration = Duration::from_secs(4);
@@ -25,6 +25,7 @@ fn a_server_that_reads_late_gets_everything() {
         input.write_all(typed.as_bytes()).expect("room for a file");
         input.rewind().expect("a regular file");
         let (server, client) = client_of_the_test_with_output(input, Stdio::null());
+        server.send(WELCOME);
         (typed, server, client)
     });
     let pause_ends = Instant::now() + PAUSE;
@@ -46,7 +47,9 @@ fn a_server_that_reads_late_gets_everything() {
 #[test]
 fn an_output_that_is_read_late_misses_nothing() {
     let (mut server, mut client) = client_of_the_test(Stdio::null());
+    server.send(WELCOME);
     server.expect_end();
+    client.stdout().expect_line(WELCOME);
     for number in WITHIN_KERNEL_BUFFERS {
         server.say(&long_line(number));
     }

@@ -1,6 +1,7 @@
 //! What a client at a terminal does when it loses its connection.
 
 use std::net::{SocketAddr, TcpListener};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -106,7 +107,7 @@ fn a_lost_connection_is_reestablished_and_typed_lines_are_said() {
     alice.server.wait();
     alice.screen.expect_last_row("[offline] alice>");
     alice.screen.type_keys("are you there?\r/me waits\r");
-    alice.screen.expect_last_row("[offline, 2 lines waiting] >");
+    alice.screen.expect_row("* alice waits …");
     alice.screen.type_keys("half");
 
     let mut server = restart(address);
@@ -191,10 +192,61 @@ fn enter_retries_at_once_however_long_the_pause() {
     expect_failures(&mut alice, 6, "\r");
     // The pauses before these attempts take more than 15 seconds, and so does the next one.
     assert!(lost_after.elapsed() < Duration::from_secs(10));
-    alice.client.expect_idle();
+    alice.screen.expect("a countdown", |rows| {
+        let prompt = rows.last().map_or("", String::as_str);
+        prompt.starts_with("[offline, next try in 1") && prompt.ends_with(" s] >")
+    });
+    // Once a second, no more.
+    alice.client.expect_no_cpu_time();
     let _server = restart(alice.server.address);
     alice.screen.type_keys("\r");
     alice.screen.expect_row("-- connected again");
+}
+
+/// What takes the port of a room that is gone for a while is not spoken to.
+#[test]
+fn a_room_whose_port_another_program_has_is_waited_for() {
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.screen.expect_row(WELCOME);
+    drop(guest.server);
+    guest.screen.expect("the loss", |rows| {
+        rows.concat().contains("closed the connection")
+    });
+    guest.screen.type_keys("hi\r");
+    let mut other = Peer::accept(&guest.listener);
+    other.send("SSH-2.0-OpenSSH_9.2p1\r\n");
+    other.expect_closed();
+    guest.screen.expect("the reason", |rows| {
+        let text = rows.join(" ");
+        text.contains("was lost: another program answers there now")
+    });
+    let mut server = Peer::accept(&guest.listener);
+    server.greet_with(NEW_SESSION);
+    server.expect_line("/last 500 0");
+    server.expect_line("hi");
+}
+
+/// FAULTS.md C9: whoever leans on the key does not get around the backoff.
+#[test]
+fn enter_held_down_retries_now_and_then() {
+    const HELD: Duration = Duration::from_secs(5);
+    let mut guest = guest(&[]);
+    guest.server.greet();
+    guest.screen.expect_row(WELCOME);
+    drop(guest.server);
+    guest.screen.expect_row("[offline] >");
+    guest.listener.set_nonblocking(true).expect("a socket");
+    let mut attempts = 0;
+    let until = Instant::now() + HELD;
+    while Instant::now() < until {
+        guest.screen.type_keys("\r");
+        // Each is closed at once, as a proxy without its server does.
+        attempts += usize::from(guest.listener.accept().is_ok());
+        // As fast as keyboards repeat.
+        thread::sleep(Duration::from_millis(25));
+    }
+    assert!((1..=6).contains(&attempts), "{attempts}");
 }
 
 #[test]

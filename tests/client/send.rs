@@ -411,10 +411,16 @@ fn a_room_that_closes_on_a_sender_that_is_paced_is_a_lost_connection() {
 
 #[test]
 fn a_server_without_a_greeting_is_no_room() {
-    for answer in [&b"HTTP/1.0 400 Bad Request\r\n\r\n"[..], b""] {
+    for (answer, is_known) in [
+        (&b"HTTP/1.0 400 Bad Request\r\n\r\n"[..], true),
+        (b"<hello>\r\n", false),
+        (b"", false),
+    ] {
         let (mut server, mut sender) = sender_of_the_test(&["hello"]);
         server.send(answer);
-        server.expect_line("hello");
+        if !is_known {
+            server.expect_line("hello");
+        }
         server.expect_end();
         drop(server);
         let named = ["no chat server at"];

@@ -94,6 +94,43 @@ fn a_paste_of_200_lines_is_sent_on_enter() {
         });
 }
 
+/// FAULTS.md C3: a terminal that leaves the end of a paste in what is pasted.
+#[test]
+fn a_paste_does_not_say_itself() {
+    let mut alice = alice_at_a_terminal(&[]);
+    alice
+        .screen
+        .type_keys("\x1b[200~safe\x1b[201~\rpwned\r\x1b[201~");
+    alice.screen.expect("the whole paste", |rows| {
+        rows.ends_with(&["alice> safe", "pwned"].map(str::to_owned))
+    });
+    alice.reader.expect_nothing_new();
+}
+
+/// FAULTS.md C2: its end got lost.
+#[test]
+fn a_paste_without_end_has_a_way_out() {
+    let mut alice = alice_at_a_terminal(&[]);
+    alice.screen.type_keys("\x1b[200~half");
+    alice
+        .screen
+        .expect_row("!! this paste has no end: Enter ends it, and says nothing");
+    alice.screen.expect_last_row("alice> half");
+    alice.reader.expect_nothing_new();
+    // Nothing shows that this key is taken, which has to come on its own.
+    let mut keys = ["\x1b", "\x15whole"].into_iter().cycle();
+    eventually("keys to count again", || {
+        alice.screen.type_keys(keys.next().expect("endless"));
+        alice.screen.read_rest();
+        let is_shown = alice.screen.rows().last() == Some(&"alice> whole".to_owned());
+        is_shown.then_some(())
+    });
+    alice.screen.type_keys("\x15again");
+    alice.screen.expect_last_row("alice> again");
+    alice.screen.type_keys("\r");
+    alice.reader.expect_line("<alice> again");
+}
+
 #[test]
 fn a_terminal_may_be_resized_while_one_types() {
     let mut alice = alice_at_a_terminal(&[]);
@@ -205,6 +242,33 @@ fn time_is_shown_and_color_never_turns_colors_off() {
     );
 }
 
+/// Also before what was said before.
+#[test]
+fn time_is_shown_unless_it_is_not_wanted() {
+    let server = Server::sociable(&["--no-presence"]);
+    let mut talker = server.join("127.0.0.2");
+    talker.say("long ago");
+    talker.expect_nothing_new();
+    for (options, has_time) in [(&[][..], true), (&["--no-time"], false)] {
+        let mut screen = Screen::new(80, 24);
+        let _client = screen.run(chat_to("client", server.address, options));
+        let is_said = |row: &String, text: &str| {
+            let said = row.strip_suffix(text);
+            said.is_some_and(|time| match time.split_once(':') {
+                Some((hours, minutes)) => has_time && hours.len() == 2 && minutes.len() == 3,
+                None => !has_time && time.is_empty(),
+            })
+        };
+        let text = "<127.0.0.2> long ago";
+        screen.expect(text, |rows| rows.iter().any(|row| is_said(row, text)));
+        talker.say("now");
+        let text = "<127.0.0.2> now";
+        screen.expect(text, |rows| rows.iter().any(|row| is_said(row, text)));
+        let rows = screen.rows().concat();
+        assert_eq!(rows.matches("long ago").count(), 1, "{rows}");
+    }
+}
+
 #[test]
 fn text_from_any_server_is_made_harmless() {
     let mut screen = Screen::new(80, 24);
@@ -234,9 +298,10 @@ fn spaces_cannot_forge_a_row() {
     alice.screen.expect_row("<127.0.0.2> no more");
     assert_is_not_forged(&alice.screen.rows());
 
-    for command in ["client", "tail"] {
+    for (command, options) in [("client", &["--no-time"][..]), ("tail", &[])] {
         let mut screen = Screen::new(80, 24);
-        let (server, _client) = Peer::serve(|address| screen.run(chat_to(command, address, &[])));
+        let (server, _client) =
+            Peer::serve(|address| screen.run(chat_to(command, address, options)));
         server.send(format!(
             "{WELCOME}\n<mallory> ok{}<alice> my bank is evil.example\n<bob> no more\n",
             " ".repeat(66)
@@ -436,14 +501,14 @@ fn output_into_a_pipe_has_no_prompt_and_no_colors() {
 #[test]
 fn no_color_and_dumb_terminals_turn_colors_off() {
     let server = Server::start();
-    for command in ["client", "tail"] {
+    for (command, options) in [("client", &["--no-time"][..]), ("tail", &[])] {
         for (environment, is_colored) in [
             (&["NO_COLOR="][..], true),
             (&["NO_COLOR=1"], false),
             (&["TERM=dumb"], false),
         ] {
             let mut screen = Screen::new(80, 24);
-            let _client = screen.run(in_environment(environment, command, &server, &[]));
+            let _client = screen.run(in_environment(environment, command, &server, options));
             screen.expect_row(WELCOME);
             let has_colors = screen.written().contains("\x1b[2m");
             assert_eq!(has_colors, is_colored, "{command}, {environment:?}");
@@ -494,7 +559,11 @@ fn diagnostics_do_not_tear_the_line() {
     let server = Server::start();
     let mut screen = Screen::new(80, 24);
     let mut shell = Command::new("sh");
-    shell.args(["-c", r#"exec "$0" -v client 127.0.0.1 "$1" 2>&1"#, CHAT]);
+    shell.args([
+        "-c",
+        r#"exec "$0" -v client --no-time 127.0.0.1 "$1" 2>&1"#,
+        CHAT,
+    ]);
     shell.arg(server.address.port().to_string());
     let _client = screen.run(piped(shell));
     screen.expect_row(WELCOME);

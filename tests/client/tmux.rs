@@ -38,7 +38,8 @@ fn a_client_that_a_script_runs_is_stopped_and_ended_with_it() {
     at.press(&["C-d"]);
     at.expect_prompt();
     let port = at.server.address.port();
-    let script = format!("sh -c '{CHAT} client 127.0.0.1 {port} --name alice; echo went on'");
+    let script =
+        format!("sh -c '{CHAT} client --no-time 127.0.0.1 {port} --name alice; echo went on'");
     at.press(&[&script, "Enter"]);
     at.expect_last_row("alice>");
     at.press(&["C-z"]);
@@ -217,7 +218,7 @@ impl Tmux {
         let before = at.folder.path().join("before");
         at.press(&[
             &format!("PS1='$ '; clear; stty -a > {}; ", before.display()),
-            &format!("{CHAT} client 127.0.0.1 {port} --name alice"),
+            &format!("{CHAT} client --no-time 127.0.0.1 {port} --name alice"),
             "Enter",
         ]);
         at.expect("the name, and the prompt", |rows| {

@@ -8,10 +8,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::thread;
 
-use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Pid, Signal, kill_process};
-use vt100::MouseProtocolMode;
 
 use crate::alice::{Alice, CTRL_C, CTRL_D, alice_at_a_terminal, client_of_the_test_at};
 use crate::common::peer::{Peer, WELCOME};
@@ -92,7 +90,7 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
             Ok(code) => assert_eq!(ended_by, (Some(code), None), "{name}"),
             Err(signal) => assert_eq!(ended_by, (None, Some(signal.as_raw())), "{name}"),
         }
-        assert_in_order(&mut alice.screen, &alice.found, name);
+        alice.screen.assert_in_order(&alice.found, name);
         let last = alice.screen.rows().pop().unwrap_or_default();
         assert!(!last.contains("alice>"), "{name} leaves {last:?}");
     }
@@ -179,7 +177,7 @@ fn the_client_can_be_stopped_and_goes_on() {
     for (name, stop) in ways {
         stop(&alice);
         alice.client.await_stop();
-        assert_in_order(&mut alice.screen, &alice.found, name);
+        alice.screen.assert_in_order(&alice.found, name);
         alice.reader.say(&format!("after {name}"));
         alice.client.signal(Signal::CONT);
         let message = format!("<127.0.0.2> after {name}");
@@ -211,7 +209,7 @@ fn the_terminal_is_left_in_order_during_a_flood() {
         screen.type_keys(keys);
         screen.read_until_end_of(&mut client);
         assert_eq!(client.wait().signal(), Some(signal.as_raw()));
-        assert_in_order(&mut screen, &found, "a flood");
+        screen.assert_in_order(&found, "a flood");
         flood.join().expect("a connection that has ended");
     }
 }
@@ -357,7 +355,7 @@ fn a_panic_leaves_the_terminal_as_it_was() {
     const TEST: &str = "ways_out::a_panic_leaves_the_terminal_as_it_was";
     const IS_THE_PROGRAM: &str = "CHAT_TEST_PANICS";
     if std::env::var_os(IS_THE_PROGRAM).is_some() {
-        let terminal = chat::client::terminal::Terminal::take().expect("a terminal");
+        let terminal = chat::frontend::terminal::Terminal::take().expect("a terminal");
         std::mem::forget(terminal);
         panic!("on purpose");
     }
@@ -369,31 +367,8 @@ fn a_panic_leaves_the_terminal_as_it_was() {
         .env(IS_THE_PROGRAM, "1");
     let mut program = screen.run(piped(command));
     assert_ne!(program.exit_code(), 0);
-    assert_in_order(&mut screen, &before, "a panic");
+    screen.assert_in_order(&before, "a panic");
     assert!(program.stderr().rest().contains("on purpose"));
-}
-
-/// The terminal's modes are as before, and what the client switched on is off again: the next
-/// program finds no trace of it.
-#[track_caller]
-fn assert_in_order(screen: &mut Screen, found: &(String, OFlags), after: &str) {
-    assert_eq!(screen.state(), *found, "after {after}");
-    screen.read_rest();
-    let shown = screen.shown();
-    assert!(!shown.bracketed_paste(), "after {after}");
-    assert!(!shown.hide_cursor(), "after {after}");
-    assert!(!shown.alternate_screen(), "after {after}");
-    let mouse = shown.mouse_protocol_mode();
-    assert_eq!(mouse, MouseProtocolMode::None, "after {after}");
-    // The emulator does not report these.
-    let written = screen.written();
-    let (_, last) = written.rsplit_once("\x1b[?2004l").expect(after);
-    for told in ["\x1b[?7h", "\x1b[m"] {
-        assert!(
-            last.contains(told),
-            "{told:?} is not reported after {after}"
-        );
-    }
 }
 
 /// The start of a command that runs first in a new session, with a terminal of its own; `None`

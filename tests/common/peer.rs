@@ -207,6 +207,11 @@ impl Peer {
             .expect("a server that reads");
     }
 
+    /// [`send`](Self::send) to a server that may have closed the connection.
+    pub(crate) fn try_send(&self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream().write_all(bytes.as_ref())
+    }
+
     /// Half-closes: the other side may go on.
     pub(crate) fn close_write(&self) {
         self.stream()

@@ -1,4 +1,5 @@
-//! A room without console and operator, with one source that asks for a shutdown.
+//! A room without console and operator, with one source that asks for a shutdown. Its visitors
+//! speak no HTTP: [`JOIN`] makes one a member, and any other line is answered.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,10 +9,19 @@ use chat::protocol::batch::{ClientId, Context, Encoding, Frame};
 use chat::protocol::close::CloseReason;
 use chat::protocol::line::Decoded;
 use chat::protocol::wording;
-use chat::reactor::service::{Load, Next, Service};
+use chat::reactor::service::{Load, More, Next, Service, Wish};
 use chat::room::{self, Room};
 use chat::server::admission::{Admission, Limits};
 use mio::Token;
+
+/// What a visitor says that wants WebSocket's frames.
+pub(crate) const JOIN: &[u8] = b"frames\n";
+
+/// The answer to that.
+pub(crate) const JOINED: &[u8] = b"frames from here on\n";
+
+/// The answer to any other line, and to none in time.
+pub(crate) const ANSWER: &[u8] = b"answer\n";
 
 pub(crate) struct PlainService {
     admission: Admission,
@@ -49,6 +59,33 @@ impl Service for PlainService {
         admitted.map_err(wording::refusal)?;
         self.admission.entered(address);
         Ok(self.room.join(client, address, context.now))
+    }
+
+    fn visits(&mut self, _visitor: ClientId, _address: IpAddr) -> bool {
+        true
+    }
+
+    fn asked(
+        &mut self,
+        _visitor: ClientId,
+        bytes: &[u8],
+        more: More,
+        _load: Load,
+        _context: &mut Context<'_>,
+    ) -> Wish {
+        if bytes.starts_with(JOIN) {
+            Wish::Membership {
+                answer: JOINED.into(),
+                head_bytes: JOIN.len(),
+            }
+        } else if bytes.contains(&b'\n') || more == More::TooLate {
+            Wish::Answer(ANSWER.into())
+        } else {
+            Wish::Unknown {
+                until_bytes: 0,
+                interim: &[],
+            }
+        }
     }
 
     fn received(

@@ -44,9 +44,9 @@ pub(crate) fn under_test() -> OsString {
     env::var_os(UNDER_TEST).unwrap_or_else(|| CHAT.into())
 }
 
-/// `chat client`, connecting to `to`.
+/// `chat client`, connecting to `to`, which shows no times unless it is told to.
 pub(crate) fn chat_client(to: SocketAddr) -> Command {
-    chat_to("client", to, &[])
+    chat_to("client", to, &["--no-time"])
 }
 
 /// A command that joins a room, connecting to `to`, with more arguments.
@@ -56,15 +56,19 @@ pub(crate) fn chat_to(command: &str, to: SocketAddr, arguments: &[&str]) -> Comm
 }
 
 /// Gives `command` a pipe for each of its standard streams, and hides from it what the
-/// environment says of logs, of what the user keeps, and of a service manager that runs the tests.
+/// environment says of logs, of the user, and of a service manager that runs the tests.
 pub(crate) fn piped(mut command: Command) -> Command {
     for variable in [
+        "CHAT_NAME",
+        "CHAT_ROOM",
         "HOME",
         "JOURNAL_STREAM",
         "LISTEN_FDS",
+        "LOGNAME",
         "NOTIFY_SOCKET",
         "RUST_LOG",
         "STATE_DIRECTORY",
+        "USER",
         "WATCHDOG_USEC",
         "XDG_STATE_HOME",
     ] {

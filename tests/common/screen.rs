@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::Signal;
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
+use vt100::MouseProtocolMode;
 
 use super::process::Process;
 use super::pty::{Keyboard, open_terminal};
@@ -168,6 +169,29 @@ impl Screen {
         let modes = tcgetattr(&self.terminal).expect("a terminal");
         let flags = fcntl_getfl(&self.terminal).expect("an open file");
         (format!("{modes:?}"), flags)
+    }
+
+    /// The terminal's modes are as before, and what a program switched on is off again: the next
+    /// one finds no trace of it.
+    #[track_caller]
+    pub(crate) fn assert_in_order(&mut self, found: &(String, OFlags), after: &str) {
+        assert_eq!(self.state(), *found, "after {after}");
+        self.read_rest();
+        let shown = self.shown();
+        assert!(!shown.bracketed_paste(), "after {after}");
+        assert!(!shown.hide_cursor(), "after {after}");
+        assert!(!shown.alternate_screen(), "after {after}");
+        let mouse = shown.mouse_protocol_mode();
+        assert_eq!(mouse, MouseProtocolMode::None, "after {after}");
+        // The emulator does not report these.
+        let written = self.written();
+        let (_, last) = written.rsplit_once("\x1b[?2004l").expect(after);
+        for told in ["\x1b[?7h", "\x1b[m"] {
+            assert!(
+                last.contains(told),
+                "{told:?} is not reported after {after}"
+            );
+        }
     }
 
     /// Changes the modes, as stty(1) would.

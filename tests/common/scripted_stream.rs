@@ -209,9 +209,12 @@ impl FarEnd {
 
     /// What it has received since the last call.
     pub(crate) fn received(&self) -> String {
-        let mut output = self.output.borrow_mut();
-        let received = std::mem::take(&mut output.received);
-        String::from_utf8(received).expect("the server sends UTF-8")
+        String::from_utf8(self.received_bytes()).expect("the server sends UTF-8")
+    }
+
+    /// The same where it need not be text.
+    pub(crate) fn received_bytes(&self) -> Vec<u8> {
+        std::mem::take(&mut self.output.borrow_mut().received)
     }
 
     /// Asserts that nothing that was handed over by reference was written again. Where it was

@@ -13,13 +13,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use chat::platform::proc::raise_descriptor_limit;
 use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 use rustix::process::Signal;
 
 use crate::common::load::{Load, Reads, Says, Wait, connect_from};
+use crate::common::peer::Peer;
 use crate::common::probe::{Delays, Probe};
 use crate::common::server::Server;
 use crate::common::{alone_under_load, eventually};
+use crate::json::{join_as_program, next_of_kind};
 
 /// How long an ordinary line may take. Generous: the machine may be busy.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
@@ -244,6 +247,81 @@ fn a_thousand_simultaneous_questions_are_answered_and_delay_nobody() {
 #[ignore = "takes minutes"]
 fn long_ten_thousand_simultaneous_questions_are_answered_and_delay_nobody() {
     expect_to_answer(10_000, long());
+}
+
+// Programs that resume.
+
+#[test]
+#[ignore = "takes minutes"]
+fn long_thousands_that_resume_at_once_delay_nobody() {
+    /// For each address, no more than it may have lost.
+    const PROGRAMS: usize = 1000;
+    const ADDRESSES: [&str; 8] = [
+        "127.5.0.1",
+        "127.5.0.2",
+        "127.5.0.3",
+        "127.5.0.4",
+        "127.5.0.5",
+        "127.5.0.6",
+        "127.5.0.7",
+        "127.5.0.8",
+    ];
+    const MOST_HELD_BYTES: usize = 16 << 20;
+    const HEARD_WITHIN: Duration = Duration::from_millis(500);
+
+    let _alone = alone_under_load();
+    raise_descriptor_limit().expect("setrlimit(2) up to the hard limit");
+    let server = Server::sociable(&[]);
+    let mut alice = server.join("127.0.0.2");
+    let (mut canary, _) = join_as_program(&server, "127.0.0.3");
+    canary.say("/nick canary");
+    next_of_kind(&mut canary, "reply");
+    let mut programs = Vec::new();
+    let mut returns = ADDRESSES.map(|_| Vec::new());
+    for (ip, returns) in ADDRESSES.iter().zip(&mut returns) {
+        for _ in 0..PROGRAMS {
+            let (program, hello) = join_as_program(&server, ip);
+            let token = hello["token"].as_str().expect("a token");
+            returns.push(format!("/json\n/resume {token} {}\n", hello["seq"]));
+            programs.push(program);
+        }
+    }
+    let count = programs.len();
+
+    let mut load = Load::start(server.address);
+    let probe = Probe::join(server.address);
+    // As a switch that restarts loses them all. A program that has not come back after 10 s is
+    // announced as gone: the canary shows that those are over.
+    canary.reset();
+    programs.into_iter().for_each(Peer::reset);
+    for (ip, returns) in ADDRESSES.iter().zip(returns) {
+        load.join(PROGRAMS, ip, Reads::Always, |nth| Says::once(&returns[nth]));
+    }
+    let before = server.anonymous_bytes();
+    let probe = thread::spawn(move || probe.run(Duration::from_secs(5)));
+    load.talk();
+    let mut most = before;
+    while !probe.is_finished() {
+        most = most.max(server.anonymous_bytes());
+        // Time itself is tested: how much is held at once.
+        thread::sleep(Duration::from_millis(2));
+    }
+    let delays = probe.join().expect("a probe that does not panic");
+    while !alice.next_line().expect("a line").contains("canary left") {}
+    alice.say("/who");
+    let here = loop {
+        let line = alice.next_line().expect("an answer");
+        if let Some((here, _)) = line.split_once(" here: ") {
+            break here.to_owned();
+        }
+    };
+    assert_eq!(here.replace(',', ""), format!("-- {}", count + 1));
+
+    let held = most - before;
+    println!("{count} resumed at once: {held} bytes more, at most");
+    expect_in_time("resumed", &delays);
+    assert!(delays.longest() <= HEARD_WITHIN, "{delays:?}");
+    assert!(held <= MOST_HELD_BYTES, "{held} bytes");
 }
 
 // Clients that take names.

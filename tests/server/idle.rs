@@ -11,7 +11,7 @@ use crate::common::server::Server;
 use crate::common::{alone_under_load, can_test};
 
 /// The most descriptors that other tests of this binary have open besides thousands of guests.
-const OTHER_DESCRIPTORS: usize = 500;
+pub(crate) const OTHER_DESCRIPTORS: usize = 500;
 
 #[test]
 fn an_idle_room_takes_no_cpu() {
@@ -68,7 +68,7 @@ fn join_many(server: &Server, guests: usize, guests_per_address: usize) -> Vec<P
 }
 
 /// Lets this process, and the server it starts, open this many descriptors, if permitted.
-fn may_open(descriptors: usize) -> bool {
+pub(crate) fn may_open(descriptors: usize) -> bool {
     let most = raise_descriptor_limit().expect("a soft limit may be raised to the hard one");
     let lack = format!("{most} descriptors are too few, this takes {descriptors}");
     can_test(most >= descriptors, lack)

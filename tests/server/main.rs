@@ -26,6 +26,8 @@ mod newcomers;
 mod operator;
 mod overload;
 mod presence;
+#[cfg(feature = "client")]
+mod prompt;
 mod refusals;
 mod resets;
 mod restraint;
@@ -39,3 +41,5 @@ mod text_safety;
 #[cfg(feature = "tls")]
 mod tls;
 mod transcript;
+#[cfg(feature = "web")]
+mod web;

@@ -139,6 +139,121 @@ fn a_banned_member_stays_out_until_the_ban_ends() {
 }
 
 #[test]
+fn the_operator_acts_whispers_and_looks_back() {
+    let mut server = with_operator();
+    let mut alice = join_as(&mut server, "127.0.0.2", "alice");
+    server.type_line("/last");
+    server.stdout().expect_line("-- nothing was said yet");
+    server.type_line("/me waves");
+    alice.expect_line("* operator waves");
+    server.stdout().expect_line("* operator waves");
+    server.type_line("/msg alice: psst");
+    alice.expect_line("[operator] psst");
+    server.stdout().expect_line("[You to alice] psst");
+    server.type_line("/msg bob psst");
+    server
+        .stdout()
+        .expect_line("!! nobody here is called bob; /who lists everybody");
+    alice.say("hi");
+    server.stdout().expect_line("<alice> hi");
+    server.type_line("/last 9");
+    for line in ["-- the last 2 lines:", "* operator waves", "<alice> hi"] {
+        server.stdout().expect_line(line);
+    }
+}
+
+#[test]
+fn a_muted_member_is_not_heard_and_told_so() {
+    let refused = "!! not sent: the operator muted you; wait until it ends";
+    let mut server = with_operator();
+    let mut alice = join_as(&mut server, "127.0.0.2", "alice");
+    let mut bob = join_as(&mut server, "127.0.0.3", "bob");
+    for (typed, answer) in [
+        ("/unmute bob", "!! bob is not muted; /bans lists who is"),
+        (
+            "/mute bob",
+            "-- 127.0.0.3 (bob) is muted: nobody sees what it says",
+        ),
+        (
+            "/mute BOB",
+            "!! 127.0.0.3 (bob) is muted already; /unmute BOB ends that",
+        ),
+        (
+            "/mute zoe",
+            "!! nobody here is called zoe; /who lists everybody",
+        ),
+    ] {
+        server.type_line(typed);
+        server.stdout().expect_line(answer);
+    }
+    bob.expect_line("-- the operator has muted you: nobody sees what you say");
+    for line in ["hi", "/me waves", "/msg alice psst"] {
+        bob.say(line);
+        bob.expect_line(refused);
+    }
+    bob.leave();
+    server.stdout().expect_line("127.0.0.3 (bob) disconnected");
+    // Coming again does not help.
+    let mut bob = server.join("127.0.0.3");
+    bob.say("hi");
+    bob.expect_line(refused);
+    server.stdout().expect_line("127.0.0.3 connected");
+    server.type_line("/bans");
+    for line in [
+        "-- nobody is banned",
+        "-- 127.0.0.3 is muted",
+        "-- whoever joins from 127.0.0.3 is muted",
+    ] {
+        server.stdout().expect_line(line);
+    }
+    alice.expect_nothing_new();
+    server.type_line("/unmute 127.0.0.3");
+    server
+        .stdout()
+        .expect_line("-- 127.0.0.3 is no longer muted");
+    bob.expect_line("-- you are no longer muted");
+    bob.say("thanks");
+    alice.expect_line("<127.0.0.3> thanks");
+}
+
+/// What comes from a pipe cannot answer a question.
+#[test]
+fn from_a_pipe_several_people_are_banned_at_once() {
+    let mut server = with_operator();
+    let mut bob = join_as(&mut server, "127.0.0.2", "bob");
+    let mut carol = join_as(&mut server, "127.0.0.2", "carol");
+    server.type_line("/ban bob");
+    for peer in [&mut bob, &mut carol] {
+        peer.expect_line("-- goodbye: the operator banned your address");
+    }
+    server
+        .stdout()
+        .expect_line("-- 127.0.0.2 is banned until the server ends; disconnected 2 clients");
+}
+
+#[test]
+fn the_ban_of_a_network_is_named_to_who_would_let_in_a_part_of_it() {
+    let mut server = with_operator();
+    for (typed, answer) in [
+        (
+            "/ban 10.1.0.0/16",
+            "-- 10.1.0.0/16 is banned until the server ends",
+        ),
+        (
+            "/unban 10.1.2.3",
+            "!! 10.1.2.3 is banned with 10.1.0.0/16; /unban 10.1.0.0/16 lets in all of it",
+        ),
+        (
+            "/unban 10.0.0.0/8",
+            "!! 10.0.0.0/8 is not banned; /bans lists all bans",
+        ),
+    ] {
+        server.type_line(typed);
+        server.stdout().expect_line(answer);
+    }
+}
+
+#[test]
 fn statistics_appear_on_the_console() {
     let mut server = with_operator();
     server.type_line("/stats");
@@ -254,12 +369,14 @@ fn a_flood_from_the_pipe_gets_backpressure() {
     }
 }
 
+/// A terminal without cursor control has no prompt.
 #[test]
 fn commands_from_a_terminal_are_obeyed() {
     let (mut keyboard, terminal) = open_terminal();
     let duplicate = || Stdio::from(terminal.try_clone().expect("a free descriptor"));
     let mut command = server_command("127.0.0.1", &[]);
     command.stdin(duplicate()).stdout(duplicate()).arg("-v");
+    command.env("TERM", "dumb");
     let mut process = Process::spawn(command);
     let address = loop {
         let line = process.stderr().next_line().expect("an address in the log");
@@ -304,6 +421,7 @@ fn a_room_in_the_background_goes_on() {
         command.args([script, CHAT, mode, transcript]);
         let mut command = piped(command);
         command.stdin(duplicate()).stdout(duplicate());
+        command.env("TERM", "xterm-256color");
         let mut shell = Process::spawn(command);
         drop(terminal);
         let address = loop {

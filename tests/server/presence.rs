@@ -1,6 +1,7 @@
 //! Who joins and leaves, announced once per window; and what newcomers are shown.
 
 use std::fs;
+use std::process::Stdio;
 use std::time::Instant;
 
 use tempfile::NamedTempFile;
@@ -9,7 +10,7 @@ use chat::room::presence::PRESENCE_WINDOW;
 
 use crate::common::peer::Peer;
 use crate::common::process::{Process, chat};
-use crate::common::server::{Server, server_command};
+use crate::common::server::{Server, server_command, sociable_command};
 
 /// Reads notices until `here` clients are here. The room's unit tests, which have a clock of
 /// their own, check the notices of one window.
@@ -44,6 +45,31 @@ fn joins_and_leaves_are_announced_and_then_nothing_runs() {
     alice.expect_line("-- bob left (1 here)");
     server.expect_idle();
     alice.expect_nothing_new();
+}
+
+#[test]
+fn who_was_kicked_is_announced_so() {
+    let mut command = sociable_command("127.0.0.1", &["--operator-commands"]);
+    command.stdin(Stdio::piped());
+    let mut server = Server::spawn(command);
+    let mut alice = server.join("127.0.0.2");
+    let mut bob = server.join("127.0.0.3");
+    alice.say("/json");
+    bob.say("/nick bob");
+    bob.expect_line("-- you are now bob");
+    lines_until(&mut bob, 2);
+    server.type_line("/kick bob");
+    bob.expect_line("-- goodbye: the operator kicked you");
+    let told = loop {
+        let line = alice.next_line().expect("presence");
+        if line.contains("kicked") {
+            break line;
+        }
+    };
+    assert!(
+        told.contains(r#""left":[[1,"bob"]],"kicked":[[1,"bob"]],"#),
+        "{told}"
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use chat::reactor::flow::{ALLOWANCE_BYTES, Bounds};
 use chat::reactor::inbound::READ_BUDGET_BYTES;
 use chat::reactor::outbound::WRITE_COST_BYTES;
 use chat::reactor::pacing::MAX_BATCH_BYTES;
-use chat::reactor::service::{Policy, source_token};
+use chat::reactor::service::{Policy, Traffic, source_token};
 use chat::room;
 
 use crate::fnv::Fnv;
@@ -127,10 +127,14 @@ pub(crate) struct Outcome {
 /// commands are the most.
 const SLACK_BYTES: usize = 2 * (MAX_BATCH_BYTES + 200 * READ_BUDGET_BYTES / 2);
 
-/// Iterations within which a client that has just spoken is read, whoever else talks: a batch
-/// being sent may still have this many slices, at most one per reader, and what is gathered
-/// meanwhile leaves no room for more.
-const FAIR_ITERATIONS: usize = 2 * MAX_PEERS + 2;
+/// How much of others is read at most while a client waits that is below its allowance: those who
+/// have said less lately come before it.
+const FAIR_BYTES: u64 = (2 * MAX_PEERS * READ_BUDGET_BYTES) as u64;
+
+/// Iterations that such a client may wait though nothing is read, said or sent meanwhile: a batch
+/// being sent may still have this many slices, at most one per reader, and each may be for readers
+/// that take nothing.
+const FAIR_IDLE_ITERATIONS: usize = 2 * MAX_PEERS + 2;
 
 const MAX_PEERS: usize = 12;
 
@@ -187,8 +191,9 @@ struct Peer {
     is_over: bool,
     /// How much it was to hear when the server read its end.
     least_expected: Option<usize>,
-    /// Iterations that it has waited to be read.
-    iterations_waited: usize,
+    /// While it waits to be read: the bytes read when that began, and the iterations since in
+    /// which nothing moved.
+    waits: Option<(u64, usize)>,
 }
 
 pub(crate) struct World {
@@ -320,7 +325,7 @@ impl World {
             is_within_line: false,
             is_over: false,
             least_expected: None,
-            iterations_waited: 0,
+            waits: None,
         });
         self.waiting.push_back((number, server_end));
         self.listener_edge = true;
@@ -421,6 +426,7 @@ impl World {
             .iter()
             .map(|peer| self.model.oracle.heard(peer.number).len())
             .collect();
+        let traffic_before = self.event_loop.load().traffic;
         let unread_before: Vec<usize> = self
             .peers
             .iter()
@@ -452,7 +458,7 @@ impl World {
         let is_sliced = has_begun && self.event_loop.is_sending();
         self.happened
             .note(Event::SlicedBatch, usize::from(is_sliced));
-        self.check_bounds(&unread_before);
+        self.check_bounds(&unread_before, &traffic_before);
         for (peer, &expected) in self.peers.iter_mut().zip(&expected_before) {
             if peer.end.input.borrow().end_was_read {
                 peer.least_expected.get_or_insert(expected);
@@ -460,7 +466,7 @@ impl World {
         }
     }
 
-    fn check_bounds(&mut self, unread_before: &[usize]) {
+    fn check_bounds(&mut self, unread_before: &[usize], traffic_before: &Traffic) {
         let load = self.event_loop.load();
         self.happened.note(Event::Paused, load.paused);
         let is_over = load.backlog_bytes > BOUNDS.max_total_bytes;
@@ -482,16 +488,20 @@ impl World {
             let is_unhindered = self.policy.rate.is_none() && !is_too_much;
             let is_to_be_read = is_inside && is_unhindered && peer.said_bytes < ALLOWANCE_BYTES;
             let is_running = self.status == Status::Running;
-            peer.iterations_waited = if waits && is_to_be_read && is_running {
-                peer.iterations_waited + 1
+            peer.waits = if waits && is_to_be_read && is_running {
+                let (began, idle) = peer.waits.unwrap_or((load.traffic.bytes_in, 0));
+                Some((began, idle + usize::from(load.traffic == *traffic_before)))
             } else {
-                0
+                None
             };
-            assert!(
-                peer.iterations_waited <= FAIR_ITERATIONS,
-                "{} waits too long",
-                peer.number
-            );
+            if let Some((began, idle)) = peer.waits {
+                let others_bytes = load.traffic.bytes_in - began;
+                assert!(
+                    others_bytes <= FAIR_BYTES && idle <= FAIR_IDLE_ITERATIONS,
+                    "{} waits too long: {others_bytes} bytes, {idle} iterations",
+                    peer.number
+                );
+            }
         }
     }
 

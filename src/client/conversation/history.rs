@@ -18,6 +18,8 @@ pub(super) struct History {
     /// What we had heard before the session that could not be resumed, while the room is telling
     /// what came after.
     known: Option<Known>,
+    /// What the room tells up to this number was missed while the connection was lost.
+    missed_to: u64,
     /// While the room tells what was said before, what is said now waits: there is one order.
     later: Option<Vec<Later>>,
 }
@@ -81,6 +83,7 @@ impl History {
             heard.time = heard.time.max(before.time);
         }
         let mut missed = 0;
+        self.missed_to = if hello.resumed { hello.seq } else { 0 };
         if hello.resumed {
             heard.seq = before.map_or(hello.seq, |before| before.seq);
         } else {
@@ -134,6 +137,7 @@ impl History {
     ) {
         let place = told.and_then(|(place, _)| place.as_ref());
         let is_past = place.is_some_and(|place| place.is_past);
+        let is_late = place.is_some_and(|place| place.seq <= self.missed_to);
         match &mut self.later {
             Some(later) if !is_past => {
                 later.push((json.to_owned(), told.cloned(), is_own));
@@ -141,7 +145,7 @@ impl History {
                     self.pass_later(hear);
                 }
             }
-            _ => pass_object(json, told, is_own, hear),
+            _ => pass_object(json, told, is_own, is_late, hear),
         }
     }
 
@@ -153,7 +157,7 @@ impl History {
 
     fn pass_later(&mut self, hear: Hear<'_>) {
         for (json, told, is_own) in self.later.take().unwrap_or_default() {
-            pass_object(&json, told.as_ref(), is_own, hear);
+            pass_object(&json, told.as_ref(), is_own, false, hear);
         }
     }
 }

@@ -1,13 +1,10 @@
 //! How what was said and what happened is told to the user: as text, and as the room's object
 //! without its secrets. And what became of the user's lines, where that is not what was meant.
 
-use std::time::UNIX_EPOCH;
-
-use crate::client::message::{Kind, Message, Told};
 use crate::client::pending::{By, Line};
+use crate::frontend::message::{Kind, Message, Told};
 use crate::protocol::event::{Event, Place, Speech};
 use crate::protocol::text::made_safe;
-use crate::protocol::time::Time;
 
 /// Gets what is told.
 pub(super) type Hear<'a> = &'a mut dyn FnMut(&Message<'_>);
@@ -20,15 +17,16 @@ pub(super) fn pass_entered(line: &Line, hear: Hear<'_>) {
     }
 }
 
-/// Passes on the object `json` and what it says, if we know its kind.
+/// Passes on the object `json` and what it says, if we know its kind. What was missed `is_late`.
 pub(super) fn pass_object(
     json: &str,
     told: Option<&(Option<Place>, Event<'static>)>,
     is_own: bool,
+    is_late: bool,
     hear: Hear<'_>,
 ) {
     if let Some((place, event)) = told {
-        return pass_event(json, *place, event, is_own, hear);
+        return pass_event(json, *place, event, is_own, is_late, hear);
     }
     let told = Told {
         json,
@@ -47,6 +45,7 @@ pub(super) fn pass_event(
     place: Option<Place>,
     event: &Event<'static>,
     is_own: bool,
+    is_late: bool,
     hear: Hear<'_>,
 ) {
     let mut line = Vec::new();
@@ -67,13 +66,15 @@ pub(super) fn pass_event(
         _ => line.get(3..).unwrap_or_default(),
     };
     let is_past = place.is_some_and(|place| place.is_past);
+    // Our own clock tells the time of what is said now.
+    let said_at = place.filter(|_| is_past || is_late);
     hear(&Message {
         kind,
         name: speech.map(|speech| &*speech.name),
         text,
         line: &line,
         is_past,
-        time: place.map(|place| UNIX_EPOCH + place.time.since(Time::default())),
+        time: said_at.map(|place| place.time.into()),
         told: Some(Told {
             json,
             event: Some(event),

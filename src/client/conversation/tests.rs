@@ -177,11 +177,10 @@ fn a_refused_line_is_shown_with_its_refusal() {
 
 #[test]
 fn foreign_servers_are_written_lines() {
-    for (greeting, has_greeted) in [
-        ("Welcome to this chatroom!", true),
-        ("Welcome to this chatroom!<10.0.0.2> hi\n", true),
-        ("SSH-2.0-x\r\n", true),
-        ("", false),
+    for greeting in [
+        "Welcome to this chatroom!",
+        "Welcome to this chatroom!<10.0.0.2> hi\n",
+        "hi there\r\n",
     ] {
         let mut scene = Scene::new(Some("bob"), false);
         scene.say("/who");
@@ -191,14 +190,40 @@ fn foreign_servers_are_written_lines() {
             scene.wait();
         }
         assert_eq!(scene.written(), "/who\n", "{greeting}");
-        let naming = if has_greeted {
-            Naming::Impossible
-        } else {
-            Naming::Unanswered
-        };
+        let naming = Naming::Impossible;
         assert_eq!(scene.conversation.naming(), naming, "{greeting}");
         assert_eq!(scene.shown().last().unwrap(), "entered: /who");
         assert!(scene.conversation.is_all_done() && !scene.conversation.finish());
+    }
+}
+
+/// FAULTS.md C6.
+#[test]
+fn what_is_no_room_is_said_nothing() {
+    for greeting in [
+        "SSH-2.0-OpenSSH_9.2p1\r\n",
+        "220 mail.lan ESMTP\r\n",
+        "HTTP/1.1 400 Bad Request\r\n",
+        "* OK IMAP4rev1\r\n",
+        "",
+    ] {
+        for cut in [greeting.len() / 2, greeting.len()] {
+            let mut scene = Scene::new(None, false);
+            scene.hear(&greeting[..cut]);
+            scene.hear(&greeting[cut..]);
+            scene.say("hi");
+            if greeting.is_empty() {
+                assert!(!scene.conversation.is_no_room());
+                scene.wait();
+            }
+            assert!(scene.conversation.is_no_room(), "{greeting}");
+            assert_eq!(scene.written(), "", "{greeting}");
+        }
+    }
+    for line in ["<a> 220 hi", "2200 hi", "SSH is fine"] {
+        let mut scene = Scene::new(None, false);
+        scene.hear(&format!("{line}\n220 hi\n"));
+        assert!(!scene.conversation.is_no_room(), "{line}");
     }
 }
 
@@ -571,4 +596,98 @@ fn a_line_that_ends_connections_is_left_out_and_not_in_doubt() {
     );
     assert_eq!(scene.conversation.troubles().doubted_lines(), 0);
     assert_eq!(scene.conversation.troubles().left_out_lines(), 1);
+}
+
+#[test]
+fn a_usual_name_that_is_taken_gets_a_digit_without_a_word() {
+    let mut scene = Scene::new(Some("alice"), false);
+    let spares = ["alice2", "alice3"].map(str::to_owned);
+    scene.conversation.be_content_with(&spares);
+    scene.say("hi");
+    scene.greet(r#""resumed":false,"heard":0"#);
+    scene.shown();
+    for (n, code) in [(1, "name_taken"), (2, "name_claimed")] {
+        let name = scene.conversation.wanted.clone().unwrap();
+        assert_eq!(scene.written(), format!("/nick {name}\n"));
+        scene.hear(&format!(
+            "{{\"kind\":\"error\",\"n\":{n},\"code\":\"{code}\",\"text\":\"taken\"}}\n"
+        ));
+        assert!(scene.shown().is_empty());
+    }
+    assert_eq!(scene.written(), "/nick alice3\n");
+    scene.hear("{\"kind\":\"reply\",\"n\":3,\"to\":\"nick\",\"name\":\"alice3\"}\n");
+    assert_eq!(scene.shown(), ["-- you are now alice3"]);
+    assert_eq!(scene.written(), "hi\n");
+    // It is the session's: after a loss no other will do.
+    scene.lose_connection();
+    scene.greet(r#""resumed":false,"heard":0"#);
+    assert_eq!(scene.written(), "/nick alice3\n");
+    scene.hear("{\"kind\":\"error\",\"n\":1,\"code\":\"name_held\",\"text\":\"held\"}\n");
+    assert_eq!(scene.written(), "");
+    assert_eq!(scene.conversation.naming(), Naming::Refused);
+}
+
+#[test]
+fn a_usual_name_that_somebody_here_has_is_not_asked_for() {
+    let mut scene = Scene::new(Some("alice"), false);
+    let spares = ["alice2", "alice3"].map(str::to_owned);
+    scene.conversation.be_content_with(&spares);
+    scene.hear(GREETING);
+    scene.written();
+    scene.hear(concat!(
+        r#"{"kind":"hello","wire":1,"version":"0","epoch":"e","seq":9,"you":7,"token":"7.ab","#,
+        r#""resumed":false,"heard":0,"lost":0,"hold":60,"name":"10.0.0.1","here":3,"#,
+        r#""people":[[5,"Alice"],[6,"alice2"],[7,"10.0.0.1"]],"max_line":4096}"#,
+        "\n"
+    ));
+    assert_eq!(scene.written(), "/nick alice3\n");
+}
+
+#[test]
+fn a_usual_name_is_not_missed_where_there_are_none() {
+    let mut scene = Scene::new(Some("alice"), false);
+    scene.conversation.be_content_with(&["alice2".to_owned()]);
+    scene.hear("Welcome to this chatroom!<10.0.0.9> hi\n");
+    assert_eq!(scene.conversation.naming(), Naming::Open);
+}
+
+#[test]
+fn what_a_room_greets_with_is_asked_for_with_its_times() {
+    let greeting = format!("{GREETING}-- be nice\n-- the last 2 lines:\n<a> 1\n-- operator: 2\n");
+    let mut scene = Scene::new(None, false);
+    scene.conversation.ask_for_times();
+    scene.hear(&greeting);
+    let notices = [
+        GREETING.trim_end(),
+        "past: -- be nice",
+        "past: -- the last 2 lines:",
+    ];
+    assert_eq!(scene.shown(), notices);
+    assert_eq!(scene.written(), "/json\n");
+    scene.hello("e", r#""resumed":false,"heard":0"#);
+    assert_eq!(scene.written(), "/last 2 9\n");
+    scene.operator(10, false);
+    scene.operator(8, true);
+    scene.hear("{\"kind\":\"reply\",\"n\":1,\"to\":\"last\"}\n");
+    assert_eq!(scene.shown(), ["past: -- operator: 8", "-- operator: 10"]);
+
+    // A room that does not tell it has told enough.
+    let refusal = "{\"kind\":\"error\",\"n\":1,\"code\":\"usage\",\"text\":\"no\"}\n";
+    for (is_refused, after) in [(true, refusal), (false, "<b> 3\n")] {
+        let mut scene = Scene::new(None, false);
+        scene.conversation.ask_for_times();
+        scene.hear(&greeting);
+        scene.shown();
+        scene.written();
+        if is_refused {
+            scene.hello("e", r#""resumed":false,"heard":0"#);
+            scene.written();
+            scene.hear(after);
+        } else {
+            scene.wait();
+        }
+        let shown = scene.shown();
+        assert_eq!(shown.len(), 2, "{shown:#?}");
+        assert!(shown[0].ends_with("<a> 1") && shown[1].ends_with("-- operator: 2"));
+    }
 }

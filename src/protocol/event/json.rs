@@ -24,7 +24,7 @@ use crate::protocol::time::Time;
 const FRAME_BYTES: usize = 1024;
 
 /// Follows a list of people: `],"max_line":4294967295}`, or the counts of changes.
-const AFTER_LIST_BYTES: usize = 128;
+const AFTER_LIST_BYTES: usize = 192;
 
 /// Ends a text that is cut.
 const CUT_MARK: &str = "…";
@@ -260,6 +260,9 @@ impl Object<'_> {
     fn changes(&mut self, changes: &Changes<'_>) {
         self.several("joined", "joined_count", &changes.joined, Self::person);
         self.several("left", "left_count", &changes.left, Self::person);
+        if changes.kicked.count() > 0 {
+            self.several("kicked", "kicked_count", &changes.kicked, Self::person);
+        }
         let counted = "renamed_count";
         self.several("renamed", counted, &changes.renamed, |object, renamed| {
             let Rename { id, from, to } = renamed;
@@ -291,7 +294,7 @@ impl Object<'_> {
                 write(self, one);
             }
             self.push("]");
-            // What may follow: two empty lists with their counts, and the number of all.
+            // What may follow: three empty lists with their counts, and the number of all.
             if self.room_bytes() >= AFTER_LIST_BYTES {
                 return;
             }
@@ -466,6 +469,11 @@ impl Fields {
         Ok(Changes {
             joined: self.several("joined", "joined_count", person)?,
             left: self.several("left", "left_count", person)?,
+            kicked: if self.0.contains_key("kicked") {
+                self.several("kicked", "kicked_count", person)?
+            } else {
+                Several::Named(Vec::new())
+            },
             renamed: self.several("renamed", "renamed_count", |value| {
                 let [id, from, to] = value.as_array()?.as_slice() else {
                     return None;
@@ -619,6 +627,7 @@ mod tests {
         let changes = Changes {
             joined: Several::Named(vec![person(61, "bob")]),
             left: Several::Counted(9),
+            kicked: Several::Named(vec![person(60, "eve")]),
             renamed: Several::Named(vec![Rename {
                 id: 58,
                 from: "carol".into(),
@@ -661,7 +670,7 @@ mod tests {
             (
                 place(1237),
                 Event::Presence(changes),
-                "{\"seq\":1237,TIME,\"kind\":\"presence\",\"joined\":[[61,\"bob\"]],\"left\":[],\"left_count\":9,\"renamed\":[[58,\"carol\",\"dora\"]],\"here\":12}",
+                "{\"seq\":1237,TIME,\"kind\":\"presence\",\"joined\":[[61,\"bob\"]],\"left\":[],\"left_count\":9,\"kicked\":[[60,\"eve\"]],\"renamed\":[[58,\"carol\",\"dora\"]],\"here\":12}",
             ),
             (
                 place(1239),
@@ -701,7 +710,7 @@ mod tests {
             text: "x".into(),
         };
         assert_eq!(read(line), Ok(Some(Event::Message(expected))));
-        let newer = "{\"kind\":\"error\",\"code\":\"muted\",\"text\":\"no\"}";
+        let newer = "{\"kind\":\"error\",\"code\":\"unheard_of\",\"text\":\"no\"}";
         let Ok(Some(Event::Error { code, .. })) = read(newer) else {
             panic!("an error of another code is one");
         };
@@ -781,6 +790,7 @@ mod tests {
         let changes = Changes {
             joined: five(),
             left: five(),
+            kicked: five(),
             renamed: Several::Named(vec![rename; 5]),
             here: MAX_INTEGER,
         };
@@ -872,13 +882,16 @@ mod tests {
 
     fn any_presence() -> impl Strategy<Value = Event<'static>> {
         let renames = vec((any_number(), any_name(), any_name()), 0..=MAX_NAMED);
-        let fields = (any_several(), any_several(), renames, any_number());
-        fields.prop_map(|(joined, left, renames, here)| {
+        // None of them is not told.
+        let kicked = any_several().prop_filter("some", |it| *it != Several::Counted(0));
+        let fields = (any_several(), any_several(), kicked, renames, any_number());
+        fields.prop_map(|(joined, left, kicked, renames, here)| {
             let renames = renames.into_iter();
             let renamed = renames.map(|(id, from, to)| Rename { id, from, to });
             Event::Presence(Changes {
                 joined,
                 left,
+                kicked,
                 renamed: Several::Named(renamed.collect()),
                 here,
             })

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use super::{Bye, Changes, Event, Here, Person, Rename, Reply, Several, Speech};
 use crate::protocol::name::Name;
 use crate::protocol::text::{LEFT_TO_RIGHT_MARK, has_right_to_left, made_safe, mark_after};
-use crate::protocol::wording::{NOTICE_PREFIX, OPERATOR_PREFIX, REFUSAL_PREFIX, WELCOME};
+use crate::protocol::wording::{NOTICE_PREFIX, OPERATOR, OPERATOR_PREFIX, REFUSAL_PREFIX, WELCOME};
 
 impl Event<'_> {
     /// Appends its lines, the last one without its LF. Nothing for [`Event::Wait`], which only
@@ -54,8 +54,9 @@ pub(crate) fn read_speech(line: &str) -> Option<Event<'_>> {
         let (name, text) = line.strip_prefix("* ")?.split_once(' ')?;
         (Event::Action as fn(_) -> _, name, text)
     };
+    let is_operator = name == OPERATOR && line.starts_with('*');
     let is_label = name.parse::<IpAddr>().is_ok() || Name::parse(name.as_bytes()).is_ok();
-    is_label.then(|| {
+    (is_label || is_operator).then(|| {
         event(Speech {
             from: None,
             n: None,
@@ -125,11 +126,16 @@ fn push_reply(out: &mut Vec<u8>, reply: &Reply<'_>) {
     }
 }
 
-/// Displayed as `alice left, bob is now rob, carol joined (12 here)`.
+/// Displayed as `alice left, dora was kicked, bob is now rob, carol joined (12 here)`.
 impl Display for Changes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut clauses = Vec::new();
-        clauses.extend(clause(&self.left, "left"));
+        clauses.extend(clause(&without(&self.left, &self.kicked), "left"));
+        let verb = match &self.kicked {
+            Several::Named(kicked) if kicked.len() == 1 => "was kicked",
+            _ => "were kicked",
+        };
+        clauses.extend(clause(&self.kicked, verb));
         match &self.renamed {
             Several::Named(renamed) => clauses.extend(renamed.iter().map(ToString::to_string)),
             Several::Counted(count) => {
@@ -143,6 +149,21 @@ impl Display for Changes<'_> {
             clauses.join(", "),
             Count(self.here as usize)
         )
+    }
+}
+
+/// Those who have left that were not kicked.
+fn without<'a>(left: &Several<Person<'a>>, kicked: &Several<Person<'a>>) -> Several<Person<'a>> {
+    match (left, kicked) {
+        (Several::Named(left), Several::Named(kicked)) => {
+            let is_kicked = |person: &&Person<'_>| kicked.iter().any(|it| it.id == person.id);
+            let others = left.iter().filter(|person| !is_kicked(person));
+            Several::Named(others.cloned().collect())
+        }
+        _ => match left.count().saturating_sub(kicked.count()) {
+            0 => Several::Named(Vec::new()),
+            others => Several::Counted(others),
+        },
     }
 }
 
@@ -164,7 +185,7 @@ impl Display for Rename<'_> {
 }
 
 /// Displayed as a list: `alice, bob and 2 from 10.0.0.1`.
-struct Names<'a>(&'a [Person<'a>]);
+pub(crate) struct Names<'a>(pub(crate) &'a [Person<'a>]);
 
 impl Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -281,6 +302,7 @@ mod tests {
         let changes = Changes {
             joined: people(&["10.0.0.1", "bob", "10.0.0.1"]),
             left: Several::Counted(1234),
+            kicked: Several::Named(Vec::new()),
             renamed: Several::Named(vec![renamed]),
             here: 9204,
         };
@@ -327,13 +349,14 @@ mod tests {
         fn speech_is_read_as_it_was_said(
             name in "[a-z]{1,9}|10\\.0\\.0\\.[1-9]|[א-ת]{2,9}|::1",
             text in "\u{200e}?([ -~]|[א-ת]|\\PC){0,40}",
-            kind in 0..3,
+            kind in 0..4,
         ) {
             let text = made_safe(text.as_bytes());
             let said = Speech { from: None, n: None, ..speech(&name, &text) };
             let event = match kind {
                 0 => Event::Message(said),
                 1 => Event::Action(said),
+                3 => Event::Action(Speech { name: OPERATOR.into(), ..said }),
                 _ => Event::Operator { text: said.text },
             };
             let line = text_of(&event);

@@ -12,6 +12,7 @@ use crate::protocol::close::CloseReason;
 use crate::protocol::line::{Decoded, LineDecoder};
 use crate::protocol::sniff::{FirstWords, Verdict};
 use crate::protocol::telnet::{self, Telnet, Text};
+use crate::protocol::websocket::{Ended, Receiver};
 use crate::rate::{Bucket, Rate};
 use crate::reactor::flow::Talker;
 use crate::reactor::stream::Stream;
@@ -228,12 +229,23 @@ impl Input {
         })
     }
 
+    /// `text`, which was read, is to be heard with the next read.
+    pub(crate) fn hear_later(&mut self, text: Vec<u8>, now: Instant) {
+        if !text.is_empty() {
+            let memory = self
+                .memory
+                .get_or_insert_with(|| Box::new(Memory::new(now)));
+            memory.unheard = text;
+        }
+    }
+
     /// Reads until `transport` would block or ends, the client has said what it may, or
-    /// `buffer` has been filled once; `hear` is handed what was sent. Returns how many
-    /// bytes were read, and where it stopped.
+    /// `buffer` has been filled once; `hear` is handed what was sent. What comes in frames
+    /// goes through `receiver`. Returns how many bytes were read, and where it stopped.
     pub(crate) fn read<S: Stream>(
         &mut self,
         transport: &mut Transport<S>,
+        mut receiver: Option<&mut Receiver>,
         buffer: &mut [u8],
         limits: ReadLimits,
         hear: &mut impl FnMut(Heard<'_>) -> ControlFlow<()>,
@@ -257,9 +269,17 @@ impl Input {
         }
         let budget_bytes = limits.budget_bytes(buffer);
         while read_bytes < budget_bytes {
+            if let Some(ended) = receiver.as_ref().and_then(|receiver| receiver.ended()) {
+                let _ = self.end(hear);
+                return (read_bytes, AfterRead::Ended(reason_of(ended)));
+            }
             match transport.read(&mut buffer[..budget_bytes - read_bytes]) {
                 Received::Bytes(count) => {
                     read_bytes += count;
+                    let count = match &mut receiver {
+                        Some(receiver) => receiver.receive(&mut buffer[..count]),
+                        None => count,
+                    };
                     let bytes = &buffer[..count];
                     let mut answers = Vec::new();
                     let text = if self.is_program {
@@ -394,6 +414,15 @@ impl Memory {
         let heard_bytes = text.bytes.len() - rest.len();
         self.unheard = rest.to_vec();
         self.telnet_from = text.telnet_from.saturating_sub(heard_bytes);
+    }
+}
+
+/// Why a connection ends whose frames have. A close frame is what the end of a plain connection
+/// is: no word of leaving.
+fn reason_of(ended: Ended) -> CloseReason {
+    match ended {
+        Ended::Closed(_) => CloseReason::PeerClosed,
+        Ended::Failed(_) => CloseReason::WrongProtocol,
     }
 }
 

@@ -4,7 +4,9 @@
 use std::io::{self, IoSlice};
 
 use super::transport::Transport;
+use super::websocket;
 use crate::protocol::batch::{Batch, Edits, Encoding, Frame, Part};
+use crate::protocol::websocket::{MAX_FRAME_BYTES, Sender};
 use crate::reactor::flow::Reader;
 use crate::reactor::shared_log::SharedLogs;
 use crate::reactor::stream::Stream;
@@ -13,6 +15,9 @@ use crate::reactor::write_queue::{Flushed, MAX_SLICES, WriteQueue};
 /// The most that is written to one client that catches up before it is the next
 /// one's turn.
 pub(crate) const WRITE_BUDGET_BYTES: usize = 256 * 1024;
+
+/// The most that is looked up at once to be sent as WebSocket's frames.
+const GATHERED_BYTES: usize = 4 * MAX_FRAME_BYTES;
 
 /// The output of one client. It owns no heap memory while the client is owed nothing.
 #[derive(Debug, Default)]
@@ -111,7 +116,28 @@ impl Output {
         }
         self.queue
             .push_chunk(logs.chunk(self.encoding, text), written..text.len());
-        self.flush_rest(transport, written)
+        self.flush_rest(transport, None, written)
+    }
+
+    /// The same in WebSocket's frames, which go out by copy.
+    pub(crate) fn send_framed<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        sender: &mut Sender,
+        batch: &Batch,
+        logs: &mut SharedLogs,
+    ) -> io::Result<Flushed> {
+        let text = batch.shared(self.encoding);
+        let written = if self.queue.is_empty() {
+            websocket::write(transport, sender, [text], text.len())?.stream_bytes
+        } else {
+            0
+        };
+        if written == text.len() || transport.write_ended() {
+            return Ok(passed_on(transport));
+        }
+        (self.queue).push_chunk(logs.chunk(self.encoding, text), written..text.len());
+        self.flush_rest(transport, Some(sender), written)
     }
 
     /// The same for a reader for whom it is encrypted. Apart, so that the others do not pay for
@@ -135,22 +161,24 @@ impl Output {
         }
         self.queue
             .push_chunk(logs.chunk(self.encoding, text), written..text.len());
-        self.flush_rest(transport, written)
+        self.flush_rest(transport, None, written)
     }
 
     /// Sends `batch` to a reader with exceptions: in one write as well, or, if that is to be
-    /// `by_reference`, in one for each large part.
+    /// `by_reference`, in one for each large part. Here and in the other methods that write,
+    /// `framing` goes in between, if there is one; then nothing is sent by reference.
     pub(crate) fn send_edited<S: Stream>(
         &mut self,
         transport: &mut Transport<S>,
+        mut framing: Option<&mut Sender>,
         batch: &Batch,
         edits: Edits<'_>,
         by_reference: bool,
         logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
-        if by_reference && self.queue.is_empty() && !transport.write_ended() {
+        if by_reference && framing.is_none() && self.queue.is_empty() && !transport.write_ended() {
             self.queue_edited(batch, edits, 0, logs);
-            return self.flush(transport);
+            return self.flush(transport, None);
         }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut used = 0;
@@ -166,16 +194,19 @@ impl Output {
                 used += 1;
             }
         }
-        let written = if self.queue.is_empty() {
-            transport.write_vectored(&slices[..used])?
-        } else {
+        let written = if !self.queue.is_empty() {
             0
+        } else if let Some(sender) = &mut framing {
+            let parts = slices[..used].iter().map(|slice| &**slice);
+            websocket::write(transport, sender, parts, total_bytes)?.stream_bytes
+        } else {
+            transport.write_vectored(&slices[..used])?
         };
         if written == total_bytes || transport.write_ended() {
             return Ok(passed_on(transport));
         }
         self.queue_edited(batch, edits, written, logs);
-        self.flush_rest(transport, written)
+        self.flush_rest(transport, framing, written)
     }
 
     /// Queues `batch` without its first `written` bytes.
@@ -213,25 +244,40 @@ impl Output {
     pub(crate) fn send_frame<S: Stream>(
         &mut self,
         transport: &mut Transport<S>,
+        mut framing: Option<&mut Sender>,
         frame: &Frame,
     ) -> io::Result<Flushed> {
-        let written = if self.queue.is_empty() {
-            transport.write(frame)?
-        } else {
+        let written = if !self.queue.is_empty() {
             0
+        } else if let Some(sender) = &mut framing {
+            websocket::write(transport, sender, [&**frame], frame.len())?.stream_bytes
+        } else {
+            transport.write(frame)?
         };
         if transport.write_ended() {
             return Ok(Flushed::All);
         }
         self.queue.push(frame, written..frame.len());
-        self.flush_rest(transport, written)
+        self.flush_rest(transport, framing, written)
     }
 
     /// Writes what waits, as far as the socket takes it and the write budget
     /// goes. After [`Flushed::BudgetSpent`] no edge will come: flush again.
-    pub(crate) fn flush<S: Stream>(&mut self, transport: &mut Transport<S>) -> io::Result<Flushed> {
+    pub(crate) fn flush<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        framing: Option<&mut Sender>,
+    ) -> io::Result<Flushed> {
         let before = self.unwritten_bytes(transport);
-        let flushed = transport.flush(&mut self.queue, WRITE_BUDGET_BYTES);
+        let flushed = match framing {
+            Some(sender) => match self.flush_framed(transport, sender) {
+                Ok(Flushed::All) if transport.pending_bytes() > 0 => {
+                    transport.flush(&mut self.queue, WRITE_BUDGET_BYTES)
+                }
+                flushed => flushed,
+            },
+            None => transport.flush(&mut self.queue, WRITE_BUDGET_BYTES),
+        };
         match flushed {
             Ok(_) => self.took_some |= self.unwritten_bytes(transport) < before,
             Err(_) => self.lose(),
@@ -239,11 +285,35 @@ impl Output {
         flushed
     }
 
-    /// Takes back what waits, but for the rest of a line that was begun; `last_words`
-    /// take its place.
-    pub(crate) fn cut_short(&mut self, last_words: &[u8]) {
+    fn flush_framed<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        sender: &mut Sender,
+    ) -> io::Result<Flushed> {
+        let mut written_bytes = 0;
+        while !self.queue.is_empty() || !sender.is_idle() {
+            if written_bytes >= WRITE_BUDGET_BYTES {
+                return Ok(Flushed::BudgetSpent);
+            }
+            let pieces = self.queue.first_pieces(GATHERED_BYTES)?;
+            let queued_bytes = self.queue.queued_bytes();
+            let stream = pieces.iter().map(|piece| &**piece);
+            let written = websocket::write(transport, sender, stream, queued_bytes)?;
+            if written.bytes == 0 {
+                return Ok(Flushed::Blocked);
+            }
+            drop(pieces);
+            self.queue.advance(written.stream_bytes);
+            written_bytes += written.bytes;
+        }
+        Ok(Flushed::All)
+    }
+
+    /// Takes back what waits, but for the first `promised_bytes` and the rest of a line that
+    /// was begun; `last_words` take its place.
+    pub(crate) fn cut_short(&mut self, promised_bytes: usize, last_words: &[u8]) {
         let waited_bytes = self.queue.queued_bytes();
-        self.queue.cut_short(last_words);
+        self.queue.cut_short(promised_bytes, last_words);
         let kept_bytes = self.queue.queued_bytes() - last_words.len();
         self.lost_bytes = (self.lost_bytes).saturating_add(saturated(waited_bytes - kept_bytes));
     }
@@ -261,12 +331,17 @@ impl Output {
     fn flush_rest<S: Stream>(
         &mut self,
         transport: &mut Transport<S>,
+        framing: Option<&mut Sender>,
         written: usize,
     ) -> io::Result<Flushed> {
-        if written == 0 && !self.queue.is_empty() {
+        // Of a frame that was begun, the header may have been taken.
+        let has_begun = framing
+            .as_ref()
+            .is_some_and(|sender| sender.owed_bytes() > 0);
+        if written == 0 && !has_begun && !self.queue.is_empty() {
             return Ok(Flushed::Blocked);
         }
-        self.flush(transport)
+        self.flush(transport, framing)
     }
 }
 

@@ -34,7 +34,8 @@ pub(crate) struct Transport<S> {
     /// `None` on a plain connection.
     #[cfg(feature = "tls")]
     session: Option<Box<Session>>,
-    /// The last write did not block, so the next may be tried.
+    /// The last write did not block, so the next may be tried. Invariant: not once our side
+    /// has ended; so a write asks one thing.
     is_writable: bool,
     /// Nothing more will come from the peer.
     read_ended: bool,
@@ -64,7 +65,7 @@ impl<S: Stream> Transport<S> {
     }
 
     pub(crate) fn mark_writable(&mut self) {
-        self.is_writable = true;
+        self.is_writable = !self.write_ended;
     }
 
     pub(crate) fn read_ended(&self) -> bool {
@@ -226,7 +227,7 @@ impl<S: Stream> Transport<S> {
         &mut self,
         mut write: impl FnMut(&mut S) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        if !self.is_writable || self.write_ended {
+        if !self.is_writable {
             return Ok(0);
         }
         match retry_interrupted(|| write(&mut self.stream)) {
@@ -256,12 +257,12 @@ impl<S: Stream> Transport<S> {
         queue: &mut WriteQueue,
         budget_bytes: usize,
     ) -> io::Result<Flushed> {
-        if !self.is_writable {
+        if !self.is_writable && !queue.is_empty() {
             return Ok(Flushed::Blocked);
         }
         match self.flush_stream(queue, budget_bytes) {
             Ok(flushed) => {
-                self.is_writable = flushed != Flushed::Blocked;
+                self.is_writable &= flushed != Flushed::Blocked;
                 Ok(flushed)
             }
             Err(e) => Err(self.write_failed(e)),
@@ -329,11 +330,16 @@ impl<S: Stream> Transport<S> {
     /// Gives up both sides.
     pub(crate) fn end(&mut self) {
         self.read_ended = true;
+        self.end_write();
+    }
+
+    fn end_write(&mut self) {
         self.write_ended = true;
+        self.is_writable = false;
     }
 
     fn write_failed(&mut self, error: io::Error) -> io::Error {
-        self.write_ended = true;
+        self.end_write();
         error
     }
 }

@@ -5,6 +5,7 @@ mod first_words;
 mod flow_control;
 mod harness;
 mod restraint;
+mod web;
 
 use std::io;
 use std::time::Duration;

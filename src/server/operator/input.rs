@@ -22,8 +22,7 @@ use crate::protocol::line::{Decoded, LineDecoder};
 use crate::rate::{Bucket, Rate};
 
 /// More than anybody types or pastes.
-const LINES_PER_SECOND: u32 = 20;
-const BURST_LINES: u32 = 200;
+pub(crate) const RATE: Rate = Rate::new(20, 200);
 
 const READ_BYTES: usize = 4096;
 
@@ -31,7 +30,6 @@ const READ_BYTES: usize = 4096;
 pub(crate) struct OperatorInput {
     input: Input,
     decoder: LineDecoder,
-    rate: Rate,
     bucket: Bucket,
     /// There may be something to read.
     is_ready: bool,
@@ -111,7 +109,6 @@ impl OperatorInput {
         Self {
             input,
             decoder: LineDecoder::new(max_line_bytes),
-            rate: Rate::new(LINES_PER_SECOND, BURST_LINES),
             bucket: Bucket::default(),
             is_ready: false,
             has_ended: false,
@@ -146,7 +143,7 @@ impl OperatorInput {
         self.waits_until = None;
         loop {
             if self.taken_bytes < self.buffer.len() {
-                self.waits_until = self.bucket.ready_at(self.rate, now);
+                self.waits_until = self.bucket.ready_at(RATE, now);
                 if self.waits_until.is_some() {
                     return None;
                 }
@@ -155,7 +152,7 @@ impl OperatorInput {
             let line = self.decoder.next_line(&mut rest).map(typed);
             self.taken_bytes = self.buffer.len() - rest.len();
             if line.is_some() {
-                self.bucket.take(self.rate, now);
+                self.bucket.take(RATE, now);
                 return line;
             }
             if !self.read() {

@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use self::plain_service::PlainService;
+pub(super) use self::plain_service::{ANSWER, JOIN, JOINED};
 pub(super) use self::scripted_stream::FarEnd as Socket;
 use self::scripted_stream::ScriptedStream;
 use crate::protocol::close::CloseReason;
@@ -31,6 +32,7 @@ pub(super) struct Loop {
     pub(super) event_loop: EventLoop<ScriptedStream>,
     pub(super) host: PlainService,
     pub(super) waiting: VecDeque<Socket>,
+    waiting_visitors: VecDeque<Socket>,
     pub(super) out_of_descriptors: bool,
     pub(super) now: Instant,
     pub(super) status: Status,
@@ -55,6 +57,7 @@ impl Loop {
             event_loop: EventLoop::new(policy, now),
             host: PlainService::new(room::Config::plain(policy.max_line_bytes), max_clients),
             waiting: VecDeque::new(),
+            waiting_visitors: VecDeque::new(),
             out_of_descriptors: false,
             now,
             status: Status::Running,
@@ -78,6 +81,26 @@ impl Loop {
         (key, socket)
     }
 
+    /// Somebody connects where peers speak first.
+    pub(super) fn visit(&mut self) -> (usize, Socket) {
+        let key = self.event_loop.clients.next_key();
+        let socket = Socket::new();
+        self.waiting_visitors.push_back(socket.clone());
+        self.event_loop.mark_visitors();
+        self.settle();
+        (key, socket)
+    }
+
+    /// A client comes in whose bytes are in frames, and has read its welcome.
+    pub(super) fn join_with_frames(&mut self) -> (usize, Socket) {
+        let (key, socket) = self.visit();
+        socket.sends(JOIN);
+        self.readable(key);
+        let welcome = [JOINED, &[0x82, WELCOME.len() as u8], WELCOME.as_bytes()].concat();
+        assert_eq!(socket.received_bytes(), welcome);
+        (key, socket)
+    }
+
     pub(super) fn iterate(&mut self) {
         let accept = |key: usize| match self.waiting.pop_front() {
             Some(socket) if self.out_of_descriptors => {
@@ -93,9 +116,12 @@ impl Loop {
             }
             None => Accepted::Nobody,
         };
-        self.status = self
-            .event_loop
-            .iterate(self.now, &mut self.host, accept)
+        let accept_visitor = |_| match self.waiting_visitors.pop_front() {
+            Some(socket) => Accepted::Client(socket.stream(), Ipv4Addr::LOCALHOST.into()),
+            None => Accepted::Nobody,
+        };
+        self.status = (self.event_loop)
+            .iterate_with_visitors(self.now, &mut self.host, accept, accept_visitor)
             .unwrap();
     }
 
