@@ -25,19 +25,15 @@ mod timers;
 pub mod write_queue;
 
 use std::io;
-#[cfg(feature = "tls")]
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
-#[cfg(feature = "tls")]
-use rustls::ServerConfig;
 
 use self::acceptor::Accepted;
 use self::event_loop::{EventLoop, Status};
 #[cfg(feature = "tls")]
-use self::handshakes::Handshakes;
+use self::handshakes::{Doors, Handshakes};
 use self::listener::Listener;
 #[cfg(feature = "tls")]
 use self::service::{FIRST_HANDSHAKE, TLS_LISTENER};
@@ -96,21 +92,15 @@ impl Reactor {
         Ok(())
     }
 
-    /// Takes in, too, whoever connects to `listener` and finishes a TLS handshake; `most` at a
+    /// Takes in, too, whoever comes in by these `doors` and finishes a TLS handshake; `most` at a
     /// time may be about that.
     ///
     /// # Errors
     ///
-    /// When the listener cannot be registered.
+    /// When a listener cannot be registered.
     #[cfg(feature = "tls")]
-    pub fn secure(
-        &mut self,
-        listener: Listener,
-        config: Arc<ServerConfig>,
-        most: usize,
-    ) -> io::Result<()> {
-        let handshakes = Handshakes::new(listener, config, most, self.poll.registry())?;
-        self.handshakes = Some(handshakes);
+    pub fn secure(&mut self, doors: Doors, most: usize) -> io::Result<()> {
+        self.handshakes = Some(Handshakes::new(doors, most, self.poll.registry())?);
         Ok(())
     }
 
@@ -142,22 +132,31 @@ impl Reactor {
                 None => Accepted::Nobody,
             };
             #[cfg(feature = "tls")]
-            let handshakes = &mut self.handshakes;
+            let handshakes = std::cell::RefCell::new(&mut self.handshakes);
             let accept_client = |key| {
                 #[cfg(feature = "tls")]
-                if let Some(handshakes) = handshakes
-                    && let Some(finished) = handshakes.next_finished(registry, key)
+                if let Some(handshakes) = &mut **handshakes.borrow_mut()
+                    && let Some(finished) = handshakes.next_client(registry, key)
                 {
                     return finished;
                 }
                 accept_from(&self.listener, key)
+            };
+            let accept_visitor = |key| {
+                #[cfg(feature = "tls")]
+                if let Some(handshakes) = &mut **handshakes.borrow_mut()
+                    && let Some(finished) = handshakes.next_visitor(registry, key)
+                {
+                    return finished;
+                }
+                accept_from(&self.visitors, key)
             };
             self.event_loop.set_wall_time(SystemTime::now().into());
             let iterated = self.event_loop.iterate_with_visitors(
                 Instant::now(),
                 service,
                 accept_client,
-                |key| accept_from(&self.visitors, key),
+                accept_visitor,
             );
             match iterated? {
                 Status::Running => {}
@@ -180,8 +179,12 @@ impl Reactor {
             handshakes.advance(Instant::now(), self.poll.registry(), |address, more| {
                 service.is_address_full(address, more)
             });
-            if handshakes.has_finished() {
+            let [clients, visitors] = handshakes.has_finished();
+            if clients {
                 self.event_loop.mark_listener();
+            }
+            if visitors {
+                self.event_loop.mark_visitors();
             }
         }
     }
@@ -212,15 +215,9 @@ impl Reactor {
                 LISTENER => self.event_loop.mark_listener(),
                 VISITORS => self.event_loop.mark_visitors(),
                 #[cfg(feature = "tls")]
-                TLS_LISTENER => {
+                token if (Token(FIRST_HANDSHAKE)..=TLS_LISTENER).contains(&token) => {
                     if let Some(handshakes) = &mut self.handshakes {
-                        handshakes.mark_listener();
-                    }
-                }
-                #[cfg(feature = "tls")]
-                Token(token) if (FIRST_HANDSHAKE..TLS_LISTENER.0).contains(&token) => {
-                    if let Some(handshakes) = &mut self.handshakes {
-                        handshakes.mark(token - FIRST_HANDSHAKE);
+                        handshakes.mark(token);
                     }
                 }
                 token if is_source(token) => self.event_loop.mark_source(token),

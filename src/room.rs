@@ -225,6 +225,11 @@ impl Room {
         self.secured.insert(connection);
     }
 
+    /// Whether nobody else can read `connection`.
+    pub(crate) fn is_secured(&self, connection: ClientId) -> bool {
+        self.secured.contains(&connection)
+    }
+
     /// There is no `connection` any more.
     pub(crate) fn closed(&mut self, connection: ClientId) {
         self.secured.remove(&connection);

@@ -56,10 +56,10 @@ use crate::platform::service_manager::{self, NotifySocket};
 #[cfg(feature = "web")]
 use crate::platform::stdio::terminal_size;
 #[cfg(feature = "tls")]
-use crate::protocol::tls::Fingerprint;
+use crate::protocol::tls::{Fingerprint, for_lines, for_web};
 use crate::reactor::Reactor;
 #[cfg(feature = "tls")]
-use crate::reactor::handshakes::MAX_HANDSHAKES;
+use crate::reactor::handshakes::{Doors, MAX_HANDSHAKES};
 use crate::reactor::listener::Listener;
 use crate::reactor::service::{Policy, Service};
 use crate::room::{self, Room};
@@ -141,22 +141,25 @@ pub fn run(config: &Config) -> Result<(), Error> {
         ..policy(config, capacity.refused - max_outside)
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
-    #[cfg(feature = "tls")]
-    let secured = match &config.tls {
-        Some(tls) => Some(secure(config, tls, &mut reactor, max_handshakes)?),
-        None => None,
-    };
-    #[cfg(feature = "tls")]
-    let (identity, secured) = secured.unzip();
     let web = config.web.as_ref();
-    let web_address = web.map(|web| {
-        let listener = listen_for_visitors(web, config, address.ip())?;
-        let address = listener.address();
-        reactor.take_visitors(listener).map_err(Error::Poll)?;
+    let web_listener = web.map(|web| listen_for_visitors(web, config, address.ip()));
+    let web_listener = web_listener.transpose()?;
+    let web_address = web_listener.as_ref().map(Listener::address);
+    if let Some(address) = web_address {
         info!("listening for browsers on {address}");
-        Ok::<_, Error>(address)
-    });
-    let web_address = web_address.transpose()?;
+    }
+    #[cfg(feature = "tls")]
+    let (identity, web_listener, secured) = match &config.tls {
+        Some(tls) => {
+            let (identity, secured) =
+                secure(config, tls, web_listener, &mut reactor, max_handshakes)?;
+            (Some(identity), None, Some(secured))
+        }
+        None => (None, web_listener, None),
+    };
+    if let Some(listener) = web_listener {
+        reactor.take_visitors(listener).map_err(Error::Poll)?;
+    }
     let manager = NotifySocket::from_env().map(|socket| {
         let watchdog = service_manager::watchdog_timeout();
         (
@@ -191,14 +194,22 @@ pub fn run(config: &Config) -> Result<(), Error> {
         addresses
     };
     server.show(&banner(address, &reachable_at(address.ip())));
+    let scheme = "http";
+    #[cfg(feature = "tls")]
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        scheme
+    };
     if let Some(address) = web_address {
         let reachable_at = reachable_at(address.ip());
-        server.show(&page_banner(address.port(), &reachable_at));
+        server.show(&page_banner(scheme, address.port(), &reachable_at));
         #[cfg(feature = "web")]
         if let Some((columns, _)) = terminal_size()
             && let Some(first) = reachable_at.iter().find(|it| !is_link_local_v6(it))
             && !first.is_loopback()
-            && let Some(rows) = qr_code::rows(&page_address(*first, address.port()), columns)
+            && let Some(rows) =
+                qr_code::rows(&page_address(scheme, *first, address.port()), columns)
         {
             server.show(&rows);
         }
@@ -258,19 +269,26 @@ fn policy(config: &Config, max_refused: usize) -> Policy {
 fn secure(
     config: &Config,
     tls: &Tls,
+    web: Option<Listener>,
     reactor: &mut Reactor,
     max_handshakes: usize,
 ) -> Result<(Identity, (u16, Fingerprint)), Error> {
     let identity = Identity::load(tls.source.clone())?;
     let fingerprint = identity.fingerprint().map_err(Error::Tls)?;
-    let handshakes = Arc::new(identity.config().map_err(Error::Tls)?);
-    let listener = listen_at(config.ip.as_ref(), tls.port, config.send_buffer_bytes)?;
-    let address = listener.address();
-    reactor
-        .secure(listener, handshakes, max_handshakes)
-        .map_err(Error::Poll)?;
-    info!("listening for TLS on {address}");
-    Ok((identity, (address.port(), fingerprint)))
+    let handshakes = identity.config().map_err(Error::Tls)?;
+    let listen = |port| listen_at(config.ip.as_ref(), port, config.send_buffer_bytes);
+    let lines = tls.port.map(listen).transpose()?;
+    let listeners = [&lines, &web].into_iter().flatten();
+    let ports: Vec<u16> = listeners.map(|it| it.address().port()).collect();
+    let doors = Doors {
+        lines: lines.map(|it| (it, Arc::new(for_lines(handshakes.clone())))),
+        web: web.map(|it| (it, Arc::new(for_web(handshakes)))),
+    };
+    reactor.secure(doors, max_handshakes).map_err(Error::Poll)?;
+    info!("listening for TLS on {ports:?}");
+    // One of both is asked for.
+    let port = ports.first().copied().unwrap_or_default();
+    Ok((identity, (port, fingerprint)))
 }
 
 /// On the socket from the service manager, or else at the address.
@@ -359,7 +377,7 @@ fn open_transcript(path: &Path, max_bytes: Option<u64>) -> Result<Transcript, Er
 }
 
 /// Where the page is, after [`banner`]. A browser takes no address with a network interface.
-fn page_banner(port: u16, reachable_at: &[IpAddr]) -> String {
+fn page_banner(scheme: &str, port: u16, reachable_at: &[IpAddr]) -> String {
     let mut text = String::new();
     for address in reachable_at.iter().filter(|it| !is_link_local_v6(it)) {
         let own = if address.is_loopback() {
@@ -367,14 +385,14 @@ fn page_banner(port: u16, reachable_at: &[IpAddr]) -> String {
         } else {
             "in a browser"
         };
-        let address = page_address(*address, port);
+        let address = page_address(scheme, *address, port);
         writeln!(text, "{own}: {address}").expect("a String takes every write");
     }
     text
 }
 
-fn page_address(ip: IpAddr, port: u16) -> String {
-    format!("http://{}/", SocketAddr::new(ip, port))
+fn page_address(scheme: &str, ip: IpAddr, port: u16) -> String {
+    format!("{scheme}://{}/", SocketAddr::new(ip, port))
 }
 
 /// The first lines on the console: where the server listens, and how to join; what others use

@@ -245,6 +245,12 @@ impl ServerArgs {
         let port = own_port.or(self.port);
         let rules = self.rules.into_rules();
         let has_allow = rules.iter().any(|rule| matches!(rule, Rule::Allow(_)));
+        #[cfg(all(feature = "tls", feature = "web"))]
+        let has_web = self.web.is_some();
+        #[cfg(all(feature = "tls", not(feature = "web")))]
+        let has_web = false;
+        #[cfg(feature = "tls")]
+        let tls = self.tls.into_tls(has_web)?;
         Ok(server::Config {
             is_local_only: ip.is_none() && !has_allow && !passes_sockets(),
             ip,
@@ -286,7 +292,7 @@ impl ServerArgs {
             operator_commands: self.operator_commands.is_some(),
             operator_fifo: self.operator_commands.flatten(),
             #[cfg(feature = "tls")]
-            tls: self.tls.into_tls(),
+            tls,
             quiet: self.quiet,
         })
     }

@@ -14,12 +14,12 @@ use crate::server::identity::Source;
 // How a server speaks TLS.
 #[derive(Args, Debug)]
 pub(super) struct ServerTlsArgs {
-    /// Speak TLS, too, at --tls-port
+    /// Speak TLS, too, at --tls-port and at the port of --web
     ///
     /// The room's key is made at the first start, and kept under $STATE_DIRECTORY or
     /// $XDG_STATE_HOME/chat. Guests know the room by it; the first lines on standard output have
     /// what they need to compare.
-    #[arg(long, requires = "tls_port")]
+    #[arg(long)]
     tls: bool,
 
     /// The port for TLS; 0 for any free port
@@ -48,13 +48,19 @@ pub(super) struct ServerTlsArgs {
 
 impl ServerTlsArgs {
     /// `None` without TLS.
-    pub(super) fn into_tls(self) -> Option<Tls> {
-        let port = self.tls_port.filter(|_| self.tls)?;
+    pub(super) fn into_tls(self, has_web: bool) -> Result<Option<Tls>, String> {
+        if !self.tls {
+            return Ok(None);
+        }
+        let port = self.tls_port;
+        if port.is_none() && !has_web {
+            return Err("--tls needs a port: give --tls-port PORT, or --web PORT".to_owned());
+        }
         let source = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Source::Files { certificate, key },
             _ => Source::Own,
         };
-        Some(Tls { port, source })
+        Ok(Some(Tls { port, source }))
     }
 }
 

@@ -97,6 +97,8 @@ pub struct Request<'a> {
     pub host: &'a str,
     /// Where the page comes from that makes the request, if a page does.
     pub origin: Option<&'a str>,
+    /// Whether it has come over TLS, which its text does not say.
+    pub is_secured: bool,
     /// The size of the body that follows. `None` if the head does not say.
     pub body_bytes: Option<usize>,
     /// The body comes in chunks, and nobody knows how long it will be.
@@ -146,6 +148,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
         path: path_of(head.path.unwrap_or_default())?,
         host: "",
         origin: None,
+        is_secured: false,
         body_bytes: None,
         is_chunked: false,
         content_type: None,
@@ -342,10 +345,15 @@ impl HostNames {
             );
             return Err(Fault::new(Status::MisdirectedRequest, words));
         }
+        let scheme = if request.is_secured {
+            "https://"
+        } else {
+            "http://"
+        };
         match request.origin {
             None => Ok(()),
             Some(origin)
-                if (origin.strip_prefix("http://"))
+                if (origin.strip_prefix(scheme))
                     .and_then(Authority::parse)
                     .is_some_and(|origin| origin == host) =>
             {
@@ -617,6 +625,15 @@ mod tests {
             let (request, _) = parse(head.as_bytes()).unwrap().unwrap();
             let checked = names.check(&request).map_err(|fault| fault.status);
             assert_eq!(checked, expected, "{head}");
+        }
+        for (scheme, expected) in [("https", ok), ("http", forbidden)] {
+            let head = head(&format!(
+                "Host: 10.0.0.1:1\r\nOrigin: {scheme}://10.0.0.1:1\r\n"
+            ));
+            let (mut request, _) = parse(head.as_bytes()).unwrap().unwrap();
+            request.is_secured = true;
+            let checked = names.check(&request).map_err(|fault| fault.status);
+            assert_eq!(checked, expected, "{scheme} over TLS");
         }
     }
 

@@ -25,6 +25,12 @@ use crate::protocol::base64;
 /// The name of the line protocol in a handshake (RFC 7301).
 const CHAT: &[u8] = b"chat/1";
 
+/// That of HTTP/1.1, and of WebSocket, which begins so.
+const HTTP: &[u8] = b"http/1.1";
+
+/// What a TLS connection begins with: a record of its handshake.
+pub(crate) const FIRST_BYTE: u8 = 0x16;
+
 /// What a fingerprint begins with.
 const SHA256: &str = "sha256:";
 
@@ -106,10 +112,21 @@ pub(crate) fn server_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<Ser
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
         .with_cert_resolver(resolver);
-    config.alpn_protocols = vec![CHAT.to_vec()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
+}
+
+/// What `config` is where lines are spoken.
+pub(crate) fn for_lines(mut config: ServerConfig) -> ServerConfig {
+    config.alpn_protocols = vec![CHAT.to_vec()];
+    config
+}
+
+/// What `config` is at the web port, where lines are spoken, too, by those who ask for them.
+pub(crate) fn for_web(mut config: ServerConfig) -> ServerConfig {
+    config.alpn_protocols = vec![CHAT.to_vec(), HTTP.to_vec()];
+    config
 }
 
 /// What a client needs. It takes any key that the server can sign with: whose that is, its

@@ -348,6 +348,10 @@ impl<S: Stream> Clients<S> {
         }
         self.visitors.push_back(id);
         self.arm(id, self.now + VISIT_TIMEOUT, Kind::Visit);
+        if self.connection(id.key).is_secured() {
+            service.secured(id);
+            self.list_for_reading(id);
+        }
     }
 
     fn oldest_visitor(&mut self) -> Option<ClientId> {
@@ -443,6 +447,9 @@ impl<S: Stream> Clients<S> {
             Err(refusal) => self.turn_away(id, address, refusal, service),
         }
         let now = self.now;
+        if self.connection(id.key).is_secured() {
+            service.secured(id);
+        }
         self.connection(id.key).receive_early(early, now);
         // More may have come than was read, and no edge will tell.
         self.list_for_reading(id);

@@ -22,7 +22,7 @@ const FIRST_SOURCE: usize = LISTENER.0 - MAX_SOURCES;
 /// The token of the listener where peers speak first.
 pub(super) const VISITORS: Token = Token(FIRST_SOURCE - 1);
 
-/// The token of the listener for TLS.
+/// The token of the listener for TLS; that of the web port, if TLS is spoken there, is before it.
 #[cfg(feature = "tls")]
 pub(super) const TLS_LISTENER: Token = Token(FIRST_SOURCE - 2);
 
@@ -112,7 +112,7 @@ pub trait Service {
         context: &mut Context<'_>,
     ) -> Result<Frame, Frame>;
 
-    /// `client`, which has just joined or was refused, has come over TLS.
+    /// `client`, which has just joined, was refused or visits, has come over TLS.
     fn secured(&mut self, _client: ClientId) {}
 
     /// Whether `address` has as many connections as it may have, with `more` that are not known

@@ -95,7 +95,7 @@ impl Room {
 
     /// Where `connection`, from `address`, comes from.
     fn origin(&self, connection: ClientId, address: IpAddr) -> Origin {
-        if self.secured.contains(&connection) {
+        if self.is_secured(connection) {
             Origin::Tls(address)
         } else {
             Origin::Clear(address)

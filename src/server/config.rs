@@ -15,8 +15,9 @@ use crate::room;
 #[cfg(feature = "tls")]
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// The port for lines over TLS, at the same address; 0 is any free port.
-    pub port: u16,
+    /// The port for lines over TLS, at the same address; 0 is any free port. `None` to speak it at
+    /// the web port alone.
+    pub port: Option<u16>,
     /// What the server shows of itself.
     pub source: Source,
 }

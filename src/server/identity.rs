@@ -122,7 +122,7 @@ impl Identity {
         }
     }
 
-    /// For handshakes.
+    /// For handshakes, whatever is spoken after them.
     pub(crate) fn config(&self) -> Result<ServerConfig, rustls::Error> {
         server_config(Arc::clone(&self.shown) as Arc<dyn ResolvesServerCert>)
     }

@@ -167,7 +167,7 @@ impl Web {
             More::MayCome if !may_end_head(bytes) => return wait_until(0),
             More::MayCome | More::Never => {}
         }
-        let (request, head_bytes) = match http::parse(bytes) {
+        let (mut request, head_bytes) = match http::parse(bytes) {
             Ok(Some(parsed)) => parsed,
             Ok(None) if more != More::Never => return wait_until(0),
             Ok(None) => {
@@ -176,6 +176,7 @@ impl Web {
             }
             Err(fault) => return refuse(fault),
         };
+        request.is_secured = scene.room.is_secured(visitor);
         let body = &bytes[head_bytes..];
         match self.handle(address, &request, body, more, scene) {
             Ok(Handled::Answer(answer)) => {

@@ -122,7 +122,11 @@ fn a_person_sees_the_key_of_a_room_at_the_first_visit() {
     let room = SecuredServer::start();
     let user = User::new();
     let visit = |screen: &Screen| {
-        let command = chat_to("client", room.tls_address, &["--tls", "--name", "alice", "--no-time"]);
+        let command = chat_to(
+            "client",
+            room.tls_address,
+            &["--tls", "--name", "alice", "--no-time"],
+        );
         screen.run(user.command(command))
     };
     let mut bob = room.server.join("127.0.0.2");

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, chat, chat_to, piped};
 use crate::common::secured::SecuredServer;
-use crate::common::server::server_command;
+use crate::common::server::{Server, server_command};
 use crate::common::{alone_under_load, can_test_with, eventually};
 
 /// A client for Python 3 that checks the certificate and its names, as browsers do. It says a
@@ -346,6 +346,78 @@ fn sighup_has_the_own_certificate_read_again() {
     fs::write(path("key"), "").expect("a file");
     reload("newcomers are still shown what it was");
     assert_eq!(shown(), second);
+}
+
+#[test]
+fn the_web_port_takes_http_and_lines_over_tls_and_http_without() {
+    if !can_test_with("curl") || !can_test_with("openssl") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = server_command("127.0.0.1", &["--tls", "--web", "0"]);
+    command.env("XDG_STATE_HOME", folder.path());
+    let mut server = Server::spawn(command);
+    server.skip_banner();
+    let page = server.stdout().next_line().expect("the page's address");
+    let (_, web) = page.split_once("https://").expect("over TLS");
+    let web = web.trim_end_matches('/').to_owned();
+    server
+        .stdout()
+        .expect_line("or so that nobody else can read it, over TLS:");
+    let port = web.rsplit(':').next().expect("a port");
+    let way = server.stdout().next_line().expect("a way to join");
+    let is_same = way.starts_with(&format!("  chat client --tls 127.0.0.1 {port}   # sha256:"));
+    assert!(is_same, "{way}");
+    let mut bob = server.join("127.0.0.2");
+
+    let certificate = folder.path().join("chat/tls-certificate.pem");
+    let curl = |arguments: &[&str]| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "20", "--cacert"]);
+        command.arg(&certificate).args(arguments);
+        Process::spawn(piped(command)).finish()
+    };
+    assert_eq!(curl(&[&format!("https://{web}/healthz")]).stdout, "ok\n");
+    assert_eq!(curl(&[&format!("http://{web}/healthz")]).stdout, "ok\n");
+    let say = |origin: &str| {
+        let (origin, url) = (format!("Origin: {origin}"), format!("https://{web}/say"));
+        let json = "Content-Type: application/json";
+        let body = r#"{"name":"web","text":"hi"}"#;
+        let told = curl(&[
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-H",
+            json,
+            "-H",
+            &origin,
+            "-d",
+            body,
+            &url,
+        ]);
+        told.stdout
+    };
+    assert_eq!(
+        say(&format!("http://{web}")),
+        "403",
+        "a page that others may have changed"
+    );
+    assert!(say(&format!("https://{web}")).starts_with('2'));
+    assert!(bob.next_line().is_some_and(|line| line.ends_with("> hi")));
+
+    for (alpn, is_in) in [("chat/1", true), ("http/1.1", false), ("h2", false)] {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-quiet", "-connect", &web, "-alpn", alpn]);
+        let mut client = Process::spawn(piped(command));
+        if is_in {
+            client.stdout().expect_line(WELCOME);
+            client.type_line("by name");
+            bob.expect_line("<127.0.0.1> by name");
+        } else if alpn == "h2" {
+            client.stdout().expect_end();
+        }
+    }
 }
 
 /// A certificate and its key, of another kind than ours.

@@ -104,6 +104,11 @@ impl Session {
         self.tls.peer_certificates()?.first()
     }
 
+    /// Whether the peer has asked for the line protocol by its name.
+    pub(crate) fn speaks_chat(&self) -> bool {
+        self.tls.alpn_protocol() == Some(b"chat/1")
+    }
+
     /// Reads what the peer has said; 0 once it has said that it ends its side.
     ///
     /// # Errors
