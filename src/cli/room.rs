@@ -14,7 +14,7 @@ pub(super) const DEFAULT_PORT: u16 = 8081;
 const MAX_SECONDS: u32 = 3600;
 
 // Where the room is, for whoever has no usual one. (clap would show a doc comment as what the command does.)
-#[cfg(feature = "stress")]
+#[cfg(any(feature = "stress", feature = "tls"))]
 #[derive(Args, Debug)]
 pub(super) struct RoomArgs {
     /// The server's name or IP address; HOST:PORT will do, too
@@ -72,7 +72,7 @@ impl UsualRoomArgs {
     }
 }
 
-#[cfg(feature = "stress")]
+#[cfg(any(feature = "stress", feature = "tls"))]
 impl RoomArgs {
     /// Host and port, or what is wrong with them.
     pub(super) fn into_address(self) -> Result<(String, u16), String> {
