@@ -270,6 +270,10 @@ impl Room {
                 self.remove(displaced, false, context);
             }
         } else {
+            if reason == CloseReason::Quit || reason.is_operators() {
+                // The connection was not dead, so nobody's who asked for the name.
+                self.claims.take(id);
+            }
             self.remove(id, reason.is_operators(), context);
         }
         Some(departed)

@@ -220,15 +220,13 @@ pub fn run(config: &Config) -> Result<(), Error> {
         server.show(&tls_banner(port, &fingerprint, &reachable_at));
     }
     if config.is_local_only {
-        server.show(
-            "only this machine and private networks are let in; --allow lets in others instead\n",
-        );
+        server.show("only this machine and private networks are let in; to choose, use --allow\n");
     }
     if server.has_operator() {
         server.show(if server.obeys_operator {
-            "everyone sees what you type here; /help lists the commands\n"
+            "everybody sees what you type here; /help lists the commands\n"
         } else {
-            "everyone sees each line from standard input; \
+            "everybody sees each line from standard input; \
              commands need --operator-commands\n"
         });
     }

@@ -193,7 +193,7 @@ export function newSession(room, wanted) {
 			if (to === 'nick') {
 				// A name with a digit was not what its owner wanted.
 				if (!request?.isName) room.wished(s.wanted = name);
-				text = `You are ${name} now.`;
+				text = `You are now ${name}.`;
 				named(name);
 			} else if (people && !request) {
 				text = `${here} here: ${people.map(one => one[1]).join(', ')}`;

@@ -21,9 +21,9 @@ pub(super) struct ClientArgs {
 
     /// The name to ask for [default: CHAT_NAME or your login]
     ///
-    /// The default is for a prompt; in a pipe you have no name unless you ask for one. If it is
-    /// taken, you get it with a digit behind it. After a lost connection the client asks for the
-    /// last name you had.
+    /// The default is for a prompt; in a pipe you have no name unless you ask for one. If your login
+    /// is in use, you get it with a digit behind it. After a lost connection the client asks for
+    /// the last name you had.
     #[arg(long, value_name = "NAME", value_parser = parse_name as Parse<String>)]
     name: Option<String>,
 

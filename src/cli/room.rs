@@ -103,6 +103,9 @@ impl Place {
 /// A host name or IP address, and maybe a port: `box.lan`, `box.lan:8081`, `::1`, `[::1]`,
 /// `[::1]:8081`.
 pub(super) fn parse_place(text: &str) -> Result<Place, &'static str> {
+    if text.contains("://") {
+        return Err("that is an address for browsers; here expected HOST or HOST:PORT of the room");
+    }
     let (host, port) = split_port(text);
     if host.is_empty() || host.contains(['[', ']']) {
         return Err("expected a name or an IP address, and maybe :PORT, as in 192.168.1.5:8081");
@@ -174,6 +177,7 @@ mod tests {
             "box:",
             "box:http",
             "box:0",
+            "http://192.168.1.5:8080/",
         ] {
             assert!(parse_place(wrong).is_err(), "{wrong}");
         }

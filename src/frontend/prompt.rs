@@ -243,7 +243,7 @@ impl Prompt {
         let has_quit = || text.lines().any(|line| Entered::of(line, true).is_quit());
         if has_commands && !is_one_line && has_quit() {
             self.editor.put_back(text);
-            let words = "not sent: /quit stands alone; among other lines, //quit says it";
+            let words = "not sent: /quit must be a line of its own; to say it, type //quit";
             return self.notify(words, true, now);
         }
         if has_commands && text.lines().any(is_command_behind_space) {
@@ -266,7 +266,7 @@ impl Prompt {
                 self.ignore(request, now);
             } else if self.link == LinkStatus::Offline && Entered::of(line, true).is_for_room() {
                 let command = line.split_whitespace().next().unwrap_or_default();
-                let words = format!("offline: {command} needs the room; it was not kept");
+                let words = format!("offline: {command} was not sent; try again once you are back");
                 self.notify(&words, true, now);
             } else {
                 self.said_bytes += line.len() + 1;

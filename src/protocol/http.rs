@@ -339,7 +339,7 @@ impl HostNames {
         };
         if !is_known {
             let words = format!(
-                "nobody has said that this room is at {}; if it is, start the server with \
+                "this room does not go by the name {}; if it should, start the server with \
                  --web-name and that name",
                 request.host
             );

@@ -62,18 +62,16 @@ pub(crate) const COMMANDS: [&str; 13] = [
 
 /// Fits a terminal of 80 by 24, with times before its lines.
 pub(crate) const HELP: &str = "\
-Everyone sees what you type, unless it begins with a slash:
-  /me ACTION              let everyone see that you ACTION
+Everybody sees what you type, unless it begins with a slash:
+  /me ACTION              show everybody that you ACTION
   /msg NAME TEXT          say TEXT to NAME alone
   /who                    list who is here
   /last [N]               show the last N lines
   /kick NAME              disconnect a member, or all at an ADDRESS
-  /mute NAME              pass on nothing that a member says, or all
-                          at an ADDRESS
-  /unmute NAME            end that, or for who comes from an ADDRESS
-  /ban ADDRESS [MINUTES]  disconnect an address, and refuse it from
-                          now on, or a network such as 10.0.1.0/24,
-                          or the address of the member NAME
+  /mute NAME              silence a member, or everybody at an ADDRESS
+  /unmute NAME            let NAME, or an ADDRESS, speak again
+  /ban ADDRESS [MINUTES]  shut out an address, a network such as
+                          10.0.1.0/24, or the address NAME is at
   /unban ADDRESS          end a ban
   /bans                   list the bans and who is muted
   /stats                  show the server's statistics
@@ -147,7 +145,9 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
         b"/stats" => Ok(Request::Stats),
         b"/help" => Ok(Request::Help),
         b"/quit" => Ok(Request::Quit),
-        b"/nick" => Err("everyone knows you as operator; to talk, type without a slash".to_owned()),
+        b"/nick" => {
+            Err("everybody knows you as operator; to talk, type without a slash".to_owned())
+        }
         _ => Err(match nearest(&word, &COMMANDS) {
             Some(meant) => format!("unknown command; did you mean {meant}?"),
             None => "unknown command; /help lists all".to_owned(),

@@ -125,8 +125,8 @@ impl Actions<'_> {
         let past: Vec<_> = self.room.said_lately(count).collect();
         let heading = match past.len() {
             0 => "nothing was said yet".to_owned(),
-            1 => "the last line:".to_owned(),
-            lines => format!("the last {} lines:", Count(lines)),
+            1 => "last line:".to_owned(),
+            lines => format!("last {} lines:", Count(lines)),
         };
         let mut line = Vec::new();
         self.console.line(format_args!("{NOTICE_PREFIX}{heading}"));
@@ -149,7 +149,7 @@ impl Actions<'_> {
         }
         for (id, who) in called {
             if self.room.mute(id, context) {
-                self.answer(format_args!("{who} is muted: nobody sees what it says"));
+                self.answer(format_args!("{who} is muted: nobody gets their lines"));
             } else {
                 self.refuse(format_args!(
                     "{who} is muted already; /unmute {label} ends that"

@@ -114,7 +114,7 @@ fn quit_in_a_block_of_lines_does_not_leave() {
         assert_eq!(scene.actions, []);
         assert_eq!(
             scene.rows()[0],
-            "!! not sent: /quit stands alone; among other lines, //quit says it"
+            "!! not sent: /quit must be a line of its own; to say it, type //quit"
         );
         assert_eq!(scene.last_row(), "more", "it can be mended");
     }
@@ -134,8 +134,8 @@ fn a_command_that_needs_the_room_is_answered_offline() {
     scene.set_link(LinkStatus::Offline);
     scene.type_keys("/who\r/nick rob\r/msg al hi\r/me waves\rhi\r/dance\r");
     let rows = [
-        "!! offline: /who needs the room; it was not kept",
-        "!! offline: /nick needs the room; it was not kept",
+        "!! offline: /who was not sent; try again once you are back",
+        "!! offline: /nick was not sent; try again once you are back",
     ];
     assert_eq!(scene.rows()[..2], rows);
     let said = ["/msg al hi\n", "/me waves\n", "hi\n", "/dance\n"];
