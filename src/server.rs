@@ -45,6 +45,8 @@ use self::service::{Server, Sources};
 use self::transcript::Transcript;
 use self::transcript::tail::Tail;
 use crate::error::{Error, plain};
+#[cfg(feature = "web")]
+use crate::frontend::terminal;
 use crate::platform::addresses::{
     LOCAL_NETWORKS, ScopedIp, addresses_to_join, is_link_local_v6, is_local,
 };
@@ -68,8 +70,12 @@ use crate::room::{self, Room};
 /// reader, and delays everybody else by the time of these.
 const MAX_WRITES_A_LINE: usize = 16;
 
+/// Before each line at the operator's prompt: `15:04 `.
+#[cfg(feature = "web")]
+const TIME_COLUMNS: usize = 6;
+
 /// Of the descriptors, one in so many is for visitors of the web port; there are
-/// [at most twice](Policy::max_visitors) as many as are allowed until the oldest are closed.
+/// at most twice as many as [are allowed](Policy::max_visitors) until some are closed.
 const VISITORS_PART: usize = 16;
 
 /// Output that waits, and input that is unfinished, may each take this share of the memory
@@ -123,7 +129,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     };
     #[cfg(feature = "tls")]
     let descriptors = descriptors - max_handshakes;
-    let max_visitors = (descriptors / VISITORS_PART / 2).min(Policy::DEFAULT.max_visitors);
+    let max_visitors = (descriptors / VISITORS_PART / 2).clamp(1, Policy::DEFAULT.max_visitors);
     let visitors = config.web.as_ref().map_or(0, |_| 2 * max_visitors);
     let capacity = Capacity::of(descriptors.saturating_sub(visitors));
     let mut limits = config.admission.clone();
@@ -205,11 +211,14 @@ pub fn run(config: &Config) -> Result<(), Error> {
         let reachable_at = reachable_at(address.ip());
         server.show(&page_banner(scheme, address.port(), &reachable_at));
         #[cfg(feature = "web")]
-        if let Some((columns, _)) = terminal_size()
+        if terminal::is_capable()
+            && let Some((columns, _)) = terminal_size()
             && let Some(first) = reachable_at.iter().find(|it| !is_link_local_v6(it))
             && !first.is_loopback()
-            && let Some(rows) =
-                qr_code::rows(&page_address(scheme, *first, address.port()), columns)
+            && let Some(rows) = qr_code::rows(
+                &page_address(scheme, *first, address.port()),
+                columns.saturating_sub(TIME_COLUMNS),
+            )
         {
             server.show(&rows);
         }

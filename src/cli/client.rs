@@ -86,8 +86,8 @@ At a terminal you type in a line at the bottom that no message interrupts:
 
 Pasted text is sent when you press Enter; Ctrl-U drops it.
 
-/ignore NAME hides what NAME says, here alone; /unignore NAME shows it again. The room joined last \
-and what you typed are kept in ~/.local/state/chat, or in $XDG_STATE_HOME/chat, but for /msg.
+/ignore NAME hides what NAME says, for you alone; /unignore NAME shows it again. The client keeps the \
+last room and what you typed, except /msg, in ~/.local/state/chat or $XDG_STATE_HOME/chat.
 
 In a pipe, the client sends each line of standard input, and writes what others say to \
 standard output. At the end of the input it delivers everything and ends. See also chat send \
@@ -192,7 +192,7 @@ fn last_room() -> Result<(String, u16), String> {
 /// The environment variable with the name to ask for at a terminal.
 const NAME_VARIABLE: &str = "CHAT_NAME";
 
-/// Who is logged in, as login(1) and POSIX tell.
+/// The user's login name (login(1), POSIX).
 const LOGIN_VARIABLES: [&str; 2] = ["USER", "LOGNAME"];
 
 /// A digit behind a name that is taken is at most this.
@@ -233,7 +233,7 @@ impl ClientArgs {
         let view = self.view.into_view();
         let is_at_prompt = is_at_prompt(view);
         if self.log.is_some() && !is_at_prompt {
-            let words = "--log is for a prompt at a terminal: here, standard output has it all";
+            let words = "--log needs a prompt at a terminal; elsewhere, redirect standard output";
             return Err(words.to_owned());
         }
         let is_given = self.room.is_given();

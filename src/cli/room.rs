@@ -13,7 +13,8 @@ pub(super) const DEFAULT_PORT: u16 = 8081;
 /// The longest timeout: an hour.
 const MAX_SECONDS: u32 = 3600;
 
-// Where the room is, for whoever has no usual one. (clap would show a doc comment as what the command does.)
+// Where the room is, for commands without a usual one. (clap would show a doc comment as what the
+// command does.)
 #[cfg(any(feature = "stress", feature = "tls"))]
 #[derive(Args, Debug)]
 pub(super) struct RoomArgs {
@@ -27,7 +28,7 @@ pub(super) struct RoomArgs {
     port: Option<u16>,
 }
 
-// Where the room is, for whoever has a usual one.
+// Where the room is, for commands with a usual one.
 #[derive(Args, Debug)]
 pub(super) struct UsualRoomArgs {
     /// The server's name or address, or HOST:PORT [default: CHAT_ROOM]

@@ -170,16 +170,16 @@ pub(super) struct ServerArgs {
 
     /// Also serve a page for browsers, on this port of the same address or another one
     ///
-    /// Whoever has a browser joins by that page. Programs say a line with POST /say, and read
-    /// figures from /metrics.
+    /// People join by opening that page. Programs say a line with POST /say, and read statistics
+    /// from /metrics.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_web as Parse<(Option<ScopedIp>, u16)>)]
     #[cfg(feature = "web")]
     web: Option<(Option<ScopedIp>, u16)>,
 
-    /// A name by which browsers find this machine; can be repeated
+    /// A name by which browsers reach this machine; can be repeated
     ///
-    /// The machine's own name, localhost and all addresses need not be given. Other names are
-    /// refused: a web page of somebody else's could lead here by one.
+    /// The machine's own name, localhost and all addresses work without this. Other names are
+    /// refused: any web site could point its own name here.
     #[arg(long, value_name = "NAME", value_parser = parse_host_name as Parse<String>)]
     #[arg(requires = "web", hide_short_help = true)]
     #[cfg(feature = "web")]

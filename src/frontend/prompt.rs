@@ -43,7 +43,7 @@ use crate::rate::{Bucket, Rate};
 const PROMPT_END: &str = "> ";
 
 /// What the room's help does not know of.
-const MORE_HELP: &str = "  /ignore NAME      hide what NAME says, here alone; /unignore NAME";
+const MORE_HELP: &str = "  /ignore NAME      hide what NAME says, for you alone; /unignore NAME";
 
 /// Nobody can make the bell ring on and on: it rings once a second, after a burst of three.
 fn bell_rate() -> Rate {
@@ -100,8 +100,8 @@ pub struct Prompt {
     is_stale: bool,
     is_hidden: bool,
     actions: Vec<Action>,
-    /// What was entered lately, to be remembered.
-    inputs: Vec<String>,
+    /// What was entered lately, to be [remembered](Self::remember). `None` if nobody does that.
+    inputs: Option<Vec<String>>,
     log: Option<Log>,
 }
 
@@ -144,14 +144,22 @@ impl Prompt {
             is_stale: true,
             is_hidden: false,
             actions: Vec::new(),
-            inputs: Vec::new(),
+            inputs: None,
             log: None,
         }
     }
 
-    /// Has `inputs` come back as if they had been entered before.
+    /// The same for somebody who has other commands than a member.
+    pub(crate) fn completing(mut self, commands: &'static [&'static str]) -> Self {
+        self.editor = Editor::completing(commands);
+        self
+    }
+
+    /// Has `inputs` come back as if they had been entered before, and keeps what is entered from
+    /// now on, to be [taken](Frontend::take_inputs).
     pub fn remember(&mut self, inputs: impl IntoIterator<Item = String>) {
         self.editor.remember(inputs);
+        self.inputs.get_or_insert_default();
     }
 
     /// Keeps what is shown, to be [taken](Frontend::take_log).
@@ -167,17 +175,11 @@ impl Prompt {
             Typed::Event(event) => self.take(event, now),
             Typed::Unfinished(text) => {
                 self.take(Event::Paste(text), now);
-                let words = "this paste has no end: Enter ends it, and says nothing";
+                let words = "this paste has no end: Enter ends it, and sends nothing";
                 self.notify(words, true, now);
             }
             Typed::TooMuch => self.refuse_paste(now),
         }
-    }
-
-    /// The same for somebody who has other commands than a member.
-    pub(crate) fn completing(mut self, commands: &'static [&'static str]) -> Self {
-        self.editor = Editor::completing(commands);
-        self
     }
 
     /// These are here, and nobody else.
@@ -202,8 +204,10 @@ impl Prompt {
             Pressed::Changed => self.is_stale = true,
             Pressed::Nothing => {}
             Pressed::Entered(text) => {
-                if !text.trim().is_empty() {
-                    self.inputs.push(text.clone());
+                if let Some(inputs) = &mut self.inputs
+                    && !text.trim().is_empty()
+                {
+                    inputs.push(text.clone());
                 }
                 self.entered(text, now);
             }
@@ -606,7 +610,7 @@ impl Frontend for Prompt {
     }
 
     fn take_inputs(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.inputs)
+        self.inputs.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn take_log(&mut self) -> String {

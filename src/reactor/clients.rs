@@ -95,9 +95,9 @@ pub struct Clients<S> {
     to_reap: Vec<ClientId>,
     /// Invariant: how many connections were refused.
     refused_count: usize,
-    /// Visitors, the oldest first. Others may be among them that have gone, or are visitors no
-    /// more.
-    visitors: VecDeque<ClientId>,
+    /// Visitors and where they are from, the oldest first. Others may be among them that have
+    /// gone, or are visitors no more.
+    visitors: VecDeque<(ClientId, IpAddr)>,
     /// Invariant: how many connections are a visitor's.
     visitor_count: usize,
     /// Those that are let in after all, with the next batch; and those of them that have ended
@@ -318,8 +318,14 @@ impl<S: Stream> Clients<S> {
         self.depart(id, Exit::Refused, Some(refusal));
     }
 
-    /// Takes a visitor in: it is to say what it wants. If there are too many, the oldest goes,
-    /// which has had the most time.
+    /// How many visitors may be taken in before some are closed, which happens once no batch is
+    /// on its way.
+    pub(super) fn places_for_visitors(&self) -> usize {
+        (2 * self.policy.max_visitors).saturating_sub(self.visitor_count)
+    }
+
+    /// Takes in a visitor's stream: it is to say what it wants. If there are too many, another
+    /// one goes.
     pub(super) fn take_in_visitor(
         &mut self,
         transport: Transport<S>,
@@ -327,26 +333,26 @@ impl<S: Stream> Clients<S> {
         service: &mut impl Service,
     ) {
         let most = self.policy.max_visitors;
-        if self.visitor_count >= most
-            && let Some(oldest) = self.oldest_visitor()
-        {
-            self.connection(oldest.key).end();
-            self.to_reap.push(oldest);
-        }
-        // They are closed once no batch is on its way.
         let id = self.connections.next_id();
-        if self.visitor_count >= 2 * most || !service.visits(id, address) {
+        if !service.visits(id, address) {
             return;
+        }
+        if self.visitors.len() >= most {
+            let connections = &mut self.connections;
+            let mut is_visitor = |id| connections.get(id).is_some_and(|it| it.is_visitor());
+            self.visitors.retain(|&(id, _)| is_visitor(id));
+        }
+        if self.visitor_count >= most
+            && let Some(other) = self.visitor_to_go(address)
+        {
+            self.connection(other.key).end();
+            self.to_reap.push(other);
         }
         self.connections
             .insert(transport, self.policy.max_line_bytes);
         self.connection(id.key).visit(address);
         self.visitor_count += 1;
-        if self.visitors.len() >= 2 * most {
-            let connections = &self.connections;
-            self.visitors.retain(|&id| connections.contains(id));
-        }
-        self.visitors.push_back(id);
+        self.visitors.push_back((id, address));
         self.arm(id, self.now + VISIT_TIMEOUT, Kind::Visit);
         if self.connection(id.key).is_secured() {
             service.secured(id);
@@ -354,13 +360,16 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    fn oldest_visitor(&mut self) -> Option<ClientId> {
-        while let Some(id) = self.visitors.pop_front() {
-            if self.connections.get(id).is_some_and(|it| it.is_visitor()) {
-                return Some(id);
-            }
+    /// Of the address with most visitors, now that one comes from `newcomer`, the oldest, which
+    /// has had the most time: nobody's crowd takes the places of others.
+    fn visitor_to_go(&mut self, newcomer: IpAddr) -> Option<ClientId> {
+        let mut counts = HashMap::from([(newcomer, 1)]);
+        for (_, address) in &self.visitors {
+            *counts.entry(*address).or_insert(0) += 1;
         }
-        None
+        let most = counts.values().max()?;
+        let at = (self.visitors.iter()).position(|(_, address)| &counts[address] == most)?;
+        self.visitors.remove(at).map(|(id, _)| id)
     }
 
     /// Reads a visitor, and gives it what it wants.
@@ -433,10 +442,12 @@ impl<S: Stream> Clients<S> {
         head_bytes: usize,
         service: &mut impl Service,
     ) {
-        let connection = self.connection(visitor.key);
+        let connection = self.connections.at(visitor.key);
+        let connection = connection.expect("it was read just now");
         let Some((address, early)) = connection.upgrade(answer, head_bytes) else {
             return;
         };
+        self.outbound.frames(connection);
         self.visitor_count -= 1;
         service.closed(visitor);
         self.make_way(address, service);
@@ -444,7 +455,15 @@ impl<S: Stream> Clients<S> {
         let id = id.expect("it has become a member");
         match service.join(id, address, &mut self.context()) {
             Ok(greeting) => self.welcome(id, &greeting),
-            Err(refusal) => self.turn_away(id, address, refusal, service),
+            Err(refusal) => {
+                let is_too_many = self.refused_count >= self.policy.max_refused;
+                self.turn_away(id, address, refusal, service);
+                if is_too_many {
+                    // What it is told is on its way; there is no more to be done for it.
+                    self.connection(id.key).end();
+                    return self.to_reap.push(id);
+                }
+            }
         }
         let now = self.now;
         if self.connection(id.key).is_secured() {

@@ -120,6 +120,10 @@ impl Web {
         }
     }
 
+    fn is_socket(web: &Option<Box<Self>>) -> bool {
+        cfg!(feature = "web") && matches!(web.as_deref(), Some(Self::Socket(_)))
+    }
+
     fn sender(web: &mut Option<Box<Self>>) -> Option<&mut Sender> {
         Self::socket(web).map(|socket| &mut socket.sender)
     }
@@ -339,6 +343,11 @@ impl<S: Stream> Connection<S> {
             self.output.lose();
         }
         (read_bytes, after_read)
+    }
+
+    /// Whether what it is sent is in WebSocket's frames.
+    pub(crate) fn is_framed(&self) -> bool {
+        Web::is_socket(&self.web)
     }
 
     /// [`Output::send_shared`].

@@ -179,11 +179,12 @@ impl<S: Stream> EventLoop<S> {
         );
         // A request makes as much work as somebody who joins.
         let acceptor = &mut self.visitor_acceptor;
+        let budget = CROWD_ACCEPT_BUDGET.min(clients.places_for_visitors());
         let accept = accept_visitor;
         accept_some(
             clients,
             acceptor,
-            CROWD_ACCEPT_BUDGET,
+            budget,
             now,
             accept,
             |clients, it, address| {

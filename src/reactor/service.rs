@@ -68,7 +68,7 @@ pub struct Policy {
     /// are told, if they take that at once, and closed on the spot: a crowd of the refused
     /// must not use up the descriptors.
     pub max_refused: usize,
-    /// How many visitors there may be: above this, the oldest is closed.
+    /// How many visitors there may be: above this, one is closed.
     pub max_visitors: usize,
     /// What the kernel may hold for each client. A batch is not larger.
     pub send_buffer_bytes: usize,

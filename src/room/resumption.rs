@@ -59,6 +59,8 @@ impl Room {
                 return self.end(fresh, fresh, CloseReason::TooSoon, context.batch);
             }
         };
+        // A mute is that of the member which it is now.
+        self.mutes.forget(fresh.serial);
         self.remove(fresh, false, context);
         self.go_on(fresh, resumed, seq, context);
     }

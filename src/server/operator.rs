@@ -30,7 +30,7 @@ pub(crate) enum Request<'a> {
     Last(usize),
     /// Disconnect the member with this name, or all members at this address.
     Kick(&'a str),
-    /// Pass on nothing of what the member with this name says, or all members at this address.
+    /// Let nobody see what the member with this name says, or all members at this address.
     Mute(&'a str),
     Unmute(&'a str),
     /// Disconnect an address or network, and refuse it from now on.

@@ -42,7 +42,7 @@ const MAX_KEYS: usize = 256;
 
 const MAX_KEY_BYTES: usize = 255;
 
-/// JSON may take so many bytes for one of text: `\\u00e9` is two bytes in UTF-8.
+/// JSON may take this many bytes for one of text: `\u00e9` is two bytes in UTF-8.
 const JSON_BYTES_PER_BYTE: usize = 3;
 
 /// For the name and the rest of the object.
@@ -161,7 +161,7 @@ impl Web {
             // A browser that has connected ahead of need.
             More::TooLate | More::Never if bytes.is_empty() => return Wish::None,
             More::TooLate => {
-                let words = "the request was not complete in time";
+                let words = "the request did not arrive in time";
                 return refuse(Fault::new(Status::RequestTimeout, words));
             }
             More::MayCome if !may_end_head(bytes) => return wait_until(0),
@@ -178,9 +178,9 @@ impl Web {
         };
         request.is_secured = scene.room.is_secured(visitor);
         let body = &bytes[head_bytes..];
+        let is_head = request.method == "HEAD";
         match self.handle(address, &request, body, more, scene) {
             Ok(Handled::Answer(answer)) => {
-                let is_head = request.method == "HEAD";
                 Wish::Answer(answer.encode(Some(request.host), is_head).into())
             }
             Ok(Handled::Upgrade(accept)) => Wish::Membership {
@@ -195,7 +195,7 @@ impl Web {
                     &[]
                 },
             },
-            Err(fault) => refuse(fault),
+            Err(fault) => Wish::Answer(Answer::fault(fault).encode(None, is_head).into()),
         }
     }
 
@@ -216,7 +216,7 @@ impl Web {
             ("/ws", _) => "GET",
             ("/healthz" | "/metrics", _) | (_, Some(_)) => "GET, HEAD",
             _ => {
-                let words = "there is nothing here; the page is at /";
+                let words = "not found; the page is at /";
                 return Err(Fault::new(Status::NotFound, words));
             }
         };
@@ -253,7 +253,7 @@ impl Web {
             return Err(Fault::new(Status::UnsupportedMediaType, words));
         }
         let Some(body_bytes) = request.body_bytes else {
-            let words = "/say needs a Content-Length; a body in chunks is not taken";
+            let words = "/say needs a Content-Length; it takes no chunked body";
             return Err(Fault::new(Status::LengthRequired, words));
         };
         if body_bytes > self.max_body_bytes {
@@ -333,7 +333,7 @@ impl Web {
     fn take_token(&mut self, address: IpAddr, now: Instant) -> Result<(), No> {
         let rate = self.say_rate;
         let too_many = |seconds: u64| {
-            let words = format!("too many lines from this address; go on in {seconds} s");
+            let words = format!("too many lines from your address; try again in {seconds} s");
             let no = No::new(Status::TooManyRequests, "too_many", words);
             No {
                 retry_after: Some(seconds),
@@ -360,7 +360,7 @@ enum Handled {
     Answer(Answer<'static>),
     /// WebSocket, accepted by this.
     Upgrade(String),
-    /// More of its body has to come, so much in all.
+    /// More of its body has to come: this much in all.
     BodyMissing {
         body_bytes: usize,
     },
@@ -411,7 +411,7 @@ fn upgrade(request: &Request<'_>) -> Result<Handled, Fault> {
     let Upgrade::WebSocket(key) = request.upgrade else {
         let fault = Fault::new(
             Status::UpgradeRequired,
-            "/ws takes WebSocket alone, version 13",
+            "/ws needs an upgrade to WebSocket, version 13",
         );
         let answer = Answer::fault(fault).with("Upgrade", "websocket");
         return Ok(Handled::Answer(answer.with("Sec-WebSocket-Version", 13)));

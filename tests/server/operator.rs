@@ -143,7 +143,7 @@ fn the_operator_acts_whispers_and_looks_back() {
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     server.type_line("/last");
-    server.stdout().expect_line("-- nothing was said yet");
+    server.stdout().expect_line("-- nothing was said earlier");
     server.type_line("/me waves");
     alice.expect_line("* operator waves");
     server.stdout().expect_line("* operator waves");
@@ -172,7 +172,7 @@ fn a_muted_member_is_not_heard_and_told_so() {
         ("/unmute bob", "!! bob is not muted; /bans lists who is"),
         (
             "/mute bob",
-            "-- 127.0.0.3 (bob) is muted: nobody gets their lines",
+            "-- 127.0.0.3 (bob) is muted: nobody sees what they say",
         ),
         (
             "/mute BOB",
@@ -202,7 +202,7 @@ fn a_muted_member_is_not_heard_and_told_so() {
     for line in [
         "-- nobody is banned",
         "-- 127.0.0.3 is muted",
-        "-- whoever joins from 127.0.0.3 is muted",
+        "-- everybody who joins from 127.0.0.3 is muted",
     ] {
         server.stdout().expect_line(line);
     }

@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 
 use super::transport::Transport;
-use super::websocket;
+use super::websocket::{self, Written};
 use crate::protocol::batch::{Batch, Edits, Encoding, Frame, Part};
 use crate::protocol::websocket::{MAX_FRAME_BYTES, Sender};
 use crate::reactor::flow::Reader;
@@ -119,7 +119,8 @@ impl Output {
         self.flush_rest(transport, None, written)
     }
 
-    /// The same in WebSocket's frames, which go out by copy.
+    /// The same in WebSocket's frames: those of the batch, or frames of its own if something
+    /// goes before these.
     pub(crate) fn send_framed<S: Stream>(
         &mut self,
         transport: &mut Transport<S>,
@@ -128,16 +129,34 @@ impl Output {
         logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
         let text = batch.shared(self.encoding);
-        let written = if self.queue.is_empty() {
-            websocket::write(transport, sender, [text], text.len())?.stream_bytes
+        let written = if !self.queue.is_empty() {
+            Written::default()
+        } else if sender.is_idle()
+            && let Some(framed) = logs.framed(self.encoding)
+        {
+            let file = logs.framed_file(self.encoding);
+            let bytes = match file.filter(|_| !transport.is_secured()) {
+                Some((file, offset)) => transport.send_from(file, offset, framed.len())?,
+                None => transport.write(framed)?,
+            };
+            let stream_bytes = if bytes == framed.len() {
+                text.len()
+            } else {
+                sender.sent_framed(text.len(), bytes)
+            };
+            Written {
+                bytes,
+                stream_bytes,
+            }
         } else {
-            0
+            websocket::write(transport, sender, [text], text.len())?
         };
-        if written == text.len() || transport.write_ended() {
+        if written.stream_bytes == text.len() || transport.write_ended() {
             return Ok(passed_on(transport));
         }
-        (self.queue).push_chunk(logs.chunk(self.encoding, text), written..text.len());
-        self.flush_rest(transport, Some(sender), written)
+        let owed = written.stream_bytes..text.len();
+        self.queue.push_chunk(logs.chunk(self.encoding, text), owed);
+        self.flush_rest(transport, Some(sender), written.bytes)
     }
 
     /// The same for a reader for whom it is encrypted. Apart, so that the others do not pay for
@@ -195,18 +214,18 @@ impl Output {
             }
         }
         let written = if !self.queue.is_empty() {
-            0
+            Written::default()
         } else if let Some(sender) = &mut framing {
             let parts = slices[..used].iter().map(|slice| &**slice);
-            websocket::write(transport, sender, parts, total_bytes)?.stream_bytes
+            websocket::write(transport, sender, parts, total_bytes)?
         } else {
-            transport.write_vectored(&slices[..used])?
+            Written::plain(transport.write_vectored(&slices[..used])?)
         };
-        if written == total_bytes || transport.write_ended() {
+        if written.stream_bytes == total_bytes || transport.write_ended() {
             return Ok(passed_on(transport));
         }
-        self.queue_edited(batch, edits, written, logs);
-        self.flush_rest(transport, framing, written)
+        self.queue_edited(batch, edits, written.stream_bytes, logs);
+        self.flush_rest(transport, framing, written.bytes)
     }
 
     /// Queues `batch` without its first `written` bytes.
@@ -248,17 +267,17 @@ impl Output {
         frame: &Frame,
     ) -> io::Result<Flushed> {
         let written = if !self.queue.is_empty() {
-            0
+            Written::default()
         } else if let Some(sender) = &mut framing {
-            websocket::write(transport, sender, [&**frame], frame.len())?.stream_bytes
+            websocket::write(transport, sender, [&**frame], frame.len())?
         } else {
-            transport.write(frame)?
+            Written::plain(transport.write(frame)?)
         };
         if transport.write_ended() {
             return Ok(Flushed::All);
         }
-        self.queue.push(frame, written..frame.len());
-        self.flush_rest(transport, framing, written)
+        (self.queue).push(frame, written.stream_bytes..frame.len());
+        self.flush_rest(transport, framing, written.bytes)
     }
 
     /// Writes what waits, as far as the socket takes it and the write budget
@@ -295,7 +314,8 @@ impl Output {
             if written_bytes >= WRITE_BUDGET_BYTES {
                 return Ok(Flushed::BudgetSpent);
             }
-            let pieces = self.queue.first_pieces(GATHERED_BYTES)?;
+            let pieces = self.queue.first_pieces(GATHERED_BYTES);
+            let pieces = pieces.map_err(|e| transport.write_failed(e))?;
             let queued_bytes = self.queue.queued_bytes();
             let stream = pieces.iter().map(|piece| &**piece);
             let written = websocket::write(transport, sender, stream, queued_bytes)?;
@@ -325,7 +345,7 @@ impl Output {
         self.queue.clear();
     }
 
-    /// After `written` bytes were taken at once, goes on with what had to be
+    /// After `written` bytes were taken at once, headers included, goes on with what had to be
     /// queued. When nothing was taken there is no point: either the socket blocks,
     /// or more waited before, which is flushed in its own time.
     fn flush_rest<S: Stream>(
@@ -334,11 +354,7 @@ impl Output {
         framing: Option<&mut Sender>,
         written: usize,
     ) -> io::Result<Flushed> {
-        // Of a frame that was begun, the header may have been taken.
-        let has_begun = framing
-            .as_ref()
-            .is_some_and(|sender| sender.owed_bytes() > 0);
-        if written == 0 && !has_begun && !self.queue.is_empty() {
+        if written == 0 && !self.queue.is_empty() {
             return Ok(Flushed::Blocked);
         }
         self.flush(transport, framing)

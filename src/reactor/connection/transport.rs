@@ -338,7 +338,8 @@ impl<S: Stream> Transport<S> {
         self.is_writable = false;
     }
 
-    fn write_failed(&mut self, error: io::Error) -> io::Error {
+    /// Ends our side, for what was to be written cannot be.
+    pub(super) fn write_failed(&mut self, error: io::Error) -> io::Error {
         self.end_write();
         error
     }
