@@ -168,9 +168,9 @@ pub(super) struct ServerArgs {
     #[arg(hide_short_help = true)]
     operator_commands: Option<Option<PathBuf>>,
 
-    /// Also serve a page for browsers, on this port of the same address or another one
+    /// Also serve a page for browsers, on this port
     ///
-    /// People join by opening that page. Programs say a line with POST /say, and read statistics
+    /// Its address is that of the room, unless given. People join by opening that page. Programs say a line with POST /say, and read statistics
     /// from /metrics.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_web as Parse<(Option<ScopedIp>, u16)>)]
     #[cfg(feature = "web")]

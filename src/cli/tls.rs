@@ -14,7 +14,7 @@ use crate::server::identity::Source;
 // How a server speaks TLS.
 #[derive(Args, Debug)]
 pub(super) struct ServerTlsArgs {
-    /// Speak TLS, too, at --tls-port and at the port of --web
+    /// Also speak TLS, on --tls-port and the --web port
     ///
     /// The room's key is made at the first start, and kept under $STATE_DIRECTORY or
     /// $XDG_STATE_HOME/chat. Guests know the room by it; the first lines on standard output have
