@@ -43,7 +43,12 @@ pub(super) struct ClientArgs {
     tls: super::tls::TlsArgs,
 
     /// When to ring the terminal's bell
-    #[arg(long, value_name = "WHEN", default_value = "mention")]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "mention",
+        hide_short_help = true
+    )]
     bell: Bell,
 
     /// Append what the screen shows to FILE, with dates
