@@ -195,10 +195,13 @@ fn what_is_cut_off_is_not_said() {
     alice.await_sleep();
     alice.signal(Signal::KILL);
     let mut carol = room.server.join("127.0.0.3");
+    eventually("alice to be gone", || {
+        carol.say("/who");
+        let here = carol.next_line().expect("an answer");
+        (here == "-- 2 here: 127.0.0.2, 127.0.0.3").then_some(())
+    });
     carol.say("is she gone?");
     bob.expect_line("<127.0.0.3> is she gone?");
-    carol.say("/who");
-    carol.expect_line("-- 2 here: 127.0.0.2, 127.0.0.3");
 }
 
 #[test]
