@@ -273,7 +273,7 @@ impl Room {
             }
         } else {
             if reason == CloseReason::Quit || reason.is_operators() {
-                // The connection was not dead, so nobody's who asked for the name.
+                // It was not dead: nobody gets its name for having asked.
                 self.claims.take(id);
             }
             self.remove(id, reason.is_operators(), context);

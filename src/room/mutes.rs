@@ -11,7 +11,7 @@ const MAX_PLACES: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Mutes {
-    /// The serial numbers of members. Invariant: sorted, for each line that is said is looked up.
+    /// The serial numbers of members. Invariant: sorted. Every line that is said looks one up.
     members: Vec<u64>,
     /// Where muted members have left from. Invariant: at most [`MAX_PLACES`].
     places: Vec<IpAddr>,

@@ -81,7 +81,7 @@ impl Room {
             presence.renamed(id, old, context.now);
         }
         self.claims.forget(id);
-        // Whoever takes another name is not dead. One that only respells its name keeps it.
+        // A holder that takes another name is not dead. One that only respells its name keeps it.
         if let Some(claim) = self.claims.take(id)
             && self.names.find(&claim.name) == Some(id)
         {
@@ -119,7 +119,7 @@ impl Room {
         if claim.until <= context.now {
             return;
         }
-        // Somebody else may look like it meanwhile.
+        // Somebody may have taken a name that looks like it meanwhile.
         let _ = self.give_name(
             claim.claimant,
             claim.name,

@@ -144,6 +144,8 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
         b"/bans" => Ok(Request::Bans),
         b"/stats" => Ok(Request::Stats),
         b"/help" => Ok(Request::Help),
+        // What was meant to be said must not close the room.
+        b"/quit" if !rest.is_empty() => Err("usage: /quit, with nothing behind it".to_owned()),
         b"/quit" => Ok(Request::Quit),
         b"/nick" => {
             Err("everybody knows you as operator; to talk, type without a slash".to_owned())
@@ -290,6 +292,7 @@ mod tests {
             (b"/mute", "/mute NAME"),
             (b"/mute bob please", "/mute NAME"),
             (b"/unmute", "/unmute NAME"),
+            (b"/quit now?", "usage: /quit"),
             (b"/dance", "/help"),
             (b"/", "/help"),
             (b"/kick \xff", "UTF-8"),
