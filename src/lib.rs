@@ -19,6 +19,8 @@ compile_error!(
 /// What travels, without sockets or clocks: lines, text, names, commands, what is
 /// said to whom, and what is no chat at all.
 pub mod protocol {
+    #[cfg(feature = "tls")]
+    pub(crate) mod base64;
     pub mod batch;
     pub mod close;
     pub mod command;
@@ -31,6 +33,8 @@ pub mod protocol {
     pub mod telnet;
     pub mod text;
     pub mod time;
+    #[cfg(feature = "tls")]
+    pub mod tls;
     pub mod websocket;
     pub mod wording;
 }
@@ -50,6 +54,8 @@ pub mod platform {
     pub(crate) mod secret_file;
     pub mod service_manager;
     pub mod socket;
+    #[cfg(feature = "tls")]
+    pub(crate) mod state;
     pub mod stdio;
 }
 

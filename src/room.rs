@@ -23,6 +23,7 @@ pub(crate) mod roster;
 pub(crate) mod sessions;
 mod wire;
 
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -36,14 +37,13 @@ use self::mutes::Mutes;
 use self::names::{Claims, NameRegistry};
 use self::presence::{PRESENCE_WINDOW, Presence};
 use self::replay::Replay;
-use self::replies::{HELP, MUTED, Replies, TO_ONESELF, frame, too_long};
+use self::replies::{HELP, MUTED, Replies, TO_ONESELF, frame, past_heading, too_long};
 use self::roster::{Called, Unnamed, roster};
 use self::sessions::{Expired, Sessions, Token};
 use self::wire::Wire;
 use crate::protocol::batch::{Batch, ClientId, Context, Encoding, Frame, StandingRequest};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, BadCommand, Command};
-use crate::protocol::event::text::Count;
 use crate::protocol::event::{
     Bye, ByeCode, ErrorCode, Event, Here, MAX_PEOPLE, Person, Place, Reply, Speech,
 };
@@ -123,6 +123,8 @@ pub struct Room {
     max_line_bytes: u32,
     /// Invariant: how many connections read JSON.
     program_count: usize,
+    /// Connections that nobody else can read.
+    secured: HashSet<ClientId>,
     is_closing: bool,
     /// Whatever nobody can guess.
     random: fn() -> u128,
@@ -177,6 +179,7 @@ impl Room {
             scratch: Scratch::default(),
             max_line_bytes: config.max_line_bytes,
             program_count: 0,
+            secured: HashSet::new(),
             is_closing: false,
             random,
         }
@@ -212,6 +215,9 @@ impl Room {
             presence.joined(id, now);
         }
         self.mutes.joined(id.serial, address);
+        if self.is_muted_one_lost_at(address) {
+            self.mutes.mute(id.serial);
+        }
         self.log.note_join(id.serial);
         self.greeting.frame(&self.log, now)
     }
@@ -236,6 +242,21 @@ impl Room {
             self.tell(id, &notice, context.batch);
         }
         Frame::from([])
+    }
+
+    /// Nobody else can read `connection`.
+    pub(crate) fn secure(&mut self, connection: ClientId) {
+        self.secured.insert(connection);
+    }
+
+    /// Whether nobody else can read `connection`.
+    pub(crate) fn is_secured(&self, connection: ClientId) -> bool {
+        self.secured.contains(&connection)
+    }
+
+    /// There is no `connection` any more.
+    pub(crate) fn closed(&mut self, connection: ClientId) {
+        self.secured.remove(&connection);
     }
 
     /// `connection` has ended. `None` if nobody was on it. Who read JSON there is only lost,
@@ -273,6 +294,10 @@ impl Room {
                 self.remove(displaced, false, context);
             }
         } else {
+            if reason == CloseReason::Quit || reason.is_operators() {
+                // It was not dead: nobody gets its name for having asked.
+                self.claims.take(id);
+            }
             self.remove(id, reason.is_operators(), context);
         }
         Some(departed)
@@ -662,12 +687,7 @@ impl Room {
             .last(count, seq.unwrap_or(u64::MAX), joined, before);
         let (count, lines) = self.wire().past(self.member(by.id).reads(), past);
         if by.n.is_none() {
-            let heading = match count {
-                0 => "nothing was said earlier".to_owned(),
-                1 => "last line:".to_owned(),
-                _ => format!("last {} lines:", Count(count)),
-            };
-            self.reply(by, Reply::lines("last", heading), batch);
+            self.reply(by, Reply::lines("last", past_heading(count)), batch);
         }
         if count > 0 {
             batch.tell(by.connection, lines);
@@ -793,22 +813,17 @@ impl Room {
                     context.batch.tell(connection, told);
                 }
             }
-            Called::Many(count) => {
-                let label = String::from_utf8_lossy(to);
-                let words = format_args!(
-                    "{} people at {label} have no name; ask the one you mean to take one (/nick NAME)",
-                    Count(count)
-                );
+            called @ Called::Many(_) => {
+                let words = called.words(String::from_utf8_lossy(to));
                 self.refuse(by, ErrorCode::Several, words, context.batch);
             }
             Called::Nobody if to.eq_ignore_ascii_case(OPERATOR.as_bytes()) => {
                 let words = "the operator gets no /msg: say it to everybody";
                 self.refuse(by, ErrorCode::Nobody, words, context.batch);
             }
-            Called::Nobody => {
+            called @ Called::Nobody => {
                 // Repeat no more than the length of a name.
-                let label = text::excerpt(to, MAX_NAME_COLUMNS);
-                let words = format_args!("nobody here is called {label}; /who lists everybody");
+                let words = called.words(text::excerpt(to, MAX_NAME_COLUMNS));
                 self.refuse(by, ErrorCode::Nobody, words, context.batch);
             }
         }

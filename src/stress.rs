@@ -5,7 +5,7 @@
 //! benches run the same [`step`]s with a [`crowd`] that speaks another [`protocol`].
 //! `round` is pure: it decides who talks when, as the [`load`] says, and its `ledger`
 //! finds what went wrong. Nothing here is shared with the code under test: `client` reads
-//! and writes its own socket, `framing` cuts its own lines.
+//! and writes its own socket, `framing` cuts its own lines, `websocket` its own frames.
 
 mod client;
 pub mod crowd;
@@ -24,6 +24,7 @@ pub mod protocol;
 mod report;
 mod round;
 pub mod step;
+mod websocket;
 
 use std::env;
 use std::fs::File;

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Barrier};
@@ -101,6 +101,56 @@ fn readers_of_json_are_checked_as_well() {
     let lines = 5 + 2 * 20;
     let asked = format!(" lines_in={lines} ");
     assert!(statistics.contains(&asked), "no /json: {statistics}");
+}
+
+#[cfg(feature = "web")]
+#[test]
+fn readers_by_websocket_are_checked_as_well() {
+    let mut server = Server::with(&["--web", "0"]);
+    server.skip_banner();
+    let line = server.stdout().next_line().expect("where the page is");
+    let web = line.trim_matches(|letter: char| !letter.is_ascii_digit());
+    let web = web.parse().expect("an address");
+    // The batches are large enough to be sent by reference, where that is possible.
+    let options = ["-c", "12", "-t", "2", "--lines", "600", "-i", "300"];
+    let (finished, step) = stress_json(web, &[&options[..], &["--wire", "websocket"]].concat());
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert_eq!(step["deliveries"]["made"], 2 * 600 * 11);
+    assert_eq!(step["deliveries"]["echoed"], 0);
+
+    // No other port speaks it.
+    let options = ["-c", "2", "--lines", "1", "--wire", "websocket"];
+    let finished = stress(server.address, &options);
+    assert_eq!(finished.code, 3);
+    let words = "no WebSocket here: the answer is \"Welcome to this chatroom!\"";
+    assert!(finished.stderr.contains(words), "{}", finished.stderr);
+}
+
+#[test]
+fn a_frame_that_no_room_sends_is_an_error() {
+    let server = server_that(|nth, mut stream| {
+        let hello = b"{\"kind\":\"hello\",\"you\":1}\n";
+        let head = b"HTTP/1.1 101 Switching Protocols\r\n\
+            Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        let answer = [head, &[0x82, hello.len() as u8][..], hello].concat();
+        stream.write_all(&answer).expect("a client that reads");
+        if nth == 0 {
+            // Once it talks, after its request and the frame that asks for JSON.
+            let mut said = BufReader::new(stream.try_clone().expect("a free descriptor"));
+            let ask_frame_bytes = 2 + 4 + b"/json\n".len();
+            while said.read_line(&mut String::new()).expect("a line") > b"\r\n".len() {}
+            let talk = &mut vec![0; ask_frame_bytes + 1];
+            said.read_exact(talk).expect("a client that talks");
+            let text_frame = [0x81, 1, b'x'];
+            stream.write_all(&text_frame).expect("a client that reads");
+        }
+        read_all(stream);
+    });
+    let options = ["-c", "2", "--lines", "1", "--wire", "websocket"];
+    let (finished, step) = stress_json(server, &options);
+    assert_eq!(step["connections"]["made"], 2);
+    let expected = "1 client dropped (a wrong WebSocket frame: not binary and whole, [81])";
+    assert!(finished.stderr.contains(expected), "{}", finished.stderr);
 }
 
 #[test]

@@ -1,9 +1,9 @@
-// The page: what knows neither document nor network, the view, and the shell.
+// The page: what is pure, the view, and the shell.
 
 // ---- Text
 
 const TOKEN = /https?:\/\/[^\s<>"`]{1,1000}|[\p{Alphabetic}\p{M}\p{N}._-]+/giu;
-// Of links and mentions in one line.
+// In a line.
 const MAX_PIECES = 60;
 const COMMANDS = ['/nick ', '/me ', '/msg ', '/who ', '/ignore ', '/unignore ', '/help ', '/quit '];
 
@@ -13,7 +13,7 @@ const fold = text => [...text.normalize('NFD')].map(c => c.toLowerCase()).join('
 
 const bytesOf = text => new TextEncoder().encode(text);
 
-// Those of `chat client`; the stylesheet adds contrast.
+// As in `chat client`; the stylesheet adds contrast.
 const NAME_COLORS = ('af5f00d75f008787005f870000870000875f0087870087af'
 	+ '0087d7005fff5f5fff875fffaf00ffaf5fafd700d7d70087').match(/.{6}/g);
 
@@ -63,11 +63,10 @@ export function completions(before, names) {
 
 // ---- Lines on their way
 
-// The oldest line unanswered at so many losses in a row is not said again.
+// At so many losses in a row, the oldest line unanswered is given up.
 const MAX_LOSSES = 2;
 
-// Lines that were said and not answered: none is lost silently, none is said twice. The rules
-// are those of src/client/pending.rs. A line with a `request` is the page's own.
+// Lines not answered, by the rules of src/client/pending.rs. One with a `request` is the page's own.
 class Pending {
 	lines = [];
 	// So many were sent; they have the numbers from `firstN` on.
@@ -79,7 +78,7 @@ class Pending {
 		const next = line.isAhead ? this.lines.findIndex((other, nth) => nth >= this.sent && !other.isAhead) : -1;
 		this.lines.splice(next < 0 ? this.lines.length : next, 0, line);
 	}
-	// The next line to send; while the others are held, only one that is ahead.
+	// The next line to send, if others are held only one that is ahead.
 	next(isHeld) {
 		const line = this.lines[this.sent];
 		if (line && (!isHeld || line.isAhead)) return this.lines[this.sent++];
@@ -87,19 +86,19 @@ class Pending {
 	ofUser() {
 		return this.lines.filter(line => !line.request);
 	}
-	// The room has answered line `n`; what it answered before is done with, too.
+	// Line `n` is answered, and all before it are.
 	answered(n) {
 		return this.#take(Math.min(n + 1 - this.firstN, this.sent));
 	}
 	lost() {
 		if (this.sent) this.losses++;
 	}
-	// The connection ends in order; what the room has not `heard` is said again.
+	// What the room has not `heard` is said again.
 	ended(heard) {
 		this.answered(heard);
 		this.sent = this.losses = 0;
 	}
-	// The session goes on: those `taken` are done with, and `suspect` may be what ends it.
+	// The session goes on without those `taken`, and without what may end it.
 	resumed(heard) {
 		const n = this.firstN;
 		const taken = this.answered(heard).map((line, nth) => ({ ...line, n: n + nth }));
@@ -128,18 +127,18 @@ class Pending {
 // ---- The session
 
 const PAST_LINES = 100;
-// What is tried in place of a name in use: alice2 to alice4.
+const MORE_HELP = '\n  /ignore NAME      hide what NAME says, here alone; /unignore NAME';
+// For a name in use: alice2 to alice4.
 const MAX_NAME_DIGIT = 4;
 
-// A conversation with the room, over as many connections as it takes. `room` gets what happens, and
-// what is to be written.
+// A conversation over any number of connections. `room` gets what happens and what to write.
 export function newSession(room, wanted) {
 	const s = { pending: new Pending(), seq: 0, name: '', maxLine: 4096, wanted, isComplete: false };
 	const { pending } = s;
 	const taken = new Map();
-	let [welcome, past, isFreshDue, isAsking, digit] = [[], [], false, false, 0];
-	// What was known before an absence, and its last item.
-	let known, after;
+	let [welcome, past, isFreshDue, isAsking, isBack, digit] = [[], [], false, false, false, 0];
+	// What was known before an absence, and its last item. No password is saved.
+	let known, after, password;
 
 	const tell = (kind, text, words) => room.tell({ kind, text, words });
 
@@ -158,7 +157,10 @@ export function newSession(room, wanted) {
 		taken.delete(n);
 		return n && pending.answered(n).pop();
 	}
-	function named(name) {
+	function named(name, time) {
+		const words = isBack ? 'Back in the room, as' : 'You are now';
+		if (isBack || s.name !== name) room.tell({ kind: 'note', time, text: `${words} ${name}.` });
+		isBack = false;
 		s.name = name;
 		room.named(name);
 		s.release();
@@ -177,13 +179,16 @@ export function newSession(room, wanted) {
 		operator: speech,
 		notice: ({ text }) => tell('note', text),
 		wait: () => tell('note', 'The room takes your lines slowly.'),
-		you: ({ name }) => named(name),
+		you({ name }) {
+			room.wished(s.wanted = name);
+			named(name);
+		},
 		presence(event) {
 			room.people.changed(event);
 			const isUs = ([id]) => id === s.you;
-			const us = event.renamed?.find(isUs);
-			if (us) named(us[2]);
-			for (const kind of ['joined', 'left', 'renamed']) event[kind] = event[kind]?.filter(one => !isUs(one));
+			const us = event.renamed.find(isUs);
+			if (us) named(us[2], event.time);
+			for (const kind of ['joined', 'left', 'renamed']) event[kind] = event[kind].filter(one => !isUs(one));
 			room.tell(event);
 		},
 		reply({ n, to, name, here, people, text }) {
@@ -193,16 +198,18 @@ export function newSession(room, wanted) {
 			if (to === 'nick') {
 				// A name with a digit was not what its owner wanted.
 				if (!request?.isName) room.wished(s.wanted = name);
-				text = `You are ${name} now.`;
+				// Whoever asks is told.
+				s.name = '';
 				named(name);
+			} else if (to === 'help') {
+				return tell('note help', text + MORE_HELP);
 			} else if (people && !request) {
 				text = `${here} here: ${people.map(one => one[1]).join(', ')}`;
 			}
 			if (text) tell('note', text);
 		},
 		error({ n, code, text }) {
-			const isWrong = code === 'wrong_password';
-			if (!s.isOpen) return s.password && !isWrong ? s.unlock(s.password) : room.locked(isWrong);
+			if (!s.isOpen) return password && code !== 'wrong_password' ? s.unlock(password) : room.locked(text);
 			const { request, text: line = '' } = answered(n) ?? {};
 			if (!request) return tell('trouble', line, text);
 			if (request.isName && code.startsWith('name_') && digit < MAX_NAME_DIGIT) {
@@ -230,23 +237,22 @@ export function newSession(room, wanted) {
 			if (s.isOpen) return;
 			if (isFreshDue && !resumed) return (isFreshDue = false);
 			const { isReloaded } = s;
-			known = !isReloaded && s.epoch && { epoch: s.epoch, seq: s.seq, time: s.time };
+			known = !isReloaded && s.epoch && { ...s };
 			Object.assign(s, { you, epoch, token, name, maxLine, isOpen: true, gate: '', isReloaded: false });
 			room.people.are(people, here);
 			room.named(name);
 			if (!resumed) return begin(heard, seq);
 			if (lost && !isReloaded) tell('gap', `${lost} events were missed.`);
-			const resumption = pending.resumed(heard);
-			for (const line of resumption.taken) if (!line.request) taken.set(line.n, line);
-			const { suspect } = resumption;
-			if (suspect && !suspect.request) tell('trouble', suspect.text, 'Not said: the connection broke twice with it.');
+			const { taken: lines, suspect } = pending.resumed(heard);
+			for (const line of lines) if (!line.request) taken.set(line.n, line);
+			if (suspect && !suspect.request) tell('trouble', suspect.text, 'Not said: the connection broke twice.');
 			// The reply comes after all answers that still come.
 			const isOlder = isReloaded && !lost;
 			ask(isOlder ? `/last ${PAST_LINES} ${s.joined}` : '/last 0', { isBarrier: true, isOlder });
 		},
 	};
 
-	const resume = () => s.token ? `/resume ${s.token} ${s.seq}\n` : '';
+	const hail = command => room.write(`${command}\n${s.token ? `/resume ${s.token} ${s.seq}\n` : ''}`);
 
 	function missAnswers() {
 		for (const { text } of taken.values()) tell('trouble', text, 'The room has this; its answer was lost.');
@@ -261,9 +267,12 @@ export function newSession(room, wanted) {
 		s.seq = s.joined = seq;
 		digit = 1;
 		after = known && room.last();
+		isBack = !!known;
 		if (s.wanted) {
 			s.gate = 'name';
 			ask(`/nick ${s.wanted}`, { isName: true });
+		} else if (isBack) {
+			named(s.name);
 		}
 		// What is older has other numbers.
 		if (known && known.epoch !== s.epoch) s.isComplete = true;
@@ -279,13 +288,14 @@ export function newSession(room, wanted) {
 		let events = past;
 		past = [];
 		for (const event of events) event.isOwn = event.from === s.you;
-		if (!request) return events.forEach(event => room.tell(event));
+		if (!request) return room.past(events);
 		if (request.isBarrier) missAnswers();
 		if (request.isOlder) {
 			isAsking = false;
 			s.isComplete = !events.length;
 		} else if (request.isMissed) {
-			const news = events.filter(event => known.epoch === s.epoch ? event.seq > known.seq : event.time > known.time);
+			const key = known.epoch === s.epoch ? 'seq' : 'time';
+			const news = events.filter(event => event[key] > known[key]);
 			// An event that was known shows that none is missing.
 			const gap = { kind: 'gap', time: news[0]?.time ?? Date.now(), text: 'You were away: some lines may be missing here.' };
 			events = news.length < events.length ? news : [gap, ...news];
@@ -295,34 +305,27 @@ export function newSession(room, wanted) {
 
 	return Object.assign(s, {
 		ask,
-		// What the next page in this tab goes on with; it asks for the log again.
-		saved() {
-			const { token, epoch, you, joined, wanted } = s;
-			return { token, epoch, you, joined, wanted, pending };
-		},
+		// Goes on as the page before in this tab, and asks for the log again.
 		restore(saved) {
 			for (const line of saved.pending.lines) line.isStale = line.request;
 			Object.assign(pending, saved.pending);
-			Object.assign(s, saved, { pending, seq: saved.joined, isReloaded: true });
+			Object.assign(s, saved, { pending, seq: saved.joined, isReloaded: true, isOpen: false, isComplete: false });
 		},
 		connected() {
 			welcome = [];
 			past = [];
 			isFreshDue = !!s.token;
-			room.write(`/json\n${resume()}`);
+			hail('/json');
 		},
-		// The password is kept here alone.
-		unlock(password) {
-			room.write(`/pass ${s.password = password}\n${resume()}`);
-		},
-		// The connection is gone; `isOurDoing` if this page gave it up.
+		unlock: given => hail(`/pass ${password = given}`),
+		// `isOurDoing` if this page gave the connection up.
 		lost(isOurDoing) {
 			if (s.isOpen && !isOurDoing) pending.lost();
 			s.isOpen = isAsking = false;
 		},
 		say(text) {
 			for (const line of text.split('\n').filter(line => line.trim())) {
-				if (/^\/(json|resume|pass)\b/i.test(line)) tell('trouble', line, 'The page does that by itself.');
+				if (/^\/(json|resume|pass)\b/i.test(line)) tell('trouble', line, 'The page does that itself.');
 				else pending.say({ text: line, isAhead: /^\/nick\b/i.test(line) });
 			}
 			flush();
@@ -356,10 +359,12 @@ export function newSession(room, wanted) {
 
 // Older ones are dropped, and asked for again.
 const MAX_ITEMS = 5000;
+// Under one name.
+const MAX_ROWS = 10;
+const MAX_FOLDED = 100;
 const dayOf = item => new Date(item.time).toDateString();
-const minuteOf = item => Math.floor(item.time / 60_000);
 
-// What was said and what happened; presence in a row is one item.
+// Presence in a row is one item.
 const items = [];
 
 function add(item) {
@@ -368,39 +373,45 @@ function add(item) {
 	if (item.kind === 'presence') {
 		if (!presence([item]).length) return;
 		item.changes = [{ ...item }];
-		if (last?.changes && dayOf(last) === dayOf(item)) return last.changes.push(item);
+		if (last?.changes?.length < MAX_FOLDED && dayOf(last) === dayOf(item)) return last.changes.push(item);
 	}
+	number(item, last);
 	items.push(item);
 	if (items.length > MAX_ITEMS) items.splice(0, MAX_ITEMS / 10);
 }
 
-// Whether `item` begins a day, or says more by the same speaker in the same minute.
-function standing(item, before) {
-	const isNewDay = !before || dayOf(item) !== dayOf(before);
-	const isSame = key => before?.[key] === item[key];
-	const isMore = item.kind === 'message' && !item.isUnread && ['kind', 'from', 'name'].every(isSame)
-		&& minuteOf(item) === minuteOf(before);
-	return { isNewDay, isMore };
+// Whether `item` begins a day, and its row among one speaker's lines in a minute.
+function number(item, before) {
+	const keyOf = ({ kind, from, name, isPast, time }) => [kind, from, name, isPast, Math.floor(time / 60_000)].join();
+	item.isNewDay = !before || dayOf(item) !== dayOf(before);
+	item.row = item.kind === 'message' && before && keyOf(item) === keyOf(before) ? before.row + 1 : 0;
 }
 
-// What `changes` come to: phrases of a list of names, words, and a further name.
-function presence(changes) {
-	const phrases = [];
-	const net = new Map();
-	const more = { left: 0, joined: 0 };
-	for (const change of changes) {
-		for (const kind in more) more[kind] += change[`${kind}_count`] ?? 0;
-		for (const [kind, by] of [['left', -1], ['joined', 1]]) {
-			for (const [id, name] of change[kind] ?? []) net.set(id, { name, by: (net.get(id)?.by ?? 0) + by });
+const VERBS = ['left', 'was kicked', 'came and went', 'came back', 'is now', 'joined'];
+
+// What `changes` come to: phrases of names, words, and a further name. Who came back is not gone.
+export function presence(changes) {
+	// By id: a name, what became of it, and the name before.
+	const all = new Map();
+	const counts = { left: 0, joined: 0 };
+	for (const { left, kicked = [], renamed, joined, left_count, joined_count = 0 } of changes) {
+		if (left_count) counts.left += left_count - kicked.length;
+		counts.joined += joined_count;
+		for (const [id, name] of left) all.set(id, { name, verb: all.get(id)?.verb === 'joined' ? 'came and went' : 'left' });
+		for (const [id, name] of kicked) all.set(id, { name, verb: 'was kicked' });
+		for (const [id, before, name] of renamed) all.set(id, { verb: 'is now', before, ...all.get(id), name });
+		for (const [id, name] of joined) {
+			const [old] = [...all].find(([, one]) => one.name === name && /^left|^was/.test(one.verb)) ?? [];
+			all.set(id, { name, verb: all.delete(old) ? 'came back' : 'joined' });
 		}
-		for (const [, from, to] of change.renamed ?? []) phrases.push([[from], 'is now', to]);
 	}
-	for (const [kind, by] of [['came and went', 0], ['left', -1], ['joined', 1]]) {
-		const names = [...net.values()].filter(one => one.by === by).map(one => one.name);
-		const count = names.length + (more[kind] ?? 0);
-		if (count) phrases.unshift(count === names.length && count <= 5 ? [names, kind] : [[], `${count} ${kind}`]);
-	}
-	return phrases;
+	return VERBS.flatMap(verb => {
+		const those = [...all.values()].filter(one => one.verb === verb);
+		if (verb === 'is now') return those.map(({ before, name }) => [[before], before === name ? ' is still ' : ' is now ', name]);
+		const count = those.length + (counts[verb] ?? 0);
+		const names = count > 5 || count > those.length ? [count] : those.map(one => one.name);
+		return count ? [[names, ` ${count > 1 ? verb.replace('was', 'were') : verb}`]] : [];
+	});
 }
 
 // ---- The view
@@ -409,9 +420,9 @@ function presence(changes) {
 const MAX_NODES = 1000;
 const AT_BOTTOM_PX = 24;
 
+const { body } = document;
 const $ = id => document.getElementById(id);
 const [scroller, list, line, drawer] = ['scroller', 'log', 'line', 'people'].map($);
-const nodes = new WeakMap();
 let [from, to, isStuck, lastTop] = [0, 0, true, 0];
 
 // What is said only ever becomes text.
@@ -426,7 +437,7 @@ const button = (words, onclick) => Object.assign(make('button', '', words), { on
 
 function nameOf(name, words = name) {
 	const element = make('bdi', 'name', words);
-	element.style.setProperty('--ink', colorOf(name));
+	element.style = `--ink: ${colorOf(name)}`;
 	return element;
 }
 
@@ -440,12 +451,12 @@ const said = item => textOf(...pieces(item.text, session.name).map(pieceOf));
 const whose = ({ name, isOwn }) => nameOf(name, isOwn ? 'You' : name);
 const phraseOf = ([names, words, further], nth) => [
 	nth ? '; ' : '', ...names.flatMap((name, nth) => [nth ? ', ' : '', make('bdi', '', name)]),
-	` ${words}`, ...(further ? [' ', make('bdi', '', further)] : []),
+	words, make('bdi', '', further ?? ''),
 ];
 
 const RENDER = {
 	message: item => [make('div', 'who', whose(item)), said(item)],
-	action: item => [textOf(whose(item), ' ', ...said(item).childNodes)],
+	action: item => [textOf(nameOf(item.name), ' ', ...said(item).childNodes)],
 	private: item => [make('div', 'who', whose(item), ' to ', item.isOwn ? nameOf(item.to) : 'you', ' alone'), said(item)],
 	operator: item => [make('div', 'who', make('b', '', 'operator')), said(item)],
 	presence: item => [textOf(...presence(item.changes).flatMap(phraseOf))],
@@ -453,34 +464,31 @@ const RENDER = {
 	trouble: item => [textOf(item.text), make('p', 'why', item.words, button('Edit', () => put(item.text)))],
 };
 
-function render(item, how) {
+function render(item) {
+	const { kind, isOwn, isPast, isUnread } = item;
 	const time = new Date(item.time);
-	const node = make('div', `item ${item.kind}`);
-	for (const name of ['isMore', 'isOwn']) node.classList.toggle(name, !!(how[name] ?? item[name]));
-	if (how.isNewDay) node.append(make('div', 'day', time.toLocaleDateString([], { dateStyle: 'full' })));
-	if (item.isUnread) node.append(make('div', 'day new', 'New'));
+	const isMore = item.row % MAX_ROWS && !isUnread;
+	const node = make('div', `item ${kind}${isOwn ? ' isOwn' : ''}${isPast ? ' isPast' : ''}${isMore ? ' isMore' : ''}`);
+	if (item.isNewDay) node.append(make('div', 'day', time.toLocaleDateString([], { dateStyle: 'full' })));
+	if (isUnread) node.append(make('div', 'day new', 'New'));
 	const clock = time.toLocaleTimeString([], { timeStyle: 'short', hourCycle: 'h23' });
-	node.append(make('time', '', clock), ...(RENDER[item.kind] ?? RENDER.note)(item));
-	node.classList.toggle('mention', !item.isOwn && !!node.querySelector('mark'));
+	node.append(make('time', '', clock), ...(RENDER[kind] ?? RENDER.note)(item));
 	return node;
 }
 
-// The node of an item is made again if the item stands otherwise.
-function nodeAt(at) {
-	const item = items[at];
-	const how = standing(item, items[at - 1]);
-	const key = JSON.stringify([how, item.isUnread, item.changes?.length]);
-	let node = nodes.get(item);
-	if (node?.key !== key) {
-		node = render(item, how);
-		nodes.set(item, Object.assign(node, { item, key, weight: node.querySelectorAll('*').length + 1 }));
+// A node is made again if its item stands otherwise.
+function nodeOf(item) {
+	const key = JSON.stringify([item.isNewDay, item.row, item.isUnread, item.changes?.length]);
+	if (item.node?.key !== key) {
+		const node = render(item);
+		item.node = Object.assign(node, { item, key, weight: node.querySelectorAll('*').length + 1 });
 	}
-	return node;
+	return item.node;
 }
 
 function reach(at, step, most) {
 	for (; step < 0 ? at > 0 : at < items.length; at += step) {
-		most -= nodeAt(step < 0 ? at - 1 : at).weight;
+		most -= nodeOf(items[step < 0 ? at - 1 : at]).weight;
 		if (most < 0) break;
 	}
 	return at;
@@ -495,8 +503,7 @@ function paint() {
 	const at = anchor ? items.indexOf(anchor.item) : items.length;
 	from = reach(at, -1, anchor ? MAX_NODES / 2 : MAX_NODES);
 	to = anchor ? reach(at, 1, MAX_NODES / 2) : at;
-	const shown = [];
-	for (let nth = from; nth < to; nth++) shown.push(nodeAt(nth));
+	const shown = items.slice(from, to).map(nodeOf);
 	for (const node of [...list.children]) if (!shown.includes(node)) node.remove();
 	shown.forEach((node, nth) => {
 		if (list.children[nth] !== node) list.insertBefore(node, list.children[nth] ?? null);
@@ -520,7 +527,7 @@ function scrolled() {
 	const { scrollTop, scrollHeight, clientHeight } = scroller;
 	const below = scrollHeight - scrollTop - clientHeight;
 	const hasMore = to < items.length;
-	// A log that grows does not come loose from its end; who scrolls up does.
+	// A log that grows does not come loose from its end.
 	if (below < AT_BOTTOM_PX) isStuck ||= !hasMore;
 	else if (scrollTop < lastTop) isStuck = false;
 	lastTop = scrollTop;
@@ -537,7 +544,7 @@ function scrolled() {
 const HANDSHAKE_MS = 10_000;
 // A silent connection on which a line waits is given up.
 const QUIET_MS = 20_000;
-// So is one that does not answer a page that comes back.
+// So is one that fails a page that comes back.
 const PROBE_MS = 3_000;
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
@@ -549,7 +556,7 @@ const MAX_PENDING_LINES = 500;
 // A private window may have no storage.
 function stored(storage, key, value) {
 	try {
-		return value === undefined ? window[storage].getItem(key) : window[storage].setItem(key, value);
+		return value === undefined ? window[storage][key] : (window[storage][key] = value);
 	} catch {}
 }
 
@@ -561,8 +568,8 @@ const people = {
 	spoke({ from, name }) {
 		if (people.names.delete(from)) people.names.set(from, name);
 	},
-	changed({ left = [], renamed = [], joined = [], here, ...more }) {
-		for (const [id] of left) people.names.delete(id);
+	changed({ left, kicked = [], renamed, joined, here, ...more }) {
+		for (const [id] of [...left, ...kicked]) people.names.delete(id);
 		for (const [id, ...names] of [...renamed, ...joined]) people.names.set(id, names.pop());
 		people.here = here;
 		people.isStale ||= /_count/.test(Object.keys(more));
@@ -581,7 +588,7 @@ const room = {
 	last: () => items.at(-1),
 	tell(item) {
 		if (isIgnored(item)) return;
-		const isNews = /^(message|action|private|operator)$/.test(item.kind) && !item.isOwn;
+		const isNews = item.seq && item.kind !== 'presence' && !item.isOwn && !item.isPast;
 		if (isNews && (document.hidden || !isStuck) && !unread++) {
 			unmark();
 			mark = item;
@@ -594,11 +601,17 @@ const room = {
 	insert(events, after) {
 		if (events.length) list.ariaLive = 'off';
 		items.splice(items.indexOf(after) + 1, 0, ...events.filter(event => !isIgnored(event)));
+		items.forEach((item, at) => number(item, items[at - 1]));
 		paint();
 		setTimeout(() => {
 			list.ariaLive = 'polite';
 			scrolled();
 		}, 100);
+	},
+	// Asked for by the user: it may stand above already.
+	past(events) {
+		const text = `Last ${events[1] ? `${events.length} lines` : 'line'}:`;
+		for (const item of [{ kind: 'note', text }, ...events]) room.tell({ ...item, isPast: true });
 	},
 	write(text) {
 		if (socket.readyState !== WebSocket.OPEN) return;
@@ -615,19 +628,21 @@ const room = {
 		schedule();
 	},
 	unnamed(name, why) {
+		const [, near] = /: \/nick (\S+)$/.exec(why) ?? [];
 		$('naming').hidden = false;
-		$('wanted').value ||= name;
-		$('refusal').textContent = why;
+		$('wanted').value = near || $('wanted').value || name;
+		$('refusal').textContent = near && /\s/.test(name) ? `Spaces will not do. ${near}?` : why;
 	},
-	locked(isWrong) {
-		[phase, words] = ['locked', isWrong ? 'Wrong password.' : 'This room has a password.'];
+	locked(text) {
+		[phase, words] = ['locked', text.split(':')[0]];
 		schedule();
 	},
-	refused(why) {
-		words = `Not let in: ${why}.`;
-	},
+	refused: why => (words = `Not let in: ${why}.`),
 	ended(code, again, text) {
-		words = code === 'replaced' ? 'You went on in another tab or window.' : `${text}.`;
+		words = {
+			replaced: 'You went on in another tab.',
+			closing: 'The room has closed; trying again.',
+		}[code] ?? `${text}.`;
 		if (again === null) phase = 'ended';
 		else delay = Math.max(delay, Math.min(again * 1000, LONGEST_DELAY_MS));
 	},
@@ -645,11 +660,11 @@ function connect() {
 	phase = 'connecting';
 	socket = new WebSocket(`${location.origin.replace('http', 'ws')}/ws`);
 	socket.binaryType = 'arraybuffer';
-	socket.onopen = () => session.connected();
+	socket.onopen = session.connected;
 	socket.onmessage = ({ data }) => {
 		const lines = (rest + decoder.decode(data, { stream: true })).split('\n');
 		rest = lines.pop();
-		lines.forEach(line => session.take(line));
+		lines.forEach(session.take);
 		if (session.isOpen && phase === 'connecting') [phase, words] = ['open', ''];
 		watch(phase === 'locked' || session.isOpen && !session.pending.sent ? 0 : QUIET_MS);
 	};
@@ -685,6 +700,7 @@ function hangUp() {
 function lost(isOurDoing) {
 	watch(0);
 	session.lost(isOurDoing);
+	people.are([], 0);
 	if (phase !== 'ended') {
 		phase = 'offline';
 		timer = setTimeout(connect, delay * (0.5 + Math.random() / 2));
@@ -694,7 +710,7 @@ function lost(isOurDoing) {
 }
 
 function save(isLeft) {
-	const saved = { session: session.saved(), ignored: [...ignored], draft: line.value, isLeft };
+	const saved = { session, ignored: [...ignored], draft: line.value, isLeft };
 	stored('sessionStorage', 'session', session.token ? JSON.stringify(saved) : '');
 }
 
@@ -712,16 +728,15 @@ function schedule() {
 
 function draw() {
 	frame = undefined;
-	$('oldest').textContent = session.isComplete ? 'The room remembers nothing older.' : '…';
+	$('oldest').textContent = session.isComplete ? 'That is all the room remembers.' : '…';
 	$('name').firstChild.textContent = session.name;
-	$('here').firstChild.textContent = people.here;
+	$('here').textContent = drawer.firstElementChild.textContent = people.here ? `${people.here} here` : '';
 	let before = room.last();
 	$('pending').replaceChildren(...session.pending.ofUser().slice(-20).map(({ text }) => {
 		const kind = /^\/(?!\/)/.test(text) ? 'note' : 'message';
 		const item = { kind, text: text.replace(/^\/\//, '/'), name: session.name, from: session.you, isOwn: true, time: Date.now() };
-		const node = render(item, standing(item, before));
-		before = item;
-		return node;
+		number(item, before);
+		return render(before = item);
 	}));
 	paint();
 	drawStatus();
@@ -730,35 +745,30 @@ function draw() {
 
 function drawStatus() {
 	const { length } = session.pending.ofUser();
-	let [told, label, act] = [words, '', null];
-	if (phase === 'ended') {
-		[label, act] = ['Join again', () => connect(words = '')];
-	} else if (phase === 'offline') {
-		told ||= length ? 'Offline. Your lines are kept.' : 'Offline.';
-		[label, act] = ['Try now', connect];
-	} else if (phase === 'connecting') {
-		told ||= 'Connecting…';
-	} else if (session.gate === 'held') {
-		told = `${length} waiting, meant to be said under your name.`;
-		[label, act] = [`Say as ${session.name}`, () => session.release()];
-	}
+	const [told, label, onclick] = {
+		ended: [words, 'Join again', () => connect(words = '')],
+		offline: [words || `Offline.${length ? ' Your lines are kept.' : ''}`, 'Try now', connect],
+		connecting: [words || 'Connecting…'],
+		locked: [words],
+		open: session.gate !== 'held' ? []
+			: [`${length} waiting, meant to be said under your name.`, `Say as ${session.name}`, session.release],
+	}[phase];
 	$('lock').hidden = phase !== 'locked';
 	const [status, does] = $('status').children;
 	$('status').hidden = !told;
 	if (status.textContent !== told) status.textContent = told;
-	Object.assign(does, { textContent: label, hidden: !label, onclick: act });
+	Object.assign(does, { textContent: label, hidden: !label, onclick });
 }
 
 function drawPeople() {
-	const [title, , entries, more] = drawer.children;
-	if (!document.body.className && !matchMedia('(min-width: 50rem)').matches) return;
-	if (people.isStale && session.isOpen) {
+	const [, , entries, more] = drawer.children;
+	if (!body.className && !matchMedia('(min-width: 50rem)').matches) return;
+	if (people.isStale) {
 		people.isStale = false;
 		session.ask('/who');
 	}
 	const isUs = ([id]) => id === session.you;
 	const all = [...people.names].sort((a, b) => isUs(b) - isUs(a) || a[1].localeCompare(b[1]));
-	title.lastChild.textContent = people.here;
 	more.textContent = people.here > all.length ? `and ${people.here - all.length} more` : '';
 	const key = JSON.stringify(all);
 	if (entries.key === key) return;
@@ -772,7 +782,7 @@ function drawPeople() {
 }
 
 function showPeople(isShown) {
-	document.body.className = isShown ? 'drawer' : '';
+	body.className = isShown ? 'drawer' : '';
 	$('here').ariaExpanded = isShown;
 	$('room').inert = isShown;
 	(isShown ? $('close') : $('here')).focus();
@@ -788,7 +798,7 @@ function put(text) {
 }
 
 function writeTo(name) {
-	if (document.body.className) showPeople(false);
+	showPeople(false);
 	put(`/msg ${name} ${line.value.replace(/^\/msg\s+\S*\s*/i, '')}`);
 }
 
@@ -798,7 +808,7 @@ function typed() {
 	const bytes = Math.max(...line.value.split('\n').map(one => bytesOf(one).length));
 	const isLong = bytes > session.maxLine;
 	const isFull = session.pending.lines.length >= MAX_PENDING_LINES;
-	$('composer').className = /^\/msg\s/i.test(line.value) ? 'private' : '';
+	$('composer').className = /^\/msg\s/i.test(line.value) ? 'isAlone' : '';
 	$('hint').textContent = isLong ? `Too long: ${bytes} of ${session.maxLine} bytes` : isFull ? 'Too many lines wait' : '';
 	$('send').disabled = isLong || isFull || !line.value.trim();
 }
@@ -809,7 +819,7 @@ function send(event) {
 	const text = line.value;
 	recalled = entered.push(text);
 	put('');
-	const [, not, name] = /^\/(un)?ignore\b\s*(.*?)\s*$/i.exec(text) ?? [];
+	const [, not, name] = /^\/(un)?ignore(?!\S)\s*(.*?)[\s:,]*$/i.exec(text) ?? [];
 	if (name === undefined) session.say(text);
 	else ignore(fold(name), !not);
 	unmark();
@@ -821,32 +831,31 @@ function ignore(name, isOn) {
 	if (name && isOn) ignored.set(name, id);
 	else ignored.delete(name);
 	const names = [...ignored.keys()].join(', ');
-	room.tell({ kind: 'note', text: names ? `Ignored: ${names}. /unignore NAME ends it.` : 'Nobody is ignored.' });
+	const words = names ? `${names}; /unignore NAME ends that` : 'nobody; /ignore NAME hides what NAME says, here alone';
+	room.tell({ kind: 'note', text: `ignoring ${words}` });
 	save(false);
 }
 
-function complete(step) {
+function complete(event) {
+	const step = event.shiftKey ? -1 : 1;
 	if (!completing && step > 0) {
 		const names = [...people.names.values()].reverse().filter(name => name !== session.name);
 		const [start, candidates] = completions(line.value.slice(0, line.selectionStart), names);
 		if (candidates.length) completing = { start, candidates, at: -1 };
 	}
-	if (!completing) return false;
+	if (!completing) return;
+	event.preventDefault();
 	const { start, candidates, at } = completing;
 	completing.at = (at + step + candidates.length) % candidates.length;
 	line.setRangeText(candidates[completing.at], start, line.selectionStart, 'end');
 	typed();
-	return true;
 }
 
 function pressed(event) {
 	const { key, keyCode, shiftKey, ctrlKey, altKey, metaKey } = event;
 	// 229: an input method's.
 	if (keyCode === 229 || ctrlKey || altKey || metaKey) return;
-	if (key === 'Tab') {
-		if (complete(shiftKey ? -1 : 1)) event.preventDefault();
-		return;
-	}
+	if (key === 'Tab') return complete(event);
 	if (key !== 'Shift') completing = null;
 	if (key === 'Enter' && !shiftKey) return send(event);
 	const at = recalled + { ArrowUp: -1, ArrowDown: 1 }[key];
@@ -858,7 +867,7 @@ function pressed(event) {
 async function start() {
 	const channel = new BroadcastChannel('chat');
 	let saved = JSON.parse(stored('sessionStorage', 'session') || 'null');
-	// A page that was left gave its session up; a tab that is duplicated has a copy of it.
+	// A page that was left gave its session up; a duplicated tab has a copy.
 	if (saved && !saved.isLeft) {
 		const isHeld = new Promise(resolve => {
 			setTimeout(resolve, CLAIM_MS);
@@ -885,7 +894,7 @@ async function start() {
 	line.oninput = typed;
 	line.onkeydown = pressed;
 	$('composer').onsubmit = send;
-	// The button would take the focus, and with it a phone's keyboard.
+	// Losing the focus would close a phone's keyboard.
 	$('send').onpointerdown = event => event.preventDefault();
 	$('down').onclick = toEnd;
 	$('here').onclick = () => showPeople(true);
@@ -897,10 +906,9 @@ async function start() {
 	$('unnamed').onclick = () => ($('naming').hidden = true);
 	$('lock').onsubmit = event => {
 		event.preventDefault();
-		[phase, words] = ['connecting', ''];
-		session.unlock($('secret').value);
+		phase = 'connecting';
+		session.unlock(event.target[0].value);
 		event.target.reset();
-		schedule();
 	};
 	$('naming').onsubmit = event => {
 		event.preventDefault();
@@ -912,10 +920,10 @@ async function start() {
 		const { name, isOwn } = target.closest('.item')?.item ?? {};
 		if (target.className === 'name' && name && !isOwn) writeTo(name);
 		// What is beside the drawer is inert.
-		if (target === document.body && target.className) showPeople(false);
+		if (target === body && target.className) showPeople(false);
 	};
 	document.onkeydown = ({ key }) => {
-		if (key === 'Escape') document.body.className ? showPeople(false) : toEnd();
+		if (key === 'Escape') body.className ? showPeople(false) : toEnd();
 	};
 	scroller.onscroll = scrolled;
 	const resized = new ResizeObserver(follow);
@@ -930,14 +938,13 @@ async function start() {
 		save(true);
 		hangUp();
 	};
-	// The session was given up, perhaps to another page in this tab.
+	// Another page in this tab may have the session.
 	onpageshow = ({ persisted }) => persisted && location.reload();
 	// iOS lays its keyboard over the page.
 	const { visualViewport: seen } = window;
 	seen.onresize = seen.onscroll = () => {
 		if (seen.scale !== 1) return;
-		document.body.style.setProperty('--height', `${seen.height}px`);
-		document.body.style.setProperty('--top', `${seen.offsetTop}px`);
+		body.style = `--height: ${seen.height}px; --top: ${seen.offsetTop}px`;
 	};
 }
 

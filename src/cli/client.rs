@@ -21,9 +21,9 @@ pub(super) struct ClientArgs {
 
     /// The name to ask for [default: CHAT_NAME or your login]
     ///
-    /// The default is for a prompt; in a pipe you have no name unless you ask for one. If it is
-    /// taken, you get it with a digit behind it. After a lost connection the client asks for the
-    /// last name you had.
+    /// The default is for a prompt; in a pipe you have no name unless you ask for one. If your login
+    /// is in use, you get it with a digit behind it. After a lost connection the client asks for
+    /// the last name you had.
     #[arg(long, value_name = "NAME", value_parser = parse_name as Parse<String>)]
     name: Option<String>,
 
@@ -38,8 +38,17 @@ pub(super) struct ClientArgs {
     #[arg(long, hide_short_help = true, overrides_with = "time")]
     no_time: bool,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
+
     /// When to ring the terminal's bell
-    #[arg(long, value_name = "WHEN", default_value = "mention")]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "mention",
+        hide_short_help = true
+    )]
     bell: Bell,
 
     /// Append what the screen shows to FILE, with dates
@@ -85,8 +94,8 @@ At a terminal you type in a line at the bottom that no message interrupts:
 
 Pasted text is sent when you press Enter; Ctrl-U drops it.
 
-/ignore NAME hides what NAME says, here alone; /unignore NAME shows it again. The room joined last \
-and what you typed are kept in ~/.local/state/chat, or in $XDG_STATE_HOME/chat, but for /msg.
+/ignore NAME hides what NAME says, for you alone; /unignore NAME shows it again. The client keeps the \
+last room and what you typed, except /msg, in ~/.local/state/chat or $XDG_STATE_HOME/chat.
 
 In a pipe, the client sends each line of standard input, and writes what others say to \
 standard output. At the end of the input it delivers everything and ends. See also chat send \
@@ -117,6 +126,10 @@ pub(super) struct TailArgs {
 
     #[command(flatten)]
     reconnect: ReconnectArgs,
+
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
 
     #[command(flatten)]
     view: ViewArgs,
@@ -190,7 +203,7 @@ fn last_room() -> Result<(String, u16), String> {
 /// The environment variable with the name to ask for at a terminal.
 const NAME_VARIABLE: &str = "CHAT_NAME";
 
-/// Who is logged in, as login(1) and POSIX tell.
+/// The user's login name (login(1), POSIX).
 const LOGIN_VARIABLES: [&str; 2] = ["USER", "LOGNAME"];
 
 /// A digit behind a name that is taken is at most this.
@@ -231,7 +244,7 @@ impl ClientArgs {
         let view = self.view.into_view();
         let is_at_prompt = is_at_prompt(view);
         if self.log.is_some() && !is_at_prompt {
-            let words = "--log is for a prompt at a terminal: here, standard output has it all";
+            let words = "--log needs a prompt at a terminal; elsewhere, redirect standard output";
             return Err(words.to_owned());
         }
         let is_given = self.room.is_given();
@@ -246,7 +259,10 @@ impl ClientArgs {
             port,
             name: wish(self.name, self.no_name),
             password_file: self.password.password_file,
+            #[cfg(not(feature = "tls"))]
             is_plain: self.password.plain,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             purpose: Purpose::Chat {
                 view: View {
                     time: if self.no_time {
@@ -278,7 +294,10 @@ impl TailArgs {
             port,
             name: Wish::None,
             password_file: self.password.password_file,
+            #[cfg(not(feature = "tls"))]
             is_plain: self.password.plain,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             purpose: Purpose::Tail {
                 view: self.view.into_view(),
                 max_past: self.lines.map(|lines| lines as usize),

@@ -14,8 +14,9 @@ pub(super) const DEFAULT_PORT: u16 = 8081;
 /// The longest timeout: an hour.
 const MAX_SECONDS: u32 = 3600;
 
-// Where the room is, for whoever has no usual one. (clap would show a doc comment as what the command does.)
-#[cfg(feature = "stress")]
+// Where the room is, for commands without a usual one. (clap would show a doc comment as what the
+// command does.)
+#[cfg(any(feature = "stress", feature = "tls"))]
 #[derive(Args, Debug)]
 pub(super) struct RoomArgs {
     /// The server's name or IP address; HOST:PORT will do, too
@@ -28,7 +29,7 @@ pub(super) struct RoomArgs {
     port: Option<u16>,
 }
 
-// Where the room is, for whoever has a usual one.
+// Where the room is, for commands with a usual one.
 #[derive(Args, Debug)]
 pub(super) struct UsualRoomArgs {
     /// The server's name or address, or HOST:PORT [default: CHAT_ROOM]
@@ -73,7 +74,7 @@ impl UsualRoomArgs {
     }
 }
 
-#[cfg(feature = "stress")]
+#[cfg(any(feature = "stress", feature = "tls"))]
 impl RoomArgs {
     /// Host and port, or what is wrong with them.
     pub(super) fn into_address(self) -> Result<(String, u16), String> {
@@ -93,6 +94,7 @@ pub(super) struct PasswordArgs {
     /// Send the password in clear, where others on the network can read it
     ///
     /// It need not be given where the room is on this machine.
+    #[cfg(not(feature = "tls"))]
     #[arg(long, hide_short_help = true)]
     pub(super) plain: bool,
 }
@@ -120,6 +122,9 @@ impl Place {
 /// A host name or IP address, and maybe a port: `box.lan`, `box.lan:8081`, `::1`, `[::1]`,
 /// `[::1]:8081`.
 pub(super) fn parse_place(text: &str) -> Result<Place, &'static str> {
+    if text.contains("://") {
+        return Err("that is an address for browsers; here expected HOST or HOST:PORT of the room");
+    }
     let (host, port) = split_port(text);
     if host.is_empty() || host.contains(['[', ']']) {
         return Err("expected a name or an IP address, and maybe :PORT, as in 192.168.1.5:8081");
@@ -191,6 +196,7 @@ mod tests {
             "box:",
             "box:http",
             "box:0",
+            "http://192.168.1.5:8080/",
         ] {
             assert!(parse_place(wrong).is_err(), "{wrong}");
         }

@@ -36,6 +36,9 @@ pub(super) struct SendArgs {
 
     #[command(flatten)]
     password: PasswordArgs,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
 
     /// What to say [default: each line of standard input]
     #[arg(value_name = "TEXT", allow_negative_numbers = true, value_parser = parse_text as Parse<String, _>)]
@@ -86,7 +89,10 @@ impl SendArgs {
             port,
             name: self.name.map_or(Wish::None, Wish::Asked),
             password_file: self.password.password_file,
+            #[cfg(not(feature = "tls"))]
             is_plain: self.password.plain,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             purpose: Purpose::Send {
                 text: (!text.is_empty()).then(|| text.join(" ")),
                 timeout: Duration::from_secs(self.timeout.into()),

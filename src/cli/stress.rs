@@ -79,7 +79,9 @@ pub(super) struct StressArgs {
     #[arg(value_parser = parse_lines as Parse<u32>)]
     lines: Option<u32>,
 
-    /// What the clients read: text as people get it, or JSON as programs do
+    /// What the clients read: text as people get it, or JSON as programs and pages do
+    ///
+    /// With websocket, PORT is the server's web port.
     #[arg(
         long,
         value_name = "WIRE",

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+#[cfg(feature = "tls")]
+use super::known_rooms::Security;
 pub use crate::frontend::Bell;
 use crate::platform::local_time;
 
@@ -21,7 +23,10 @@ pub struct Config {
     /// A file with the room's password.
     pub(crate) password_file: Option<PathBuf>,
     /// Whether a password may be sent in clear, where others can read it.
+    #[cfg(not(feature = "tls"))]
     pub(crate) is_plain: bool,
+    #[cfg(feature = "tls")]
+    pub(crate) security: Security,
     pub(crate) purpose: Purpose,
 }
 
@@ -124,6 +129,14 @@ impl Config {
             self.purpose,
             Purpose::Chat { .. } | Purpose::Send { text: None, .. }
         )
+    }
+
+    /// Whether a password may be sent in clear, where others can read it.
+    pub(crate) fn is_plain(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.security.is_plain;
+        #[cfg(not(feature = "tls"))]
+        self.is_plain
     }
 
     /// Where the room is, as people write it.

@@ -32,8 +32,11 @@ use crate::protocol::wording::{OPERATOR_PREFIX, PASSWORD_NEEDED};
 /// longer for the greeting, either.
 const NAME_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a server may take to greet. Who greets later, or never, is no chat room.
+/// How long a server may take to greet. What greets later, or never, is no chat room.
 pub(crate) const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most that is held back of what a room greets with: above this, it is shown without times.
+const MAX_GREETED_BYTES: usize = 1024 * 1024;
 
 /// How long a server that has greeted as ours does may take to answer `/json`. Many clients may
 /// have come at once.
@@ -136,8 +139,8 @@ pub struct Conversation {
     /// How many lines of the room's past to ask for. `None` to have those of its greeting.
     past_lines: Option<u64>,
     /// What was said before we came, as the room greets with it, while the same is asked for with
-    /// its times. `None` to pass it on as it comes.
-    greeted: Option<Vec<String>>,
+    /// its times: lines. `None` to pass it on as it comes.
+    greeted: Option<String>,
     history: History,
     /// What the room has said of its password, and was not answered.
     password_wish: Option<PasswordWish>,
@@ -223,7 +226,7 @@ impl Conversation {
 
     /// Asks for the times of what a room greets with.
     pub(crate) fn ask_for_times(&mut self) {
-        self.greeted = Some(Vec::new());
+        self.greeted = Some(String::new());
     }
 
     /// A new connection has been made.
@@ -665,7 +668,12 @@ impl Conversation {
         }
         match &mut self.greeted {
             Some(greeted) if message.is_past && was_said(message) => {
-                greeted.push(message.line.to_owned());
+                greeted.push_str(message.line);
+                greeted.push('\n');
+                if greeted.len() > MAX_GREETED_BYTES {
+                    self.pass_greeted(hear);
+                    self.greeted = None;
+                }
             }
             _ => hear(message),
         }
@@ -673,16 +681,12 @@ impl Conversation {
 
     /// Passes on what the room has greeted with: it does not tell when that was said.
     fn pass_greeted(&mut self, hear: Hear<'_>) {
-        for line in self
-            .greeted
-            .as_mut()
-            .map(std::mem::take)
-            .unwrap_or_default()
-        {
+        let greeted = self.greeted.as_mut().map(std::mem::take);
+        for line in greeted.unwrap_or_default().split_terminator('\n') {
             let is_past = true;
             hear(&Message {
                 is_past,
-                ..Message::parse(&line)
+                ..Message::parse(line)
             });
         }
     }
@@ -832,7 +836,8 @@ impl Conversation {
             return;
         }
         self.wire = Wire::Objects;
-        let greeted_lines = self.greeted.as_ref().map(|lines| lines.len() as u64);
+        let greeted = self.greeted.as_ref();
+        let greeted_lines = greeted.map(|lines| lines.split_terminator('\n').count() as u64);
         let past_lines = self.past_lines.or(greeted_lines).unwrap_or(0);
         // What it did not greet with.
         let is_ungreeted = self.gave_password && !self.is_strict;

@@ -34,11 +34,11 @@ pub(crate) fn frontend(config: &Config) -> (Box<dyn Frontend>, bool) {
             }
             let by = match room {
                 RoomBy::CommandLine => None,
-                RoomBy::Environment => Some("CHAT_ROOM"),
-                RoomBy::Memory => Some("the room joined last"),
+                RoomBy::Environment => Some("from CHAT_ROOM"),
+                RoomBy::Memory => Some("the room you were in last"),
             };
             if let Some(by) = by {
-                let words = format!("joining {}: {by}", config.place());
+                let words = format!("joining {} ({by})", config.place());
                 prompt.notify(&words, false, Moment::now());
             }
             return (Box::new(prompt), true);

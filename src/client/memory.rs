@@ -26,7 +26,7 @@ const MAX_ROOM_BYTES: u64 = 512;
 /// Above this, the older half of what was typed is forgotten.
 const MAX_HISTORY_BYTES: u64 = 512 * 1024;
 
-/// How often a file that another client has replaced meanwhile is opened anew.
+/// How often a file is opened again that another client has replaced meanwhile.
 const MAX_TRIES: usize = 3;
 
 /// These say something to one person alone, or are secret: they are not written down.

@@ -51,6 +51,14 @@ const NO_ANSWER: &str = "the server has not answered about your name";
 /// Shown to a user who joins without a name.
 const HINT: &str = "/nick NAME sets your name, /help lists the commands";
 
+/// Why a password is not sent.
+const IN_CLEAR: &str = if cfg!(feature = "tls") {
+    "it has a password, which others on the network could read: give --tls and its port for that, \
+     or --plain if they may"
+} else {
+    "it has a password, which others on the network could read: give --plain if they may"
+};
+
 /// The connection, and the conversation over it.
 pub(crate) struct Session {
     config: Config,
@@ -74,6 +82,8 @@ pub(crate) struct Session {
     kept_out: Option<&'static str>,
     /// What a person was asked for last.
     asked_for: Option<PasswordWish>,
+    /// A person was asked whether the room's key is right.
+    asked_for_trust: bool,
     /// Why the last connection was refused, if it was.
     last_refusal: Option<String>,
     /// What the room did not take.
@@ -142,6 +152,7 @@ impl Session {
             password: None,
             kept_out: None,
             asked_for: None,
+            asked_for_trust: false,
             last_refusal: None,
             refusals: Refusals::default(),
             is_unsure: false,
@@ -238,6 +249,16 @@ impl Session {
         self.conversation.give_password(&password, now);
         self.password = Some(password);
         self.asked_for = None;
+    }
+
+    /// A person says whether the key of the room, which wants the password, is right.
+    pub(crate) fn trust_key(&mut self, is: bool, now: Moment, frontend: &mut dyn Frontend) {
+        if is {
+            self.link.trust_key();
+            self.answer_password_wish(now, frontend);
+        } else {
+            self.keep_out("its key is not the one you know: ask its host, and give --fingerprint");
+        }
     }
 
     /// Leaves once everything is sent; at once when called again, or when there is no
@@ -369,6 +390,12 @@ impl Session {
         if open.is_half_closed || open.send_error.is_some() {
             return;
         }
+        // What TLS keeps back is nobody's to ask for.
+        match stream.flush() {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+            // Writing says so, too.
+            _ => {}
+        }
         loop {
             if conversation.unwritten(now.instant).is_empty() {
                 let asks = self.is_leaving && conversation.is_all_done() && conversation.finish();
@@ -392,8 +419,12 @@ impl Session {
             }
         }
         if self.is_leaving && conversation.is_all_done() {
-            // Fails if the server has gone, which reading will tell.
-            let _ = stream.shutdown(Shutdown::Write);
+            match stream.say_goodbye() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // Fails if the server has gone, which reading will tell.
+                _ => {}
+            }
+            let _ = stream.stream().shutdown(Shutdown::Write);
             open.is_half_closed = true;
             open.silent_since = now.instant;
         }
@@ -401,6 +432,9 @@ impl Session {
 
     /// Acts on deadlines that have passed.
     pub(crate) fn expire(&mut self, now: Moment, frontend: &mut dyn Frontend) {
+        if let Some(words) = self.link.take_news() {
+            frontend.notify(&words, true, now);
+        }
         match &self.phase {
             Phase::Connecting { is_first: true }
                 if self.slow_at().is_some_and(|at| at <= now.instant) =>
@@ -498,7 +532,8 @@ impl Session {
             return;
         }
         let stream = self.link.stream();
-        let bytes = stream.and_then(unacknowledged_bytes).unwrap_or(0);
+        let bytes = stream.and_then(|it| unacknowledged_bytes(it.stream()));
+        let bytes = bytes.unwrap_or(0);
         if stall.check(bytes, now.instant) {
             let seconds = STALLED_AFTER.as_secs();
             let words = format!("nothing has got through for {seconds} s");
@@ -590,6 +625,8 @@ impl Session {
                     stall: Stall::new(now.instant),
                 });
             }
+            #[cfg(feature = "tls")]
+            Progress::Untrusted(error) => return Err(error),
             Progress::Failed(attempts) if is_first => {
                 return Err(Error::Connect {
                     host: self.config.host.clone(),
@@ -629,7 +666,8 @@ impl Session {
         let open_for = now.instant.duration_since(open.since);
         // A room that answers leaves no doubt but about what it has not answered.
         if self.conversation.wire() == Wire::Lines {
-            let unacknowledged = self.link.stream().and_then(unacknowledged_bytes);
+            let unacknowledged = self.link.stream();
+            let unacknowledged = unacknowledged.and_then(|it| unacknowledged_bytes(it.stream()));
             let was_sent_just_now = open
                 .written_at
                 .is_some_and(|at| at + UNSURE_FOR > now.instant);
@@ -679,8 +717,19 @@ impl Session {
         if is_wrong {
             self.password = None;
         }
-        let why = if !is_local && !self.config.is_plain {
-            "it has a password, which others on the network could read: give --plain if they may"
+        let is_secured = self.link.is_secured();
+        let why = if !is_secured && !is_local && !self.config.is_plain() {
+            IN_CLEAR
+        } else if self.link.is_key_new() {
+            if self.asked_for_trust {
+                return;
+            } else if self.is_leaving && self.is_for_person {
+                return self.give_up();
+            } else if frontend.ask_trust(now) {
+                self.asked_for_trust = true;
+                return self.link.doubt_key();
+            }
+            "it has a password, and its key is not known: give --fingerprint sha256:KEY"
         } else if let Some(password) = &self.password {
             return self.conversation.give_password(password, now.instant);
         } else if self.asked_for == Some(wish) {
@@ -695,6 +744,10 @@ impl Session {
         } else {
             "it has a password: give --password-file FILE"
         };
+        self.keep_out(why);
+    }
+
+    fn keep_out(&mut self, why: &'static str) {
         self.kept_out = Some(why);
         self.link.close();
         self.phase = Phase::Ended(Ending::InOrder);
@@ -824,7 +877,8 @@ impl Session {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
-        match self.link.stream().and_then(unacknowledged_bytes) {
+        let stream = self.link.stream();
+        match stream.and_then(|it| unacknowledged_bytes(it.stream())) {
             // The server does not read yet, but may.
             Some(1..) => open.silent_since = now.instant,
             _ => {

@@ -1,7 +1,7 @@
 //! The user's side of the client: standard input and output, and the terminal with its
 //! signals and job control.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
@@ -17,7 +17,9 @@ use crate::platform::job::{self, SignalTarget};
 use crate::platform::logging;
 use crate::platform::proc::is_ignored;
 use crate::platform::socket::retry_interrupted;
-use crate::platform::stdio::{Readiness, StandardInput, StandardOutput, terminal_size};
+use crate::platform::stdio::{
+    BufferedOutput, Readiness, StandardInput, StandardOutput, terminal_size,
+};
 
 /// At this much unwritten output, nothing more is read that would add to it.
 const MAX_UNSHOWN_BYTES: usize = 256 * 1024;
@@ -32,10 +34,7 @@ pub(crate) struct User {
     input: Option<StandardInput>,
     input_readiness: Readiness,
     is_input_ready: bool,
-    output: StandardOutput,
-    to_show: Vec<u8>,
-    /// How much of that is written.
-    shown_bytes: usize,
+    output: BufferedOutput,
     /// Nobody reads the output any more.
     is_output_closed: bool,
     /// In raw mode, once it is taken.
@@ -103,9 +102,7 @@ impl User {
             input,
             input_readiness,
             is_input_ready: input_readiness == Readiness::Always,
-            output,
-            to_show: Vec::new(),
-            shown_bytes: 0,
+            output: BufferedOutput::new(output),
             is_output_closed: false,
             terminal: None,
             signals,
@@ -163,13 +160,13 @@ impl User {
     /// Something has happened to the output: its reader may have gone, also while nothing is
     /// to be written.
     pub(crate) fn look_at_output(&mut self) {
-        self.is_output_closed |= self.output.is_hung_up();
+        self.is_output_closed |= self.output.output().is_hung_up();
     }
 
     /// Whether the output keeps up; if not, nothing more may be read that would add to it.
     pub(crate) fn keeps_up(&self) -> bool {
         self.departure.is_none()
-            && self.to_show.len() + self.frontend.waiting_bytes() < MAX_UNSHOWN_BYTES
+            && self.output.waiting_bytes() + self.frontend.waiting_bytes() < MAX_UNSHOWN_BYTES
     }
 
     /// Whether to read standard input now: a pipe or file only if the `session` takes more, a
@@ -216,6 +213,9 @@ impl User {
                 Action::Leave => session.leave(),
                 Action::Hurry => session.hurry(now),
                 Action::GivePassword(password) => session.set_password(password, now.instant),
+                Action::TrustKey(is_trusted) => {
+                    session.trust_key(is_trusted, now, &mut *self.frontend);
+                }
                 Action::EndBy(signal) => {
                     self.leave_terminal(Departure::End(signal, SignalTarget::Foreground), now);
                 }
@@ -281,43 +281,36 @@ impl User {
     pub(crate) fn show(&mut self) -> Result<(), Error> {
         loop {
             if self.is_output_closed {
-                self.to_show.clear();
-                self.shown_bytes = 0;
+                self.output.clear();
                 return Ok(());
             }
-            if self.to_show.is_empty() && self.may_show() {
+            if self.output.is_empty() && self.may_show() {
                 self.compose();
             }
             if self.departure.is_some() && std::mem::take(&mut self.needs_end) {
-                self.to_show.extend_from_slice(terminal::END);
+                self.output.buffer().extend_from_slice(terminal::END);
             }
-            if self.to_show.is_empty() {
+            if self.output.is_empty() {
                 return Ok(());
             }
-            match retry_interrupted(|| self.output.write(&self.to_show[self.shown_bytes..])) {
-                Ok(count) => self.shown_bytes += count,
-                Err(e) => match e.kind() {
-                    io::ErrorKind::WouldBlock => return Ok(()),
-                    io::ErrorKind::BrokenPipe => self.is_output_closed = true,
-                    _ => return Err(Error::WriteOutput(e)),
-                },
-            }
-            if self.shown_bytes == self.to_show.len() {
-                self.to_show.clear();
-                self.shown_bytes = 0;
+            match self.output.write_waiting() {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => self.is_output_closed = true,
+                Err(e) => return Err(Error::WriteOutput(e)),
             }
         }
     }
 
     pub(crate) fn is_all_shown(&self) -> bool {
-        self.to_show.is_empty()
+        self.output.is_empty()
     }
 
     /// Leaves the terminal, if that is wanted and everything is written or the deadline has
     /// passed: suspends the program, or returns the signal by which it is to end.
     pub(crate) fn depart(&mut self, now: Instant) -> Option<(i32, SignalTarget)> {
         let (departure, until) = self.departure?;
-        if !self.to_show.is_empty() && now < until {
+        if !self.output.is_empty() && now < until {
             return None;
         }
         let target = match departure {
@@ -343,7 +336,7 @@ impl User {
         if let Some((columns, rows)) = terminal_size() {
             self.frontend.resized(columns, rows);
         }
-        self.frontend.compose(&mut self.to_show);
+        self.frontend.compose(self.output.buffer());
     }
 
     fn leave_terminal(&mut self, departure: Departure, now: Moment) {
@@ -351,8 +344,7 @@ impl User {
             return;
         }
         if matches!(departure, Departure::Suspend(_)) && !job::can_be_resumed() {
-            let words = "not suspended: there is no shell to resume this program";
-            return self.frontend.notify(words, true, now);
+            return (self.frontend).notify(terminal::NOT_SUSPENDED, true, now);
         }
         self.frontend.set_hidden(true);
         self.departure = Some((departure, now.instant + TERMINAL_TIMEOUT));
@@ -376,7 +368,7 @@ impl User {
     }
 
     fn begin_terminal(&mut self) {
-        self.to_show.extend_from_slice(terminal::BEGIN);
+        self.output.buffer().extend_from_slice(terminal::BEGIN);
         self.needs_end = true;
     }
 }

@@ -1,4 +1,4 @@
-//! Whom the user does not want to hear: what they say is not shown, here alone.
+//! Ignored people: this client does not show what they say.
 
 use super::message::{Message, Told};
 use crate::protocol::event::{Event, Rename, Several, Speech};
@@ -59,7 +59,7 @@ impl Ignored {
         let at = |people: &[Somebody], name| people.iter().position(|it| it.is_called(name));
         match request {
             Request::List if self.people.is_empty() => {
-                let words = "ignoring nobody; /ignore NAME hides what NAME says, here alone";
+                let words = "ignoring nobody; /ignore NAME hides what NAME says, for you alone";
                 (words.to_owned(), false)
             }
             Request::List => {
@@ -127,7 +127,7 @@ impl Ignored {
         true
     }
 
-    /// Whoever is ignored stays so under another name.
+    /// An ignored person stays ignored under another name.
     fn follow(&mut self, Rename { id, from, to }: &Rename<'_>) {
         let is_theirs = |it: &Somebody| match it.id {
             Some(known) => known == *id,
@@ -246,7 +246,7 @@ mod tests {
             "another"
         );
         assert_eq!(ignore(&mut ignored, "/ignore"), "-- ignoring rob");
-        // Who comes back under the name has another id.
+        // A member that comes back under the name has another id.
         assert!(hides_object(&mut ignored, &says(4, "rob"), false));
         assert!(
             !hides_object(&mut ignored, &says(4, "rob"), true),

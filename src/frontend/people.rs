@@ -58,7 +58,7 @@ impl People {
             .any(|somebody| name::fold(&somebody.name) == folded)
     }
 
-    /// These are here, and nobody else. Who has spoken keeps its place.
+    /// These are here, and nobody else. Those who have spoken keep their places.
     pub(crate) fn set(&mut self, here: &[Person<'_>]) {
         let is_here = |known: &Somebody| {
             let mut here = here.iter();
@@ -78,7 +78,7 @@ impl People {
                 self.spoke(speech.from, &speech.name);
             }
             Event::Presence(changes) => {
-                // Who was kicked may be among many that were only counted.
+                // Some who were kicked may be among many that were only counted.
                 for left in [&changes.left, &changes.kicked] {
                     let Several::Named(left) = left else {
                         continue;

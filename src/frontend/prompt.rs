@@ -42,11 +42,26 @@ use crate::rate::{Bucket, Rate};
 
 const PROMPT_END: &str = "> ";
 
-/// Where the room's password is typed.
-const PASSWORD_PROMPT: &str = "password: ";
+/// What the user is asked before anything can be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// The room's password: what is typed is not shown, nor remembered.
+    Password,
+    /// Whether a room that was never visited before may have it.
+    Trust,
+}
+
+impl Question {
+    fn prompt(self) -> &'static str {
+        match self {
+            Self::Password => "password: ",
+            Self::Trust => "is that the key (yes or no)? ",
+        }
+    }
+}
 
 /// What the room's help does not know of.
-const MORE_HELP: &str = "  /ignore NAME      hide what NAME says, here alone; /unignore NAME";
+const MORE_HELP: &str = "  /ignore NAME      hide what NAME says, for you alone; /unignore NAME";
 
 /// Nobody can make the bell ring on and on: it rings once a second, after a burst of three.
 fn bell_rate() -> Rate {
@@ -71,8 +86,8 @@ pub struct Prompt {
     size: Size,
     keyboard: Keyboard,
     editor: Editor,
-    /// While the user is asked for the room's password: what is typed is not shown, nor remembered.
-    secret: Option<Editor>,
+    /// What the user is asked, and where the answer is typed.
+    asked: Option<(Question, Editor)>,
     people: People,
     ignored: Ignored,
     link: LinkStatus,
@@ -105,8 +120,8 @@ pub struct Prompt {
     is_stale: bool,
     is_hidden: bool,
     actions: Vec<Action>,
-    /// What was entered lately, to be remembered.
-    inputs: Vec<String>,
+    /// What was entered lately, to be [remembered](Self::remember). `None` if nobody does that.
+    inputs: Option<Vec<String>>,
     log: Option<Log>,
 }
 
@@ -130,7 +145,7 @@ impl Prompt {
             size,
             keyboard: Keyboard::default(),
             editor: Editor::default(),
-            secret: None,
+            asked: None,
             people: People::default(),
             ignored: Ignored::default(),
             link: LinkStatus::In { is_ours: false },
@@ -150,14 +165,22 @@ impl Prompt {
             is_stale: true,
             is_hidden: false,
             actions: Vec::new(),
-            inputs: Vec::new(),
+            inputs: None,
             log: None,
         }
     }
 
-    /// Has `inputs` come back as if they had been entered before.
+    /// The same for somebody who has other commands than a member.
+    pub(crate) fn completing(mut self, commands: &'static [&'static str]) -> Self {
+        self.editor = Editor::completing(commands);
+        self
+    }
+
+    /// Has `inputs` come back as if they had been entered before, and keeps what is entered from
+    /// now on, to be [taken](Frontend::take_inputs).
     pub fn remember(&mut self, inputs: impl IntoIterator<Item = String>) {
         self.editor.remember(inputs);
+        self.inputs.get_or_insert_default();
     }
 
     /// Keeps what is shown, to be [taken](Frontend::take_log).
@@ -173,17 +196,11 @@ impl Prompt {
             Typed::Event(event) => self.take(event, now),
             Typed::Unfinished(text) => {
                 self.take(Event::Paste(text), now);
-                let words = "this paste has no end: Enter ends it, and says nothing";
+                let words = "this paste has no end: Enter ends it, and sends nothing";
                 self.notify(words, true, now);
             }
             Typed::TooMuch => self.refuse_paste(now),
         }
-    }
-
-    /// The same for somebody who has other commands than a member.
-    pub(crate) fn completing(mut self, commands: &'static [&'static str]) -> Self {
-        self.editor = Editor::completing(commands);
-        self
     }
 
     /// These are here, and nobody else.
@@ -192,10 +209,10 @@ impl Prompt {
     }
 
     fn take(&mut self, event: Event, now: Moment) {
-        if let Some(secret) = &mut self.secret {
+        if let Some((_, answer)) = &mut self.asked {
             let pressed = match event {
-                Event::Key(key) => secret.press(key, &People::default(), None),
-                Event::Paste(text) => match secret.paste(&text) {
+                Event::Key(key) => answer.press(key, &People::default(), None),
+                Event::Paste(text) => match answer.paste(&text) {
                     Ok(()) => Pressed::Changed,
                     Err(TooMuch) => return self.refuse_paste(now),
                 },
@@ -220,20 +237,27 @@ impl Prompt {
 
     fn act(&mut self, pressed: Pressed, now: Moment) {
         match pressed {
-            Pressed::Entered(password) if self.secret.is_some() => {
+            Pressed::Entered(answer) if self.asked.is_some() => {
                 self.is_stale = true;
-                let password = password.lines().next().unwrap_or_default();
-                if !password.is_empty() {
-                    self.secret = None;
-                    let action = Action::GivePassword(password.to_owned());
-                    self.actions.push(action);
-                }
+                let answer = answer.lines().next().unwrap_or_default();
+                let action = match (self.asked.as_ref(), answer.trim()) {
+                    (Some((Question::Password, _)), _) if !answer.is_empty() => {
+                        Action::GivePassword(answer.to_owned())
+                    }
+                    (Some((Question::Trust, _)), "yes") => Action::TrustKey(true),
+                    (Some((Question::Trust, _)), "no") => Action::TrustKey(false),
+                    _ => return,
+                };
+                self.asked = None;
+                self.actions.push(action);
             }
             Pressed::Changed => self.is_stale = true,
             Pressed::Nothing => {}
             Pressed::Entered(text) => {
-                if !text.trim().is_empty() {
-                    self.inputs.push(text.clone());
+                if let Some(inputs) = &mut self.inputs
+                    && !text.trim().is_empty()
+                {
+                    inputs.push(text.clone());
                 }
                 self.entered(text, now);
             }
@@ -243,6 +267,12 @@ impl Prompt {
             Pressed::Suspend => self.actions.push(Action::Suspend),
             Pressed::ClearScreen => self.clears = true,
         }
+    }
+
+    fn ask(&mut self, question: Question) -> bool {
+        self.asked = Some((question, Editor::completing(&[])));
+        self.is_stale = true;
+        true
     }
 
     /// A room of another kind has none: it says everything to everyone.
@@ -273,7 +303,7 @@ impl Prompt {
         let has_quit = || text.lines().any(|line| Entered::of(line, true).is_quit());
         if has_commands && !is_one_line && has_quit() {
             self.editor.put_back(text);
-            let words = "not sent: /quit stands alone; among other lines, //quit says it";
+            let words = "not sent: /quit must be a line of its own; to say it, type //quit";
             return self.notify(words, true, now);
         }
         if has_commands && text.lines().any(is_command_behind_space) {
@@ -296,7 +326,7 @@ impl Prompt {
                 self.ignore(request, now);
             } else if self.link == LinkStatus::Offline && Entered::of(line, true).is_for_room() {
                 let command = line.split_whitespace().next().unwrap_or_default();
-                let words = format!("offline: {command} needs the room; it was not kept");
+                let words = format!("offline: {command} was not sent; try again once you are back");
                 self.notify(&words, true, now);
             } else {
                 self.said_bytes += line.len() + 1;
@@ -572,9 +602,14 @@ impl Frontend for Prompt {
             "this room has a password; what you type of it is not shown"
         };
         self.notify(words, is_wrong, now);
-        self.secret = Some(Editor::completing(&[]));
-        self.is_stale = true;
-        true
+        self.ask(Question::Password)
+    }
+
+    fn ask_trust(&mut self, now: Moment) -> bool {
+        let words = "this room has a password, and you have not been here before: compare the key \
+                     with the one that its host sees";
+        self.notify(words, false, now);
+        self.ask(Question::Trust)
     }
 
     fn set_status(&mut self, status: &Status<'_>) {
@@ -625,11 +660,18 @@ impl Frontend for Prompt {
         }
         self.is_stale = false;
         if !self.is_hidden && !self.screen.is_drawn() {
-            let mut layout = if self.secret.is_some() {
-                lay_out(PASSWORD_PROMPT, "", 0, self.size)
-            } else {
-                let (text, cursor) = (self.editor.text(), self.editor.cursor());
-                lay_out(&self.prompt(), text, cursor, self.size)
+            let mut layout = match &self.asked {
+                Some((question @ Question::Password, _)) => {
+                    lay_out(question.prompt(), "", 0, self.size)
+                }
+                Some((question, answer)) => {
+                    let (text, cursor) = (answer.text(), answer.cursor());
+                    lay_out(question.prompt(), text, cursor, self.size)
+                }
+                None => {
+                    let (text, cursor) = (self.editor.text(), self.editor.cursor());
+                    lay_out(&self.prompt(), text, cursor, self.size)
+                }
             };
             layout.put_above(self.said_rows());
             let style = match self.link {
@@ -652,7 +694,7 @@ impl Frontend for Prompt {
     }
 
     fn take_inputs(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.inputs)
+        self.inputs.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn take_log(&mut self) -> String {

@@ -24,6 +24,9 @@ pub(crate) const BEGIN: &[u8] = b"\x1b[?2004h";
 /// To be written last: turns bracketed paste off, line wrapping on, and resets colours.
 pub(crate) const END: &[u8] = b"\x1b[?2004l\x1b[?7h\x1b[m";
 
+/// The answer to a request to suspend a program that [nobody could resume](crate::platform::job).
+pub(crate) const NOT_SUSPENDED: &str = "not suspended: there is no shell to resume this program";
+
 /// The terminal at standard input in raw mode. Dropping it, or a panic, restores the original
 /// mode.
 #[derive(Debug)]

@@ -25,6 +25,7 @@ use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{LocalModes, QueueSelector, isatty, tcflush, tcgetattr, tcgetwinsize};
 
 use crate::platform::job;
+use crate::platform::socket::retry_interrupted;
 
 /// `PIPE_BUF`: a pipe that poll(2) reports as writable takes this much without blocking.
 const PIPE_BUF_BYTES: usize = 4096;
@@ -224,6 +225,70 @@ impl Write for StandardOutput {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Standard output, and what it has not taken yet.
+#[derive(Debug)]
+pub(crate) struct BufferedOutput {
+    output: StandardOutput,
+    bytes: Vec<u8>,
+    /// How many of them are written.
+    written_bytes: usize,
+}
+
+impl BufferedOutput {
+    /// What is kept of the buffer once everything is written.
+    const IDLE_BYTES: usize = 4096;
+
+    pub(crate) fn new(output: StandardOutput) -> Self {
+        Self {
+            output,
+            bytes: Vec::new(),
+            written_bytes: 0,
+        }
+    }
+
+    pub(crate) fn output(&self) -> &StandardOutput {
+        &self.output
+    }
+
+    /// For more bytes, to be written after those that wait.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.bytes.len() - self.written_bytes
+    }
+
+    /// Forgets what waits.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(Self::IDLE_BYTES);
+        self.written_bytes = 0;
+    }
+
+    /// Writes until nothing waits, or no more is taken. Returns whether nothing waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of write(2).
+    pub(crate) fn write_waiting(&mut self) -> io::Result<bool> {
+        while self.waiting_bytes() > 0 {
+            let rest = &self.bytes[self.written_bytes..];
+            match retry_interrupted(|| self.output.write(rest)) {
+                Ok(count) => self.written_bytes += count,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+        self.clear();
+        Ok(true)
     }
 }
 

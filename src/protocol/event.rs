@@ -170,7 +170,7 @@ pub struct Changes<'a> {
     pub joined: Several<Person<'a>>,
     /// Who has left.
     pub left: Several<Person<'a>>,
-    /// Those of them whom the operator has sent away.
+    /// Those of them that the operator has sent away.
     pub kicked: Several<Person<'a>>,
     /// Who is called by another name.
     pub renamed: Several<Rename<'a>>,
@@ -194,7 +194,7 @@ pub struct Reply<'a> {
     pub n: Option<u64>,
     /// The command, without its slash.
     pub to: Cow<'a, str>,
-    /// Whom it concerns.
+    /// The people there.
     pub name: Option<Cow<'a, str>>,
     /// Who is here.
     pub people: Option<Here<'a>>,

@@ -48,6 +48,7 @@ macro_rules! statuses {
 
 statuses! {
     Ok = 200 "OK",
+    PermanentRedirect = 308 "Permanent Redirect",
     BadRequest = 400 "Bad Request",
     Unauthorized = 401 "Unauthorized",
     Forbidden = 403 "Forbidden",
@@ -98,6 +99,8 @@ pub struct Request<'a> {
     pub host: &'a str,
     /// Where the page comes from that makes the request, if a page does.
     pub origin: Option<&'a str>,
+    /// Whether it has come over TLS, which its text does not say.
+    pub is_secured: bool,
     /// The size of the body that follows. `None` if the head does not say.
     pub body_bytes: Option<usize>,
     /// The body comes in chunks, and nobody knows how long it will be.
@@ -112,6 +115,20 @@ pub struct Request<'a> {
     pub expects_continue: bool,
     /// What the client wants to go on with.
     pub upgrade: Upgrade<'a>,
+}
+
+impl Request<'_> {
+    /// Where the same is to be had over TLS, at the same port. `None` if the host that is named
+    /// is none.
+    pub fn secured_address(&self) -> Option<String> {
+        let Authority { host, port } = Authority::parse(self.host)?;
+        let host = match host {
+            Host::Ip(ip @ IpAddr::V6(_)) => format!("[{ip}]"),
+            Host::Ip(ip) => ip.to_string(),
+            Host::Name(name) => name.to_owned(),
+        };
+        Some(format!("https://{host}:{port}{}", self.path))
+    }
 }
 
 /// What a client wants to go on with after the request.
@@ -133,7 +150,7 @@ pub enum Upgrade<'a> {
 /// If it is none, or cannot be understood in one way only.
 pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
     let too_large = || {
-        let words = format!("the head of a request has at most {MAX_HEAD_BYTES} bytes here");
+        let words = format!("the head of the request is over {MAX_HEAD_BYTES} bytes");
         Err(Fault::new(Status::HeadTooLarge, words))
     };
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -142,13 +159,14 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
         Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= MAX_HEAD_BYTES => head_bytes,
         Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD_BYTES => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return too_large(),
-        Err(_) => return Err(Fault::bad("this is not a request of HTTP/1.1")),
+        Err(_) => return Err(Fault::bad("the request is not valid HTTP/1.1")),
     };
     let mut request = Request {
         method: head.method.unwrap_or_default(),
         path: path_of(head.path.unwrap_or_default())?,
         host: "",
         origin: None,
+        is_secured: false,
         body_bytes: None,
         is_chunked: false,
         content_type: None,
@@ -157,13 +175,13 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
         expects_continue: false,
         upgrade: Upgrade::No,
     };
+    // What HTTP/1.0 does not have is ignored there (RFC 9110, 7.8 and 10.1.1).
+    let is_http_1_1 = head.version == Some(1);
     let mut host = None;
     let mut websocket = WebSocketFields::default();
     for header in head.headers.iter() {
-        let Ok(value) = str::from_utf8(header.value).map(str::trim) else {
-            // Nobody needs one of those.
-            continue;
-        };
+        // What is not UTF-8 is there, too, and no value of any of these.
+        let value = str::from_utf8(header.value).unwrap_or("\u{fffd}");
         let is = |name| header.name.eq_ignore_ascii_case(name);
         if is("Host") {
             once(&mut host, value, "two Host fields")?;
@@ -193,9 +211,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
                 "two Idempotency-Key fields",
             )?;
         } else if is("Expect") {
-            request.expects_continue |= value.eq_ignore_ascii_case("100-continue");
+            let expects = value.eq_ignore_ascii_case("100-continue");
+            request.expects_continue |= is_http_1_1 && expects;
         } else if is("Connection") {
-            websocket.is_upgrade |= has_token(value, "upgrade");
+            websocket.is_upgrade |= is_http_1_1 && has_token(value, "upgrade");
         } else if is("Upgrade") {
             websocket.is_websocket |= has_token(value, "websocket");
         } else if is("Sec-WebSocket-Version") {
@@ -206,7 +225,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
     }
     if request.is_chunked && request.body_bytes.is_some() {
         return Err(Fault::bad(
-            "a body has a Content-Length or comes in chunks, not both",
+            "both Content-Length and Transfer-Encoding; send one",
         ));
     }
     request.host = host.ok_or_else(|| Fault::bad("a request needs a Host field"))?;
@@ -232,8 +251,13 @@ impl<'a> WebSocketFields<'a> {
     }
 }
 
-/// Whether the end of a head may be in `bytes`: there is no point in looking at it before.
+/// Whether the end of a head may be in `bytes`, or no head begins so, as with TLS: there is no
+/// point in looking at it before.
 pub fn may_end_head(bytes: &[u8]) -> bool {
+    let begins_head = |byte: &u8| byte.is_ascii_graphic() || b"\r\n".contains(byte);
+    if !bytes.first().is_none_or(begins_head) {
+        return true;
+    }
     let has = |end: &[u8]| memchr::memmem::find(bytes, end).is_some();
     has(b"\n\r\n") || has(b"\n\n") || bytes.len() >= MAX_HEAD_BYTES
 }
@@ -248,7 +272,7 @@ fn once<T>(field: &mut Option<T>, value: T, twice: &'static str) -> Result<(), F
 fn path_of(target: &str) -> Result<&str, Fault> {
     if !target.starts_with('/') {
         return Err(Fault::bad(
-            "a request asks for a path, as in GET /; this is no proxy",
+            "expected a path, as in GET /; this is not a proxy",
         ));
     }
     Ok(target.split_once('?').map_or(target, |(path, _)| path))
@@ -339,23 +363,28 @@ impl HostNames {
     /// Why not.
     pub fn check(&self, request: &Request<'_>) -> Result<(), Fault> {
         let host = Authority::parse(request.host);
-        let host = host.ok_or_else(|| Fault::bad("the Host field is no host"))?;
+        let host = host.ok_or_else(|| Fault::bad("the Host field does not name a host"))?;
         let is_known = match host.host {
             Host::Ip(_) => true,
             Host::Name(name) => self.is_known(name),
         };
         if !is_known {
             let words = format!(
-                "nobody has said that this room is at {}; if it is, start the server with \
-                 --web-name and that name",
+                "this server is not known as {}; if that name is yours, start the server with \
+                 --web-name",
                 request.host
             );
             return Err(Fault::new(Status::MisdirectedRequest, words));
         }
+        let scheme = if request.is_secured {
+            "https://"
+        } else {
+            "http://"
+        };
         match request.origin {
             None => Ok(()),
             Some(origin)
-                if (origin.strip_prefix("http://"))
+                if (origin.strip_prefix(scheme))
                     .and_then(Authority::parse)
                     .is_some_and(|origin| origin == host) =>
             {
@@ -363,7 +392,7 @@ impl HostNames {
             }
             Some(_) => Err(Fault::new(
                 Status::Forbidden,
-                "a page from elsewhere cannot talk into this room",
+                "pages of other origins cannot use this room",
             )),
         }
     }
@@ -508,6 +537,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_in_clear_is_at_the_same_port_over_tls() {
+        for (host, address) in [
+            ("room.lan:8080", Some("https://room.lan:8080/ws")),
+            ("192.168.1.5", Some("https://192.168.1.5:80/ws")),
+            ("[fd00::5]:8080", Some("https://[fd00::5]:8080/ws")),
+            ("a b", None),
+            ("evil.example/", None),
+        ] {
+            let head = head(&format!("Host: {host}\r\n"));
+            let (request, _) = parse(head.as_bytes()).unwrap().unwrap();
+            assert_eq!(request.secured_address().as_deref(), address, "{host}");
+        }
+    }
+
+    #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
         for fields in [
             "",
@@ -522,8 +566,19 @@ mod tests {
             "Host: a\r\n folded\r\n",
             "Host: a\r\nX\0: b\r\n",
             "Host: a\r\nOrigin: null\r\nOrigin: http://a\r\n",
+            "Host: a\r\nContent-Length: \u{a0}1\r\n",
         ] {
             assert_eq!(fault(fields), Status::BadRequest, "{fields}");
+        }
+        for fields in [
+            &b"Host: \xff\r\nHost: a\r\n"[..],
+            b"Host: a\r\nContent-Length: 1\xff\r\n",
+            b"Host: a\r\nContent-Length: 1\xff\r\nContent-Length: 1\r\n",
+            b"Host: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\xff\r\n",
+        ] {
+            let head = [b"GET / HTTP/1.1\r\n", fields, b"\r\n"].concat();
+            let found = parse(&head).map_err(|fault| fault.status);
+            assert_eq!(found, Err(Status::BadRequest), "{}", head.escape_ascii());
         }
         for line in [
             "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -535,6 +590,48 @@ mod tests {
         ] {
             let found = parse(line.as_bytes()).map_err(|fault| fault.status);
             assert_eq!(found, Err(Status::BadRequest), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_not_utf_8_is_there_all_the_same() {
+        let head =
+            b"GET / HTTP/1.1\r\nHost: 10.0.0.1\r\nCookie: \xe9\r\nOrigin: http://\xff\r\n\r\n";
+        let (request, _) = parse(head).unwrap().unwrap();
+        let checked = HostNames::default().check(&request);
+        assert_eq!(checked.unwrap_err().status, Status::Forbidden);
+    }
+
+    #[test]
+    fn what_came_with_http_1_1_is_not_for_older_clients() {
+        let fields = "Host: a\r\nExpect: 100-continue\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        for (version, is_new) in [("1.0", false), ("1.1", true)] {
+            let head = format!("GET /ws HTTP/{version}\r\n{fields}\r\n");
+            let (request, _) = parse(head.as_bytes()).unwrap().unwrap();
+            assert_eq!(request.expects_continue, is_new);
+            assert_eq!(request.upgrade != Upgrade::No, is_new);
+        }
+    }
+
+    #[test]
+    fn what_no_request_begins_with_is_known_at_once() {
+        for bytes in [
+            &b"\x16"[..],
+            b"\x16\x03\x01\x02\0\x01\xfc",
+            b"\0",
+            b"\x80\x2e",
+            b" GET",
+        ] {
+            assert!(may_end_head(bytes));
+            assert_eq!(
+                parse(bytes).unwrap_err().status,
+                Status::BadRequest,
+                "{bytes:?}"
+            );
+        }
+        for bytes in [&b""[..], b"\r", b"\r\nGET", b"G", b"P"] {
+            assert!(!may_end_head(bytes), "{bytes:?}");
         }
     }
 
@@ -627,6 +724,15 @@ mod tests {
             let (request, _) = parse(head.as_bytes()).unwrap().unwrap();
             let checked = names.check(&request).map_err(|fault| fault.status);
             assert_eq!(checked, expected, "{head}");
+        }
+        for (scheme, expected) in [("https", ok), ("http", forbidden)] {
+            let head = head(&format!(
+                "Host: 10.0.0.1:1\r\nOrigin: {scheme}://10.0.0.1:1\r\n"
+            ));
+            let (mut request, _) = parse(head.as_bytes()).unwrap().unwrap();
+            request.is_secured = true;
+            let checked = names.check(&request).map_err(|fault| fault.status);
+            assert_eq!(checked, expected, "{scheme} over TLS");
         }
     }
 

@@ -257,7 +257,7 @@ fn looks_of(name: &str) -> Vec<Box<str>> {
     looks.into_iter().map(String::into_boxed_str).collect()
 }
 
-/// The beginning of `name` that leaves space for so many more columns and bytes.
+/// The beginning of `name` that leaves space for `more` columns and bytes.
 fn fitting(name: &str, more: usize) -> &str {
     let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
     let fits = |end: &usize| {

@@ -65,6 +65,15 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// Appends the frames that carry `stream`, as an idle [`Sender`] has them.
+pub fn push_framed(framed: &mut Vec<u8>, stream: &[u8]) {
+    for payload in stream.chunks(MAX_FRAME_BYTES) {
+        // At most 16 KiB.
+        framed.extend_from_slice(Span::frame(payload.len() as u16, None).header());
+        framed.extend_from_slice(payload);
+    }
+}
+
 /// How a peer's frames end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -410,8 +419,12 @@ impl Span {
         if self.is_between {
             sender.between_left()
         } else {
-            &self.header[MAX_HEADER_BYTES - usize::from(self.header_bytes)..]
+            self.header()
         }
+    }
+
+    fn header(&self) -> &[u8] {
+        &self.header[MAX_HEADER_BYTES - usize::from(self.header_bytes)..]
     }
 
     /// How many bytes of the stream follow.
@@ -535,6 +548,22 @@ impl Sender {
             }
         }
         stream_bytes
+    }
+
+    /// While idle, `bytes` have been sent of the [framed](push_framed) next `stream_bytes` of the stream.
+    /// Returns how many of them were the stream's.
+    pub fn sent_framed(&mut self, stream_bytes: usize, mut bytes: usize) -> usize {
+        let mut sent_bytes = 0;
+        while bytes > 0 {
+            debug_assert!(self.is_idle() && self.frame_left == 0);
+            let payload_bytes = (stream_bytes - sent_bytes).min(MAX_FRAME_BYTES);
+            let plan = self.plan(payload_bytes);
+            let frame_bytes = payload_bytes + plan.spans[0].header().len();
+            let taken = bytes.min(frame_bytes);
+            sent_bytes += self.sent(&plan, taken);
+            bytes -= taken;
+        }
+        sent_bytes
     }
 }
 
@@ -710,6 +739,43 @@ mod tests {
         }
         assert_eq!(bytes, b"");
         frames
+    }
+
+    #[test]
+    fn what_was_framed_before_goes_on_wherever_it_was_cut() {
+        for len in [
+            1,
+            125,
+            126,
+            MAX_FRAME_BYTES,
+            MAX_FRAME_BYTES + 1,
+            3 * MAX_FRAME_BYTES + 200,
+        ] {
+            let stream: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+            let mut framed = Vec::new();
+            push_framed(&mut framed, &stream);
+            let frame_bytes = MAX_FRAME_BYTES + MAX_HEADER_BYTES;
+            let near_ends = (0..framed.len()).filter(|at| (at + 10) % frame_bytes < 20);
+            for cut in near_ends.chain([framed.len()]) {
+                let mut sender = Sender::default();
+                let taken = sender.sent_framed(len, cut);
+                sender.pong(b"between");
+                let mut wire = framed[..cut].to_vec();
+                let rest = &stream[taken..];
+                let plan = sender.plan(rest.len());
+                let mut at = 0;
+                for span in plan.spans() {
+                    wire.extend_from_slice(span.head(&sender));
+                    wire.extend_from_slice(&rest[at..at + span.payload_bytes()]);
+                    at += span.payload_bytes();
+                }
+                let frames = frames(&wire);
+                let data = frames.iter().filter(|(first, _)| *first == 0x82);
+                let data: Vec<u8> = data.flat_map(|(_, payload)| payload.clone()).collect();
+                assert!(data == stream, "{len} cut at {cut}");
+                assert_eq!(frames.len(), len.div_ceil(MAX_FRAME_BYTES) + 1);
+            }
+        }
     }
 
     proptest! {

@@ -31,7 +31,8 @@ pub(crate) const BANNED: &str = "your address is banned here; ask the operator";
 pub(crate) const DENIED: &str = "your address is not allowed here; ask the operator";
 
 /// The refusal of an address that may not come without TLS.
-pub(crate) const IN_CLEAR: &str = "this port is for this machine alone; ask the operator";
+pub(crate) const IN_CLEAR: &str =
+    "without TLS only this machine may join; ask the operator for another way";
 
 /// What a newcomer is told by a room with a password.
 pub(crate) const PASSWORD_NEEDED: &str = "this room has a password: /pass PASSWORD";

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 
 use super::connection::input::{AfterRead, ReadLimits, ReadState, Standing};
+use super::connection::transport::Transport;
 use super::connection::{Advance, Connection, ConnectionSlab, Exit};
 use super::flow::{Flow, LOOK_INTERVAL, MAX_FRAMES_BYTES, Total, Verdict};
 use super::inbound::{Inbound, READ_BUDGET_BYTES};
@@ -91,9 +92,9 @@ pub struct Clients<S> {
     to_reap: Vec<ClientId>,
     /// Invariant: how many connections were refused, and are not heard any more.
     refused_count: usize,
-    /// Visitors, the oldest first. Others may be among them that have gone, or are visitors no
-    /// more.
-    visitors: VecDeque<ClientId>,
+    /// Visitors and where they are from, the oldest first. Others may be among them that have
+    /// gone, or are visitors no more.
+    visitors: VecDeque<(ClientId, IpAddr)>,
     /// Invariant: how many connections are a visitor's.
     visitor_count: usize,
     /// Those that are let in after all, with the next batch; and those of them that have ended
@@ -234,26 +235,41 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Takes a stream in: its client joins and is greeted, or is told why not and closed.
-    pub(super) fn take_in(&mut self, mut stream: S, address: IpAddr, service: &mut impl Service) {
+    /// Takes a newcomer in, over `transport`: it joins and is greeted, or is told why not and
+    /// closed.
+    pub(super) fn take_in(
+        &mut self,
+        mut transport: Transport<S>,
+        address: IpAddr,
+        service: &mut impl Service,
+    ) {
         self.make_way(address, service);
         let id = self.connections.next_id();
         let max_line_bytes = self.policy.max_line_bytes;
+        let is_secured = transport.is_secured();
+        if is_secured {
+            service.secured(id);
+        }
         match service.join(id, address, &mut self.context()) {
             Ok(greeting) => {
-                self.connections.insert(stream, max_line_bytes);
+                self.connections.insert(transport, max_line_bytes);
                 self.welcome(id, &greeting);
             }
             Err(refusal) => {
                 let heard_for = service.hears_out(id, address, self.now);
                 if heard_for.is_none() && self.refused_count >= self.policy.max_refused {
                     // Whether it is heard or not, there is no more to be done for it.
-                    let _ = stream.write(&refusal);
-                } else {
-                    self.connections.insert(stream, max_line_bytes);
-                    self.turn_away(id, refusal, heard_for);
+                    let _ = transport.write(&refusal);
+                    transport.say_goodbye();
+                    return service.closed(id);
                 }
+                self.connections.insert(transport, max_line_bytes);
+                self.turn_away(id, refusal, heard_for);
             }
+        }
+        if is_secured {
+            // What came with the end of the handshake has been read, and no edge will tell.
+            self.list_for_reading(id);
         }
         self.see_to_outsiders(service);
     }
@@ -330,8 +346,12 @@ impl<S: Stream> Clients<S> {
     ) -> Option<ClientId> {
         self.make_way(address, service);
         let id = self.connections.rename(outsider.key)?;
+        let connection = self.connection(id.key);
         // Lists know it by another id.
-        self.connection(id.key).output.is_listed = false;
+        connection.output.is_listed = false;
+        if connection.is_secured() {
+            service.secured(id);
+        }
         self.outbound.gathering().begin_for(id);
         match service.let_in(outsider, id, address, &mut self.context()) {
             Ok(greeting) => {
@@ -348,6 +368,7 @@ impl<S: Stream> Clients<S> {
                 self.turn_away(id, refusal, heard_for);
             }
         }
+        service.closed(outsider);
         // What it has said already may have been put aside.
         let connection = self.connections.at(id.key).expect("it was renamed");
         self.inbound.list_again(id, connection, &self.flow);
@@ -357,56 +378,68 @@ impl<S: Stream> Clients<S> {
     /// `id` is not let in, and not heard any more. Where too many such take their time to go, it
     /// is closed at once.
     fn depart_refused(&mut self, id: ClientId, last_words: Option<Frame>) {
-        if self.refused_count < self.policy.max_refused {
-            self.refused_count += 1;
-            self.depart(id, Exit::Refused, last_words);
-        } else {
-            if let Some(last_words) = last_words {
-                self.send_frame(id, &last_words);
-            }
+        let is_too_many = self.refused_count >= self.policy.max_refused;
+        self.refused_count += 1;
+        self.depart(id, Exit::Refused, last_words);
+        if is_too_many {
+            // What it is told is on its way; there is no more to be done for it.
             self.connection(id.key).end();
         }
         self.to_reap.push(id);
     }
 
-    /// Takes in a visitor's stream: it is to say what it wants. If there are too many, the
-    /// oldest goes, which has had the most time.
+    /// How many visitors may be taken in before some are closed, which happens once no batch is
+    /// on its way.
+    pub(super) fn places_for_visitors(&self) -> usize {
+        (2 * self.policy.max_visitors).saturating_sub(self.visitor_count)
+    }
+
+    /// Takes in a visitor's stream: it is to say what it wants. If there are too many, another
+    /// one goes.
     pub(super) fn take_in_visitor(
         &mut self,
-        stream: S,
+        transport: Transport<S>,
         address: IpAddr,
         service: &mut impl Service,
     ) {
         let most = self.policy.max_visitors;
-        if self.visitor_count >= most
-            && let Some(oldest) = self.oldest_visitor()
-        {
-            self.connection(oldest.key).end();
-            self.to_reap.push(oldest);
-        }
-        // They are closed once no batch is on its way.
         let id = self.connections.next_id();
-        if self.visitor_count >= 2 * most || !service.visits(id, address) {
+        if !service.visits(id, address) {
             return;
         }
-        self.connections.insert(stream, self.policy.max_line_bytes);
+        if self.visitors.len() >= most {
+            let connections = &mut self.connections;
+            let mut is_visitor = |id| connections.get(id).is_some_and(|it| it.is_visitor());
+            self.visitors.retain(|&(id, _)| is_visitor(id));
+        }
+        if self.visitor_count >= most
+            && let Some(other) = self.visitor_to_go(address)
+        {
+            self.connection(other.key).end();
+            self.to_reap.push(other);
+        }
+        self.connections
+            .insert(transport, self.policy.max_line_bytes);
         self.connection(id.key).visit(address);
         self.visitor_count += 1;
-        if self.visitors.len() >= 2 * most {
-            let connections = &self.connections;
-            self.visitors.retain(|&id| connections.contains(id));
-        }
-        self.visitors.push_back(id);
+        self.visitors.push_back((id, address));
         self.arm(id, self.now + VISIT_TIMEOUT, Kind::Visit);
+        if self.connection(id.key).is_secured() {
+            service.secured(id);
+            self.list_for_reading(id);
+        }
     }
 
-    fn oldest_visitor(&mut self) -> Option<ClientId> {
-        while let Some(id) = self.visitors.pop_front() {
-            if self.connections.get(id).is_some_and(|it| it.is_visitor()) {
-                return Some(id);
-            }
+    /// Of the address with most visitors, now that one comes from `newcomer`, the oldest, which
+    /// has had the most time: nobody's crowd takes the places of others.
+    fn visitor_to_go(&mut self, newcomer: IpAddr) -> Option<ClientId> {
+        let mut counts = HashMap::from([(newcomer, 1)]);
+        for (_, address) in &self.visitors {
+            *counts.entry(*address).or_insert(0) += 1;
         }
-        None
+        let most = counts.values().max()?;
+        let at = (self.visitors.iter()).position(|(_, address)| &counts[address] == most)?;
+        self.visitors.remove(at).map(|(id, _)| id)
     }
 
     /// Reads a visitor, and gives it what it wants.
@@ -479,15 +512,20 @@ impl<S: Stream> Clients<S> {
         head_bytes: usize,
         service: &mut impl Service,
     ) {
-        let connection = self.connection(visitor.key);
+        let connection = self.connections.at(visitor.key);
+        let connection = connection.expect("it was read just now");
         let Some((address, early)) = connection.upgrade(answer, head_bytes) else {
             return;
         };
+        self.outbound.frames(connection);
         self.visitor_count -= 1;
         service.closed(visitor);
         self.make_way(address, service);
         let id = self.connections.rename(visitor.key);
         let id = id.expect("it has become a member");
+        if self.connection(id.key).is_secured() {
+            service.secured(id);
+        }
         match service.join(id, address, &mut self.context()) {
             Ok(greeting) => self.welcome(id, &greeting),
             Err(refusal) => {
@@ -712,6 +750,10 @@ impl<S: Stream> Clients<S> {
             };
             match connection.advance() {
                 Advance::Wait => {}
+                Advance::Flush => {
+                    let last = self.now + FLUSH_TIMEOUT;
+                    self.arm(id, last, Kind::Flush { last });
+                }
                 Advance::Linger(exit) => {
                     let timeout = match exit {
                         Exit::Dropped => LAST_WORDS_TIMEOUT,
@@ -789,7 +831,7 @@ impl<S: Stream> Clients<S> {
     fn remove(&mut self, id: ClientId) {
         let mut connection = self.connections.remove(id.key);
         self.flow.release(connection.output.reader());
-        self.outbound.count_change(&connection.output.take_change());
+        self.outbound.count_change(&connection.take_change());
         self.outbound.forget(&connection);
         connection.input.forget(self.policy.max_line_bytes);
         self.inbound.count_held(&mut connection);
@@ -906,9 +948,9 @@ impl<S: Stream> Clients<S> {
     /// Looks at what `id` is owed, which has changed.
     fn observe(&mut self, id: ClientId) {
         let connection = self.connections.at(id.key).expect("it is looked at");
-        let change = connection.output.take_change();
+        let change = connection.take_change();
         self.outbound.count_change(&change);
-        let held_bytes = connection.output.held_bytes(self.outbound.logs());
+        let held_bytes = connection.held_bytes(self.outbound.logs());
         if connection.input.state() == ReadState::Owed
             && connection.owed_by_itself_bytes(self.outbound.logs()) <= MAX_FRAMES_BYTES / 2
         {
@@ -925,7 +967,7 @@ impl<S: Stream> Clients<S> {
     fn look_if_due(&mut self, id: ClientId) {
         let connection = self.connections.at(id.key).expect("it was just flushed");
         if std::mem::take(&mut connection.output.is_to_be_looked_at) {
-            let held_bytes = connection.output.held_bytes(self.outbound.logs());
+            let held_bytes = connection.held_bytes(self.outbound.logs());
             let reader = connection.output.reader();
             let verdict = self.flow.look(reader, held_bytes, self.now);
             self.carry_out(id, verdict);

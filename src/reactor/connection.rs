@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use self::input::{AfterRead, Heard, Input, ReadLimits};
-use self::output::Output;
+use self::output::{Change, Output};
 use self::transport::Transport;
 use self::visit::Visit;
 use self::websocket::WebSocket;
@@ -73,6 +73,8 @@ pub(crate) enum Exit {
 pub(crate) enum Advance {
     /// Nothing: it is still owed something, or its peer has not ended its side.
     Wait,
+    /// It was just told that this is the end, and has not taken that: give it some time.
+    Flush,
     /// Our side was just shut down: give the peer some time to end its own.
     Linger(Exit),
     /// It can be closed.
@@ -84,6 +86,9 @@ pub(crate) enum Advance {
 pub(crate) struct Connection<S> {
     serial: u64,
     phase: Phase,
+    /// What waits for its client cost by itself when that was last counted. Here, and not in the
+    /// output, because there it would take eight bytes.
+    counted_bytes: u32,
     transport: Transport<S>,
     pub(super) input: Input,
     pub(super) output: Output,
@@ -115,19 +120,24 @@ impl Web {
         }
     }
 
+    fn is_socket(web: &Option<Box<Self>>) -> bool {
+        cfg!(feature = "web") && matches!(web.as_deref(), Some(Self::Socket(_)))
+    }
+
     fn sender(web: &mut Option<Box<Self>>) -> Option<&mut Sender> {
         Self::socket(web).map(|socket| &mut socket.sender)
     }
 }
 
 impl<S: Stream> Connection<S> {
-    /// A member's connection, on a fresh `stream`. `serial` tells it from others that
+    /// A member's connection, on a fresh `transport`. `serial` tells it from others that
     /// had its key before.
-    pub(crate) fn new(stream: S, serial: u64, max_line_bytes: u32) -> Self {
+    pub(crate) fn new(transport: Transport<S>, serial: u64, max_line_bytes: u32) -> Self {
         Self {
             serial,
             phase: Phase::Member,
-            transport: Transport::new(stream),
+            counted_bytes: 0,
+            transport,
             input: Input::new(max_line_bytes),
             output: Output::default(),
             web: None,
@@ -255,15 +265,44 @@ impl<S: Stream> Connection<S> {
     /// much. A program gets all that it says back, among what others say.
     pub(crate) fn owed_by_itself_bytes(&self, logs: &SharedLogs) -> usize {
         if self.input.is_program() {
-            self.output.held_bytes(logs)
+            self.held_bytes(logs)
         } else {
-            self.output.queue().own_cost_bytes()
+            self.output.queue().own_cost_bytes() + self.transport.pending_bytes()
+        }
+    }
+
+    /// Whether nobody else can read it.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.transport.is_secured()
+    }
+
+    /// What the client keeps in memory because it lags, in bytes.
+    pub(crate) fn held_bytes(&self, logs: &SharedLogs) -> usize {
+        self.output.held_bytes(logs) + self.transport.pending_bytes()
+    }
+
+    /// What has changed about its output since this was last asked.
+    pub(crate) fn take_change(&mut self) -> Change {
+        let before_bytes = self.counted_bytes as usize;
+        let change = self.output.take_change(&self.transport, before_bytes);
+        // Far below 4 GiB: a queue is bounded by --max-backlog.
+        self.counted_bytes = u32::try_from(change.own_cost_bytes.1).unwrap_or(u32::MAX);
+        change
+    }
+
+    /// How many bytes of it were received, and are no input yet.
+    pub(crate) fn received_bytes(&self) -> usize {
+        if self.is_member() {
+            self.transport.received_bytes()
+        } else {
+            0
         }
     }
 
     /// Whether nothing waits to be written.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.output.queue().is_empty() && !self.owes_framing()
+        let is_passed_on = self.output.queue().is_empty() && self.transport.pending_bytes() == 0;
+        is_passed_on && !self.owes_framing()
     }
 
     /// How it went, once it has left the room.
@@ -312,6 +351,11 @@ impl<S: Stream> Connection<S> {
         (read_bytes, after_read)
     }
 
+    /// Whether what it is sent is in WebSocket's frames.
+    pub(crate) fn is_framed(&self) -> bool {
+        Web::is_socket(&self.web)
+    }
+
     /// [`Output::send_shared`].
     pub(crate) fn send_shared(
         &mut self,
@@ -356,13 +400,13 @@ impl<S: Stream> Connection<S> {
 
     /// [`Output::flush`].
     pub(crate) fn flush(&mut self) -> io::Result<Flushed> {
-        let before = self.output.queue().queued_bytes();
+        let before = self.output.unwritten_bytes(&self.transport);
         let framing = Web::sender(&mut self.web);
         let flushed = self.output.flush(&mut self.transport, framing);
         if let Phase::Flushing { progressed, .. } = &mut self.phase
             && flushed.is_ok()
         {
-            *progressed |= self.output.queue().queued_bytes() < before;
+            *progressed |= self.output.unwritten_bytes(&self.transport) < before;
         }
         flushed
     }
@@ -425,6 +469,9 @@ impl<S: Stream> Connection<S> {
         if !self.is_flushed() || self.is_admitted() {
             return Advance::Wait;
         }
+        if !self.transport.say_goodbye() {
+            return Advance::Flush;
+        }
         if self.transport.read_ended() {
             return Advance::Close;
         }
@@ -479,12 +526,12 @@ impl<S: Stream> ConnectionSlab<S> {
         }
     }
 
-    /// Takes in a connection on `stream`, under [`ConnectionSlab::next_id`].
-    pub(crate) fn insert(&mut self, stream: S, max_line_bytes: u32) -> ClientId {
+    /// Takes in a connection on `transport`, under [`ConnectionSlab::next_id`].
+    pub(crate) fn insert(&mut self, transport: Transport<S>, max_line_bytes: u32) -> ClientId {
         let id = self.next_id();
         self.next_serial += 1;
         self.slab
-            .insert(Connection::new(stream, id.serial, max_line_bytes));
+            .insert(Connection::new(transport, id.serial, max_line_bytes));
         self.end_key = self.end_key.max(id.key + 1);
         id
     }

@@ -293,7 +293,8 @@ impl Inbound {
 
     /// Counts what `connection` holds now.
     pub(super) fn count_held<S: Stream>(&mut self, connection: &mut Connection<S>) {
-        let (before, now) = connection.input.take_held_bytes();
+        let received_bytes = connection.received_bytes();
+        let (before, now) = connection.input.take_held_bytes(received_bytes);
         self.held_bytes = self.held_bytes + now - before;
     }
 

@@ -50,8 +50,7 @@ pub(super) struct Outbound {
     by_reference_bytes: usize,
     /// What was said and some readers have yet to take.
     logs: SharedLogs,
-    /// How many connections read JSON.
-    json_readers: usize,
+    readers: Readers,
     /// Have something to write, and the socket is said to take it.
     to_flush: VecDeque<ClientId>,
     /// Invariant: what the write queues cost by themselves, as last counted.
@@ -61,6 +60,34 @@ pub(super) struct Outbound {
     lines: u64,
     bytes: u64,
     lost_bytes: u64,
+}
+
+/// How many connections read otherwise than most: text, and not in frames.
+#[derive(Debug, Default)]
+struct Readers {
+    /// JSON, and not in frames.
+    json: usize,
+    /// In frames, each encoding.
+    framed: [usize; Encoding::COUNT],
+}
+
+impl Readers {
+    /// Counts `change` to `count` of those that read as `connection` does.
+    fn count<S: Stream>(&mut self, connection: &Connection<S>, change: fn(usize) -> usize) {
+        let encoding = connection.output.encoding();
+        let count = match encoding {
+            _ if connection.is_framed() => &mut self.framed[encoding.index()],
+            Encoding::Json => &mut self.json,
+            Encoding::Text => return,
+        };
+        *count = change(*count);
+    }
+
+    /// How many of `connections` read each encoding without frames.
+    fn plain(&self, connections: usize) -> [usize; Encoding::COUNT] {
+        let others = self.json + self.framed.iter().sum::<usize>();
+        [connections - others, self.json]
+    }
 }
 
 /// How much may still be written before the loop goes round.
@@ -87,11 +114,13 @@ impl Outbound {
     /// Batches of `by_reference_bytes` and more are sent by reference, where the system
     /// can.
     pub(super) fn new(by_reference_bytes: Option<usize>) -> Self {
-        let file = || {
-            by_reference_bytes?;
-            MemoryFile::create()
-                .inspect_err(|e| info!("each reader is sent a copy of what is said: {e}"))
-                .ok()
+        let new_file: fn() -> Option<MemoryFile> = match by_reference_bytes {
+            None => || None,
+            Some(_) => || {
+                MemoryFile::create()
+                    .inspect_err(|e| info!("each reader is sent a copy of what is said: {e}"))
+                    .ok()
+            },
         };
         Self {
             gathering: Batch::new(),
@@ -100,8 +129,8 @@ impl Outbound {
             first_late: 0,
             by_reference: [false; Encoding::COUNT],
             by_reference_bytes: by_reference_bytes.unwrap_or(usize::MAX),
-            logs: SharedLogs::new(file),
-            json_readers: 0,
+            logs: SharedLogs::new(new_file),
+            readers: Readers::default(),
             to_flush: VecDeque::new(),
             own_cost_bytes: 0,
             lagging: 0,
@@ -160,12 +189,19 @@ impl Outbound {
         self.sending.seal();
         self.cursor = Some(0);
         self.first_late = first_late;
-        let readers = [connections - self.json_readers, self.json_readers];
+        let plain_readers = self.readers.plain(connections);
         for &encoding in Encoding::ALL {
             let text = self.sending.shared(encoding);
-            self.by_reference[encoding.index()] = text.len() >= self.by_reference_bytes
-                && readers[encoding.index()] >= BY_REFERENCE_READERS
-                && self.logs.chunk(encoding, text).file().is_some();
+            let pays_for = |readers: [usize; Encoding::COUNT]| {
+                text.len() >= self.by_reference_bytes
+                    && readers[encoding.index()] >= BY_REFERENCE_READERS
+            };
+            self.by_reference[encoding.index()] =
+                pays_for(plain_readers) && self.logs.chunk(encoding, text).file().is_some();
+            if self.readers.framed[encoding.index()] > 0 {
+                let by_reference = pays_for(self.readers.framed);
+                self.logs.put_framed(encoding, text, by_reference);
+            }
         }
         self.sending.shared(Encoding::Text)
     }
@@ -247,7 +283,7 @@ impl Outbound {
                 let by_reference = by_reference && part_bytes >= self.by_reference_bytes;
                 let logs = &mut self.logs;
                 let sent = connection.send_edited(batch, edits, by_reference, logs);
-                switch(connection, edits, &mut self.json_readers);
+                switch(connection, edits, &mut self.readers);
                 (batch.share(edits, encoding), sent)
             } else {
                 let sent = connection.send_shared(batch, by_reference, &mut self.logs);
@@ -282,7 +318,7 @@ impl Outbound {
             let share = batch.share(edits, connection.output.encoding());
             slice.take(share.bytes + WRITE_COST_BYTES);
             let sent = connection.send_edited(batch, edits, false, &mut self.logs);
-            switch(connection, edits, &mut self.json_readers);
+            switch(connection, edits, &mut self.readers);
             count(&mut self.lines, &mut self.bytes, share);
             if !matches!(sent, Ok(Flushed::All)) {
                 return Stop::At(id, sent);
@@ -321,9 +357,14 @@ impl Outbound {
         Some((id, connection.flush()))
     }
 
+    /// What `connection` is sent is in frames from now on.
+    pub(super) fn frames<S: Stream>(&mut self, connection: &Connection<S>) {
+        self.readers.count(connection, |count| count + 1);
+    }
+
     /// `connection` is gone.
-    pub(super) fn forget<S>(&mut self, connection: &Connection<S>) {
-        self.json_readers -= usize::from(connection.output.encoding() == Encoding::Json);
+    pub(super) fn forget<S: Stream>(&mut self, connection: &Connection<S>) {
+        self.readers.count(connection, |count| count - 1);
     }
 
     /// Counts bytes that one client is sent besides the batches.
@@ -341,12 +382,12 @@ impl Outbound {
 }
 
 /// Has `connection` get the encoding that its `edits` ask for from now on.
-fn switch<S>(connection: &mut Connection<S>, edits: Edits<'_>, json_readers: &mut usize) {
+fn switch<S: Stream>(connection: &mut Connection<S>, edits: Edits<'_>, readers: &mut Readers) {
     if let Some(encoding) = edits.switch() {
         debug_assert_eq!(encoding, Encoding::Json, "nobody goes back to text");
-        *json_readers -= usize::from(connection.output.encoding() == Encoding::Json);
-        *json_readers += usize::from(encoding == Encoding::Json);
+        readers.count(connection, |count| count - 1);
         connection.output.switch(encoding);
+        readers.count(connection, |count| count + 1);
     }
 }
 

@@ -24,6 +24,14 @@ const FIRST_SOURCE: usize = LISTENER.0 - MAX_SOURCES;
 /// The token of the listener where peers speak first.
 pub(super) const VISITORS: Token = Token(FIRST_SOURCE - 1);
 
+/// The token of the listener for TLS; that of the web port, if TLS is spoken there, is before it.
+#[cfg(feature = "tls")]
+pub(super) const TLS_LISTENER: Token = Token(FIRST_SOURCE - 2);
+
+/// Tokens from here on belong to connections whose handshakes are not over.
+#[cfg(feature = "tls")]
+pub(super) const FIRST_HANDSHAKE: usize = usize::MAX / 2;
+
 /// The listener's token.
 pub(super) const LISTENER: Token = Token(usize::MAX);
 
@@ -62,7 +70,7 @@ pub struct Policy {
     /// are told, if they take that at once, and closed on the spot: a crowd of the refused
     /// must not use up the descriptors.
     pub max_refused: usize,
-    /// How many visitors there may be: above this, the oldest is closed.
+    /// How many visitors there may be: above this, one is closed.
     pub max_visitors: usize,
     /// What the kernel may hold for each client. A batch is not larger.
     pub send_buffer_bytes: usize,
@@ -138,6 +146,15 @@ pub trait Service {
         _context: &mut Context<'_>,
     ) -> Result<Frame, Frame> {
         Err(Frame::from([]))
+    }
+
+    /// `client`, which is about to join or to be let in, or visits, has come over TLS.
+    fn secured(&mut self, _client: ClientId) {}
+
+    /// Whether `address` has as many connections as it may have, with `more` that are not known
+    /// as clients yet.
+    fn is_address_full(&self, _address: IpAddr, _more: usize) -> bool {
+        false
     }
 
     /// `visitor`, at `address`, has connected where peers speak first. Returns whether it may

@@ -27,6 +27,7 @@ use log::info;
 
 use crate::platform::memory_file::{HOLE_BYTES, MemoryFile};
 use crate::protocol::batch::Encoding;
+use crate::protocol::websocket::push_framed;
 
 /// What a chunk costs besides its text: itself, the reference counts, and what the
 /// allocator adds to two allocations.
@@ -34,7 +35,24 @@ const CHUNK_COST_BYTES: usize = size_of::<Chunk>() + 48;
 
 /// The logs of all encodings.
 #[derive(Debug)]
-pub struct SharedLogs([SharedLog; Encoding::COUNT]);
+pub struct SharedLogs {
+    logs: [SharedLog; Encoding::COUNT],
+    framed: [Framed; Encoding::COUNT],
+    new_file: fn() -> Option<MemoryFile>,
+}
+
+/// The text of the batch that is being sent, in WebSocket's frames. Nobody lags here: a reader
+/// that does not take all at once lags in the log of its encoding.
+#[derive(Debug, Default)]
+struct Framed {
+    /// Empty where nobody reads it.
+    text: Vec<u8>,
+    /// The same, where it is sent by reference. `None` until some was.
+    log: Option<SharedLog>,
+}
+
+/// The capacity of a framed text's buffer that is kept for the next batch.
+const KEPT_TEXT_BYTES: usize = 64 * 1024;
 
 /// A position in the log: how much had been put into it before, in bytes of cost.
 pub type Position = u64;
@@ -90,30 +108,68 @@ enum Text {
 }
 
 impl SharedLogs {
-    /// Empty logs, each in a file of its own if `file` makes one.
-    pub fn new(mut file: impl FnMut() -> Option<MemoryFile>) -> Self {
-        Self([Encoding::Text, Encoding::Json].map(|encoding| SharedLog::new(encoding, file())))
+    /// Empty logs, each in a file of its own if `new_file` makes one.
+    pub fn new(new_file: fn() -> Option<MemoryFile>) -> Self {
+        let encodings = [Encoding::Text, Encoding::Json];
+        Self {
+            logs: encodings.map(|encoding| SharedLog::new(encoding, new_file())),
+            framed: Default::default(),
+            new_file,
+        }
     }
 
     /// The log of the texts in `encoding`.
     pub fn of(&self, encoding: Encoding) -> &SharedLog {
-        &self.0[encoding.index()]
+        &self.logs[encoding.index()]
     }
 
     /// The chunk of the batch that is being sent, whose text in `encoding` is `text`. Made at
     /// the first call, it is the same until [`SharedLogs::end_batch`].
     pub fn chunk(&mut self, encoding: Encoding, text: &[u8]) -> &Rc<Chunk> {
-        self.0[encoding.index()].chunk(text)
+        self.logs[encoding.index()].chunk(text)
+    }
+
+    /// Puts `text` into frames for the batch that is being sent; in a file, too, if that is to be
+    /// sent `by_reference`.
+    pub fn put_framed(&mut self, encoding: Encoding, text: &[u8], by_reference: bool) {
+        let framed = &mut self.framed[encoding.index()];
+        push_framed(&mut framed.text, text);
+        if by_reference {
+            let new_log = || SharedLog::new(encoding, (self.new_file)());
+            let log = framed.log.get_or_insert_with(new_log);
+            if log.file.is_some() {
+                log.chunk(&framed.text);
+            }
+        }
+    }
+
+    /// What was put into frames for this batch. `None` where that is nothing.
+    pub fn framed(&self, encoding: Encoding) -> Option<&[u8]> {
+        let text = &self.framed[encoding.index()].text;
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The file that has [`framed`](Self::framed), and at which offset, if it is sent by reference.
+    pub fn framed_file(&self, encoding: Encoding) -> Option<(&MemoryFile, u64)> {
+        let log = self.framed[encoding.index()].log.as_ref()?;
+        log.of_this_batch.as_ref()?.file()
     }
 
     /// The batch has been sent to everybody: readers that still need its texts hold them.
     pub fn end_batch(&mut self) {
-        self.0.iter_mut().for_each(SharedLog::end_batch);
+        self.logs.iter_mut().for_each(SharedLog::end_batch);
+        for framed in &mut self.framed {
+            framed.text.clear();
+            framed.text.shrink_to(KEPT_TEXT_BYTES);
+            framed.log.iter_mut().for_each(SharedLog::end_batch);
+        }
     }
 
     /// What all readers together keep in memory, in bytes.
     pub fn held_bytes(&self) -> usize {
-        self.0.iter().map(SharedLog::held_bytes).sum()
+        let framed = self.framed.iter().filter_map(|framed| framed.log.as_ref());
+        let logs = self.logs.iter().chain(framed);
+        logs.map(SharedLog::held_bytes).sum()
     }
 }
 

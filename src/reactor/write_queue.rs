@@ -507,7 +507,11 @@ mod tests {
     }
 
     fn logs(in_file: bool) -> SharedLogs {
-        SharedLogs::new(|| in_file.then(|| MemoryFile::create().unwrap()))
+        if in_file {
+            SharedLogs::new(|| Some(MemoryFile::create().unwrap()))
+        } else {
+            SharedLogs::new(|| None)
+        }
     }
 
     fn queue(texts: &[&str]) -> WriteQueue {

@@ -33,9 +33,7 @@ impl Room {
             return Err((ErrorCode::TooLong, too_long(self.max_line_bytes)));
         }
         // Otherwise it would be the way around a mute.
-        let is_muted = self.muted_places().any(|place| place == address)
-            || self.muted().any(|member| member.address() == address);
-        if is_muted {
+        if self.is_muted_at(address) {
             return Err((ErrorCode::Muted, MUTED.to_owned()));
         }
         let held = self.names.hold(name.clone(), address, context.now);
@@ -52,5 +50,11 @@ impl Room {
         let place = self.log.say(&event, context.time, context.now);
         wire.say(None, Some(place), &event, context.batch);
         Ok(place.seq)
+    }
+
+    /// Whether a muted member is at `address`, or has left from there.
+    fn is_muted_at(&self, address: IpAddr) -> bool {
+        self.muted_places().any(|place| place == address)
+            || self.muted().any(|member| member.address() == address)
     }
 }

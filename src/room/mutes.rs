@@ -1,17 +1,17 @@
-//! Who is muted: nothing that they say is passed on.
+//! Muted members: the room passes on nothing that they say.
 //!
-//! A mute is a member's. It outlasts a lost connection, as the member does; and so that nobody
-//! is rid of it by coming again, whoever joins from where a muted member has left is muted, too,
-//! until the operator ends it.
+//! A mute is a member's. It outlasts a lost connection, as the member does. So that nobody is rid
+//! of it by coming again, everybody who joins from where a muted member has left is muted, too, until
+//! the operator ends it; and so is everybody who joins from where one has lost its connection.
 
 use std::net::IpAddr;
 
-/// From more places nobody is muted that comes again: each one is of a mute that was typed.
+/// Further places are not remembered. Each one is of a mute that somebody typed.
 const MAX_PLACES: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Mutes {
-    /// The serial numbers of members. Invariant: sorted, for each line that is said is looked up.
+    /// The serial numbers of members. Invariant: sorted. Every line that is said looks one up.
     members: Vec<u64>,
     /// Where muted members have left from. Invariant: at most [`MAX_PLACES`].
     places: Vec<IpAddr>,
@@ -40,10 +40,15 @@ impl Mutes {
         self.forget(serial)
     }
 
-    /// Who comes from `address` may speak. Returns whether this was otherwise before.
+    /// Newcomers from `address` may speak. Returns whether this was otherwise before.
     pub(crate) fn unmute_place(&mut self, address: IpAddr) -> bool {
         let at = self.places.iter().position(|place| *place == address);
         at.map(|at| self.places.swap_remove(at)).is_some()
+    }
+
+    /// The serial numbers of those who are muted.
+    pub(crate) fn members(&self) -> impl Iterator<Item = u64> {
+        self.members.iter().copied()
     }
 
     pub(crate) fn joined(&mut self, serial: u64, address: IpAddr) {
@@ -59,8 +64,8 @@ impl Mutes {
         }
     }
 
-    /// Returns whether it was muted.
-    fn forget(&mut self, serial: u64) -> bool {
+    /// It goes on as another member, or has left. Returns whether it was muted.
+    pub(crate) fn forget(&mut self, serial: u64) -> bool {
         let at = self.members.binary_search(&serial);
         at.map(|at| self.members.remove(at)).is_ok()
     }

@@ -81,7 +81,12 @@ impl Room {
             presence.renamed(id, old, context.now);
         }
         self.claims.forget(id);
-        self.satisfy_claims(id, context);
+        // A holder that takes another name is not dead. One that only respells its name keeps it.
+        if let Some(claim) = self.claims.take(id)
+            && self.names.find(&claim.name) == Some(id)
+        {
+            self.claims.add(claim);
+        }
         Ok(())
     }
 
@@ -106,7 +111,7 @@ impl Room {
         }
     }
 
-    /// `holder` has left or changed its name: gives the old name to its claimant.
+    /// The connection of `holder` was dead: gives its name to the claimant.
     pub(super) fn satisfy_claims(&mut self, holder: ClientId, context: &mut Context<'_>) {
         let Some(claim) = self.claims.take(holder) else {
             return;
@@ -114,14 +119,13 @@ impl Room {
         if claim.until <= context.now {
             return;
         }
-        let (claimant, name) = (claim.claimant, claim.name.clone());
-        let given = self.give_name(claimant, name, |name| Event::You { name }, context);
-        if let Err(Conflict::Taken(owner)) = given
-            && owner == holder
-        {
-            // The holder has only changed the spelling.
-            self.claims.add(claim);
-        }
+        // Somebody may have taken a name that looks like it meanwhile.
+        let _ = self.give_name(
+            claim.claimant,
+            claim.name,
+            |name| Event::You { name },
+            context,
+        );
     }
 }
 

@@ -33,7 +33,7 @@ impl Room {
     ///
     /// # Errors
     ///
-    /// Whom that would reach: nobody, or several.
+    /// Nobody is called so, or several are.
     pub(crate) fn whisper_as_operator(
         &mut self,
         to: &str,
@@ -68,7 +68,7 @@ impl Room {
             return self.members().filter(is_there).collect();
         }
         let found = Name::parse(label.as_bytes()).ok();
-        // Who is lost can be sent away, too.
+        // A member without a connection can be sent away, too.
         let found = found.and_then(|name| self.names.find(&name).or(self.names.owner(&name)));
         found.map(|id| (id, self.member(id))).into_iter().collect()
     }
@@ -118,10 +118,20 @@ impl Room {
     pub(crate) fn muted(&self) -> impl Iterator<Item = &Member> {
         let members = self.members();
         let muted = members.filter(|(id, _)| self.mutes.is_muted(id.serial));
-        muted.map(|(_, member)| member)
+        // In a room of thousands nobody is looked for beyond the last one.
+        let count = self.mutes.members().count();
+        muted.map(|(_, member)| member).take(count)
     }
 
-    /// The addresses from which whoever joins is muted.
+    /// Whether a muted member at `address` has lost its connection: whoever comes from there may be
+    /// the same person, who has no need to resume.
+    pub(super) fn is_muted_one_lost_at(&self, address: IpAddr) -> bool {
+        let away = self.mutes.members().filter_map(|it| self.members.away(it));
+        let mut lost = away.filter(|&id| self.members.connection(id).is_none());
+        lost.any(|id| self.member(id).address() == address)
+    }
+
+    /// The addresses from which newcomers are muted.
     pub(crate) fn muted_places(&self) -> impl Iterator<Item = IpAddr> {
         self.mutes.places()
     }

@@ -42,7 +42,7 @@ pub(crate) struct Presence {
     /// The serial numbers of members that were here at the last notice and have left, and
     /// their labels as of then.
     left: Vec<(u64, Label)>,
-    /// The same of those whom the operator has sent away.
+    /// The same of those that the operator has sent away.
     kicked: Vec<(u64, Label)>,
     /// When the notice is due. Invariant: `None` when nothing has changed.
     due_at: Option<Instant>,
@@ -204,7 +204,7 @@ fn renames(
 }
 
 /// Removes labels that are in both: a member that left and came back has only
-/// reconnected. (Who was kicked has not.)
+/// reconnected. (A member that was kicked has not.)
 fn cancel_out(joined: &mut Vec<(u64, Label)>, left: &mut Vec<(u64, Label)>) {
     let mut gone: HashMap<Label, usize> = HashMap::new();
     for (_, label) in left.iter() {
@@ -408,7 +408,7 @@ mod tests {
         scene.kick(1).expect("bob was kicked (3 here)");
         scene.leave(0).kick(2).kick(3);
         scene.expect("ann left, cid and dan were kicked (0 here)");
-        // Who comes back at once was kicked all the same.
+        // Coming back at once does not undo a kick.
         scene.join(4, name("bob")).notice();
         scene.kick(4).join(5, name("bob"));
         scene.expect("bob was kicked, bob joined (1 here)");

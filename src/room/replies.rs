@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::protocol::batch::Frame;
 use crate::protocol::command::{BadCommand, COMMANDS, USAGES};
+use crate::protocol::event::text::Count;
 use crate::protocol::event::{ErrorCode, Event, Reply};
 use crate::protocol::name::BadName;
 
@@ -66,6 +67,15 @@ impl Replies {
 
     pub(crate) fn bad_name(&self, bad: BadName) -> Frame {
         Frame::clone(&self.bad_names[&bad])
+    }
+}
+
+/// The heading of the last `count` lines, for somebody who asks for some.
+pub(crate) fn past_heading(count: usize) -> String {
+    match count {
+        0 => "nothing was said earlier".to_owned(),
+        1 => "last line:".to_owned(),
+        _ => format!("last {} lines:", Count(count)),
     }
 }
 

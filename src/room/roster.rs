@@ -45,6 +45,21 @@ pub(crate) enum Called {
     Many(usize),
 }
 
+impl Called {
+    /// Why `label` does not say whom a message is for.
+    pub(crate) fn words(self, label: impl fmt::Display) -> String {
+        match self {
+            Self::Many(count) => format!(
+                "{} people at {label} have no name; ask the one you mean to take one (/nick NAME)",
+                Count(count)
+            ),
+            Self::Nobody | Self::One(_) => {
+                format!("nobody here is called {label}; /who lists everybody")
+            }
+        }
+    }
+}
+
 impl Unnamed {
     pub(crate) fn add(&mut self, id: ClientId, address: IpAddr) {
         let group = self.by_address.entry(address).or_default();

@@ -215,9 +215,6 @@ impl Admission {
         if !self.is_allowed(address) {
             return Err(Refusal::Denied);
         }
-        if self.limits.is_clear_local && !address.is_loopback() {
-            return Err(Refusal::InClear);
-        }
         let clients = self.counts.get(&address).copied().unwrap_or(0);
         if self.max_from(address).is_some_and(|max| clients >= max) {
             return Err(Refusal::AddressFull { clients });
@@ -233,16 +230,29 @@ impl Admission {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Banned`], [`Refusal::Denied`] or [`Refusal::InClear`].
+    /// [`Refusal::Banned`] or [`Refusal::Denied`].
     pub(crate) fn admits(&self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
         match self.admit(address, now) {
-            Err(refusal @ (Refusal::Banned | Refusal::Denied | Refusal::InClear)) => Err(refusal),
-            Ok(()) | Err(Refusal::AddressFull { .. } | Refusal::RoomFull { .. }) => Ok(()),
+            Err(refusal @ (Refusal::Banned | Refusal::Denied)) => Err(refusal),
+            _ => Ok(()),
         }
     }
 
+    /// Whether `address` may come over a connection that others can read, unless it
+    /// `is_secured`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::InClear`].
+    pub(crate) fn admits_by(&self, address: IpAddr, is_secured: bool) -> Result<(), Refusal> {
+        let is_safe = is_secured || address.to_canonical().is_loopback();
+        if self.limits.is_clear_local && !is_safe {
+            return Err(Refusal::InClear);
+        }
+        Ok(())
+    }
+
     /// How many more clients may come from `address`. `None`: any number.
-    #[cfg(feature = "web")]
     pub(crate) fn left_for(&self, address: IpAddr) -> Option<usize> {
         let address = address.to_canonical();
         let clients = self.counts.get(&address).copied().unwrap_or(0);
@@ -277,7 +287,7 @@ impl Admission {
         let from = match self.admit(address, now) {
             Err(Refusal::AddressFull { .. }) => Some(address.to_canonical()),
             Err(Refusal::RoomFull { .. }) => None,
-            Ok(()) | Err(Refusal::Banned | Refusal::Denied | Refusal::InClear) => return None,
+            _ => return None,
         };
         let &(address, client) = match from {
             Some(from) => {

@@ -30,7 +30,7 @@ pub(crate) enum Request<'a> {
     Last(usize),
     /// Disconnect the member with this name, or all members at this address.
     Kick(&'a str),
-    /// Pass on nothing of what the member with this name says, or all members at this address.
+    /// Let nobody see what the member with this name says, or all members at this address.
     Mute(&'a str),
     Unmute(&'a str),
     /// Disconnect an address or network, and refuse it from now on.
@@ -62,18 +62,16 @@ pub(crate) const COMMANDS: [&str; 13] = [
 
 /// Fits a terminal of 80 by 24, with times before its lines.
 pub(crate) const HELP: &str = "\
-Everyone sees what you type, unless it begins with a slash:
-  /me ACTION              let everyone see that you ACTION
+Everybody sees what you type, unless it begins with a slash:
+  /me ACTION              show everybody that you ACTION
   /msg NAME TEXT          say TEXT to NAME alone
   /who                    list who is here
   /last [N]               show the last N lines
   /kick NAME              disconnect a member, or all at an ADDRESS
-  /mute NAME              pass on nothing that a member says, or all
-                          at an ADDRESS
-  /unmute NAME            end that, or for who comes from an ADDRESS
-  /ban ADDRESS [MINUTES]  disconnect an address, and refuse it from
-                          now on, or a network such as 10.0.1.0/24,
-                          or the address of the member NAME
+  /mute NAME              silence a member, or everybody at an ADDRESS
+  /unmute NAME            let NAME, or an ADDRESS, speak again
+  /ban ADDRESS [MINUTES]  shut out an address, a network such as
+                          10.0.1.0/24, or the address NAME is at
   /unban ADDRESS          end a ban
   /bans                   list the bans and who is muted
   /stats                  show the server's statistics
@@ -146,8 +144,12 @@ fn parse_command(line: &[u8]) -> Result<Request<'_>, String> {
         b"/bans" => Ok(Request::Bans),
         b"/stats" => Ok(Request::Stats),
         b"/help" => Ok(Request::Help),
+        // What was meant to be said must not close the room.
+        b"/quit" if !rest.is_empty() => Err("usage: /quit, with nothing behind it".to_owned()),
         b"/quit" => Ok(Request::Quit),
-        b"/nick" => Err("everyone knows you as operator; to talk, type without a slash".to_owned()),
+        b"/nick" => {
+            Err("everybody knows you as operator; to talk, type without a slash".to_owned())
+        }
         _ => Err(match nearest(&word, &COMMANDS) {
             Some(meant) => format!("unknown command; did you mean {meant}?"),
             None => "unknown command; /help lists all".to_owned(),
@@ -290,6 +292,7 @@ mod tests {
             (b"/mute", "/mute NAME"),
             (b"/mute bob please", "/mute NAME"),
             (b"/unmute", "/unmute NAME"),
+            (b"/quit now?", "usage: /quit"),
             (b"/dance", "/help"),
             (b"/", "/help"),
             (b"/kick \xff", "UTF-8"),

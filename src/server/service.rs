@@ -19,6 +19,8 @@ use super::arrivals::Arrivals;
 use super::config::Config;
 use super::console::Console;
 use super::door::{self, Door, NotLetIn, Outcome};
+#[cfg(feature = "tls")]
+use super::identity::Identity;
 use super::motd::read_motd;
 use super::notifications::Notifications;
 use super::operator::actions::{Actions, Question};
@@ -63,6 +65,9 @@ pub(super) struct Sources {
     pub(super) transcript: Option<Transcript>,
     pub(super) fifo: Option<File>,
     pub(super) manager: Option<(NotifySocket, Notifications)>,
+    /// What SIGHUP reads again, too.
+    #[cfg(feature = "tls")]
+    pub(super) identity: Option<Identity>,
 }
 
 /// The reactor's service: a room with its operator, console and transcript.
@@ -99,6 +104,9 @@ pub(super) struct Server {
     web: Option<Web>,
     /// `None` if no service manager wants to hear anything.
     manager: Option<(NotifySocket, Notifications)>,
+    /// `None` without TLS.
+    #[cfg(feature = "tls")]
+    identity: Option<Identity>,
     /// `None` if nobody can type, or who does types at the console.
     operator: Option<OperatorInput>,
     /// Whether the operator's lines may be commands. If not, all are said: what comes from a
@@ -108,6 +116,8 @@ pub(super) struct Server {
     is_typed: bool,
     question: Option<Question>,
     signals: Signals,
+    /// Whether SIGHUP reads files again. Else it closes the room.
+    hup_reloads: bool,
     closing: bool,
     /// Who was refused because the room, or its share of it, is full, and is heard for a moment.
     outside: HashMap<ClientId, Outside>,
@@ -134,13 +144,18 @@ impl Server {
             mut transcript,
             fifo,
             manager,
+            #[cfg(feature = "tls")]
+            identity,
         } = sources;
         let registry = reactor.registry();
         // SIGXCPU comes when the soft limit of CPU time is used up: the hard one leaves time
         // to say goodbye.
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGXCPU])?;
         // Under nohup(1), which ignores SIGHUP, the room shall outlive its terminal.
-        if transcript.is_some() || manager.is_some() || door.is_some() || !is_ignored(SIGHUP) {
+        let hup_reloads = transcript.is_some() || manager.is_some() || door.is_some();
+        #[cfg(feature = "tls")]
+        let hup_reloads = hup_reloads || identity.is_some();
+        if hup_reloads || !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }
         if let Some(transcript) = &mut transcript {
@@ -191,8 +206,12 @@ impl Server {
             motd: config.motd.clone(),
             notices: config.room.notices.clone(),
             #[cfg(feature = "web")]
-            web: (config.web.as_ref()).map(|web| Web::new(web, max_line_bytes, config.rate)),
+            web: (config.web.as_ref())
+                .map(|web| Web::new(web, config.has_tls(), max_line_bytes, config.rate)),
             manager,
+            #[cfg(feature = "tls")]
+            identity,
+            hup_reloads,
             operator,
             obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
             is_typed,
@@ -242,9 +261,7 @@ impl Server {
                         info!(target: STATS, "{}", self.stats(load));
                     }
                 }
-                SIGHUP if self.reloads() => {
-                    self.reload(context.now);
-                }
+                SIGHUP if self.hup_reloads => self.reload(context.now),
                 SIGINT | SIGTERM | SIGHUP | SIGXCPU => is_to_close = true,
                 signal => self.console.signalled(signal),
             }
@@ -256,12 +273,8 @@ impl Server {
         }
     }
 
-    /// Whether there is something to read again on SIGHUP, besides the message of the day.
-    fn reloads(&self) -> bool {
-        self.transcript.is_some() || self.manager.is_some() || self.door.is_some()
-    }
-
-    /// Opens the transcript and reads the message of the day and the password again.
+    /// Opens the transcript and reads the message of the day, the certificate and the password
+    /// again.
     fn reload(&mut self, now: Instant) {
         if let Some((_, notifications)) = &mut self.manager {
             notifications.reloading(service_manager::monotonic_micros());
@@ -282,8 +295,16 @@ impl Server {
             self.room.set_notices(&notices);
             Ok::<_, Error>(())
         });
+        #[cfg(feature = "tls")]
+        let shown = self.identity.as_ref().map(Identity::reload);
         if let Some(suppressed) = self.reload_log.allow(now) {
             let more = AndMore(suppressed);
+            #[cfg(feature = "tls")]
+            match shown {
+                Some(Ok(())) => info!("read the certificate again{more}"),
+                Some(Err(e)) => warn!("{e}; newcomers are still shown what it was{more}"),
+                None => {}
+            }
             match reopened {
                 Some(Ok(())) => info!("reopened the transcript{more}"),
                 Some(Err(e)) => warn!(
@@ -383,8 +404,10 @@ impl Server {
 
     /// Whether somebody at `address`, who is refused because the room is full, may have a place
     /// that it has only lost, and can be heard.
-    fn may_have_a_place(&self, address: IpAddr, now: Instant) -> bool {
+    fn may_have_a_place(&self, client: ClientId, address: IpAddr, now: Instant) -> bool {
+        let is_secured = self.room.is_secured(client);
         self.outside.len() < self.max_outside
+            && self.admission.admits_by(address, is_secured).is_ok()
             && self.admission.readmits(address, self.max_outside)
             && self.room.has_sessions()
             && matches!(
@@ -503,10 +526,12 @@ impl Service for Server {
         context: &mut Context<'_>,
     ) -> Result<Frame, Frame> {
         let now = context.now;
+        let is_secured = self.room.is_secured(client);
         let admitted = match &self.door {
             Some(_) => self.admission.admits(address, now),
             None => self.admission.admit(address, now),
         };
+        let admitted = admitted.and_then(|()| self.admission.admits_by(address, is_secured));
         admitted.map_err(|refusal| self.refused(address, refusal, now))?;
         if let Some(door) = &mut self.door {
             if let Some((crowded_out, words)) = door.came(client, address) {
@@ -527,6 +552,15 @@ impl Service for Server {
         Ok(self.room.join(client, address, now))
     }
 
+    fn secured(&mut self, client: ClientId) {
+        self.room.secure(client);
+    }
+
+    fn is_address_full(&self, address: IpAddr, more: usize) -> bool {
+        let left = self.admission.left_for(address);
+        left.is_some_and(|left| left <= more)
+    }
+
     fn hears_out(&mut self, client: ClientId, address: IpAddr, now: Instant) -> Option<Duration> {
         if self.door.as_ref().is_some_and(|door| door.has(client)) {
             return Some(door::PATIENCE);
@@ -534,7 +568,7 @@ impl Service for Server {
         if self.outside.contains_key(&client) {
             return Some(HEAR_OUT_TIMEOUT);
         }
-        let is_heard = self.may_have_a_place(address, now);
+        let is_heard = self.may_have_a_place(client, address, now);
         if is_heard {
             let outside = Outside {
                 address,
@@ -566,7 +600,7 @@ impl Service for Server {
         let admitted = self.admission.admit(address, context.now);
         if let Err(refusal) = admitted {
             let words = self.refused(address, refusal, context.now);
-            if reads == Encoding::Json && self.may_have_a_place(address, context.now) {
+            if reads == Encoding::Json && self.may_have_a_place(client, address, context.now) {
                 let outside = Outside {
                     address,
                     has_said_json: true,
@@ -680,6 +714,7 @@ impl Service for Server {
             door.remove(client);
         }
         self.admission.closed(client);
+        self.room.closed(client);
         #[cfg(feature = "web")]
         if let Some(web) = &mut self.web {
             web.closed(client);

@@ -11,7 +11,7 @@ use std::time::Instant;
 use log::warn;
 use serde_json::{Value, json};
 
-use super::admission::Admission;
+use super::admission::{Admission, Refusal};
 use super::config;
 use super::door::{Door, NotLetIn, too_many};
 use super::stats::{METRICS_TYPE, Stats};
@@ -44,7 +44,7 @@ const MAX_KEYS: usize = 256;
 
 const MAX_KEY_BYTES: usize = 255;
 
-/// JSON may take so many bytes for one of text: `\\u00e9` is two bytes in UTF-8.
+/// JSON may take this many bytes for one of text: `\u00e9` is two bytes in UTF-8.
 const JSON_BYTES_PER_BYTE: usize = 3;
 
 /// For the name and the rest of the object.
@@ -85,6 +85,8 @@ const FILES: [(&str, &str, &[u8]); 4] = [
 /// The web port.
 pub(super) struct Web {
     names: HostNames,
+    /// Whether TLS is spoken at the same port.
+    has_tls: bool,
     max_body_bytes: usize,
     say_rate: Rate,
     visitors: HashMap<ClientId, IpAddr>,
@@ -116,10 +118,16 @@ pub(super) struct Scene<'a, 'b> {
 }
 
 impl Web {
-    pub(super) fn new(config: &config::Web, max_line_bytes: u32, rate: Option<Rate>) -> Self {
+    pub(super) fn new(
+        config: &config::Web,
+        has_tls: bool,
+        max_line_bytes: u32,
+        rate: Option<Rate>,
+    ) -> Self {
         let body_bytes = JSON_BYTES_PER_BYTE * max_line_bytes as usize + SAY_OVERHEAD_BYTES;
         Self {
             names: HostNames::new(host_names().into_iter().chain(config.names.clone())),
+            has_tls,
             max_body_bytes: body_bytes.min(MAX_BODY_BYTES),
             say_rate: rate.unwrap_or(SAY_RATE),
             visitors: HashMap::new(),
@@ -167,13 +175,13 @@ impl Web {
             // A browser that has connected ahead of need.
             More::TooLate | More::Never if bytes.is_empty() => return Wish::None,
             More::TooLate => {
-                let words = "the request was not complete in time";
+                let words = "the request did not arrive in time";
                 return refuse(Fault::new(Status::RequestTimeout, words));
             }
             More::MayCome if !may_end_head(bytes) => return wait_until(0),
             More::MayCome | More::Never => {}
         }
-        let (request, head_bytes) = match http::parse(bytes) {
+        let (mut request, head_bytes) = match http::parse(bytes) {
             Ok(Some(parsed)) => parsed,
             Ok(None) if more != More::Never => return wait_until(0),
             Ok(None) => {
@@ -182,10 +190,11 @@ impl Web {
             }
             Err(fault) => return refuse(fault),
         };
+        request.is_secured = scene.room.is_secured(visitor);
         let body = &bytes[head_bytes..];
+        let is_head = request.method == "HEAD";
         match self.handle(address, &request, body, more, scene) {
             Ok(Handled::Answer(answer)) => {
-                let is_head = request.method == "HEAD";
                 Wish::Answer(answer.encode(Some(request.host), is_head).into())
             }
             Ok(Handled::Upgrade(accept)) => Wish::Membership {
@@ -200,7 +209,7 @@ impl Web {
                     &[]
                 },
             },
-            Err(fault) => refuse(fault),
+            Err(fault) => Wish::Answer(Answer::fault(fault).encode(None, is_head).into()),
         }
     }
 
@@ -221,7 +230,7 @@ impl Web {
             ("/ws", _) => "GET",
             ("/healthz" | "/metrics", _) | (_, Some(_)) => "GET, HEAD",
             _ => {
-                let words = "there is nothing here; the page is at /";
+                let words = "not found; the page is at /";
                 return Err(Fault::new(Status::NotFound, words));
             }
         };
@@ -229,6 +238,10 @@ impl Web {
             let words = format!("{} takes {allowed}", request.path);
             let fault = Fault::new(Status::MethodNotAllowed, words);
             return Ok(Handled::Answer(Answer::fault(fault).with("Allow", allowed)));
+        }
+        self.check_clear(address, request, &scene)?;
+        if let Err(refusal) = scene.admission.admits_by(address, request.is_secured) {
+            return self.to_tls(request, refusal);
         }
         if scene.is_closing {
             let words = "the room is closing";
@@ -249,6 +262,52 @@ impl Web {
         Ok(Handled::Answer(answer))
     }
 
+    /// Whether `request`, from `address`, has no password that others could read on the way.
+    ///
+    /// # Errors
+    ///
+    /// What it is told if it has.
+    fn check_clear(
+        &mut self,
+        address: IpAddr,
+        request: &Request<'_>,
+        scene: &Scene<'_, '_>,
+    ) -> Result<(), Fault> {
+        let is_clear = !request.is_secured && !address.to_canonical().is_loopback();
+        if !is_clear || scene.door.is_none() || request.authorization.is_none() {
+            return Ok(());
+        }
+        if let Some(suppressed) = self.clear_log.allow(scene.context.now) {
+            let more = AndMore(suppressed);
+            warn!(
+                "{address} has sent a password in clear, where others can read it; if that was \
+                 the room's, change it{more}"
+            );
+        }
+        let words = "a password may not be sent in clear, and others may have read this one; use \
+                     https, or ask from the machine of the room";
+        Err(Fault::new(Status::Forbidden, words))
+    }
+
+    /// What `request`, which was `refusal`d because others could read it, is answered.
+    fn to_tls(&self, request: &Request<'_>, refusal: Refusal) -> Result<Handled, Fault> {
+        let is_page = !["/say", "/ws"].contains(&request.path);
+        let address = request.secured_address().filter(|_| self.has_tls);
+        match address {
+            Some(address) if is_page => {
+                let words = format!("the room is at {address}");
+                let fault = Fault::new(Status::PermanentRedirect, words);
+                let answer = Answer::fault(fault).with("Location", address);
+                Ok(Handled::Answer(answer))
+            }
+            Some(address) => {
+                let words = format!("without TLS only this machine may use this; go to {address}");
+                Err(Fault::new(Status::Forbidden, words))
+            }
+            None => Err(Fault::new(Status::Forbidden, refusal.to_string())),
+        }
+    }
+
     /// Whether `request` has the password of the room. The page, which anybody may have, asks for
     /// it later.
     ///
@@ -262,18 +321,9 @@ impl Web {
         door: &mut Door,
         now: Instant,
     ) -> Result<(), Answer<'static>> {
-        if !address.to_canonical().is_loopback() {
-            if request.authorization.is_some()
-                && let Some(suppressed) = self.clear_log.allow(now)
-            {
-                let more = AndMore(suppressed);
-                warn!(
-                    "{address} has sent a password in clear, where others can read it; if that \
-                     was the room's, change it{more}"
-                );
-            }
-            let words = "this needs the room's password, which may not be sent in clear; ask \
-                         from the machine of the room";
+        if !request.is_secured && !address.to_canonical().is_loopback() {
+            let words = "this needs the room's password, which may not be sent in clear; use \
+                         https, or ask from the machine of the room";
             return Err(Answer::fault(Fault::new(Status::Forbidden, words)));
         }
         let guess = request.authorization.and_then(bearer);
@@ -308,7 +358,7 @@ impl Web {
             return Err(Fault::new(Status::UnsupportedMediaType, words));
         }
         let Some(body_bytes) = request.body_bytes else {
-            let words = "/say needs a Content-Length; a body in chunks is not taken";
+            let words = "/say needs a Content-Length; it takes no chunked body";
             return Err(Fault::new(Status::LengthRequired, words));
         };
         if body_bytes > self.max_body_bytes {
@@ -388,7 +438,7 @@ impl Web {
     fn take_token(&mut self, address: IpAddr, now: Instant) -> Result<(), No> {
         let rate = self.say_rate;
         let too_many = |seconds: u64| {
-            let words = format!("too many lines from this address; go on in {seconds} s");
+            let words = format!("too many lines from your address; try again in {seconds} s");
             let no = No::new(Status::TooManyRequests, "too_many", words);
             No {
                 retry_after: Some(seconds),
@@ -415,7 +465,7 @@ enum Handled {
     Answer(Answer<'static>),
     /// WebSocket, accepted by this.
     Upgrade(String),
-    /// More of its body has to come, so much in all.
+    /// More of its body has to come: this much in all.
     BodyMissing {
         body_bytes: usize,
     },
@@ -466,7 +516,7 @@ fn upgrade(request: &Request<'_>) -> Result<Handled, Fault> {
     let Upgrade::WebSocket(key) = request.upgrade else {
         let fault = Fault::new(
             Status::UpgradeRequired,
-            "/ws takes WebSocket alone, version 13",
+            "/ws needs an upgrade to WebSocket, version 13",
         );
         let answer = Answer::fault(fault).with("Upgrade", "websocket");
         return Ok(Handled::Answer(answer.with("Sec-WebSocket-Version", 13)));

@@ -12,6 +12,7 @@ use mio::net::TcpStream;
 use super::framing::{Cut, LineReader};
 use super::json::{JsonReader, Told};
 use super::protocol::{Handshake, MAX_WORDS_BYTES, safe_words};
+use super::websocket::{self, WebSocket};
 use crate::platform::socket::has_connected;
 use crate::platform::socket::retry_interrupted;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
@@ -65,6 +66,7 @@ pub(crate) struct Client {
     pub(crate) is_listed: bool,
     lines: LineReader,
     json: Option<Box<JsonReader>>,
+    socket: Option<Box<WebSocket>>,
     /// The beginning of the last notice or refusal from the server.
     last_words: Vec<u8>,
     /// What the kernel has not taken yet.
@@ -80,6 +82,8 @@ pub(crate) struct Client {
 #[derive(Debug)]
 enum Stage {
     Connecting,
+    /// WebSocket is asked for.
+    Upgrading,
     /// What has come so far.
     Greeting(Vec<u8>),
     In,
@@ -96,6 +100,7 @@ impl Client {
             is_listed: false,
             lines: LineReader::new(max_line_bytes),
             json: None,
+            socket: None,
             last_words: Vec::new(),
             unsent: Vec::new(),
             is_saying: false,
@@ -116,7 +121,7 @@ impl Client {
                 let said = safe_words(said);
                 format!("no chat server: unexpected greeting \"{said}\"")
             }
-            Stage::Connecting | Stage::In => "no answer".to_owned(),
+            Stage::Connecting | Stage::Upgrading | Stage::In => "no answer".to_owned(),
         }
     }
 
@@ -133,7 +138,7 @@ impl Client {
     pub(crate) fn say(&mut self, lines: &[u8]) {
         debug_assert!(!self.is_saying);
         self.is_saying = true;
-        self.send(lines);
+        self.send_framed(lines);
     }
 
     /// Does what can be done without blocking. What happens once the client is in goes
@@ -152,10 +157,21 @@ impl Client {
             if !has_connected(&self.stream).map_err(Departure::Lost)? {
                 return Ok(Served::Blocked);
             }
-            self.stage = Stage::Greeting(Vec::new());
-            self.send(&handshake.hello);
+            self.stage = Stage::Upgrading;
+            if handshake.is_framed {
+                self.socket = Some(Box::new(WebSocket::new()));
+                self.send(websocket::REQUEST);
+            }
         }
         self.flush();
+        if let Stage::Upgrading = self.stage {
+            let said = self.await_upgrade(buffer).map_err(Departure::Lost)?;
+            let Some(said) = said else {
+                return Ok(Served::Blocked);
+            };
+            self.stage = Stage::Greeting(said);
+            self.send_framed(&handshake.hello);
+        }
         if let Stage::Greeting(said) = &mut self.stage {
             let said = mem::take(said);
             self.greet(said, handshake, buffer)?;
@@ -168,6 +184,19 @@ impl Client {
             tell(News::Taken(Instant::now()));
         }
         self.read_lines(buffer, tell)
+    }
+
+    /// Reads until the server has agreed to frames, if there are to be some. Returns what it said
+    /// in them already.
+    fn await_upgrade(&mut self, buffer: &mut [u8]) -> io::Result<Option<Vec<u8>>> {
+        let mut said = Vec::new();
+        while self.socket.as_ref().is_some_and(|socket| !socket.is_open()) {
+            let Some(count) = self.read(buffer)? else {
+                return Ok(None);
+            };
+            said.extend_from_slice(&buffer[..count]);
+        }
+        Ok(Some(said))
     }
 
     /// Reads until the server has sent what is awaited; `said` came before.
@@ -254,18 +283,36 @@ impl Client {
         Ok(Served::BudgetSpent)
     }
 
-    /// Reads once. `None` when that would block.
+    /// Reads once, and takes the data out of frames: that may be none. `None` when reading would
+    /// block.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match retry_interrupted(|| self.stream.read(buffer)) {
             Ok(0) => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "the server closed the connection",
             )),
-            Ok(count) => Ok(Some(count)),
+            Ok(count) => match &mut self.socket {
+                None => Ok(Some(count)),
+                Some(socket) => socket
+                    .receive(&mut buffer[..count])
+                    .map(Some)
+                    // Of a client that is in, these are all that is told of its end.
+                    .inspect_err(|e| self.last_words = e.to_string().into_bytes()),
+            },
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 self.write_error.take().map_or(Ok(None), Err)
             }
             Err(e) => Err(e),
+        }
+    }
+
+    fn send_framed(&mut self, bytes: &[u8]) {
+        match &mut self.socket {
+            Some(socket) => {
+                let frame = socket.frame(bytes);
+                self.send(&frame);
+            }
+            None => self.send(bytes),
         }
     }
 

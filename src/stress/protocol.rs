@@ -18,6 +18,8 @@ pub struct Handshake {
     pub awaited: Vec<u8>,
     /// Whether the client reads JSON Lines, of which `awaited` begins the first.
     pub reads_json: bool,
+    /// Whether all this goes in WebSocket's frames, once the server has agreed to them.
+    pub is_framed: bool,
 }
 
 /// What clients of a chat room read.
@@ -27,6 +29,8 @@ pub enum Wire {
     Text,
     /// JSON, as programs do.
     Json,
+    /// JSON by WebSocket, as pages do; the port is the web port.
+    Websocket,
 }
 
 /// How to talk to a server.
@@ -62,10 +66,11 @@ impl Protocol {
                 awaited: WELCOME.into(),
                 ..Handshake::default()
             },
-            Wire::Json => Handshake {
+            Wire::Json | Wire::Websocket => Handshake {
                 hello: b"/json\n".into(),
                 awaited: br#"{"kind":"hello""#.into(),
                 reads_json: true,
+                is_framed: wire == Wire::Websocket,
             },
         };
         Self {

@@ -45,6 +45,7 @@ DESKTOP = {"viewport": {"width": 1200, "height": 800}}
 # The keyboard of a phone takes about so much.
 KEYBOARD_PX = 330
 MAX_ELEMENTS = 1000
+# 40 kB, of 1,024 bytes each.
 MAX_PAGE_BYTES = 40 * 1024
 
 TESTS = {}
@@ -233,7 +234,7 @@ def two_pages_and_an_nc_talk(world):
     ann.name("ann")
     bob.name("bob")
     nc = server.nc("/nick carol")
-    nc.hear("you are carol")
+    nc.hear("you are now carol")
     ann.say("hello, Bob and carol: https://example.org/a_(b).")
     bob.sees("hello, Bob and carol")
     nc.hear("<ann> hello, Bob")
@@ -265,15 +266,16 @@ def a_name_is_asked_for_where_one_types_and_kept(world):
     page.say("I need no name")
     page.sees("I need no name")
     nc = server.nc("/nick zoe")
-    nc.hear("you are zoe")
+    nc.hear("you are now zoe")
     page.tab.fill("#wanted", "zoe")
-    page.tab.tap("#naming [type=submit]")
+    page.tab.tap("#naming input + button")
     page.sees("zoe is", "#refusal")
     page.tab.fill("#wanted", "Zoë B")
-    page.tab.tap("#naming [type=submit]")
-    page.sees("letters", "#refusal")
+    page.tab.tap("#naming input + button")
+    page.sees("Spaces will not do. Zoë_B?", "#refusal")
+    expect(page.tab.locator("#wanted")).to_have_value("Zoë_B")
     page.tab.fill("#wanted", "ann")
-    page.tab.tap("#naming [type=submit]")
+    page.tab.tap("#naming input + button")
     expect(page.tab.locator("#name")).to_have_text("ann")
     expect(page.tab.locator("#naming")).to_be_hidden()
     # A second tab is a second member, with a name of its own.
@@ -282,6 +284,63 @@ def a_name_is_asked_for_where_one_types_and_kept(world):
     other.say("two of us")
     page.sees("two of us")
     expect(page.item("two of us").locator(".name")).to_have_text("ann2")
+
+
+@test
+def a_name_that_comes_later_is_told(world):
+    server = world.server()
+    nc = server.nc("/nick zoe")
+    nc.hear("you are now zoe")
+    page = world.page(server)
+    page.answered()
+    page.say("/nick zoe")
+    page.sees("in use from your own address")
+    nc.close()
+    page.sees("You are now zoe.")
+    # It is the wanted one from now on.
+    server.stop()
+    server.start()
+    page.sees("Back in the room, as zoe.")
+    # Whoever asks is told, though nothing changes.
+    page.say("/nick zoe")
+    expect(page.tab.locator("#log .note", has_text="You are now zoe.")).to_have_count(2)
+
+
+@test
+def answers_are_told_from_what_is_said(world):
+    server = world.server()
+    page = world.page(server)
+    page.name("ann")
+    page.say("one")
+    page.say("two")
+    page.say("/last 2")
+    page.sees("Last 2 lines:")
+    expect(page.tab.locator("#log .isPast")).to_have_count(3)
+    expect(page.item("two").locator(".who")).to_be_visible()
+    page.say("three")
+    page.sees("three")
+    expect(page.item("three")).not_to_have_class(re.compile("isPast|isMore"))
+    page.say("/me types")
+    page.sees("ann types")
+    page.say("/help")
+    page.sees("/unignore NAME")
+    font = "e => getComputedStyle(e).fontFamily"
+    assert page.item("/unignore NAME").locator(".text").evaluate(font) == "monospace"
+    page.say("/last")
+    expect(page.item("/last").locator(".why")).to_contain_text("usage: /last N")
+
+
+@test
+def many_lines_repeat_their_name(world):
+    server = world.server()
+    page = world.page(server)
+    page.answered()
+    nc = server.nc("/nick bob", *(f"line {nth}" for nth in range(25)))
+    page.sees("line 24")
+    are_more = "all => all.map(one => +one.matches('.isMore')).join('')"
+    hides = page.tab.locator("#log .message").evaluate_all(are_more)
+    assert len(hides) == 25 and "1" in hides and "1" * 10 not in hides, hides
+    nc.close()
 
 
 @test
@@ -350,10 +409,14 @@ def nothing_is_lost_or_said_twice_when_the_server_is_killed(world):
     assert page.lines("while it is gone") == ["while it is gone"]
     # An orderly end says so, and when to come back.
     server.stop()
-    page.sees("the room is closing", "#room")
+    page.sees("The room has closed; trying again.", "#status")
+    expect(page.tab.locator("#status button")).to_have_text("Try now")
+    expect(page.tab.locator("#people h2")).to_have_text("")
     server.start()
     page.say("again")
     page.sees("again")
+    page.sees("Back in the room, as ann.")
+    expect(page.tab.locator("#people h2")).to_have_text("1 here")
 
 
 @test
@@ -390,7 +453,7 @@ def farewells_say_what_to_do(world):
     token = page.tab.evaluate("() => JSON.parse(sessionStorage.session).session.token")
     other = server.nc("/json", f"/resume {token} 0")
     other.hear('"resumed":true')
-    expect(status).to_contain_text("another tab or window")
+    expect(status).to_contain_text("another tab")
     expect(status.locator("button")).to_have_text("Join again")
 
 
@@ -400,7 +463,7 @@ def the_log_stays_where_it_is_read(world):
     nc = server.nc("/nick bob")
     nc.say(*(f"line {nth}" for nth in range(400)))
     nc.say("/last 1")
-    nc.hear("-- the last")
+    nc.hear("-- last")
     page = world.page(server, **PHONE)
     page.sees("line 399")
     assert page.is_at_end()
@@ -518,6 +581,15 @@ def a_phone_and_its_keyboard(world):
     highest = tab.locator("#line").bounding_box()["height"]
     assert low < high < highest < 844 / 2, (low, high, highest)
     tab.fill("#line", "")
+    # The address of the room is whole, though no name is shorter.
+    assert tab.evaluate(
+        """() => {
+            document.getElementById('host').textContent = '192.168.178.31:8080';
+            document.querySelector('#name bdi').textContent = '192.168.178.120';
+            const { scrollWidth, clientWidth } = document.getElementById('host');
+            return scrollWidth <= clientWidth;
+        }"""
+    )
     # Everything that is tapped is large enough.
     for button in ["#here", "#name", "#send"]:
         assert min(tab.locator(button).bounding_box()["height"], 41) >= 41, button
@@ -571,7 +643,7 @@ def the_keyboard_alone(world):
     keys.press("Tab")
     keys.type("Alf")
     keys.press("Enter")
-    page.sees("Ignored: alf")
+    page.sees("ignoring alf; /unignore NAME ends that")
     nc2.say("unheard", "/nick alf2", "unheard, too")
     nc.say("heard")
     page.sees("heard")
@@ -603,8 +675,29 @@ def presence_is_folded(world):
         page.sees(f"guest{nth}")
     page.sees("guest0, guest1, guest2 joined")
     guests.pop().close()
-    page.sees("guest0, guest1 joined; guest2 came and went")
-    assert page.tab.locator("#log .presence").count() == 1
+    page.sees("guest2 came and went; guest0, guest1 joined")
+    assert " ;" not in page.tab.locator("#log .presence").inner_text()
+    come_to = lambda *changes: "; ".join(
+        ", ".join(map(str, names)) + words + "".join(further)
+        for names, words, *further in page.evaluate(
+            "page.presence(argument)", [{"left": [], "renamed": [], "joined": [], **one} for one in changes]
+        )
+    )
+    left, joined = lambda *some: {"left": some}, lambda *some: {"joined": some}
+    cleo, eva, dan = [1, "cleo"], [2, "eva"], [3, "dan"]
+    assert come_to(left(cleo), joined([4, "cleo"], [5, "anna"])) == "cleo came back; anna joined"
+    assert come_to(left(cleo), joined([4, "cleo"]), left([4, "cleo"])) == "cleo left"
+    assert come_to({"left": [dan], "kicked": [eva]}) == "dan left; eva was kicked"
+    assert come_to({"left": [eva, dan], "kicked": [eva, dan]}) == "eva, dan were kicked"
+    assert come_to({"left": [], "left_count": 9, "kicked": [eva]}) == "8 left; eva was kicked"
+    assert come_to(joined(*([nth, f"g{nth}"] for nth in range(6)))) == "6 joined"
+    assert come_to({"joined": [], "joined_count": 312}, joined(dan)) == "313 joined"
+    renamed = lambda *some: {"renamed": some}
+    assert come_to(renamed([1, "cleo", "leo"]), renamed([1, "leo", "theo"])) == "cleo is now theo"
+    assert come_to(renamed([1, "cleo", "leo"]), renamed([1, "leo", "cleo"])) == "cleo is still cleo"
+    assert come_to(joined([6, "10.0.0.6"]), renamed([6, "10.0.0.6", "fritz"])) == "fritz joined"
+    # A name that is free again may be another's.
+    assert come_to(left(cleo), renamed([2, "eva", "cleo"])) == "cleo left; eva is now cleo"
 
 
 @test
@@ -616,13 +709,13 @@ def a_password_is_asked_for_and_kept_in_memory(world):
         nc = server.nc("/pass green tea", "/nick carol", "before")
         nc.hear("you are now carol")
         page = world.page(server)
-        secret = page.tab.locator("#secret")
+        secret = page.tab.locator("#lock input")
         expect(secret).to_be_visible()
         page.say("kept until then")
         assert page.tab.locator("#log .item").count() == 0
         secret.fill("green teapot")
         secret.press("Enter")
-        page.sees("Wrong password", "#status")
+        page.sees("wrong password", "#status")
         secret.fill("green tea")
         secret.press("Enter")
         page.sees("before")

@@ -158,7 +158,7 @@ fn assert_fails(stderr: &str, named: &[&str]) {
     }
 }
 
-/// FAULTS.md C6. A full backlog lets a connection wait, as a firewall does that drops it.
+/// A full backlog lets a connection wait, as a firewall does that drops it.
 #[test]
 fn who_waits_for_a_connection_is_told_and_can_give_up() {
     let socket = socket_with(

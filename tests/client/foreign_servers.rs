@@ -59,8 +59,8 @@ fn a_server_that_never_closes_is_left_after_some_seconds_of_silence() {
     assert!(started.elapsed() > LEAST_PATIENCE);
 }
 
-/// FAULTS.md C6: an SSH server's port, a mail server's, and one whose server waits to be spoken to.
-/// Nothing is said there, and whoever reads JSON learns it, too.
+/// An SSH server's port, a mail server's, and one whose server waits to be spoken to.
+/// Nothing is said there, and readers of JSON are told, too.
 #[test]
 fn a_port_that_is_no_chat_room_is_recognised() {
     let mut clients = Vec::new();

@@ -22,5 +22,7 @@ mod remembered;
 mod send;
 mod tail;
 mod terminal;
+#[cfg(feature = "tls")]
+mod tls;
 mod tmux;
 mod ways_out;

@@ -139,7 +139,7 @@ fn a_password_goes_in_clear_to_other_machines_only_if_it_may() {
     shell.stdout().expect_line("0");
     let finished = shell.finish();
     assert!(
-        finished.stderr.contains("give --plain"),
+        finished.stderr.contains("--plain if they may"),
         "{}",
         finished.stderr
     );

@@ -227,7 +227,7 @@ fn a_room_whose_port_another_program_has_is_waited_for() {
     server.expect_line("hi");
 }
 
-/// FAULTS.md C9: whoever leans on the key does not get around the backoff.
+/// Leaning on the key does not get around the backoff.
 #[test]
 fn enter_held_down_retries_now_and_then() {
     const HELD: Duration = Duration::from_secs(5);

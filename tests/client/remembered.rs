@@ -27,9 +27,17 @@ fn the_room_joined_last_is_joined_again() {
     let [first_place, second_place] = [&first, &second].map(|server| server.address.to_string());
     for (arguments, variable, told) in [
         (&[&first_place[..]][..], None, None),
-        (&[], None, Some((&first_place, "the room joined last"))),
-        (&[], Some(&second_place), Some((&second_place, "CHAT_ROOM"))),
-        (&[], None, Some((&second_place, "the room joined last"))),
+        (&[], None, Some((&first_place, "the room you were in last"))),
+        (
+            &[],
+            Some(&second_place),
+            Some((&second_place, "from CHAT_ROOM")),
+        ),
+        (
+            &[],
+            None,
+            Some((&second_place, "the room you were in last")),
+        ),
     ] {
         let mut screen = Screen::new(80, 24);
         let mut command = client_at(home.path(), arguments);
@@ -37,7 +45,7 @@ fn the_room_joined_last_is_joined_again() {
         let mut client = screen.run(command);
         screen.expect_row("Welcome to this chatroom!");
         if let Some((place, by)) = told {
-            screen.assert_told_once(&format!("-- joining {place}: {by}"));
+            screen.assert_told_once(&format!("-- joining {place} ({by})"));
         }
         screen.type_keys(CTRL_D);
         assert_eq!(client.exit_code(), 0);

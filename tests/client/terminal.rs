@@ -94,7 +94,7 @@ fn a_paste_of_200_lines_is_sent_on_enter() {
         });
 }
 
-/// FAULTS.md C3: a terminal that leaves the end of a paste in what is pasted.
+/// A terminal that leaves the end of a paste in what is pasted.
 #[test]
 fn a_paste_does_not_say_itself() {
     let mut alice = alice_at_a_terminal(&[]);
@@ -107,14 +107,14 @@ fn a_paste_does_not_say_itself() {
     alice.reader.expect_nothing_new();
 }
 
-/// FAULTS.md C2: its end got lost.
+/// Its end got lost.
 #[test]
 fn a_paste_without_end_has_a_way_out() {
     let mut alice = alice_at_a_terminal(&[]);
     alice.screen.type_keys("\x1b[200~half");
     alice
         .screen
-        .expect_row("!! this paste has no end: Enter ends it, and says nothing");
+        .expect_row("!! this paste has no end: Enter ends it, and sends nothing");
     alice.screen.expect_last_row("alice> half");
     alice.reader.expect_nothing_new();
     // Nothing shows that this key is taken, which has to come on its own.

@@ -267,7 +267,7 @@ fn long_thousands_that_resume_at_once_delay_nobody() {
         "127.5.0.8",
     ];
     const MOST_HELD_BYTES: usize = 16 << 20;
-    const HEARD_WITHIN: Duration = Duration::from_millis(500);
+    const LONGEST: Duration = Duration::from_secs(1);
 
     let _alone = alone_under_load();
     raise_descriptor_limit().expect("setrlimit(2) up to the hard limit");
@@ -320,7 +320,7 @@ fn long_thousands_that_resume_at_once_delay_nobody() {
     let held = most - before;
     println!("{count} resumed at once: {held} bytes more, at most");
     expect_in_time("resumed", &delays);
-    assert!(delays.longest() <= HEARD_WITHIN, "{delays:?}");
+    assert!(delays.longest() <= LONGEST, "{:?}", delays.longest());
     assert!(held <= MOST_HELD_BYTES, "{held} bytes");
 }
 

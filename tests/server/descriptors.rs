@@ -68,7 +68,7 @@ fn the_last_descriptor_is_no_shortage_while_nobody_waits() {
 #[test]
 fn a_hard_limit_lowers_the_number_of_clients_and_is_reported() {
     const FULL: &str = "!! the room is full (30 clients); try again later";
-    let mut server = start_with_limit("-n");
+    let mut server = start_with_limit("-n", &[]);
     let warning = server.stderr().next_line().expect("a warning");
     let words = "accepting up to 30 clients, not 20000: the limit on open files is 64;";
     assert!(warning.contains(words), "{warning}");
@@ -87,7 +87,7 @@ fn a_hard_limit_lowers_the_number_of_clients_and_is_reported() {
 
 #[test]
 fn the_server_raises_its_own_soft_limit() {
-    let server = start_with_limit("-Sn");
+    let server = start_with_limit("-Sn", &[]);
     let mut guests: Vec<Peer> = (0..GUESTS).map(|_| server.join("127.0.0.2")).collect();
     guests[0].say("we are all here");
     guests[GUESTS - 1].expect_line("<127.0.0.2> we are all here");
@@ -121,7 +121,7 @@ fn expect_warning(server: &mut Server) {
 
 /// A server limited to [`DESCRIPTOR_LIMIT`] descriptors from the start. `which` tells `ulimit`
 /// to set the soft limit (`-Sn`) or the hard one, too (`-n`).
-fn start_with_limit(which: &str) -> Server {
+pub(crate) fn start_with_limit(which: &str, options: &[&str]) -> Server {
     let mut shell = Command::new("sh");
     shell
         .arg("-c")
@@ -135,7 +135,8 @@ fn start_with_limit(which: &str) -> Server {
             "0",
             "--no-presence",
             "--history=0",
-        ]);
+        ])
+        .args(options);
     let mut limited = piped(shell);
     limited.stdin(Stdio::null());
     Server::spawn(limited)

@@ -33,7 +33,14 @@ pub(crate) fn next_of_kind(peer: &mut Peer, kind: &str) -> Value {
 pub(crate) fn join_as_program(server: &Server, ip: &str) -> (Peer, Value) {
     let mut peer = server.join(ip);
     peer.say("/json");
-    let hello = next_event(&mut peer);
+    // Notices that were sent before the switch are text.
+    let first = loop {
+        let line = peer.next_line().expect("a hello");
+        if line.starts_with('{') {
+            break line;
+        }
+    };
+    let hello: Value = serde_json::from_str(&first).unwrap_or_else(|e| panic!("{e}: {first}"));
     assert_eq!(hello["kind"], "hello");
     (peer, hello)
 }

@@ -39,6 +39,8 @@ mod soak;
 mod standard_error;
 mod start;
 mod text_safety;
+#[cfg(feature = "tls")]
+mod tls;
 mod transcript;
 #[cfg(feature = "web")]
 mod web;

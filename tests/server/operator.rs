@@ -16,7 +16,7 @@ use crate::common::server::{Server, server_command};
 fn with_operator() -> Server {
     with_pipe(
         &["--operator-commands"],
-        "everyone sees what you type here; /help lists the commands",
+        "everybody sees what you type here; /help lists the commands",
     )
 }
 
@@ -143,7 +143,7 @@ fn the_operator_acts_whispers_and_looks_back() {
     let mut server = with_operator();
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     server.type_line("/last");
-    server.stdout().expect_line("-- nothing was said yet");
+    server.stdout().expect_line("-- nothing was said earlier");
     server.type_line("/me waves");
     alice.expect_line("* operator waves");
     server.stdout().expect_line("* operator waves");
@@ -157,7 +157,7 @@ fn the_operator_acts_whispers_and_looks_back() {
     alice.say("hi");
     server.stdout().expect_line("<alice> hi");
     server.type_line("/last 9");
-    for line in ["-- the last 2 lines:", "* operator waves", "<alice> hi"] {
+    for line in ["-- last 2 lines:", "* operator waves", "<alice> hi"] {
         server.stdout().expect_line(line);
     }
 }
@@ -172,7 +172,7 @@ fn a_muted_member_is_not_heard_and_told_so() {
         ("/unmute bob", "!! bob is not muted; /bans lists who is"),
         (
             "/mute bob",
-            "-- 127.0.0.3 (bob) is muted: nobody sees what it says",
+            "-- 127.0.0.3 (bob) is muted: nobody sees what they say",
         ),
         (
             "/mute BOB",
@@ -202,7 +202,7 @@ fn a_muted_member_is_not_heard_and_told_so() {
     for line in [
         "-- nobody is banned",
         "-- 127.0.0.3 is muted",
-        "-- whoever joins from 127.0.0.3 is muted",
+        "-- everybody who joins from 127.0.0.3 is muted",
     ] {
         server.stdout().expect_line(line);
     }
@@ -334,7 +334,7 @@ fn the_end_of_input_does_not_end_the_room() {
 /// `journalctl -f | chat server …`: others decide what a line begins with.
 #[test]
 fn lines_from_a_pipe_are_said_not_obeyed() {
-    let banner = "everyone sees each line from standard input; commands need --operator-commands";
+    let banner = "everybody sees each line from standard input; commands need --operator-commands";
     let mut server = with_pipe(&[], banner);
     let mut alice = join_as(&mut server, "127.0.0.2", "alice");
     for line in ["/quit", "/ban 0.0.0.0/0", "//who", "/help", " hi"] {

@@ -157,7 +157,7 @@ fn a_ban_of_several_people_is_asked_about_first() {
     let mut host = Host::start();
     let mut guests = ["bob", "carol", "dora"].map(|name| host.guest("127.0.0.2", name));
     let mut erin = host.guest("127.0.0.3", "erin");
-    let ask = "bob, carol and dora are at 127.0.0.2: type the same again to ban them all";
+    let ask = "bob, carol and dora are at 127.0.0.2: repeat the command to ban them all";
     let asked = |host: &mut Host, times| {
         host.screen.expect("the question", |rows| {
             // The line is longer than the terminal is wide.

@@ -268,7 +268,7 @@ fn operators_come_and_go_at_a_fifo() {
     server.skip_banner();
     server
         .stdout()
-        .expect_line("everyone sees what you type here; /help lists the commands");
+        .expect_line("everybody sees what you type here; /help lists the commands");
     let mut alice = server.join("127.0.0.2");
     for line in ["dinner is ready", "in ten minutes"] {
         echo(line, &fifo);

@@ -99,7 +99,7 @@ fn a_room_at_every_address_is_for_private_networks_unless_told_otherwise() {
     ];
     assert_eq!(banner[..ways.len()], ways);
     shell.type_line("go");
-    let next = "only this machine and private networks are let in; --allow lets in others instead";
+    let next = "only this machine and private networks are let in; to choose, use --allow";
     assert_eq!(banner.last().map(String::as_str), Some(next));
     for (console, said) in [
         ("192.168.1.5 connected", "<192.168.1.5> from the LAN"),

@@ -1,9 +1,11 @@
 //! The web port: the page, `/say`, figures, and the room by WebSocket. Frames and requests are
 //! written by hand here; `curl` and Python's `websockets` are foreign clients.
 
+use std::env;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -14,6 +16,7 @@ use crate::common::probe::Probe;
 use crate::common::process::{Process, piped};
 use crate::common::server::{Server, password_file};
 use crate::common::{PATIENCE, alone_under_load, can_test, can_test_with, eventually};
+use crate::descriptors::start_with_limit;
 use crate::idle::{OTHER_DESCRIPTORS, may_open};
 use crate::json::{join_as_program, next_of_kind};
 
@@ -21,11 +24,18 @@ use crate::json::{join_as_program, next_of_kind};
 #[track_caller]
 fn start(options: &[&str]) -> (Server, SocketAddr) {
     let mut server = Server::with(&[&["--web", "0"], options].concat());
+    let web = web_port_of(&mut server);
+    (server, web)
+}
+
+/// Where the web port of `server` is, which was started with one.
+#[track_caller]
+fn web_port_of(server: &mut Server) -> SocketAddr {
     server.skip_banner();
     let line = server.stdout().next_line().expect("where the page is");
     let (_, address) = line.split_once("http://").expect("an address");
     let address = address.strip_suffix('/').expect("the page is at /");
-    (server, address.parse().expect("an address"))
+    address.parse().expect("an address")
 }
 
 /// What came back of a request.
@@ -289,6 +299,10 @@ fn the_page_is_there_and_runs_nothing_else() {
         assert!(!answer.body.is_empty());
         assert_eq!(answer.header("Allow").is_some(), status == 405);
     }
+    for (path, status) in [("/index.html", 404), ("/say", 405), ("/ws", 405)] {
+        let answer = ask_from("127.0.0.1", web, request(&format!("HEAD {path}"), web, ""));
+        assert_eq!((answer.status, &*answer.body), (status, ""), "{path}");
+    }
 }
 
 #[test]
@@ -402,6 +416,8 @@ fn what_can_be_read_in_two_ways_is_refused() {
     }
     for request in [
         "\x16\x03\x01\0\n\n",
+        // A handshake of TLS is not waited for to end.
+        "\x16\x03\x01",
         "GET / HTTP/1.1\r\n\r\n",
         "/nick bob\n\n",
         "\n\nX\n\n",
@@ -754,6 +770,44 @@ fn ten_thousand_half_open_heads_are_bounded_and_delay_nobody() {
 }
 
 #[test]
+fn a_crowd_that_visits_turns_nobody_else_away() {
+    const CROWD: usize = 30_000;
+    const REQUESTS: usize = 40;
+    // So few may visit at once that the crowd fills the places anew all the time.
+    let mut server = start_with_limit("-n", &["--web", "0"]);
+    let web = web_port_of(&mut server);
+    let is_over = AtomicBool::new(false);
+    let answered = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut crowd = std::collections::VecDeque::new();
+            for _ in 0..CROWD {
+                let one = Peer::connect_from("127.0.0.2", web);
+                let _ = one.try_send("GET / HTTP/1.1\r\n");
+                crowd.push_back(one);
+                if crowd.len() > 200 {
+                    crowd.pop_front();
+                }
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let request = request("GET /healthz", web, "");
+        let answers = (0..REQUESTS).map(|_| {
+            let mut stream = Peer::connect_from("127.0.0.3", web).into_stream();
+            let mut answer = String::new();
+            let _ = stream.write_all(request.as_bytes());
+            let _ = stream.read_to_string(&mut answer);
+            answer.ends_with("ok\n")
+        });
+        let answered = answers.filter(|&is_answered| is_answered).count();
+        is_over.store(true, Ordering::Relaxed);
+        answered
+    });
+    assert_eq!(answered, REQUESTS);
+}
+
+#[test]
 fn an_idle_connection_takes_256_bytes_at_most() {
     /// More than that many timers of newcomers are swept.
     const BEFORE: usize = 1200;
@@ -809,6 +863,73 @@ fn curl_says_a_line_and_reads_the_page() {
     assert_eq!(old, "ok\n");
     let page = curl(&[&format!("http://localhost:{}/", web.port())]);
     assert_eq!(page, get(web, "/").body);
+}
+
+/// Prometheus' own reader of its text format.
+const PROMETHEUS_PARSER: &str = r#"
+import sys, prometheus_client.parser as parser
+
+for family in parser.text_string_to_metric_families(sys.stdin.read()):
+    for sample in family.samples:
+        print(family.type, sample.name, dict(sample.labels), sample.value)
+"#;
+
+#[test]
+#[ignore = "needs what is not in Debian: .ci/long web_clients"]
+fn prometheus_reads_the_figures() {
+    let python = env::var("CHAT_TEST_PYTHON").expect("a python3 with prometheus_client");
+    let (server, web) = start(&[]);
+    let _alice = server.join("127.0.0.2");
+    let figures = get(web, "/metrics").body;
+    let mut command = Command::new(python);
+    command.args(["-c", PROMETHEUS_PARSER]);
+    let mut parser = Process::spawn(piped(command));
+    let mut input = parser.take_stdin();
+    input
+        .write_all(figures.as_bytes())
+        .expect("a parser that reads");
+    drop(input);
+    let parsed = parser.finish();
+    assert_eq!(parsed.code, 0, "{}", parsed.stderr);
+    for sample in [
+        "gauge chat_clients {} 1",
+        "counter chat_joined_total {} 1",
+        "counter chat_dropped_total {'reason': 'stuck'} 0",
+    ] {
+        let is_there = parsed.stdout.lines().any(|line| line == sample);
+        assert!(is_there, "no {sample}: {}", parsed.stdout);
+    }
+    // Each line with a figure is one sample, and all have a type.
+    let lines = figures.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(parsed.stdout.lines().count(), lines.count());
+    assert!(!parsed.stdout.contains("unknown"), "{}", parsed.stdout);
+}
+
+#[test]
+#[ignore = "needs what is not in Debian: .ci/long web_clients"]
+fn wscat_talks_and_listens() {
+    assert!(can_test_with("wscat"));
+    let (server, web) = start(&[]);
+    let mut alice = server.join("127.0.0.2");
+    let mut command = Command::new("wscat");
+    let url = format!("ws://{web}/ws");
+    // It ends no line by itself.
+    command.args([
+        "--connect",
+        &url,
+        "--execute",
+        "hello from wscat\n",
+        "--wait",
+        "-1",
+    ]);
+    let mut wscat = Process::spawn(piped(command));
+    wscat.stdout().expect_line(WELCOME);
+    alice.expect_line("<127.0.0.1> hello from wscat");
+    alice.say("hello, wscat");
+    while !(wscat.stdout().next_line())
+        .is_some_and(|line| line.contains("<127.0.0.2> hello, wscat"))
+    {}
+    wscat.signal(Signal::INT);
 }
 
 /// A client of Python's `websockets`.

@@ -185,8 +185,9 @@ impl Service for Model {
             assert_eq!(self.oracle.leaves(number), Some(reason));
         }
         let last_words = self.service.left(client, reason, context);
+        let is_meant = reason == CloseReason::Quit;
         self.oracle
-            .left(number, self.owed_bytes[&number], context.now);
+            .left(number, is_meant, self.owed_bytes[&number], context.now);
         last_words
     }
 

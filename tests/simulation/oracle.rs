@@ -261,9 +261,9 @@ impl Oracle {
         }
     }
 
-    /// `person` leaves. It is owed no more than the first `owed_bytes` of what it should have
+    /// `person` leaves, by its own wish if `is_meant`. It is owed no more than the first `owed_bytes` of what it should have
     /// heard: it does not hear what becomes of others who leave with it.
-    pub(crate) fn left(&mut self, person: usize, owed_bytes: usize, now: Instant) {
+    pub(crate) fn left(&mut self, person: usize, is_meant: bool, owed_bytes: usize, now: Instant) {
         let heard = self.heard.get_mut(&person).expect("it came");
         heard.truncate(owed_bytes);
         let gone = self.people.remove(&person).expect("a person in the room");
@@ -280,7 +280,10 @@ impl Oracle {
         self.claims.retain(|claim| claim.claimant != person);
         if let Some(name) = gone.name {
             self.hold(&name, gone.address, now);
-            self.satisfy_claim(person, now);
+            let claim = self.end_claim(person);
+            if let Some(claim) = claim.filter(|claim| !is_meant && now < claim.until) {
+                let _ = self.give_name(claim.claimant, &claim.name, now);
+            }
         }
     }
 
@@ -474,7 +477,12 @@ impl Oracle {
             self.presence_changed(now);
         }
         self.claims.retain(|claim| claim.claimant != person);
-        self.satisfy_claim(person, now);
+        if let Some(claim) = self.end_claim(person)
+            && is_same(&claim.name, name)
+        {
+            // Only its spelling differs now.
+            self.claims.push(claim);
+        }
         Ok(())
     }
 
@@ -514,20 +522,10 @@ impl Oracle {
         }
     }
 
-    /// `bearer` has another name, or none: the old one goes to whoever claims it.
-    fn satisfy_claim(&mut self, bearer: usize, now: Instant) {
+    /// The claim to the name of `bearer`, which has it no longer.
+    fn end_claim(&mut self, bearer: usize) -> Option<Claim> {
         let claimed = self.claims.iter().position(|claim| claim.bearer == bearer);
-        let Some(claim) = claimed.map(|index| self.claims.remove(index)) else {
-            return;
-        };
-        if claim.until <= now {
-            return;
-        }
-        let given = self.give_name(claim.claimant, &claim.name, now);
-        // Only its spelling may differ now.
-        if matches!(given, Err(Conflict::Taken(owner)) if owner == bearer) {
-            self.claims.push(claim);
-        }
+        claimed.map(|index| self.claims.remove(index))
     }
 
     fn whisper(&mut self, person: usize, to: &str, text: &str) {

@@ -197,7 +197,6 @@ fn foreign_servers_are_written_lines() {
     }
 }
 
-/// FAULTS.md C6.
 #[test]
 fn what_is_no_room_is_said_nothing() {
     for greeting in [
@@ -670,6 +669,19 @@ fn what_a_room_greets_with_is_asked_for_with_its_times() {
     scene.operator(8, true);
     scene.hear("{\"kind\":\"reply\",\"n\":1,\"to\":\"last\"}\n");
     assert_eq!(scene.shown(), ["past: -- operator: 8", "-- operator: 10"]);
+
+    // Nobody holds back more than a bound.
+    let mut scene = Scene::new(None, false);
+    scene.conversation.ask_for_times();
+    scene.hear(GREETING);
+    let line = format!("<a> {}\n", "x".repeat(999));
+    for _ in 0..2 * MAX_GREETED_BYTES / line.len() {
+        scene.hear(&line);
+    }
+    assert!(scene.shown().len() > 2 * MAX_GREETED_BYTES / line.len());
+    scene.written();
+    scene.hello("e", r#""resumed":false,"heard":0"#);
+    assert_eq!(scene.written(), "");
 
     // A room that does not tell it has told enough.
     let refusal = "{\"kind\":\"error\",\"n\":1,\"code\":\"usage\",\"text\":\"no\"}\n";

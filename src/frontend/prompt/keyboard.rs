@@ -455,7 +455,6 @@ mod tests {
         }
     }
 
-    /// FAULTS.md C8.
     #[test]
     fn what_a_terminal_reports_is_no_key_and_eats_none() {
         for report in [
@@ -485,7 +484,6 @@ mod tests {
         }
     }
 
-    /// FAULTS.md C8.
     #[test]
     fn bytes_that_are_no_text_eat_no_key() {
         let unknown = || key(KeyCode::Char(char::REPLACEMENT_CHARACTER));
@@ -514,7 +512,6 @@ mod tests {
         assert_are(b"\x1b]11;\r", &[key(KeyCode::Enter)]);
     }
 
-    /// FAULTS.md C8.
     #[test]
     fn rxvt_has_sequences_of_its_own() {
         for (last, code) in [
@@ -550,7 +547,6 @@ mod tests {
         assert_eq!(typed, [pasted("one two")]);
     }
 
-    /// FAULTS.md C3.
     #[test]
     fn what_comes_in_one_read_with_the_end_of_a_paste_belongs_to_it() {
         for (bytes, text) in [
@@ -580,7 +576,6 @@ mod tests {
         }
     }
 
-    /// FAULTS.md C2.
     #[test]
     fn a_paste_that_never_ends_is_shown_and_ended_by_a_key() {
         let ctrl_d = with(Modifiers::CONTROL, KeyCode::Char('d'));
@@ -607,7 +602,7 @@ mod tests {
         }
     }
 
-    /// FAULTS.md C2: who hits Ctrl-C again and again leaves it no second of quiet.
+    /// Hitting Ctrl-C again and again leaves it no second of quiet.
     #[test]
     fn a_second_ctrl_c_ends_a_paste() {
         let mut keyboard = Keyboard::default();

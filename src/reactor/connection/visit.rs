@@ -16,7 +16,7 @@ pub(crate) const REQUEST_BYTES: usize = 8 * 1024;
 pub(crate) struct Visit {
     pub(super) address: IpAddr,
     bytes: Vec<u8>,
-    /// There is nothing to be found out before so many bytes have come.
+    /// Before this many bytes have come, there is no point in asking the service.
     until_bytes: usize,
 }
 
@@ -33,12 +33,12 @@ impl Visit {
         &self.bytes
     }
 
-    /// Whether so much has come that its service is to be asked.
+    /// Whether enough has come to ask its service.
     pub(crate) fn is_due(&self) -> bool {
         self.bytes.len() >= self.until_bytes
     }
 
-    /// Its service needs so many bytes to say more.
+    /// Its service needs this many bytes to say more.
     pub(crate) fn wait_until(&mut self, until_bytes: usize) {
         self.until_bytes = until_bytes;
     }

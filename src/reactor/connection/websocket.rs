@@ -69,12 +69,22 @@ fn code_of(reason: CloseReason) -> u16 {
 }
 
 /// How much was written at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Written {
     /// Headers included.
     pub(super) bytes: usize,
     /// Of the stream.
     pub(super) stream_bytes: usize,
+}
+
+impl Written {
+    /// Without frames.
+    pub(super) fn plain(bytes: usize) -> Self {
+        Self {
+            bytes,
+            stream_bytes: bytes,
+        }
+    }
 }
 
 /// Writes once: `stream`, the beginning of the `stream_bytes` that wait, with what `sender` puts
@@ -90,6 +100,10 @@ pub(super) fn write<'a, S: Stream>(
     stream: impl IntoIterator<Item = &'a [u8]>,
     stream_bytes: usize,
 ) -> io::Result<Written> {
+    if transport.write_ended() {
+        // The rest of a frame that was begun is lost, too.
+        return Ok(Written::default());
+    }
     let plan = sender.plan(stream_bytes);
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let mut free_slices = slices.iter_mut();

@@ -166,6 +166,22 @@ fn a_claim_ends_when_its_claimant_leaves_or_takes_another_name() {
 }
 
 #[test]
+fn a_holder_that_was_not_dead_leaves_its_name_to_nobody() {
+    for ends in [CloseReason::Quit, CloseReason::Kicked, CloseReason::Banned] {
+        let mut stage = Stage::of_alice_and_bob();
+        stage.join(CAROL, "10.0.0.1");
+        stage.says(CAROL, "/nick alice");
+        stage.leave_for(ends, ALICE);
+        assert_eq!(stage.label(CAROL), "10.0.0.1", "{ends}");
+    }
+    let mut stage = Stage::of_alice_and_bob();
+    stage.join(CAROL, "10.0.0.1");
+    stage.says(CAROL, "/nick alice");
+    stage.says(ALICE, "/nick dora");
+    assert_eq!(stage.label(CAROL), "10.0.0.1");
+}
+
+#[test]
 fn the_last_claimant_gets_the_name() {
     let mut stage = Stage::of_alice_and_bob();
     for id in [2, 3].map(ClientId::nth) {

@@ -175,9 +175,32 @@ fn a_mute_outlasts_a_lost_connection() {
     stage.says(again, "hi");
     assert!(stage.heard(again).contains("\"code\":\"muted\""));
     stage.expect(ALICE, "");
+    // It is here again: who comes from there now may speak.
+    let other = ClientId::nth(4);
+    stage.join(other, "10.0.0.3");
+    stage.says(other, "hello");
+    stage.expect(ALICE, "<10.0.0.3> hello\n");
     stage.leave_for(CloseReason::Quit, again);
     let places: Vec<_> = stage.room.muted_places().collect();
     assert_eq!(places, ["10.0.0.3".parse::<IpAddr>().unwrap()]);
+}
+
+/// As by closing a tab of the page, and opening another one.
+#[test]
+fn who_comes_again_while_its_session_waits_is_muted() {
+    let mut stage = with_carol();
+    stage.act(|room, context| room.mute(CAROL, context));
+    stage.leave_for(CloseReason::PeerClosed, CAROL);
+    let (again, other) = (ClientId::nth(3), ClientId::nth(4));
+    stage.join(again, "10.0.0.3");
+    stage.join(other, "10.0.0.4");
+    stage.says(again, "hi");
+    stage.expect(ALICE, "");
+    stage.says(other, "hi");
+    stage.expect(ALICE, "<10.0.0.4> hi\n");
+    stage.act(|room, context| assert!(room.unmute(again, context)));
+    stage.says(again, "hi");
+    stage.expect(ALICE, "<10.0.0.3> hi\n");
 }
 
 #[test]

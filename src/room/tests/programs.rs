@@ -166,21 +166,17 @@ fn what_nobody_asked_for_has_no_number() {
         heard.starts_with(r#"{"kind":"notice","text":"someone"#),
         "{heard}"
     );
-    stage.says(CAROL, "/nick carla");
-    stage.says(CAROL, "/quit");
-    let heard = stage.heard(BOB);
-    assert!(heard.ends_with("-- you are now carol\n"), "{heard}");
 }
 
 #[test]
 fn a_claimed_name_is_told_to_a_program_as_its_own() {
     let mut stage = with_a_program();
-    stage.says(CAROL, "/nick carol");
-    stage.join(BOB, "10.0.0.2");
+    stage.says(ALICE, "/nick carol");
+    stage.join(BOB, "10.0.0.1");
     stage.says(BOB, "/json");
     stage.says(BOB, "/nick carol");
     stage.heard.clear();
-    stage.leave_for(CloseReason::Quit, CAROL);
+    stage.leave_for(CloseReason::PeerClosed, ALICE);
     stage.expect(BOB, "{\"kind\":\"you\",\"name\":\"carol\"}\n");
 }
 

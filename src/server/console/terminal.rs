@@ -6,7 +6,7 @@
 //! whenever another program has its turn, and at the end.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::time::{Instant, SystemTime};
 
 use log::warn;
@@ -27,7 +27,7 @@ use crate::platform::local_time::{Format, Stamp};
 use crate::platform::logging;
 use crate::platform::proc::is_ignored;
 use crate::platform::socket::retry_interrupted;
-use crate::platform::stdio::{StandardInput, StandardOutput, terminal_size};
+use crate::platform::stdio::{BufferedOutput, StandardInput, StandardOutput, terminal_size};
 use crate::protocol::event::Person;
 use crate::protocol::wording::OPERATOR;
 use crate::rate::Bucket;
@@ -49,10 +49,8 @@ pub(crate) struct OperatorTerminal {
     is_ready: bool,
     /// Reading goes on then: the rest of what there is has to wait for the room.
     reads_on_at: Option<Instant>,
-    output: StandardOutput,
-    /// What is composed, and how much of it is written.
-    to_show: Vec<u8>,
-    shown_bytes: usize,
+    /// Holds what is composed.
+    output: BufferedOutput,
     /// There may be something to compose.
     has_news: bool,
     /// The terminal has gone.
@@ -112,9 +110,7 @@ impl OperatorTerminal {
             input: Some(input),
             is_ready: false,
             reads_on_at: None,
-            output,
-            to_show: Vec::new(),
-            shown_bytes: 0,
+            output: BufferedOutput::new(output),
             has_news: false,
             is_closed: false,
             dropped_lines: 0,
@@ -185,7 +181,7 @@ impl OperatorTerminal {
     /// After a loss, nothing is added until everything before it is written: then the notice
     /// stands where the lines are missing.
     fn has_room(&self) -> bool {
-        let waiting_bytes = self.to_show.len() + self.prompt.waiting_bytes();
+        let waiting_bytes = self.output.waiting_bytes() + self.prompt.waiting_bytes();
         self.dropped_lines == 0 && !self.is_closed && waiting_bytes < LINE_BACKLOG_BYTES
     }
 
@@ -297,7 +293,7 @@ impl OperatorTerminal {
                         .notify("type /quit to close the room", false, now);
                 }
                 // There is no connection to wait for, and nobody asks for a password.
-                Action::Hurry | Action::GivePassword(_) => {}
+                Action::Hurry | Action::GivePassword(_) | Action::TrustKey(_) => {}
                 // As the kernel would send it to whatever else runs in the foreground. Ours
                 // arrives as every signal.
                 Action::EndBy(SIGINT) => SignalTarget::Foreground.send(Signal::INT),
@@ -347,7 +343,7 @@ impl OperatorTerminal {
         // If the terminal has gone, reading tells.
         if taken.is_ok() {
             self.is_taken = true;
-            self.to_show.extend_from_slice(terminal::BEGIN);
+            self.output.buffer().extend_from_slice(terminal::BEGIN);
             self.prompt.set_hidden(false);
             self.has_news = true;
             logging::set_diverted(true);
@@ -383,9 +379,8 @@ impl OperatorTerminal {
     /// Stops until a shell resumes the program. The room stands still meanwhile.
     fn suspend(&mut self, target: SignalTarget) {
         if !job::can_be_resumed() {
-            let words = "not suspended: there is no shell to resume this program";
             self.has_news = true;
-            return self.prompt.notify(words, true, Moment::now());
+            return (self.prompt).notify(terminal::NOT_SUSPENDED, true, Moment::now());
         }
         self.leave();
         // Returns once the program is resumed: SIGCONT has come by then.
@@ -407,14 +402,12 @@ impl OperatorTerminal {
         }
         loop {
             if self.is_closed {
-                self.to_show = Vec::new();
-                self.shown_bytes = 0;
-                return;
+                return self.output.clear();
             }
-            if self.to_show.is_empty() && std::mem::take(&mut self.has_news) {
+            if self.output.is_empty() && std::mem::take(&mut self.has_news) {
                 self.compose();
             }
-            if self.to_show.is_empty() {
+            if self.output.is_empty() {
                 if self.dropped_lines == 0 {
                     return;
                 }
@@ -422,17 +415,11 @@ impl OperatorTerminal {
                 self.note(&format!("{lost} could not be shown here"));
                 continue;
             }
-            match retry_interrupted(|| self.output.write(&self.to_show[self.shown_bytes..])) {
-                Ok(count) => self.shown_bytes += count,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+            match self.output.write_waiting() {
+                Ok(true) => {}
+                Ok(false) => return,
                 // The terminal has hung up, and does not come back.
                 Err(_) => self.is_closed = true,
-            }
-            if self.shown_bytes == self.to_show.len() {
-                self.to_show.clear();
-                // Little is kept of what was once much.
-                self.to_show.shrink_to(READ_BYTES);
-                self.shown_bytes = 0;
             }
         }
     }
@@ -453,7 +440,7 @@ impl OperatorTerminal {
         {
             self.prompt.resized(columns, rows);
         }
-        self.prompt.compose(&mut self.to_show);
+        self.prompt.compose(self.output.buffer());
     }
 }
 

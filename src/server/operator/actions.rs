@@ -18,6 +18,7 @@ use crate::protocol::text;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::room::Room;
 use crate::room::member::Member;
+use crate::room::replies::past_heading;
 use crate::room::roster::Called;
 use crate::server::admission::{Admission, Ban};
 use crate::server::console::Console;
@@ -35,7 +36,7 @@ const CONSOLE_COLUMNS: usize = 78;
 pub(crate) struct Question {
     network: IpNet,
     time: Option<Duration>,
-    /// Whom it concerns.
+    /// The people there.
     who: String,
 }
 
@@ -113,21 +114,13 @@ impl Actions<'_> {
                 let text = text::made_safe(text.as_bytes());
                 self.console.line(format_args!("[You to {to}] {text}"));
             }
-            Err(Called::Many(count)) => self.refuse(format_args!(
-                "{} people at {to} have no name; ask the one you mean to take one (/nick NAME)",
-                Count(count)
-            )),
-            Err(_) => self.refuse_nobody(to),
+            Err(called) => self.refuse(called.words(to)),
         }
     }
 
     fn tell_past(&mut self, count: usize) {
         let past: Vec<_> = self.room.said_lately(count).collect();
-        let heading = match past.len() {
-            0 => "nothing was said yet".to_owned(),
-            1 => "the last line:".to_owned(),
-            lines => format!("the last {} lines:", Count(lines)),
-        };
+        let heading = past_heading(past.len());
         let mut line = Vec::new();
         self.console.line(format_args!("{NOTICE_PREFIX}{heading}"));
         for (place, event) in past {
@@ -149,7 +142,7 @@ impl Actions<'_> {
         }
         for (id, who) in called {
             if self.room.mute(id, context) {
-                self.answer(format_args!("{who} is muted: nobody sees what it says"));
+                self.answer(format_args!("{who} is muted: nobody sees what they say"));
             } else {
                 self.refuse(format_args!(
                     "{who} is muted already; /unmute {label} ends that"
@@ -176,9 +169,7 @@ impl Actions<'_> {
     }
 
     fn refuse_nobody(&mut self, label: &str) {
-        self.refuse(format_args!(
-            "nobody here is called {label}; /who lists everybody"
-        ));
+        self.refuse(Called::Nobody.words(label));
     }
 
     fn kick(&mut self, label: &str, context: &mut Context<'_>) {
@@ -224,10 +215,10 @@ impl Actions<'_> {
                 time,
                 who: names(&within),
             };
-            // Who is concerned may have changed since.
+            // Others may be there since.
             if asked.as_ref() != Some(&question) {
                 self.refuse(format_args!(
-                    "{} are at {}: type the same again to ban them all",
+                    "{} are at {}: repeat the command to ban them all",
                     question.who,
                     Place(network)
                 ));
@@ -290,7 +281,7 @@ impl Actions<'_> {
         }
         let places: Vec<_> = self.room.muted_places().collect();
         for place in places {
-            self.answer(format_args!("whoever joins from {place} is muted"));
+            self.answer(format_args!("everybody who joins from {place} is muted"));
         }
         for ban in bans {
             let place = Place(ban.network);

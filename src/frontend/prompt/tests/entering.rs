@@ -103,7 +103,7 @@ fn offline_input_is_bounded_and_quit_leaves() {
     assert_eq!(scene.actions, [Action::Leave]);
 }
 
-/// FAULTS.md C2 and C3: somebody else may have written it.
+/// Somebody else may have written it.
 #[test]
 fn quit_in_a_block_of_lines_does_not_leave() {
     for link in [LinkStatus::Offline, LinkStatus::In { is_ours: true }] {
@@ -114,7 +114,7 @@ fn quit_in_a_block_of_lines_does_not_leave() {
         assert_eq!(scene.actions, []);
         assert_eq!(
             scene.rows()[0],
-            "!! not sent: /quit stands alone; among other lines, //quit says it"
+            "!! not sent: /quit must be a line of its own; to say it, type //quit"
         );
         assert_eq!(scene.last_row(), "more", "it can be mended");
     }
@@ -134,8 +134,8 @@ fn a_command_that_needs_the_room_is_answered_offline() {
     scene.set_link(LinkStatus::Offline);
     scene.type_keys("/who\r/nick rob\r/msg al hi\r/me waves\rhi\r/dance\r");
     let rows = [
-        "!! offline: /who needs the room; it was not kept",
-        "!! offline: /nick needs the room; it was not kept",
+        "!! offline: /who was not sent; try again once you are back",
+        "!! offline: /nick was not sent; try again once you are back",
     ];
     assert_eq!(scene.rows()[..2], rows);
     let said = ["/msg al hi\n", "/me waves\n", "hi\n", "/dance\n"];
@@ -169,7 +169,7 @@ fn what_is_typed_after_leaving_is_not_said() {
     }
 }
 
-/// FAULTS.md C8: in the kitty protocol.
+/// In the kitty protocol.
 #[test]
 fn shift_enter_and_ctrl_enter_do_not_say_the_line() {
     let mut scene = Scene::new(40, 10);
@@ -178,7 +178,6 @@ fn shift_enter_and_ctrl_enter_do_not_say_the_line() {
     assert!(scene.said().is_empty());
 }
 
-/// FAULTS.md C2.
 #[test]
 fn a_paste_without_end_is_shown_and_said_to_be_so() {
     let mut scene = Scene::new(60, 10);
@@ -189,7 +188,7 @@ fn a_paste_without_end_is_shown_and_said_to_be_so() {
         ..now()
     });
     scene.type_keys("\r");
-    let told = "!! this paste has no end: Enter ends it, and says nothing";
+    let told = "!! this paste has no end: Enter ends it, and sends nothing";
     assert_eq!(scene.rows().concat(), format!("{told}bob> half"));
     assert!(scene.said().is_empty());
     scene.type_keys(" and the rest\r");

@@ -32,7 +32,7 @@ pub(super) struct Loop {
     pub(super) event_loop: EventLoop<ScriptedStream>,
     pub(super) host: PlainService,
     pub(super) waiting: VecDeque<Socket>,
-    waiting_visitors: VecDeque<Socket>,
+    waiting_visitors: VecDeque<(Socket, Ipv4Addr)>,
     pub(super) out_of_descriptors: bool,
     pub(super) now: Instant,
     pub(super) status: Status,
@@ -83,9 +83,13 @@ impl Loop {
 
     /// Somebody connects where peers speak first.
     pub(super) fn visit(&mut self) -> (usize, Socket) {
+        self.visit_from(Ipv4Addr::LOCALHOST)
+    }
+
+    pub(super) fn visit_from(&mut self, address: Ipv4Addr) -> (usize, Socket) {
         let key = self.event_loop.clients.next_key();
         let socket = Socket::new();
-        self.waiting_visitors.push_back(socket.clone());
+        self.waiting_visitors.push_back((socket.clone(), address));
         self.event_loop.mark_visitors();
         self.settle();
         (key, socket)
@@ -117,7 +121,7 @@ impl Loop {
             None => Accepted::Nobody,
         };
         let accept_visitor = |_| match self.waiting_visitors.pop_front() {
-            Some(socket) => Accepted::Client(socket.stream(), Ipv4Addr::LOCALHOST.into()),
+            Some((socket, address)) => Accepted::Client(socket.stream(), address.into()),
             None => Accepted::Nobody,
         };
         self.status = (self.event_loop)

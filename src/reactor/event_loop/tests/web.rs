@@ -1,5 +1,6 @@
 //! Visitors, and members whose bytes are in WebSocket's frames.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use mio::Token;
@@ -114,6 +115,47 @@ fn of_too_many_visitors_the_oldest_goes() {
     let are_open: Vec<bool> = visitors.iter().map(Socket::is_open_here).collect();
     assert_eq!(are_open, [false, false, true, true, true]);
     assert!(joined.is_open_here(), "it is no visitor any more");
+}
+
+#[test]
+fn too_many_visitors_from_one_address_make_way_for_each_other() {
+    let mut room = Loop::with_policy(Policy {
+        max_visitors: 8,
+        ..POLICY
+    });
+    let (slow, slow_socket) = room.visit();
+    let crowds = [[10, 0, 0, 1], [10, 0, 0, 2]].map(Ipv4Addr::from);
+    let crowd: Vec<Socket> = (0..40)
+        .map(|nth| room.visit_from(crowds[nth % 2]).1)
+        .collect();
+    assert_eq!(crowd.iter().filter(|it| it.is_open_here()).count(), 7);
+    assert!(crowd[39].is_open_here());
+    slow_socket.sends("a request\n");
+    room.readable(slow);
+    assert_eq!(slow_socket.received_bytes(), ANSWER);
+}
+
+#[test]
+fn refused_frames_are_kept_as_few_as_other_refused_clients() {
+    let mut room = Loop::with_room_for(1);
+    let _ann = room.join();
+    let most = POLICY.max_refused;
+    let refused: Vec<Socket> = (0..most + 10)
+        .map(|_| {
+            let (key, socket) = room.visit();
+            socket.sends(JOIN);
+            room.readable(key);
+            socket
+        })
+        .collect();
+    let received = refused.iter().map(Socket::received_bytes);
+    assert!(
+        received
+            .map(|it| data(&it[JOINED.len()..]))
+            .all(|it| it.starts_with("!! "))
+    );
+    let kept = refused.iter().filter(|it| it.is_open_here());
+    assert_eq!(kept.count(), most);
 }
 
 #[test]
@@ -242,15 +284,77 @@ fn a_drop_ends_the_frame_that_was_begun() {
     }
 }
 
+/// It is in the room until the batch has been sent that was being gathered.
+#[test]
+fn what_is_said_after_a_loss_within_a_frame_harms_nobody() {
+    let mut room = Loop::new();
+    let (ann, ann_socket) = room.join();
+    let (_, plain_socket) = room.join();
+    let (key, socket) = room.join_with_frames();
+    socket.takes(1000);
+    let line = format!("{}\n", "x".repeat(3000));
+    ann_socket.sends(&line);
+    room.readable(ann);
+    assert_eq!(socket.received_bytes().len(), 1000);
+    socket.resets();
+    ann_socket.sends("and more\n");
+    room.event_loop.mark_client(key, true, false);
+    room.readable(ann);
+    assert!(!socket.is_open_here());
+    assert!(plain_socket.received().ends_with("> and more\n"));
+}
+
+#[test]
+fn a_frame_that_was_begun_is_lost_with_the_connection() {
+    let mut room = Loop::new();
+    let (ann, ann_socket) = room.join();
+    let (key, socket) = room.join_with_frames();
+    socket.takes(9);
+    ann_socket.sends(format!("{}\n", "x".repeat(1000)));
+    room.readable(ann);
+    socket.refuses_writes();
+    // When that is found out, what it has said is still heard and answered.
+    socket.sends([frame(0x82, b"two\n"), frame(0x82, b"/who\n")].concat());
+    room.writable(key);
+    assert_eq!(ann_socket.received(), "<127.0.0.1> two\n");
+    assert!(!socket.is_open_here());
+}
+
+#[test]
+fn a_large_batch_goes_to_many_by_reference_wherever_it_stops() {
+    let mut room = Loop::with_policy(Policy {
+        by_reference_bytes: Some(1000),
+        ..POLICY
+    });
+    let (ann, ann_socket) = room.join();
+    let framed: Vec<(usize, Socket)> = (0..20).map(|_| room.join_with_frames()).collect();
+    for (nth, (_, socket)) in framed.iter().enumerate() {
+        socket.keep_references();
+        // In a header, behind it, in what it is for, and behind all.
+        socket.takes([2, 4, 1000, usize::MAX][nth % 4]);
+    }
+    let line = format!("{}\n", "x".repeat(999));
+    ann_socket.sends(line.repeat(30));
+    room.readable(ann);
+    let said = format!("<10.0.0.0> {line}").repeat(30);
+    for (key, socket) in framed {
+        assert!(socket.references() > 0);
+        socket.assert_references_hold();
+        socket.takes_more(usize::MAX);
+        room.writable(key);
+        assert!(data(&socket.received_bytes()) == said);
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
-    /// Somebody else says so many lines of this length.
+    /// Somebody else says this many lines of this length.
     Say { lines: usize, bytes: usize },
     /// The one with frames says a line.
     Speak,
     /// It sends a ping.
     Ping,
-    /// It takes so many bytes more.
+    /// It takes this many bytes more.
     Take(usize),
 }
 
@@ -270,11 +374,13 @@ proptest! {
     fn whatever_is_taken_at_once_the_frames_carry_the_stream(
         steps in steps(),
         readers in 0_usize..12,
+        framed in 0_usize..12,
     ) {
         let mut room = Loop::new();
         let (ann, ann_socket) = room.join();
         // So many that large batches go to them by reference.
         let plain: Vec<Socket> = (0..=readers).map(|_| room.join().1).collect();
+        let framed: Vec<Socket> = (0..framed).map(|_| room.join_with_frames().1).collect();
         let (key, socket) = room.join_with_frames();
         socket.takes(0);
         let mut pings = 0_u8;
@@ -307,6 +413,9 @@ proptest! {
             .filter(|line| !line.starts_with("<127.0.0.1>"))
             .collect();
         prop_assert_eq!(data(&received), others);
+        for other in framed {
+            prop_assert_eq!(&data(&other.received_bytes()), &heard);
+        }
         let pongs: Vec<u8> = frames(&received).iter()
             .filter(|(first, _)| *first == 0x8a)
             .map(|(_, payload)| payload[0])
