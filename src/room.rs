@@ -670,7 +670,7 @@ impl Room {
                 self.refuse(by, ErrorCode::TooLate, words, context.batch);
             }
             Ok(Command::Pass(_)) => {
-                let words = "you are in already: nothing here needs a password";
+                let words = "you are in already; no password is needed";
                 self.refuse(by, ErrorCode::TooLate, words, context.batch);
             }
             Err(bad) => self.refuse_command(by, bad, context),

@@ -579,6 +579,10 @@ impl<S: Stream> Clients<S> {
                 .read(id, connection, &self.flow, limits, service, &mut context);
         let id = self.see_to_outsiders(service).unwrap_or(id);
         let connection = self.connection(id.key);
+        if connection.has_said_too_much() {
+            let last_words = service.heard_out(id);
+            return self.depart_refused(id, last_words);
+        }
         if connection.input.becomes_suspect() {
             self.arm(id, self.now + FIRST_WORDS_TIMEOUT, Kind::FirstWords);
         }

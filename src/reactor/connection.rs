@@ -29,13 +29,20 @@ use crate::protocol::batch::{Batch, ClientId, Edits, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::websocket::Sender;
 
+/// The most that may come of a client outside the room: some twenty times what it takes to give
+/// the longest password, in a few tries. Flow control paces members alone.
+pub const OUTSIDE_BYTES: u16 = 4 * 1024;
+
 /// How far a connection is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// On the port where peers speak first: it has not said yet what it wants.
     Visiting,
     /// Refused, and still heard: it may have a place in the room, or the password, and show that.
-    Outside,
+    Outside {
+        /// So many bytes have come of it.
+        read_bytes: u16,
+    },
     /// It has, and is in the room from the batch on that is being gathered.
     Admitted,
     /// In the room.
@@ -222,12 +229,17 @@ impl<S: Stream> Connection<S> {
 
     /// It is refused, and still heard.
     pub(crate) fn stay_outside(&mut self) {
-        self.phase = Phase::Outside;
+        self.phase = Phase::Outside { read_bytes: 0 };
     }
 
     /// Whether it is refused, and still heard.
     pub(crate) fn is_outside(&self) -> bool {
-        self.phase == Phase::Outside
+        matches!(self.phase, Phase::Outside { .. })
+    }
+
+    /// Whether it has said more than [`OUTSIDE_BYTES`] outside.
+    pub(crate) fn has_said_too_much(&self) -> bool {
+        matches!(self.phase, Phase::Outside { read_bytes } if read_bytes > OUTSIDE_BYTES)
     }
 
     /// It has joined after all.
@@ -292,7 +304,7 @@ impl<S: Stream> Connection<S> {
 
     /// How many bytes of it were received, and are no input yet.
     pub(crate) fn received_bytes(&self) -> usize {
-        if self.is_member() {
+        if self.is_member() || self.is_outside() {
             self.transport.received_bytes()
         } else {
             0
@@ -309,7 +321,7 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self.phase {
             Phase::Visiting
-            | Phase::Outside
+            | Phase::Outside { .. }
             | Phase::Admitted
             | Phase::Member
             | Phase::Leaving(_) => None,
@@ -344,6 +356,9 @@ impl<S: Stream> Connection<S> {
         } else {
             (0, Input::discard(&mut self.transport, buffer, limits))
         };
+        if let Phase::Outside { read_bytes: before } = &mut self.phase {
+            *before = before.saturating_add(u16::try_from(read_bytes).unwrap_or(u16::MAX));
+        }
         if self.transport.write_ended() {
             // A read that fails ends both sides.
             self.output.lose();

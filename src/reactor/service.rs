@@ -128,7 +128,8 @@ pub trait Service {
         None
     }
 
-    /// The time of `client`, which was heard out, is over. Returns its last words from us, if any.
+    /// `client`, which was heard out, has had its time, or said too much. Returns its last words
+    /// from us, if any.
     fn heard_out(&mut self, _client: ClientId) -> Option<Frame> {
         None
     }

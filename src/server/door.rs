@@ -15,6 +15,7 @@ use crate::protocol::event::{Bye, ByeCode, ErrorCode, Event};
 use crate::protocol::line::Decoded;
 use crate::protocol::wording::{self, PASSWORD_NEEDED};
 use crate::rate::{Bucket, Rate};
+use crate::reactor::connection::OUTSIDE_BYTES;
 
 /// How long somebody has to give the password.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -110,7 +111,11 @@ impl Door {
         let (id, reads) = turned_away?;
         Some((
             id,
-            self.bye("too many wait to come in; try again", Some(1), reads),
+            self.bye(
+                "too many connections wait to give the password; try again",
+                Some(1),
+                reads,
+            ),
         ))
     }
 
@@ -157,10 +162,13 @@ impl Door {
         ))
     }
 
-    /// `client` has had its time. Returns what it is told.
-    pub(crate) fn time_is_over(&mut self, client: ClientId) -> Option<Frame> {
+    /// `client` has had its time, or said too much. Returns what it is told.
+    pub(crate) fn give_up(&mut self, client: ClientId) -> Option<Frame> {
         let reads = self.remove(client)?;
-        let words = format!("goodbye: no password within {} s", PATIENCE.as_secs());
+        let words = format!(
+            "goodbye: no password within {} s or {OUTSIDE_BYTES} bytes",
+            PATIENCE.as_secs()
+        );
         Some(self.bye(&words, None, reads))
     }
 
@@ -267,14 +275,14 @@ impl Door {
         let is_wrong = code == ErrorCode::WrongPassword;
         if left == 0 {
             let words = if is_wrong {
-                "goodbye: wrong password"
+                "goodbye: wrong password; ask the host for it"
             } else {
-                "goodbye: this room has a password"
+                "goodbye: this room has a password; ask the host for it"
             };
             return self.send_away(client, words, None);
         }
         let words = if is_wrong {
-            "wrong password"
+            "wrong password; try again"
         } else {
             PASSWORD_NEEDED
         };
@@ -371,7 +379,7 @@ mod tests {
         assert_eq!(say(&mut door, client, "", now).1, Outcome::Waits);
         assert_eq!(words(&say(&mut door, client, "hello", now).1), ASKED);
         let wrong = say(&mut door, client, "/pass green  tea", now).1;
-        assert_eq!(words(&wrong), "!! wrong password\n");
+        assert_eq!(words(&wrong), "!! wrong password; try again\n");
         let (reads, right) = say(&mut door, client, "/PASS green tea", now);
         assert_eq!(
             (reads, right),
@@ -396,7 +404,7 @@ mod tests {
         assert_eq!(resumed, (Encoding::Json, Outcome::Waits));
         let (_, told) = say(&mut door, client, "/pass no", now);
         assert!(words(&told).contains(r#""code":"wrong_password""#));
-        let over = door.time_is_over(client).unwrap();
+        let over = door.give_up(client).unwrap();
         let over = str::from_utf8(&over).unwrap();
         assert!(over.contains(r#""kind":"bye","code":"password""#), "{over}");
         assert!(over.contains(r#""again":null"#), "{over}");
@@ -458,7 +466,7 @@ mod tests {
         assert_eq!(gone, ClientId::nth(0));
         let (gone, words) = door.came(ClientId::nth(5), address("10.0.0.1")).unwrap();
         assert_eq!(gone, ClientId::nth(2));
-        assert!(words.starts_with(b"-- too many wait"), "{words:?}");
+        assert!(words.starts_with(b"-- too many connections"), "{words:?}");
         assert!(door.has(ClientId::nth(1)) && door.has(ClientId::nth(4)));
         assert_eq!(door.waiting.len(), 4);
     }

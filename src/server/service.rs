@@ -580,7 +580,7 @@ impl Service for Server {
     }
 
     fn heard_out(&mut self, client: ClientId) -> Option<Frame> {
-        let last_words = self.door.as_mut()?.time_is_over(client)?;
+        let last_words = self.door.as_mut()?.give_up(client)?;
         self.attendance.refused.password += 1;
         Some(last_words)
     }

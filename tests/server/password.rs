@@ -68,7 +68,7 @@ fn whoever_waits_at_the_door_hears_nothing_and_is_nobody() {
     bob.say("let me in");
     bob.expect_line("!! this room has a password: /pass PASSWORD");
     bob.say("/pass green coffee");
-    bob.expect_line("!! wrong password");
+    bob.expect_line("!! wrong password; try again");
     bob.say("/pass green tea");
     // As whoever comes where there is no password.
     bob.expect_line("-- Be kind.");
@@ -136,10 +136,10 @@ fn three_wrong_lines_end_a_connection_and_five_wrong_passwords_slow_an_address_d
             }
         }
         for _ in 0..2 {
-            guesser.expect_line("!! wrong password");
+            guesser.expect_line("!! wrong password; try again");
         }
         if wrong == 0 {
-            guesser.expect_line("-- goodbye: wrong password");
+            guesser.expect_line("-- goodbye: wrong password; ask the host for it");
         } else {
             guesser.say("/pass green tea");
             let slowed = guesser.next_line().expect("last words");
@@ -157,8 +157,32 @@ fn three_wrong_lines_end_a_connection_and_five_wrong_passwords_slow_an_address_d
     for _ in 0..2 {
         talker.expect_line("!! this room has a password: /pass PASSWORD");
     }
-    talker.expect_line("-- goodbye: this room has a password");
+    talker.expect_line("-- goodbye: this room has a password; ask the host for it");
     talker.expect_end();
+}
+
+/// Flow control paces members alone.
+#[test]
+fn whoever_floods_at_the_door_is_sent_away() {
+    let (server, _folder) = Server::locked(&[]);
+    let empty_lines = vec![b'\n'; 8 * 1024];
+    let endless_line = vec![b'x'; 8 * 1024];
+    let resumptions = [&b"/json\n"[..], &b"/resume 1.ab 0\n".repeat(400)].concat();
+    for flood in [empty_lines, endless_line, resumptions] {
+        let mut flooder = knock(&server, "127.0.0.2");
+        flooder.send(flood);
+        let rest = flooder.rest();
+        let told = "goodbye: no password within 60 s or 4096 bytes";
+        assert!(rest.contains(told), "{rest}");
+    }
+    // What follows the password counts for the room.
+    let mut alice = enter(&server, "127.0.0.3");
+    let lines = "hello\n".repeat(2000);
+    let hasty = Peer::connect_from("127.0.0.4", server.address);
+    hasty.send(format!("/pass green tea\n{lines}"));
+    for _ in 0..2000 {
+        while alice.next_line().expect("a line") != "<127.0.0.4> hello" {}
+    }
 }
 
 #[test]
@@ -167,7 +191,7 @@ fn a_crowd_that_waits_keeps_nobody_out() {
     let mut crowd: Vec<Peer> = (0..300).map(|_| knock(&server, "127.0.0.9")).collect();
     let mut alice = enter(&server, "127.0.0.2");
     for mut gone in crowd.drain(..crowd.len() - 255) {
-        gone.expect_line("-- too many wait to come in; try again");
+        gone.expect_line("-- too many connections wait to give the password; try again");
         gone.expect_end();
     }
     let _bob = enter(&server, "127.0.0.3");
@@ -207,7 +231,7 @@ fn sighup_reads_the_password_again_and_everybody_stays() {
     await_log(&mut server, "read the password again");
     let mut bob = knock(&server, "127.0.0.3");
     bob.say("/pass green tea");
-    bob.expect_line("!! wrong password");
+    bob.expect_line("!! wrong password; try again");
     bob.say("/pass black tea");
     await_two(&mut alice);
     fs::write(&path, "\n").expect("a file to write to");
@@ -298,7 +322,7 @@ fn the_password_is_nowhere_but_in_its_file() {
     bob.send("/pass green teapot\n /pass green tea\n/json\nx\n");
     assert!(bob.rest().contains("wrong password"));
     alice.say("/pass green tea");
-    alice.expect_line("!! you are in already: nothing here needs a password");
+    alice.expect_line("!! you are in already; no password is needed");
     alice.say("said aloud");
     alice.say("/who");
     while !(alice.next_line().expect("who is here")).contains("1 here: ") {}

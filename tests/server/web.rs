@@ -1033,6 +1033,9 @@ fn by_websocket_the_door_is_the_same() {
         let asked = talker.next_line();
         assert!(asked.starts_with("!! this room has a password"), "{asked}");
     }
-    assert_eq!(talker.next_line(), "-- goodbye: this room has a password");
+    assert_eq!(
+        talker.next_line(),
+        "-- goodbye: this room has a password; ask the host for it"
+    );
     assert!(matches!(talker.next_frame(), Frame::Close(_)));
 }
