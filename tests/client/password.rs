@@ -9,6 +9,8 @@ use crate::alice::CTRL_D;
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Finished, Process, chat, chat_client, chat_to};
 use crate::common::screen::Screen;
+#[cfg(feature = "tls")]
+use crate::common::secured::SecuredServer;
 use crate::common::server::{PASSWORD, Server, password_file};
 
 const REFUSED: i32 = 5;
@@ -33,7 +35,7 @@ fn next_said(alice: &mut Peer) -> String {
     }
 }
 
-fn run(mut command: Command) -> Finished {
+fn run_to_end(mut command: Command) -> Finished {
     command.stdin(Stdio::null());
     Process::spawn(command).finish()
 }
@@ -45,7 +47,7 @@ fn a_program_gives_what_is_in_the_file() {
     let file = file.to_str().expect("a plain path");
     let mut alice = alice_in(&server);
     alice.say("before");
-    let sent = run(chat_to(
+    let sent = run_to_end(chat_to(
         "send",
         server.address,
         &["--password-file", file, "--name", "backup", "done"],
@@ -101,11 +103,11 @@ fn without_the_password_a_program_says_what_is_missing_and_nothing_is_said() {
             assert!(finished.stderr.contains(words), "{}", finished.stderr);
         }
     }
-    let sent = run(chat_to("send", server.address, &["hello"]));
+    let sent = run_to_end(chat_to("send", server.address, &["hello"]));
     assert_eq!(sent.code, REFUSED, "{}", sent.stderr);
-    let ping = run(chat_to("ping", server.address, &[]));
+    let ping = run_to_end(chat_to("ping", server.address, &[]));
     assert_eq!(ping.code, 0, "{}", ping.stderr);
-    let missing = run(chat_to(
+    let missing = run_to_end(chat_to(
         "send",
         server.address,
         &["--password-file", "/none", "hello"],
@@ -226,14 +228,12 @@ fn a_person_without_the_password_is_sent_away() {
     let (server, _folder) = Server::locked(&[]);
     let mut screen = Screen::new(80, 24);
     let mut client = screen.run(chat_client(server.address));
-    for _ in 0..3 {
+    for wrong in 0..3 {
         screen.expect("the question", |rows| {
-            rows.last().is_some_and(|row| row == "password:")
+            let told = rows.iter().filter(|row| row.ends_with("!! wrong password"));
+            told.count() == wrong && rows.last().is_some_and(|row| row == "password:")
         });
         screen.type_keys("x\r");
-        screen.expect("no question", |rows| {
-            rows.last().is_none_or(|row| row != "password:")
-        });
     }
     assert_eq!(client.exit_code(), REFUSED);
 }
@@ -271,4 +271,60 @@ fn a_lost_client_gives_the_password_again_and_goes_on() {
     client.close_stdin();
     server.let_go(3);
     assert_eq!(client.finish().code, 0);
+}
+
+/// Whoever answers at the first visit may be anybody.
+#[cfg(feature = "tls")]
+#[test]
+fn a_room_that_is_new_gets_the_password_only_after_a_yes() {
+    const QUESTION: &str = "is that the key (yes or no)?";
+    let (_folder, file) = password_file(PASSWORD);
+    let file = file.to_str().expect("a plain path");
+    let room = SecuredServer::with(&["--password-file", file]);
+    let mut alice = alice_in(&room.server);
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let known = || fs::read_to_string(home.path().join("chat/known_rooms")).unwrap_or_default();
+    let run = |screen: &mut Screen, options: &[&str]| {
+        let options = [&["--tls", "--name", "bob"], options].concat();
+        let mut command = chat_to("client", room.tls_address, &options);
+        command.env("XDG_STATE_HOME", home.path());
+        screen.run(command)
+    };
+    for (keys, code) in [("maybe\rno\r", REFUSED), (CTRL_D, 0)] {
+        let mut screen = Screen::new(100, 24);
+        let mut client = run(&mut screen, &["--password-file", file]);
+        screen.expect_last_row(QUESTION);
+        screen.expect("the key", |rows| rows.concat().contains(&room.fingerprint));
+        assert_eq!(known(), "");
+        screen.type_keys(keys);
+        assert_eq!(client.exit_code(), code);
+        assert_eq!(known(), "");
+    }
+    alice.say("/who");
+    alice.expect_line("-- 1 here: alice");
+    let mut screen = Screen::new(100, 24);
+    let mut client = run(&mut screen, &[]);
+    screen.expect_last_row(QUESTION);
+    screen.type_keys("yes\r");
+    screen.expect_last_row("password:");
+    screen.type_keys("green tea\r");
+    screen.expect_last_row("bob>");
+    assert!(known().contains(&room.fingerprint), "{}", known());
+    screen.type_keys(CTRL_D);
+    assert_eq!(client.exit_code(), 0);
+    // Now it is known, to programs, too.
+    let mut screen = Screen::new(100, 24);
+    let mut client = run(&mut screen, &["--password-file", file]);
+    screen.expect_last_row("bob>");
+    screen.type_keys(CTRL_D);
+    assert_eq!(client.exit_code(), 0);
+    let mut command = chat_to(
+        "send",
+        room.tls_address,
+        &["--tls", "--password-file", file, "done"],
+    );
+    command.env("XDG_STATE_HOME", home.path());
+    let sent = run_to_end(command);
+    assert_eq!((sent.code, &*sent.stderr), (0, ""));
+    while next_said(&mut alice) != "<127.0.0.1> done" {}
 }

@@ -6,10 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::process::Signal;
 use serde_json::json;
 
-#[cfg(feature = "web")]
+#[cfg(any(feature = "tls", feature = "web"))]
 use crate::common::can_test_with;
 use crate::common::peer::Peer;
+#[cfg(feature = "tls")]
+use crate::common::peer::WELCOME;
 use crate::common::process::{Process, chat};
+#[cfg(feature = "tls")]
+use crate::common::secured::SecuredServer;
 use crate::common::server::{PASSWORD, Server, password_file};
 use crate::common::shell_with_a_network;
 use crate::json::{next_event, next_of_kind};
@@ -340,4 +344,145 @@ fn the_password_is_nowhere_but_in_its_file() {
         assert!(!text.contains("green"), "{text}");
     }
     assert!(String::from_utf8_lossy(&said).contains("said aloud"));
+}
+
+/// A room that others may enter over TLS alone.
+#[cfg(feature = "tls")]
+#[test]
+fn over_tls_the_door_is_the_same() {
+    if !can_test_with("openssl") {
+        return;
+    }
+    let (_folder, path) = password_file(PASSWORD);
+    let path = path.to_str().expect("a plain path");
+    let room = SecuredServer::with(&["--password-file", path]);
+    let mut alice = enter(&room.server, "127.0.0.2");
+    let mut bob = room.openssl();
+    bob.stdout().expect_line(WELCOME);
+    bob.stdout().expect_line(ASKED);
+    alice.say("the secret is out");
+    bob.type_line("/json");
+    let told = next_object(&mut bob);
+    assert_eq!(told["code"], "password_needed");
+    bob.type_line("/pass green coffee");
+    let told = next_object(&mut bob);
+    assert_eq!(told["code"], "wrong_password");
+    bob.type_line("/pass green tea");
+    let hello = next_object(&mut bob);
+    assert_eq!(hello["kind"], "hello");
+    bob.type_line("hello");
+    alice.expect_line("<127.0.0.1> hello");
+
+    // The session has begun over TLS, though only after the password: nobody goes on with it in
+    // clear.
+    let token = hello["token"].as_str().expect("a token");
+    let mut thief = knock(&room.server, "127.0.0.1");
+    thief.send(format!("/json\n/pass green tea\n/resume {token} 0\n"));
+    assert_eq!(next_event(&mut thief)["code"], "password_needed");
+    assert_eq!(next_event(&mut thief)["resumed"], false);
+    let refused = next_event(&mut thief);
+    assert_eq!(refused["kind"], "hello");
+    assert_eq!(refused["resumed"], false);
+    // But the next one over TLS may.
+    let mut again = room.openssl();
+    again.type_line(&format!("/json\n/pass green tea\n/resume {token} 0"));
+    again.stdout().expect_line(WELCOME);
+    again.stdout().expect_line(ASKED);
+    let resumed = loop {
+        let told = next_object(&mut again);
+        if told["kind"] == "hello" && told["resumed"] == true {
+            break told;
+        }
+    };
+    assert_eq!(resumed["you"], hello["you"]);
+}
+
+#[cfg(feature = "tls")]
+#[track_caller]
+fn next_object(process: &mut Process) -> serde_json::Value {
+    let line = process.stdout().next_line().expect("an object");
+    serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))
+}
+
+/// With a password, what comes in clear from another machine gets nowhere, and is told where to
+/// go.
+#[cfg(all(feature = "tls", feature = "web"))]
+#[test]
+fn from_other_machines_a_room_with_a_password_is_reached_over_tls_only() {
+    if !can_test_with("curl") {
+        return;
+    }
+    let script = "ip address add 192.0.2.1/32 dev lo
+        folder=$(mktemp -d); umask 077; echo green tea > $folder/password
+        export XDG_STATE_HOME=$folder
+        $0 server 0.0.0.0 8081 --web 8080 --tls --password-file $folder/password > $folder/banner &
+        until $0 ping 127.0.0.1 > /dev/null 2>&1; do sleep 0.1; done
+        $0 ping 192.0.2.1 2> /dev/null; echo plain $?
+        try() { curl -s -o /dev/null -w '%{http_code} %{redirect_url}\\n' \"$@\"; }
+        try http://192.0.2.1:8080/
+        try -I http://192.0.2.1:8080/chat.js
+        try --http1.0 -H Host: http://192.0.2.1:8080/
+        try -H Host:evil.example http://192.0.2.1:8080/
+        try http://127.0.0.1:8080/
+        try http://192.0.2.1:8080/ws
+        try -H 'Content-Type: application/json' -d {} http://192.0.2.1:8080/say
+        try -H 'Authorization: Bearer green tea' http://192.0.2.1:8080/metrics
+        try -k https://192.0.2.1:8080/
+        try -k https://192.0.2.1:8080/metrics
+        try -k -H 'Authorization: Bearer green tea' https://192.0.2.1:8080/metrics
+        grep -c 'chat client 192' $folder/banner; grep -c 'https://192' $folder/banner
+        key=$(grep -o 'sha256:.*' $folder/banner | head -n 1)
+        $0 send --tls 192.0.2.1:8080 hello 2> /dev/null; echo unknown $?
+        $0 send --tls --fingerprint $key 192.0.2.1:8080 hello 2> /dev/null; echo locked $?
+        $0 send --tls 192.0.2.1:8080 --password-file $folder/password hello; echo sent $?
+        kill $!; wait; rm -r $folder";
+    let Some(mut shell) = shell_with_a_network(script) else {
+        return;
+    };
+    for line in [
+        "plain 5",
+        "308 https://192.0.2.1:8080/",
+        "308 https://192.0.2.1:8080/chat.js",
+        "400 ",
+        "421 ",
+        "200 ",
+        "403 ",
+        "403 ",
+        "403 ",
+        "200 ",
+        "401 ",
+        "200 ",
+        "0",
+        "1",
+        "unknown 7",
+        "locked 5",
+        "sent 0",
+    ] {
+        shell.stdout().expect_line(line);
+    }
+    let finished = shell.finish();
+    let warned = "192.0.2.1 has sent a password in clear";
+    assert!(finished.stderr.contains(warned), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("green"), "{}", finished.stderr);
+}
+
+/// The port for TLS may not show more than the plain one.
+#[cfg(feature = "tls")]
+#[test]
+fn what_is_said_before_the_password_is_not_heard_over_tls() {
+    if !can_test_with("openssl") {
+        return;
+    }
+    let (_folder, path) = password_file(PASSWORD);
+    let path = path.to_str().expect("a plain path");
+    let room = SecuredServer::with(&["--password-file", path]);
+    let alice = enter(&room.server, "127.0.0.2");
+    let mut flooder = room.openssl();
+    flooder.stdout().expect_line(WELCOME);
+    flooder.stdout().expect_line(ASKED);
+    flooder.type_line(&"\n".repeat(8 * 1024));
+    alice.say("the secret is out");
+    let rest = flooder.stdout().rest();
+    assert!(rest.contains("or 4096 bytes"), "{rest}");
+    assert!(!rest.contains("secret"), "{rest}");
 }
