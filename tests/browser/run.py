@@ -75,6 +75,7 @@ class Server:
         self.host, self.options, self.prefix = host, options, prefix
         self.port, self.web = free_port(), free_port()
         self.process = None
+        self.state = tempfile.TemporaryDirectory()
         self.start()
 
     def start(self):
@@ -89,7 +90,7 @@ class Server:
             *self.options,
         ]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, **quiet)
+        self.process = subprocess.Popen(command, env={**os.environ, "XDG_STATE_HOME": self.state.name}, **quiet)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
@@ -105,10 +106,12 @@ class Server:
     def end(self):
         self.process.kill()
         self.process.wait()
+        self.state.cleanup()
 
     @property
     def url(self):
-        return f"http://{self.host}:{self.web}/"
+        scheme = "https" if "--tls" in self.options else "http"
+        return f"{scheme}://{self.host}:{self.web}/"
 
     def nc(self, *lines):
         """Somebody who reads and writes text."""
@@ -211,7 +214,8 @@ class World:
         return server
 
     def context(self, **options):
-        context = self.browser.new_context(**{**DESKTOP, **options})
+        # No authority has signed the certificate of a room.
+        context = self.browser.new_context(**{**DESKTOP, "ignore_https_errors": True, **options})
         self.cleanup.callback(context.close)
         if PAGE:
             context.route(re.compile(r"/(chat\.(js|css)|icon\.svg)?$"), serve)
@@ -705,7 +709,7 @@ def a_password_is_asked_for_and_kept_in_memory(world):
     with tempfile.NamedTemporaryFile("w", suffix=".password") as file:
         file.write("green tea\n")
         file.flush()
-        server = world.server("--password-file", file.name, "--plain", "all", "--welcome", "Be kind.")
+        server = world.server("--password-file", file.name, "--tls", "--welcome", "Be kind.")
         nc = server.nc("/pass green tea", "/nick carol", "before")
         nc.hear("you are now carol")
         page = world.page(server)
