@@ -51,7 +51,7 @@ use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
 use crate::protocol::text;
 use crate::protocol::time::Time;
-use crate::protocol::wording::{CLOSING, OPERATOR, WELCOME, farewell};
+use crate::protocol::wording::{CLOSING, IN_ALREADY, OPERATOR, WELCOME, farewell};
 
 /// What a request for a name counts for in a batch, besides its answer: to compare looks
 /// takes up to a tenth of a millisecond, in which some writes could be made.
@@ -670,8 +670,7 @@ impl Room {
                 self.refuse(by, ErrorCode::TooLate, words, context.batch);
             }
             Ok(Command::Pass(_)) => {
-                let words = "you are in already; no password is needed";
-                self.refuse(by, ErrorCode::TooLate, words, context.batch);
+                self.refuse(by, ErrorCode::TooLate, IN_ALREADY, context.batch);
             }
             Err(bad) => self.refuse_command(by, bad, context),
         }

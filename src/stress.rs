@@ -48,10 +48,12 @@ use self::progress::Bars;
 use self::protocol::{Protocol, Wire};
 use self::report::{Summary, Table};
 use self::step::{Plan, Step, Watch};
+use crate::client::config::PASSWORD_IN_CLEAR;
 use crate::client::connect::resolve;
 use crate::error::Error;
 use crate::platform::addresses::ScopedIp;
 use crate::platform::proc::{Process, raise_descriptor_limit};
+use crate::platform::secret_file::read_password;
 use crate::platform::socket::tcp_socket;
 use crate::platform::stdio;
 
@@ -73,6 +75,11 @@ pub struct Config {
     /// The server's name or address.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// A file with the room's password.
+    pub(crate) password_file: Option<PathBuf>,
+    /// Whether a password may be sent in clear, where others can read it.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) is_plain: bool,
     /// `None`: a ramp goes on until something fails.
     pub(crate) clients: Option<usize>,
     /// How many of the clients talk.
@@ -150,7 +157,7 @@ impl<'a> Test<'a> {
         };
         let open = |path: &'a Option<PathBuf>| path.as_deref().map(Output::open).transpose();
         let (csv, plot) = (open(&config.csv)?, open(&config.plot)?);
-        let protocol = Protocol::chat(config.wire);
+        let protocol = protocol(config, server)?;
         let mut crowd =
             Crowd::new(server, protocol, config.talkers, config.size_bytes).map_err(Error::Poll)?;
         crowd.come_from(sources);
@@ -364,6 +371,27 @@ fn ramp(talkers: usize, clients: usize) -> Vec<usize> {
         .collect();
     steps.push(clients);
     steps
+}
+
+/// How to talk to the `server`, and what to tell it first.
+fn protocol(config: &Config, server: SocketAddr) -> Result<Protocol, Error> {
+    let protocol = Protocol::chat(config.wire);
+    let Some(path) = &config.password_file else {
+        return Ok(protocol);
+    };
+    #[cfg(feature = "tls")]
+    let is_plain = false;
+    #[cfg(not(feature = "tls"))]
+    let is_plain = config.is_plain;
+    if !is_plain && !server.ip().to_canonical().is_loopback() {
+        let words = Some(PASSWORD_IN_CLEAR.to_owned());
+        return Err(Error::Refused { server, words });
+    }
+    let password = read_password(path).map_err(|source| Error::ReadPassword {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(protocol.with_password(&password))
 }
 
 /// Why no client was let in.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use common::peer::WELCOME;
 use common::process::{CHAT, Finished, Process, chat, piped};
 use common::pty::open_terminal;
-use common::server::{Server, server_command};
+use common::server::{Server, password_file, server_command};
 
 fn stress_command(server: SocketAddr, options: &[&str]) -> Command {
     let (ip, port) = (server.ip().to_string(), server.port().to_string());
@@ -59,6 +59,35 @@ fn every_line_reaches_everybody_else() {
     assert!(step["longest_silence_ms"].as_f64() > Some(0.0));
     // What the room tells of the clients is none of anybody's lines.
     assert_eq!(step["lines"]["others"], 0);
+}
+
+#[test]
+fn a_room_with_a_password_lets_in_a_crowd_that_knows_it() {
+    let (server, folder) = Server::locked(&[]);
+    let file = folder.path().join("password");
+    let file = file.to_str().expect("a plain path");
+    for wire in ["text", "json"] {
+        let options = ["-c", "20", "--lines", "10", "--wire", wire];
+        let (finished, step) = stress_json(
+            server.address,
+            &[&options[..], &["--password-file", file]].concat(),
+        );
+        assert_eq!((finished.code, &*finished.stderr), (0, ""));
+        assert_eq!(step["connections"]["made"], 20);
+        assert_eq!(step["deliveries"]["made"], 10 * 19);
+        let (_other, wrong) = password_file("black tea");
+        let wrong = wrong.to_str().expect("a plain path");
+        let finished = stress(
+            server.address,
+            &["-c", "2", "--wire", wire, "--password-file", wrong],
+        );
+        assert_eq!(finished.code, 5, "{}", finished.stderr);
+        assert!(
+            finished.stderr.contains("wrong password"),
+            "{}",
+            finished.stderr
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::room::RoomArgs;
+use super::room::{PasswordArgs, RoomArgs};
 use super::values::{Parse, parse_ip, parse_number};
 use crate::platform::addresses::ScopedIp;
 use crate::stress::load::{End, MAX_PER_SECOND, Pace};
@@ -24,6 +24,9 @@ const MAX_SECONDS: f64 = 86_400.0;
 pub(super) struct StressArgs {
     #[command(flatten)]
     room: RoomArgs,
+
+    #[command(flatten)]
+    password: PasswordArgs,
 
     /// Number of clients [default: 100]
     ///
@@ -166,6 +169,9 @@ impl StressArgs {
         Ok(Config {
             host,
             port,
+            password_file: self.password.password_file,
+            #[cfg(not(feature = "tls"))]
+            is_plain: self.password.plain,
             clients: match self.clients {
                 None if self.ramp => None,
                 clients => Some(clients.unwrap_or(DEFAULT_CLIENTS) as usize),

@@ -13,6 +13,14 @@ use crate::platform::local_time;
 /// No room remembers more.
 pub(super) const ALL_PAST_LINES: u64 = 10_000;
 
+/// Why a password is not sent.
+pub(crate) const PASSWORD_IN_CLEAR: &str = if cfg!(feature = "tls") {
+    "it has a password, which others on the network could read: give --tls and its port for that, \
+     or --plain if they may"
+} else {
+    "it has a password, which others on the network could read: give --plain if they may"
+};
+
 /// What to join, and what for.
 #[derive(Clone, Debug)]
 pub struct Config {

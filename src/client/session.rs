@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use super::backoff::Backoff;
-use super::config::{Config, Wish};
+use super::config::{Config, PASSWORD_IN_CLEAR, Wish};
 use super::connect::{Link, Progress};
 use super::conversation::{
     Conversation, Farewell, GREETING_TIMEOUT, Naming, PENDING_PATIENCE, PasswordWish, Wire,
@@ -50,14 +50,6 @@ const NO_ANSWER: &str = "the server has not answered about your name";
 
 /// Shown to a user who joins without a name.
 const HINT: &str = "/nick NAME sets your name, /help lists the commands";
-
-/// Why a password is not sent.
-const IN_CLEAR: &str = if cfg!(feature = "tls") {
-    "it has a password, which others on the network could read: give --tls and its port for that, \
-     or --plain if they may"
-} else {
-    "it has a password, which others on the network could read: give --plain if they may"
-};
 
 /// The connection, and the conversation over it.
 pub(crate) struct Session {
@@ -719,7 +711,7 @@ impl Session {
         }
         let is_secured = self.link.is_secured();
         let why = if !is_secured && !is_local && !self.config.is_plain() {
-            IN_CLEAR
+            PASSWORD_IN_CLEAR
         } else if self.link.is_key_new() {
             if self.asked_for_trust {
                 return;

@@ -37,6 +37,9 @@ pub(crate) const IN_CLEAR: &str =
 /// What a newcomer is told by a room with a password.
 pub(crate) const PASSWORD_NEEDED: &str = "this room has a password: /pass PASSWORD";
 
+/// What a member is told that says `/pass`.
+pub(crate) const IN_ALREADY: &str = "you are in already; no password is needed";
+
 /// Whether a refusal in `words` is final until an operator changes it, so that connecting
 /// again is no use.
 pub(crate) fn is_lasting_refusal(words: &str) -> bool {

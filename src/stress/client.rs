@@ -214,6 +214,10 @@ impl Client {
                     at + handshake.awaited.len()
                 };
             }
+            let has = |words: &[u8]| memchr::memmem::find(&said, words).is_some();
+            if !handshake.refused.is_empty() && has(&handshake.refused) {
+                return Err(Departure::Refused("wrong password".to_owned()));
+            }
             if said.len() > MAX_GREETING_BYTES {
                 let error = io::Error::other("no chat server: unexpected greeting");
                 return Err(Departure::Lost(error));
