@@ -1,4 +1,5 @@
-//! A room with a password: who does not know it is no member, and learns nothing.
+//! Promise 12: nobody comes in without the password. Until a client has given it, it is no member,
+//! and learns nothing.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! Clients that are not let in yet, and then are.
+//! Promise 12, in the loop: clients that are not let in yet, and then are.
 
 use std::time::Duration;
 
