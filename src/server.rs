@@ -96,8 +96,8 @@ const MEMORY_SHARES: usize = 4;
 #[cfg(feature = "tls")]
 const HANDSHAKES_PART: usize = 8;
 
-/// Runs a room until SIGINT, SIGTERM, SIGXCPU or the operator closes it; or SIGHUP, if there
-/// is neither a transcript nor a service manager.
+/// Runs a room until SIGINT, SIGTERM, SIGXCPU or the operator closes it; or SIGHUP, if there is
+/// nothing that it reads again.
 ///
 /// # Errors
 ///

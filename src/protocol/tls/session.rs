@@ -41,7 +41,7 @@ impl Session {
     /// # Errors
     ///
     /// When the `config` does not do.
-    pub(crate) fn server(config: &Arc<ServerConfig>) -> Result<Self, Error> {
+    pub fn server(config: &Arc<ServerConfig>) -> Result<Self, Error> {
         Ok(Self::new(ServerConnection::new(Arc::clone(config))?.into()))
     }
 
@@ -76,7 +76,7 @@ impl Session {
     ///
     /// Those of the stream, but for `WouldBlock`; `UnexpectedEof`; and `InvalidData` when the peer
     /// does not speak TLS, or not as we do.
-    pub(crate) fn shake_hands(&mut self, stream: &mut (impl Read + Write)) -> io::Result<bool> {
+    pub fn shake_hands(&mut self, stream: &mut (impl Read + Write)) -> io::Result<bool> {
         loop {
             match self.send(stream) {
                 Ok(()) => {}
