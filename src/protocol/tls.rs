@@ -76,7 +76,7 @@ impl fmt::Display for Fingerprint {
 }
 
 /// The algorithms, the quickest first. Others in the crate would be compiled in, too.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
+pub fn provider() -> Arc<CryptoProvider> {
     let aes = cipher_suite::TLS13_AES_128_GCM_SHA256;
     let chacha = cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
     Arc::new(CryptoProvider {
@@ -107,7 +107,7 @@ fn has_aes() -> bool {
 /// # Errors
 ///
 /// When the algorithms do not go together.
-pub(crate) fn server_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, Error> {
+pub fn server_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
@@ -135,7 +135,7 @@ pub(crate) fn for_web(mut config: ServerConfig) -> ServerConfig {
 /// # Errors
 ///
 /// When the algorithms do not go together.
-pub(crate) fn client_config() -> Result<ClientConfig, Error> {
+pub fn client_config() -> Result<ClientConfig, Error> {
     let provider = provider();
     let verifier = AnyKey(provider.signature_verification_algorithms);
     let mut config = ClientConfig::builder_with_provider(provider)
