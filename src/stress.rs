@@ -49,6 +49,8 @@ use self::protocol::{Protocol, Wire};
 use self::report::{Summary, Table};
 use self::step::{Plan, Step, Watch};
 use crate::client::connect::resolve;
+#[cfg(feature = "tls")]
+use crate::client::known_rooms::{Guard, Security};
 use crate::error::Error;
 use crate::platform::addresses::ScopedIp;
 use crate::platform::proc::{Process, raise_descriptor_limit};
@@ -73,6 +75,8 @@ pub struct Config {
     /// The server's name or address.
     pub(crate) host: String,
     pub(crate) port: u16,
+    #[cfg(feature = "tls")]
+    pub(crate) security: Security,
     /// `None`: a ramp goes on until something fails.
     pub(crate) clients: Option<usize>,
     /// How many of the clients talk.
@@ -154,6 +158,10 @@ impl<'a> Test<'a> {
         let mut crowd =
             Crowd::new(server, protocol, config.talkers, config.size_bytes).map_err(Error::Poll)?;
         crowd.come_from(sources);
+        #[cfg(feature = "tls")]
+        if let Some(guard) = Guard::new(&config.host, config.port, &config.security, false)? {
+            crowd.secure(guard);
+        }
         crowd.catch_interrupts().map_err(Error::Poll)?;
         Ok(Self {
             config,
@@ -373,11 +381,12 @@ fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
             server,
             words: Some(words),
         },
-        (None, Some(failure)) => Error::Connect {
+        // Nobody who does not trust the server goes in.
+        (None, Some(failure)) => failure.downcast().unwrap_or_else(|failure| Error::Connect {
             host: server.ip().to_string(),
             port: server.port(),
             attempts: vec![(server, failure)],
-        },
+        }),
         (None, None) => StressError::Interrupted.into(),
     }
 }

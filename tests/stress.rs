@@ -16,6 +16,8 @@ use serde_json::Value;
 use common::peer::WELCOME;
 use common::process::{CHAT, Finished, Process, chat, piped};
 use common::pty::open_terminal;
+#[cfg(feature = "tls")]
+use common::secured::SecuredServer;
 use common::server::{Server, server_command};
 
 fn stress_command(server: SocketAddr, options: &[&str]) -> Command {
@@ -104,6 +106,26 @@ fn readers_of_json_are_checked_as_well() {
 }
 
 #[cfg(feature = "web")]
+#[cfg(feature = "tls")]
+#[test]
+fn readers_over_tls_are_checked_as_well_in_a_room_that_is_known() {
+    let room = SecuredServer::start();
+    let options = [
+        "-c", "20", "-t", "3", "--lines", "40", "--size", "4000", "--tls",
+    ];
+    let strange = stress(room.tls_address, &options);
+    assert_eq!(strange.code, 7, "{}", strange.stderr);
+    assert!(
+        strange.stderr.contains(&room.fingerprint),
+        "{}",
+        strange.stderr
+    );
+    let known = ["--fingerprint", &room.fingerprint];
+    let (finished, step) = stress_json(room.tls_address, &[&options[..], &known].concat());
+    assert_eq!((finished.stderr.as_str(), finished.code), ("", 0));
+    assert_eq!(step["deliveries"]["made"], 3 * 40 * 19);
+}
+
 #[test]
 fn readers_by_websocket_are_checked_as_well() {
     let mut server = Server::with(&["--web", "0"]);

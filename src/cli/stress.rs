@@ -25,6 +25,10 @@ pub(super) struct StressArgs {
     #[command(flatten)]
     room: RoomArgs,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
+
     /// Number of clients [default: 100]
     ///
     /// With --ramp, the default is to go on until something fails.
@@ -166,6 +170,8 @@ impl StressArgs {
         Ok(Config {
             host,
             port,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             clients: match self.clients {
                 None if self.ramp => None,
                 clients => Some(clients.unwrap_or(DEFAULT_CLIENTS) as usize),
