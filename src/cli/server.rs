@@ -225,7 +225,7 @@ commands: see who is here, disconnect someone, ban an address. Lines from a pipe
 unless --operator-commands is given.
 
 Ctrl-C or SIGTERM closes the room: the server says goodbye, delivers what was said and exits. \
-So does SIGHUP, unless nohup(1) has it ignored; with a transcript or TLS, or under a service \
+So does SIGHUP, unless nohup(1) has it ignored; with a transcript or --tls-cert, or under a service \
 manager, SIGHUP has the server open the transcript and read the message of the day and the \
 certificate again. SIGUSR1 logs statistics to standard error, as does exit.";
 

@@ -463,7 +463,8 @@ impl<S: Stream> Connection<S> {
         if !self.is_flushed() || self.is_admitted() {
             return Advance::Wait;
         }
-        if !self.transport.say_goodbye() {
+        // A visitor has its answer coming, and who is outside may come in yet.
+        if self.exit().is_some() && !self.transport.say_goodbye() {
             return Advance::Flush;
         }
         if self.transport.read_ended() {
