@@ -175,8 +175,14 @@ pub fn run(config: &Config) -> Result<(), Error> {
     #[cfg(feature = "tls")]
     let (identity, web_listener, secured) = match &config.tls {
         Some(tls) => {
-            let (identity, secured) =
-                secure(config, tls, web_listener, &mut reactor, max_handshakes)?;
+            let (identity, secured) = secure(
+                config,
+                tls,
+                address.ip(),
+                web_listener,
+                &mut reactor,
+                max_handshakes,
+            )?;
             (Some(identity), None, Some(secured))
         }
         None => (None, web_listener, None),
@@ -300,6 +306,7 @@ fn policy(config: &Config, max_refused: usize) -> Policy {
 fn secure(
     config: &Config,
     tls: &Tls,
+    room_ip: IpAddr,
     web: Option<Listener>,
     reactor: &mut Reactor,
     max_handshakes: usize,
@@ -307,7 +314,9 @@ fn secure(
     let identity = Identity::load(tls.source.clone())?;
     let fingerprint = identity.fingerprint().map_err(Error::Tls)?;
     let handshakes = identity.config().map_err(Error::Tls)?;
-    let listen = |port| listen_at(config.ip.as_ref(), port, config.send_buffer_bytes);
+    let ip = config.ip.clone();
+    let ip = ip.unwrap_or_else(|| ScopedIp::from(room_ip));
+    let listen = |port| listen_at(Some(&ip), port, config.send_buffer_bytes);
     let lines = tls.port.map(listen).transpose()?;
     let listeners = [&lines, &web].into_iter().flatten();
     let ports: Vec<u16> = listeners.map(|it| it.address().port()).collect();

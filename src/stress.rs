@@ -50,6 +50,8 @@ use self::report::{Summary, Table};
 use self::step::{Plan, Step, Watch};
 use crate::client::config::PASSWORD_IN_CLEAR;
 use crate::client::connect::resolve;
+#[cfg(feature = "tls")]
+use crate::client::known_rooms::{Guard, Security};
 use crate::error::Error;
 use crate::platform::addresses::ScopedIp;
 use crate::platform::proc::{Process, raise_descriptor_limit};
@@ -80,6 +82,8 @@ pub struct Config {
     /// Whether a password may be sent in clear, where others can read it.
     #[cfg(not(feature = "tls"))]
     pub(crate) is_plain: bool,
+    #[cfg(feature = "tls")]
+    pub(crate) security: Security,
     /// `None`: a ramp goes on until something fails.
     pub(crate) clients: Option<usize>,
     /// How many of the clients talk.
@@ -161,6 +165,10 @@ impl<'a> Test<'a> {
         let mut crowd =
             Crowd::new(server, protocol, config.talkers, config.size_bytes).map_err(Error::Poll)?;
         crowd.come_from(sources);
+        #[cfg(feature = "tls")]
+        if let Some(guard) = Guard::new(&config.host, config.port, &config.security, false)? {
+            crowd.secure(guard);
+        }
         crowd.catch_interrupts().map_err(Error::Poll)?;
         Ok(Self {
             config,
@@ -380,10 +388,10 @@ fn protocol(config: &Config, server: SocketAddr) -> Result<Protocol, Error> {
         return Ok(protocol);
     };
     #[cfg(feature = "tls")]
-    let is_plain = false;
+    let is_safe = config.security.is_tls || config.security.is_plain;
     #[cfg(not(feature = "tls"))]
-    let is_plain = config.is_plain;
-    if !is_plain && !server.ip().to_canonical().is_loopback() {
+    let is_safe = config.is_plain;
+    if !is_safe && !server.ip().to_canonical().is_loopback() {
         let words = Some(PASSWORD_IN_CLEAR.to_owned());
         return Err(Error::Refused { server, words });
     }
@@ -401,11 +409,12 @@ fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
             server,
             words: Some(words),
         },
-        (None, Some(failure)) => Error::Connect {
+        // Nobody who does not trust the server goes in.
+        (None, Some(failure)) => failure.downcast().unwrap_or_else(|failure| Error::Connect {
             host: server.ip().to_string(),
             port: server.port(),
             attempts: vec![(server, failure)],
-        },
+        }),
         (None, None) => StressError::Interrupted.into(),
     }
 }

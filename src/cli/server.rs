@@ -248,7 +248,7 @@ commands: see who is here, disconnect someone, ban an address. Lines from a pipe
 unless --operator-commands is given.
 
 Ctrl-C or SIGTERM closes the room: the server says goodbye, delivers what was said and exits. \
-So does SIGHUP, unless nohup(1) has it ignored; with a transcript, TLS or a password, or under a \
+So does SIGHUP, unless nohup(1) has it ignored; with a transcript, --tls-cert or a password, or under a \
 service manager, SIGHUP has the server open the transcript and read the message of the day, the \
 certificate and the password again. SIGUSR1 logs statistics to standard error, as does exit.";
 

@@ -27,6 +27,9 @@ pub(super) struct StressArgs {
 
     #[command(flatten)]
     password: PasswordArgs,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
 
     /// Number of clients [default: 100]
     ///
@@ -35,7 +38,7 @@ pub(super) struct StressArgs {
     #[arg(value_parser = parse_clients as Parse<u32>)]
     clients: Option<u32>,
 
-    /// Number of clients that talk; all of them read
+    /// Number that talk; all of them read
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = parse_talkers as Parse<u32>)]
     talkers: u32,
@@ -172,6 +175,8 @@ impl StressArgs {
             password_file: self.password.password_file,
             #[cfg(not(feature = "tls"))]
             is_plain: self.password.plain,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             clients: match self.clients {
                 None if self.ramp => None,
                 clients => Some(clients.unwrap_or(DEFAULT_CLIENTS) as usize),

@@ -109,6 +109,8 @@ impl Client {
         // The other errors are about the server, and tell of the unsent lines, too.
         let is_untold = match &end {
             Ok(_) => true,
+            #[cfg(feature = "tls")]
+            Err(Error::OtherKey { .. } | Error::UnknownKey { .. }) => true,
             Err(e) => matches!(
                 e,
                 Error::Poll(_) | Error::Terminal(_) | Error::ReadInput(_) | Error::WriteOutput(_)

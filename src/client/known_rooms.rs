@@ -66,7 +66,17 @@ impl Guard {
             }
             return Ok(None);
         }
-        let noted = key_of(&known, &room(host, port));
+        let noted = key_of(&known, &room(host, port)).map(|noted| {
+            // To take it for a room that is not known would be to trust anybody.
+            let problem = || {
+                format!(
+                    "the key of {} is {noted:?}, which is none",
+                    room(host, port)
+                )
+            };
+            Fingerprint::parse(noted).ok_or_else(|| unusable(io::Error::other(problem())))
+        });
+        let noted = noted.transpose()?;
         Ok(Some(Self {
             config: Arc::new(client_config().map_err(Error::Tls)?),
             host: host.to_owned(),
@@ -86,7 +96,8 @@ impl Guard {
         let (host, port) = (self.host.clone(), self.port);
         match &self.trusted {
             Some(trusted) if *trusted == shown => {
-                if std::mem::take(&mut self.is_given) {
+                // A script may have nowhere to note it, and need not.
+                if std::mem::take(&mut self.is_given) && path().is_some() {
                     note(&host, port, &shown);
                 }
                 Ok(None)
@@ -169,12 +180,11 @@ fn room(host: &str, port: u16) -> String {
     }
 }
 
-fn key_of(known: &str, room: &str) -> Option<Fingerprint> {
-    let mut lines = known.lines();
-    lines.find_map(|line| {
-        let (found, rest) = line.split_once(' ')?;
-        let key = rest.split(' ').next()?;
-        (found == room).then(|| Fingerprint::parse(key))?
+/// What stands for the key of `room`. `None` if the room is not known.
+fn key_of<'a>(known: &'a str, room: &str) -> Option<&'a str> {
+    let mut lines = known.lines().map(|line| line.split(' '));
+    lines.find_map(|mut fields| {
+        (fields.next() == Some(room)).then(|| fields.next().unwrap_or_default())
     })
 }
 
@@ -234,18 +244,18 @@ mod tests {
 
     #[test]
     fn a_room_is_known_by_its_host_and_port_in_any_spelling() {
-        let known = format!("box.lan:8443 {KEY} 2026-11-27\n[::1]:1 {KEY} 2026-11-27\ntorn");
+        let known = format!("box.lan:8443 {KEY} 2026-11-27\n[::1]:1 {KEY} 2026-11-27\ntorn:1");
         for (host, port, is_known) in [
             ("box.lan", 8443, true),
             ("Box.LAN.", 8443, true),
             ("box.lan", 844, false),
             ("ox.lan", 8443, false),
             ("::1", 1, true),
-            ("torn", 1, false),
         ] {
             let key = key_of(&known, &room(host, port));
-            assert_eq!(key.is_some(), is_known, "{host} {port}");
+            assert_eq!(key, is_known.then_some(KEY), "{host} {port}");
         }
+        assert_eq!(key_of(&known, "torn:1"), Some(""));
         for (host, is_known) in [
             ("box.lan", true),
             ("::1", true),
@@ -255,7 +265,7 @@ mod tests {
             assert_eq!(knows_host(&known, host), is_known, "{host}");
         }
         let rest = without(&known, "box.lan:8443");
-        assert_eq!(rest, format!("[::1]:1 {KEY} 2026-11-27\ntorn"));
+        assert_eq!(rest, format!("[::1]:1 {KEY} 2026-11-27\ntorn:1"));
     }
 
     fn guard(trusted: Option<&str>, is_given: bool) -> Guard {

@@ -42,7 +42,11 @@ pub(crate) fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<Pat
     let mut options = OpenOptions::new();
     let options = options.write(true).create_new(true).mode(mode);
     let mut file = options.open(&fresh)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
+    let written = file.write_all(text.as_bytes());
+    if let Err(e) = written.and_then(|()| file.sync_all()) {
+        // Half of it is of no use, and takes room on a full disk.
+        let _ = fs::remove_file(&fresh);
+        return Err(e);
+    }
     Ok(fresh)
 }

@@ -467,10 +467,13 @@ impl<'a> Answer<'a> {
         self
     }
 
-    /// The whole of it; for HEAD without its body. `host` is what the client calls this server,
-    /// if that is known to be right: older Safari does not take `'self'` for WebSocket, too.
-    pub fn encode(&self, host: Option<&str>, is_head: bool) -> Vec<u8> {
-        let websocket = host.map(|host| format!(" ws://{host}")).unwrap_or_default();
+    /// The whole of it; for HEAD without its body. The `request` says what the client calls this
+    /// server, if that is known to be right: older Safari does not take `'self'` for WebSocket, too.
+    pub fn encode(&self, request: Option<&Request<'_>>, is_head: bool) -> Vec<u8> {
+        let websocket = request.map_or(String::new(), |request| {
+            let scheme = if request.is_secured { "wss" } else { "ws" };
+            format!(" {scheme}://{}", request.host)
+        });
         let mut answer = format!(
             "HTTP/1.1 {} {}\r\n\
              Content-Type: {}\r\n\
@@ -766,7 +769,9 @@ mod tests {
     #[test]
     fn an_answer_is_complete() {
         let answer = Answer::ok("text/html", &b"hello"[..]).with("Allow", "GET");
-        let whole = String::from_utf8(answer.encode(Some("box:1"), false)).unwrap();
+        let head = head("Host: box:1\r\n");
+        let (mut request, _) = parse(head.as_bytes()).unwrap().unwrap();
+        let whole = String::from_utf8(answer.encode(Some(&request), false)).unwrap();
         assert!(whole.starts_with("HTTP/1.1 200 OK\r\n"));
         assert!(whole.ends_with("\r\nAllow: GET\r\n\r\nhello"));
         for field in [
@@ -778,6 +783,9 @@ mod tests {
         ] {
             assert!(whole.contains(field), "{field} in {whole}");
         }
+        request.is_secured = true;
+        let secured = String::from_utf8(answer.encode(Some(&request), false)).unwrap();
+        assert!(secured.contains("connect-src 'self' wss://box:1;"));
         let head = String::from_utf8(answer.encode(None, true)).unwrap();
         assert!(head.ends_with("\r\n\r\n") && head.contains("connect-src 'self';"));
         for (content_type, expected) in [

@@ -135,7 +135,7 @@ pub(crate) fn for_web(mut config: ServerConfig) -> ServerConfig {
 /// # Errors
 ///
 /// When the algorithms do not go together.
-pub(crate) fn client_config() -> Result<ClientConfig, Error> {
+pub fn client_config() -> Result<ClientConfig, Error> {
     let provider = provider();
     let verifier = AnyKey(provider.signature_verification_algorithms);
     let mut config = ClientConfig::builder_with_provider(provider)

@@ -103,15 +103,21 @@ impl Identity {
         Ok(Self { source, shown })
     }
 
-    /// The same again: the files may have changed, or the addresses.
+    /// Whether the host has its own key, and replaces its certificate.
+    pub(crate) fn is_from_files(&self) -> bool {
+        matches!(self.source, Source::Files { .. })
+    }
+
+    /// The same again: the files may have changed, or the addresses. Returns the
+    /// [fingerprint](Identity::fingerprint) as it is now.
     ///
     /// # Errors
     ///
     /// As [`Identity::load`]; then what was shown goes on to be.
-    pub(crate) fn reload(&self) -> Result<(), Error> {
+    pub(crate) fn reload(&self) -> Result<Fingerprint, Error> {
         let certified = Arc::new(certified(&self.source)?);
         *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
-        Ok(())
+        self.fingerprint().map_err(Error::Tls)
     }
 
     /// What guests know the room by.

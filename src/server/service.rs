@@ -70,6 +70,10 @@ pub(super) struct Sources {
     pub(super) identity: Option<Identity>,
 }
 
+/// However many clients an address may have, so many handshakes of TLS may come from it at once:
+/// then each is told why it is refused.
+const MIN_HANDSHAKES_PER_ADDRESS: usize = 8;
+
 /// The reactor's service: a room with its operator, console and transcript.
 pub(super) struct Server {
     admission: Admission,
@@ -154,7 +158,7 @@ impl Server {
         // Under nohup(1), which ignores SIGHUP, the room shall outlive its terminal.
         let hup_reloads = transcript.is_some() || manager.is_some() || door.is_some();
         #[cfg(feature = "tls")]
-        let hup_reloads = hup_reloads || identity.is_some();
+        let hup_reloads = hup_reloads || identity.as_ref().is_some_and(Identity::is_from_files);
         if hup_reloads || !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }
@@ -301,7 +305,7 @@ impl Server {
             let more = AndMore(suppressed);
             #[cfg(feature = "tls")]
             match shown {
-                Some(Ok(())) => info!("read the certificate again{more}"),
+                Some(Ok(key)) => info!("read the certificate again, for the key {key}{more}"),
                 Some(Err(e)) => warn!("{e}; newcomers are still shown what it was{more}"),
                 None => {}
             }
@@ -558,7 +562,7 @@ impl Service for Server {
 
     fn is_address_full(&self, address: IpAddr, more: usize) -> bool {
         let left = self.admission.left_for(address);
-        left.is_some_and(|left| left <= more)
+        left.is_some_and(|left| left.max(MIN_HANDSHAKES_PER_ADDRESS) <= more)
     }
 
     fn hears_out(&mut self, client: ClientId, address: IpAddr, now: Instant) -> Option<Duration> {

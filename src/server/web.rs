@@ -195,7 +195,7 @@ impl Web {
         let is_head = request.method == "HEAD";
         match self.handle(address, &request, body, more, scene) {
             Ok(Handled::Answer(answer)) => {
-                Wish::Answer(answer.encode(Some(request.host), is_head).into())
+                Wish::Answer(answer.encode(Some(&request), is_head).into())
             }
             Ok(Handled::Upgrade(accept)) => Wish::Membership {
                 answer: http::switching(&accept).into(),

@@ -301,6 +301,30 @@ fn a_session_that_began_over_tls_goes_on_over_tls_only() {
 }
 
 #[test]
+fn a_session_that_began_over_tls_has_its_place_in_a_full_room() {
+    if !can_test_with("openssl") {
+        return;
+    }
+    let room = SecuredServer::with(&["--max-clients", "1"]);
+    let mut client = room.openssl();
+    client.stdout().expect_line(WELCOME);
+    client.type_line("/json");
+    let hello = client.stdout().next_line().expect("a hello");
+    let token = hello.split_once("\"token\":\"").expect("a token").1;
+    let token = token.split('"').next().expect("its end");
+    drop(client);
+
+    let _bob = room.server.join("127.0.0.2");
+    let mut client = room.openssl();
+    let refusal = "!! the room is full (1 clients); try again later";
+    client.stdout().expect_line(refusal);
+    client.type_line("/json");
+    client.type_line(&format!("/resume {token} 0"));
+    let answer = client.stdout().next_line().expect("a hello");
+    assert!(answer.contains("\"resumed\":true"), "{answer}");
+}
+
+#[test]
 fn sighup_has_the_own_certificate_read_again() {
     if !can_test_with("openssl") {
         return;
@@ -408,6 +432,15 @@ fn the_web_port_takes_http_and_lines_over_tls_and_http_without() {
     );
     assert!(say(&format!("https://{web}")).starts_with('2'));
     assert!(bob.next_line().is_some_and(|line| line.ends_with("> hi")));
+    let (url, body) = (
+        format!("https://{web}/say"),
+        r#"{"name":"web","text":"patience"}"#,
+    );
+    let patient = ["--expect100-timeout", "20", "-H", "Expect: 100-continue"];
+    let told = curl(&[&patient[..], &["--json", body, &url]].concat());
+    assert!(told.stdout.contains("seq"), "{}", told.stderr);
+    let line = bob.next_line().expect("a line");
+    assert!(line.ends_with("> patience"), "{line}");
 
     for (alpn, is_in) in [("chat/1", true), ("http/1.1", false), ("h2", false)] {
         let mut command = Command::new("openssl");

@@ -14,10 +14,11 @@ use rustls::{ClientConfig, ClientConnection, Connection, Error, ServerConfig, Se
 /// wait for the stream.
 pub(crate) const RECORD_BYTES: usize = 16 * 1024;
 
-/// The most that a peer may send before the handshake is over. A ClientHello takes hundreds of
-/// bytes, with keys that a quantum computer does not find, too, less than two thousand; a chain of
-/// certificates some thousands.
-const MAX_HANDSHAKE_BYTES: usize = 32 * 1024;
+/// The most that a peer may send without anything to read in it: of the handshake, or of messages
+/// after it, as a new key. A ClientHello takes hundreds of bytes, with keys that a quantum computer
+/// does not find, too, less than two thousand; a chain of certificates some thousands; a record
+/// 16 KiB and some bytes.
+const MAX_SILENT_BYTES: usize = 32 * 1024;
 
 /// One end of a TLS connection, without its stream.
 #[derive(Debug)]
@@ -89,11 +90,12 @@ impl Session {
             }
             match self.receive(stream) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) if self.partial_bytes > MAX_HANDSHAKE_BYTES => {
+                Ok(_) if self.partial_bytes > MAX_SILENT_BYTES => {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
@@ -135,6 +137,7 @@ impl Session {
             match self.receive(stream) {
                 // What came before is heard.
                 Err(e) if e.kind() == io::ErrorKind::InvalidData => self.has_failed = true,
+                Ok(_) if self.partial_bytes > MAX_SILENT_BYTES => self.has_failed = true,
                 received => drop(received?),
             }
             // An answer that cannot be sent does not keep us from hearing what was said.
@@ -259,7 +262,12 @@ impl<W: Write> Write for Keeping<'_, W> {
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut taken = 0;
         if self.refused.is_empty() {
-            taken = match self.stream.write_vectored(slices) {
+            let written = match slices {
+                // The plain write is the cheaper system call.
+                [only] => self.stream.write(only),
+                _ => self.stream.write_vectored(slices),
+            };
+            taken = match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => count,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
@@ -291,6 +299,7 @@ mod tests {
     use proptest::prelude::*;
     use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
     use rustls::pki_types::PrivatePkcs8KeyDer;
+    use rustls::server::ServerSessionMemoryCache;
     use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
     use super::*;
@@ -569,6 +578,22 @@ mod tests {
         server.go_on().unwrap();
         server.wire.incoming.extend(more);
         let refused = server.go_on().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn messages_without_anything_to_read_end_the_connection() {
+        let (key, certificate) = key();
+        let private = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let signing = provider().key_provider.load_private_key(private).unwrap();
+        let certified = CertifiedKey::new(vec![certificate.into()], signing);
+        let mut config = server_config(Arc::new(SingleCertAndKey::from(certified))).unwrap();
+        config.session_storage = ServerSessionMemoryCache::new(1);
+        config.send_tls13_tickets = 1000;
+        let mut server = Side::new(Session::server(&Arc::new(config)).unwrap(), &[], b"");
+        let mut client = Side::new(client(), &[], b"");
+        server.session.tls.set_buffer_limit(None);
+        let refused = converse(&mut client, &mut server).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
     }
 
