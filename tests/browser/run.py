@@ -70,8 +70,8 @@ def free_port():
 class Server:
     """The server under test, on ports that stay its own when it is started again."""
 
-    def __init__(self, *options, host="127.0.0.1", prefix=()):
-        self.host, self.options, self.prefix = host, options, prefix
+    def __init__(self, *options, host="127.0.0.1", prefix=(), scheme="http"):
+        self.host, self.options, self.prefix, self.scheme = host, options, prefix, scheme
         self.port, self.web = free_port(), free_port()
         self.process = None
         self.start()
@@ -88,7 +88,9 @@ class Server:
             *self.options,
         ]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, **quiet)
+        # Where it keeps the key that it makes for TLS.
+        environment = {**os.environ, "XDG_STATE_HOME": str(SHOTS / "state")}
+        self.process = subprocess.Popen(command, env=environment, **quiet)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
@@ -107,7 +109,7 @@ class Server:
 
     @property
     def url(self):
-        return f"http://{self.host}:{self.web}/"
+        return f"{self.scheme}://{self.host}:{self.web}/"
 
     def nc(self, *lines):
         """Somebody who reads and writes text."""
@@ -715,6 +717,32 @@ def the_page_is_small_and_alone(world):
     assert sum(map(len, bodies)) <= MAX_PAGE_BYTES, [len(body) for body in bodies]
     policy = page.tab.request.get(page.tab.url).headers["content-security-policy"]
     assert "default-src 'none'" in policy and "require-trusted-types-for 'script'" in policy, policy
+
+
+@test
+def over_tls_it_is_the_same_page(world):
+    server = world.server("--tls", scheme="https")
+    page = world.page(server, ignore_https_errors=True)
+    page.name("ann")
+    sockets = []
+    page.tab.on("websocket", lambda opened: sockets.append(opened.url))
+    page.tab.reload()
+    expect(page.tab.locator("#name")).to_have_text("ann")
+    assert sockets == [f"wss://{server.host}:{server.web}/ws"], sockets
+    nc = server.nc()
+    page.say("in secret, as far as the room")
+    nc.hear("<ann> in secret")
+    nc.say("and back")
+    page.sees("and back")
+    # A page that others could change is none of this room's.
+    plain = page.tab.request.get(f"http://{server.host}:{server.web}/")
+    assert "wss:" not in plain.headers["content-security-policy"]
+    server.stop(signal.SIGKILL)
+    page.say("held until it is back")
+    server.start()
+    nc = server.nc()
+    nc.hear("held until it is back")
+    page.answered()
 
 
 @test
