@@ -130,7 +130,7 @@ pub(crate) fn for_web(mut config: ServerConfig) -> ServerConfig {
 }
 
 /// What a client needs. It takes any key that the server can sign with: whose that is, its
-/// caller finds out from [`Session::peer`], and sends nothing before.
+/// caller finds out from the certificate, and sends nothing before.
 ///
 /// # Errors
 ///

@@ -71,11 +71,10 @@ def free_port():
 class Server:
     """The server under test, on ports that stay its own when it is started again."""
 
-    def __init__(self, *options, host="127.0.0.1", prefix=()):
-        self.host, self.options, self.prefix = host, options, prefix
+    def __init__(self, *options, host="127.0.0.1", prefix=(), scheme="http"):
+        self.host, self.options, self.prefix, self.scheme = host, options, prefix, scheme
         self.port, self.web = free_port(), free_port()
         self.process = None
-        self.state = tempfile.TemporaryDirectory()
         self.start()
 
     def start(self):
@@ -90,7 +89,9 @@ class Server:
             *self.options,
         ]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, env={**os.environ, "XDG_STATE_HOME": self.state.name}, **quiet)
+        # Where it keeps the key that it makes for TLS.
+        environment = {**os.environ, "XDG_STATE_HOME": str(SHOTS / "state")}
+        self.process = subprocess.Popen(command, env=environment, **quiet)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
@@ -106,12 +107,10 @@ class Server:
     def end(self):
         self.process.kill()
         self.process.wait()
-        self.state.cleanup()
 
     @property
     def url(self):
-        scheme = "https" if "--tls" in self.options else "http"
-        return f"{scheme}://{self.host}:{self.web}/"
+        return f"{self.scheme}://{self.host}:{self.web}/"
 
     def nc(self, *lines):
         """Somebody who reads and writes text."""
@@ -214,8 +213,7 @@ class World:
         return server
 
     def context(self, **options):
-        # No authority has signed the certificate of a room.
-        context = self.browser.new_context(**{**DESKTOP, "ignore_https_errors": True, **options})
+        context = self.browser.new_context(**{**DESKTOP, **options})
         self.cleanup.callback(context.close)
         if PAGE:
             context.route(re.compile(r"/(chat\.(js|css)|icon\.svg)?$"), serve)
@@ -709,10 +707,10 @@ def a_password_is_asked_for_and_kept_in_memory(world):
     with tempfile.NamedTemporaryFile("w", suffix=".password") as file:
         file.write("green tea\n")
         file.flush()
-        server = world.server("--password-file", file.name, "--tls", "--welcome", "Be kind.")
+        server = world.server("--password-file", file.name, "--tls", "--welcome", "Be kind.", scheme="https")
         nc = server.nc("/pass green tea", "/nick carol", "before")
         nc.hear("you are now carol")
-        page = world.page(server)
+        page = world.page(server, ignore_https_errors=True)
         secret = page.tab.locator("#lock input")
         expect(secret).to_be_visible()
         page.say("kept until then")
@@ -755,6 +753,32 @@ def the_page_is_small_and_alone(world):
     assert sum(map(len, bodies)) <= MAX_PAGE_BYTES, [len(body) for body in bodies]
     policy = page.tab.request.get(page.tab.url).headers["content-security-policy"]
     assert "default-src 'none'" in policy and "require-trusted-types-for 'script'" in policy, policy
+
+
+@test
+def over_tls_it_is_the_same_page(world):
+    server = world.server("--tls", scheme="https")
+    page = world.page(server, ignore_https_errors=True)
+    page.name("ann")
+    sockets = []
+    page.tab.on("websocket", lambda opened: sockets.append(opened.url))
+    page.tab.reload()
+    expect(page.tab.locator("#name")).to_have_text("ann")
+    assert sockets == [f"wss://{server.host}:{server.web}/ws"], sockets
+    nc = server.nc()
+    page.say("in secret, as far as the room")
+    nc.hear("<ann> in secret")
+    nc.say("and back")
+    page.sees("and back")
+    # A page that others could change is none of this room's.
+    plain = page.tab.request.get(f"http://{server.host}:{server.web}/")
+    assert "wss:" not in plain.headers["content-security-policy"]
+    server.stop(signal.SIGKILL)
+    page.say("held until it is back")
+    server.start()
+    nc = server.nc()
+    nc.hear("held until it is back")
+    page.answered()
 
 
 @test

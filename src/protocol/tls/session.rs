@@ -51,7 +51,7 @@ impl Session {
     /// # Errors
     ///
     /// When the `config` does not do.
-    pub(crate) fn client(config: &Arc<ClientConfig>) -> Result<Self, Error> {
+    pub fn client(config: &Arc<ClientConfig>) -> Result<Self, Error> {
         // It is neither sent nor looked at.
         let name = ServerName::try_from("room.invalid").expect("a name");
         let tls = ClientConnection::new(Arc::clone(config), name)?;
@@ -191,7 +191,7 @@ impl Session {
     }
 
     /// How many bytes have come and were not read.
-    pub(crate) fn received_bytes(&self) -> usize {
+    pub fn received_bytes(&self) -> usize {
         self.partial_bytes + self.unread_bytes
     }
 
