@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Process, chat, chat_to, piped};
 use crate::common::secured::SecuredServer;
-use crate::common::server::{Server, server_command};
+use crate::common::server::{PASSWORD, Server, password_file, server_command};
 use crate::common::{alone_under_load, can_test_with, eventually};
 
 /// A client for Python 3 that checks the certificate and its names, as browsers do. It says a
@@ -125,8 +125,12 @@ fn only_those_who_speak_chat_or_nothing_by_name_are_let_in() {
 
 #[test]
 fn a_capture_of_a_conversation_has_no_readable_word() {
-    let room = SecuredServer::start();
+    let (_folder, password) = password_file(PASSWORD);
+    let password = password.to_str().expect("a path in UTF-8");
+    let room = SecuredServer::with(&["--password-file", password]);
     let mut bob = room.server.join("127.0.0.2");
+    bob.send(format!("/pass {PASSWORD}\n/who\n"));
+    while bob.next_line().expect("who is here") != "-- 1 here: 127.0.0.2" {}
     let tap = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let tapped = tap.local_addr().expect("an address");
     let captured = thread::spawn(move || capture(&tap, room.tls_address));
@@ -134,6 +138,8 @@ fn a_capture_of_a_conversation_has_no_readable_word() {
         "--tls",
         "--fingerprint",
         &room.fingerprint,
+        "--password-file",
+        password,
         "--name",
         "alice",
         SECRET,
@@ -150,7 +156,7 @@ fn a_capture_of_a_conversation_has_no_readable_word() {
     );
     // What both ends say to each other, and what any line has.
     for word in [
-        SECRET, "alice", "Welcome", "/json", "/nick", "kind", "hello", "127.0.0",
+        SECRET, PASSWORD, "pass", "alice", "Welcome", "/json", "/nick", "kind", "hello", "127.0.0",
     ] {
         let found = captured.windows(word.len()).any(|it| it == word.as_bytes());
         assert!(!found, "{word} can be read");
