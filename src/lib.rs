@@ -19,7 +19,7 @@ compile_error!(
 /// What travels, without sockets or clocks: lines, text, names, commands, what is
 /// said to whom, and what is no chat at all.
 pub mod protocol {
-    #[cfg(feature = "tls")]
+    #[cfg(any(feature = "tls", feature = "web"))]
     pub(crate) mod base64;
     pub mod batch;
     pub mod close;
@@ -54,7 +54,8 @@ pub mod platform {
     pub(crate) mod secret_file;
     pub mod service_manager;
     pub mod socket;
-    #[cfg(feature = "tls")]
+    // Without what shows a conversation, and without keys, nothing is kept.
+    #[cfg_attr(not(any(feature = "client", feature = "tls")), allow(dead_code))]
     pub(crate) mod state;
     pub mod stdio;
 }

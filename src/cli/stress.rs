@@ -124,7 +124,7 @@ pub(super) struct StressArgs {
     source: Vec<ScopedIp>,
 
     /// Print the results as JSON
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     json: bool,
 
     /// Write all counts, and how many lines took how long, to this file

@@ -14,7 +14,7 @@ use log::warn;
 use rustls::ClientConfig;
 
 use crate::error::Error;
-use crate::platform::state::{make_folder, user_folder, write_beside};
+use crate::platform::state::{PRIVATE, make_folder, replace, user_folder};
 use crate::platform::stdio::print;
 use crate::protocol::time::Time;
 use crate::protocol::tls::{Fingerprint, client_config};
@@ -24,7 +24,7 @@ const FILE: &str = "known_rooms";
 /// What a user asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Security {
-    /// The connection is to be secured by TLS.
+    /// The connection is to be secured by TLS, whether the room is known or not.
     pub(crate) is_tls: bool,
     /// It need not be, though the host is known with TLS.
     pub(crate) is_plain: bool,
@@ -58,7 +58,9 @@ impl Guard {
         takes_first: bool,
     ) -> Result<Option<Self>, Error> {
         let known = read()?;
-        if !security.is_tls {
+        let noted = key_of(&known, &room(host, port));
+        // A room that is known is not asked without its lock, whoever forgets to say so.
+        if security.is_plain || !security.is_tls && noted.is_none() {
             if !security.is_plain && knows_host(&known, host) {
                 return Err(Error::KnownWithTls {
                     host: host.to_owned(),
@@ -66,7 +68,7 @@ impl Guard {
             }
             return Ok(None);
         }
-        let noted = key_of(&known, &room(host, port)).map(|noted| {
+        let noted = noted.map(|noted| {
             // To take it for a room that is not known would be to trust anybody.
             let problem = || {
                 format!(
@@ -222,7 +224,7 @@ fn write(known: &str) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         make_folder(folder)?;
     }
-    fs::rename(write_beside(&path, known, 0o600)?, path)
+    replace(&path, known.as_bytes(), PRIVATE)
 }
 
 fn path() -> Option<PathBuf> {

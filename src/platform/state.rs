@@ -25,12 +25,25 @@ pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     builder.recursive(true).mode(0o700).create(folder)
 }
 
-/// Writes `text` to a new file beside `path`, so that it is on the disk, and returns that file.
+/// The mode of a file that nobody else may read.
+pub(crate) const PRIVATE: u32 = 0o600;
+
+/// Puts `bytes` in the place of what is at `path`, or changes nothing.
+///
+/// # Errors
+///
+/// Those of [`write_beside`] and rename(2).
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let fresh = write_beside(path, bytes, mode)?;
+    fs::rename(&fresh, path).inspect_err(|_| drop(fs::remove_file(&fresh)))
+}
+
+/// Writes `bytes` to a new file beside `path`, so that it is on the disk, and returns that file.
 ///
 /// # Errors
 ///
 /// Those of open(2), write(2) and fsync(2).
-pub(crate) fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<PathBuf> {
+pub(crate) fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     let mut fresh = OsString::from(path);
     fresh.push(format!(".{}", process::id()));
     let fresh = PathBuf::from(fresh);
@@ -42,7 +55,7 @@ pub(crate) fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<Pat
     let mut options = OpenOptions::new();
     let options = options.write(true).create_new(true).mode(mode);
     let mut file = options.open(&fresh)?;
-    let written = file.write_all(text.as_bytes());
+    let written = file.write_all(bytes);
     if let Err(e) = written.and_then(|()| file.sync_all()) {
         // Half of it is of no use, and takes room on a full disk.
         let _ = fs::remove_file(&fresh);

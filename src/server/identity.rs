@@ -28,7 +28,7 @@ use rustls::sign::CertifiedKey;
 use crate::error::Error;
 use crate::platform::addresses::{addresses, is_local};
 use crate::platform::random::random_bits;
-use crate::platform::state::{make_folder, user_folder, write_beside};
+use crate::platform::state::{PRIVATE, make_folder, replace, user_folder, write_beside};
 use crate::protocol::base64;
 use crate::protocol::time::Time;
 use crate::protocol::tls::{Fingerprint, provider, server_config};
@@ -208,7 +208,7 @@ fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
     make_folder(folder)?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(io::Error::other)?;
     let text = pem("PRIVATE KEY", &key.serialize_der());
-    let fresh = write_beside(path, &text, 0o600)?;
+    let fresh = write_beside(path, text.as_bytes(), PRIVATE)?;
     // Unlike a rename, a link fails if another server has made a key meanwhile.
     let linked = match fs::hard_link(&fresh, path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -237,8 +237,7 @@ fn keep_certificate(path: &Path, key_path: &Path) -> Result<(), Error> {
     }
     let text = certificate(&key, &names, today).map_err(|e| unusable(path, io::Error::other(e)))?;
     let text = format!("{}\n{text}", made(&names, today));
-    let replaced = write_beside(path, &text, 0o644).and_then(|fresh| fs::rename(fresh, path));
-    if let Err(e) = replaced {
+    if let Err(e) = replace(path, text.as_bytes(), 0o644) {
         // A full disk, or one that is read only: it is better to go on with what there is.
         if !path.exists() {
             return Err(unusable(path, e));

@@ -102,6 +102,9 @@ fn a_host_that_is_known_with_tls_is_not_joined_without() {
     assert_eq!(user.run(chat_to("ping", room.tls_address, &given)).code, 0);
     expect_untrusted(&plainly(&[]), &["127.0.0.1", "--tls", "--plain"]);
     assert_eq!(plainly(&["--plain"]).code, 0);
+    // A room that is known is joined over TLS without a word: nothing else is spoken there.
+    let told = user.run(chat_to("send", room.tls_address, &["hello"]));
+    assert_eq!(told.code, 0, "{}", told.stderr);
 
     let forget = || user.run(chat_to("forget", room.tls_address, &[]));
     let told = forget();
