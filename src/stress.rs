@@ -161,12 +161,18 @@ impl<'a> Test<'a> {
         };
         let open = |path: &'a Option<PathBuf>| path.as_deref().map(Output::open).transpose();
         let (csv, plot) = (open(&config.csv)?, open(&config.plot)?);
-        let protocol = protocol(config, server)?;
+        #[cfg(feature = "tls")]
+        let guard = Guard::new(&config.host, config.port, &config.security, false)?;
+        #[cfg(feature = "tls")]
+        let is_safe = guard.is_some() || config.security.is_plain;
+        #[cfg(not(feature = "tls"))]
+        let is_safe = config.is_plain;
+        let protocol = protocol(config, server, is_safe)?;
         let mut crowd =
             Crowd::new(server, protocol, config.talkers, config.size_bytes).map_err(Error::Poll)?;
         crowd.come_from(sources);
         #[cfg(feature = "tls")]
-        if let Some(guard) = Guard::new(&config.host, config.port, &config.security, false)? {
+        if let Some(guard) = guard {
             crowd.secure(guard);
         }
         crowd.catch_interrupts().map_err(Error::Poll)?;
@@ -381,16 +387,13 @@ fn ramp(talkers: usize, clients: usize) -> Vec<usize> {
     steps
 }
 
-/// How to talk to the `server`, and what to tell it first.
-fn protocol(config: &Config, server: SocketAddr) -> Result<Protocol, Error> {
+/// How to talk to the `server`, and what to tell it first. A password may go to another machine
+/// if that `is_safe`, or said to be.
+fn protocol(config: &Config, server: SocketAddr, is_safe: bool) -> Result<Protocol, Error> {
     let protocol = Protocol::chat(config.wire);
     let Some(path) = &config.password_file else {
         return Ok(protocol);
     };
-    #[cfg(feature = "tls")]
-    let is_safe = config.security.is_tls || config.security.is_plain;
-    #[cfg(not(feature = "tls"))]
-    let is_safe = config.is_plain;
     if !is_safe && !server.ip().to_canonical().is_loopback() {
         let words = Some(PASSWORD_IN_CLEAR.to_owned());
         return Err(Error::Refused { server, words });

@@ -38,7 +38,7 @@ pub(super) struct StressArgs {
     #[arg(value_parser = parse_clients as Parse<u32>)]
     clients: Option<u32>,
 
-    /// Number that talk; all of them read
+    /// Number of clients that talk; all of them read
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = parse_talkers as Parse<u32>)]
     talkers: u32,
