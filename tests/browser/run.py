@@ -760,11 +760,10 @@ def over_tls_it_is_the_same_page(world):
     server = world.server("--tls", scheme="https")
     page = world.page(server, ignore_https_errors=True)
     page.name("ann")
-    sockets = []
-    page.tab.on("websocket", lambda opened: sockets.append(opened.url))
-    page.tab.reload()
+    with page.tab.expect_websocket() as opened:
+        page.tab.reload()
+    assert opened.value.url == f"wss://{server.host}:{server.web}/ws", opened.value.url
     expect(page.tab.locator("#name")).to_have_text("ann")
-    assert sockets == [f"wss://{server.host}:{server.web}/ws"], sockets
     nc = server.nc()
     page.say("in secret, as far as the room")
     nc.hear("<ann> in secret")
