@@ -15,10 +15,8 @@ mod stream;
 mod subjects;
 mod words;
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -30,6 +28,7 @@ use self::machine::Machine;
 pub(super) use self::machine::{Notice, Said, Why};
 pub(super) use self::words::words;
 use crate::error::Error;
+use crate::platform::secret_file::read_secret;
 use crate::protocol::label::ServerLabel;
 use crate::rate::{AndMore, LogLimit};
 use crate::reactor::flow::Restraint;
@@ -189,12 +188,8 @@ fn resolve(nodes: &[(String, u16)]) -> Result<Vec<SocketAddr>, Error> {
 
 /// A user's name and, on a second line, the password; or one line alone: a token.
 fn read_credentials(path: &Path) -> io::Result<Credentials> {
-    let file = File::open(path)?;
-    if file.metadata()?.permissions().mode() & 0o077 != 0 {
-        return Err(io::Error::other("others may read it; chmod 600 it"));
-    }
-    let mut text = String::new();
-    file.take(MAX_CREDENTIALS_BYTES).read_to_string(&mut text)?;
+    let text = read_secret(path, MAX_CREDENTIALS_BYTES)?;
+    let text = String::from_utf8(text).map_err(|_| io::Error::other("it is not UTF-8 text"))?;
     let mut lines = text.lines();
     match (lines.next(), lines.next(), lines.next()) {
         (Some(token), None, _) if !token.is_empty() => Ok(Credentials::Token(token.to_owned())),
@@ -211,6 +206,7 @@ fn read_credentials(path: &Path) -> io::Result<Credentials> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -232,8 +228,8 @@ mod tests {
         assert_eq!(read("box-a\npass word\n", 0o400).unwrap(), user);
         let printed = format!("{user:?}{token:?}");
         assert!(!printed.contains("s3cret") && !printed.contains("pass word"));
-        let readable = read("s3cret\n", 0o640).unwrap_err();
-        assert!(readable.to_string().contains("chmod 600"));
+        let readable = read("s3cret\n", 0o644).unwrap_err();
+        assert!(readable.to_string().contains("chmod o-rwx"));
         for wrong in ["", "\n", "a\nb\nc\n"] {
             assert!(read(wrong, 0o600).is_err(), "{wrong:?}");
         }

@@ -27,6 +27,7 @@ mod names;
 mod newcomers;
 mod operator;
 mod overload;
+mod password;
 mod presence;
 #[cfg(feature = "client")]
 mod prompt;
@@ -40,6 +41,8 @@ mod soak;
 mod standard_error;
 mod start;
 mod text_safety;
+#[cfg(feature = "tls")]
+mod tls;
 mod transcript;
 #[cfg(feature = "web")]
 mod web;
