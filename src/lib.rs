@@ -35,7 +35,8 @@ pub mod protocol {
     pub mod wording;
 }
 
-/// The system around the program: sockets, standard streams, /proc, local time.
+/// The system around the program: sockets, standard streams, /proc, local time. What is
+/// [asked of Linux](platform::system) is asked here and nowhere else.
 pub mod platform {
     pub mod addresses;
     #[cfg(feature = "web")]
@@ -44,12 +45,17 @@ pub mod platform {
     pub mod local_time;
     pub mod logging;
     pub mod memory;
+    #[cfg(all(target_os = "linux", not(portable)))]
+    pub mod memory_file;
+    #[cfg(not(all(target_os = "linux", not(portable))))]
+    #[path = "no_memory_file.rs"]
     pub mod memory_file;
     pub mod proc;
     pub mod random;
     pub mod service_manager;
     pub mod socket;
     pub mod stdio;
+    pub mod system;
 }
 
 pub mod cli;

@@ -12,7 +12,7 @@ use rustix::net::sockopt;
 
 use crate::error::Error;
 use crate::platform::addresses::ScopedIp;
-use crate::platform::socket::{has_connected, keep_alive};
+use crate::platform::socket::{has_connected, keep_alive, set_user_timeout};
 
 /// The kernel probes a server that has been silent for this long. With its six probes ten seconds
 /// apart, one that has vanished is noticed within 100 s, though nobody says a thing. It costs a
@@ -20,7 +20,7 @@ use crate::platform::socket::{has_connected, keep_alive};
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(40);
 
 /// What a person has sent may stay unacknowledged for so long (tcp(7): `TCP_USER_TIMEOUT`).
-const USER_TIMEOUT_MS: u32 = 100_000;
+const USER_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// How long one address has to answer before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -217,7 +217,7 @@ fn prepare(stream: &TcpStream, is_impatient: bool) -> io::Result<()> {
     keep_alive(stream)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
     if is_impatient {
-        sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MS)?;
+        set_user_timeout(stream, USER_TIMEOUT)?;
     }
     Ok(())
 }
@@ -243,7 +243,10 @@ mod tests {
             assert!(noticed_after <= Duration::from_secs(100));
             assert!(sockopt::tcp_nodelay(&stream).unwrap());
             let timeout_ms = sockopt::tcp_user_timeout(&stream).unwrap();
-            assert_eq!(timeout_ms == USER_TIMEOUT_MS, is_impatient);
+            assert_eq!(
+                u128::from(timeout_ms) == USER_TIMEOUT.as_millis(),
+                is_impatient
+            );
         }
     }
 }

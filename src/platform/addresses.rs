@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 /// An IP address; a link-local IPv6 one with the network interface that it is meant for, by
 /// name or by number: `fe80::1%br-lan` (RFC 4007, 11).
@@ -71,13 +70,13 @@ impl fmt::Display for ScopedIp {
     }
 }
 
-/// The number of a network interface, given by its name or number.
+/// The number of a network interface, given by its name or number. One without an address has
+/// no name here: nobody could be reached there.
 fn index_of(interface: &str) -> io::Result<u32> {
-    let any = socket(AddressFamily::INET6, SocketType::DGRAM, None)
-        .or_else(|_| socket(AddressFamily::UNIX, SocketType::DGRAM, None))?;
-    let named = netdevice::name_to_index(any, interface);
-    let index = named.ok().or_else(|| interface.parse().ok());
-    index.ok_or_else(|| {
+    let interfaces = if_addrs::get_if_addrs()?;
+    let named = interfaces.iter().find(|it| it.name == interface);
+    let index = named.and_then(|it| it.index);
+    index.or_else(|| interface.parse().ok()).ok_or_else(|| {
         let words = format!(
             "this machine has no network interface {interface} (ip -brief link lists them)"
         );
