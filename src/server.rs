@@ -70,6 +70,13 @@ const VISITORS_PART: usize = 16;
 /// that there is at the start.
 const MEMORY_SHARES: usize = 4;
 
+/// Connections alone may take this part of the memory that there is.
+const CONNECTIONS_PART: usize = 2;
+
+/// What one takes while it is idle or has one line on its way, nearly all of it in the kernel:
+/// docs/openwrt.md has the measurement.
+const CONNECTION_BYTES: usize = 4 * 1024;
+
 /// Runs a room until SIGINT, SIGTERM, SIGXCPU or the operator closes it; or SIGHUP, if there
 /// is neither a transcript nor a service manager.
 ///
@@ -105,6 +112,17 @@ pub fn run(config: &Config) -> Result<(), Error> {
         warn!("cannot raise the limit on open files: {}", plain(&e));
         descriptor_limit()
     });
+    let headroom = Headroom::now();
+    let room_for = headroom.machine_bytes / CONNECTIONS_PART / CONNECTION_BYTES;
+    let shortage = if room_for < descriptors {
+        format!("there is memory for {room_for} connections; lower --max-clients")
+    } else {
+        format!(
+            "the limit on open files is {descriptors}; raise it (ulimit -n, LimitNOFILE=) or lower \
+             --max-clients"
+        )
+    };
+    let descriptors = descriptors.min(room_for);
     let max_visitors = (descriptors / VISITORS_PART / 2).clamp(1, Policy::DEFAULT.max_visitors);
     let visitors = config.web.as_ref().map_or(0, |_| 2 * max_visitors);
     let capacity = Capacity::of(descriptors.saturating_sub(visitors));
@@ -120,7 +138,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let max_outside = capacity.refused / 2;
     let policy = Policy {
         max_visitors,
-        ..policy(config, capacity.refused - max_outside)
+        ..policy(config, &headroom, capacity.refused - max_outside)
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let web = config.web.as_ref();
@@ -149,10 +167,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     info!("listening on {address}");
     // A few less are not worth a warning: no limit is set so exactly.
     if 2 * max_clients < wanted {
-        warn!(
-            "accepting up to {max_clients} clients, not {wanted}: the limit on open files is \
-             {descriptors}; raise it (ulimit -n, LimitNOFILE=) or lower --max-clients"
-        );
+        warn!("accepting up to {max_clients} clients, not {wanted}: {shortage}");
     } else {
         info!("accepting up to {max_clients} clients");
     }
@@ -200,8 +215,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
 }
 
 /// What the loop allows its clients, by the options and by the memory that there is.
-fn policy(config: &Config, max_refused: usize) -> Policy {
-    let headroom = Headroom::now();
+fn policy(config: &Config, headroom: &Headroom, max_refused: usize) -> Policy {
     let share_bytes = headroom.process_bytes / MEMORY_SHARES;
     let pinned_bytes = headroom.tcp_bytes / 2;
     let flow = config.flow.within(share_bytes, pinned_bytes);

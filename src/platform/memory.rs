@@ -15,6 +15,8 @@ const UNTOLD_BYTES: usize = 256 * 1024 * 1024;
 /// What is there to be used, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headroom {
+    /// Memory of the process and of the kernel on its behalf.
+    pub machine_bytes: usize,
     /// Memory of the process itself.
     pub process_bytes: usize,
     /// Socket buffers of the kernel, all processes together.
@@ -27,20 +29,26 @@ impl Headroom {
     /// the level from which the kernel is short of TCP memory (tcp(7): `tcp_mem`).
     pub fn now() -> Self {
         let available = kilobytes("/proc/meminfo", "MemAvailable:").filter(|_| IS_LINUX);
-        let limits = [cgroup_bytes(), address_space_bytes()];
         let tcp = fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok();
         let pages = tcp.and_then(|text| text.split_ascii_whitespace().nth(1)?.parse().ok());
         let tcp = pages.map(|pages: usize| pages.saturating_mul(page_size()));
-        Self::within(available, limits, tcp)
+        Self::within(available, cgroup_bytes(), address_space_bytes(), tcp)
     }
 
-    fn within(available: Option<usize>, limits: [Option<usize>; 2], tcp: Option<usize>) -> Self {
-        let available = available.unwrap_or(UNTOLD_BYTES);
-        let process_bytes = limits.into_iter().flatten().fold(available, usize::min);
+    fn within(
+        available: Option<usize>,
+        cgroup: Option<usize>,
+        address_space: Option<usize>,
+        tcp: Option<usize>,
+    ) -> Self {
+        let below = |most: usize, limit: Option<usize>| limit.map_or(most, |it| it.min(most));
+        // A control group is charged for its sockets, too.
+        let machine_bytes = below(available.unwrap_or(UNTOLD_BYTES), cgroup);
+        let process_bytes = below(machine_bytes, address_space);
         Self {
+            machine_bytes,
             process_bytes,
-            // A control group is charged for its sockets, too.
-            tcp_bytes: tcp.map_or(process_bytes, |bytes| bytes.min(process_bytes)),
+            tcp_bytes: below(process_bytes, tcp),
         }
     }
 }
@@ -120,24 +128,29 @@ mod tests {
 
     #[test]
     fn the_least_bound_holds_and_there_is_one_where_nothing_is_told() {
-        let of = |available, limits, tcp| {
-            let headroom = Headroom::within(available, limits, tcp);
-            (headroom.process_bytes, headroom.tcp_bytes)
+        let of = |available, cgroup, address_space, tcp| {
+            let headroom = Headroom::within(available, cgroup, address_space, tcp);
+            [
+                headroom.machine_bytes,
+                headroom.process_bytes,
+                headroom.tcp_bytes,
+            ]
         };
-        assert_eq!(of(Some(70), [Some(50), Some(60)], Some(40)), (50, 40));
-        assert_eq!(of(Some(70), [None, None], Some(90)), (70, 70));
-        assert_eq!(of(None, [None, None], None), (UNTOLD_BYTES, UNTOLD_BYTES));
-        assert_eq!(of(None, [None, Some(60)], None), (60, 60));
+        assert_eq!(of(Some(70), Some(60), Some(50), Some(40)), [60, 50, 40]);
+        assert_eq!(of(Some(70), None, Some(80), Some(90)), [70; 3]);
+        assert_eq!(of(None, None, None, None), [UNTOLD_BYTES; 3]);
+        assert_eq!(of(None, Some(60), None, None), [60; 3]);
     }
 
     #[test]
     fn a_machine_that_runs_tests_has_some_memory() {
         let Headroom {
+            machine_bytes,
             process_bytes,
             tcp_bytes,
         } = Headroom::now();
         let some = 1024 * 1024;
         assert!(process_bytes > some && tcp_bytes > some);
-        assert!(tcp_bytes <= process_bytes);
+        assert!(tcp_bytes <= process_bytes && process_bytes <= machine_bytes);
     }
 }
