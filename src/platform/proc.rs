@@ -54,9 +54,9 @@ impl Process {
         // proc_pid_stat(5): utime, stime.
         let mut ticks = fields.unwrap_or_default().split_ascii_whitespace().skip(11);
         let mut next = || -> Option<u64> { ticks.next()?.parse().ok() };
-        let ticks = next().zip(next()).ok_or_else(unreadable)?;
-        let seconds = (ticks.0 + ticks.1) as f64 / clock_ticks_per_second() as f64;
-        Ok(Duration::from_secs_f64(seconds))
+        let (user, system) = next().zip(next()).ok_or_else(unreadable)?;
+        let millis = 1000 * (user + system) / clock_ticks_per_second();
+        Ok(Duration::from_millis(millis))
     }
 
     fn scheduled(&self) -> io::Result<Duration> {
