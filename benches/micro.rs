@@ -8,8 +8,14 @@
 #[path = "../tests/common/plain_service.rs"]
 mod plain_service;
 #[allow(dead_code, reason = "each of its users takes what it needs")]
+#[path = "../tests/simulation/random.rs"]
+mod random;
+#[allow(dead_code, reason = "each of its users takes what it needs")]
 #[path = "../tests/common/scripted_stream.rs"]
 mod scripted_stream;
+#[allow(dead_code, reason = "each of its users takes what it needs")]
+#[path = "../tests/simulation/secured.rs"]
+mod secured;
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
@@ -32,7 +38,9 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 
 use self::plain_service::PlainService;
+use self::random::Random;
 use self::scripted_stream::{Input, Meter, ScriptedStream};
+use self::secured::Secured;
 
 const MAX_LINE_BYTES: u32 = Policy::DEFAULT.max_line_bytes;
 
@@ -66,6 +74,24 @@ fn decode(bencher: Bencher<'_, '_>, piece_bytes: usize) {
             }
             assert!(lines >= input.len() / LINE.len());
             lines
+        });
+}
+
+/// What rustls takes to encrypt a line for one of so many readers, each in turn.
+#[divan::bench(args = [1, 1000])]
+fn encrypt(bencher: Bencher<'_, '_>, readers: usize) {
+    let introduced = || Secured::introduced(Random::new(0)).0;
+    let mut readers: Vec<Secured> = (0..readers).map(|_| introduced()).collect();
+    let line = [b"<127.0.0.1> ", &LINE[..]].concat();
+    let mut record = Vec::new();
+    bencher
+        .counter(ItemsCount::new(readers.len()))
+        .bench_local(|| {
+            for reader in &mut readers {
+                record.clear();
+                reader.encrypt_at_once(black_box(&line), &mut record);
+            }
+            black_box(&record).len()
         });
 }
 

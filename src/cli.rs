@@ -11,6 +11,8 @@ mod send;
 mod server;
 #[cfg(feature = "stress")]
 mod stress;
+#[cfg(feature = "tls")]
+mod tls;
 mod values;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -50,6 +52,9 @@ enum Command {
     Tail(client::TailArgs),
     /// Check whether there is a room; nobody in it notices
     Ping(ping::PingArgs),
+    /// Forget the key of a room, so that it may have a new one
+    #[cfg(feature = "tls")]
+    Forget(tls::ForgetArgs),
     /// Load a room with clients and check every delivery
     #[cfg(feature = "stress")]
     Stress(stress::StressArgs),
@@ -104,10 +109,12 @@ Examples:
 
 Exit codes: 0 done, 1 failure, 2 wrong usage, 3 cannot connect, 4 the server closed the \
 connection or it was lost, 5 refused: not let in (the room is full, for example), or the room \
-did not take what was sent, 6 in doubt: the room may or may not have taken what was sent.";
+did not take what was sent, 6 in doubt: the room may or may not have taken what was sent, 7 the \
+room's key is unknown or has changed.";
 
 /// The commands that a build without one of the features lacks, and that feature.
-const OPTIONAL_COMMANDS: [(&str, &str, bool); 5] = [
+const OPTIONAL_COMMANDS: [(&str, &str, bool); 6] = [
+    ("forget", "tls", cfg!(feature = "tls")),
     ("client", "client", cfg!(feature = "client")),
     ("tail", "client", cfg!(feature = "client")),
     ("stress", "stress", cfg!(feature = "stress")),
@@ -124,6 +131,9 @@ pub enum Task {
     Client(crate::client::Config),
     /// Look whether there is a room.
     Ping(crate::client::ping::Config),
+    /// Forget the key of the room at this host and port.
+    #[cfg(feature = "tls")]
+    Forget(String, u16),
     /// Load a room and check what it delivers.
     #[cfg(feature = "stress")]
     Stress(crate::stress::Config),
@@ -158,6 +168,11 @@ impl Cli {
             #[cfg(feature = "client")]
             Command::Tail(args) => Task::Client(usable("tail", args.into_config())),
             Command::Ping(args) => Task::Ping(usable("ping", args.into_config())),
+            #[cfg(feature = "tls")]
+            Command::Forget(args) => {
+                let (host, port) = usable("forget", args.into_address());
+                Task::Forget(host, port)
+            }
             #[cfg(feature = "stress")]
             Command::Stress(args) => Task::Stress(usable("stress", args.into_config())),
             #[cfg(feature = "manual")]
@@ -212,6 +227,8 @@ mod tests {
             (Exit::CannotConnect, "cannot connect"),
             (Exit::ConnectionLost, "the server closed"),
             (Exit::Refused, "refused"),
+            #[cfg(feature = "tls")]
+            (Exit::Untrusted, "the room's key"),
         ] {
             assert!(NOTES.contains(&format!("{} {meaning}", exit as u8)));
         }

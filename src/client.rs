@@ -15,6 +15,8 @@ pub mod conversation;
 mod ending;
 mod event_loop;
 mod incoming;
+#[cfg(feature = "tls")]
+pub mod known_rooms;
 mod line_splitter;
 mod pending;
 pub mod ping;
@@ -34,11 +36,14 @@ mod pipes;
 mod records;
 
 pub use self::config::Config;
-use self::connect::resolve;
+use self::connect::{Way, resolve};
 use self::event_loop::Client;
+#[cfg(feature = "tls")]
+use self::known_rooms::Guard;
 use self::silent::Silent;
 use crate::error::Error;
 use crate::frontend::Frontend;
+use crate::platform::secret_file::read_password;
 
 /// Joins a room and stays until standard input or the room ends, or the purpose of `config`
 /// is served.
@@ -50,8 +55,26 @@ use crate::frontend::Frontend;
 /// reads any more is no error.
 pub fn run(config: &Config) -> Result<(), Error> {
     let addresses = resolve(&config.host, config.port)?;
+    let password = config.password_file.as_deref().map(|path| {
+        read_password(path).map_err(|source| Error::ReadPassword {
+            path: path.to_owned(),
+            source,
+        })
+    });
+    let password = password.transpose()?;
     let (frontend, is_at_a_terminal) = frontend(config);
-    let client = Client::new(config, addresses, frontend, is_at_a_terminal).map_err(Error::Poll)?;
+    let way = Way {
+        addresses,
+        #[cfg(feature = "tls")]
+        guard: Guard::new(
+            &config.host,
+            config.port,
+            &config.security,
+            is_at_a_terminal,
+        )?,
+    };
+    let client = Client::new(config, way, frontend, is_at_a_terminal).map_err(Error::Poll)?;
+    let client = client.with_password(password);
     #[cfg(feature = "client")]
     let client = if is_at_a_terminal {
         client.with_records(records::Records::open(config)?)

@@ -50,6 +50,13 @@ pub enum Error {
         /// From open(2) or read(2), or the limit.
         source: io::Error,
     },
+    /// The password cannot be read, or others can read it.
+    ReadPassword {
+        /// From the command line.
+        path: PathBuf,
+        /// From open(2) or read(2), or what is wrong with it.
+        source: io::Error,
+    },
     /// The server cannot open the transcript.
     OpenTranscript {
         /// From the command line.
@@ -57,6 +64,64 @@ pub enum Error {
         /// From open(2).
         source: io::Error,
     },
+    /// The server cannot use its key or its certificate, or not make it.
+    #[cfg(feature = "tls")]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What the system says, or what is wrong with what is in there.
+        source: io::Error,
+    },
+    /// There is no place to keep the server's key.
+    #[cfg(feature = "tls")]
+    NoStateFolder,
+    /// The client cannot use the file of known rooms.
+    #[cfg(feature = "tls")]
+    KnownRooms {
+        /// The file.
+        path: PathBuf,
+        /// From open(2), read(2) or write(2).
+        source: io::Error,
+    },
+    /// There is nothing to forget.
+    #[cfg(feature = "tls")]
+    NotKnown {
+        /// As it would be noted.
+        room: String,
+    },
+    /// The user has joined a room of this host with TLS, and does not ask for it.
+    #[cfg(feature = "tls")]
+    KnownWithTls {
+        /// From the command line.
+        host: String,
+    },
+    /// Nobody has seen this key before, or would see it now.
+    #[cfg(feature = "tls")]
+    UnknownKey {
+        /// From the command line.
+        host: String,
+        /// From the command line.
+        port: u16,
+        /// The fingerprint of the key.
+        shown: String,
+    },
+    /// The room shows another key than it should.
+    #[cfg(feature = "tls")]
+    OtherKey {
+        /// From the command line.
+        host: String,
+        /// From the command line.
+        port: u16,
+        /// The fingerprint of the key that was expected.
+        trusted: String,
+        /// The fingerprint of the key that was shown.
+        shown: String,
+        /// Whether the user has given the former.
+        is_given: bool,
+    },
+    /// TLS cannot be set up.
+    #[cfg(feature = "tls")]
+    Tls(rustls::Error),
     /// The client cannot open the file of `--log`.
     OpenLog {
         /// From the command line.
@@ -177,6 +242,7 @@ impl Error {
             | Self::PassedSocket(_)
             | Self::OpenOperatorFifo { .. }
             | Self::ReadMotd { .. }
+            | Self::ReadPassword { .. }
             | Self::OpenTranscript { .. }
             | Self::OpenLog { .. }
             | Self::Poll(_)
@@ -184,6 +250,16 @@ impl Error {
             | Self::Terminal(_)
             | Self::ReadInput(_)
             | Self::WriteOutput(_) => Exit::Failure,
+            #[cfg(feature = "tls")]
+            Self::Identity { .. }
+            | Self::NoStateFolder
+            | Self::KnownRooms { .. }
+            | Self::NotKnown { .. }
+            | Self::Tls(_) => Exit::Failure,
+            #[cfg(feature = "tls")]
+            Self::KnownWithTls { .. } | Self::UnknownKey { .. } | Self::OtherKey { .. } => {
+                Exit::Untrusted
+            }
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
             Self::ConnectionLost { .. }
             | Self::NotSaid { .. }
@@ -236,12 +312,84 @@ impl fmt::Display for Error {
                 path.display(),
                 plain(source)
             ),
+            Self::ReadPassword { path, source } => write!(
+                f,
+                "cannot use {} for --password-file: {}",
+                path.display(),
+                plain(source)
+            ),
             Self::OpenTranscript { path, source } => write!(
                 f,
                 "cannot append to {} for --transcript: {}",
                 path.display(),
                 plain(source)
             ),
+            #[cfg(feature = "tls")]
+            Self::Identity { path, source } => write!(
+                f,
+                "cannot use {} for --tls: {}",
+                path.display(),
+                plain(source)
+            ),
+            #[cfg(feature = "tls")]
+            Self::NoStateFolder => f.write_str(
+                "no place to keep the key for --tls: set HOME or XDG_STATE_HOME, or give \
+                 --tls-cert and --tls-key",
+            ),
+            #[cfg(feature = "tls")]
+            Self::KnownRooms { path, source } => write!(
+                f,
+                "cannot use {}, which has the keys of known rooms: {}",
+                path.display(),
+                plain(source)
+            ),
+            #[cfg(feature = "tls")]
+            Self::NotKnown { room } => write!(
+                f,
+                "no room is known at {room} (known are those in known_rooms, in \
+                 ~/.local/state/chat or $XDG_STATE_HOME/chat)"
+            ),
+            #[cfg(feature = "tls")]
+            Self::KnownWithTls { host } => write!(
+                f,
+                "you have joined {host} with TLS before: give --tls and its port for TLS, or \
+                 --plain to be read by others"
+            ),
+            #[cfg(feature = "tls")]
+            Self::UnknownKey { host, port, shown } => write!(
+                f,
+                "the room at {host} port {port} is not known; its key is\n  {shown}\n\
+                 Compare that with what its host sees. If it is the same, give --fingerprint and \
+                 the key, or join once at a terminal: chat client --tls {host} {port}"
+            ),
+            #[cfg(feature = "tls")]
+            Self::OtherKey {
+                host,
+                port,
+                trusted,
+                shown,
+                is_given: true,
+            } => write!(
+                f,
+                "the key of the room at {host} port {port} is\n  {shown}\nand not, as \
+                 --fingerprint says,\n  {trusted}\nSomebody may be listening in between, or the \
+                 fingerprint is another room's: ask the host"
+            ),
+            #[cfg(feature = "tls")]
+            Self::OtherKey {
+                host,
+                port,
+                trusted,
+                shown,
+                is_given: false,
+            } => write!(
+                f,
+                "the key of the room at {host} port {port} has changed. It was\n  {trusted}\nand \
+                 is now\n  {shown}\nSomebody may be listening in between, or the room has a new \
+                 key: ask the host. If it has: chat forget {host} {port}"
+            ),
+            #[cfg(feature = "tls")]
+            Self::Tls(source) => write!(f, "cannot set up TLS: {source}"),
             Self::OpenLog { path, source } => write!(
                 f,
                 "cannot append to {} for --log: {}",

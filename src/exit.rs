@@ -20,6 +20,9 @@ pub enum Exit {
     Refused = 5,
     /// The room may have taken a line or not.
     InDoubt = 6,
+    /// The room's key is unknown, or another than is known.
+    #[cfg(feature = "tls")]
+    Untrusted = 7,
 }
 
 impl From<Exit> for ExitCode {

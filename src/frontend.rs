@@ -64,6 +64,10 @@ pub enum Action {
     EndBy(i32),
     /// Stop until the shell resumes the program (job control).
     Suspend,
+    /// Give the room this password.
+    GivePassword(String),
+    /// Give the room, which was never visited before, its password; or leave.
+    TrustKey(bool),
 }
 
 impl Action {
@@ -151,6 +155,18 @@ pub trait Frontend {
         } else {
             info!("{words}");
         }
+    }
+
+    /// Asks the user for the room's password, again if the last one `is_wrong`. Returns false if
+    /// there is nobody to ask.
+    fn ask_password(&mut self, _is_wrong: bool, _now: Moment) -> bool {
+        false
+    }
+
+    /// Asks the user whether a room that was never visited before may have the password. Returns
+    /// false if there is nobody to ask.
+    fn ask_trust(&mut self, _now: Moment) -> bool {
+        false
     }
 
     /// Takes the state of the session.

@@ -19,6 +19,8 @@ compile_error!(
 /// What travels, without sockets or clocks: lines, text, names, commands, what is
 /// said to whom, and what is no chat at all.
 pub mod protocol {
+    #[cfg(any(feature = "tls", feature = "web"))]
+    pub(crate) mod base64;
     pub mod batch;
     pub mod close;
     pub mod command;
@@ -31,6 +33,8 @@ pub mod protocol {
     pub mod telnet;
     pub mod text;
     pub mod time;
+    #[cfg(feature = "tls")]
+    pub mod tls;
     pub mod websocket;
     pub mod wording;
 }
@@ -52,8 +56,12 @@ pub mod platform {
     pub mod memory_file;
     pub mod proc;
     pub mod random;
+    pub(crate) mod secret_file;
     pub mod service_manager;
     pub mod socket;
+    // Without what shows a conversation, and without keys, nothing is kept.
+    #[cfg_attr(not(any(feature = "client", feature = "tls")), allow(dead_code))]
+    pub(crate) mod state;
     pub mod stdio;
     pub mod system;
 }

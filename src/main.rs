@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         Task::Server(config) => server::run(&config),
         Task::Client(config) => chat::client::run(&config),
         Task::Ping(config) => chat::client::ping::run(&config),
+        #[cfg(feature = "tls")]
+        Task::Forget(host, port) => chat::client::known_rooms::forget(&host, port),
         #[cfg(feature = "stress")]
         Task::Stress(config) => chat::stress::run(&config),
         #[cfg(feature = "manual")]

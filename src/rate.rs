@@ -62,7 +62,6 @@ impl Bucket {
     }
 
     /// Whether all its tokens are there at `now`: it need not be kept.
-    #[cfg(feature = "web")]
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.full_at.is_none_or(|full_at| full_at <= now)
     }

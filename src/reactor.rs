@@ -12,6 +12,8 @@ pub mod clients;
 pub mod connection;
 pub mod event_loop;
 pub mod flow;
+#[cfg(feature = "tls")]
+pub mod handshakes;
 pub mod inbound;
 pub mod listener;
 pub mod outbound;
@@ -23,14 +25,18 @@ mod timers;
 pub mod write_queue;
 
 use std::io;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 
 use self::acceptor::Accepted;
 use self::event_loop::{EventLoop, Status};
+#[cfg(feature = "tls")]
+use self::handshakes::{Doors, Handshakes};
 use self::listener::Listener;
+#[cfg(feature = "tls")]
+use self::service::{FIRST_HANDSHAKE, TLS_LISTENER};
 use self::service::{LISTENER, Load, Policy, Service, VISITORS, is_source};
 use crate::platform::socket::retry_interrupted;
 
@@ -46,6 +52,9 @@ pub struct Reactor {
     listener: Option<Listener>,
     /// Where peers speak first, if anywhere. `None`, too, once the server is shutting down.
     visitors: Option<Listener>,
+    /// `None`, too, without TLS.
+    #[cfg(feature = "tls")]
+    handshakes: Option<Handshakes>,
     event_loop: EventLoop<TcpStream>,
 }
 
@@ -64,11 +73,13 @@ impl Reactor {
             events: Events::with_capacity(EVENTS_CAPACITY),
             listener: Some(listener),
             visitors: None,
+            #[cfg(feature = "tls")]
+            handshakes: None,
             event_loop: EventLoop::new(policy, Instant::now()),
         })
     }
 
-    /// Takes in visitors, too: who connects to `listener` speaks first.
+    /// Takes visitors in, too: who connects to `listener` speaks first.
     ///
     /// # Errors
     ///
@@ -78,6 +89,18 @@ impl Reactor {
             .registry()
             .register(listener.source_mut(), VISITORS, Interest::READABLE)?;
         self.visitors = Some(listener);
+        Ok(())
+    }
+
+    /// Takes in, too, whoever comes in by these `doors` and finishes a TLS handshake; `most` at a
+    /// time may be about that.
+    ///
+    /// # Errors
+    ///
+    /// When a listener cannot be registered.
+    #[cfg(feature = "tls")]
+    pub fn secure(&mut self, doors: Doors, most: usize) -> io::Result<()> {
+        self.handshakes = Some(Handshakes::new(doors, most, self.poll.registry())?);
         Ok(())
     }
 
@@ -101,21 +124,47 @@ impl Reactor {
     pub fn run(&mut self, service: &mut impl Service) -> io::Result<()> {
         loop {
             self.poll_and_mark(service)?;
+            #[cfg(feature = "tls")]
+            self.go_on_with_handshakes(service);
             let registry = self.poll.registry();
             let accept_from = |listener: &Option<Listener>, key| match listener {
                 Some(listener) => accept(listener, registry, Token(key)),
                 None => Accepted::Nobody,
             };
+            #[cfg(feature = "tls")]
+            let handshakes = std::cell::RefCell::new(&mut self.handshakes);
+            let accept_client = |key| {
+                #[cfg(feature = "tls")]
+                if let Some(handshakes) = &mut **handshakes.borrow_mut()
+                    && let Some(finished) = handshakes.next_client(registry, key)
+                {
+                    return finished;
+                }
+                accept_from(&self.listener, key)
+            };
+            let accept_visitor = |key| {
+                #[cfg(feature = "tls")]
+                if let Some(handshakes) = &mut **handshakes.borrow_mut()
+                    && let Some(finished) = handshakes.next_visitor(registry, key)
+                {
+                    return finished;
+                }
+                accept_from(&self.visitors, key)
+            };
             self.event_loop.set_wall_time(SystemTime::now().into());
             let iterated = self.event_loop.iterate_with_visitors(
                 Instant::now(),
                 service,
-                |key| accept_from(&self.listener, key),
-                |key| accept_from(&self.visitors, key),
+                accept_client,
+                accept_visitor,
             );
             match iterated? {
                 Status::Running => {}
-                Status::ShuttingDown => (self.listener, self.visitors) = (None, None),
+                Status::ShuttingDown => {
+                    (self.listener, self.visitors) = (None, None);
+                    #[cfg(feature = "tls")]
+                    (self.handshakes = None);
+                }
                 Status::Ended => {
                     self.event_loop.abandon_all();
                     return Ok(());
@@ -124,17 +173,53 @@ impl Reactor {
         }
     }
 
+    #[cfg(feature = "tls")]
+    fn go_on_with_handshakes(&mut self, service: &impl Service) {
+        if let Some(handshakes) = &mut self.handshakes {
+            handshakes.advance(Instant::now(), self.poll.registry(), |address, more| {
+                service.is_address_full(address, more)
+            });
+            let [clients, visitors] = handshakes.has_finished();
+            if clients {
+                self.event_loop.mark_listener();
+            }
+            if visitors {
+                self.event_loop.mark_visitors();
+            }
+        }
+    }
+
+    fn poll_timeout(&self, service: &impl Service, now: Instant) -> Option<Duration> {
+        let timeout = self.event_loop.poll_timeout(service, now);
+        #[cfg(feature = "tls")]
+        if let Some(handshakes) = &self.handshakes {
+            if handshakes.has_work() {
+                return Some(Duration::ZERO);
+            }
+            let own = handshakes.deadline();
+            let own = own.map(|at| at.saturating_duration_since(now));
+            return [timeout, own].into_iter().flatten().min();
+        }
+        timeout
+    }
+
     /// Waits for events, and marks what is ready. No I/O.
     fn poll_and_mark(&mut self, service: &impl Service) -> io::Result<()> {
         // A signal that interrupts has a source of its own, and comes as an event.
         retry_interrupted(|| {
-            let timeout = self.event_loop.poll_timeout(service, Instant::now());
+            let timeout = self.poll_timeout(service, Instant::now());
             self.poll.poll(&mut self.events, timeout)
         })?;
         for event in &self.events {
             match event.token() {
                 LISTENER => self.event_loop.mark_listener(),
                 VISITORS => self.event_loop.mark_visitors(),
+                #[cfg(feature = "tls")]
+                token if (Token(FIRST_HANDSHAKE)..=TLS_LISTENER).contains(&token) => {
+                    if let Some(handshakes) = &mut self.handshakes {
+                        handshakes.mark(token);
+                    }
+                }
                 token if is_source(token) => self.event_loop.mark_source(token),
                 // Errors and hang-ups are hints to try: only the result of a
                 // read or a write decides.

@@ -23,6 +23,7 @@ pub(crate) mod roster;
 pub(crate) mod sessions;
 mod wire;
 
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -50,7 +51,7 @@ use crate::protocol::line::Decoded;
 use crate::protocol::name::{MAX_NAME_COLUMNS, Name};
 use crate::protocol::text;
 use crate::protocol::time::Time;
-use crate::protocol::wording::{CLOSING, OPERATOR, farewell};
+use crate::protocol::wording::{CLOSING, IN_ALREADY, OPERATOR, WELCOME, farewell};
 
 /// What a request for a name counts for in a batch, besides its answer: to compare looks
 /// takes up to a tenth of a millisecond, in which some writes could be made.
@@ -122,6 +123,8 @@ pub struct Room {
     max_line_bytes: u32,
     /// Invariant: how many connections read JSON.
     program_count: usize,
+    /// Connections that nobody else can read.
+    secured: HashSet<ClientId>,
     is_closing: bool,
     /// Whatever nobody can guess.
     random: fn() -> u128,
@@ -176,6 +179,7 @@ impl Room {
             scratch: Scratch::default(),
             max_line_bytes: config.max_line_bytes,
             program_count: 0,
+            secured: HashSet::new(),
             is_closing: false,
             random,
         }
@@ -216,6 +220,43 @@ impl Room {
         }
         self.log.note_join(id.serial);
         self.greeting.frame(&self.log, now)
+    }
+
+    /// Adds the member `id` at `address`, which has had its welcome already, and reads so. Returns
+    /// the rest of its greeting, to be sent before anything else.
+    pub(crate) fn join_welcomed(
+        &mut self,
+        id: ClientId,
+        address: IpAddr,
+        reads: Encoding,
+        context: &mut Context<'_>,
+    ) -> Frame {
+        let greeting = self.join(id, address, context.now);
+        if reads == Encoding::Text {
+            return Frame::from(&greeting[WELCOME.len() + 1..]);
+        }
+        self.members.get_mut(id).expect("a member").speaks();
+        self.begin_session(id, context);
+        for text in self.greeting.notices() {
+            let notice = Event::Notice { text };
+            self.tell(id, &notice, context.batch);
+        }
+        Frame::from([])
+    }
+
+    /// Nobody else can read `connection`.
+    pub(crate) fn secure(&mut self, connection: ClientId) {
+        self.secured.insert(connection);
+    }
+
+    /// Whether nobody else can read `connection`.
+    pub(crate) fn is_secured(&self, connection: ClientId) -> bool {
+        self.secured.contains(&connection)
+    }
+
+    /// There is no `connection` any more.
+    pub(crate) fn closed(&mut self, connection: ClientId) {
+        self.secured.remove(&connection);
     }
 
     /// `connection` has ended. `None` if nobody was on it. Who read JSON there is only lost,
@@ -343,6 +384,10 @@ impl Room {
             return Encoding::Json;
         }
         let reads = member.reads();
+        if reads == Encoding::Json && is_password(heard) {
+            // A program says it ahead of need, where the room has none. It has no number.
+            return reads;
+        }
         if member.may_resume()
             && let Decoded::Line(line @ [b'/', ..]) = heard
             && let Ok(Command::Resume { token, seq }) = command::parse(line)
@@ -624,6 +669,9 @@ impl Room {
                 let words = "/resume goes right after /json, before anything else that you say";
                 self.refuse(by, ErrorCode::TooLate, words, context.batch);
             }
+            Ok(Command::Pass(_)) => {
+                self.refuse(by, ErrorCode::TooLate, IN_ALREADY, context.batch);
+            }
             Err(bad) => self.refuse_command(by, bad, context),
         }
     }
@@ -806,6 +854,11 @@ fn is_loss(reason: CloseReason) -> bool {
 
 fn is_json(heard: Decoded<'_>) -> bool {
     matches!(heard, Decoded::Line(line @ [b'/', ..]) if command::parse(line) == Ok(Command::Json))
+}
+
+fn is_password(heard: Decoded<'_>) -> bool {
+    matches!(heard, Decoded::Line(line @ [b'/', ..])
+        if matches!(command::parse(line), Ok(Command::Pass(_))))
 }
 
 /// What `by` says, made safe.

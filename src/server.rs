@@ -3,13 +3,17 @@
 
 pub mod admission;
 pub(crate) mod arrivals;
-mod config;
+pub(crate) mod config;
 pub(crate) mod console;
+pub(crate) mod door;
+#[cfg(feature = "tls")]
+pub mod identity;
 pub mod line_sink;
 pub(crate) mod motd;
 pub(crate) mod network;
 pub(crate) mod notifications;
 pub(crate) mod operator;
+pub(crate) mod password;
 #[cfg(feature = "web")]
 mod qr_code;
 mod service;
@@ -22,6 +26,8 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use log::{info, warn};
@@ -30,9 +36,15 @@ use rustix::io::Errno;
 pub use self::config::{Config, Web};
 
 use self::admission::{Admission, Capacity, Rule};
+#[cfg(feature = "tls")]
+use self::config::Tls;
+use self::door::Door;
+#[cfg(feature = "tls")]
+use self::identity::Identity;
 use self::motd::read_motd;
 use self::notifications::Notifications;
 use self::operator::input::open_fifo;
+use self::password::Password;
 use self::service::{Server, Sources};
 use self::transcript::Transcript;
 use self::transcript::tail::Tail;
@@ -49,7 +61,11 @@ use crate::platform::random::random_bits;
 use crate::platform::service_manager::{self, NotifySocket};
 #[cfg(feature = "web")]
 use crate::platform::stdio::terminal_size;
+#[cfg(feature = "tls")]
+use crate::protocol::tls::{Fingerprint, for_lines, for_web};
 use crate::reactor::Reactor;
+#[cfg(feature = "tls")]
+use crate::reactor::handshakes::{Doors, MAX_HANDSHAKES};
 use crate::reactor::listener::Listener;
 use crate::reactor::service::{Policy, Service};
 use crate::room::{self, Room};
@@ -66,6 +82,12 @@ const TIME_COLUMNS: usize = 6;
 /// at most twice as many as [are allowed](Policy::max_visitors) until some are closed.
 const VISITORS_PART: usize = 16;
 
+/// Of the descriptors, one in so many is for newcomers that have not given the password.
+const WAITING_PART: usize = 16;
+
+/// There are at most so many of them.
+const MAX_WAITING: usize = 256;
+
 /// Output that waits, and input that is unfinished, may each take this share of the memory
 /// that there is at the start.
 const MEMORY_SHARES: usize = 4;
@@ -77,8 +99,12 @@ const CONNECTIONS_PART: usize = 2;
 /// docs/openwrt.md has the measurement.
 const CONNECTION_BYTES: usize = 4 * 1024;
 
-/// Runs a room until SIGINT, SIGTERM, SIGXCPU or the operator closes it; or SIGHUP, if there
-/// is neither a transcript nor a service manager.
+/// This part of the descriptors, at most, is for those who are not clients yet.
+#[cfg(feature = "tls")]
+const HANDSHAKES_PART: usize = 8;
+
+/// Runs a room until SIGINT, SIGTERM, SIGXCPU or the operator closes it; or SIGHUP, if there is
+/// nothing that it reads again.
 ///
 /// # Errors
 ///
@@ -96,6 +122,11 @@ pub fn run(config: &Config) -> Result<(), Error> {
     if let Some(path) = &config.motd {
         room.notices.extend(read_motd(path)?);
     }
+    let password = config
+        .password_file
+        .as_deref()
+        .map(|path| Password::read(path, config.room.max_line_bytes))
+        .transpose()?;
     let transcript = config.transcript.as_deref();
     let transcript = transcript.map(|path| open_transcript(path, config.transcript_max_bytes));
     let mut transcript = transcript.transpose()?;
@@ -123,9 +154,20 @@ pub fn run(config: &Config) -> Result<(), Error> {
         )
     };
     let descriptors = descriptors.min(room_for);
+    // What is not a client yet needs one, too.
+    #[cfg(feature = "tls")]
+    let max_handshakes = match config.tls {
+        Some(_) => (descriptors / HANDSHAKES_PART).min(MAX_HANDSHAKES),
+        None => 0,
+    };
+    #[cfg(feature = "tls")]
+    let descriptors = descriptors - max_handshakes;
     let max_visitors = (descriptors / VISITORS_PART / 2).clamp(1, Policy::DEFAULT.max_visitors);
     let visitors = config.web.as_ref().map_or(0, |_| 2 * max_visitors);
-    let capacity = Capacity::of(descriptors.saturating_sub(visitors));
+    let max_waiting = (descriptors / WAITING_PART).clamp(1, MAX_WAITING);
+    let waiting = password.as_ref().map_or(0, |_| max_waiting);
+    let door = password.map(|it| Door::new(it, max_waiting, config.room.max_line_bytes));
+    let capacity = Capacity::of(descriptors.saturating_sub(visitors + waiting));
     let mut limits = config.admission.clone();
     if config.is_local_only {
         limits.rules.extend(LOCAL_NETWORKS.map(Rule::Allow));
@@ -142,14 +184,30 @@ pub fn run(config: &Config) -> Result<(), Error> {
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let web = config.web.as_ref();
-    let web_address = web.map(|web| {
-        let listener = listen_for_visitors(web, config, address.ip())?;
-        let address = listener.address();
-        reactor.take_visitors(listener).map_err(Error::Poll)?;
+    let web_listener = web.map(|web| listen_for_visitors(web, config, address.ip()));
+    let web_listener = web_listener.transpose()?;
+    let web_address = web_listener.as_ref().map(Listener::address);
+    if let Some(address) = web_address {
         info!("listening for browsers on {address}");
-        Ok::<_, Error>(address)
-    });
-    let web_address = web_address.transpose()?;
+    }
+    #[cfg(feature = "tls")]
+    let (identity, web_listener, secured) = match &config.tls {
+        Some(tls) => {
+            let (identity, secured) = secure(
+                config,
+                tls,
+                address.ip(),
+                web_listener,
+                &mut reactor,
+                max_handshakes,
+            )?;
+            (Some(identity), None, Some(secured))
+        }
+        None => (None, web_listener, None),
+    };
+    if let Some(listener) = web_listener {
+        reactor.take_visitors(listener).map_err(Error::Poll)?;
+    }
     let manager = NotifySocket::from_env().map(|socket| {
         let watchdog = service_manager::watchdog_timeout();
         (
@@ -158,9 +216,12 @@ pub fn run(config: &Config) -> Result<(), Error> {
         )
     });
     let sources = Sources {
+        door,
         transcript,
         fifo,
         manager,
+        #[cfg(feature = "tls")]
+        identity,
     };
     let mut server = Server::new(config, admission, room, sources, max_outside, &reactor)
         .map_err(Error::Poll)?;
@@ -178,24 +239,41 @@ pub fn run(config: &Config) -> Result<(), Error> {
         }
         addresses
     };
-    server.show(&banner(address, &reachable_at(address.ip())));
+    let is_clear_local = config.admission.is_clear_local;
+    let in_clear_at = |ip| {
+        let mut addresses = reachable_at(ip);
+        addresses.retain(|address| !is_clear_local || address.is_loopback());
+        addresses
+    };
+    server.show(&banner(address, &in_clear_at(address.ip())));
+    let is_secured = config.has_tls();
+    let scheme = if is_secured { "https" } else { "http" };
     if let Some(address) = web_address {
-        let reachable_at = reachable_at(address.ip());
-        server.show(&page_banner(address.port(), &reachable_at));
+        let reachable_at = if is_secured {
+            reachable_at(address.ip())
+        } else {
+            in_clear_at(address.ip())
+        };
+        server.show(&page_banner(scheme, address.port(), &reachable_at));
         #[cfg(feature = "web")]
         if terminal::is_capable()
             && let Some((columns, _)) = terminal_size()
             && let Some(first) = reachable_at.iter().find(|it| !is_link_local_v6(it))
             && !first.is_loopback()
             && let Some(rows) = qr_code::rows(
-                &page_address(*first, address.port()),
+                &page_address(scheme, *first, address.port()),
                 columns.saturating_sub(TIME_COLUMNS),
             )
         {
             server.show(&rows);
         }
     }
-    if config.is_local_only {
+    #[cfg(feature = "tls")]
+    if let Some((port, fingerprint)) = secured {
+        let reachable_at = reachable_at(address.ip());
+        server.show(&tls_banner(port, &fingerprint, &reachable_at));
+    }
+    if config.is_local_only && (is_secured || !is_clear_local) {
         server.show("only this machine and private networks are let in; to choose, use --allow\n");
     }
     if server.has_operator() {
@@ -236,6 +314,37 @@ fn policy(config: &Config, headroom: &Headroom, max_refused: usize) -> Policy {
     }
 }
 
+/// Has `reactor` speak TLS, too. Returns what the server shows of itself, the port, and what
+/// guests know the room by.
+#[cfg(feature = "tls")]
+fn secure(
+    config: &Config,
+    tls: &Tls,
+    room_ip: IpAddr,
+    web: Option<Listener>,
+    reactor: &mut Reactor,
+    max_handshakes: usize,
+) -> Result<(Identity, (u16, Fingerprint)), Error> {
+    let identity = Identity::load(tls.source.clone())?;
+    let fingerprint = identity.fingerprint().map_err(Error::Tls)?;
+    let handshakes = identity.config().map_err(Error::Tls)?;
+    let ip = config.ip.clone();
+    let ip = ip.unwrap_or_else(|| ScopedIp::from(room_ip));
+    let listen = |port| listen_at(Some(&ip), port, config.send_buffer_bytes);
+    let lines = tls.port.map(listen).transpose()?;
+    let listeners = [&lines, &web].into_iter().flatten();
+    let ports: Vec<u16> = listeners.map(|it| it.address().port()).collect();
+    let doors = Doors {
+        lines: lines.map(|it| (it, Arc::new(for_lines(handshakes.clone())))),
+        web: web.map(|it| (it, Arc::new(for_web(handshakes)))),
+    };
+    reactor.secure(doors, max_handshakes).map_err(Error::Poll)?;
+    info!("listening for TLS on {ports:?}");
+    // One of both is asked for.
+    let port = ports.first().copied().unwrap_or_default();
+    Ok((identity, (port, fingerprint)))
+}
+
 /// On the socket from the service manager, or else at the address.
 fn listen(config: &Config) -> Result<Listener, Error> {
     let passed = service_manager::take_listener().map_err(Error::PassedSocket)?;
@@ -247,14 +356,22 @@ fn listen(config: &Config) -> Result<Listener, Error> {
         }
         return Ok(listener);
     }
-    let port = config.port;
+    listen_at(config.ip.as_ref(), config.port, config.send_buffer_bytes)
+}
+
+/// At `ip`, or else at every address.
+fn listen_at(
+    ip: Option<&ScopedIp>,
+    port: u16,
+    send_buffer_bytes: usize,
+) -> Result<Listener, Error> {
     let bind = |ip: &ScopedIp| {
         let address = ip.with_port(port);
-        address.and_then(|it| Listener::bind(it, config.send_buffer_bytes))
+        address.and_then(|it| Listener::bind(it, send_buffer_bytes))
     };
     let all = ScopedIp::from(IpAddr::from(Ipv6Addr::UNSPECIFIED));
     let all_v4 = ScopedIp::from(IpAddr::from(Ipv4Addr::UNSPECIFIED));
-    let (ip, listener) = match &config.ip {
+    let (ip, listener) = match ip {
         Some(ip) => (ip.clone(), bind(ip)),
         None => match bind(&all) {
             // There is no IPv6, or it is disabled.
@@ -314,7 +431,7 @@ fn open_transcript(path: &Path, max_bytes: Option<u64>) -> Result<Transcript, Er
 }
 
 /// Where the page is, after [`banner`]. A browser takes no address with a network interface.
-fn page_banner(port: u16, reachable_at: &[IpAddr]) -> String {
+fn page_banner(scheme: &str, port: u16, reachable_at: &[IpAddr]) -> String {
     let mut text = String::new();
     for address in reachable_at.iter().filter(|it| !is_link_local_v6(it)) {
         let own = if address.is_loopback() {
@@ -322,14 +439,14 @@ fn page_banner(port: u16, reachable_at: &[IpAddr]) -> String {
         } else {
             "in a browser"
         };
-        let address = page_address(*address, port);
+        let address = page_address(scheme, *address, port);
         writeln!(text, "{own}: {address}").expect("a String takes every write");
     }
     text
 }
 
-fn page_address(ip: IpAddr, port: u16) -> String {
-    format!("http://{}/", SocketAddr::new(ip, port))
+fn page_address(scheme: &str, ip: IpAddr, port: u16) -> String {
+    format!("{scheme}://{}/", SocketAddr::new(ip, port))
 }
 
 /// The first lines on the console: where the server listens, and how to join; what others use
@@ -358,6 +475,25 @@ fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
     }
     if reachable_at.iter().any(is_link_local_v6) {
         text.push_str("INTERFACE is the network interface of who joins, such as eth0\n");
+    }
+    text
+}
+
+/// How to join over TLS, and what the client is to show then.
+#[cfg(feature = "tls")]
+fn tls_banner(port: u16, fingerprint: &Fingerprint, reachable_at: &[IpAddr]) -> String {
+    let mut text = String::from("or so that nobody else can read it, over TLS:\n");
+    for address in reachable_at {
+        let interface = if is_link_local_v6(address) {
+            "%INTERFACE"
+        } else {
+            ""
+        };
+        writeln!(
+            text,
+            "  chat client --tls {address}{interface} {port}   # {fingerprint}"
+        )
+        .expect("a String takes every write");
     }
     text
 }

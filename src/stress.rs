@@ -48,10 +48,14 @@ use self::progress::Bars;
 use self::protocol::{Protocol, Wire};
 use self::report::{Summary, Table};
 use self::step::{Plan, Step, Watch};
+use crate::client::config::PASSWORD_IN_CLEAR;
 use crate::client::connect::resolve;
+#[cfg(feature = "tls")]
+use crate::client::known_rooms::{Guard, Security};
 use crate::error::Error;
 use crate::platform::addresses::ScopedIp;
 use crate::platform::proc::{Process, raise_descriptor_limit};
+use crate::platform::secret_file::read_password;
 use crate::platform::socket::tcp_socket;
 use crate::platform::stdio;
 
@@ -73,6 +77,13 @@ pub struct Config {
     /// The server's name or address.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// A file with the room's password.
+    pub(crate) password_file: Option<PathBuf>,
+    /// Whether a password may be sent in clear, where others can read it.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) is_plain: bool,
+    #[cfg(feature = "tls")]
+    pub(crate) security: Security,
     /// `None`: a ramp goes on until something fails.
     pub(crate) clients: Option<usize>,
     /// How many of the clients talk.
@@ -150,10 +161,20 @@ impl<'a> Test<'a> {
         };
         let open = |path: &'a Option<PathBuf>| path.as_deref().map(Output::open).transpose();
         let (csv, plot) = (open(&config.csv)?, open(&config.plot)?);
-        let protocol = Protocol::chat(config.wire);
+        #[cfg(feature = "tls")]
+        let guard = Guard::new(&config.host, config.port, &config.security, false)?;
+        #[cfg(feature = "tls")]
+        let is_safe = guard.is_some() || config.security.is_plain;
+        #[cfg(not(feature = "tls"))]
+        let is_safe = config.is_plain;
+        let protocol = protocol(config, server, is_safe)?;
         let mut crowd =
             Crowd::new(server, protocol, config.talkers, config.size_bytes).map_err(Error::Poll)?;
         crowd.come_from(sources);
+        #[cfg(feature = "tls")]
+        if let Some(guard) = guard {
+            crowd.secure(guard);
+        }
         crowd.catch_interrupts().map_err(Error::Poll)?;
         Ok(Self {
             config,
@@ -366,6 +387,24 @@ fn ramp(talkers: usize, clients: usize) -> Vec<usize> {
     steps
 }
 
+/// How to talk to the `server`, and what to tell it first. A password may go to another machine
+/// if that `is_safe`, or said to be.
+fn protocol(config: &Config, server: SocketAddr, is_safe: bool) -> Result<Protocol, Error> {
+    let protocol = Protocol::chat(config.wire);
+    let Some(path) = &config.password_file else {
+        return Ok(protocol);
+    };
+    if !is_safe && !server.ip().to_canonical().is_loopback() {
+        let words = Some(PASSWORD_IN_CLEAR.to_owned());
+        return Err(Error::Refused { server, words });
+    }
+    let password = read_password(path).map_err(|source| Error::ReadPassword {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(protocol.with_password(&password))
+}
+
 /// Why no client was let in.
 fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
     match (arrivals.refusal, arrivals.failure) {
@@ -373,11 +412,12 @@ fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
             server,
             words: Some(words),
         },
-        (None, Some(failure)) => Error::Connect {
+        // Nobody who does not trust the server goes in.
+        (None, Some(failure)) => failure.downcast().unwrap_or_else(|failure| Error::Connect {
             host: server.ip().to_string(),
             port: server.port(),
             attempts: vec![(server, failure)],
-        },
+        }),
         (None, None) => StressError::Interrupted.into(),
     }
 }

@@ -16,7 +16,9 @@ use serde_json::Value;
 use common::peer::WELCOME;
 use common::process::{CHAT, Finished, Process, chat, piped};
 use common::pty::open_terminal;
-use common::server::{Server, server_command};
+#[cfg(feature = "tls")]
+use common::secured::SecuredServer;
+use common::server::{Server, password_file, server_command};
 
 fn stress_command(server: SocketAddr, options: &[&str]) -> Command {
     let (ip, port) = (server.ip().to_string(), server.port().to_string());
@@ -62,6 +64,51 @@ fn every_line_reaches_everybody_else() {
 }
 
 #[test]
+fn a_room_with_a_password_lets_in_a_crowd_that_knows_it() {
+    let (server, folder) = Server::locked(&[]);
+    let file = folder.path().join("password");
+    let file = file.to_str().expect("a plain path");
+    for wire in ["text", "json"] {
+        let options = ["-c", "20", "--lines", "10", "--wire", wire];
+        let (finished, step) = stress_json(
+            server.address,
+            &[&options[..], &["--password-file", file]].concat(),
+        );
+        assert_eq!((finished.code, &*finished.stderr), (0, ""));
+        assert_eq!(step["connections"]["made"], 20);
+        assert_eq!(step["deliveries"]["made"], 10 * 19);
+        let (_other, wrong) = password_file("black tea");
+        let wrong = wrong.to_str().expect("a plain path");
+        let finished = stress(
+            server.address,
+            &["-c", "2", "--wire", wire, "--password-file", wrong],
+        );
+        assert_eq!(finished.code, 5, "{}", finished.stderr);
+        assert!(
+            finished.stderr.contains("wrong password"),
+            "{}",
+            finished.stderr
+        );
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_crowd_gives_the_password_over_tls() {
+    let (_folder, file) = password_file("green tea");
+    let file = file.to_str().expect("a plain path");
+    let room = SecuredServer::with(&["--password-file", file]);
+    let options = [
+        &["-c", "20", "--lines", "10", "--wire", "json"][..],
+        &["--tls", "--fingerprint", &room.fingerprint],
+        &["--password-file", file],
+    ];
+    let (finished, step) = stress_json(room.tls_address, &options.concat());
+    assert_eq!((finished.code, &*finished.stderr), (0, ""));
+    assert_eq!(step["deliveries"]["made"], 10 * 19);
+}
+
+#[test]
 fn results_name_the_machine_and_the_arguments() {
     let server = Server::start();
     let options = ["-c", "3", "--lines", "2", "--json"];
@@ -104,6 +151,26 @@ fn readers_of_json_are_checked_as_well() {
 }
 
 #[cfg(feature = "web")]
+#[cfg(feature = "tls")]
+#[test]
+fn readers_over_tls_are_checked_as_well_in_a_room_that_is_known() {
+    let room = SecuredServer::start();
+    let options = [
+        "-c", "20", "-t", "3", "--lines", "40", "--size", "4000", "--tls",
+    ];
+    let strange = stress(room.tls_address, &options);
+    assert_eq!(strange.code, 7, "{}", strange.stderr);
+    assert!(
+        strange.stderr.contains(&room.fingerprint),
+        "{}",
+        strange.stderr
+    );
+    let known = ["--fingerprint", &room.fingerprint];
+    let (finished, step) = stress_json(room.tls_address, &[&options[..], &known].concat());
+    assert_eq!((finished.stderr.as_str(), finished.code), ("", 0));
+    assert_eq!(step["deliveries"]["made"], 3 * 40 * 19);
+}
+
 #[test]
 fn readers_by_websocket_are_checked_as_well() {
     let mut server = Server::with(&["--web", "0"]);

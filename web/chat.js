@@ -1,4 +1,4 @@
-// The page: what knows neither document nor network, the view, and the shell.
+// The page: what is pure, the view, and the shell.
 
 // ---- Text
 
@@ -66,7 +66,7 @@ export function completions(before, names) {
 // At so many losses in a row, the oldest line unanswered is given up.
 const MAX_LOSSES = 2;
 
-// Lines not answered yet, by the rules of src/client/pending.rs. One with a `request` is the page's own.
+// Lines not answered, by the rules of src/client/pending.rs. One with a `request` is the page's own.
 class Pending {
 	lines = [];
 	// So many were sent; they have the numbers from `firstN` on.
@@ -131,14 +131,14 @@ const MORE_HELP = '\n  /ignore NAME      hide what NAME says, here alone; /unign
 // For a name in use: alice2 to alice4.
 const MAX_NAME_DIGIT = 4;
 
-// A conversation, over as many connections as it takes. `room` gets what happens and what to write.
+// A conversation over any number of connections. `room` gets what happens and what to write.
 export function newSession(room, wanted) {
 	const s = { pending: new Pending(), seq: 0, name: '', maxLine: 4096, wanted, isComplete: false };
 	const { pending } = s;
 	const taken = new Map();
 	let [welcome, past, isFreshDue, isAsking, isBack, digit] = [[], [], false, false, false, 0];
-	// What was known before an absence, and its last item.
-	let known, after;
+	// What was known before an absence, and its last item. No password is saved.
+	let known, after, password;
 
 	const tell = (kind, text, words) => room.tell({ kind, text, words });
 
@@ -209,6 +209,7 @@ export function newSession(room, wanted) {
 			if (text) tell('note', text);
 		},
 		error({ n, code, text }) {
+			if (!s.isOpen) return password && code !== 'wrong_password' ? s.unlock(password) : room.locked(text);
 			const { request, text: line = '' } = answered(n) ?? {};
 			if (!request) return tell('trouble', line, text);
 			if (request.isName && code.startsWith('name_') && digit < MAX_NAME_DIGIT) {
@@ -250,6 +251,8 @@ export function newSession(room, wanted) {
 			ask(isOlder ? `/last ${PAST_LINES} ${s.joined}` : '/last 0', { isBarrier: true, isOlder });
 		},
 	};
+
+	const hail = command => room.write(`${command}\n${s.token ? `/resume ${s.token} ${s.seq}\n` : ''}`);
 
 	function missAnswers() {
 		for (const { text } of taken.values()) tell('trouble', text, 'The room has this; its answer was lost.');
@@ -312,8 +315,9 @@ export function newSession(room, wanted) {
 			welcome = [];
 			past = [];
 			isFreshDue = !!s.token;
-			room.write(`/json\n${s.token ? `/resume ${s.token} ${s.seq}\n` : ''}`);
+			hail('/json');
 		},
+		unlock: given => hail(`/pass ${password = given}`),
 		// `isOurDoing` if this page gave the connection up.
 		lost(isOurDoing) {
 			if (s.isOpen && !isOurDoing) pending.lost();
@@ -321,7 +325,7 @@ export function newSession(room, wanted) {
 		},
 		say(text) {
 			for (const line of text.split('\n').filter(line => line.trim())) {
-				if (/^\/(json|resume)\b/i.test(line)) tell('trouble', line, 'The page does that itself.');
+				if (/^\/(json|resume|pass)\b/i.test(line)) tell('trouble', line, 'The page does that itself.');
 				else pending.say({ text: line, isAhead: /^\/nick\b/i.test(line) });
 			}
 			flush();
@@ -342,7 +346,7 @@ export function newSession(room, wanted) {
 			const { kind, seq } = event;
 			event.time = Date.parse(event.time);
 			// What is said before the hello comes again.
-			if (!s.isOpen && !/^(hello|bye)$/.test(kind)) return;
+			if (!s.isOpen && !/^(hello|bye|error)$/.test(kind)) return;
 			if (event.past) return past.push(event);
 			if (kind !== 'hello' && seq <= s.seq) return;
 			if (event.time) Object.assign(s, { seq, time: event.time });
@@ -376,7 +380,7 @@ function add(item) {
 	if (items.length > MAX_ITEMS) items.splice(0, MAX_ITEMS / 10);
 }
 
-// Whether `item` begins a day, and its row among lines by one speaker in one minute.
+// Whether `item` begins a day, and its row among one speaker's lines in a minute.
 function number(item, before) {
 	const keyOf = ({ kind, from, name, isPast, time }) => [kind, from, name, isPast, Math.floor(time / 60_000)].join();
 	item.isNewDay = !before || dayOf(item) !== dayOf(before);
@@ -540,7 +544,7 @@ function scrolled() {
 const HANDSHAKE_MS = 10_000;
 // A silent connection on which a line waits is given up.
 const QUIET_MS = 20_000;
-// So is one that does not answer a page that comes back.
+// So is one that fails a page that comes back.
 const PROBE_MS = 3_000;
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
@@ -629,6 +633,10 @@ const room = {
 		$('wanted').value = near || $('wanted').value || name;
 		$('refusal').textContent = near && /\s/.test(name) ? `Spaces will not do. ${near}?` : why;
 	},
+	locked(text) {
+		[phase, words] = ['locked', text.split(':')[0]];
+		schedule();
+	},
 	refused: why => (words = `Not let in: ${why}.`),
 	ended(code, again, text) {
 		words = {
@@ -658,7 +666,7 @@ function connect() {
 		rest = lines.pop();
 		lines.forEach(session.take);
 		if (session.isOpen && phase === 'connecting') [phase, words] = ['open', ''];
-		watch(session.isOpen && !session.pending.sent ? 0 : QUIET_MS);
+		watch(phase === 'locked' || session.isOpen && !session.pending.sent ? 0 : QUIET_MS);
 	};
 	socket.onclose = () => {
 		if (Date.now() - since > STABLE_MS) delay = FIRST_DELAY_MS;
@@ -741,9 +749,11 @@ function drawStatus() {
 		ended: [words, 'Join again', () => connect(words = '')],
 		offline: [words || `Offline.${length ? ' Your lines are kept.' : ''}`, 'Try now', connect],
 		connecting: [words || 'Connecting…'],
+		locked: [words],
 		open: session.gate !== 'held' ? []
 			: [`${length} waiting, meant to be said under your name.`, `Say as ${session.name}`, session.release],
 	}[phase];
+	$('lock').hidden = phase !== 'locked';
 	const [status, does] = $('status').children;
 	$('status').hidden = !told;
 	if (status.textContent !== told) status.textContent = told;
@@ -894,6 +904,12 @@ async function start() {
 		$('wanted').select();
 	};
 	$('unnamed').onclick = () => ($('naming').hidden = true);
+	$('lock').onsubmit = event => {
+		event.preventDefault();
+		phase = 'connecting';
+		session.unlock(event.target[0].value);
+		event.target.reset();
+	};
 	$('naming').onsubmit = event => {
 		event.preventDefault();
 		const name = $('wanted').value.trim();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
-use super::room::{NO_ROOM, UsualRoomArgs, parse_name, parse_place};
+use super::room::{NO_ROOM, PasswordArgs, UsualRoomArgs, parse_name, parse_place};
 use super::values::{Parse, parse_number};
 use crate::client::config::{Bell, ColorChoice, Config, Purpose, RoomBy, Times, View, Wish};
 use crate::client::display::is_at_prompt;
@@ -38,13 +38,25 @@ pub(super) struct ClientArgs {
     #[arg(long, hide_short_help = true, overrides_with = "time")]
     no_time: bool,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
+
     /// When to ring the terminal's bell
-    #[arg(long, value_name = "WHEN", default_value = "mention")]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "mention",
+        hide_short_help = true
+    )]
     bell: Bell,
 
     /// Append what the screen shows to FILE, with dates
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     log: Option<PathBuf>,
+
+    #[command(flatten)]
+    password: PasswordArgs,
 
     #[command(flatten)]
     reconnect: ReconnectArgs,
@@ -110,7 +122,14 @@ pub(super) struct TailArgs {
     lines: Option<u32>,
 
     #[command(flatten)]
+    password: PasswordArgs,
+
+    #[command(flatten)]
     reconnect: ReconnectArgs,
+
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
 
     #[command(flatten)]
     view: ViewArgs,
@@ -239,6 +258,11 @@ impl ClientArgs {
             host,
             port,
             name: wish(self.name, self.no_name),
+            password_file: self.password.password_file,
+            #[cfg(not(feature = "tls"))]
+            is_plain: self.password.plain,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             purpose: Purpose::Chat {
                 view: View {
                     time: if self.no_time {
@@ -269,6 +293,11 @@ impl TailArgs {
             host,
             port,
             name: Wish::None,
+            password_file: self.password.password_file,
+            #[cfg(not(feature = "tls"))]
+            is_plain: self.password.plain,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             purpose: Purpose::Tail {
                 view: self.view.into_view(),
                 max_past: self.lines.map(|lines| lines as usize),

@@ -18,6 +18,10 @@ pub(super) struct PingArgs {
     #[arg(short, long, value_name = "SECONDS", default_value_t = 5)]
     #[arg(allow_negative_numbers = true, value_parser = parse_timeout as Parse<u32>)]
     timeout: u32,
+
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -46,6 +50,8 @@ impl PingArgs {
             host,
             port,
             timeout: Duration::from_secs(self.timeout.into()),
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
         })
     }
 }

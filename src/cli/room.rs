@@ -1,6 +1,7 @@
 //! Where a room is, as people write it; and the arguments of every command that joins one.
 
 use std::env;
+use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
@@ -15,7 +16,7 @@ const MAX_SECONDS: u32 = 3600;
 
 // Where the room is, for commands without a usual one. (clap would show a doc comment as what the
 // command does.)
-#[cfg(feature = "stress")]
+#[cfg(any(feature = "stress", feature = "tls"))]
 #[derive(Args, Debug)]
 pub(super) struct RoomArgs {
     /// The server's name or IP address; HOST:PORT will do, too
@@ -73,12 +74,29 @@ impl UsualRoomArgs {
     }
 }
 
-#[cfg(feature = "stress")]
+#[cfg(any(feature = "stress", feature = "tls"))]
 impl RoomArgs {
     /// Host and port, or what is wrong with them.
     pub(super) fn into_address(self) -> Result<(String, u16), String> {
         self.place.with_port(self.port)
     }
+}
+
+// The password of a room that has one.
+#[derive(Args, Debug)]
+pub(super) struct PasswordArgs {
+    /// Give a room that has a password the one in the first line of this file
+    ///
+    /// Others than the owner and the group of the file must not be able to read it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, hide_short_help = true)]
+    pub(super) password_file: Option<PathBuf>,
+
+    /// Send the password in clear, where others on the network can read it
+    ///
+    /// It need not be given where the room is on this machine.
+    #[cfg(not(feature = "tls"))]
+    #[arg(long, hide_short_help = true)]
+    pub(super) plain: bool,
 }
 
 /// Where a room is, as people write it.

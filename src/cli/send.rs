@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
-use super::room::{Place, parse_name, parse_place, parse_port_to_connect, parse_timeout};
+use super::room::{
+    PasswordArgs, Place, parse_name, parse_place, parse_port_to_connect, parse_timeout,
+};
 use super::values::Parse;
 use crate::client::config::{Config, Purpose, Wish};
 
@@ -31,6 +33,12 @@ pub(super) struct SendArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     #[arg(allow_negative_numbers = true, value_parser = parse_timeout as Parse<u32>)]
     timeout: u32,
+
+    #[command(flatten)]
+    password: PasswordArgs,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
 
     /// What to say [default: each line of standard input]
     #[arg(value_name = "TEXT", allow_negative_numbers = true, value_parser = parse_text as Parse<String, _>)]
@@ -80,6 +88,11 @@ impl SendArgs {
             host,
             port,
             name: self.name.map_or(Wish::None, Wish::Asked),
+            password_file: self.password.password_file,
+            #[cfg(not(feature = "tls"))]
+            is_plain: self.password.plain,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             purpose: Purpose::Send {
                 text: (!text.is_empty()).then(|| text.join(" ")),
                 timeout: Duration::from_secs(self.timeout.into()),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::address_rules::AddressRules;
 use super::room::{DEFAULT_PORT, Place, split_port};
@@ -81,6 +81,20 @@ pub(super) struct ServerArgs {
 
     #[command(flatten)]
     rules: AddressRules,
+
+    /// Let in only who gives the password in the first line of this file
+    ///
+    /// Others than the owner and the group of the file must not be able to read it, unless it is in
+    /// $CREDENTIALS_DIRECTORY or /run/secrets. SIGHUP reads it again. Guests send the password over
+    /// TLS; without --tls, say with --plain who may send it in clear.
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    password_file: Option<PathBuf>,
+
+    /// Who may join without TLS, and be read by others [default: all; with a password, local]
+    ///
+    /// With local, other machines are refused on PORT, and redirected to https on the --web port.
+    #[arg(long, value_name = "WHO", hide_short_help = true)]
+    plain: Option<Plain>,
 
     /// The longest line that a client may send, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = Policy::DEFAULT.max_line_bytes)]
@@ -168,9 +182,9 @@ pub(super) struct ServerArgs {
     #[arg(hide_short_help = true)]
     operator_commands: Option<Option<PathBuf>>,
 
-    /// Also serve a page for browsers, on this port of the same address or another one
+    /// Also serve a page for browsers, on this port
     ///
-    /// People join by opening that page. Programs say a line with POST /say, and read statistics
+    /// Its address is that of the room, unless given. People join by opening that page. Programs say a line with POST /say, and read statistics
     /// from /metrics.
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_web as Parse<(Option<ScopedIp>, u16)>)]
     #[cfg(feature = "web")]
@@ -185,11 +199,24 @@ pub(super) struct ServerArgs {
     #[cfg(feature = "web")]
     web_name: Vec<String>,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::ServerTlsArgs,
+
     /// Write only the answers to the operator to standard output
     ///
     /// Warnings and statistics still go to standard error.
     #[arg(short, long, hide_short_help = true)]
     quiet: bool,
+}
+
+/// Who may come without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Plain {
+    /// Everybody who is let in
+    All,
+    /// This machine only
+    Local,
 }
 
 const EXAMPLES: &str = "\
@@ -221,9 +248,19 @@ commands: see who is here, disconnect someone, ban an address. Lines from a pipe
 unless --operator-commands is given.
 
 Ctrl-C or SIGTERM closes the room: the server says goodbye, delivers what was said and exits. \
-So does SIGHUP, unless nohup(1) has it ignored; with a transcript or under a service manager, \
-SIGHUP has the server open the transcript and read the message of the day again. SIGUSR1 logs \
-statistics to standard error, as does exit.";
+So does SIGHUP, unless nohup(1) has it ignored; with a transcript, --tls-cert or a password, or under a \
+service manager, SIGHUP has the server open the transcript and read the message of the day, the \
+certificate and the password again. SIGUSR1 logs statistics to standard error, as does exit.";
+
+#[cfg(feature = "tls")]
+const PASSWORD_IN_CLEAR: &str = "--password-file: without --tls, guests send the password in \
+     clear, and others on the network can read it; give --tls, or --plain all if others may read \
+     it, or --plain local for this machine only";
+
+#[cfg(not(feature = "tls"))]
+const PASSWORD_IN_CLEAR: &str = "--password-file: guests send the password in clear, and others \
+     on the network can read it; give --plain all if others may read it, or --plain local for \
+     this machine only";
 
 impl ServerArgs {
     /// The configuration, or what is wrong with the arguments.
@@ -241,6 +278,20 @@ impl ServerArgs {
         let port = own_port.or(self.port);
         let rules = self.rules.into_rules();
         let has_allow = rules.iter().any(|rule| matches!(rule, Rule::Allow(_)));
+        #[cfg(all(feature = "tls", feature = "web"))]
+        let has_web = self.web.is_some();
+        #[cfg(all(feature = "tls", not(feature = "web")))]
+        let has_web = false;
+        #[cfg(feature = "tls")]
+        let tls = self.tls.into_tls(has_web)?;
+        #[cfg(feature = "tls")]
+        let has_tls = tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let has_tls = false;
+        let is_locked = self.password_file.is_some();
+        if is_locked && !has_tls && self.plain.is_none() {
+            return Err(PASSWORD_IN_CLEAR.to_owned());
+        }
         Ok(server::Config {
             is_local_only: ip.is_none() && !has_allow && !passes_sockets(),
             ip,
@@ -257,7 +308,12 @@ impl ServerArgs {
                 max_clients: self.max_clients as usize,
                 max_per_address: self.max_per_ip.map(|max| max as usize),
                 rules,
+                is_clear_local: match self.plain {
+                    Some(plain) => plain == Plain::Local,
+                    None => is_locked,
+                },
             },
+            password_file: self.password_file,
             room: room::Config {
                 max_line_bytes: self.max_line,
                 notices: self.welcome.into_iter().collect(),
@@ -281,6 +337,8 @@ impl ServerArgs {
                 .map(|timeout| Duration::from_secs(timeout.into())),
             operator_commands: self.operator_commands.is_some(),
             operator_fifo: self.operator_commands.flatten(),
+            #[cfg(feature = "tls")]
+            tls,
             quiet: self.quiet,
         })
     }

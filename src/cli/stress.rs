@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::room::RoomArgs;
+use super::room::{PasswordArgs, RoomArgs};
 use super::values::{Parse, parse_ip, parse_number};
 use crate::platform::addresses::ScopedIp;
 use crate::stress::load::{End, MAX_PER_SECOND, Pace};
@@ -24,6 +24,12 @@ const MAX_SECONDS: f64 = 86_400.0;
 pub(super) struct StressArgs {
     #[command(flatten)]
     room: RoomArgs,
+
+    #[command(flatten)]
+    password: PasswordArgs,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::tls::TlsArgs,
 
     /// Number of clients [default: 100]
     ///
@@ -118,7 +124,7 @@ pub(super) struct StressArgs {
     source: Vec<ScopedIp>,
 
     /// Print the results as JSON
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     json: bool,
 
     /// Write all counts, and how many lines took how long, to this file
@@ -166,6 +172,11 @@ impl StressArgs {
         Ok(Config {
             host,
             port,
+            password_file: self.password.password_file,
+            #[cfg(not(feature = "tls"))]
+            is_plain: self.password.plain,
+            #[cfg(feature = "tls")]
+            security: self.tls.into_security(),
             clients: match self.clients {
                 None if self.ramp => None,
                 clients => Some(clients.unwrap_or(DEFAULT_CLIENTS) as usize),

@@ -5,11 +5,21 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+#[cfg(feature = "tls")]
+use super::known_rooms::Security;
 pub use crate::frontend::Bell;
 use crate::platform::local_time;
 
 /// No room remembers more.
-const ALL_PAST_LINES: u64 = 10_000;
+pub(super) const ALL_PAST_LINES: u64 = 10_000;
+
+/// Why a password is not sent.
+pub(crate) const PASSWORD_IN_CLEAR: &str = if cfg!(feature = "tls") {
+    "it has a password, which others on the network could read: give --tls and its port for that, \
+     or --plain if they may"
+} else {
+    "it has a password, which others on the network could read: give --plain if they may"
+};
 
 /// What to join, and what for.
 #[derive(Clone, Debug)]
@@ -18,6 +28,13 @@ pub struct Config {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) name: Wish,
+    /// A file with the room's password.
+    pub(crate) password_file: Option<PathBuf>,
+    /// Whether a password may be sent in clear, where others can read it.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) is_plain: bool,
+    #[cfg(feature = "tls")]
+    pub(crate) security: Security,
     pub(crate) purpose: Purpose,
 }
 
@@ -120,6 +137,14 @@ impl Config {
             self.purpose,
             Purpose::Chat { .. } | Purpose::Send { text: None, .. }
         )
+    }
+
+    /// Whether a password may be sent in clear, where others can read it.
+    pub(crate) fn is_plain(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.security.is_plain;
+        #[cfg(not(feature = "tls"))]
+        self.is_plain
     }
 
     /// Where the room is, as people write it.

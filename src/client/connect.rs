@@ -1,6 +1,8 @@
 //! The connection to the server, as it is made and made again.
 
-use std::io;
+#[cfg(feature = "tls")]
+use std::io::IoSlice;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -10,9 +12,13 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
+#[cfg(feature = "tls")]
+use super::known_rooms::Guard;
 use crate::error::Error;
 use crate::platform::addresses::ScopedIp;
 use crate::platform::socket::{has_connected, keep_alive, set_user_timeout};
+#[cfg(feature = "tls")]
+use crate::protocol::tls::{Fingerprint, Session};
 
 /// The kernel probes a server that has been silent for this long. With its six probes ten seconds
 /// apart, one that has vanished is noticed within 100 s, though nobody says a thing. It costs a
@@ -49,10 +55,19 @@ pub(crate) fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     })
 }
 
+/// Where the server is, and how to be sure that it is the one.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// `None` without TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) guard: Option<Guard>,
+}
+
 /// The connection, if there is one, and where it leads.
 #[derive(Debug)]
 pub(crate) struct Link {
-    addresses: Vec<SocketAddr>,
+    way: Way,
     registry: Registry,
     token: Token,
     state: State,
@@ -60,6 +75,11 @@ pub(crate) struct Link {
     server: SocketAddr,
     /// Whether a server that does not acknowledge what it is sent is given up.
     is_impatient: bool,
+    /// What the user is to be told of the connection.
+    news: Option<String>,
+    /// The key of a room that was never visited before.
+    #[cfg(feature = "tls")]
+    new_key: Option<Fingerprint>,
 }
 
 #[derive(Debug)]
@@ -73,7 +93,15 @@ enum State {
         /// Of the addresses before.
         failures: Vec<Failure>,
     },
-    Open(TcpStream),
+    /// Connected, and before the end of the TLS handshake.
+    #[cfg(feature = "tls")]
+    ShakingHands {
+        socket: Socket,
+        nth: usize,
+        until: Instant,
+        failures: Vec<Failure>,
+    },
+    Open(Socket),
 }
 
 /// An address, and why it did not answer.
@@ -86,25 +114,26 @@ pub(crate) enum Progress {
     Connected,
     /// No address has answered.
     Failed(Vec<Failure>),
+    /// The server is not the one that is meant, or that cannot be known.
+    #[cfg(feature = "tls")]
+    Untrusted(Error),
 }
 
 impl Link {
-    /// No connection yet, to a server at one of `addresses`. With `is_impatient`, a server
+    /// No connection yet, to a server at the end of this `way`. With `is_impatient`, a server
     /// that acknowledges nothing for some minutes is given up.
-    pub(crate) fn new(
-        addresses: Vec<SocketAddr>,
-        is_impatient: bool,
-        registry: Registry,
-        token: Token,
-    ) -> Self {
+    pub(crate) fn new(way: Way, is_impatient: bool, registry: Registry, token: Token) -> Self {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         Self {
-            server: addresses.first().copied().unwrap_or(nowhere),
-            addresses,
+            server: way.addresses.first().copied().unwrap_or(nowhere),
+            way,
             registry,
             token,
             state: State::Closed,
             is_impatient,
+            news: None,
+            #[cfg(feature = "tls")]
+            new_key: None,
         }
     }
 
@@ -112,11 +141,48 @@ impl Link {
         self.server
     }
 
-    pub(crate) fn stream(&mut self) -> Option<&mut TcpStream> {
+    pub(crate) fn stream(&mut self) -> Option<&mut Socket> {
         match &mut self.state {
-            State::Open(stream) => Some(stream),
-            State::Closed | State::Connecting { .. } => None,
+            State::Open(socket) => Some(socket),
+            _ => None,
         }
+    }
+
+    /// Whether nobody else can read the connection.
+    pub(crate) fn is_secured(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.way.guard.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    /// Whether the room was never visited before, and nobody has said that its key is right.
+    pub(crate) fn is_key_new(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.new_key.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    /// The user is asked whether the new key is right: the room is not known by it before.
+    pub(crate) fn doubt_key(&self) {
+        #[cfg(feature = "tls")]
+        if let (Some(guard), Some(_)) = (&self.way.guard, &self.new_key) {
+            guard.set_known(None);
+        }
+    }
+
+    /// The user says that the new key is right.
+    pub(crate) fn trust_key(&mut self) {
+        #[cfg(feature = "tls")]
+        if let (Some(guard), Some(key)) = (&self.way.guard, self.new_key.take()) {
+            guard.set_known(Some(&key));
+        }
+    }
+
+    /// What the user is to be told of the connection, once.
+    pub(crate) fn take_news(&mut self) -> Option<String> {
+        self.news.take()
     }
 
     /// Begins to connect: tries one address after the other until one answers.
@@ -126,6 +192,10 @@ impl Link {
 
     /// Goes on connecting; to be called on readiness and at the [deadline](Self::deadline).
     pub(crate) fn advance(&mut self, now: Instant) -> Progress {
+        #[cfg(feature = "tls")]
+        if matches!(self.state, State::ShakingHands { .. }) {
+            return self.shake_hands(now);
+        }
         let State::Connecting {
             stream,
             nth,
@@ -138,7 +208,7 @@ impl Link {
         let failure = match has_connected(stream) {
             Ok(true) => {
                 match prepare(stream, self.is_impatient) {
-                    Ok(()) => return self.opened(),
+                    Ok(()) => return self.opened(now),
                     // The connection has been reset already.
                     Err(e) => e,
                 }
@@ -156,6 +226,8 @@ impl Link {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Connecting { until, .. } => Some(*until),
+            #[cfg(feature = "tls")]
+            State::ShakingHands { until, .. } => Some(*until),
             State::Closed | State::Open(_) => None,
         }
     }
@@ -166,24 +238,90 @@ impl Link {
 
     /// Closes the connection by a reset: whatever is on its way is lost.
     pub(crate) fn abandon(&mut self) {
-        if let State::Open(stream) = &self.state {
+        if let State::Open(socket) = &self.state {
             // Without it the server may hear our end before what comes next.
-            let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+            let _ = sockopt::set_socket_linger(socket.stream(), Some(Duration::ZERO));
         }
         self.state = State::Closed;
     }
 
-    fn opened(&mut self) -> Progress {
-        if let State::Connecting { stream, .. } = std::mem::replace(&mut self.state, State::Closed)
-        {
-            self.state = State::Open(stream);
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables))]
+    fn opened(&mut self, now: Instant) -> Progress {
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        let State::Connecting {
+            stream,
+            nth,
+            failures,
+            ..
+        } = state
+        else {
+            return Progress::Pending;
+        };
+        #[cfg(feature = "tls")]
+        if let Some(guard) = &self.way.guard {
+            let socket = match Socket::secured(stream, guard) {
+                Ok(socket) => socket,
+                Err(e) => return Progress::Untrusted(Error::Tls(e)),
+            };
+            self.state = State::ShakingHands {
+                socket,
+                nth,
+                until: now + CONNECT_TIMEOUT,
+                failures,
+            };
+            return self.shake_hands(now);
         }
+        self.state = State::Open(Socket::from(stream));
         Progress::Connected
+    }
+
+    #[cfg(feature = "tls")]
+    fn shake_hands(&mut self, now: Instant) -> Progress {
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        let State::ShakingHands {
+            mut socket,
+            nth,
+            until,
+            mut failures,
+        } = state
+        else {
+            return Progress::Pending;
+        };
+        let failure = match socket.shake_hands() {
+            Ok(None) if now < until => {
+                self.state = State::ShakingHands {
+                    socket,
+                    nth,
+                    until,
+                    failures,
+                };
+                return Progress::Pending;
+            }
+            Ok(None) => Errno::TIMEDOUT.into(),
+            Ok(Some(shown)) => {
+                let guard = self.way.guard.as_mut().expect("it began the handshake");
+                let key = shown.clone();
+                return match guard.judge(shown) {
+                    Ok(news) => {
+                        if news.is_some() {
+                            self.new_key = Some(key);
+                        }
+                        self.news = news;
+                        self.state = State::Open(socket);
+                        Progress::Connected
+                    }
+                    Err(e) => Progress::Untrusted(e),
+                };
+            }
+            Err(e) => e,
+        };
+        failures.push((self.server, failure));
+        self.try_from(nth + 1, now, failures)
     }
 
     fn try_from(&mut self, first: usize, now: Instant, mut failures: Vec<Failure>) -> Progress {
         self.state = State::Closed;
-        for (nth, address) in self.addresses.iter().copied().enumerate().skip(first) {
+        for (nth, address) in self.way.addresses.iter().copied().enumerate().skip(first) {
             self.server = address;
             match begin(address, &self.registry, self.token) {
                 Ok(stream) => {
@@ -202,6 +340,113 @@ impl Link {
             }
         }
         Progress::Failed(failures)
+    }
+}
+
+/// A connection to a server, plain or not.
+#[derive(Debug)]
+pub(crate) struct Socket<S = TcpStream> {
+    stream: S,
+    #[cfg(feature = "tls")]
+    session: Option<Box<Session>>,
+}
+
+impl<S> From<S> for Socket<S> {
+    fn from(stream: S) -> Self {
+        Self {
+            stream,
+            #[cfg(feature = "tls")]
+            session: None,
+        }
+    }
+}
+
+impl<S: Read + Write> Socket<S> {
+    /// Over TLS, with a handshake that has not begun.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration does not do.
+    #[cfg(feature = "tls")]
+    pub(crate) fn secured(stream: S, guard: &Guard) -> Result<Self, rustls::Error> {
+        let session = Some(Box::new(Session::client(&guard.config)?));
+        Ok(Self { stream, session })
+    }
+
+    /// Goes on with the handshake. Returns the server's key once that is over.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, in words for people.
+    #[cfg(feature = "tls")]
+    pub(crate) fn shake_hands(&mut self) -> io::Result<Option<Fingerprint>> {
+        let Some(session) = &mut self.session else {
+            return Ok(None);
+        };
+        match session.shake_hands(&mut self.stream) {
+            Ok(false) => Ok(None),
+            Ok(true) => {
+                let shown = session.peer().map(Fingerprint::of);
+                let shown = shown.ok_or(rustls::Error::NoCertificatesPresented);
+                shown.and_then(|it| it).map(Some).map_err(io::Error::other)
+            }
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                let words = format!("no TLS is spoken there ({e}); --tls needs the port for TLS");
+                Err(io::Error::other(words))
+            }
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                let words = "the connection ended in the TLS handshake; --tls needs the port for \
+                             TLS";
+                Err(io::Error::other(words))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Says that nothing more will come from us. Returns whether that is written.
+    ///
+    /// # Errors
+    ///
+    /// Those of write(2).
+    pub(crate) fn say_goodbye(&mut self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &mut self.session {
+            return session.say_goodbye(&mut self.stream);
+        }
+        Ok(())
+    }
+}
+
+impl<S: Read + Write> Read for Socket<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &mut self.session {
+            return session.read(&mut self.stream, buffer);
+        }
+        self.stream.read(buffer)
+    }
+}
+
+impl<S: Read + Write> Write for Socket<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &mut self.session {
+            return session.write(&mut self.stream, &[IoSlice::new(bytes)]);
+        }
+        self.stream.write(bytes)
+    }
+
+    /// Writes what TLS has kept.
+    fn flush(&mut self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &mut self.session {
+            return session.flush(&mut self.stream);
+        }
+        self.stream.flush()
     }
 }
 

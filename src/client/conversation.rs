@@ -17,15 +17,16 @@ use memchr::memchr;
 use self::history::History;
 use self::telling::{Hear, Troubles, pass_entered, pass_event, without_token};
 use self::writing::Writing;
+use super::config::ALL_PAST_LINES;
 use super::incoming::{Greeting, Heard, Incoming};
 use super::pending::{By, Line, Part, Pending};
 use crate::frontend::entered::Entered;
 use crate::frontend::message::{Kind, Message};
 use crate::protocol::command::{self, Command};
-use crate::protocol::event::{ByeCode, Event, Hello, Person, Place, Reply, Several};
+use crate::protocol::event::{ByeCode, ErrorCode, Event, Hello, Person, Place, Reply, Several};
 use crate::protocol::name::{self, Name};
 use crate::protocol::text::made_safe;
-use crate::protocol::wording::OPERATOR_PREFIX;
+use crate::protocol::wording::{OPERATOR_PREFIX, PASSWORD_NEEDED};
 
 /// How long queued lines wait for the answer to the request for a name. Who only sends waits no
 /// longer for the greeting, either.
@@ -93,6 +94,15 @@ pub(crate) enum Farewell {
     SentAway,
 }
 
+/// What a room wants that has a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PasswordWish {
+    /// To hear it.
+    Needed,
+    /// To hear another one than it has.
+    Wrong,
+}
+
 /// What was heard and is to be said, whatever becomes of the connection.
 #[derive(Debug)]
 pub struct Conversation {
@@ -132,6 +142,12 @@ pub struct Conversation {
     /// its times: lines. `None` to pass it on as it comes.
     greeted: Option<String>,
     history: History,
+    /// What the room has said of its password, and was not answered.
+    password_wish: Option<PasswordWish>,
+    /// It was given the password on this connection.
+    gave_password: bool,
+    /// Why the room does not let us in, if that is about its password.
+    kept_out: Option<String>,
     /// The room's last word on this connection.
     farewell: Farewell,
     /// When the room wants us back.
@@ -150,6 +166,8 @@ enum Gate {
     Open,
     /// Waits until it is known what the server speaks; until then.
     Greeting(Instant),
+    /// Waits until the user has given the room's password.
+    Password,
     /// Waits for the name, until then; `None` for ever, where nothing is said without it.
     Answer(Option<Instant>),
     /// The name we had before the connection was lost is somebody else's now, and lines wait
@@ -184,6 +202,9 @@ impl Conversation {
             past_lines: None,
             greeted: None,
             history: History::default(),
+            password_wish: None,
+            gave_password: false,
+            kept_out: None,
             farewell: Farewell::None,
             again: None,
             taken: VecDeque::new(),
@@ -215,6 +236,9 @@ impl Conversation {
         self.writing.clear();
         self.naming = Naming::Open;
         self.is_mute = false;
+        self.password_wish = None;
+        self.gave_password = false;
+        self.kept_out = None;
         self.farewell = Farewell::None;
         self.again = None;
         // Queued lines are for a room, not for a server that refuses us or a proxy without a
@@ -265,7 +289,7 @@ impl Conversation {
         let gate = match self.gate {
             Gate::Greeting(until) => Some(until),
             Gate::Answer(until) => until,
-            Gate::Open | Gate::Held | Gate::Shut => None,
+            Gate::Open | Gate::Password | Gate::Held | Gate::Shut => None,
         };
         let looks = self.pending.next_overdue(PENDING_PATIENCE, now);
         let words = self.pending.waits_since().map(|since| {
@@ -397,7 +421,7 @@ impl Conversation {
     /// Whether everything is written and, by a room that does so, answered. It is not before it
     /// is known what the server speaks.
     pub(crate) fn is_all_done(&self) -> bool {
-        let has_begun = !matches!(self.gate, Gate::Greeting(_));
+        let has_begun = !matches!(self.gate, Gate::Greeting(_) | Gate::Password);
         let is_sent = self.writing.is_empty() && self.pending.unsent_lines() == 0;
         has_begun && is_sent && self.pending.user_lines() == 0
     }
@@ -455,6 +479,28 @@ impl Conversation {
 
     pub(crate) fn farewell(&self) -> Farewell {
         self.farewell
+    }
+
+    /// What the room wants to hear of its password, until that is given.
+    pub(crate) fn password_wish(&self) -> Option<PasswordWish> {
+        self.password_wish
+    }
+
+    /// Says the room's password, if the room waits for it.
+    pub(crate) fn give_password(&mut self, password: &str, now: Instant) {
+        if self.password_wish.take().is_some() {
+            self.gave_password = true;
+            self.writing.ask(&format!("/pass {password}\n"));
+            if let Some(request) = self.history.resume_request() {
+                self.writing.ask(&request);
+            }
+            self.gate = Gate::Greeting(now + HELLO_TIMEOUT);
+        }
+    }
+
+    /// Why the room does not let us in, if that is about its password.
+    pub(crate) fn kept_out(&self) -> Option<&str> {
+        self.kept_out.as_deref()
     }
 
     /// When the room wants us back, after its farewell.
@@ -616,6 +662,10 @@ impl Conversation {
             // A room that we know tells what we have missed.
             return;
         }
+        if is_known_wish(message) {
+            // It says so again to programs.
+            return;
+        }
         match &mut self.greeted {
             Some(greeted) if message.is_past && was_said(message) => {
                 greeted.push_str(message.line);
@@ -649,6 +699,16 @@ impl Conversation {
         now: Instant,
         hear: Hear<'_>,
     ) {
+        if let (Wire::Asked, Some((_, Event::Error { code, .. }))) = (self.wire, told) {
+            let wish = match code {
+                ErrorCode::PasswordNeeded => PasswordWish::Needed,
+                ErrorCode::WrongPassword => PasswordWish::Wrong,
+                _ => return,
+            };
+            self.password_wish = Some(wish);
+            self.gate = Gate::Password;
+            return;
+        }
         let is_answer = |hello: &Hello<'_>| hello.resumed || !self.is_fresh_due;
         match (self.wire, told) {
             (Wire::Objects, _) | (Wire::Asked, Some((_, Event::Bye(_)))) => {}
@@ -735,6 +795,11 @@ impl Conversation {
                     let taken = self.pending.ended(heard);
                     taken.iter().for_each(|line| pass_entered(line, hear));
                 }
+                if bye.code == ByeCode::Password {
+                    let words = &*bye.text;
+                    let words = words.strip_prefix("goodbye: ").unwrap_or(words);
+                    self.kept_out = Some(words.to_owned());
+                }
                 self.again = bye.again.map(Duration::from_secs);
                 self.farewell = match (bye.code, bye.again) {
                     (ByeCode::Quit, _) => Farewell::Goodbye,
@@ -774,6 +839,12 @@ impl Conversation {
         let greeted = self.greeted.as_ref();
         let greeted_lines = greeted.map(|lines| lines.split_terminator('\n').count() as u64);
         let past_lines = self.past_lines.or(greeted_lines).unwrap_or(0);
+        // What it did not greet with.
+        let is_ungreeted = self.gave_password && !self.is_strict;
+        let past_lines = match self.past_lines {
+            None if is_ungreeted => ALL_PAST_LINES,
+            _ => past_lines,
+        };
         let missed = self.history.begin(hello, place, past_lines);
         if hello.resumed {
             let resumption = self.pending.resumed(hello.heard, now);
@@ -824,6 +895,11 @@ impl Conversation {
     }
 }
 
+/// Whether a room asks for its password by `message`.
+fn is_known_wish(message: &Message<'_>) -> bool {
+    message.kind == Kind::Notice && message.is_past && message.text == PASSWORD_NEEDED
+}
+
 /// Whether `message`, a line that a room greets with, was said to everybody: the room remembers it.
 fn was_said(message: &Message<'_>) -> bool {
     message.name.is_some() || message.text.starts_with(OPERATOR_PREFIX)
@@ -834,7 +910,7 @@ fn is_handshake(line: &[u8]) -> bool {
     line.starts_with(b"/")
         && matches!(
             command::parse(line),
-            Ok(Command::Json | Command::Resume { .. })
+            Ok(Command::Json | Command::Resume { .. } | Command::Pass(_))
         )
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Facts {
     pub(crate) server: SocketAddr,
     pub(crate) greeting: Greeting,
     pub(crate) farewell: Farewell,
+    /// Why the room did not let us in, if that was about its password.
+    pub(crate) kept_out: Option<String>,
     pub(crate) naming: Naming,
     /// Whether a server has ever let us in.
     pub(crate) was_let_in: bool,
@@ -97,6 +99,10 @@ impl Facts {
     /// The result of a client whose last connection ended with `ending`.
     pub(crate) fn end(self, ending: Ending) -> Result<(), Error> {
         let server = self.server;
+        if let Some(words) = self.kept_out {
+            let words = Some(words);
+            return Err(Error::Refused { server, words });
+        }
         let unsent = self.unsent_lines > 0;
         // To a user who was in before, a refused return matters less than unsent lines, and
         // not at all once the user gave up.
@@ -237,6 +243,7 @@ mod tests {
             server: "127.0.0.1:1".parse().unwrap(),
             greeting: Greeting::Ours,
             farewell: Farewell::None,
+            kept_out: None,
             naming: Naming::Open,
             was_let_in: true,
             is_leaving: true,

@@ -4,7 +4,6 @@
 //! read; while the server lags, standard input is not read.
 
 use std::io;
-use std::net::SocketAddr;
 use std::process;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use rustix::process::Signal;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::config::Config;
-use super::connect::Link;
+use super::connect::{Link, Way};
 use super::session::Session;
 use super::user::{Streams, Tokens, User};
 use crate::error::{Error, Lines};
@@ -50,10 +49,10 @@ enum End {
 }
 
 impl Client {
-    /// A client of the server at one of `addresses`, shown by `frontend`.
+    /// A client of the server at the end of this `way`, shown by `frontend`.
     pub(crate) fn new(
         config: &Config,
-        addresses: Vec<SocketAddr>,
+        way: Way,
         frontend: Box<dyn Frontend>,
         is_at_a_terminal: bool,
     ) -> io::Result<Self> {
@@ -68,7 +67,7 @@ impl Client {
         // A person would rather reconnect than wait for a server that may have vanished. A
         // program may have sent more than a server with --rate takes within minutes.
         let is_impatient = is_at_a_terminal;
-        let link = Link::new(addresses, is_impatient, registry.try_clone()?, SERVER);
+        let link = Link::new(way, is_impatient, registry.try_clone()?, SERVER);
         let mut session = Session::new(config, link, is_at_a_terminal);
         if let Some(text) = config.text() {
             session.say(format!("{text}\n").as_bytes());
@@ -81,6 +80,14 @@ impl Client {
             session,
             user,
         })
+    }
+
+    /// Has this password for a room that asks for one.
+    pub(crate) fn with_password(mut self, password: Option<String>) -> Self {
+        if let Some(password) = password {
+            self.session.set_password(password, Instant::now());
+        }
+        self
     }
 
     /// Writes down what a person types and sees.
@@ -102,6 +109,8 @@ impl Client {
         // The other errors are about the server, and tell of the unsent lines, too.
         let is_untold = match &end {
             Ok(_) => true,
+            #[cfg(feature = "tls")]
+            Err(Error::OtherKey { .. } | Error::UnknownKey { .. }) => true,
             Err(e) => matches!(
                 e,
                 Error::Poll(_) | Error::Terminal(_) | Error::ReadInput(_) | Error::WriteOutput(_)

@@ -5,14 +5,15 @@
 //! Nothing depends on them: what cannot be read is as if it were not there, and what cannot be
 //! written is lost. Several clients may share them.
 
-use std::env;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use log::info;
 use rustix::fs::{FlockOperation, flock};
+
+use crate::platform::state::{PRIVATE, make_folder, replace, user_folder};
 
 /// Where the room is noted that was joined last, as HOST:PORT.
 const ROOM_FILE: &str = "room";
@@ -41,15 +42,8 @@ pub(crate) struct Memory {
 impl Memory {
     /// That of the user whom the environment names.
     pub(crate) fn of_user() -> Self {
-        // The specification: relative paths are to be ignored.
-        let variable = |name| {
-            let path = env::var_os(name).map(PathBuf::from);
-            path.filter(|path| path.is_absolute())
-        };
-        let home = || Some(variable("HOME")?.join(".local/state"));
-        let folder = variable("XDG_STATE_HOME").or_else(home);
         Self {
-            folder: folder.map(|folder| folder.join("chat")),
+            folder: user_folder(),
         }
     }
 
@@ -64,8 +58,15 @@ impl Memory {
 
     /// Notes that `room` was joined.
     pub(crate) fn note_room(&self, room: &str) {
+        if self.room().as_deref() == Some(room) {
+            return;
+        }
         self.try_to("note the room", |folder| {
-            replace(&folder.join(ROOM_FILE), format!("{room}\n").as_bytes())
+            replace(
+                &folder.join(ROOM_FILE),
+                format!("{room}\n").as_bytes(),
+                PRIVATE,
+            )
         });
     }
 
@@ -102,8 +103,7 @@ impl Memory {
         let Some(folder) = &self.folder else {
             return;
         };
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        if let Err(e) = made.and_then(|()| act(folder)) {
+        if let Err(e) = make_folder(folder).and_then(|()| act(folder)) {
             info!("cannot {what} in {}: {e}", folder.display());
         }
     }
@@ -139,33 +139,12 @@ fn unescaped(line: &str) -> String {
     input
 }
 
-/// For the user alone.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.mode(0o600);
-    options
-}
-
-/// Puts `bytes` in the place of what is at `path`, or changes nothing.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let written = path.with_extension(format!("{}.new", std::process::id()));
-    let mut file = private()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&written)?;
-    let done = file.write_all(bytes);
-    let done = done.and_then(|()| fs::rename(&written, path));
-    if done.is_err() {
-        let _ = fs::remove_file(&written);
-    }
-    done
-}
-
 /// Appends `lines`. Then forgets the older half, if that is too much.
 fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).append(true).create(true).mode(PRIVATE);
     for _ in 0..MAX_TRIES {
-        let mut file = private().read(true).append(true).create(true).open(path)?;
+        let mut file = options.open(path)?;
         // Another client, which may be about to replace the file, has the lock for a moment only.
         flock(&file, FlockOperation::LockExclusive)?;
         let meta = file.metadata()?;
@@ -179,7 +158,7 @@ fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
             file.seek(SeekFrom::Start(size - MAX_HISTORY_BYTES / 2))?;
             file.read_to_end(&mut bytes)?;
             let from = bytes.iter().position(|&byte| byte == b'\n');
-            replace(path, &bytes[from.map_or(0, |at| at + 1)..])?;
+            replace(path, &bytes[from.map_or(0, |at| at + 1)..], PRIVATE)?;
         }
         return Ok(());
     }
@@ -188,6 +167,7 @@ fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

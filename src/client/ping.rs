@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
-use super::connect::{Failure, resolve};
+use super::connect::{Failure, Socket, resolve};
+#[cfg(feature = "tls")]
+use super::known_rooms::{Guard, Security};
 use crate::error::Error;
 use crate::platform::socket::retry_interrupted;
 use crate::platform::stdio::print;
@@ -29,6 +31,8 @@ pub struct Config {
     pub(crate) port: u16,
     /// For the connection and the greeting together.
     pub(crate) timeout: Duration,
+    #[cfg(feature = "tls")]
+    pub(crate) security: Security,
 }
 
 /// What a server says first, as far as it has come.
@@ -72,14 +76,33 @@ impl Answer {
 /// When the server cannot be reached, does not answer in time, is no chat room or refuses
 /// the client; and when standard output fails.
 pub fn run(config: &Config) -> Result<(), Error> {
+    #[cfg(feature = "tls")]
+    let guard = Guard::new(&config.host, config.port, &config.security, false)?;
     let addresses = resolve(&config.host, config.port)?;
     let begun = Instant::now();
     let until = begun + config.timeout;
-    let (mut stream, server) = connect(&addresses, until).map_err(|attempts| Error::Connect {
+    let (stream, server) = connect(&addresses, until).map_err(|attempts| Error::Connect {
         host: config.host.clone(),
         port: config.port,
         attempts,
     })?;
+    #[cfg(feature = "tls")]
+    let stream = match guard {
+        Some(guard) => match shake_hands(stream, server, guard, config, until)? {
+            Some(stream) => stream,
+            None => {
+                return Err(Error::NoAnswer {
+                    server,
+                    timeout: config.timeout,
+                    has_greeted: false,
+                });
+            }
+        },
+        None => Socket::from(stream),
+    };
+    #[cfg(not(feature = "tls"))]
+    let stream = Socket::from(stream);
+    let mut stream = stream;
     let answer = read_answer(&mut stream, until);
     let delay = begun.elapsed();
     leave(&mut stream);
@@ -137,16 +160,45 @@ fn connect(
     Err(failures)
 }
 
+/// Makes sure of the room. `None` if that takes too long.
+#[cfg(feature = "tls")]
+fn shake_hands(
+    stream: TcpStream,
+    server: SocketAddr,
+    mut guard: Guard,
+    config: &Config,
+    until: Instant,
+) -> Result<Option<Socket<TcpStream>>, Error> {
+    let failed = |e| Error::Connect {
+        host: config.host.clone(),
+        port: config.port,
+        attempts: vec![(server, e)],
+    };
+    let mut stream = Socket::secured(stream, &guard).map_err(Error::Tls)?;
+    loop {
+        let timeout = Some(time_left(until));
+        stream.stream().set_read_timeout(timeout).map_err(failed)?;
+        match stream.shake_hands().map_err(failed)? {
+            Some(shown) => {
+                guard.judge(shown)?;
+                return Ok(Some(stream));
+            }
+            None if Instant::now() >= until => return Ok(None),
+            None => {}
+        }
+    }
+}
+
 /// What the server says until it is clear what that is, or until its end.
 ///
 /// # Errors
 ///
 /// Those of read(2). `WouldBlock` if it says too little in time.
-fn read_answer(stream: &mut TcpStream, until: Instant) -> io::Result<Answer> {
+fn read_answer(stream: &mut Socket<TcpStream>, until: Instant) -> io::Result<Answer> {
     let mut heard = [0; MAX_ANSWER_BYTES];
     let mut length = 0;
     loop {
-        stream.set_read_timeout(Some(time_left(until)))?;
+        stream.stream().set_read_timeout(Some(time_left(until)))?;
         let count = retry_interrupted(|| stream.read(&mut heard[length..]))?;
         length += count;
         let answer = Answer::of(&heard[..length]);
@@ -157,12 +209,13 @@ fn read_answer(stream: &mut TcpStream, until: Instant) -> io::Result<Answer> {
 }
 
 /// Closes the connection in order. Failures do not matter any more.
-fn leave(stream: &mut TcpStream) {
-    let _ = stream.shutdown(Shutdown::Write);
+fn leave(stream: &mut Socket<TcpStream>) {
+    let _ = stream.say_goodbye();
+    let _ = stream.stream().shutdown(Shutdown::Write);
     let until = Instant::now() + GOODBYE_TIMEOUT;
     let mut rest = [0; MAX_ANSWER_BYTES];
     while Instant::now() < until
-        && stream.set_read_timeout(Some(time_left(until))).is_ok()
+        && (stream.stream().set_read_timeout(Some(time_left(until)))).is_ok()
         && stream.read(&mut rest).is_ok_and(|count| count > 0)
     {}
 }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use super::backoff::Backoff;
-use super::config::{Config, Wish};
+use super::config::{Config, PASSWORD_IN_CLEAR, Wish};
 use super::connect::{Link, Progress};
 use super::conversation::{
-    Conversation, Farewell, GREETING_TIMEOUT, Naming, PENDING_PATIENCE, Wire,
+    Conversation, Farewell, GREETING_TIMEOUT, Naming, PENDING_PATIENCE, PasswordWish, Wire,
 };
 use super::ending::{Ending, Facts, NO_NAMES, Refusals};
 use super::incoming::Greeting;
@@ -68,6 +68,14 @@ pub(crate) struct Session {
     owes_hint: bool,
     /// Whether nothing has been received on this connection.
     is_unheard: bool,
+    /// The room's password, as far as it is known.
+    password: Option<String>,
+    /// Why the room's password was not given.
+    kept_out: Option<&'static str>,
+    /// What a person was asked for last.
+    asked_for: Option<PasswordWish>,
+    /// A person was asked whether the room's key is right.
+    asked_for_trust: bool,
     /// Why the last connection was refused, if it was.
     last_refusal: Option<String>,
     /// What the room did not take.
@@ -133,6 +141,10 @@ impl Session {
             was_let_in: false,
             owes_hint: false,
             is_unheard: true,
+            password: None,
+            kept_out: None,
+            asked_for: None,
+            asked_for_trust: false,
             last_refusal: None,
             refusals: Refusals::default(),
             is_unsure: false,
@@ -224,6 +236,23 @@ impl Session {
         self.conversation.say(bytes);
     }
 
+    /// Gives the room this password, now or when it asks for one.
+    pub(crate) fn set_password(&mut self, password: String, now: Instant) {
+        self.conversation.give_password(&password, now);
+        self.password = Some(password);
+        self.asked_for = None;
+    }
+
+    /// A person says whether the key of the room, which wants the password, is right.
+    pub(crate) fn trust_key(&mut self, is: bool, now: Moment, frontend: &mut dyn Frontend) {
+        if is {
+            self.link.trust_key();
+            self.answer_password_wish(now, frontend);
+        } else {
+            self.keep_out("its key is not the one you know: ask its host, and give --fingerprint");
+        }
+    }
+
     /// Leaves once everything is sent; at once when called again, or when there is no
     /// connection to send it.
     pub(crate) fn leave(&mut self) {
@@ -232,8 +261,10 @@ impl Session {
             return;
         }
         let waits = match self.phase {
-            // Held lines would wait for ever.
-            Phase::Open(_) => !self.conversation.is_holding(),
+            // Held lines would wait for ever, and so does a question for the password.
+            Phase::Open(_) => {
+                !self.conversation.is_holding() && self.conversation.password_wish().is_none()
+            }
             // A person who has said nothing waits for nothing.
             Phase::Connecting { is_first: true } => {
                 !self.is_for_person || self.conversation.is_sending()
@@ -316,6 +347,7 @@ impl Session {
                 self.hear(now, frontend, |conversation, hear| {
                     conversation.received(&buffer[..count], now.instant, hear);
                 });
+                self.answer_password_wish(now, frontend);
                 self.leave_what_is_no_room(now, frontend);
             }
             Err(e) => match e.kind() {
@@ -350,6 +382,12 @@ impl Session {
         if open.is_half_closed || open.send_error.is_some() {
             return;
         }
+        // What TLS keeps back is nobody's to ask for.
+        match stream.flush() {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+            // Writing says so, too.
+            _ => {}
+        }
         loop {
             if conversation.unwritten(now.instant).is_empty() {
                 let asks = self.is_leaving && conversation.is_all_done() && conversation.finish();
@@ -373,8 +411,12 @@ impl Session {
             }
         }
         if self.is_leaving && conversation.is_all_done() {
-            // Fails if the server has gone, which reading will tell.
-            let _ = stream.shutdown(Shutdown::Write);
+            match stream.say_goodbye() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // Fails if the server has gone, which reading will tell.
+                _ => {}
+            }
+            let _ = stream.stream().shutdown(Shutdown::Write);
             open.is_half_closed = true;
             open.silent_since = now.instant;
         }
@@ -382,6 +424,9 @@ impl Session {
 
     /// Acts on deadlines that have passed.
     pub(crate) fn expire(&mut self, now: Moment, frontend: &mut dyn Frontend) {
+        if let Some(words) = self.link.take_news() {
+            frontend.notify(&words, true, now);
+        }
         match &self.phase {
             Phase::Connecting { is_first: true }
                 if self.slow_at().is_some_and(|at| at <= now.instant) =>
@@ -479,7 +524,8 @@ impl Session {
             return;
         }
         let stream = self.link.stream();
-        let bytes = stream.and_then(unacknowledged_bytes).unwrap_or(0);
+        let bytes = stream.and_then(|it| unacknowledged_bytes(it.stream()));
+        let bytes = bytes.unwrap_or(0);
         if stall.check(bytes, now.instant) {
             let seconds = STALLED_AFTER.as_secs();
             let words = format!("nothing has got through for {seconds} s");
@@ -527,6 +573,10 @@ impl Session {
             server: self.link.server(),
             greeting: self.conversation.greeting(),
             farewell: self.conversation.farewell(),
+            kept_out: self
+                .kept_out
+                .or(self.conversation.kept_out())
+                .map(str::to_owned),
             naming: self.conversation.naming(),
             was_let_in: self.was_let_in,
             is_leaving: self.is_leaving,
@@ -567,6 +617,8 @@ impl Session {
                     stall: Stall::new(now.instant),
                 });
             }
+            #[cfg(feature = "tls")]
+            Progress::Untrusted(error) => return Err(error),
             Progress::Failed(attempts) if is_first => {
                 return Err(Error::Connect {
                     host: self.config.host.clone(),
@@ -606,7 +658,8 @@ impl Session {
         let open_for = now.instant.duration_since(open.since);
         // A room that answers leaves no doubt but about what it has not answered.
         if self.conversation.wire() == Wire::Lines {
-            let unacknowledged = self.link.stream().and_then(unacknowledged_bytes);
+            let unacknowledged = self.link.stream();
+            let unacknowledged = unacknowledged.and_then(|it| unacknowledged_bytes(it.stream()));
             let was_sent_just_now = open
                 .written_at
                 .is_some_and(|at| at + UNSURE_FOR > now.instant);
@@ -643,6 +696,53 @@ impl Session {
         let delay = self.backoff.after_loss(open_for);
         let delay = delay.max(self.conversation.again().unwrap_or_default().min(MAX_AWAY));
         self.phase = offline(now, delay);
+    }
+
+    /// Gives the room its password, asks a person for it, or leaves.
+    fn answer_password_wish(&mut self, now: Moment, frontend: &mut dyn Frontend) {
+        let wish = self.conversation.password_wish();
+        let Some(wish) = wish.filter(|_| matches!(self.phase, Phase::Open(_))) else {
+            return;
+        };
+        let is_local = self.link.server().ip().to_canonical().is_loopback();
+        let is_wrong = wish == PasswordWish::Wrong;
+        if is_wrong {
+            self.password = None;
+        }
+        let is_secured = self.link.is_secured();
+        let why = if !is_secured && !is_local && !self.config.is_plain() {
+            PASSWORD_IN_CLEAR
+        } else if self.link.is_key_new() {
+            if self.asked_for_trust {
+                return;
+            } else if self.is_leaving && self.is_for_person {
+                return self.give_up();
+            } else if frontend.ask_trust(now) {
+                self.asked_for_trust = true;
+                return self.link.doubt_key();
+            }
+            "it has a password, and its key is not known: give --fingerprint sha256:KEY"
+        } else if let Some(password) = &self.password {
+            return self.conversation.give_password(password, now.instant);
+        } else if self.asked_for == Some(wish) {
+            return;
+        } else if self.is_leaving && self.is_for_person {
+            return self.give_up();
+        } else if frontend.ask_password(is_wrong, now) {
+            self.asked_for = Some(wish);
+            return;
+        } else if is_wrong {
+            "wrong password"
+        } else {
+            "it has a password: give --password-file FILE"
+        };
+        self.keep_out(why);
+    }
+
+    fn keep_out(&mut self, why: &'static str) {
+        self.kept_out = Some(why);
+        self.link.close();
+        self.phase = Phase::Ended(Ending::InOrder);
     }
 
     /// Leaves a server that is known to be no chat room.
@@ -769,7 +869,8 @@ impl Session {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
-        match self.link.stream().and_then(unacknowledged_bytes) {
+        let stream = self.link.stream();
+        match stream.and_then(|it| unacknowledged_bytes(it.stream())) {
             // The server does not read yet, but may.
             Some(1..) => open.silent_since = now.instant,
             _ => {

@@ -212,6 +212,10 @@ impl User {
                 Action::Say(bytes) => session.say(&bytes),
                 Action::Leave => session.leave(),
                 Action::Hurry => session.hurry(now),
+                Action::GivePassword(password) => session.set_password(password, now.instant),
+                Action::TrustKey(is_trusted) => {
+                    session.trust_key(is_trusted, now, &mut *self.frontend);
+                }
                 Action::EndBy(signal) => {
                     self.leave_terminal(Departure::End(signal, SignalTarget::Foreground), now);
                 }

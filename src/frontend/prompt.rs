@@ -42,6 +42,24 @@ use crate::rate::{Bucket, Rate};
 
 const PROMPT_END: &str = "> ";
 
+/// What the user is asked before anything can be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// The room's password: what is typed is not shown, nor remembered.
+    Password,
+    /// Whether a room that was never visited before may have it.
+    Trust,
+}
+
+impl Question {
+    fn prompt(self) -> &'static str {
+        match self {
+            Self::Password => "password: ",
+            Self::Trust => "is that the key (yes or no)? ",
+        }
+    }
+}
+
 /// What the room's help does not know of.
 const MORE_HELP: &str = "  /ignore NAME      hide what NAME says, for you alone; /unignore NAME";
 
@@ -68,6 +86,8 @@ pub struct Prompt {
     size: Size,
     keyboard: Keyboard,
     editor: Editor,
+    /// What the user is asked, and where the answer is typed.
+    asked: Option<(Question, Editor)>,
     people: People,
     ignored: Ignored,
     link: LinkStatus,
@@ -125,6 +145,7 @@ impl Prompt {
             size,
             keyboard: Keyboard::default(),
             editor: Editor::default(),
+            asked: None,
             people: People::default(),
             ignored: Ignored::default(),
             link: LinkStatus::In { is_ours: false },
@@ -188,6 +209,17 @@ impl Prompt {
     }
 
     fn take(&mut self, event: Event, now: Moment) {
+        if let Some((_, answer)) = &mut self.asked {
+            let pressed = match event {
+                Event::Key(key) => answer.press(key, &People::default(), None),
+                Event::Paste(text) => match answer.paste(&text) {
+                    Ok(()) => Pressed::Changed,
+                    Err(TooMuch) => return self.refuse_paste(now),
+                },
+                _ => return,
+            };
+            return self.act(pressed, now);
+        }
         let pressed = match event {
             Event::Key(key) => {
                 let own_name = self.name.as_deref();
@@ -200,7 +232,25 @@ impl Prompt {
             // Whatever else a terminal reports is no input.
             _ => return,
         };
+        self.act(pressed, now);
+    }
+
+    fn act(&mut self, pressed: Pressed, now: Moment) {
         match pressed {
+            Pressed::Entered(answer) if self.asked.is_some() => {
+                self.is_stale = true;
+                let answer = answer.lines().next().unwrap_or_default();
+                let action = match (self.asked.as_ref(), answer.trim()) {
+                    (Some((Question::Password, _)), _) if !answer.is_empty() => {
+                        Action::GivePassword(answer.to_owned())
+                    }
+                    (Some((Question::Trust, _)), "yes") => Action::TrustKey(true),
+                    (Some((Question::Trust, _)), "no") => Action::TrustKey(false),
+                    _ => return,
+                };
+                self.asked = None;
+                self.actions.push(action);
+            }
             Pressed::Changed => self.is_stale = true,
             Pressed::Nothing => {}
             Pressed::Entered(text) => {
@@ -217,6 +267,12 @@ impl Prompt {
             Pressed::Suspend => self.actions.push(Action::Suspend),
             Pressed::ClearScreen => self.clears = true,
         }
+    }
+
+    fn ask(&mut self, question: Question) -> bool {
+        self.asked = Some((question, Editor::completing(&[])));
+        self.is_stale = true;
+        true
     }
 
     /// A room of another kind has none: it says everything to everyone.
@@ -539,6 +595,23 @@ impl Frontend for Prompt {
         self.push_above(&line, Some(now.time), now);
     }
 
+    fn ask_password(&mut self, is_wrong: bool, now: Moment) -> bool {
+        let words = if is_wrong {
+            "wrong password"
+        } else {
+            "this room has a password; what you type of it is not shown"
+        };
+        self.notify(words, is_wrong, now);
+        self.ask(Question::Password)
+    }
+
+    fn ask_trust(&mut self, now: Moment) -> bool {
+        let words = "this room has a password, and you have not been here before: compare the key \
+                     with the one that its host sees";
+        self.notify(words, false, now);
+        self.ask(Question::Trust)
+    }
+
     fn set_status(&mut self, status: &Status<'_>) {
         let before = (self.link, self.said_lines, self.no_answer_for);
         self.link = status.link;
@@ -587,8 +660,19 @@ impl Frontend for Prompt {
         }
         self.is_stale = false;
         if !self.is_hidden && !self.screen.is_drawn() {
-            let prompt = self.prompt();
-            let mut layout = lay_out(&prompt, self.editor.text(), self.editor.cursor(), self.size);
+            let mut layout = match &self.asked {
+                Some((question @ Question::Password, _)) => {
+                    lay_out(question.prompt(), "", 0, self.size)
+                }
+                Some((question, answer)) => {
+                    let (text, cursor) = (answer.text(), answer.cursor());
+                    lay_out(question.prompt(), text, cursor, self.size)
+                }
+                None => {
+                    let (text, cursor) = (self.editor.text(), self.editor.cursor());
+                    lay_out(&self.prompt(), text, cursor, self.size)
+                }
+            };
             layout.put_above(self.said_rows());
             let style = match self.link {
                 LinkStatus::In { .. } if self.no_answer_for.is_none() => self.look.palette.bold(),

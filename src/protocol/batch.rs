@@ -7,6 +7,7 @@
 //! are omitted; a frame for one reader alone is inserted where it was said. So a batch costs
 //! one text per encoding, one edit per exception, and nothing per ordinary reader.
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
@@ -100,6 +101,8 @@ pub struct Batch {
     closes: Vec<(ClientId, CloseReason)>,
     /// What is to become of the standings of clients that come back.
     standings: Vec<StandingRequest>,
+    /// What is to become of clients outside the room.
+    outsiders: Vec<OutsiderRequest>,
     /// Invariant: the size of all inserted frames.
     private_bytes: usize,
     /// What work counts for that shows in no text.
@@ -116,6 +119,17 @@ pub enum StandingRequest {
     Restore(ClientId, ClientId),
     /// What is kept under this name is dropped.
     Drop(ClientId),
+}
+
+/// What is to become of a client that is not let in, and still heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutsiderRequest {
+    /// It alone is told this. Nothing else reaches it.
+    Tell(ClientId, Frame),
+    /// It is told this, and disconnected.
+    TurnAway(ClientId, Frame),
+    /// The client, which is at this address, is to join by another id, as if it had just come.
+    LetIn(ClientId, IpAddr),
 }
 
 /// Lines in one encoding. Those that are said while it is not in use are empty here: nobody
@@ -294,6 +308,25 @@ impl Batch {
         std::mem::take(&mut self.standings)
     }
 
+    /// Asks the reactor to tell, let in or turn away somebody outside the room.
+    pub fn request_for_outsider(&mut self, request: OutsiderRequest) {
+        self.outsiders.push(request);
+    }
+
+    /// Whether it is decided what becomes of `client`, which was outside the room: it is not to
+    /// be heard any more by this id.
+    pub fn decides_about(&self, client: ClientId) -> bool {
+        self.outsiders.iter().any(|request| match *request {
+            OutsiderRequest::Tell(..) => false,
+            OutsiderRequest::TurnAway(id, _) | OutsiderRequest::LetIn(id, _) => id == client,
+        })
+    }
+
+    /// Takes these requests, in order.
+    pub fn take_outsider_requests(&mut self) -> Vec<OutsiderRequest> {
+        std::mem::take(&mut self.outsiders)
+    }
+
     /// The text for everybody in `encoding`, before edits.
     pub fn shared(&self, encoding: Encoding) -> &[u8] {
         &self.shared[encoding.index()].bytes
@@ -402,6 +435,7 @@ impl Batch {
         self.edits.shrink_to(KEPT_EDITS);
         self.closes.clear();
         self.standings.clear();
+        self.outsiders.clear();
         self.private_bytes = 0;
         self.charged_bytes = 0;
     }

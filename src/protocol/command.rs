@@ -30,6 +30,8 @@ pub(crate) enum Command<'a> {
         token: &'a str,
         seq: u64,
     },
+    /// Give the room's password.
+    Pass(&'a [u8]),
 }
 
 /// Why a line is not a command.
@@ -53,14 +55,16 @@ const ME_USAGE: &str = "/me ACTION";
 const MESSAGE_USAGE: &str = "/msg NAME TEXT";
 const LAST_USAGE: &str = "/last N";
 const RESUME_USAGE: &str = "/resume TOKEN SEQ";
+const PASS_USAGE: &str = "/pass PASSWORD";
 
 /// Of the commands that take arguments.
-pub(crate) const USAGES: [&str; 5] = [
+pub(crate) const USAGES: [&str; 6] = [
     NICK_USAGE,
     ME_USAGE,
     MESSAGE_USAGE,
     LAST_USAGE,
     RESUME_USAGE,
+    PASS_USAGE,
 ];
 
 /// Names from other chat programs, and our commands for them.
@@ -127,6 +131,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command<'_>, BadCommand> {
         b"/last" => last(rest).ok_or(BadCommand::Incomplete(LAST_USAGE)),
         b"/json" => Ok(Command::Json),
         b"/resume" => resume(rest).ok_or(BadCommand::Incomplete(RESUME_USAGE)),
+        b"/pass" => need(rest, PASS_USAGE).map(|()| Command::Pass(rest)),
         b"/kick" | b"/mute" | b"/unmute" | b"/ban" | b"/unban" | b"/bans" | b"/stats" => {
             Err(BadCommand::Operators)
         }

@@ -294,6 +294,10 @@ codes! {
         Muted = "muted",
         /// The command comes too late: it goes before anything else.
         TooLate = "too_late",
+        /// The room has a password, and has not heard it.
+        PasswordNeeded = "password_needed",
+        /// That is not the room's password.
+        WrongPassword = "wrong_password",
     }
 }
 
@@ -320,6 +324,8 @@ codes! {
         Replaced = "replaced",
         /// The session was resumed just now.
         TooSoon = "too_soon",
+        /// The password was not given, or there were too many wrong ones.
+        Password = "password",
     }
 }
 
@@ -352,6 +358,7 @@ impl ByeCode {
             | Self::Banned
             | Self::Idle
             | Self::Replaced
+            | Self::Password
             | Self::Other => None,
         }
     }

@@ -48,7 +48,9 @@ macro_rules! statuses {
 
 statuses! {
     Ok = 200 "OK",
+    PermanentRedirect = 308 "Permanent Redirect",
     BadRequest = 400 "Bad Request",
+    Unauthorized = 401 "Unauthorized",
     Forbidden = 403 "Forbidden",
     NotFound = 404 "Not Found",
     MethodNotAllowed = 405 "Method Not Allowed",
@@ -97,18 +99,36 @@ pub struct Request<'a> {
     pub host: &'a str,
     /// Where the page comes from that makes the request, if a page does.
     pub origin: Option<&'a str>,
+    /// Whether it has come over TLS, which its text does not say.
+    pub is_secured: bool,
     /// The size of the body that follows. `None` if the head does not say.
     pub body_bytes: Option<usize>,
     /// The body comes in chunks, and nobody knows how long it will be.
     pub is_chunked: bool,
     /// What the body is.
     pub content_type: Option<&'a str>,
+    /// By what the client proves that it may ask.
+    pub authorization: Option<&'a str>,
     /// Names this request among its repetitions.
     pub idempotency_key: Option<&'a str>,
     /// The client wants to hear that it may go on before it sends the body.
     pub expects_continue: bool,
     /// What the client wants to go on with.
     pub upgrade: Upgrade<'a>,
+}
+
+impl Request<'_> {
+    /// Where the same is to be had over TLS, at the same port. `None` if the host that is named
+    /// is none.
+    pub fn secured_address(&self) -> Option<String> {
+        let Authority { host, port } = Authority::parse(self.host)?;
+        let host = match host {
+            Host::Ip(ip @ IpAddr::V6(_)) => format!("[{ip}]"),
+            Host::Ip(ip) => ip.to_string(),
+            Host::Name(name) => name.to_owned(),
+        };
+        Some(format!("https://{host}:{port}{}", self.path))
+    }
 }
 
 /// What a client wants to go on with after the request.
@@ -146,9 +166,11 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
         path: path_of(head.path.unwrap_or_default())?,
         host: "",
         origin: None,
+        is_secured: false,
         body_bytes: None,
         is_chunked: false,
         content_type: None,
+        authorization: None,
         idempotency_key: None,
         expects_continue: false,
         upgrade: Upgrade::No,
@@ -176,6 +198,12 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Fault> {
             request.is_chunked = true;
         } else if is("Content-Type") {
             once(&mut request.content_type, value, "two Content-Type fields")?;
+        } else if is("Authorization") {
+            once(
+                &mut request.authorization,
+                value,
+                "two Authorization fields",
+            )?;
         } else if is("Idempotency-Key") {
             once(
                 &mut request.idempotency_key,
@@ -348,10 +376,15 @@ impl HostNames {
             );
             return Err(Fault::new(Status::MisdirectedRequest, words));
         }
+        let scheme = if request.is_secured {
+            "https://"
+        } else {
+            "http://"
+        };
         match request.origin {
             None => Ok(()),
             Some(origin)
-                if (origin.strip_prefix("http://"))
+                if (origin.strip_prefix(scheme))
                     .and_then(Authority::parse)
                     .is_some_and(|origin| origin == host) =>
             {
@@ -434,10 +467,13 @@ impl<'a> Answer<'a> {
         self
     }
 
-    /// The whole of it; for HEAD without its body. `host` is what the client calls this server,
-    /// if that is known to be right: older Safari does not take `'self'` for WebSocket, too.
-    pub fn encode(&self, host: Option<&str>, is_head: bool) -> Vec<u8> {
-        let websocket = host.map(|host| format!(" ws://{host}")).unwrap_or_default();
+    /// The whole of it; for HEAD without its body. The `request` says what the client calls this
+    /// server, if that is known to be right: older Safari does not take `'self'` for WebSocket, too.
+    pub fn encode(&self, request: Option<&Request<'_>>, is_head: bool) -> Vec<u8> {
+        let websocket = request.map_or(String::new(), |request| {
+            let scheme = if request.is_secured { "wss" } else { "ws" };
+            format!(" {scheme}://{}", request.host)
+        });
         let mut answer = format!(
             "HTTP/1.1 {} {}\r\n\
              Content-Type: {}\r\n\
@@ -501,6 +537,21 @@ mod tests {
             assert!(may_end_head(bytes));
         }
         assert!(!may_end_head(b"GET / HTTP/1.1\r\nHost: x\r\n"));
+    }
+
+    #[test]
+    fn what_is_asked_for_in_clear_is_at_the_same_port_over_tls() {
+        for (host, address) in [
+            ("room.lan:8080", Some("https://room.lan:8080/ws")),
+            ("192.168.1.5", Some("https://192.168.1.5:80/ws")),
+            ("[fd00::5]:8080", Some("https://[fd00::5]:8080/ws")),
+            ("a b", None),
+            ("evil.example/", None),
+        ] {
+            let head = head(&format!("Host: {host}\r\n"));
+            let (request, _) = parse(head.as_bytes()).unwrap().unwrap();
+            assert_eq!(request.secured_address().as_deref(), address, "{host}");
+        }
     }
 
     #[test]
@@ -677,6 +728,15 @@ mod tests {
             let checked = names.check(&request).map_err(|fault| fault.status);
             assert_eq!(checked, expected, "{head}");
         }
+        for (scheme, expected) in [("https", ok), ("http", forbidden)] {
+            let head = head(&format!(
+                "Host: 10.0.0.1:1\r\nOrigin: {scheme}://10.0.0.1:1\r\n"
+            ));
+            let (mut request, _) = parse(head.as_bytes()).unwrap().unwrap();
+            request.is_secured = true;
+            let checked = names.check(&request).map_err(|fault| fault.status);
+            assert_eq!(checked, expected, "{scheme} over TLS");
+        }
     }
 
     #[test]
@@ -709,7 +769,9 @@ mod tests {
     #[test]
     fn an_answer_is_complete() {
         let answer = Answer::ok("text/html", &b"hello"[..]).with("Allow", "GET");
-        let whole = String::from_utf8(answer.encode(Some("box:1"), false)).unwrap();
+        let head = head("Host: box:1\r\n");
+        let (mut request, _) = parse(head.as_bytes()).unwrap().unwrap();
+        let whole = String::from_utf8(answer.encode(Some(&request), false)).unwrap();
         assert!(whole.starts_with("HTTP/1.1 200 OK\r\n"));
         assert!(whole.ends_with("\r\nAllow: GET\r\n\r\nhello"));
         for field in [
@@ -721,6 +783,9 @@ mod tests {
         ] {
             assert!(whole.contains(field), "{field} in {whole}");
         }
+        request.is_secured = true;
+        let secured = String::from_utf8(answer.encode(Some(&request), false)).unwrap();
+        assert!(secured.contains("connect-src 'self' wss://box:1;"));
         let head = String::from_utf8(answer.encode(None, true)).unwrap();
         assert!(head.ends_with("\r\n\r\n") && head.contains("connect-src 'self';"));
         for (content_type, expected) in [

@@ -33,6 +33,12 @@ impl Time {
         }
     }
 
+    /// Its year, month and day.
+    #[cfg(feature = "tls")]
+    pub(crate) fn date(self) -> (u64, u64, u64) {
+        date_of(self.millis / MILLIS_A_DAY)
+    }
+
     /// The time from `earlier` to this; nothing if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.millis.saturating_sub(earlier.millis))

@@ -10,6 +10,9 @@
 #[cfg(feature = "web")]
 use sha1_smol::Sha1;
 
+#[cfg(feature = "web")]
+use super::base64;
+
 /// The largest payload of a frame that is sent: what a browser has to gather before its page
 /// gets any of it.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024;
@@ -43,26 +46,7 @@ pub fn accept(key: &str) -> Option<String> {
     let mut hash = Sha1::new();
     hash.update(key.as_bytes());
     hash.update(GUID);
-    Some(base64(&hash.digest().bytes()))
-}
-
-#[cfg(feature = "web")]
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, at| {
-            bits << 8 | u32::from(group.get(at).copied().unwrap_or(0))
-        });
-        for at in 0..4 {
-            text.push(if at <= group.len() {
-                char::from(DIGITS[(bits >> (18 - 6 * at) & 63) as usize])
-            } else {
-                '='
-            });
-        }
-    }
-    text
+    Some(base64::encode(&hash.digest().bytes()))
 }
 
 /// Appends the frames that carry `stream`, as an idle [`Sender`] has them.
@@ -635,8 +619,6 @@ mod tests {
         ] {
             assert_eq!(accept(wrong), None, "{wrong}");
         }
-        assert_eq!(base64(b"a"), "YQ==");
-        assert_eq!(base64(b"ab"), "YWI=");
     }
 
     #[test]

@@ -30,10 +30,20 @@ pub(crate) const BANNED: &str = "your address is banned here; ask the operator";
 /// The refusal of an address by the rules.
 pub(crate) const DENIED: &str = "your address is not allowed here; ask the operator";
 
+/// The refusal of an address that may not come without TLS.
+pub(crate) const IN_CLEAR: &str =
+    "without TLS only this machine may join; ask the operator for another way";
+
+/// What a newcomer is told by a room with a password.
+pub(crate) const PASSWORD_NEEDED: &str = "this room has a password: /pass PASSWORD";
+
+/// What a member is told that says `/pass`.
+pub(crate) const IN_ALREADY: &str = "you are in already; no password is needed";
+
 /// Whether a refusal in `words` is final until an operator changes it, so that connecting
 /// again is no use.
 pub(crate) fn is_lasting_refusal(words: &str) -> bool {
-    [BANNED, DENIED].contains(&words)
+    [BANNED, DENIED, IN_CLEAR].contains(&words)
 }
 
 /// The last notice to a member that is disconnected for `reason`. `None` if nobody would

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
+#[cfg(feature = "tls")]
+use crate::protocol::tls::Session;
+
 /// Connections accepted in one iteration, so that a rush of newcomers does not silence
 /// the room.
 pub const ACCEPT_BUDGET: usize = 256;
@@ -27,6 +30,9 @@ pub enum Accepted<S> {
     /// A connection, and where from. IPv4 peers of an IPv6 socket are given by
     /// their IPv4 address.
     Client(S, IpAddr),
+    /// The same, whose TLS handshake is over.
+    #[cfg(feature = "tls")]
+    Secured(S, Box<Session>, IpAddr),
     /// Nobody is waiting.
     Nobody,
     /// This one came to nothing; there may be others.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 
 use super::connection::input::{AfterRead, ReadLimits, ReadState, Standing};
+use super::connection::transport::Transport;
 use super::connection::{Advance, Connection, ConnectionSlab, Exit};
 use super::flow::{Flow, LOOK_INTERVAL, MAX_FRAMES_BYTES, Total, Verdict};
 use super::inbound::{Inbound, READ_BUDGET_BYTES};
@@ -22,7 +23,7 @@ use super::service::{Load, More, Policy, Service, Traffic, Wish};
 use super::stream::Stream;
 use super::timers::{Kind, Timer, Timers};
 use super::write_queue::Flushed;
-use crate::protocol::batch::{ClientId, Context, Frame, StandingRequest};
+use crate::protocol::batch::{ClientId, Context, Frame, OutsiderRequest, StandingRequest};
 use crate::protocol::close::CloseReason;
 use crate::protocol::time::Time;
 use crate::rate::{AndMore, LogLimit};
@@ -50,9 +51,6 @@ pub const HELD_AFTER: Duration = Duration::from_secs(1);
 
 /// How often it is told so again.
 pub const HELD_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How long a client that was refused has to show that it has a place.
-pub const HEAR_OUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a visitor may take, from when it came, until it has said what it wants; and then
 /// until it has its answer.
@@ -92,7 +90,7 @@ pub struct Clients<S> {
     leaving_now: usize,
     /// Clients that have left the room, and may be done.
     to_reap: Vec<ClientId>,
-    /// Invariant: how many connections were refused.
+    /// Invariant: how many connections were refused, and are not heard any more.
     refused_count: usize,
     /// Visitors and where they are from, the oldest first. Others may be among them that have
     /// gone, or are visitors no more.
@@ -237,25 +235,43 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Takes a stream in: its client joins and is greeted, or is told why not and closed.
-    pub(super) fn take_in(&mut self, mut stream: S, address: IpAddr, service: &mut impl Service) {
+    /// Takes a newcomer in, over `transport`: it joins and is greeted, or is told why not and
+    /// closed.
+    pub(super) fn take_in(
+        &mut self,
+        mut transport: Transport<S>,
+        address: IpAddr,
+        service: &mut impl Service,
+    ) {
         self.make_way(address, service);
         let id = self.connections.next_id();
         let max_line_bytes = self.policy.max_line_bytes;
+        let is_secured = transport.is_secured();
+        if is_secured {
+            service.secured(id);
+        }
         match service.join(id, address, &mut self.context()) {
             Ok(greeting) => {
-                self.connections.insert(stream, max_line_bytes);
+                self.connections.insert(transport, max_line_bytes);
                 self.welcome(id, &greeting);
             }
-            Err(refusal) if self.refused_count >= self.policy.max_refused => {
-                // Whether it is heard or not, there is no more to be done for it.
-                let _ = stream.write(&refusal);
-            }
             Err(refusal) => {
-                self.connections.insert(stream, max_line_bytes);
-                self.turn_away(id, address, refusal, service);
+                let heard_for = service.hears_out(id, address, self.now);
+                if heard_for.is_none() && self.refused_count >= self.policy.max_refused {
+                    // Whether it is heard or not, there is no more to be done for it.
+                    let _ = transport.write(&refusal);
+                    transport.say_goodbye();
+                    return service.closed(id);
+                }
+                self.connections.insert(transport, max_line_bytes);
+                self.turn_away(id, refusal, heard_for);
             }
         }
+        if is_secured {
+            // What came with the end of the handshake has been read, and no edge will tell.
+            self.list_for_reading(id);
+        }
+        self.see_to_outsiders(service);
     }
 
     /// A newcomer from `address` is about to join: another client may have to go for that.
@@ -281,16 +297,9 @@ impl<S: Stream> Clients<S> {
         self.send_frame(id, greeting);
     }
 
-    /// `id` may not join.
-    fn turn_away(
-        &mut self,
-        id: ClientId,
-        address: IpAddr,
-        refusal: Frame,
-        service: &mut impl Service,
-    ) {
-        self.refused_count += 1;
-        if service.hears_out(id, address, self.now) {
+    /// `id` may not join, but is heard for so long, if at all.
+    fn turn_away(&mut self, id: ClientId, refusal: Frame, heard_for: Option<Duration>) {
+        if let Some(heard_for) = heard_for {
             let now = self.now;
             let is_restrained = self.is_restrained();
             let connection = self.connection(id.key);
@@ -298,10 +307,85 @@ impl<S: Stream> Clients<S> {
             if is_restrained {
                 connection.input.restrain(now);
             }
-            self.arm(id, now + HEAR_OUT_TIMEOUT, Kind::HearOut);
+            self.arm(id, now + heard_for, Kind::HearOut);
             return self.send_frame(id, &refusal);
         }
-        self.depart(id, Exit::Refused, Some(refusal));
+        self.depart_refused(id, Some(refusal));
+    }
+
+    /// Tells, lets in or turns away clients outside the room, as `service` has asked for. Returns
+    /// what the last one that was let in is called now.
+    fn see_to_outsiders(&mut self, service: &mut impl Service) -> Option<ClientId> {
+        let mut let_in = None;
+        for request in self.outbound.gathering().take_outsider_requests() {
+            let (OutsiderRequest::Tell(id, _)
+            | OutsiderRequest::TurnAway(id, _)
+            | OutsiderRequest::LetIn(id, _)) = request;
+            let connection = self.connections.get(id);
+            if !connection.is_some_and(|it| it.is_outside()) {
+                continue;
+            }
+            match request {
+                OutsiderRequest::Tell(_, words) => self.send_frame(id, &words),
+                OutsiderRequest::TurnAway(_, words) => self.depart_refused(id, Some(words)),
+                OutsiderRequest::LetIn(_, address) => {
+                    let_in = self.let_outsider_in(id, address, service);
+                }
+            }
+        }
+        let_in
+    }
+
+    /// `outsider` is to join now, as if it had just come: so members have joined in the order of
+    /// their serial numbers. Returns its new id.
+    fn let_outsider_in(
+        &mut self,
+        outsider: ClientId,
+        address: IpAddr,
+        service: &mut impl Service,
+    ) -> Option<ClientId> {
+        self.make_way(address, service);
+        let id = self.connections.rename(outsider.key)?;
+        let connection = self.connection(id.key);
+        // Lists know it by another id.
+        connection.output.is_listed = false;
+        if connection.is_secured() {
+            service.secured(id);
+        }
+        self.outbound.gathering().begin_for(id);
+        match service.let_in(outsider, id, address, &mut self.context()) {
+            Ok(greeting) => {
+                self.connection(id.key).come_in();
+                if let Some(timeout) = self.policy.idle_timeout {
+                    self.arm(id, self.now + timeout, Kind::Idle);
+                }
+                if !greeting.is_empty() {
+                    self.send_frame(id, &greeting);
+                }
+            }
+            Err(refusal) => {
+                let heard_for = service.hears_out(id, address, self.now);
+                self.turn_away(id, refusal, heard_for);
+            }
+        }
+        service.closed(outsider);
+        // What it has said already may have been put aside.
+        let connection = self.connections.at(id.key).expect("it was renamed");
+        self.inbound.list_again(id, connection, &self.flow);
+        Some(id)
+    }
+
+    /// `id` is not let in, and not heard any more. Where too many such take their time to go, it
+    /// is closed at once.
+    fn depart_refused(&mut self, id: ClientId, last_words: Option<Frame>) {
+        let is_too_many = self.refused_count >= self.policy.max_refused;
+        self.refused_count += 1;
+        self.depart(id, Exit::Refused, last_words);
+        if is_too_many {
+            // What it is told is on its way; there is no more to be done for it.
+            self.connection(id.key).end();
+        }
+        self.to_reap.push(id);
     }
 
     /// How many visitors may be taken in before some are closed, which happens once no batch is
@@ -314,7 +398,7 @@ impl<S: Stream> Clients<S> {
     /// one goes.
     pub(super) fn take_in_visitor(
         &mut self,
-        stream: S,
+        transport: Transport<S>,
         address: IpAddr,
         service: &mut impl Service,
     ) {
@@ -334,11 +418,16 @@ impl<S: Stream> Clients<S> {
             self.connection(other.key).end();
             self.to_reap.push(other);
         }
-        self.connections.insert(stream, self.policy.max_line_bytes);
+        self.connections
+            .insert(transport, self.policy.max_line_bytes);
         self.connection(id.key).visit(address);
         self.visitor_count += 1;
         self.visitors.push_back((id, address));
         self.arm(id, self.now + VISIT_TIMEOUT, Kind::Visit);
+        if self.connection(id.key).is_secured() {
+            service.secured(id);
+            self.list_for_reading(id);
+        }
     }
 
     /// Of the address with most visitors, now that one comes from `newcomer`, the oldest, which
@@ -434,18 +523,17 @@ impl<S: Stream> Clients<S> {
         self.make_way(address, service);
         let id = self.connections.rename(visitor.key);
         let id = id.expect("it has become a member");
+        if self.connection(id.key).is_secured() {
+            service.secured(id);
+        }
         match service.join(id, address, &mut self.context()) {
             Ok(greeting) => self.welcome(id, &greeting),
             Err(refusal) => {
-                let is_too_many = self.refused_count >= self.policy.max_refused;
-                self.turn_away(id, address, refusal, service);
-                if is_too_many {
-                    // What it is told is on its way; there is no more to be done for it.
-                    self.connection(id.key).end();
-                    return self.to_reap.push(id);
-                }
+                let heard_for = service.hears_out(id, address, self.now);
+                self.turn_away(id, refusal, heard_for);
             }
         }
+        self.see_to_outsiders(service);
         let now = self.now;
         self.connection(id.key).receive_early(early, now);
         // More may have come than was read, and no edge will tell.
@@ -489,6 +577,12 @@ impl<S: Stream> Clients<S> {
         let after_read =
             self.inbound
                 .read(id, connection, &self.flow, limits, service, &mut context);
+        let id = self.see_to_outsiders(service).unwrap_or(id);
+        let connection = self.connection(id.key);
+        if connection.has_said_too_much() {
+            let last_words = service.heard_out(id);
+            return self.depart_refused(id, last_words);
+        }
         if connection.input.becomes_suspect() {
             self.arm(id, self.now + FIRST_WORDS_TIMEOUT, Kind::FirstWords);
         }
@@ -547,7 +641,6 @@ impl<S: Stream> Clients<S> {
         for id in std::mem::take(&mut self.admitted) {
             if let Some(connection) = self.connections.get(id) {
                 connection.enter();
-                self.refused_count -= 1;
             }
         }
         for (id, reason) in std::mem::take(&mut self.ended_before) {
@@ -562,6 +655,8 @@ impl<S: Stream> Clients<S> {
         if connection.visiting().is_some() {
             connection.end();
             self.to_reap.push(id);
+        } else if connection.is_outside() {
+            self.depart_refused(id, None);
         } else if connection.is_admitted() {
             self.ended_before.push((id, reason));
         } else if connection.leave(reason) {
@@ -659,6 +754,10 @@ impl<S: Stream> Clients<S> {
             };
             match connection.advance() {
                 Advance::Wait => {}
+                Advance::Flush => {
+                    let last = self.now + FLUSH_TIMEOUT;
+                    self.arm(id, last, Kind::Flush { last });
+                }
                 Advance::Linger(exit) => {
                     let timeout = match exit {
                         Exit::Dropped => LAST_WORDS_TIMEOUT,
@@ -736,14 +835,13 @@ impl<S: Stream> Clients<S> {
     fn remove(&mut self, id: ClientId) {
         let mut connection = self.connections.remove(id.key);
         self.flow.release(connection.output.reader());
-        self.outbound.count_change(&connection.output.take_change());
+        self.outbound.count_change(&connection.take_change());
         self.outbound.forget(&connection);
         connection.input.forget(self.policy.max_line_bytes);
         self.inbound.count_held(&mut connection);
         let is_refused = connection.exit() == Some(Exit::Refused);
         self.visitor_count -= usize::from(connection.is_visitor());
-        self.refused_count -=
-            usize::from(is_refused || connection.is_outside() || connection.is_admitted());
+        self.refused_count -= usize::from(is_refused);
     }
 
     /// Deals with the timers that have expired.
@@ -775,8 +873,8 @@ impl<S: Stream> Clients<S> {
                     }
                 }
                 Kind::HearOut if connection.is_outside() => {
-                    self.depart(id, Exit::Refused, None);
-                    self.to_reap.push(id);
+                    let last_words = service.heard_out(id);
+                    self.depart_refused(id, last_words);
                 }
                 Kind::HearOut => {}
                 Kind::Visit => self.ask_for_wish(id, More::TooLate, service),
@@ -854,9 +952,9 @@ impl<S: Stream> Clients<S> {
     /// Looks at what `id` is owed, which has changed.
     fn observe(&mut self, id: ClientId) {
         let connection = self.connections.at(id.key).expect("it is looked at");
-        let change = connection.output.take_change();
+        let change = connection.take_change();
         self.outbound.count_change(&change);
-        let held_bytes = connection.output.held_bytes(self.outbound.logs());
+        let held_bytes = connection.held_bytes(self.outbound.logs());
         if connection.input.state() == ReadState::Owed
             && connection.owed_by_itself_bytes(self.outbound.logs()) <= MAX_FRAMES_BYTES / 2
         {
@@ -873,7 +971,7 @@ impl<S: Stream> Clients<S> {
     fn look_if_due(&mut self, id: ClientId) {
         let connection = self.connections.at(id.key).expect("it was just flushed");
         if std::mem::take(&mut connection.output.is_to_be_looked_at) {
-            let held_bytes = connection.output.held_bytes(self.outbound.logs());
+            let held_bytes = connection.held_bytes(self.outbound.logs());
             let reader = connection.output.reader();
             let verdict = self.flow.look(reader, held_bytes, self.now);
             self.carry_out(id, verdict);
@@ -921,7 +1019,8 @@ impl<S: Stream> Clients<S> {
     fn drop_the_most_unfinished(&mut self) {
         let holders = self.connections.iter();
         let mut holders: Vec<(usize, ClientId)> = holders
-            .filter(|(_, connection)| connection.is_member() && connection.input.held_bytes() > 0)
+            .filter(|(_, connection)| connection.is_member() || connection.is_outside())
+            .filter(|(_, connection)| connection.input.held_bytes() > 0)
             .map(|(id, connection)| (connection.input.held_bytes(), id))
             .collect();
         holders.sort_unstable_by(|one, other| other.cmp(one));

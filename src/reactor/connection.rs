@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use self::input::{AfterRead, Heard, Input, ReadLimits};
-use self::output::Output;
+use self::output::{Change, Output};
 use self::transport::Transport;
 use self::visit::Visit;
 use self::websocket::WebSocket;
@@ -29,13 +29,20 @@ use crate::protocol::batch::{Batch, ClientId, Edits, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::websocket::Sender;
 
+/// The most that may come of a client outside the room: some twenty times what it takes to give
+/// the longest password, in a few tries. Flow control paces members alone.
+pub const OUTSIDE_BYTES: u16 = 4 * 1024;
+
 /// How far a connection is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// On the port where peers speak first: it has not said yet what it wants.
     Visiting,
-    /// Refused, and still heard: it may have a place in the room, and show that.
-    Outside,
+    /// Refused, and still heard: it may have a place in the room, or the password, and show that.
+    Outside {
+        /// So many bytes have come of it.
+        read_bytes: u16,
+    },
     /// It has, and is in the room from the batch on that is being gathered.
     Admitted,
     /// In the room.
@@ -73,6 +80,8 @@ pub(crate) enum Exit {
 pub(crate) enum Advance {
     /// Nothing: it is still owed something, or its peer has not ended its side.
     Wait,
+    /// It was just told that this is the end, and has not taken that: give it some time.
+    Flush,
     /// Our side was just shut down: give the peer some time to end its own.
     Linger(Exit),
     /// It can be closed.
@@ -84,6 +93,9 @@ pub(crate) enum Advance {
 pub(crate) struct Connection<S> {
     serial: u64,
     phase: Phase,
+    /// What waits for its client cost by itself when that was last counted. Here, and not in the
+    /// output, because there it would take eight bytes.
+    counted_bytes: u32,
     transport: Transport<S>,
     pub(super) input: Input,
     pub(super) output: Output,
@@ -125,13 +137,14 @@ impl Web {
 }
 
 impl<S: Stream> Connection<S> {
-    /// A member's connection, on a fresh `stream`. `serial` tells it from others that
+    /// A member's connection, on a fresh `transport`. `serial` tells it from others that
     /// had its key before.
-    pub(crate) fn new(stream: S, serial: u64, max_line_bytes: u32) -> Self {
+    pub(crate) fn new(transport: Transport<S>, serial: u64, max_line_bytes: u32) -> Self {
         Self {
             serial,
             phase: Phase::Member,
-            transport: Transport::new(stream),
+            counted_bytes: 0,
+            transport,
             input: Input::new(max_line_bytes),
             output: Output::default(),
             web: None,
@@ -216,12 +229,23 @@ impl<S: Stream> Connection<S> {
 
     /// It is refused, and still heard.
     pub(crate) fn stay_outside(&mut self) {
-        self.phase = Phase::Outside;
+        self.phase = Phase::Outside { read_bytes: 0 };
     }
 
     /// Whether it is refused, and still heard.
     pub(crate) fn is_outside(&self) -> bool {
-        self.phase == Phase::Outside
+        matches!(self.phase, Phase::Outside { .. })
+    }
+
+    /// Whether it has said more than [`OUTSIDE_BYTES`] outside.
+    pub(crate) fn has_said_too_much(&self) -> bool {
+        matches!(self.phase, Phase::Outside { read_bytes } if read_bytes > OUTSIDE_BYTES)
+    }
+
+    /// It has joined after all.
+    pub(crate) fn come_in(&mut self) {
+        debug_assert!(self.is_outside());
+        self.phase = Phase::Member;
     }
 
     /// It is let in after all. False if it was not outside.
@@ -253,22 +277,51 @@ impl<S: Stream> Connection<S> {
     /// much. A program gets all that it says back, among what others say.
     pub(crate) fn owed_by_itself_bytes(&self, logs: &SharedLogs) -> usize {
         if self.input.is_program() {
-            self.output.held_bytes(logs)
+            self.held_bytes(logs)
         } else {
-            self.output.queue().own_cost_bytes()
+            self.output.queue().own_cost_bytes() + self.transport.pending_bytes()
+        }
+    }
+
+    /// Whether nobody else can read it.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.transport.is_secured()
+    }
+
+    /// What the client keeps in memory because it lags, in bytes.
+    pub(crate) fn held_bytes(&self, logs: &SharedLogs) -> usize {
+        self.output.held_bytes(logs) + self.transport.pending_bytes()
+    }
+
+    /// What has changed about its output since this was last asked.
+    pub(crate) fn take_change(&mut self) -> Change {
+        let before_bytes = self.counted_bytes as usize;
+        let change = self.output.take_change(&self.transport, before_bytes);
+        // Far below 4 GiB: a queue is bounded by --max-backlog.
+        self.counted_bytes = u32::try_from(change.own_cost_bytes.1).unwrap_or(u32::MAX);
+        change
+    }
+
+    /// How many bytes of it were received, and are no input yet.
+    pub(crate) fn received_bytes(&self) -> usize {
+        if self.is_member() || self.is_outside() {
+            self.transport.received_bytes()
+        } else {
+            0
         }
     }
 
     /// Whether nothing waits to be written.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.output.queue().is_empty() && !self.owes_framing()
+        let is_passed_on = self.output.queue().is_empty() && self.transport.pending_bytes() == 0;
+        is_passed_on && !self.owes_framing()
     }
 
     /// How it went, once it has left the room.
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self.phase {
             Phase::Visiting
-            | Phase::Outside
+            | Phase::Outside { .. }
             | Phase::Admitted
             | Phase::Member
             | Phase::Leaving(_) => None,
@@ -303,6 +356,9 @@ impl<S: Stream> Connection<S> {
         } else {
             (0, Input::discard(&mut self.transport, buffer, limits))
         };
+        if let Phase::Outside { read_bytes: before } = &mut self.phase {
+            *before = before.saturating_add(u16::try_from(read_bytes).unwrap_or(u16::MAX));
+        }
         if self.transport.write_ended() {
             // A read that fails ends both sides.
             self.output.lose();
@@ -359,13 +415,13 @@ impl<S: Stream> Connection<S> {
 
     /// [`Output::flush`].
     pub(crate) fn flush(&mut self) -> io::Result<Flushed> {
-        let before = self.output.queue().queued_bytes();
+        let before = self.output.unwritten_bytes(&self.transport);
         let framing = Web::sender(&mut self.web);
         let flushed = self.output.flush(&mut self.transport, framing);
         if let Phase::Flushing { progressed, .. } = &mut self.phase
             && flushed.is_ok()
         {
-            *progressed |= self.output.queue().queued_bytes() < before;
+            *progressed |= self.output.unwritten_bytes(&self.transport) < before;
         }
         flushed
     }
@@ -428,6 +484,10 @@ impl<S: Stream> Connection<S> {
         if !self.is_flushed() || self.is_admitted() {
             return Advance::Wait;
         }
+        // A visitor has its answer coming, and who is outside may come in yet.
+        if self.exit().is_some() && !self.transport.say_goodbye() {
+            return Advance::Flush;
+        }
         if self.transport.read_ended() {
             return Advance::Close;
         }
@@ -482,12 +542,12 @@ impl<S: Stream> ConnectionSlab<S> {
         }
     }
 
-    /// Takes in a connection on `stream`, under [`ConnectionSlab::next_id`].
-    pub(crate) fn insert(&mut self, stream: S, max_line_bytes: u32) -> ClientId {
+    /// Takes in a connection on `transport`, under [`ConnectionSlab::next_id`].
+    pub(crate) fn insert(&mut self, transport: Transport<S>, max_line_bytes: u32) -> ClientId {
         let id = self.next_id();
         self.next_serial += 1;
         self.slab
-            .insert(Connection::new(stream, id.serial, max_line_bytes));
+            .insert(Connection::new(transport, id.serial, max_line_bytes));
         self.end_key = self.end_key.max(id.key + 1);
         id
     }

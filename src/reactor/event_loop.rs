@@ -25,6 +25,7 @@ use mio::Token;
 
 use super::acceptor::{ACCEPT_BUDGET, Accepted, Acceptor, CROWD_ACCEPT_BUDGET};
 use super::clients::Clients;
+use super::connection::transport::Transport;
 use super::service::{Load, Next, Policy, Service};
 use super::stream::Stream;
 use crate::protocol::close::CloseReason;
@@ -238,7 +239,7 @@ fn accept_some<S: Stream>(
     budget: usize,
     now: Instant,
     mut accept: impl FnMut(usize) -> Accepted<S>,
-    mut take_in: impl FnMut(&mut Clients<S>, S, IpAddr),
+    mut take_in: impl FnMut(&mut Clients<S>, Transport<S>, IpAddr),
 ) {
     if acceptor.paused_until().is_some_and(|until| until <= now) {
         acceptor.resume();
@@ -248,7 +249,13 @@ fn accept_some<S: Stream>(
             return;
         }
         match accept(clients.next_key()) {
-            Accepted::Client(stream, address) => take_in(clients, stream, address),
+            Accepted::Client(stream, address) => {
+                take_in(clients, Transport::new(stream), address);
+            }
+            #[cfg(feature = "tls")]
+            Accepted::Secured(stream, session, address) => {
+                take_in(clients, Transport::secured(stream, session), address);
+            }
             Accepted::Skip => {}
             Accepted::Nobody => acceptor.drained(),
             Accepted::Exhausted {

@@ -249,7 +249,8 @@ impl Inbound {
                 }
             }
             let said_bytes = context.batch.size_bytes() - said_before;
-            if context.batch.closes(id) || said_bytes >= quantum_bytes || becomes_program {
+            let is_over = context.batch.closes(id) || context.batch.decides_about(id);
+            if is_over || said_bytes >= quantum_bytes || becomes_program {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
@@ -292,7 +293,8 @@ impl Inbound {
 
     /// Counts what `connection` holds now.
     pub(super) fn count_held<S: Stream>(&mut self, connection: &mut Connection<S>) {
-        let (before, now) = connection.input.take_held_bytes();
+        let received_bytes = connection.received_bytes();
+        let (before, now) = connection.input.take_held_bytes(received_bytes);
         self.held_bytes = self.held_bytes + now - before;
     }
 

@@ -9,6 +9,8 @@ use mio::Token;
 use super::flow;
 use super::listener::SEND_BUFFER_BYTES;
 use super::outbound::{BY_REFERENCE_BYTES, SLICE_BYTES};
+#[cfg(doc)]
+use crate::protocol::batch::OutsiderRequest;
 use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
 use crate::protocol::close::CloseReason;
 use crate::protocol::line::Decoded;
@@ -21,6 +23,14 @@ const FIRST_SOURCE: usize = LISTENER.0 - MAX_SOURCES;
 
 /// The token of the listener where peers speak first.
 pub(super) const VISITORS: Token = Token(FIRST_SOURCE - 1);
+
+/// The token of the listener for TLS; that of the web port, if TLS is spoken there, is before it.
+#[cfg(feature = "tls")]
+pub(super) const TLS_LISTENER: Token = Token(FIRST_SOURCE - 2);
+
+/// Tokens from here on belong to connections whose handshakes are not over.
+#[cfg(feature = "tls")]
+pub(super) const FIRST_HANDSHAKE: usize = usize::MAX / 2;
 
 /// The listener's token.
 pub(super) const LISTENER: Token = Token(usize::MAX);
@@ -104,11 +114,47 @@ pub trait Service {
         context: &mut Context<'_>,
     ) -> Result<Frame, Frame>;
 
-    /// `client` has been refused. Returns whether it is heard all the same for a moment,
-    /// because it may have a place that it has only lost. If it shows that, the service
-    /// [restores its standing](crate::protocol::batch::StandingRequest::Restore): it is a member then,
-    /// and gets what is said from there on.
-    fn hears_out(&mut self, _client: ClientId, _address: IpAddr, _now: Instant) -> bool {
+    /// `client` has been refused. Returns for how long it is heard all the same, if at all: it
+    /// may have a place that it has only lost, or know the password. If it shows the former, the
+    /// service [restores its standing](crate::protocol::batch::StandingRequest::Restore): it is a
+    /// member then, and gets what is said from there on. If the latter, the service
+    /// [has it let in](OutsiderRequest::LetIn).
+    fn hears_out(
+        &mut self,
+        _client: ClientId,
+        _address: IpAddr,
+        _now: Instant,
+    ) -> Option<Duration> {
+        None
+    }
+
+    /// `client`, which was heard out, has had its time, or said too much. Returns its last words
+    /// from us, if any.
+    fn heard_out(&mut self, _client: ClientId) -> Option<Frame> {
+        None
+    }
+
+    /// The service has `outsider` let in: it is `client` now. As with [`Service::join`].
+    ///
+    /// # Errors
+    ///
+    /// What it is told before it is disconnected: it has not joined.
+    fn let_in(
+        &mut self,
+        _outsider: ClientId,
+        _client: ClientId,
+        _address: IpAddr,
+        _context: &mut Context<'_>,
+    ) -> Result<Frame, Frame> {
+        Err(Frame::from([]))
+    }
+
+    /// `client`, which is about to join or to be let in, or visits, has come over TLS.
+    fn secured(&mut self, _client: ClientId) {}
+
+    /// Whether `address` has as many connections as it may have, with `more` that are not known
+    /// as clients yet.
+    fn is_address_full(&self, _address: IpAddr, _more: usize) -> bool {
         false
     }
 

@@ -1,6 +1,7 @@
 //! What a newcomer is sent first, as text: the welcome, the room's notices, and the last lines
 //! that were said.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use super::log::Log;
 use crate::protocol::batch::Frame;
 use crate::protocol::event::Event;
 use crate::protocol::text;
-use crate::protocol::wording::WELCOME;
+use crate::protocol::wording::{NOTICE_PREFIX, WELCOME};
 
 /// The server sends it all to each newcomer at once, and the kernel buffers it for those
 /// that do not read.
@@ -39,6 +40,13 @@ impl Greeting {
     pub(crate) fn set_notices(&mut self, notices: &[String]) {
         self.opening = opening(notices);
         self.composed = None;
+    }
+
+    /// The room's notices.
+    pub(crate) fn notices(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let lines = self.opening.split(|&byte| byte == b'\n').skip(1);
+        let notices = lines.filter_map(|line| line.strip_prefix(NOTICE_PREFIX.as_bytes()));
+        notices.map(String::from_utf8_lossy)
     }
 
     /// The number of past lines that newcomers get.

@@ -23,7 +23,8 @@ impl Room {
     pub(super) fn begin_session(&mut self, id: ClientId, context: &mut Context<'_>) {
         let member = self.members.get_mut(id).expect("a member");
         member.read_json(self.log.last_seq());
-        let origin = Origin::Clear(member.address());
+        let address = member.address();
+        let origin = self.origin(id, address);
         self.program_count += 1;
         let token = self.sessions.begin(id, origin, (self.random)());
         context.batch.switch(id, Encoding::Json);
@@ -43,7 +44,7 @@ impl Room {
             // It is told so, and comes back.
             return;
         }
-        let origin = Origin::Clear(self.member(fresh).address());
+        let origin = self.origin(fresh, self.member(fresh).address());
         let resumed = token.ok_or(NotResumed::Unknown);
         let resumed =
             resumed.and_then(|token| self.sessions.resume(token, fresh, origin, context.now));
@@ -82,7 +83,7 @@ impl Room {
         let Some(token) = Token::parse(token).filter(|_| !self.is_closing) else {
             return false;
         };
-        let origin = Origin::Clear(address);
+        let origin = self.origin(connection, address);
         let resumed = self.sessions.resume(token, connection, origin, context.now);
         let Ok(resumed) = resumed else {
             return false;
@@ -92,6 +93,15 @@ impl Room {
         context.batch.switch(connection, Encoding::Json);
         self.go_on(connection, resumed, seq, context);
         true
+    }
+
+    /// Where `connection`, from `address`, comes from.
+    fn origin(&self, connection: ClientId, address: IpAddr) -> Origin {
+        if self.is_secured(connection) {
+            Origin::Tls(address)
+        } else {
+            Origin::Clear(address)
+        }
     }
 
     /// On the connection `fresh` a session goes on, with what was said after event `seq`.

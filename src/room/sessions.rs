@@ -37,7 +37,6 @@ pub(crate) enum Origin {
     /// The token went in clear, so somebody may have read it: only from this address.
     Clear(IpAddr),
     /// The token went over TLS: from anywhere, over TLS. The address counts for the bounds.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing is encrypted yet"))]
     Tls(IpAddr),
 }
 

@@ -46,6 +46,8 @@ pub struct Limits {
     /// The first matching rule decides. An address that no rule matches is refused if there
     /// is any `Allow`, and let in otherwise.
     pub rules: Vec<Rule>,
+    /// In clear, only this machine may come.
+    pub is_clear_local: bool,
 }
 
 /// Why a client is refused. Displayed as the words that the client gets.
@@ -55,6 +57,8 @@ pub enum Refusal {
     Banned,
     /// The rules refuse the address.
     Denied,
+    /// Others could read along.
+    InClear,
     /// The address has the maximum number of clients.
     AddressFull {
         /// That number.
@@ -72,6 +76,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Banned => f.write_str(wording::BANNED),
             Self::Denied => f.write_str(wording::DENIED),
+            Self::InClear => f.write_str(wording::IN_CLEAR),
             Self::AddressFull { clients } => {
                 write!(
                     f,
@@ -92,13 +97,15 @@ pub(crate) struct RefusalCounts {
     pub(crate) denied: u64,
     pub(crate) address_full: u64,
     pub(crate) room_full: u64,
+    /// Those who did not give the password.
+    pub(crate) password: u64,
 }
 
 impl RefusalCounts {
     pub(crate) fn count(&mut self, refusal: Refusal) {
         let count = match refusal {
             Refusal::Banned => &mut self.banned,
-            Refusal::Denied => &mut self.denied,
+            Refusal::Denied | Refusal::InClear => &mut self.denied,
             Refusal::AddressFull { .. } => &mut self.address_full,
             Refusal::RoomFull { .. } => &mut self.room_full,
         };
@@ -224,16 +231,28 @@ impl Admission {
     /// # Errors
     ///
     /// [`Refusal::Banned`] or [`Refusal::Denied`].
-    #[cfg(feature = "web")]
     pub(crate) fn admits(&self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
         match self.admit(address, now) {
             Err(refusal @ (Refusal::Banned | Refusal::Denied)) => Err(refusal),
-            Ok(()) | Err(Refusal::AddressFull { .. } | Refusal::RoomFull { .. }) => Ok(()),
+            _ => Ok(()),
         }
     }
 
+    /// Whether `address` may come over a connection that others can read, unless it
+    /// `is_secured`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::InClear`].
+    pub(crate) fn admits_by(&self, address: IpAddr, is_secured: bool) -> Result<(), Refusal> {
+        let is_safe = is_secured || address.to_canonical().is_loopback();
+        if self.limits.is_clear_local && !is_safe {
+            return Err(Refusal::InClear);
+        }
+        Ok(())
+    }
+
     /// How many more clients may come from `address`. `None`: any number.
-    #[cfg(feature = "web")]
     pub(crate) fn left_for(&self, address: IpAddr) -> Option<usize> {
         let address = address.to_canonical();
         let clients = self.counts.get(&address).copied().unwrap_or(0);
@@ -268,7 +287,7 @@ impl Admission {
         let from = match self.admit(address, now) {
             Err(Refusal::AddressFull { .. }) => Some(address.to_canonical()),
             Err(Refusal::RoomFull { .. }) => None,
-            Ok(()) | Err(Refusal::Banned | Refusal::Denied) => return None,
+            _ => return None,
         };
         let &(address, client) = match from {
             Some(from) => {
@@ -394,6 +413,7 @@ mod tests {
             max_clients: 1000,
             max_per_address: None,
             rules: rules.to_vec(),
+            is_clear_local: false,
         })
     }
 
@@ -402,6 +422,7 @@ mod tests {
             max_clients,
             max_per_address,
             rules: Vec::new(),
+            is_clear_local: false,
         })
     }
 
@@ -536,6 +557,7 @@ mod tests {
                 max_clients: 20_000,
                 max_per_address: None,
                 rules: Vec::new(),
+                is_clear_local: false,
             };
             let mut admission = Admission::within(limits, capacity);
             assert!(admission.max_clients() <= capacity.connections.max(1));
@@ -651,6 +673,7 @@ mod tests {
             max_clients: 1,
             max_per_address: Some(1),
             rules: vec![deny("10.0.0.1/32")],
+            is_clear_local: false,
         });
         admission.entered(address("10.0.0.2"));
         let network = "::ffff:10.0.0.7/120".parse().unwrap();
@@ -722,6 +745,7 @@ mod tests {
             denied: 1,
             address_full: 2,
             room_full: 3,
+            password: 0,
         };
         assert_eq!(counts, expected);
     }
@@ -811,7 +835,8 @@ mod tests {
             // Who joins, or which of the clients leaves.
             steps in prop::collection::vec((any_address(), prop::option::of(0_usize..8)), 0..60),
         ) {
-            let limits = Limits { max_clients, max_per_address, rules };
+            let is_clear_local = false;
+            let limits = Limits { max_clients, max_per_address, rules, is_clear_local };
             let mut admission = Admission::new(limits.clone());
             let mut inside = Vec::new();
             for (from, leaver) in steps {

@@ -4,10 +4,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::admission;
+#[cfg(feature = "tls")]
+use super::identity::Source;
 use crate::platform::addresses::ScopedIp;
 use crate::rate::Rate;
 use crate::reactor::flow;
 use crate::room;
+
+/// How TLS is spoken.
+#[cfg(feature = "tls")]
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The port for lines over TLS, at the same address; 0 is any free port. `None` to speak it at
+    /// the web port alone.
+    pub port: Option<u16>,
+    /// What the server shows of itself.
+    pub source: Source,
+}
 
 /// The options of a server.
 #[derive(Clone, Debug)]
@@ -21,6 +34,8 @@ pub struct Config {
     pub web: Option<Web>,
     /// Whether only local networks may join, without those that the rules refuse.
     pub is_local_only: bool,
+    /// A file with the password that everybody has to give. `None`: there is none.
+    pub password_file: Option<PathBuf>,
     /// Who may join.
     pub admission: admission::Limits,
     /// The options of the room.
@@ -43,8 +58,21 @@ pub struct Config {
     pub operator_commands: bool,
     /// A FIFO for the operator instead of standard input. Its lines may be commands.
     pub operator_fifo: Option<PathBuf>,
+    /// Whether and where TLS is spoken, too.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Tls>,
     /// Whether to write only the answers to the operator to standard output.
     pub quiet: bool,
+}
+
+impl Config {
+    /// Whether TLS is spoken, too.
+    pub(crate) fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
 }
 
 /// The options of the web port.

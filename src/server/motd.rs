@@ -1,13 +1,10 @@
 //! The message of the day: a file whose lines newcomers are shown.
 
-use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
-
 use crate::error::Error;
+use crate::platform::secret_file::open_regular;
 
 /// The server sends all of it to every newcomer.
 const MAX_MOTD_BYTES: u64 = 8 * 1024;
@@ -27,17 +24,7 @@ pub(crate) fn read_motd(path: &Path) -> Result<Vec<String>, Error> {
 }
 
 fn read_page(path: &Path) -> io::Result<Vec<u8>> {
-    // Otherwise a pipe without a writer would keep open(2) waiting.
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        // The flags fit an i32. The standard library adds O_CLOEXEC.
-        .custom_flags(flags.bits() as i32)
-        .open(path)?;
-    let kind = file.metadata()?.file_type();
-    if !kind.is_file() && !kind.is_dir() {
-        return Err(io::Error::other("not a regular file; copy its text to one"));
-    }
+    let (file, _) = open_regular(path)?;
     let mut text = Vec::new();
     file.take(MAX_MOTD_BYTES + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_MOTD_BYTES {

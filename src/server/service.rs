@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{Level, debug, info, log_enabled, warn};
 use mio::{Interest, Token};
@@ -18,10 +18,14 @@ use super::admission::{Admission, Refusal};
 use super::arrivals::Arrivals;
 use super::config::Config;
 use super::console::Console;
+use super::door::{self, Door, NotLetIn, Outcome};
+#[cfg(feature = "tls")]
+use super::identity::Identity;
 use super::motd::read_motd;
 use super::notifications::Notifications;
 use super::operator::actions::{Actions, Question};
 use super::operator::input::{OperatorInput, Typed};
+use super::password::Password;
 use super::stats::{Attendance, Stats};
 use super::transcript::Transcript;
 #[cfg(feature = "web")]
@@ -31,11 +35,11 @@ use crate::platform::logging::STATS;
 use crate::platform::proc::is_ignored;
 use crate::platform::service_manager::{self, NotifySocket};
 use crate::platform::stdio::StandardOutput;
-use crate::protocol::batch::{ClientId, Context, Encoding, Frame};
+use crate::protocol::batch::{ClientId, Context, Encoding, Frame, OutsiderRequest};
 use crate::protocol::close::CloseReason;
 use crate::protocol::command::{self, Command};
 use crate::protocol::line::Decoded;
-use crate::protocol::wording;
+use crate::protocol::wording::{self, CLOSING, NOTICE_PREFIX};
 use crate::rate::{AndMore, Bucket, LogLimit, Rate};
 use crate::reactor::Reactor;
 use crate::reactor::service::{Load, Next, Service, source_token};
@@ -52,20 +56,37 @@ const TRANSCRIPT: Token = source_token(3);
 /// ignored; the next line counts from the start anyway.
 const STATS_RATE: Rate = Rate::new(10, 20);
 
-/// What [`Server::new`] registers.
+/// How long a client that was refused has to show that it has a place.
+const HEAR_OUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What [`Server::new`] registers, and the door.
 pub(super) struct Sources {
+    pub(super) door: Option<Door>,
     pub(super) transcript: Option<Transcript>,
     pub(super) fifo: Option<File>,
     pub(super) manager: Option<(NotifySocket, Notifications)>,
+    /// What SIGHUP reads again, too.
+    #[cfg(feature = "tls")]
+    pub(super) identity: Option<Identity>,
 }
+
+/// However many clients an address may have, so many handshakes of TLS may come from it at once:
+/// then each is told why it is refused.
+const MIN_HANDSHAKES_PER_ADDRESS: usize = 8;
 
 /// The reactor's service: a room with its operator, console and transcript.
 pub(super) struct Server {
     admission: Admission,
+    /// `None` if the room has no password.
+    door: Option<Door>,
+    password_file: Option<PathBuf>,
+    max_line_bytes: u32,
     attendance: Attendance,
     room: Room,
     /// For refused newcomers, who may try as often as they like.
     refusal_log: LogLimit,
+    /// For wrong passwords.
+    guess_log: LogLimit,
     /// For slow and stalled readers.
     drop_log: LogLimit,
     /// For clients that speak another protocol.
@@ -87,6 +108,9 @@ pub(super) struct Server {
     web: Option<Web>,
     /// `None` if no service manager wants to hear anything.
     manager: Option<(NotifySocket, Notifications)>,
+    /// `None` without TLS.
+    #[cfg(feature = "tls")]
+    identity: Option<Identity>,
     /// `None` if nobody can type, or who does types at the console.
     operator: Option<OperatorInput>,
     /// Whether the operator's lines may be commands. If not, all are said: what comes from a
@@ -96,6 +120,8 @@ pub(super) struct Server {
     is_typed: bool,
     question: Option<Question>,
     signals: Signals,
+    /// Whether SIGHUP reads files again. Else it closes the room.
+    hup_reloads: bool,
     closing: bool,
     /// Who was refused because the room, or its share of it, is full, and is heard for a moment.
     outside: HashMap<ClientId, Outside>,
@@ -118,16 +144,22 @@ impl Server {
         reactor: &Reactor,
     ) -> io::Result<Self> {
         let Sources {
+            door,
             mut transcript,
             fifo,
             manager,
+            #[cfg(feature = "tls")]
+            identity,
         } = sources;
         let registry = reactor.registry();
         // SIGXCPU comes when the soft limit of CPU time is used up: the hard one leaves time
         // to say goodbye.
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGXCPU])?;
         // Under nohup(1), which ignores SIGHUP, the room shall outlive its terminal.
-        if transcript.is_some() || manager.is_some() || !is_ignored(SIGHUP) {
+        let hup_reloads = transcript.is_some() || manager.is_some() || door.is_some();
+        #[cfg(feature = "tls")]
+        let hup_reloads = hup_reloads || identity.as_ref().is_some_and(Identity::is_from_files);
+        if hup_reloads || !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }
         if let Some(transcript) = &mut transcript {
@@ -160,9 +192,13 @@ impl Server {
             console.is_typed_at() || operator.as_ref().is_some_and(OperatorInput::is_terminal);
         Ok(Self {
             admission,
+            door,
+            password_file: config.password_file.clone(),
+            max_line_bytes,
             attendance: Attendance::default(),
             room,
             refusal_log: LogLimit::new(),
+            guess_log: LogLimit::new(),
             drop_log: LogLimit::new(),
             protocol_log: LogLimit::new(),
             stats_bucket: Bucket::default(),
@@ -174,8 +210,12 @@ impl Server {
             motd: config.motd.clone(),
             notices: config.room.notices.clone(),
             #[cfg(feature = "web")]
-            web: (config.web.as_ref()).map(|web| Web::new(web, max_line_bytes, config.rate)),
+            web: (config.web.as_ref())
+                .map(|web| Web::new(web, config.has_tls(), max_line_bytes, config.rate)),
             manager,
+            #[cfg(feature = "tls")]
+            identity,
+            hup_reloads,
             operator,
             obeys_operator: is_typed || config.operator_commands || config.operator_fifo.is_some(),
             is_typed,
@@ -225,9 +265,7 @@ impl Server {
                         info!(target: STATS, "{}", self.stats(load));
                     }
                 }
-                SIGHUP if self.transcript.is_some() || self.manager.is_some() => {
-                    self.reload(context.now);
-                }
+                SIGHUP if self.hup_reloads => self.reload(context.now),
                 SIGINT | SIGTERM | SIGHUP | SIGXCPU => is_to_close = true,
                 signal => self.console.signalled(signal),
             }
@@ -239,21 +277,38 @@ impl Server {
         }
     }
 
-    /// Opens the transcript and reads the message of the day again.
+    /// Opens the transcript and reads the message of the day, the certificate and the password
+    /// again.
     fn reload(&mut self, now: Instant) {
         if let Some((_, notifications)) = &mut self.manager {
             notifications.reloading(service_manager::monotonic_micros());
             self.tell_manager(now);
         }
         let reopened = self.transcript.as_mut().map(Transcript::reopen);
+        let password = self.password_file.as_deref();
+        let password = password.map(|path| Password::read(path, self.max_line_bytes));
+        let password = password.map(|password| {
+            if let Some(door) = &mut self.door {
+                door.set_password(password?);
+            }
+            Ok::<_, Error>(())
+        });
         let read = self.motd.as_deref().map(read_motd);
         let read = read.map(|motd| {
             let notices = [&self.notices[..], &motd?].concat();
             self.room.set_notices(&notices);
             Ok::<_, Error>(())
         });
+        #[cfg(feature = "tls")]
+        let shown = self.identity.as_ref().map(Identity::reload);
         if let Some(suppressed) = self.reload_log.allow(now) {
             let more = AndMore(suppressed);
+            #[cfg(feature = "tls")]
+            match shown {
+                Some(Ok(key)) => info!("read the certificate again, for the key {key}{more}"),
+                Some(Err(e)) => warn!("{e}; newcomers are still shown what it was{more}"),
+                None => {}
+            }
             match reopened {
                 Some(Ok(())) => info!("reopened the transcript{more}"),
                 Some(Err(e)) => warn!(
@@ -265,6 +320,11 @@ impl Server {
             match read {
                 Some(Ok(())) => info!("read the message of the day again{more}"),
                 Some(Err(e)) => warn!("{e}; newcomers still see what it was{more}"),
+                None => {}
+            }
+            match password {
+                Some(Ok(())) => info!("read the password again{more}"),
+                Some(Err(e)) => warn!("{e}; the password is still what it was{more}"),
                 None => {}
             }
         }
@@ -329,6 +389,51 @@ impl Server {
         self.operator.is_some() || self.console.is_typed_at()
     }
 
+    /// Why somebody at `address` is refused: it is counted and logged, and is told this.
+    fn refused(&mut self, address: IpAddr, refusal: Refusal, now: Instant) -> Frame {
+        self.attendance.refused.count(refusal);
+        if let Some(suppressed) = self.refusal_log.allow(now) {
+            info!("refused {address}: {refusal}{}", AndMore(suppressed));
+        }
+        wording::refusal(refusal)
+    }
+
+    /// Somebody at `address` is in the room now.
+    fn entered(&mut self, address: IpAddr, now: Instant) {
+        debug!("{address} joined");
+        self.admission.entered(address);
+        self.attendance.joined();
+        self.attendance_changed(now);
+    }
+
+    /// Whether somebody at `address`, who is refused because the room is full, may have a place
+    /// that it has only lost, and can be heard.
+    fn may_have_a_place(&self, client: ClientId, address: IpAddr, now: Instant) -> bool {
+        let is_secured = self.room.is_secured(client);
+        self.outside.len() < self.max_outside
+            && self.admission.admits_by(address, is_secured).is_ok()
+            && self.admission.readmits(address, self.max_outside)
+            && self.room.has_sessions()
+            && matches!(
+                self.admission.admit(address, now),
+                Err(Refusal::AddressFull { .. } | Refusal::RoomFull { .. })
+            )
+    }
+
+    /// Logs a wrong password, if there was one.
+    fn log_failure(&mut self, now: Instant) {
+        let failure = self.door.as_mut().and_then(Door::take_failure);
+        if let Some((address, why)) = failure
+            && let Some(suppressed) = self.guess_log.allow(now)
+        {
+            let more = AndMore(suppressed);
+            match why {
+                NotLetIn::Wrong => info!("wrong password from {address}{more}"),
+                NotLetIn::TooMany { .. } => warn!("too many wrong passwords from {address}{more}"),
+            }
+        }
+    }
+
     /// Hears a line of a client that was refused: it says `/json`, and then the token of a
     /// session, or is not heard any more.
     fn hear_out(
@@ -359,9 +464,7 @@ impl Server {
                 if self.admission.readmits(address, self.max_outside)
                     && (self.room).resume_outside(client, address, token, seq, context)
                 {
-                    self.admission.entered(address);
-                    self.attendance.joined();
-                    self.attendance_changed(context.now);
+                    self.entered(address, context.now);
                     self.show_arrival(address);
                 }
                 Encoding::Json
@@ -377,6 +480,31 @@ impl Server {
             }
             _ => Encoding::Text,
         }
+    }
+
+    /// Hears a line of a client that has not given the password. Returns how it reads from now on.
+    fn hear_at_door(
+        &mut self,
+        client: ClientId,
+        line: Decoded<'_>,
+        context: &mut Context<'_>,
+    ) -> Encoding {
+        let Some(door) = &mut self.door else {
+            return Encoding::Text;
+        };
+        let (reads, outcome) = door.hear(client, line, context.now);
+        self.log_failure(context.now);
+        let request = match outcome {
+            Outcome::Waits => return reads,
+            Outcome::Told(words) => OutsiderRequest::Tell(client, words),
+            Outcome::SentAway(words) => {
+                self.attendance.refused.password += 1;
+                OutsiderRequest::TurnAway(client, words)
+            }
+            Outcome::Knows(address) => OutsiderRequest::LetIn(client, address),
+        };
+        context.batch.request_for_outsider(request);
+        reads
     }
 
     /// Closes the room gracefully; if it is closing already, exits at once.
@@ -402,17 +530,22 @@ impl Service for Server {
         context: &mut Context<'_>,
     ) -> Result<Frame, Frame> {
         let now = context.now;
-        if let Err(refusal) = self.admission.admit(address, now) {
-            self.attendance.refused.count(refusal);
-            if let Some(suppressed) = self.refusal_log.allow(now) {
-                info!("refused {address}: {refusal}{}", AndMore(suppressed));
+        let is_secured = self.room.is_secured(client);
+        let admitted = match &self.door {
+            Some(_) => self.admission.admits(address, now),
+            None => self.admission.admit(address, now),
+        };
+        let admitted = admitted.and_then(|()| self.admission.admits_by(address, is_secured));
+        admitted.map_err(|refusal| self.refused(address, refusal, now))?;
+        if let Some(door) = &mut self.door {
+            if let Some((crowded_out, words)) = door.came(client, address) {
+                self.attendance.refused.password += 1;
+                let request = OutsiderRequest::TurnAway(crowded_out, words);
+                context.batch.request_for_outsider(request);
             }
-            return Err(wording::refusal(refusal));
+            return Err(Door::greeting());
         }
-        debug!("{address} joined");
-        self.admission.entered(address);
-        self.attendance.joined();
-        self.attendance_changed(now);
+        self.entered(address, now);
         // With -v, who says nothing and leaves at once is shown, too.
         if log_enabled!(Level::Info) {
             self.show_arrival(address);
@@ -423,14 +556,23 @@ impl Service for Server {
         Ok(self.room.join(client, address, now))
     }
 
-    fn hears_out(&mut self, client: ClientId, address: IpAddr, now: Instant) -> bool {
-        let is_heard = self.outside.len() < self.max_outside
-            && self.admission.readmits(address, self.max_outside)
-            && self.room.has_sessions()
-            && matches!(
-                self.admission.admit(address, now),
-                Err(Refusal::AddressFull { .. } | Refusal::RoomFull { .. })
-            );
+    fn secured(&mut self, client: ClientId) {
+        self.room.secure(client);
+    }
+
+    fn is_address_full(&self, address: IpAddr, more: usize) -> bool {
+        let left = self.admission.left_for(address);
+        left.is_some_and(|left| left.max(MIN_HANDSHAKES_PER_ADDRESS) <= more)
+    }
+
+    fn hears_out(&mut self, client: ClientId, address: IpAddr, now: Instant) -> Option<Duration> {
+        if self.door.as_ref().is_some_and(|door| door.has(client)) {
+            return Some(door::PATIENCE);
+        }
+        if self.outside.contains_key(&client) {
+            return Some(HEAR_OUT_TIMEOUT);
+        }
+        let is_heard = self.may_have_a_place(client, address, now);
         if is_heard {
             let outside = Outside {
                 address,
@@ -438,7 +580,42 @@ impl Service for Server {
             };
             self.outside.insert(client, outside);
         }
-        is_heard
+        is_heard.then_some(HEAR_OUT_TIMEOUT)
+    }
+
+    fn heard_out(&mut self, client: ClientId) -> Option<Frame> {
+        let last_words = self.door.as_mut()?.give_up(client)?;
+        self.attendance.refused.password += 1;
+        Some(last_words)
+    }
+
+    fn let_in(
+        &mut self,
+        outsider: ClientId,
+        client: ClientId,
+        address: IpAddr,
+        context: &mut Context<'_>,
+    ) -> Result<Frame, Frame> {
+        let reads = self.door.as_mut().and_then(|door| door.remove(outsider));
+        let reads = reads.unwrap_or_default();
+        if self.closing {
+            return Err(wording::notice(format_args!("{NOTICE_PREFIX}{CLOSING}")));
+        }
+        let admitted = self.admission.admit(address, context.now);
+        if let Err(refusal) = admitted {
+            let words = self.refused(address, refusal, context.now);
+            if reads == Encoding::Json && self.may_have_a_place(client, address, context.now) {
+                let outside = Outside {
+                    address,
+                    has_said_json: true,
+                };
+                self.outside.insert(client, outside);
+            }
+            return Err(words);
+        }
+        self.entered(address, context.now);
+        self.show_arrival(address);
+        Ok(self.room.join_welcomed(client, address, reads, context))
     }
 
     #[cfg(feature = "web")]
@@ -460,14 +637,18 @@ impl Service for Server {
         let Some(web) = &mut self.web else {
             return Wish::None;
         };
+        let now = context.now;
         let scene = Scene {
             admission: &self.admission,
+            door: self.door.as_mut(),
             room: &mut self.room,
             stats,
             is_closing: self.closing,
             context,
         };
-        web.asked(visitor, bytes, more, scene)
+        let wish = web.asked(visitor, bytes, more, scene);
+        self.log_failure(now);
+        wish
     }
 
     fn received(
@@ -478,6 +659,9 @@ impl Service for Server {
     ) -> Encoding {
         if let Some(outside) = self.outside.remove(&client) {
             return self.hear_out(client, outside, line, context);
+        }
+        if self.door.as_ref().is_some_and(|door| door.has(client)) {
+            return self.hear_at_door(client, line, context);
         }
         if let Some(address) = self.arrivals.take(client) {
             self.show_arrival(address);
@@ -530,7 +714,11 @@ impl Service for Server {
 
     fn closed(&mut self, client: ClientId) {
         self.outside.remove(&client);
+        if let Some(door) = &mut self.door {
+            door.remove(client);
+        }
         self.admission.closed(client);
+        self.room.closed(client);
         #[cfg(feature = "web")]
         if let Some(web) = &mut self.web {
             web.closed(client);

@@ -112,8 +112,13 @@ impl fmt::Display for Stats {
         )?;
         write!(
             f,
-            "refused_banned={} refused_denied={} refused_address={} refused_full={}",
-            refused.banned, refused.denied, refused.address_full, refused.room_full
+            "refused_banned={} refused_denied={} refused_address={} refused_full={} \
+             refused_password={}",
+            refused.banned,
+            refused.denied,
+            refused.address_full,
+            refused.room_full,
+            refused.password
         )
     }
 }
@@ -198,6 +203,7 @@ impl Stats {
             ("banned", refused.banned),
             ("denied", refused.denied),
             ("address", refused.address_full),
+            ("password", refused.password),
             ("full", refused.room_full),
         ];
         family(

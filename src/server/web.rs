@@ -8,10 +8,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use log::warn;
 use serde_json::{Value, json};
 
-use super::admission::Admission;
+use super::admission::{Admission, Refusal};
 use super::config;
+use super::door::{Door, NotLetIn, too_many};
 use super::stats::{METRICS_TYPE, Stats};
 use crate::platform::host_names::host_names;
 use crate::protocol::batch::{ClientId, Context, Frame};
@@ -20,7 +22,7 @@ use crate::protocol::http::{
     self, Answer, CONTINUE, Fault, HostNames, Request, Status, Upgrade, is_json, may_end_head,
 };
 use crate::protocol::websocket;
-use crate::rate::{Bucket, Rate};
+use crate::rate::{AndMore, Bucket, LogLimit, Rate};
 use crate::reactor::connection::visit::REQUEST_BYTES;
 use crate::reactor::service::{More, Wish};
 use crate::room::Room;
@@ -83,6 +85,8 @@ const FILES: [(&str, &str, &[u8]); 4] = [
 /// The web port.
 pub(super) struct Web {
     names: HostNames,
+    /// Whether TLS is spoken at the same port.
+    has_tls: bool,
     max_body_bytes: usize,
     say_rate: Rate,
     visitors: HashMap<ClientId, IpAddr>,
@@ -91,6 +95,8 @@ pub(super) struct Web {
     said: VecDeque<Said>,
     /// Of bodies, to tell them apart.
     hasher: RandomState,
+    /// For passwords that others could read.
+    clear_log: LogLimit,
 }
 
 /// A line that was said by a request with a key.
@@ -104,6 +110,7 @@ struct Said {
 /// What a request is about, besides itself.
 pub(super) struct Scene<'a, 'b> {
     pub(super) admission: &'a Admission,
+    pub(super) door: Option<&'a mut Door>,
     pub(super) room: &'a mut Room,
     pub(super) stats: Stats,
     pub(super) is_closing: bool,
@@ -111,16 +118,23 @@ pub(super) struct Scene<'a, 'b> {
 }
 
 impl Web {
-    pub(super) fn new(config: &config::Web, max_line_bytes: u32, rate: Option<Rate>) -> Self {
+    pub(super) fn new(
+        config: &config::Web,
+        has_tls: bool,
+        max_line_bytes: u32,
+        rate: Option<Rate>,
+    ) -> Self {
         let body_bytes = JSON_BYTES_PER_BYTE * max_line_bytes as usize + SAY_OVERHEAD_BYTES;
         Self {
             names: HostNames::new(host_names().into_iter().chain(config.names.clone())),
+            has_tls,
             max_body_bytes: body_bytes.min(MAX_BODY_BYTES),
             say_rate: rate.unwrap_or(SAY_RATE),
             visitors: HashMap::new(),
             buckets: HashMap::new(),
             said: VecDeque::new(),
             hasher: RandomState::new(),
+            clear_log: LogLimit::new(),
         }
     }
 
@@ -167,7 +181,7 @@ impl Web {
             More::MayCome if !may_end_head(bytes) => return wait_until(0),
             More::MayCome | More::Never => {}
         }
-        let (request, head_bytes) = match http::parse(bytes) {
+        let (mut request, head_bytes) = match http::parse(bytes) {
             Ok(Some(parsed)) => parsed,
             Ok(None) if more != More::Never => return wait_until(0),
             Ok(None) => {
@@ -176,11 +190,12 @@ impl Web {
             }
             Err(fault) => return refuse(fault),
         };
+        request.is_secured = scene.room.is_secured(visitor);
         let body = &bytes[head_bytes..];
         let is_head = request.method == "HEAD";
         match self.handle(address, &request, body, more, scene) {
             Ok(Handled::Answer(answer)) => {
-                Wish::Answer(answer.encode(Some(request.host), is_head).into())
+                Wish::Answer(answer.encode(Some(&request), is_head).into())
             }
             Ok(Handled::Upgrade(accept)) => Wish::Membership {
                 answer: http::switching(&accept).into(),
@@ -204,7 +219,7 @@ impl Web {
         request: &Request<'_>,
         body: &[u8],
         more: More,
-        scene: Scene<'_, '_>,
+        mut scene: Scene<'_, '_>,
     ) -> Result<Handled, Fault> {
         let admitted = scene.admission.admits(address, scene.context.now);
         admitted.map_err(|refusal| Fault::new(Status::Forbidden, refusal.to_string()))?;
@@ -224,9 +239,18 @@ impl Web {
             let fault = Fault::new(Status::MethodNotAllowed, words);
             return Ok(Handled::Answer(Answer::fault(fault).with("Allow", allowed)));
         }
+        self.check_clear(address, request, &scene)?;
+        if let Err(refusal) = scene.admission.admits_by(address, request.is_secured) {
+            return self.to_tls(request, refusal);
+        }
         if scene.is_closing {
             let words = "the room is closing";
             return Err(Fault::new(Status::ServiceUnavailable, words));
+        }
+        if let ("/say" | "/metrics", Some(door)) = (request.path, &mut scene.door)
+            && let Err(answer) = self.check_bearer(address, request, door, scene.context.now)
+        {
+            return Ok(Handled::Answer(answer));
         }
         let answer = match (request.path, file) {
             (_, Some(&(_, content_type, content))) => Answer::ok(content_type, content),
@@ -236,6 +260,88 @@ impl Web {
             _ => return self.hear(address, request, body, more, scene),
         };
         Ok(Handled::Answer(answer))
+    }
+
+    /// Whether `request`, from `address`, has no password that others could read on the way.
+    ///
+    /// # Errors
+    ///
+    /// What it is told if it has.
+    fn check_clear(
+        &mut self,
+        address: IpAddr,
+        request: &Request<'_>,
+        scene: &Scene<'_, '_>,
+    ) -> Result<(), Fault> {
+        let is_clear = !request.is_secured && !address.to_canonical().is_loopback();
+        if !is_clear || scene.door.is_none() || request.authorization.is_none() {
+            return Ok(());
+        }
+        if let Some(suppressed) = self.clear_log.allow(scene.context.now) {
+            let more = AndMore(suppressed);
+            warn!(
+                "{address} has sent a password in clear, where others can read it; if that was \
+                 the room's, change it{more}"
+            );
+        }
+        let words = "a password may not be sent in clear, and others may have read this one; use \
+                     https, or ask from the machine of the room";
+        Err(Fault::new(Status::Forbidden, words))
+    }
+
+    /// What `request`, which was `refusal`d because others could read it, is answered.
+    fn to_tls(&self, request: &Request<'_>, refusal: Refusal) -> Result<Handled, Fault> {
+        let is_page = !["/say", "/ws"].contains(&request.path);
+        let address = request.secured_address().filter(|_| self.has_tls);
+        match address {
+            Some(address) if is_page => {
+                let words = format!("the room is at {address}");
+                let fault = Fault::new(Status::PermanentRedirect, words);
+                let answer = Answer::fault(fault).with("Location", address);
+                Ok(Handled::Answer(answer))
+            }
+            Some(address) => {
+                let words = format!("without TLS only this machine may use this; go to {address}");
+                Err(Fault::new(Status::Forbidden, words))
+            }
+            None => Err(Fault::new(Status::Forbidden, refusal.to_string())),
+        }
+    }
+
+    /// Whether `request` has the password of the room. The page, which anybody may have, asks for
+    /// it later.
+    ///
+    /// # Errors
+    ///
+    /// What it is answered if not.
+    fn check_bearer(
+        &mut self,
+        address: IpAddr,
+        request: &Request<'_>,
+        door: &mut Door,
+        now: Instant,
+    ) -> Result<(), Answer<'static>> {
+        if !request.is_secured && !address.to_canonical().is_loopback() {
+            let words = "this needs the room's password, which may not be sent in clear; use \
+                         https, or ask from the machine of the room";
+            return Err(Answer::fault(Fault::new(Status::Forbidden, words)));
+        }
+        let guess = request.authorization.and_then(bearer);
+        let checked = match guess {
+            Some(guess) => door.check(address, guess.as_bytes(), now),
+            None => Err(NotLetIn::Wrong),
+        };
+        checked.map_err(|why| match why {
+            NotLetIn::Wrong => {
+                let words = "the room has a password: send it as Authorization: Bearer PASSWORD";
+                let answer = Answer::fault(Fault::new(Status::Unauthorized, words));
+                answer.with("WWW-Authenticate", "Bearer")
+            }
+            NotLetIn::TooMany { seconds } => {
+                let fault = Fault::new(Status::TooManyRequests, too_many(seconds));
+                Answer::fault(fault).with("Retry-After", seconds)
+            }
+        })
     }
 
     /// `POST /say`: one line.
@@ -421,6 +527,12 @@ fn upgrade(request: &Request<'_>) -> Result<Handled, Fault> {
         Fault::new(Status::BadRequest, words)
     })?;
     Ok(Handled::Upgrade(accept))
+}
+
+/// What a field `Authorization` has for us (RFC 6750, 2.1).
+fn bearer(field: &str) -> Option<&str> {
+    let (scheme, token) = field.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
 fn json_line(value: &Value) -> Vec<u8> {

@@ -1,18 +1,20 @@
 //! One connection of the crowd: it connects, comes in, then reads lines and writes what
 //! it is given.
 //!
-//! It shares nothing with the server's side of a connection, which it is there to judge.
+//! It shares nothing with the server's side of a connection, which it is there to judge, but for
+//! TLS, which is a library's on both sides.
 
 use std::io::{self, Read, Write};
 use std::mem;
 use std::time::Instant;
 
-use mio::net::TcpStream;
-
 use super::framing::{Cut, LineReader};
 use super::json::{JsonReader, Told};
 use super::protocol::{Handshake, MAX_WORDS_BYTES, safe_words};
 use super::websocket::{self, WebSocket};
+use crate::client::connect::Socket;
+#[cfg(feature = "tls")]
+use crate::client::known_rooms::Guard;
 use crate::platform::socket::has_connected;
 use crate::platform::socket::retry_interrupted;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
@@ -57,7 +59,7 @@ pub(crate) enum Served {
 
 #[derive(Debug)]
 pub(crate) struct Client {
-    stream: TcpStream,
+    socket: Socket,
     stage: Stage,
     pub(crate) is_talker: bool,
     /// Its number within the round, once it has one.
@@ -66,7 +68,7 @@ pub(crate) struct Client {
     pub(crate) is_listed: bool,
     lines: LineReader,
     json: Option<Box<JsonReader>>,
-    socket: Option<Box<WebSocket>>,
+    frames: Option<Box<WebSocket>>,
     /// The beginning of the last notice or refusal from the server.
     last_words: Vec<u8>,
     /// What the kernel has not taken yet.
@@ -82,6 +84,8 @@ pub(crate) struct Client {
 #[derive(Debug)]
 enum Stage {
     Connecting,
+    /// TLS is agreed on, if it is to be spoken.
+    ShakingHands,
     /// WebSocket is asked for.
     Upgrading,
     /// What has come so far.
@@ -90,17 +94,17 @@ enum Stage {
 }
 
 impl Client {
-    /// A client that has begun to connect by `stream`.
-    pub(crate) fn new(stream: TcpStream, is_talker: bool, max_line_bytes: usize) -> Self {
+    /// A client that has begun to connect by `socket`.
+    pub(crate) fn new(socket: Socket, is_talker: bool, max_line_bytes: usize) -> Self {
         Self {
-            stream,
+            socket,
             stage: Stage::Connecting,
             is_talker,
             number: None,
             is_listed: false,
             lines: LineReader::new(max_line_bytes),
             json: None,
-            socket: None,
+            frames: None,
             last_words: Vec::new(),
             unsent: Vec::new(),
             is_saying: false,
@@ -121,7 +125,9 @@ impl Client {
                 let said = safe_words(said);
                 format!("no chat server: unexpected greeting \"{said}\"")
             }
-            Stage::Connecting | Stage::Upgrading | Stage::In => "no answer".to_owned(),
+            Stage::Connecting | Stage::ShakingHands | Stage::Upgrading | Stage::In => {
+                "no answer".to_owned()
+            }
         }
     }
 
@@ -150,20 +156,33 @@ impl Client {
     pub(crate) fn serve(
         &mut self,
         handshake: &Handshake,
+        #[cfg(feature = "tls")] guard: Option<&mut Guard>,
         buffer: &mut [u8],
         tell: &mut impl FnMut(News<'_>),
     ) -> Result<Served, Departure> {
         if let Stage::Connecting = self.stage {
-            if !has_connected(&self.stream).map_err(Departure::Lost)? {
+            if !has_connected(self.socket.stream()).map_err(Departure::Lost)? {
                 return Ok(Served::Blocked);
+            }
+            self.stage = Stage::ShakingHands;
+        }
+        if let Stage::ShakingHands = self.stage {
+            #[cfg(feature = "tls")]
+            if let Some(guard) = guard {
+                let shown = self.socket.shake_hands().map_err(Departure::Lost)?;
+                let Some(shown) = shown else {
+                    return Ok(Served::Blocked);
+                };
+                let trusted = guard.judge(shown).map_err(io::Error::other);
+                trusted.map_err(Departure::Lost)?;
             }
             self.stage = Stage::Upgrading;
             if handshake.is_framed {
-                self.socket = Some(Box::new(WebSocket::new()));
+                self.frames = Some(Box::new(WebSocket::new()));
                 self.send(websocket::REQUEST);
             }
         }
-        self.flush();
+        let is_taken = self.flush();
         if let Stage::Upgrading = self.stage {
             let said = self.await_upgrade(buffer).map_err(Departure::Lost)?;
             let Some(said) = said else {
@@ -179,7 +198,7 @@ impl Client {
         if !self.is_in() {
             return Ok(Served::Blocked);
         }
-        if self.is_saying && self.unsent.is_empty() {
+        if self.is_saying && is_taken {
             self.is_saying = false;
             tell(News::Taken(Instant::now()));
         }
@@ -190,7 +209,7 @@ impl Client {
     /// in them already.
     fn await_upgrade(&mut self, buffer: &mut [u8]) -> io::Result<Option<Vec<u8>>> {
         let mut said = Vec::new();
-        while self.socket.as_ref().is_some_and(|socket| !socket.is_open()) {
+        while self.frames.as_ref().is_some_and(|frames| !frames.is_open()) {
             let Some(count) = self.read(buffer)? else {
                 return Ok(None);
             };
@@ -213,6 +232,10 @@ impl Client {
                 } else {
                     at + handshake.awaited.len()
                 };
+            }
+            let has = |words: &[u8]| memchr::memmem::find(&said, words).is_some();
+            if !handshake.refused.is_empty() && has(&handshake.refused) {
+                return Err(Departure::Refused("wrong password".to_owned()));
             }
             if said.len() > MAX_GREETING_BYTES {
                 let error = io::Error::other("no chat server: unexpected greeting");
@@ -286,14 +309,14 @@ impl Client {
     /// Reads once, and takes the data out of frames: that may be none. `None` when reading would
     /// block.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match retry_interrupted(|| self.stream.read(buffer)) {
+        match retry_interrupted(|| self.socket.read(buffer)) {
             Ok(0) => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "the server closed the connection",
             )),
-            Ok(count) => match &mut self.socket {
+            Ok(count) => match &mut self.frames {
                 None => Ok(Some(count)),
-                Some(socket) => socket
+                Some(frames) => frames
                     .receive(&mut buffer[..count])
                     .map(Some)
                     // Of a client that is in, these are all that is told of its end.
@@ -307,9 +330,9 @@ impl Client {
     }
 
     fn send_framed(&mut self, bytes: &[u8]) {
-        match &mut self.socket {
-            Some(socket) => {
-                let frame = socket.frame(bytes);
+        match &mut self.frames {
+            Some(frames) => {
+                let frame = frames.frame(bytes);
                 self.send(&frame);
             }
             None => self.send(bytes),
@@ -324,12 +347,26 @@ impl Client {
         self.unsent.extend_from_slice(&bytes[taken..]);
     }
 
-    fn flush(&mut self) {
+    /// Returns whether the kernel has taken all.
+    fn flush(&mut self) -> bool {
         let mut unsent = mem::take(&mut self.unsent);
         let taken = self.write(&unsent);
         if taken < unsent.len() {
             unsent.drain(..taken);
             self.unsent = unsent;
+        }
+        self.unsent.is_empty() && self.has_passed_on()
+    }
+
+    /// Whether nothing is left of what was written: TLS may have kept some.
+    fn has_passed_on(&mut self) -> bool {
+        match self.socket.flush() {
+            Ok(()) => true,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => false,
+            Err(e) => {
+                self.write_error = Some(e);
+                true
+            }
         }
     }
 
@@ -337,7 +374,7 @@ impl Client {
     fn write(&mut self, bytes: &[u8]) -> usize {
         let mut taken = 0;
         while taken < bytes.len() && self.is_writable {
-            match retry_interrupted(|| self.stream.write(&bytes[taken..])) {
+            match retry_interrupted(|| self.socket.write(&bytes[taken..])) {
                 Ok(count) => taken += count,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.is_writable = false,
                 Err(e) => {

@@ -27,6 +27,9 @@ use super::client::{Client, Departure, News, Served};
 use super::load::Load;
 use super::protocol::Protocol;
 use super::round::{Outcome, Progress, Round};
+use crate::client::connect::Socket;
+#[cfg(feature = "tls")]
+use crate::client::known_rooms::Guard;
 use crate::platform::socket::tcp_socket;
 
 /// How long the server may let nobody in before the remaining connections are given up.
@@ -58,6 +61,9 @@ pub struct Crowd {
     /// loopback.
     sources: Vec<SocketAddr>,
     protocol: Protocol,
+    /// `None` on plain connections.
+    #[cfg(feature = "tls")]
+    guard: Option<Guard>,
     /// How many clients talk: the first that connect.
     talkers: usize,
     max_line_bytes: usize,
@@ -153,6 +159,8 @@ impl Crowd {
             server,
             sources: Vec::new(),
             protocol,
+            #[cfg(feature = "tls")]
+            guard: None,
             talkers,
             max_line_bytes: size_bytes + added_bytes,
             clients: Slab::new(),
@@ -172,6 +180,12 @@ impl Crowd {
     /// of the server's family. Their port is 0.
     pub(crate) fn come_from(&mut self, sources: Vec<SocketAddr>) {
         self.sources = sources;
+    }
+
+    /// Has clients speak TLS, to a room that `guard` knows.
+    #[cfg(feature = "tls")]
+    pub(crate) fn secure(&mut self, guard: Guard) {
+        self.guard = Some(guard);
     }
 
     /// Catches SIGINT and SIGTERM. The first ends connecting and talking, the second the
@@ -254,12 +268,16 @@ impl Crowd {
                 Token(entry.key()),
                 Interest::READABLE | Interest::WRITABLE,
             )?;
-            Ok(stream)
+            #[cfg(feature = "tls")]
+            if let Some(guard) = &self.guard {
+                return Socket::secured(stream, guard).map_err(io::Error::other);
+            }
+            Ok(Socket::from(stream))
         });
         match registered {
-            Ok(stream) => {
+            Ok(socket) => {
                 let is_talker = nth < self.talkers;
-                entry.insert(Client::new(stream, is_talker, self.max_line_bytes));
+                entry.insert(Client::new(socket, is_talker, self.max_line_bytes));
                 self.pending += 1;
             }
             Err(e) => self.arrivals.count(Departure::Lost(e)),
@@ -384,7 +402,13 @@ impl Crowd {
                 }
             };
             let handshake = self.protocol.handshake(client.is_talker);
-            let served = client.serve(handshake, &mut self.read_buffer, &mut tell);
+            let served = client.serve(
+                handshake,
+                #[cfg(feature = "tls")]
+                self.guard.as_mut(),
+                &mut self.read_buffer,
+                &mut tell,
+            );
             if client.is_in() && !was_in {
                 self.pending -= 1;
                 self.arrivals.made += 1;

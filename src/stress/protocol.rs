@@ -7,7 +7,7 @@
 use clap::ValueEnum;
 
 use crate::protocol::text::push_safe;
-use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX, WELCOME};
+use crate::protocol::wording::{IN_ALREADY, NOTICE_PREFIX, REFUSAL_PREFIX, WELCOME};
 
 /// How one kind of client comes in.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,8 @@ pub struct Handshake {
     pub hello: Vec<u8>,
     /// What the server must send before the client counts as in. Empty: nothing.
     pub awaited: Vec<u8>,
+    /// What the server sends instead if it does not take the password. Empty: there is none.
+    pub refused: Vec<u8>,
     /// Whether the client reads JSON Lines, of which `awaited` begins the first.
     pub reads_json: bool,
     /// Whether all this goes in WebSocket's frames, once the server has agreed to them.
@@ -71,6 +73,7 @@ impl Protocol {
                 awaited: br#"{"kind":"hello""#.into(),
                 reads_json: true,
                 is_framed: wire == Wire::Websocket,
+                ..Handshake::default()
             },
         };
         Self {
@@ -81,6 +84,28 @@ impl Protocol {
             is_signed: true,
             connect_window: USUAL_WINDOW,
         }
+    }
+
+    /// The same for a room with this `password`.
+    pub(crate) fn with_password(mut self, password: &str) -> Self {
+        let Handshake {
+            hello,
+            awaited,
+            refused,
+            reads_json,
+            ..
+        } = &mut self.reader;
+        let pass = format!("/pass {password}\n");
+        hello.extend_from_slice(pass.as_bytes());
+        if *reads_json {
+            *refused = br#""code":"wrong_password""#.into();
+        } else {
+            // A room lets people in without a word. To say it again shows that they are.
+            hello.extend_from_slice(pass.as_bytes());
+            *awaited = format!("{REFUSAL_PREFIX}{IN_ALREADY}\n").into();
+            *refused = format!("{REFUSAL_PREFIX}wrong password").into();
+        }
+        self
     }
 
     /// The same for servers that put something else before a line, or nothing.

@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import types
@@ -70,8 +71,8 @@ def free_port():
 class Server:
     """The server under test, on ports that stay its own when it is started again."""
 
-    def __init__(self, *options, host="127.0.0.1", prefix=()):
-        self.host, self.options, self.prefix = host, options, prefix
+    def __init__(self, *options, host="127.0.0.1", prefix=(), scheme="http"):
+        self.host, self.options, self.prefix, self.scheme = host, options, prefix, scheme
         self.port, self.web = free_port(), free_port()
         self.process = None
         self.start()
@@ -88,7 +89,9 @@ class Server:
             *self.options,
         ]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, **quiet)
+        # Where it keeps the key that it makes for TLS.
+        environment = {**os.environ, "XDG_STATE_HOME": str(SHOTS / "state")}
+        self.process = subprocess.Popen(command, env=environment, **quiet)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
@@ -107,7 +110,7 @@ class Server:
 
     @property
     def url(self):
-        return f"http://{self.host}:{self.web}/"
+        return f"{self.scheme}://{self.host}:{self.web}/"
 
     def nc(self, *lines):
         """Somebody who reads and writes text."""
@@ -267,14 +270,14 @@ def a_name_is_asked_for_where_one_types_and_kept(world):
     nc = server.nc("/nick zoe")
     nc.hear("you are now zoe")
     page.tab.fill("#wanted", "zoe")
-    page.tab.tap("#naming [type=submit]")
+    page.tab.tap("#naming input + button")
     page.sees("zoe is", "#refusal")
     page.tab.fill("#wanted", "Zoë B")
-    page.tab.tap("#naming [type=submit]")
+    page.tab.tap("#naming input + button")
     page.sees("Spaces will not do. Zoë_B?", "#refusal")
     expect(page.tab.locator("#wanted")).to_have_value("Zoë_B")
     page.tab.fill("#wanted", "ann")
-    page.tab.tap("#naming [type=submit]")
+    page.tab.tap("#naming input + button")
     expect(page.tab.locator("#name")).to_have_text("ann")
     expect(page.tab.locator("#naming")).to_be_hidden()
     # A second tab is a second member, with a name of its own.
@@ -700,6 +703,41 @@ def presence_is_folded(world):
 
 
 @test
+def a_password_is_asked_for_and_kept_in_memory(world):
+    with tempfile.NamedTemporaryFile("w", suffix=".password") as file:
+        file.write("green tea\n")
+        file.flush()
+        server = world.server("--password-file", file.name, "--tls", "--welcome", "Be kind.", scheme="https")
+        nc = server.nc("/pass green tea", "/nick carol", "before")
+        nc.hear("you are now carol")
+        page = world.page(server, ignore_https_errors=True)
+        secret = page.tab.locator("#lock input")
+        expect(secret).to_be_visible()
+        page.say("kept until then")
+        assert page.tab.locator("#log .item").count() == 0
+        secret.fill("green teapot")
+        secret.press("Enter")
+        page.sees("wrong password", "#status")
+        secret.fill("green tea")
+        secret.press("Enter")
+        page.sees("before")
+        page.sees("Be kind.")
+        expect(secret).to_be_hidden()
+        nc.hear("kept until then")
+        # After a loss it is given again; the server has forgotten the session.
+        server.stop(signal.SIGKILL)
+        server.start()
+        page.say("after a restart")
+        expect(page.item("after a restart").locator("xpath=ancestor::*[@id='log']")).to_be_visible()
+        page.answered()
+        expect(secret).to_be_hidden()
+        stored = page.tab.evaluate("() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")
+        assert "green" not in stored, stored
+        page.tab.reload()
+        expect(secret).to_be_visible()
+
+
+@test
 def the_page_is_small_and_alone(world):
     page = world.page(world.server())
     page.answered()
@@ -715,6 +753,31 @@ def the_page_is_small_and_alone(world):
     assert sum(map(len, bodies)) <= MAX_PAGE_BYTES, [len(body) for body in bodies]
     policy = page.tab.request.get(page.tab.url).headers["content-security-policy"]
     assert "default-src 'none'" in policy and "require-trusted-types-for 'script'" in policy, policy
+
+
+@test
+def over_tls_it_is_the_same_page(world):
+    server = world.server("--tls", scheme="https")
+    page = world.page(server, ignore_https_errors=True)
+    page.name("ann")
+    with page.tab.expect_websocket() as opened:
+        page.tab.reload()
+    assert opened.value.url == f"wss://{server.host}:{server.web}/ws", opened.value.url
+    expect(page.tab.locator("#name")).to_have_text("ann")
+    nc = server.nc()
+    page.say("in secret, as far as the room")
+    nc.hear("<ann> in secret")
+    nc.say("and back")
+    page.sees("and back")
+    # A page that others could change is none of this room's.
+    plain = page.tab.request.get(f"http://{server.host}:{server.web}/")
+    assert "wss:" not in plain.headers["content-security-policy"]
+    server.stop(signal.SIGKILL)
+    page.say("held until it is back")
+    server.start()
+    nc = server.nc()
+    nc.hear("held until it is back")
+    page.answered()
 
 
 @test

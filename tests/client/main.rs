@@ -14,6 +14,7 @@ mod memory;
 mod names;
 mod outages;
 mod output;
+mod password;
 mod patience;
 mod ping;
 mod reconnection;
@@ -21,5 +22,7 @@ mod remembered;
 mod send;
 mod tail;
 mod terminal;
+#[cfg(feature = "tls")]
+mod tls;
 mod tmux;
 mod ways_out;

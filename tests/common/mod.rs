@@ -16,6 +16,8 @@ pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod screen;
+#[cfg(feature = "tls")]
+pub(crate) mod secured;
 pub(crate) mod server;
 
 use std::env;

@@ -1,11 +1,13 @@
 //! A room without console and operator, with one source that asks for a shutdown. Its visitors
-//! speak no HTTP: [`JOIN`] makes one a member, and any other line is answered.
+//! speak no HTTP: [`JOIN`] makes one a member, and any other line is answered. It may have a door:
+//! [`KNOCK`] opens it, and any other line is answered.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use chat::protocol::batch::{ClientId, Context, Encoding, Frame};
+use chat::protocol::batch::{ClientId, Context, Encoding, Frame, OutsiderRequest};
 use chat::protocol::close::CloseReason;
 use chat::protocol::line::Decoded;
 use chat::protocol::wording;
@@ -23,9 +25,23 @@ pub(crate) const JOINED: &[u8] = b"frames from here on\n";
 /// The answer to any other line, and to none in time.
 pub(crate) const ANSWER: &[u8] = b"answer\n";
 
+/// What opens the door.
+pub(crate) const KNOCK: &[u8] = b"knock";
+
+/// What newcomers are told at the door, and whoever says something else.
+pub(crate) const SHUT: &str = "it is shut\n";
+
+/// What somebody is told who has waited there too long, or said too much.
+pub(crate) const TOO_LONG: &str = "too long\n";
+
+/// How long somebody may wait there.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(crate) struct PlainService {
     admission: Admission,
     room: Room,
+    /// Who waits at the door, and from where. `None`: there is none.
+    pub(crate) waiting: Option<HashMap<ClientId, IpAddr>>,
     /// Members that left, and why.
     pub(crate) left: Vec<(ClientId, CloseReason)>,
     /// Iterations of the loop so far.
@@ -40,8 +56,10 @@ impl PlainService {
                 max_clients,
                 max_per_address: None,
                 rules: Vec::new(),
+                is_clear_local: false,
             }),
             room: Room::new(config, || 0),
+            waiting: None,
             left: Vec::new(),
             iterations: 0,
         }
@@ -55,10 +73,40 @@ impl Service for PlainService {
         address: IpAddr,
         context: &mut Context<'_>,
     ) -> Result<Frame, Frame> {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.insert(client, address);
+            return Err(SHUT.as_bytes().into());
+        }
+        self.let_in(client, client, address, context)
+    }
+
+    fn hears_out(&mut self, client: ClientId, _address: IpAddr, _now: Instant) -> Option<Duration> {
+        let waiting = self.waiting.as_ref()?;
+        waiting.contains_key(&client).then_some(PATIENCE)
+    }
+
+    fn heard_out(&mut self, client: ClientId) -> Option<Frame> {
+        self.waiting.as_mut()?.remove(&client)?;
+        Some(TOO_LONG.as_bytes().into())
+    }
+
+    fn let_in(
+        &mut self,
+        _outsider: ClientId,
+        client: ClientId,
+        address: IpAddr,
+        context: &mut Context<'_>,
+    ) -> Result<Frame, Frame> {
         let admitted = self.admission.admit(address, context.now);
         admitted.map_err(wording::refusal)?;
         self.admission.entered(address);
         Ok(self.room.join(client, address, context.now))
+    }
+
+    fn closed(&mut self, client: ClientId) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.remove(&client);
+        }
     }
 
     fn visits(&mut self, _visitor: ClientId, _address: IpAddr) -> bool {
@@ -94,6 +142,16 @@ impl Service for PlainService {
         line: Decoded<'_>,
         context: &mut Context<'_>,
     ) -> Encoding {
+        let waiting = self.waiting.as_ref();
+        if let Some(&address) = waiting.and_then(|waiting| waiting.get(&client)) {
+            let request = match line {
+                Decoded::Line(KNOCK) => OutsiderRequest::LetIn(client, address),
+                Decoded::Line(b"") => return Encoding::Text,
+                _ => OutsiderRequest::Tell(client, SHUT.as_bytes().into()),
+            };
+            context.batch.request_for_outsider(request);
+            return Encoding::Text;
+        }
         self.room.hear(client, line, context)
     }
 

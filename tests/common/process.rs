@@ -67,6 +67,7 @@ pub(crate) fn piped(mut command: Command) -> Command {
         "LOGNAME",
         "NOTIFY_SOCKET",
         "RUST_LOG",
+        "STATE_DIRECTORY",
         "USER",
         "WATCHDOG_USEC",
         "XDG_STATE_HOME",

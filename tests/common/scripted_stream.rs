@@ -20,6 +20,8 @@ pub(crate) struct Input {
     pub(crate) is_ended: bool,
     /// The peer has reset the connection.
     pub(crate) is_reset: bool,
+    /// The connection ends, though over TLS the peer has not said so.
+    pub(crate) is_cut: bool,
     pub(crate) edge: bool,
     /// The server has read the end of the input, or that it was reset.
     pub(crate) end_was_read: bool,
@@ -153,10 +155,22 @@ impl FarEnd {
     }
 
     pub(crate) fn sends(&self, text: impl AsRef<[u8]>) {
+        self.sends_in(text.as_ref(), text.as_ref());
+    }
+
+    /// Sends `text` as these `records`.
+    pub(crate) fn sends_in(&self, records: &[u8], text: &[u8]) {
         let mut input = self.input.borrow_mut();
-        if self.is_open_here() && !input.is_ended && !input.is_reset {
-            input.push(text.as_ref());
+        if self.is_open_here() && !input.is_ended && !input.is_reset && !input.is_cut {
+            input.push_in(records, text);
         }
+    }
+
+    /// Nothing more comes, and the peer has not said so.
+    pub(crate) fn is_cut_off(&self) {
+        let mut input = self.input.borrow_mut();
+        input.is_cut = true;
+        input.edge = true;
     }
 
     pub(crate) fn ends(&self) {
@@ -265,10 +279,15 @@ impl FarEnd {
 
 impl Input {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.push_in(bytes, bytes);
+    }
+
+    /// Text that goes over the wire as these `records`.
+    fn push_in(&mut self, records: &[u8], text: &[u8]) {
         if let Some(sent) = &mut self.sent {
-            sent.extend_from_slice(bytes);
+            sent.extend_from_slice(text);
         }
-        self.unread.extend(bytes);
+        self.unread.extend(records);
         self.edge = true;
     }
 }
@@ -376,7 +395,7 @@ impl<O: Outlet> Read for ScriptedStream<O> {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         let most = buffer.len().min(input.unread.len());
-        if most == 0 && input.is_ended {
+        if most == 0 && (input.is_ended || input.is_cut) {
             input.end_was_read = true;
             return Ok(0);
         } else if most == 0 {

@@ -1,15 +1,32 @@
 //! A running `chat server`.
 
+use std::fs::{self, Permissions};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
 
 use super::lines::LineReader;
 use super::peer::{Peer, WELCOME};
 use super::process::{Process, chat};
 use super::pty::{Keyboard, open_terminal};
+
+/// The password of [`Server::locked`].
+pub(crate) const PASSWORD: &str = "green tea";
+
+/// A file with `password`, which nobody else can read, in a folder of its own.
+pub(crate) fn password_file(password: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a place for files");
+    let path = folder.path().join("password");
+    fs::write(&path, format!("{password}\n")).expect("a folder to write to");
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a file of ours");
+    (folder, path)
+}
 
 /// A listening server; it dereferences to a [`Process`].
 pub(crate) struct Server {
@@ -34,6 +51,16 @@ impl Server {
     #[track_caller]
     pub(crate) fn sociable(options: &[&str]) -> Self {
         Self::spawn(sociable_command("127.0.0.1", options))
+    }
+
+    /// [`sociable`](Self::sociable) with the password [`PASSWORD`], which goes in clear; and the
+    /// folder with its file.
+    #[track_caller]
+    pub(crate) fn locked(options: &[&str]) -> (Self, TempDir) {
+        let (folder, path) = password_file(PASSWORD);
+        let path = path.to_str().expect("a plain path");
+        let required = ["--password-file", path, "--plain", "all"];
+        (Self::sociable(&[&required[..], options].concat()), folder)
     }
 
     /// [`sociable`](Self::sociable), or the error of a server that does not start.

@@ -25,6 +25,7 @@ mod names;
 mod newcomers;
 mod operator;
 mod overload;
+mod password;
 mod presence;
 #[cfg(feature = "client")]
 mod prompt;
@@ -38,6 +39,8 @@ mod soak;
 mod standard_error;
 mod start;
 mod text_safety;
+#[cfg(feature = "tls")]
+mod tls;
 mod transcript;
 #[cfg(feature = "web")]
 mod web;

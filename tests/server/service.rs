@@ -174,6 +174,24 @@ fn a_passed_socket_needs_no_address_and_serves_those_who_came_before() {
     }
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn beside_a_passed_socket_tls_is_spoken_at_its_address_only() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = activated(listener.into(), &["--tls", "--tls-port", "0"]);
+    command.env("XDG_STATE_HOME", folder.path());
+    let mut server = Server::spawn(command);
+    server.skip_banner();
+    server.stdout().next_line().expect("a heading");
+    let way = server.stdout().next_line().expect("a way to join");
+    let port = way.split(' ').find_map(|word| word.parse::<u16>().ok());
+    let port = port.expect("a port");
+    let connect = std::net::TcpStream::connect::<(&str, u16)>;
+    connect(("127.0.0.1", port)).expect("a server that listens");
+    connect(("::1", port)).expect_err("another address");
+}
+
 #[test]
 fn what_is_passed_has_to_be_a_socket_that_listens() {
     let file = File::open("/dev/null").expect("a file");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::common::peer::{Peer, WELCOME};
 use crate::common::probe::Probe;
 use crate::common::process::{Process, piped};
-use crate::common::server::Server;
+use crate::common::server::{Server, password_file};
 use crate::common::{PATIENCE, alone_under_load, can_test, can_test_with, eventually};
 use crate::descriptors::start_with_limit;
 use crate::idle::{OTHER_DESCRIPTORS, may_open};
@@ -124,6 +124,12 @@ impl WebSocket {
     /// Asks for frames, and has read that they come.
     #[track_caller]
     fn open(ip: &str, web: SocketAddr) -> Self {
+        Self::open_greeted(ip, web, &[WELCOME])
+    }
+
+    /// The same where the greeting has these lines.
+    #[track_caller]
+    fn open_greeted(ip: &str, web: SocketAddr, greeting: &[&str]) -> Self {
         let mut peer = Peer::connect_from(ip, web);
         peer.send(upgrade_request(web, ""));
         peer.expect_line("HTTP/1.1 101 Switching Protocols\r");
@@ -144,8 +150,9 @@ impl WebSocket {
         let mut socket = Self {
             data: Vec::new(),
             stream: {
-                peer.expect_bytes(&[0x82, WELCOME.len() as u8 + 1]);
-                peer.expect_line(WELCOME);
+                let greeting_bytes: usize = greeting.iter().map(|line| line.len() + 1).sum();
+                peer.expect_bytes(&[0x82, greeting_bytes as u8]);
+                greeting.iter().for_each(|line| peer.expect_line(line));
                 peer.into_stream()
             },
         };
@@ -961,4 +968,74 @@ fn a_websocket_client_of_others_talks_and_listens() {
     client.stdout().expect_line("<127.0.0.2> hello, Python");
     let finished = client.finish();
     assert_eq!(finished.code, 0, "{}", finished.stderr);
+}
+
+fn with_bearer(web: SocketAddr, line: &str, password: &str) -> String {
+    request(line, web, &format!("Authorization: Bearer {password}\r\n"))
+}
+
+#[test]
+fn a_room_with_a_password_wants_it_of_all_but_the_page() {
+    let (_folder, path) = password_file("green tea");
+    let path = path.to_str().expect("a plain path");
+    let (server, web) = start(&["--password-file", path, "--plain", "all"]);
+    for path in ["/", "/chat.js", "/healthz"] {
+        assert_eq!(get(web, path).status, 200, "{path}");
+    }
+    let locked = get(web, "/metrics");
+    assert_eq!(locked.status, 401);
+    assert_eq!(locked.header("WWW-Authenticate"), Some("Bearer"));
+    assert!(!locked.body.contains("chat_clients"));
+    let figures = ask_from(
+        "127.0.0.1",
+        web,
+        with_bearer(web, "GET /metrics", "green tea"),
+    );
+    assert!(figures.body.contains("chat_clients 0"), "{figures:?}");
+    let mut reader = server.join("127.0.0.2");
+    reader.send("/pass green tea\n/who\n");
+    while !(reader.next_line().expect("who is here")).contains("1 here") {}
+    let body = json!({ "name": "backup", "text": "done" }).to_string();
+    let say = |fields: &str| ask_from("127.0.0.3", web, say_request(web, fields, &body)).status;
+    assert_eq!(say(""), 401);
+    assert_eq!(say("Authorization: Basic Z3JlZW4gdGVh\r\n"), 401);
+    assert_eq!(say("authorization: bearer green tea\r\n"), 200);
+    reader.expect_line("<backup> done");
+    for _ in 0..5 {
+        assert_eq!(say("Authorization: Bearer x\r\n"), 401);
+    }
+    assert_eq!(say("Authorization: Bearer green tea\r\n"), 429);
+}
+
+#[test]
+fn by_websocket_the_door_is_the_same() {
+    let (_folder, path) = password_file("green tea");
+    let path = path.to_str().expect("a plain path");
+    let (server, web) = start(&["--password-file", path, "--plain", "all"]);
+    let mut reader = server.join("127.0.0.2");
+    reader.send("/pass green tea\n/who\n");
+    while !(reader.next_line().expect("who is here")).contains("1 here") {}
+    let greeting = [WELCOME, "-- this room has a password: /pass PASSWORD"];
+    let mut guest = WebSocket::open_greeted("127.0.0.3", web, &greeting);
+    reader.say("a secret");
+    guest.send("/json\n/pass x\n");
+    assert_eq!(guest.next_event()["code"], "password_needed");
+    assert_eq!(guest.next_event()["code"], "wrong_password");
+    // Torn, and with more behind it.
+    guest.send("/pass gre");
+    guest.send("en tea\nhello\n");
+    assert_eq!(guest.next_event()["kind"], "hello");
+    assert_eq!(guest.next_event()["text"], "hello");
+    reader.expect_line("<127.0.0.3> hello");
+    let mut talker = WebSocket::open_greeted("127.0.0.4", web, &greeting);
+    talker.send("1\n2\n3\n");
+    for _ in 0..2 {
+        let asked = talker.next_line();
+        assert!(asked.starts_with("!! this room has a password"), "{asked}");
+    }
+    assert_eq!(
+        talker.next_line(),
+        "-- goodbye: this room has a password; ask the host for it"
+    );
+    assert!(matches!(talker.next_frame(), Frame::Close(_)));
 }

@@ -22,6 +22,7 @@ mod random;
 #[allow(dead_code, reason = "each of its users takes what it needs")]
 #[path = "../common/scripted_stream.rs"]
 mod scripted_stream;
+mod secured;
 mod world;
 
 use std::collections::BTreeMap;
@@ -48,8 +49,8 @@ fn number(variable: &str) -> Option<u64> {
     Some(value.parse().expect("a number"))
 }
 
-fn run(seed: u64) -> Outcome {
-    match catch_unwind(AssertUnwindSafe(|| World::new(seed).run())) {
+fn run(seed: u64, world: impl FnOnce(u64) -> World) -> Outcome {
+    match catch_unwind(AssertUnwindSafe(|| world(seed).run())) {
         Ok(outcome) => outcome,
         Err(panic) => {
             eprintln!("to see this again: CHAT_SIMULATION_SEED={seed}");
@@ -65,7 +66,7 @@ static OUTCOMES: LazyLock<BTreeMap<u64, Outcome>> = LazyLock::new(|| {
         None if is_to_be_recorded() => 0..RECORDED_SEEDS,
         None => 0..number("CHAT_SIMULATION_SEEDS").unwrap_or(SEEDS),
     };
-    seeds.map(|seed| (seed, run(seed))).collect()
+    seeds.map(|seed| (seed, run(seed, World::new))).collect()
 });
 
 fn is_to_be_recorded() -> bool {
@@ -85,6 +86,18 @@ fn whatever_happens_everybody_hears_the_same_once_and_in_order() {
             OUTCOMES.len() == 1 || has_happened,
             "{event:?} never happens"
         );
+    }
+}
+
+#[test]
+fn the_same_holds_where_half_of_them_speak_tls() {
+    let seeds = match number("CHAT_SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        // A handshake takes a millisecond.
+        None => 0..number("CHAT_SIMULATION_SEEDS").unwrap_or(SEEDS) / 4,
+    };
+    for seed in seeds {
+        run(seed, World::secured);
     }
 }
 

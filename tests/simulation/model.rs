@@ -164,7 +164,7 @@ impl Service for Model {
         let input = self.ends[number].input.borrow();
         let is_true = match reason {
             CloseReason::PeerClosed => input.is_ended,
-            CloseReason::Lost(_) => input.is_reset,
+            CloseReason::Lost(_) => input.is_reset || input.is_cut,
             _ => true,
         };
         assert!(is_true, "{number} has left: {reason}");

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use chat::protocol::close::CloseReason;
+use chat::protocol::tls::Session;
 use chat::rate::Rate;
 use chat::reactor::acceptor::Accepted;
 use chat::reactor::clients::CLOSE_TIMEOUT;
@@ -25,6 +26,7 @@ use crate::model::{self, Model};
 use crate::oracle;
 use crate::random::Random;
 use crate::scripted_stream::{Chance, FarEnd, ScriptedStream};
+use crate::secured::{MOST_AHEAD_BYTES, Secured};
 
 /// Small, so that they are reached often.
 const BOUNDS: Bounds = Bounds {
@@ -180,6 +182,10 @@ struct Peer {
     number: usize,
     address: Ipv4Addr,
     end: FarEnd,
+    /// `None` on a plain connection.
+    secured: Option<Secured>,
+    /// What has come to it, once the world has ended.
+    heard: Vec<u8>,
     reads: Reads,
     /// It has always read everything at once.
     is_diligent: bool,
@@ -196,8 +202,35 @@ struct Peer {
     waits: Option<(u64, usize)>,
 }
 
+impl Peer {
+    fn says(&mut self, text: &[u8]) {
+        match &mut self.secured {
+            None => self.end.sends(text),
+            Some(secured) => self.end.sends_in(&secured.encrypt(text), text),
+        }
+    }
+
+    /// Takes in what has come. No more will.
+    fn hear_all(&mut self) {
+        self.heard = self.end.received_bytes();
+        if let Some(secured) = self.secured.take() {
+            let (heard, has_ended) = secured.decrypt(&self.heard);
+            self.heard = heard;
+            // What ends otherwise may have been cut off.
+            let is_gone = self.end.input.borrow().is_reset;
+            assert!(
+                has_ended || is_gone || !self.end.saw_end(),
+                "{} is not told of the end",
+                self.number
+            );
+        }
+    }
+}
+
 pub(crate) struct World {
     random: Random,
+    /// Chooses who speaks TLS, and in which records. `None` if nobody does.
+    records: Option<Random>,
     policy: Policy,
     happened: Happened,
     event_loop: EventLoop<ScriptedStream>,
@@ -206,7 +239,7 @@ pub(crate) struct World {
     /// How many addresses they come from.
     addresses: usize,
     /// Peers waiting to be accepted, by number.
-    waiting: VecDeque<(usize, ScriptedStream)>,
+    waiting: VecDeque<(usize, ScriptedStream, Option<Box<Session>>)>,
     /// The number of the peer at each slab key.
     keys: Vec<usize>,
     is_out_of_descriptors: bool,
@@ -229,6 +262,7 @@ impl World {
             model: Model::new(&room, random.fork()),
             addresses: random.between(1, MAX_PEERS),
             random,
+            records: None,
             peers: Vec::new(),
             waiting: VecDeque::new(),
             keys: Vec::new(),
@@ -236,6 +270,14 @@ impl World {
             listener_edge: false,
             now,
             status: Status::Running,
+        }
+    }
+
+    /// The same where half of the peers speak TLS.
+    pub(crate) fn secured(seed: u64) -> Self {
+        Self {
+            records: Some(Random::new(!seed)),
+            ..Self::new(seed)
         }
     }
 
@@ -283,10 +325,8 @@ impl World {
             peer.end.assert_references_hold();
             self.happened
                 .note(Event::ByReference, peer.end.references());
-            let output = peer.end.output.borrow();
-            let bytes = &output.received;
-            heard.add(&(bytes.len() as u64).to_le_bytes());
-            heard.add(bytes);
+            heard.add(&(peer.heard.len() as u64).to_le_bytes());
+            heard.add(&peer.heard);
         }
         Outcome {
             happened: self.happened,
@@ -303,6 +343,12 @@ impl World {
         let random = RefCell::new(self.random.fork());
         let chance: Chance = Rc::new(move |limit| random.borrow_mut().below(limit));
         let server_end = end.cut_stream(chance);
+        let records = self.records.as_mut();
+        let secured = records.and_then(|random| {
+            let random = random.one_in(2).then(|| random.fork())?;
+            Some(Secured::introduced(random))
+        });
+        let (secured, session) = secured.unzip();
         let reads = *self.random.pick(&[
             Reads::All,
             Reads::All,
@@ -319,6 +365,8 @@ impl World {
             number,
             address,
             end,
+            secured,
+            heard: Vec::new(),
             reads,
             is_diligent: reads == Reads::All,
             said_bytes: 0,
@@ -327,7 +375,7 @@ impl World {
             least_expected: None,
             waits: None,
         });
-        self.waiting.push_back((number, server_end));
+        self.waiting.push_back((number, server_end, session));
         self.listener_edge = true;
     }
 
@@ -342,7 +390,15 @@ impl World {
         }
         match self.random.below(20) {
             0 => {
-                peer.end.ends();
+                let is_cut = |random: &mut Random| random.one_in(3);
+                match &mut peer.secured {
+                    Some(_) if self.records.as_mut().is_some_and(is_cut) => peer.end.is_cut_off(),
+                    Some(secured) => {
+                        peer.end.sends_in(&secured.goodbye(), b"");
+                        peer.end.ends();
+                    }
+                    None => peer.end.ends(),
+                }
                 peer.is_over = true;
             }
             1 if self.random.one_in(3) => {
@@ -379,7 +435,7 @@ impl World {
         peer.is_within_line = !text.ends_with('\n');
         // Answers count, too.
         peer.said_bytes += text.len() + if text.starts_with('/') { 8000 } else { 1000 };
-        peer.end.sends(text.as_bytes());
+        peer.says(text.as_bytes());
     }
 
     fn flood(&mut self, index: usize) {
@@ -391,11 +447,11 @@ impl World {
         };
         let lines = self.random.between(1, 40_000 / line.len());
         if peer.is_within_line {
-            peer.end.sends(b"\n");
+            peer.says(b"\n");
             peer.is_within_line = false;
         }
         peer.said_bytes += ALLOWANCE_BYTES;
-        peer.end.sends(line.repeat(lines).as_bytes());
+        peer.says(line.repeat(lines).as_bytes());
     }
 
     /// Marks what a poll would report: some of the edges; the others come later.
@@ -443,13 +499,17 @@ impl World {
                     is_of_descriptors: true,
                 };
             }
-            let Some((number, server_end)) = waiting.pop_front() else {
+            let Some((number, server_end, session)) = waiting.pop_front() else {
                 return Accepted::Nobody;
             };
             keys.resize(keys.len().max(key + 1), usize::MAX);
             reused_keys += usize::from(keys[key] != usize::MAX);
             keys[key] = number;
-            Accepted::Client(server_end, peers[number].address.into())
+            let address = peers[number].address.into();
+            match session {
+                None => Accepted::Client(server_end, address),
+                Some(session) => Accepted::Secured(server_end, session, address),
+            }
         };
         let iterated = self.event_loop.iterate(self.now, &mut self.model, accept);
         self.status = iterated.expect("peers cannot cause an error");
@@ -460,7 +520,9 @@ impl World {
             .note(Event::SlicedBatch, usize::from(is_sliced));
         self.check_bounds(&unread_before, &traffic_before);
         for (peer, &expected) in self.peers.iter_mut().zip(&expected_before) {
-            if peer.end.input.borrow().end_was_read {
+            // Over TLS the last that is read is what says that this is the end.
+            let is_over = peer.secured.is_some() && peer.is_over && peer.end.unread_bytes() == 0;
+            if is_over || peer.end.input.borrow().end_was_read {
                 peer.least_expected.get_or_insert(expected);
             }
         }
@@ -476,8 +538,9 @@ impl World {
         let is_too_much = load.backlog_bytes > BOUNDS.max_total_bytes / 2;
         for (peer, &before) in self.peers.iter_mut().zip(unread_before) {
             let unread = peer.end.unread_bytes();
+            let ahead_bytes = peer.secured.as_ref().map_or(0, |_| MOST_AHEAD_BYTES);
             assert!(
-                before.saturating_sub(unread) <= READ_BUDGET_BYTES,
+                before.saturating_sub(unread) <= READ_BUDGET_BYTES + ahead_bytes,
                 "{} was read beyond its budget",
                 peer.number
             );
@@ -599,15 +662,16 @@ impl World {
     }
 
     /// The promises: one order; nothing lost, repeated or torn.
-    fn check_what_was_heard(&self) {
+    fn check_what_was_heard(&mut self) {
+        self.peers.iter_mut().for_each(Peer::hear_all);
         assert!(
             self.model.shown == self.model.oracle.said(),
             "the console does not show what was said"
         );
         for peer in &self.peers {
-            let output = peer.end.output.borrow();
-            let heard = output.received.as_slice();
-            let is_reset = peer.end.input.borrow().is_reset;
+            let heard = peer.heard.as_slice();
+            let input = peer.end.input.borrow();
+            let is_reset = input.is_reset || input.is_cut;
             let Some(guest) = self.model.guests.get(&peer.number) else {
                 let is_refusal = model::REFUSAL.starts_with(heard);
                 assert!(is_refusal, "a refused client heard more than the refusal");

@@ -142,13 +142,13 @@ impl Input {
     }
 
     /// How many bytes it holds, of a half line and of what is still to be heard: when this
-    /// was last asked, and now.
-    pub(crate) fn take_held_bytes(&mut self) -> (usize, usize) {
+    /// was last asked, and now. `received_bytes` more are no input yet.
+    pub(crate) fn take_held_bytes(&mut self, received_bytes: usize) -> (usize, usize) {
         let unheard = self
             .memory
             .as_ref()
             .map_or(0, |memory| memory.unheard.len());
-        let held_bytes = self.decoder.unfinished().len() + unheard;
+        let held_bytes = self.decoder.unfinished().len() + unheard + received_bytes;
         let before = self.counted_bytes as usize;
         // Far below 4 GiB: a line, and one read.
         self.counted_bytes = u32::try_from(held_bytes).unwrap_or(u32::MAX);

@@ -33,17 +33,15 @@ pub(crate) struct Output {
     /// It has taken something from its queue since flow control was last told.
     took_some: bool,
     /// Bytes that waited and were dropped, and are not in the statistics yet.
-    /// All of a queue is far below 4 GiB, as is what its queue costs.
+    /// All of a queue is far below 4 GiB.
     lost_bytes: u32,
-    /// What its queue costs by itself, as it was last counted.
-    counted_bytes: u32,
 }
 
 /// What has changed about an output since the last time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
     pub(crate) lost_bytes: usize,
-    /// What its queue cost by itself then, and costs now.
+    /// What its queue, and what waits behind it, cost by themselves then, and cost now.
     pub(crate) own_cost_bytes: (usize, usize),
     pub(crate) took_some: bool,
 }
@@ -61,18 +59,26 @@ impl Output {
         &mut self.reader
     }
 
-    /// What the client keeps in memory because it lags, in bytes.
+    /// What waits, here or in the `transport`.
+    pub(crate) fn unwritten_bytes<S: Stream>(&self, transport: &Transport<S>) -> usize {
+        self.queue.queued_bytes() + transport.pending_bytes()
+    }
+
+    /// What the queue keeps in memory because the client lags, in bytes.
     pub(crate) fn held_bytes(&self, logs: &SharedLogs) -> usize {
         self.queue.held_bytes(logs) + self.queue.own_cost_bytes()
     }
 
-    /// What has changed since this was last asked.
-    pub(crate) fn take_change(&mut self) -> Change {
-        let before = self.counted_bytes;
-        self.counted_bytes = saturated(self.queue.own_cost_bytes());
+    /// What has changed since this was last asked. What waits cost `before_bytes` then.
+    pub(crate) fn take_change<S: Stream>(
+        &mut self,
+        transport: &Transport<S>,
+        before_bytes: usize,
+    ) -> Change {
+        let own_cost_bytes = self.queue.own_cost_bytes() + transport.pending_bytes();
         Change {
             lost_bytes: std::mem::take(&mut self.lost_bytes) as usize,
-            own_cost_bytes: (before as usize, self.counted_bytes as usize),
+            own_cost_bytes: (before_bytes, own_cost_bytes),
             took_some: std::mem::take(&mut self.took_some),
         }
     }
@@ -93,6 +99,9 @@ impl Output {
         by_reference: bool,
         logs: &mut SharedLogs,
     ) -> io::Result<Flushed> {
+        if transport.is_secured() {
+            return self.send_shared_secured(transport, batch, logs);
+        }
         let text = batch.shared(self.encoding);
         let written = if !self.queue.is_empty() {
             0
@@ -100,7 +109,7 @@ impl Output {
         {
             transport.send_from(file, offset, text.len())?
         } else {
-            transport.write(text)?
+            transport.write_plain(text)?
         };
         if written == text.len() || transport.write_ended() {
             return Ok(Flushed::All);
@@ -125,7 +134,8 @@ impl Output {
         } else if sender.is_idle()
             && let Some(framed) = logs.framed(self.encoding)
         {
-            let bytes = match logs.framed_file(self.encoding) {
+            let file = logs.framed_file(self.encoding);
+            let bytes = match file.filter(|_| !transport.is_secured()) {
                 Some((file, offset)) => transport.send_from(file, offset, framed.len())?,
                 None => transport.write(framed)?,
             };
@@ -142,11 +152,35 @@ impl Output {
             websocket::write(transport, sender, [text], text.len())?
         };
         if written.stream_bytes == text.len() || transport.write_ended() {
-            return Ok(Flushed::All);
+            return Ok(passed_on(transport));
         }
         let owed = written.stream_bytes..text.len();
         self.queue.push_chunk(logs.chunk(self.encoding, text), owed);
         self.flush_rest(transport, Some(sender), written.bytes)
+    }
+
+    /// The same for a reader for whom it is encrypted. Apart, so that the others do not pay for
+    /// that.
+    #[cold]
+    #[inline(never)]
+    fn send_shared_secured<S: Stream>(
+        &mut self,
+        transport: &mut Transport<S>,
+        batch: &Batch,
+        logs: &mut SharedLogs,
+    ) -> io::Result<Flushed> {
+        let text = batch.shared(self.encoding);
+        let written = if self.queue.is_empty() {
+            transport.write(text)?
+        } else {
+            0
+        };
+        if written == text.len() || transport.write_ended() {
+            return Ok(passed_on(transport));
+        }
+        self.queue
+            .push_chunk(logs.chunk(self.encoding, text), written..text.len());
+        self.flush_rest(transport, None, written)
     }
 
     /// Sends `batch` to a reader with exceptions: in one write as well, or, if that is to be
@@ -188,7 +222,7 @@ impl Output {
             Written::plain(transport.write_vectored(&slices[..used])?)
         };
         if written.stream_bytes == total_bytes || transport.write_ended() {
-            return Ok(Flushed::All);
+            return Ok(passed_on(transport));
         }
         self.queue_edited(batch, edits, written.stream_bytes, logs);
         self.flush_rest(transport, framing, written.bytes)
@@ -253,13 +287,18 @@ impl Output {
         transport: &mut Transport<S>,
         framing: Option<&mut Sender>,
     ) -> io::Result<Flushed> {
-        let before = self.queue.queued_bytes();
+        let before = self.unwritten_bytes(transport);
         let flushed = match framing {
-            Some(sender) => self.flush_framed(transport, sender),
+            Some(sender) => match self.flush_framed(transport, sender) {
+                Ok(Flushed::All) if transport.pending_bytes() > 0 => {
+                    transport.flush(&mut self.queue, WRITE_BUDGET_BYTES)
+                }
+                flushed => flushed,
+            },
             None => transport.flush(&mut self.queue, WRITE_BUDGET_BYTES),
         };
         match flushed {
-            Ok(_) => self.took_some |= self.queue.queued_bytes() < before,
+            Ok(_) => self.took_some |= self.unwritten_bytes(transport) < before,
             Err(_) => self.lose(),
         }
         flushed
@@ -319,6 +358,16 @@ impl Output {
             return Ok(Flushed::Blocked);
         }
         self.flush(transport, framing)
+    }
+}
+
+/// What came of a write of everything: a secured transport may hold some of that back.
+#[inline(always)]
+fn passed_on<S: Stream>(transport: &Transport<S>) -> Flushed {
+    if transport.pending_bytes() == 0 {
+        Flushed::All
+    } else {
+        Flushed::Blocked
     }
 }
 

@@ -4,6 +4,7 @@ mod fan_out;
 mod first_words;
 mod flow_control;
 mod harness;
+mod outside;
 mod restraint;
 mod web;
 

@@ -292,8 +292,8 @@ impl OperatorTerminal {
                     self.prompt
                         .notify("type /quit to close the room", false, now);
                 }
-                // There is no connection to wait for.
-                Action::Hurry => {}
+                // There is no connection to wait for, and nobody asks for a password.
+                Action::Hurry | Action::GivePassword(_) | Action::TrustKey(_) => {}
                 // As the kernel would send it to whatever else runs in the foreground. Ours
                 // arrives as every signal.
                 Action::EndBy(SIGINT) => SignalTarget::Foreground.send(Signal::INT),

@@ -8,13 +8,13 @@ mod plain_service;
 #[path = "../../../../tests/common/scripted_stream.rs"]
 mod scripted_stream;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use self::plain_service::PlainService;
-pub(super) use self::plain_service::{ANSWER, JOIN, JOINED};
+pub(super) use self::plain_service::{ANSWER, JOIN, JOINED, PATIENCE, SHUT, TOO_LONG};
 pub(super) use self::scripted_stream::FarEnd as Socket;
 use self::scripted_stream::ScriptedStream;
 use crate::protocol::close::CloseReason;
@@ -77,6 +77,30 @@ impl Loop {
     pub(super) fn join(&mut self) -> (usize, Socket) {
         let key = self.event_loop.clients.next_key();
         let socket = self.connect();
+        assert_eq!(socket.received(), WELCOME);
+        (key, socket)
+    }
+
+    /// With a door at which newcomers wait.
+    pub(super) fn locked(policy: Policy) -> Self {
+        let mut room = Self::with_policy(policy);
+        room.host.waiting = Some(HashMap::new());
+        room
+    }
+
+    /// A client waits at the door.
+    pub(super) fn wait_outside(&mut self) -> (usize, Socket) {
+        let key = self.event_loop.clients.next_key();
+        let socket = self.connect();
+        assert_eq!(socket.received(), SHUT);
+        (key, socket)
+    }
+
+    /// A client comes in by the door.
+    pub(super) fn come_in(&mut self) -> (usize, Socket) {
+        let (key, socket) = self.wait_outside();
+        socket.sends("knock\n");
+        self.readable(key);
         assert_eq!(socket.received(), WELCOME);
         (key, socket)
     }
