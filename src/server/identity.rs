@@ -28,6 +28,7 @@ use rustls::sign::CertifiedKey;
 use crate::error::Error;
 use crate::platform::addresses::{addresses, is_local};
 use crate::platform::random::random_bits;
+use crate::platform::secret_file::open_secret;
 use crate::platform::state::{PRIVATE, make_folder, replace, user_folder, write_beside};
 use crate::protocol::base64;
 use crate::protocol::time::Time;
@@ -136,7 +137,10 @@ impl Identity {
 
 fn certified(source: &Source) -> Result<CertifiedKey, Error> {
     match source {
-        Source::Files { certificate, key } => read(certificate, key),
+        Source::Files { certificate, key } => {
+            open_secret(key).map_err(|e| unusable(key, e))?;
+            read(certificate, key)
+        }
         Source::Own => {
             let folder = state_folder().ok_or(Error::NoStateFolder)?;
             let certificate = folder.join(CERTIFICATE_FILE);
