@@ -6,7 +6,7 @@
 //! their own, and are registered again, once, by the key that they get as clients: the kernel
 //! then reports anew what is ready.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use slab::Slab;
 use super::acceptor::{Accepted, Acceptor};
 use super::listener::Listener;
 use super::service::{FIRST_HANDSHAKE, TLS_LISTENER};
+use crate::platform::addresses::largest_crowds;
 use crate::platform::socket::retry_interrupted;
 use crate::protocol::tls::{FIRST_BYTE, Session};
 
@@ -284,9 +285,9 @@ impl Handshakes {
         registry: &Registry,
     ) {
         if self.slab.len() >= self.most
-            && let Some(oldest) = self.oldest_of_the_most()
+            && let Some(surplus) = self.surplus()
         {
-            self.remove(oldest);
+            self.remove(surplus);
         }
         let token = Token(FIRST_HANDSHAKE + self.slab.vacant_key());
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -311,29 +312,21 @@ impl Handshakes {
         }
     }
 
-    /// There are too many: of the address that has most of them, the one that had most time. So
-    /// nobody who has few is kept out.
-    fn oldest_of_the_most(&self) -> Option<Id> {
-        let mut by_address: HashMap<IpAddr, (usize, Id)> = HashMap::new();
-        for (
-            key,
-            Handshake {
-                serial, address, ..
-            },
-        ) in &self.slab
-        {
-            let id = Id {
-                key,
-                serial: *serial,
-            };
-            let (count, oldest) = by_address.entry(*address).or_insert((0, id));
-            *count += 1;
-            if oldest.serial > id.serial {
-                *oldest = id;
-            }
-        }
-        let most = by_address.into_values().max_by_key(|(count, _)| *count);
-        most.map(|(_, oldest)| oldest)
+    /// There are too many: one of the [largest crowd](largest_crowds) goes, of those that were
+    /// answered the one that had most time, or else the one that has waited least. So nobody who
+    /// has few, or is quick, is kept out.
+    fn surplus(&self) -> Option<Id> {
+        let crowds = largest_crowds(self.slab.iter().map(|(_, it)| it.address));
+        let candidates = self
+            .slab
+            .iter()
+            .filter(|(_, it)| crowds.contains(&it.address));
+        let (key, handshake) = candidates.min_by_key(|(_, it)| {
+            let age = if it.is_listed { !it.serial } else { it.serial };
+            (it.is_listed, age)
+        })?;
+        let serial = handshake.serial;
+        Some(Id { key, serial })
     }
 
     fn go_on(&mut self, id: Id) {
