@@ -8,8 +8,7 @@ const MAX_PIECES = 60;
 const COMMANDS = ['/nick ', '/me ', '/msg ', '/who ', '/ignore ', '/unignore ', '/help ', '/quit '];
 
 // `text` without case, as the room compares names.
-const fold = text => [...text.normalize('NFD')].map(c => c.toLowerCase()).join('')
-	.replace(/ß/g, 'ss').replace(/ς/g, 'σ').normalize('NFC');
+const fold = text => text.normalize('NFD').toLowerCase().replace(/ß/g, 'ss').replace(/ς/g, 'σ').normalize('NFC');
 
 const bytesOf = text => new TextEncoder().encode(text);
 
@@ -133,10 +132,10 @@ const MAX_NAME_DIGIT = 4;
 
 // A conversation over any number of connections. `room` gets what happens and what to write.
 export function newSession(room, wanted) {
-	const s = { pending: new Pending(), seq: 0, name: '', maxLine: 4096, wanted, isComplete: false };
+	const s = { pending: new Pending(), seq: 0, name: '', maxLine: 4096, wanted };
 	const { pending } = s;
 	const taken = new Map();
-	let [welcome, past, isFreshDue, isAsking, isBack, digit] = [[], [], false, false, false, 0];
+	let welcome, past, isFreshDue, isAsking, isBack, digit;
 	// What was known before an absence, and its last item. No password is saved.
 	let known, after, password;
 
@@ -576,8 +575,8 @@ const people = {
 	},
 };
 
-let session, socket, phase, timer, watchdog, frame, mark;
-let [words, delay, unread] = ['', FIRST_DELAY_MS, 0];
+let session, socket, phase, timer, watchdog, frame;
+let [words, delay, unread, mark] = ['', FIRST_DELAY_MS, 0, {}];
 // Folded names, and the ids that had them.
 let ignored = new Map();
 const isIgnored = ({ from, name = '', isOwn }) =>
@@ -590,7 +589,7 @@ const room = {
 		if (isIgnored(item)) return;
 		const isNews = item.seq && item.kind !== 'presence' && !item.isOwn && !item.isPast;
 		if (isNews && (document.hidden || !isStuck) && !unread++) {
-			unmark();
+			mark.isUnread = false;
 			mark = item;
 			item.isUnread = true;
 		}
@@ -619,7 +618,7 @@ const room = {
 		if (!watchdog) watch(QUIET_MS);
 	},
 	changed() {
-		save(false);
+		save();
 		schedule();
 	},
 	wished: name => stored('localStorage', 'name', name),
@@ -648,10 +647,6 @@ const room = {
 	},
 };
 
-function unmark() {
-	if (mark) mark.isUnread = false;
-}
-
 function connect() {
 	clearTimeout(timer);
 	const since = Date.now();
@@ -670,7 +665,7 @@ function connect() {
 	};
 	socket.onclose = () => {
 		if (Date.now() - since > STABLE_MS) delay = FIRST_DELAY_MS;
-		lost(false);
+		lost();
 	};
 	watch(HANDSHAKE_MS);
 	schedule();
@@ -822,7 +817,7 @@ function send(event) {
 	const [, not, name] = /^\/(un)?ignore(?!\S)\s*(.*?)[\s:,]*$/i.exec(text) ?? [];
 	if (name === undefined) session.say(text);
 	else ignore(fold(name), !not);
-	unmark();
+	mark.isUnread = false;
 	toEnd();
 }
 
@@ -833,7 +828,7 @@ function ignore(name, isOn) {
 	const names = [...ignored.keys()].join(', ');
 	const words = names ? `${names}; /unignore NAME ends that` : 'nobody; /ignore NAME hides what NAME says, here alone';
 	room.tell({ kind: 'note', text: `ignoring ${words}` });
-	save(false);
+	save();
 }
 
 function complete(event) {
@@ -913,7 +908,7 @@ async function start() {
 	$('naming').onsubmit = event => {
 		event.preventDefault();
 		const name = $('wanted').value.trim();
-		if (name) session.ask(`/nick ${name}`, { isWish: true });
+		if (name) session.ask(`/nick ${name}`);
 		line.focus();
 	};
 	document.onclick = ({ target }) => {
@@ -930,7 +925,7 @@ async function start() {
 	for (const element of [scroller, list, $('pending')]) resized.observe(element);
 	onoffline = ononline = wake;
 	document.onvisibilitychange = () => {
-		save(false);
+		save();
 		if (!document.hidden) wake();
 		schedule();
 	};
