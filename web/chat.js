@@ -208,7 +208,11 @@ export function newSession(room, wanted) {
 			if (text) tell('note', text);
 		},
 		error({ n, code, text }) {
-			if (!s.isOpen) return password && code !== 'wrong_password' ? s.unlock(password) : room.locked(text);
+			if (!s.isOpen) {
+				// It only asks for the password.
+				welcome = [];
+				return password && code !== 'wrong_password' ? s.unlock(password) : room.locked(text);
+			}
 			const { request, text: line = '' } = answered(n) ?? {};
 			if (!request) return tell('trouble', line, text);
 			if (request.isName && code.startsWith('name_') && digit < MAX_NAME_DIGIT) {

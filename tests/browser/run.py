@@ -722,6 +722,7 @@ def a_password_is_asked_for_and_kept_in_memory(world):
         secret.press("Enter")
         page.sees("before")
         page.sees("Be kind.")
+        expect(page.tab.locator("#log")).not_to_contain_text("password")
         expect(secret).to_be_hidden()
         nc.hear("kept until then")
         # After a loss it is given again; the server has forgotten the session.
