@@ -638,7 +638,10 @@ const room = {
 	},
 	locked(text) {
 		[phase, words] = ['locked', text.split(':')[0]];
-		schedule();
+		// Nobody takes another field for it.
+		$('inside').hidden = true;
+		drawStatus();
+		$('lock')[0].focus();
 	},
 	refused: why => (words = `Not let in: ${why}.`),
 	ended(code, again, text) {
@@ -664,7 +667,13 @@ function connect() {
 		const lines = (rest + decoder.decode(data, { stream: true })).split('\n');
 		rest = lines.pop();
 		lines.forEach(session.take);
-		if (session.isOpen && phase === 'connecting') [phase, words] = ['open', ''];
+		if (session.isOpen && phase === 'connecting') {
+			[phase, words] = ['open', ''];
+			if ($('inside').hidden) {
+				$('inside').hidden = false;
+				put(line.value);
+			}
+		}
 		watch(phase === 'locked' || session.isOpen && !session.pending.sent ? 0 : QUIET_MS);
 	};
 	socket.onclose = () => {
@@ -887,7 +896,6 @@ async function start() {
 	};
 	$('host').textContent = location.host;
 	$('naming').hidden = !!name;
-	typed();
 	connect();
 
 	line.oninput = typed;
