@@ -89,7 +89,7 @@ impl Session {
                 Err(e) => return Err(e),
             }
             if !self.tls.is_handshaking() {
-                self.partial_bytes = 0;
+                (self.partial_bytes, self.overhead_bytes) = (0, 0);
                 return Ok(true);
             }
             match self.receive(stream) {
@@ -616,6 +616,34 @@ mod tests {
         server.wire.incoming.extend(more);
         let refused = server.go_on().unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn what_comes_without_anything_to_read_is_counted() {
+        let (mut client, mut server) = introduced();
+        for _ in 0..30 {
+            client.session.tls.refresh_traffic_keys().unwrap();
+            client.session.flush(&mut client.wire).unwrap();
+        }
+        client
+            .session
+            .write(&mut client.wire, &[IoSlice::new(b"hi")])
+            .unwrap();
+        let sent_bytes = client.wire.outgoing.len();
+        // A few at a time: none of them alone is much to do.
+        server.wire.portions = VecDeque::from([100]);
+        server.wire.incoming.extend(client.wire.outgoing.drain(..));
+        let (mut reads, mut overhead_bytes) = (0, 0);
+        let text = loop {
+            let read = server.session.read_once(&mut server.wire, &mut [0; 10]);
+            reads += 1;
+            overhead_bytes += server.session.take_overhead_bytes();
+            if let Some(count) = read.unwrap() {
+                break count;
+            }
+        };
+        assert_eq!((text, overhead_bytes), (2, sent_bytes - 2));
+        assert!(reads > sent_bytes / 100, "{reads}");
     }
 
     #[test]
