@@ -207,11 +207,15 @@ pub enum Error {
         server: SocketAddr,
         /// Whether the client sent it lines.
         has_said: bool,
+        /// Whether that was over TLS.
+        is_secured: bool,
     },
     /// The server accepted the connection, and said too little in time.
     NoAnswer {
         /// Whether it greeted as a chat room does.
         has_greeted: bool,
+        /// Whether the connection was over TLS.
+        is_secured: bool,
         /// The server's address.
         server: SocketAddr,
         /// From the command line.
@@ -460,12 +464,16 @@ impl fmt::Display for Error {
             Self::NotSaid { server, lines } => {
                 write!(f, "{} could not be sent to {server}", Lines(*lines))
             }
-            Self::NoRoom { server, has_said } => {
+            Self::NoRoom {
+                server,
+                has_said,
+                is_secured,
+            } => {
                 write!(f, "no chat server at {server}: unexpected greeting")?;
                 if *has_said {
                     f.write_str("; your lines may not have been delivered")?;
                 }
-                f.write_str(" (is the port right?)")
+                write!(f, " (is the port right?){}", tls_hint(*is_secured))
             }
             Self::InDoubt {
                 server,
@@ -490,6 +498,7 @@ impl fmt::Display for Error {
                 server,
                 timeout,
                 has_greeted: true,
+                is_secured: _,
             } => write!(
                 f,
                 "no answer from {server} within {} s (it hangs, or the network is down)",
@@ -499,11 +508,13 @@ impl fmt::Display for Error {
                 server,
                 timeout,
                 has_greeted: false,
+                is_secured,
             } => write!(
                 f,
                 "no answer from {server} within {} s: it accepts connections, but does \
-                 not greet as a chat server does (is the port right?)",
-                timeout.as_secs()
+                 not greet as a chat server does (is the port right?){}",
+                timeout.as_secs(),
+                tls_hint(*is_secured)
             ),
             Self::Terminal(source) => write!(
                 f,
@@ -532,6 +543,16 @@ impl fmt::Display for Lines {
             1 => f.write_str("1 line"),
             count => write!(f, "{count} lines"),
         }
+    }
+}
+
+/// Follows what is said of a server that answers as no chat room does. One that speaks TLS waits to
+/// be spoken to, too, and takes our lines for something else.
+pub(crate) fn tls_hint(is_secured: bool) -> &'static str {
+    if cfg!(feature = "tls") && !is_secured {
+        "; if it speaks TLS, give --tls"
+    } else {
+        ""
     }
 }
 
@@ -586,6 +607,8 @@ fn write_connect(
         }
         f.write_str(&plain(error))?;
     }
+    // What is not from the system says itself what to do.
+    let has_answered = |(_, e): &(_, io::Error)| e.get_ref().is_some();
     let is_refused = |(_, e): &(_, io::Error)| e.kind() == io::ErrorKind::ConnectionRefused;
     let has_no_interface = |(address, e): &(SocketAddr, io::Error)| {
         is_link_local_v6(&address.ip()) && e.kind() == io::ErrorKind::InvalidInput
@@ -597,6 +620,8 @@ fn write_connect(
         )
     } else if attempts.iter().any(is_refused) {
         f.write_str(" (is a server running there, on that port?)")
+    } else if attempts.iter().any(has_answered) {
+        Ok(())
     } else {
         f.write_str(" (check the address, the network and the firewall)")
     }

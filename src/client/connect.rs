@@ -390,15 +390,10 @@ impl<S: Read + Write> Socket<S> {
                 let shown = shown.ok_or(rustls::Error::NoCertificatesPresented);
                 shown.and_then(|it| it).map(Some).map_err(io::Error::other)
             }
-            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                let words = format!("no TLS is spoken there ({e}); --tls needs the port for TLS");
-                Err(io::Error::other(words))
-            }
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                let words = "the connection ended in the TLS handshake; --tls needs the port for \
-                             TLS";
-                Err(io::Error::other(words))
-            }
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(misunderstood(&e)),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(io::Error::other(
+                "the connection ended in the TLS handshake (is that the server's port for TLS?)",
+            )),
             Err(e) => Err(e),
         }
     }
@@ -447,6 +442,22 @@ impl<S: Read + Write> Write for Socket<S> {
             return session.flush(&mut self.stream);
         }
         self.stream.flush()
+    }
+}
+
+/// What to say of a server that a handshake has failed with by `e`.
+#[cfg(feature = "tls")]
+fn misunderstood(e: &io::Error) -> io::Error {
+    use rustls::{AlertDescription, Error};
+    let source = e.get_ref().and_then(|source| source.downcast_ref());
+    match source {
+        None | Some(Error::InvalidMessage(_)) => io::Error::other(
+            "no TLS is spoken there; leave --tls out, or give the server's port for TLS",
+        ),
+        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            io::Error::other("TLS is spoken there, but not for what is asked (is the port right?)")
+        }
+        Some(source) => io::Error::other(format!("the TLS handshake failed: {source}")),
     }
 }
 

@@ -571,6 +571,7 @@ impl Session {
         let told_to_program = |lines| if self.is_for_person { 0 } else { lines };
         Facts {
             server: self.link.server(),
+            is_secured: self.link.is_secured(),
             greeting: self.conversation.greeting(),
             farewell: self.conversation.farewell(),
             kept_out: self

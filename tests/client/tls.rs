@@ -6,11 +6,11 @@ use std::process::Command;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::common::peer::WELCOME;
+use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Finished, Process, chat, chat_to};
 use crate::common::screen::Screen;
 use crate::common::secured::SecuredServer;
-use crate::common::server::server_command;
+use crate::common::server::{Server, server_command};
 
 /// A user who has a folder for what is to be kept.
 struct User(TempDir);
@@ -196,11 +196,51 @@ fn a_server_without_tls_is_no_server_with_it() {
         let told = user.run(chat_to(command, room.server.address, &given));
         assert_eq!(told.code, 3, "{}", told.stderr);
         assert!(
-            told.stderr.contains("--tls needs the port for TLS"),
+            told.stderr.ends_with(
+                "no TLS is spoken there; leave --tls out, or give the server's port for TLS\n"
+            ),
             "{}",
             told.stderr
         );
     }
+}
+
+#[test]
+fn whoever_forgets_tls_is_reminded_of_it() {
+    let room = SecuredServer::start();
+    let mut web = Server::with(&["--web", "0"]);
+    web.skip_banner();
+    let page = web.stdout().next_line().expect("where the page is");
+    let page = page.trim_matches(|letter: char| !letter.is_ascii_digit());
+    let web_address = page.parse().expect("an address");
+    let user = User::new();
+    let clients = [
+        ("client", room.tls_address),
+        ("tail", room.tls_address),
+        ("ping", room.tls_address),
+        ("send", room.tls_address),
+        ("send", web_address),
+    ];
+    let clients = clients.map(|(command, address)| {
+        let words = if command == "send" {
+            &["hello"][..]
+        } else {
+            &[]
+        };
+        Process::spawn(user.command(chat_to(command, address, words)))
+    });
+    for mut client in clients {
+        let told = client.finish();
+        assert_eq!(told.code, 4, "{}", told.stderr);
+        let hint = "(is the port right?); if it speaks TLS, give --tls\n";
+        assert!(told.stderr.ends_with(hint), "{}", told.stderr);
+    }
+    // Where it is given, it is no remedy.
+    let (_server, mut client) = Peer::serve(|address| {
+        Process::spawn(user.command(chat_to("ping", address, &["--tls", "--timeout", "1"])))
+    });
+    let told = client.finish();
+    assert!(!told.stderr.contains("give --tls"), "{}", told.stderr);
 }
 
 #[test]
