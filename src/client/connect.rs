@@ -420,7 +420,12 @@ impl<S: Read + Write> Read for Socket<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         if let Some(session) = &mut self.session {
-            return session.read(&mut self.stream, buffer);
+            let cut_off = |e: io::Error| match e.kind() {
+                kind @ io::ErrorKind::UnexpectedEof => io::Error::new(kind, "it was cut off"),
+                _ => e,
+            };
+            let read = session.read(&mut self.stream, buffer);
+            return read.map_err(cut_off);
         }
         self.stream.read(buffer)
     }

@@ -188,6 +188,22 @@ fn a_room_that_comes_back_with_another_key_is_not_joined_again() {
 }
 
 #[test]
+fn a_room_that_is_cut_off_is_said_to_be_in_our_words() {
+    let room = SecuredServer::start();
+    let user = User::new();
+    let given = ["--tls", "--fingerprint", &room.fingerprint];
+    let mut tail = Process::spawn(user.command(chat_to("tail", room.tls_address, &given)));
+    tail.stdout().expect_line(WELCOME);
+    room.server.signal(Signal::KILL);
+    let told = tail.finish();
+    let words = format!(
+        "chat: the connection to {} was lost: it was cut off\n",
+        room.tls_address
+    );
+    assert_eq!((told.code, told.stderr), (4, words));
+}
+
+#[test]
 fn a_server_without_tls_is_no_server_with_it() {
     let room = SecuredServer::start();
     let user = User::new();
