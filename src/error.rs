@@ -105,6 +105,16 @@ pub enum Error {
         /// The fingerprint of the key.
         shown: String,
     },
+    /// The user has seen this key, and says that it is not the room's.
+    #[cfg(feature = "tls")]
+    WrongKey {
+        /// From the command line.
+        host: String,
+        /// From the command line.
+        port: u16,
+        /// The fingerprint of the key.
+        shown: String,
+    },
     /// The room shows another key than it should.
     #[cfg(feature = "tls")]
     OtherKey {
@@ -261,9 +271,10 @@ impl Error {
             | Self::NotKnown { .. }
             | Self::Tls(_) => Exit::Failure,
             #[cfg(feature = "tls")]
-            Self::KnownWithTls { .. } | Self::UnknownKey { .. } | Self::OtherKey { .. } => {
-                Exit::Untrusted
-            }
+            Self::KnownWithTls { .. }
+            | Self::UnknownKey { .. }
+            | Self::WrongKey { .. }
+            | Self::OtherKey { .. } => Exit::Untrusted,
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
             Self::ConnectionLost { .. }
             | Self::NotSaid { .. }
@@ -365,6 +376,13 @@ impl fmt::Display for Error {
                 "the room at {host} port {port} is not known; its key is\n  {shown}\n\
                  Compare that with what its host sees. If it is the same, give --fingerprint and \
                  the key, or join once at a terminal: chat client --tls {host} {port}"
+            ),
+            #[cfg(feature = "tls")]
+            Self::WrongKey { host, port, shown } => write!(
+                f,
+                "you did not take the key of the room at {host} port {port},\n  {shown}\n\
+                 It is not noted, and the password was not sent. Somebody may be listening in \
+                 between: ask the host for the room's key, and give --fingerprint and that"
             ),
             #[cfg(feature = "tls")]
             Self::OtherKey {

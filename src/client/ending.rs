@@ -25,6 +25,9 @@ pub(crate) enum Ending {
     TimedOut,
     /// There is no room.
     Elsewhere,
+    /// The user does not trust the room.
+    #[cfg(feature = "tls")]
+    Untrusted(Error),
 }
 
 /// What else is known at that time.
@@ -147,6 +150,8 @@ impl Facts {
                 source: Some(e),
                 unsent: unsent || self.is_unsure,
             }),
+            #[cfg(feature = "tls")]
+            Ending::Untrusted(error) => Err(error),
         }
     }
 

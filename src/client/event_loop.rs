@@ -110,7 +110,7 @@ impl Client {
         let is_untold = match &end {
             Ok(_) => true,
             #[cfg(feature = "tls")]
-            Err(Error::OtherKey { .. } | Error::UnknownKey { .. }) => true,
+            Err(Error::OtherKey { .. } | Error::UnknownKey { .. } | Error::WrongKey { .. }) => true,
             Err(e) => matches!(
                 e,
                 Error::Poll(_) | Error::Terminal(_) | Error::ReadInput(_) | Error::WriteOutput(_)

@@ -248,8 +248,12 @@ impl Session {
         if is {
             self.link.trust_key();
             self.answer_password_wish(now, frontend);
-        } else {
-            self.keep_out("its key is not the one you know: ask its host, and give --fingerprint");
+            return;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(error) = self.link.reject_key() {
+            self.link.close();
+            self.phase = Phase::Ended(Ending::Untrusted(error));
         }
     }
 
@@ -424,8 +428,8 @@ impl Session {
 
     /// Acts on deadlines that have passed.
     pub(crate) fn expire(&mut self, now: Moment, frontend: &mut dyn Frontend) {
-        if let Some(words) = self.link.take_news() {
-            frontend.notify(&words, true, now);
+        if let Some(news) = self.link.take_news() {
+            frontend.notify(&news.words, news.is_trouble, now);
         }
         match &self.phase {
             Phase::Connecting { is_first: true }
@@ -713,12 +717,12 @@ impl Session {
         let is_secured = self.link.is_secured();
         let why = if !is_secured && !is_local && !self.config.is_plain() {
             PASSWORD_IN_CLEAR
-        } else if self.link.is_key_new() {
+        } else if let Some(key) = self.link.new_key() {
             if self.asked_for_trust {
                 return;
             } else if self.is_leaving && self.is_for_person {
                 return self.give_up();
-            } else if frontend.ask_trust(now) {
+            } else if frontend.ask_trust(&key, now) {
                 self.asked_for_trust = true;
                 return self.link.doubt_key();
             }

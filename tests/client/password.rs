@@ -15,6 +15,9 @@ use crate::common::server::{PASSWORD, Server, password_file};
 
 const REFUSED: i32 = 5;
 
+#[cfg(feature = "tls")]
+const UNTRUSTED: i32 = 7;
+
 /// Somebody who is in the room, and whom others see as `alice`.
 #[track_caller]
 fn alice_in(server: &Server) -> Peer {
@@ -290,7 +293,7 @@ fn a_room_that_is_new_gets_the_password_only_after_a_yes() {
         command.env("XDG_STATE_HOME", home.path());
         screen.run(command)
     };
-    for (keys, code) in [("maybe\rno\r", REFUSED), (CTRL_D, 0)] {
+    for (keys, code) in [("no\r", UNTRUSTED), ("N\r", UNTRUSTED), (CTRL_D, 0)] {
         let mut screen = Screen::new(100, 24);
         let mut client = run(&mut screen, &["--password-file", file]);
         screen.expect_last_row(QUESTION);
@@ -299,6 +302,35 @@ fn a_room_that_is_new_gets_the_password_only_after_a_yes() {
         screen.type_keys(keys);
         assert_eq!(client.exit_code(), code);
         assert_eq!(known(), "");
+        if code == UNTRUSTED {
+            let told = client.stderr().rest();
+            for words in [
+                "you did not take the key",
+                &room.fingerprint,
+                "was not sent",
+            ] {
+                assert!(told.contains(words), "no {words} in {told}");
+            }
+        }
+    }
+    // Each of these is a yes, if not the first.
+    let padded = format!("maybe\r\r{}=\r", room.fingerprint);
+    for keys in ["y\r", "YES\r", &padded] {
+        let mut screen = Screen::new(100, 24);
+        let mut client = run(&mut screen, &["--password-file", file]);
+        screen.expect_last_row(QUESTION);
+        screen.type_keys(keys);
+        screen.expect_last_row("bob>");
+        if keys.starts_with("maybe") {
+            let hint = "!! say yes or no, or paste the key that the host sees";
+            let rows = screen.rows();
+            let told = rows.iter().filter(|row| row.ends_with(hint)).count();
+            assert_eq!(told, 2, "{rows:#?}");
+        }
+        assert!(known().contains(&room.fingerprint), "{}", known());
+        screen.type_keys(CTRL_D);
+        assert_eq!(client.exit_code(), 0);
+        fs::remove_file(home.path().join("chat/known_rooms")).expect("a file");
     }
     alice.say("/who");
     alice.expect_line("-- 1 here: alice");

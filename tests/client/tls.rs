@@ -133,9 +133,12 @@ fn a_person_sees_the_key_of_a_room_at_the_first_visit() {
         screen.run(user.command(command))
     };
     let mut bob = room.server.join("127.0.0.2");
-    let mut screen = Screen::new(100, 24);
+    let mut screen = Screen::new(130, 24);
     let mut client = visit(&screen);
-    let words = format!("first visit: the room's key is {}", room.fingerprint);
+    let words = format!(
+        "first visit: the room's key is {} (compare it with the host's)",
+        room.fingerprint
+    );
     screen.expect("the key", |rows| {
         rows.iter().any(|row| row.contains(&words))
     });
@@ -147,6 +150,7 @@ fn a_person_sees_the_key_of_a_room_at_the_first_visit() {
     let mut screen = Screen::new(100, 24);
     let mut client = visit(&screen);
     screen.expect_row(WELCOME);
+    screen.expect_row("-- over TLS, to the key you know");
     screen.type_keys("again\r");
     bob.expect_line("<alice> again");
     screen.type_keys("\x04");
