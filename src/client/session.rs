@@ -211,15 +211,19 @@ impl Session {
         matches!(self.phase, Phase::Open(_))
             && !self.is_leaving
             && !self.conversation.pending().is_full()
-            // A program is told its own lines by a room that tells them.
-            && (self.is_settled() || !self.config.is_json())
+            // What a program says is shown as said: not before the room has let it in.
+            && (self.is_for_person || self.config.sends_only() || self.hears_lines())
+    }
+
+    /// Whether what is said now is heard, as far as that is known.
+    fn hears_lines(&self) -> bool {
+        matches!(self.conversation.wire(), Wire::Objects | Wire::Lines)
     }
 
     /// Whether it is known what the server speaks, or there is none.
     fn is_settled(&self) -> bool {
         let is_open = matches!(self.phase, Phase::Open(_));
-        let is_known = matches!(self.conversation.wire(), Wire::Objects | Wire::Lines);
-        !is_open || is_known || self.conversation.greeting() == Greeting::Refused
+        !is_open || self.hears_lines() || self.conversation.greeting() == Greeting::Refused
     }
 
     /// Whether something is to be sent or answered, on this connection or on the next.
@@ -549,7 +553,14 @@ impl Session {
             Phase::Ended(ending) => std::mem::replace(ending, Ending::InOrder),
             _ => return None,
         };
-        let (in_doubt, unsent_lines) = self.conversation.give_up();
+        // The error says why somebody is not let in again, and `leave_behind` what was not said.
+        let is_kept_out = self.kept_out.is_some() || self.conversation.kept_out().is_some();
+        let is_kept_out = is_kept_out && !self.config.sends_only();
+        let (in_doubt, unsent_lines) = if is_kept_out {
+            Default::default()
+        } else {
+            self.conversation.give_up()
+        };
         let facts = Facts {
             in_doubt,
             ..self.facts(unsent_lines)
@@ -563,6 +574,11 @@ impl Session {
             self.give_up();
         }
         self.end().unwrap_or(Ok(()))
+    }
+
+    /// Whether nothing is shown, and the room has to take everything.
+    pub(crate) fn only_sends(&self) -> bool {
+        self.config.sends_only()
     }
 
     /// The program ends now. Returns the lines that are in doubt, and how many were never sent.

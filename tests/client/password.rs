@@ -92,18 +92,23 @@ fn without_the_password_a_program_says_what_is_missing_and_nothing_is_said() {
     let (_other, wrong) = password_file("black tea");
     let wrong = wrong.to_str().expect("a plain path");
     let mut alice = alice_in(&server);
-    for command in ["send", "tail", "client"] {
+    for name in ["send", "tail", "client"] {
         for (file, words) in [
             (None, "--password-file FILE"),
             (Some(wrong), "wrong password"),
         ] {
-            let mut command = chat_to(command, server.address, &[]);
+            let mut command = chat_to(name, server.address, &[]);
             command.args(file.iter().flat_map(|file| ["--password-file", file]));
             let mut client = Process::spawn(command);
+            if name == "client" {
+                client.type_line("hello");
+            }
             client.close_stdin();
             let finished = client.finish();
             assert_eq!(finished.code, REFUSED, "{}", finished.stderr);
             assert!(finished.stderr.contains(words), "{}", finished.stderr);
+            // Nothing looks as if it were said.
+            assert!(!finished.stdout.contains("hello"), "{}", finished.stdout);
         }
     }
     let sent = run_to_end(chat_to("send", server.address, &["hello"]));
@@ -274,6 +279,36 @@ fn a_lost_client_gives_the_password_again_and_goes_on() {
     client.close_stdin();
     server.let_go(3);
     assert_eq!(client.finish().code, 0);
+}
+
+/// The password may be another one by then.
+#[test]
+fn a_lost_client_that_is_not_let_in_again_names_what_it_has_not_said() {
+    let (_folder, file) = password_file(PASSWORD);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut command = chat_client(listener.local_addr().expect("a bound socket"));
+    command.args(["--reconnect", "--password-file"]).arg(file);
+    let mut client = Process::spawn(command);
+    let mut server = Peer::accept(&listener);
+    server.greet();
+    client.type_line("one");
+    server.expect_line("one");
+    drop(server);
+    let mut server = Peer::accept(&listener);
+    server.say(WELCOME);
+    server.expect_line("/json");
+    server.expect_line("/resume 7.ab 0");
+    server.say(r#"{"kind":"error","code":"password_needed","text":"x"}"#);
+    server.expect_line("/pass green tea");
+    server.say(r#"{"kind":"error","code":"wrong_password","text":"x"}"#);
+    let finished = client.finish();
+    assert_eq!(finished.code, REFUSED, "{}", finished.stderr);
+    for words in [
+        "wrong password",
+        "not known whether the room has taken this: one",
+    ] {
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    }
 }
 
 /// Whoever answers at the first visit may be anybody.
