@@ -626,7 +626,8 @@ fn write_connect(
         f.write_str(&plain(error))?;
     }
     // What is not from the system says itself what to do.
-    let has_answered = |(_, e): &(_, io::Error)| e.get_ref().is_some();
+    let has_answered =
+        |(_, e): &(_, io::Error)| e.get_ref().is_some() && e.kind() != io::ErrorKind::TimedOut;
     let is_refused = |(_, e): &(_, io::Error)| e.kind() == io::ErrorKind::ConnectionRefused;
     let has_no_interface = |(address, e): &(SocketAddr, io::Error)| {
         is_link_local_v6(&address.ip()) && e.kind() == io::ErrorKind::InvalidInput

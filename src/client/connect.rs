@@ -494,9 +494,9 @@ fn misunderstood(e: &io::Error) -> io::Error {
         None | Some(Error::InvalidMessage(_)) => io::Error::other(
             "no TLS is spoken there; leave --tls out, or give the server's port for TLS",
         ),
-        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
-            io::Error::other("TLS is spoken there, but not for what is asked (is the port right?)")
-        }
+        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => io::Error::other(
+            "the server speaks TLS, but not for what is asked (is the port right?)",
+        ),
         Some(source) => io::Error::other(format!("the TLS handshake failed: {source}")),
     }
 }

@@ -17,6 +17,8 @@ use crate::error::Error;
 use crate::platform::state::{PRIVATE, make_folder, replace, user_folder};
 use crate::platform::stdio::print;
 use crate::protocol::time::Time;
+#[cfg(feature = "stress")]
+use crate::protocol::tls::HTTP;
 use crate::protocol::tls::{Fingerprint, client_config};
 
 const FILE: &str = "known_rooms";
@@ -134,6 +136,12 @@ impl Guard {
 }
 
 impl Guard {
+    /// Asks for WebSocket, and not for lines: at a web port, both are spoken.
+    #[cfg(feature = "stress")]
+    pub(crate) fn ask_for_websocket(&mut self) {
+        Arc::make_mut(&mut self.config).alpn_protocols = vec![HTTP.to_vec()];
+    }
+
     /// What to end with when the user says that `key` is not the room's.
     pub(crate) fn rejects(&self, key: &Fingerprint) -> Error {
         Error::WrongKey {
