@@ -194,10 +194,11 @@ impl Link {
     }
 
     /// The user says that the new key is not the room's. Returns what to end with.
-    #[cfg(feature = "tls")]
     pub(crate) fn reject_key(&self) -> Option<Error> {
-        let guard = self.way.guard.as_ref()?;
-        Some(guard.rejects(self.new_key.as_ref()?))
+        #[cfg(feature = "tls")]
+        return Some(self.way.guard.as_ref()?.rejects(self.new_key.as_ref()?));
+        #[cfg(not(feature = "tls"))]
+        None
     }
 
     /// What the user is to be told of the connection, once.

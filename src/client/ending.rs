@@ -26,7 +26,6 @@ pub(crate) enum Ending {
     /// There is no room.
     Elsewhere,
     /// The user does not trust the room.
-    #[cfg(feature = "tls")]
     Untrusted(Error),
 }
 
@@ -112,7 +111,7 @@ impl Facts {
         if self.greeting == Greeting::Refused && !has_left {
             return Err(self.refused());
         }
-        if self.answers {
+        if self.answers && !matches!(ending, Ending::Untrusted(_)) {
             return self.end_of_session(ending);
         }
         // A server that answers nothing may close without a word.
@@ -150,7 +149,6 @@ impl Facts {
                 source: Some(e),
                 unsent: unsent || self.is_unsure,
             }),
-            #[cfg(feature = "tls")]
             Ending::Untrusted(error) => Err(error),
         }
     }

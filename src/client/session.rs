@@ -252,10 +252,7 @@ impl Session {
         if is {
             self.link.trust_key();
             self.answer_password_wish(now, frontend);
-            return;
-        }
-        #[cfg(feature = "tls")]
-        if let Some(error) = self.link.reject_key() {
+        } else if let Some(error) = self.link.reject_key() {
             self.link.close();
             self.phase = Phase::Ended(Ending::Untrusted(error));
         }
@@ -554,7 +551,9 @@ impl Session {
             _ => return None,
         };
         // The error says why somebody is not let in again, and `leave_behind` what was not said.
-        let is_kept_out = self.kept_out.is_some() || self.conversation.kept_out().is_some();
+        let is_kept_out = matches!(ending, Ending::Untrusted(_))
+            || self.kept_out.is_some()
+            || self.conversation.kept_out().is_some();
         let is_kept_out = is_kept_out && !self.config.sends_only();
         let (in_doubt, unsent_lines) = if is_kept_out {
             Default::default()

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::framing::{Cut, LineReader};
 use super::json::{self, JsonReader, Told};
 use super::protocol::{Handshake, MAX_WORDS_BYTES, safe_words};
-use super::websocket::{self, WEB_PORT_NEEDED, WebSocket};
+use super::websocket::{self, WebSocket};
 use crate::client::connect::Socket;
 #[cfg(feature = "tls")]
 use crate::client::known_rooms::Guard;
@@ -178,7 +178,7 @@ impl Client {
             if let Some(guard) = guard {
                 let shown = self.socket.shake_hands().map_err(|e| {
                     Departure::Lost(if handshake.is_framed {
-                        io::Error::other(format!("{e}; {WEB_PORT_NEEDED}"))
+                        io::Error::other(format!("{e}; {}", websocket::WEB_PORT_NEEDED))
                     } else {
                         e
                     })

@@ -79,7 +79,6 @@ impl Protocol {
                 refused,
                 reads_json: true,
                 is_framed: wire == Wire::Websocket,
-                ..Handshake::default()
             },
         };
         Self {
