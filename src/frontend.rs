@@ -163,9 +163,9 @@ pub trait Frontend {
         false
     }
 
-    /// Asks the user whether a room that was never visited before may have the password. Returns
-    /// false if there is nobody to ask.
-    fn ask_trust(&mut self, _now: Moment) -> bool {
+    /// Asks the user whether `_key` is that of a room that was never visited before, and may have
+    /// the password. Returns false if there is nobody to ask.
+    fn ask_trust(&mut self, _key: &str, _now: Moment) -> bool {
         false
     }
 

@@ -246,6 +246,12 @@ pub fn run(config: &Config) -> Result<(), Error> {
         addresses
     };
     server.show(&banner(address, &in_clear_at(address.ip())));
+    #[cfg(feature = "tls")]
+    if let Some((port, fingerprint)) = secured {
+        let reachable_at = reachable_at(address.ip());
+        let is_only_way = is_clear_local;
+        server.show(&tls_banner(port, &fingerprint, &reachable_at, is_only_way));
+    }
     let is_secured = config.has_tls();
     let scheme = if is_secured { "https" } else { "http" };
     if let Some(address) = web_address {
@@ -268,10 +274,11 @@ pub fn run(config: &Config) -> Result<(), Error> {
             server.show(&rows);
         }
     }
-    #[cfg(feature = "tls")]
-    if let Some((port, fingerprint)) = secured {
-        let reachable_at = reachable_at(address.ip());
-        server.show(&tls_banner(port, &fingerprint, &reachable_at));
+    if let Some(path) = &config.password_file {
+        let path = path.display();
+        server.show(&format!(
+            "guests need the password that {path} has in its first line\n"
+        ));
     }
     if config.is_local_only && (is_secured || !is_clear_local) {
         server.show("only this machine and private networks are let in; to choose, use --allow\n");
@@ -481,8 +488,17 @@ fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
 
 /// How to join over TLS, and what the client is to show then.
 #[cfg(feature = "tls")]
-fn tls_banner(port: u16, fingerprint: &Fingerprint, reachable_at: &[IpAddr]) -> String {
-    let mut text = String::from("or so that nobody else can read it, over TLS:\n");
+fn tls_banner(
+    port: u16,
+    fingerprint: &Fingerprint,
+    reachable_at: &[IpAddr],
+    is_only_way: bool,
+) -> String {
+    let mut text = String::from(if is_only_way {
+        "from other machines, join over TLS:\n"
+    } else {
+        "or so that nobody else can read it, over TLS:\n"
+    });
     for address in reachable_at {
         let interface = if is_link_local_v6(address) {
             "%INTERFACE"

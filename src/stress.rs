@@ -58,6 +58,7 @@ use crate::platform::proc::{Process, raise_descriptor_limit};
 use crate::platform::secret_file::read_password;
 use crate::platform::socket::tcp_socket;
 use crate::platform::stdio;
+use crate::protocol::wording::PASSWORD_NEEDED;
 
 /// Descriptors for everything but connections.
 const SPARE_DESCRIPTORS: usize = 32;
@@ -172,7 +173,10 @@ impl<'a> Test<'a> {
             Crowd::new(server, protocol, config.talkers, config.size_bytes).map_err(Error::Poll)?;
         crowd.come_from(sources);
         #[cfg(feature = "tls")]
-        if let Some(guard) = guard {
+        if let Some(mut guard) = guard {
+            if config.wire == Wire::Websocket {
+                guard.ask_for_websocket();
+            }
             crowd.secure(guard);
         }
         crowd.catch_interrupts().map_err(Error::Poll)?;
@@ -408,10 +412,14 @@ fn protocol(config: &Config, server: SocketAddr, is_safe: bool) -> Result<Protoc
 /// Why no client was let in.
 fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
     match (arrivals.refusal, arrivals.failure) {
-        (Some(words), _) => Error::Refused {
-            server,
-            words: Some(words),
-        },
+        (Some(words), _) => {
+            let hint = match &*words {
+                PASSWORD_NEEDED => " (give --password-file FILE)",
+                _ => "",
+            };
+            let words = Some(words + hint);
+            Error::Refused { server, words }
+        }
         // Nobody who does not trust the server goes in.
         (None, Some(failure)) => failure.downcast().unwrap_or_else(|failure| Error::Connect {
             host: server.ip().to_string(),

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 
 #[cfg(feature = "tls")]
-use super::known_rooms::Guard;
+use super::known_rooms::{Guard, Visit};
 use crate::error::Error;
 use crate::platform::addresses::ScopedIp;
 use crate::platform::socket::{has_connected, keep_alive, set_user_timeout};
@@ -76,7 +76,10 @@ pub(crate) struct Link {
     /// Whether a server that does not acknowledge what it is sent is given up.
     is_impatient: bool,
     /// What the user is to be told of the connection.
-    news: Option<String>,
+    news: Option<News>,
+    /// Whether the user was told that the room is the one that is known.
+    #[cfg(feature = "tls")]
+    has_told: bool,
     /// The key of a room that was never visited before.
     #[cfg(feature = "tls")]
     new_key: Option<Fingerprint>,
@@ -102,6 +105,14 @@ enum State {
         failures: Vec<Failure>,
     },
     Open(Socket),
+}
+
+/// What there is to tell of a connection.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) words: String,
+    /// Whether the user has to do something.
+    pub(crate) is_trouble: bool,
 }
 
 /// An address, and why it did not answer.
@@ -133,6 +144,8 @@ impl Link {
             is_impatient,
             news: None,
             #[cfg(feature = "tls")]
+            has_told: false,
+            #[cfg(feature = "tls")]
             new_key: None,
         }
     }
@@ -156,12 +169,12 @@ impl Link {
         false
     }
 
-    /// Whether the room was never visited before, and nobody has said that its key is right.
-    pub(crate) fn is_key_new(&self) -> bool {
+    /// The key of a room that was never visited before, if nobody has said that it is right.
+    pub(crate) fn new_key(&self) -> Option<String> {
         #[cfg(feature = "tls")]
-        return self.new_key.is_some();
+        return self.new_key.as_ref().map(ToString::to_string);
         #[cfg(not(feature = "tls"))]
-        false
+        None
     }
 
     /// The user is asked whether the new key is right: the room is not known by it before.
@@ -180,8 +193,16 @@ impl Link {
         }
     }
 
+    /// The user says that the new key is not the room's. Returns what to end with.
+    pub(crate) fn reject_key(&self) -> Option<Error> {
+        #[cfg(feature = "tls")]
+        return Some(self.way.guard.as_ref()?.rejects(self.new_key.as_ref()?));
+        #[cfg(not(feature = "tls"))]
+        None
+    }
+
     /// What the user is to be told of the connection, once.
-    pub(crate) fn take_news(&mut self) -> Option<String> {
+    pub(crate) fn take_news(&mut self) -> Option<News> {
         self.news.take()
     }
 
@@ -302,11 +323,26 @@ impl Link {
                 let guard = self.way.guard.as_mut().expect("it began the handshake");
                 let key = shown.clone();
                 return match guard.judge(shown) {
-                    Ok(news) => {
-                        if news.is_some() {
-                            self.new_key = Some(key);
-                        }
-                        self.news = news;
+                    Ok(visit) => {
+                        let is_told = std::mem::replace(&mut self.has_told, true);
+                        self.news = match visit {
+                            Visit::First => {
+                                let words = format!(
+                                    "first visit: the room's key is {key} (compare it with the \
+                                     host's)"
+                                );
+                                self.new_key = Some(key);
+                                Some(News {
+                                    words,
+                                    is_trouble: true,
+                                })
+                            }
+                            Visit::Later if is_told => None,
+                            Visit::Later => Some(News {
+                                words: "over TLS, to the key you know".to_owned(),
+                                is_trouble: false,
+                            }),
+                        };
                         self.state = State::Open(socket);
                         Progress::Connected
                     }
@@ -390,15 +426,10 @@ impl<S: Read + Write> Socket<S> {
                 let shown = shown.ok_or(rustls::Error::NoCertificatesPresented);
                 shown.and_then(|it| it).map(Some).map_err(io::Error::other)
             }
-            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                let words = format!("no TLS is spoken there ({e}); --tls needs the port for TLS");
-                Err(io::Error::other(words))
-            }
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                let words = "the connection ended in the TLS handshake; --tls needs the port for \
-                             TLS";
-                Err(io::Error::other(words))
-            }
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(misunderstood(&e)),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(io::Error::other(
+                "the connection ended in the TLS handshake (is that the server's port for TLS?)",
+            )),
             Err(e) => Err(e),
         }
     }
@@ -425,7 +456,12 @@ impl<S: Read + Write> Read for Socket<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         if let Some(session) = &mut self.session {
-            return session.read(&mut self.stream, buffer);
+            let cut_off = |e: io::Error| match e.kind() {
+                kind @ io::ErrorKind::UnexpectedEof => io::Error::new(kind, "it was cut off"),
+                _ => e,
+            };
+            let read = session.read(&mut self.stream, buffer);
+            return read.map_err(cut_off);
         }
         self.stream.read(buffer)
     }
@@ -447,6 +483,22 @@ impl<S: Read + Write> Write for Socket<S> {
             return session.flush(&mut self.stream);
         }
         self.stream.flush()
+    }
+}
+
+/// What to say of a server that a handshake has failed with by `e`.
+#[cfg(feature = "tls")]
+fn misunderstood(e: &io::Error) -> io::Error {
+    use rustls::{AlertDescription, Error};
+    let source = e.get_ref().and_then(|source| source.downcast_ref());
+    match source {
+        None | Some(Error::InvalidMessage(_)) => io::Error::other(
+            "no TLS is spoken there; leave --tls out, or give the server's port for TLS",
+        ),
+        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => io::Error::other(
+            "the server speaks TLS, but not for what is asked (is the port right?)",
+        ),
+        Some(source) => io::Error::other(format!("the TLS handshake failed: {source}")),
     }
 }
 

@@ -17,6 +17,8 @@ use crate::error::Error;
 use crate::platform::state::{PRIVATE, make_folder, replace, user_folder};
 use crate::platform::stdio::print;
 use crate::protocol::time::Time;
+#[cfg(feature = "stress")]
+use crate::protocol::tls::HTTP;
 use crate::protocol::tls::{Fingerprint, client_config};
 
 const FILE: &str = "known_rooms";
@@ -30,6 +32,14 @@ pub struct Security {
     pub(crate) is_plain: bool,
     /// The room's key, which the user knows from elsewhere.
     pub(crate) fingerprint: Option<Fingerprint>,
+}
+
+/// Whether a room has been visited before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// Somebody has to compare its key.
+    First,
+    Later,
 }
 
 /// Decides whether the room at the other end is the one that is meant.
@@ -89,12 +99,12 @@ impl Guard {
         }))
     }
 
-    /// Judges the key that a room has `shown`. Returns what its user is to be told.
+    /// Judges the key that a room has `shown`.
     ///
     /// # Errors
     ///
     /// When it is not that room, or that cannot be known.
-    pub(crate) fn judge(&mut self, shown: Fingerprint) -> Result<Option<String>, Error> {
+    pub(crate) fn judge(&mut self, shown: Fingerprint) -> Result<Visit, Error> {
         let (host, port) = (self.host.clone(), self.port);
         match &self.trusted {
             Some(trusted) if *trusted == shown => {
@@ -102,7 +112,7 @@ impl Guard {
                 if std::mem::take(&mut self.is_given) && path().is_some() {
                     note(&host, port, &shown);
                 }
-                Ok(None)
+                Ok(Visit::Later)
             }
             Some(trusted) => Err(Error::OtherKey {
                 host,
@@ -113,9 +123,8 @@ impl Guard {
             }),
             None if self.takes_first => {
                 note(&host, port, &shown);
-                let words = format!("first visit: the room's key is {shown}");
                 self.trusted = Some(shown);
-                Ok(Some(words))
+                Ok(Visit::First)
             }
             None => Err(Error::UnknownKey {
                 host,
@@ -127,6 +136,21 @@ impl Guard {
 }
 
 impl Guard {
+    /// Asks for WebSocket, and not for lines: at a web port, both are spoken.
+    #[cfg(feature = "stress")]
+    pub(crate) fn ask_for_websocket(&mut self) {
+        Arc::make_mut(&mut self.config).alpn_protocols = vec![HTTP.to_vec()];
+    }
+
+    /// What to end with when the user says that `key` is not the room's.
+    pub(crate) fn rejects(&self, key: &Fingerprint) -> Error {
+        Error::WrongKey {
+            host: self.host.clone(),
+            port: self.port,
+            shown: key.to_string(),
+        }
+    }
+
     /// From now on the room is known by `key`; with `None`, it is not known any more.
     pub(crate) fn set_known(&self, key: Option<&Fingerprint>) {
         match key {
@@ -285,7 +309,8 @@ mod tests {
     fn only_the_key_that_is_known_is_taken() {
         let shown = || Fingerprint::parse(KEY).unwrap();
         let other = KEY.replace("47", "74");
-        assert!(guard(Some(KEY), false).judge(shown()).unwrap().is_none());
+        let judged = guard(Some(KEY), false).judge(shown());
+        assert_eq!(judged.unwrap(), Visit::Later);
         for (mut guard, words) in [
             (guard(None, false), "not known"),
             (guard(Some(&other), false), "chat forget box 1"),

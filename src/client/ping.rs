@@ -87,6 +87,10 @@ pub fn run(config: &Config) -> Result<(), Error> {
         attempts,
     })?;
     #[cfg(feature = "tls")]
+    let is_secured = guard.is_some();
+    #[cfg(not(feature = "tls"))]
+    let is_secured = false;
+    #[cfg(feature = "tls")]
     let stream = match guard {
         Some(guard) => match shake_hands(stream, server, guard, config, until)? {
             Some(stream) => stream,
@@ -95,6 +99,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
                     server,
                     timeout: config.timeout,
                     has_greeted: false,
+                    is_secured,
                 });
             }
         },
@@ -121,6 +126,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         Ok(Answer::Foreign) => Err(Error::NoRoom {
             server,
             has_said: false,
+            is_secured,
         }),
         // Only the end of the connection leaves it so.
         Ok(Answer::Unfinished) => Err(Error::ConnectionLost {
@@ -132,6 +138,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
             server,
             timeout: config.timeout,
             has_greeted: false,
+            is_secured,
         }),
         Err(e) => Err(Error::ConnectionLost {
             server,

@@ -211,15 +211,19 @@ impl Session {
         matches!(self.phase, Phase::Open(_))
             && !self.is_leaving
             && !self.conversation.pending().is_full()
-            // A program is told its own lines by a room that tells them.
-            && (self.is_settled() || !self.config.is_json())
+            // What a program says is shown as said: not before the room has let it in.
+            && (self.is_for_person || self.config.sends_only() || self.hears_lines())
+    }
+
+    /// Whether what is said now is heard, as far as that is known.
+    fn hears_lines(&self) -> bool {
+        matches!(self.conversation.wire(), Wire::Objects | Wire::Lines)
     }
 
     /// Whether it is known what the server speaks, or there is none.
     fn is_settled(&self) -> bool {
         let is_open = matches!(self.phase, Phase::Open(_));
-        let is_known = matches!(self.conversation.wire(), Wire::Objects | Wire::Lines);
-        !is_open || is_known || self.conversation.greeting() == Greeting::Refused
+        !is_open || self.hears_lines() || self.conversation.greeting() == Greeting::Refused
     }
 
     /// Whether something is to be sent or answered, on this connection or on the next.
@@ -248,8 +252,9 @@ impl Session {
         if is {
             self.link.trust_key();
             self.answer_password_wish(now, frontend);
-        } else {
-            self.keep_out("its key is not the one you know: ask its host, and give --fingerprint");
+        } else if let Some(error) = self.link.reject_key() {
+            self.link.close();
+            self.phase = Phase::Ended(Ending::Untrusted(error));
         }
     }
 
@@ -424,8 +429,8 @@ impl Session {
 
     /// Acts on deadlines that have passed.
     pub(crate) fn expire(&mut self, now: Moment, frontend: &mut dyn Frontend) {
-        if let Some(words) = self.link.take_news() {
-            frontend.notify(&words, true, now);
+        if let Some(news) = self.link.take_news() {
+            frontend.notify(&news.words, news.is_trouble, now);
         }
         match &self.phase {
             Phase::Connecting { is_first: true }
@@ -545,7 +550,16 @@ impl Session {
             Phase::Ended(ending) => std::mem::replace(ending, Ending::InOrder),
             _ => return None,
         };
-        let (in_doubt, unsent_lines) = self.conversation.give_up();
+        // The error says why somebody is not let in again, and `leave_behind` what was not said.
+        let is_kept_out = matches!(ending, Ending::Untrusted(_))
+            || self.kept_out.is_some()
+            || self.conversation.kept_out().is_some();
+        let is_kept_out = is_kept_out && !self.config.sends_only();
+        let (in_doubt, unsent_lines) = if is_kept_out {
+            Default::default()
+        } else {
+            self.conversation.give_up()
+        };
         let facts = Facts {
             in_doubt,
             ..self.facts(unsent_lines)
@@ -561,6 +575,11 @@ impl Session {
         self.end().unwrap_or(Ok(()))
     }
 
+    /// Whether nothing is shown, and the room has to take everything.
+    pub(crate) fn only_sends(&self) -> bool {
+        self.config.sends_only()
+    }
+
     /// The program ends now. Returns the lines that are in doubt, and how many were never sent.
     pub(crate) fn leave_behind(&mut self) -> (Vec<String>, usize) {
         self.conversation.give_up()
@@ -571,6 +590,7 @@ impl Session {
         let told_to_program = |lines| if self.is_for_person { 0 } else { lines };
         Facts {
             server: self.link.server(),
+            is_secured: self.link.is_secured(),
             greeting: self.conversation.greeting(),
             farewell: self.conversation.farewell(),
             kept_out: self
@@ -712,12 +732,12 @@ impl Session {
         let is_secured = self.link.is_secured();
         let why = if !is_secured && !is_local && !self.config.is_plain() {
             PASSWORD_IN_CLEAR
-        } else if self.link.is_key_new() {
+        } else if let Some(key) = self.link.new_key() {
             if self.asked_for_trust {
                 return;
             } else if self.is_leaving && self.is_for_person {
                 return self.give_up();
-            } else if frontend.ask_trust(now) {
+            } else if frontend.ask_trust(&key, now) {
                 self.asked_for_trust = true;
                 return self.link.doubt_key();
             }

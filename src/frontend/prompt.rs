@@ -43,19 +43,46 @@ use crate::rate::{Bucket, Rate};
 const PROMPT_END: &str = "> ";
 
 /// What the user is asked before anything can be said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Question {
     /// The room's password: what is typed is not shown, nor remembered.
     Password,
-    /// Whether a room that was never visited before may have it.
-    Trust,
+    /// Whether a room that was never visited before may have it, with this key.
+    Trust(String),
 }
 
 impl Question {
-    fn prompt(self) -> &'static str {
+    fn prompt(&self) -> &'static str {
         match self {
             Self::Password => "password: ",
-            Self::Trust => "is that the key (yes or no)? ",
+            Self::Trust(_) => "is that the key (yes or no)? ",
+        }
+    }
+
+    /// What `answer` has done.
+    ///
+    /// # Errors
+    ///
+    /// When it is none, with what to tell the user: maybe nothing.
+    fn answered(&self, answer: &str) -> Result<Action, &'static str> {
+        match self {
+            Self::Password if answer.is_empty() => Err(""),
+            Self::Password => Ok(Action::GivePassword(answer.to_owned())),
+            Self::Trust(key) => {
+                let answer = answer.trim();
+                // With the padding that other programs show.
+                if answer.trim_end_matches('=') == key {
+                    return Ok(Action::TrustKey(true));
+                }
+                match answer.to_lowercase().as_str() {
+                    "yes" | "y" => Ok(Action::TrustKey(true)),
+                    "no" | "n" => Ok(Action::TrustKey(false)),
+                    other if other.starts_with("sha256:") => {
+                        Err("that is another key than this room's: say no, and ask its host")
+                    }
+                    _ => Err("say yes or no, or paste the key that the host sees"),
+                }
+            }
         }
     }
 }
@@ -240,16 +267,18 @@ impl Prompt {
             Pressed::Entered(answer) if self.asked.is_some() => {
                 self.is_stale = true;
                 let answer = answer.lines().next().unwrap_or_default();
-                let action = match (self.asked.as_ref(), answer.trim()) {
-                    (Some((Question::Password, _)), _) if !answer.is_empty() => {
-                        Action::GivePassword(answer.to_owned())
+                let answered = self
+                    .asked
+                    .as_ref()
+                    .map(|(question, _)| question.answered(answer));
+                match answered {
+                    Some(Ok(action)) => {
+                        self.asked = None;
+                        self.actions.push(action);
                     }
-                    (Some((Question::Trust, _)), "yes") => Action::TrustKey(true),
-                    (Some((Question::Trust, _)), "no") => Action::TrustKey(false),
-                    _ => return,
-                };
-                self.asked = None;
-                self.actions.push(action);
+                    Some(Err(words)) if !words.is_empty() => self.notify(words, true, now),
+                    Some(Err(_)) | None => {}
+                }
             }
             Pressed::Changed => self.is_stale = true,
             Pressed::Nothing => {}
@@ -605,11 +634,11 @@ impl Frontend for Prompt {
         self.ask(Question::Password)
     }
 
-    fn ask_trust(&mut self, now: Moment) -> bool {
+    fn ask_trust(&mut self, key: &str, now: Moment) -> bool {
         let words = "this room has a password, and you have not been here before: compare the key \
                      with the one that its host sees";
         self.notify(words, false, now);
-        self.ask(Question::Trust)
+        self.ask(Question::Trust(key.to_owned()))
     }
 
     fn set_status(&mut self, status: &Status<'_>) {

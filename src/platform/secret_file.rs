@@ -1,4 +1,4 @@
-//! A password in a file, which others must not be able to read.
+//! Secrets in files, which others must not be able to read.
 
 use std::env;
 use std::fs::{File, Metadata};
@@ -26,17 +26,28 @@ const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 ///
 /// If the file cannot be read, is no regular file, can be read by others, or has no password.
 pub(crate) fn read_password(path: &Path) -> io::Result<String> {
-    let (file, meta) = open_regular(path)?;
-    let has_others = meta.mode() & OTHERS_MODE != 0;
-    if has_others && !is_in_folder_of_secrets(path) {
-        return Err(io::Error::other(
-            "others can read or change it; chmod o-rwx it",
-        ));
-    }
     let mut text = Vec::new();
-    file.take(MAX_PASSWORD_BYTES as u64 + 2)
+    open_secret(path)?
+        .take(MAX_PASSWORD_BYTES as u64 + 2)
         .read_to_end(&mut text)?;
     password_in(&text).map_err(io::Error::other)
+}
+
+/// Opens a file that others cannot read or change, or that is where only secrets are.
+///
+/// # Errors
+///
+/// Those of [`open_regular`], and that they can.
+pub(crate) fn open_secret(path: &Path) -> io::Result<File> {
+    let (file, meta) = open_regular(path)?;
+    if meta.is_dir() {
+        return Err(io::Error::other("it is a folder; name the file in it"));
+    }
+    if meta.mode() & OTHERS_MODE != 0 && !is_in_folder_of_secrets(path) {
+        let words = "others can read or change it; chmod o-rwx it";
+        return Err(io::Error::other(words));
+    }
+    Ok(file)
 }
 
 /// Opens a file, and nothing that could be waited for.

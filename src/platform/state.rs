@@ -1,11 +1,13 @@
 //! Where a program keeps what is to outlive it, and how that is written.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::{env, process};
+
+use super::random::random_bits;
 
 /// The user's folder for us (XDG Base Directory Specification). `None` if the user has none.
 pub(crate) fn user_folder() -> Option<PathBuf> {
@@ -45,13 +47,9 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// Those of open(2), write(2) and fsync(2).
 pub(crate) fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     let mut fresh = OsString::from(path);
-    fresh.push(format!(".{}", process::id()));
+    // In a container every process has the same number.
+    fresh.push(format!(".{:032x}", random_bits()?));
     let fresh = PathBuf::from(fresh);
-    // Left by a process that was called so, and did not get further.
-    match fs::remove_file(&fresh) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
     let mut options = OpenOptions::new();
     let options = options.write(true).create_new(true).mode(mode);
     let mut file = options.open(&fresh)?;

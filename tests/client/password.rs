@@ -15,6 +15,9 @@ use crate::common::server::{PASSWORD, Server, password_file};
 
 const REFUSED: i32 = 5;
 
+#[cfg(feature = "tls")]
+const UNTRUSTED: i32 = 7;
+
 /// Somebody who is in the room, and whom others see as `alice`.
 #[track_caller]
 fn alice_in(server: &Server) -> Peer {
@@ -89,18 +92,23 @@ fn without_the_password_a_program_says_what_is_missing_and_nothing_is_said() {
     let (_other, wrong) = password_file("black tea");
     let wrong = wrong.to_str().expect("a plain path");
     let mut alice = alice_in(&server);
-    for command in ["send", "tail", "client"] {
+    for name in ["send", "tail", "client"] {
         for (file, words) in [
             (None, "--password-file FILE"),
             (Some(wrong), "wrong password"),
         ] {
-            let mut command = chat_to(command, server.address, &[]);
+            let mut command = chat_to(name, server.address, &[]);
             command.args(file.iter().flat_map(|file| ["--password-file", file]));
             let mut client = Process::spawn(command);
+            if name == "client" {
+                client.type_line("hello");
+            }
             client.close_stdin();
             let finished = client.finish();
             assert_eq!(finished.code, REFUSED, "{}", finished.stderr);
             assert!(finished.stderr.contains(words), "{}", finished.stderr);
+            // Nothing looks as if it were said.
+            assert!(!finished.stdout.contains("hello"), "{}", finished.stdout);
         }
     }
     let sent = run_to_end(chat_to("send", server.address, &["hello"]));
@@ -273,6 +281,36 @@ fn a_lost_client_gives_the_password_again_and_goes_on() {
     assert_eq!(client.finish().code, 0);
 }
 
+/// The password may be another one by then.
+#[test]
+fn a_lost_client_that_is_not_let_in_again_names_what_it_has_not_said() {
+    let (_folder, file) = password_file(PASSWORD);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut command = chat_client(listener.local_addr().expect("a bound socket"));
+    command.args(["--reconnect", "--password-file"]).arg(file);
+    let mut client = Process::spawn(command);
+    let mut server = Peer::accept(&listener);
+    server.greet();
+    client.type_line("one");
+    server.expect_line("one");
+    drop(server);
+    let mut server = Peer::accept(&listener);
+    server.say(WELCOME);
+    server.expect_line("/json");
+    server.expect_line("/resume 7.ab 0");
+    server.say(r#"{"kind":"error","code":"password_needed","text":"x"}"#);
+    server.expect_line("/pass green tea");
+    server.say(r#"{"kind":"error","code":"wrong_password","text":"x"}"#);
+    let finished = client.finish();
+    assert_eq!(finished.code, REFUSED, "{}", finished.stderr);
+    for words in [
+        "wrong password",
+        "not known whether the room has taken this: one",
+    ] {
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    }
+}
+
 /// Whoever answers at the first visit may be anybody.
 #[cfg(feature = "tls")]
 #[test]
@@ -290,7 +328,7 @@ fn a_room_that_is_new_gets_the_password_only_after_a_yes() {
         command.env("XDG_STATE_HOME", home.path());
         screen.run(command)
     };
-    for (keys, code) in [("maybe\rno\r", REFUSED), (CTRL_D, 0)] {
+    for (keys, code) in [("no\r", UNTRUSTED), ("N\r", UNTRUSTED), (CTRL_D, 0)] {
         let mut screen = Screen::new(100, 24);
         let mut client = run(&mut screen, &["--password-file", file]);
         screen.expect_last_row(QUESTION);
@@ -299,6 +337,35 @@ fn a_room_that_is_new_gets_the_password_only_after_a_yes() {
         screen.type_keys(keys);
         assert_eq!(client.exit_code(), code);
         assert_eq!(known(), "");
+        if code == UNTRUSTED {
+            let told = client.stderr().rest();
+            for words in [
+                "you did not take the key",
+                &room.fingerprint,
+                "was not sent",
+            ] {
+                assert!(told.contains(words), "no {words} in {told}");
+            }
+        }
+    }
+    // Each of these is a yes, if not the first.
+    let padded = format!("maybe\r\r{}=\r", room.fingerprint);
+    for keys in ["y\r", "YES\r", &padded] {
+        let mut screen = Screen::new(100, 24);
+        let mut client = run(&mut screen, &["--password-file", file]);
+        screen.expect_last_row(QUESTION);
+        screen.type_keys(keys);
+        screen.expect_last_row("bob>");
+        if keys.starts_with("maybe") {
+            let hint = "!! say yes or no, or paste the key that the host sees";
+            let rows = screen.rows();
+            let told = rows.iter().filter(|row| row.ends_with(hint)).count();
+            assert_eq!(told, 2, "{rows:#?}");
+        }
+        assert!(known().contains(&room.fingerprint), "{}", known());
+        screen.type_keys(CTRL_D);
+        assert_eq!(client.exit_code(), 0);
+        fs::remove_file(home.path().join("chat/known_rooms")).expect("a file");
     }
     alice.say("/who");
     alice.expect_line("-- 1 here: alice");

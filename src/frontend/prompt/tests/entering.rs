@@ -37,6 +37,41 @@ fn mistyped_commands_and_blank_lines_are_not_said() {
 }
 
 #[test]
+fn a_question_for_the_key_takes_what_is_meant_and_says_what_it_wants() {
+    const KEY: &str = "sha256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
+    for (typed, is_trusted) in [
+        ("yes", true),
+        ("Y", true),
+        (" YES ", true),
+        (KEY, true),
+        ("sha256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", true),
+        ("no", false),
+        ("N", false),
+    ] {
+        let mut scene = Scene::new(120, 10);
+        assert!(scene.prompt.ask_trust(KEY, now()));
+        scene.type_keys(&format!("{typed}\r"));
+        assert_eq!(scene.actions, [Action::TrustKey(is_trusted)], "{typed}");
+    }
+    for (typed, told) in [
+        ("", "say yes or no"),
+        ("perhaps", "say yes or no"),
+        (&KEY.to_lowercase(), "another key"),
+    ] {
+        let mut scene = Scene::new(120, 10);
+        scene.prompt.ask_trust(KEY, now());
+        scene.type_keys(&format!("{typed}\r"));
+        let rows = scene.rows();
+        assert!(rows.iter().any(|row| row.contains(told)), "{rows:?}");
+        assert!(
+            rows.iter().any(|row| row.starts_with("is that the key")),
+            "{rows:?}"
+        );
+        assert!(scene.actions.is_empty());
+    }
+}
+
+#[test]
 fn an_escape_that_nothing_follows_is_a_key() {
     let mut scene = Scene::new(40, 10);
     scene.type_keys("half\x12x");
