@@ -198,6 +198,10 @@ fn a_room_that_is_cut_off_is_said_to_be_in_our_words() {
     let given = ["--tls", "--fingerprint", &room.fingerprint];
     let mut tail = Process::spawn(user.command(chat_to("tail", room.tls_address, &given)));
     tail.stdout().expect_line(WELCOME);
+    // What a killed server has not read would reset the connection.
+    let bob = room.server.join("127.0.0.2");
+    bob.say("hello");
+    tail.stdout().expect_line("<127.0.0.2> hello");
     room.server.signal(Signal::KILL);
     let told = tail.finish();
     let words = format!(
