@@ -105,6 +105,16 @@ pub enum Error {
         /// The fingerprint of the key.
         shown: String,
     },
+    /// The room wants a password, and nobody has said that its key is right.
+    #[cfg(feature = "tls")]
+    UnconfirmedKey {
+        /// From the command line.
+        host: String,
+        /// From the command line.
+        port: u16,
+        /// The fingerprint of the key.
+        shown: String,
+    },
     /// The room shows another key than it should.
     #[cfg(feature = "tls")]
     OtherKey {
@@ -257,9 +267,10 @@ impl Error {
             | Self::NotKnown { .. }
             | Self::Tls(_) => Exit::Failure,
             #[cfg(feature = "tls")]
-            Self::KnownWithTls { .. } | Self::UnknownKey { .. } | Self::OtherKey { .. } => {
-                Exit::Untrusted
-            }
+            Self::KnownWithTls { .. }
+            | Self::UnknownKey { .. }
+            | Self::UnconfirmedKey { .. }
+            | Self::OtherKey { .. } => Exit::Untrusted,
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
             Self::ConnectionLost { .. }
             | Self::NotSaid { .. }
@@ -361,6 +372,14 @@ impl fmt::Display for Error {
                 "the room at {host} port {port} is not known; its key is\n  {shown}\n\
                  Compare that with what its host sees. If it is the same, give --fingerprint and \
                  the key, or join once at a terminal: chat client --tls {host} {port}"
+            ),
+            #[cfg(feature = "tls")]
+            Self::UnconfirmedKey { host, port, shown } => write!(
+                f,
+                "the room at {host} port {port} has a password, and you have never said that its \
+                 key is right:\n  {shown}\nCompare that with what its host sees. If it is the \
+                 same, give --fingerprint and the key, or join once at a terminal and say yes: \
+                 chat client --tls {host} {port}"
             ),
             #[cfg(feature = "tls")]
             Self::OtherKey {

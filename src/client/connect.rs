@@ -77,9 +77,6 @@ pub(crate) struct Link {
     is_impatient: bool,
     /// What the user is to be told of the connection.
     news: Option<String>,
-    /// The key of a room that was never visited before.
-    #[cfg(feature = "tls")]
-    new_key: Option<Fingerprint>,
 }
 
 #[derive(Debug)]
@@ -132,8 +129,6 @@ impl Link {
             state: State::Closed,
             is_impatient,
             news: None,
-            #[cfg(feature = "tls")]
-            new_key: None,
         }
     }
 
@@ -156,28 +151,39 @@ impl Link {
         false
     }
 
-    /// Whether the room was never visited before, and nobody has said that its key is right.
-    pub(crate) fn is_key_new(&self) -> bool {
+    /// Why the room must not have a password: nobody has said that its key is right.
+    pub(crate) fn lack_of_trust(&self) -> Option<Error> {
         #[cfg(feature = "tls")]
-        return self.new_key.is_some();
+        if let Some(guard) = &self.way.guard {
+            return (!guard.is_confirmed()).then(|| guard.unconfirmed());
+        }
+        None
+    }
+
+    /// The room's key, for the user to compare, unless that was told.
+    pub(crate) fn key_to_tell(&mut self) -> Option<String> {
+        #[cfg(feature = "tls")]
+        return self.way.guard.as_mut()?.key_to_tell();
         #[cfg(not(feature = "tls"))]
-        false
+        None
     }
 
-    /// The user is asked whether the new key is right: the room is not known by it before.
-    pub(crate) fn doubt_key(&self) {
+    /// The room has let its visitor in.
+    pub(crate) fn keep_key(&mut self) {
         #[cfg(feature = "tls")]
-        if let (Some(guard), Some(_)) = (&self.way.guard, &self.new_key) {
-            guard.set_known(None);
+        if let Some(guard) = &mut self.way.guard {
+            guard.keep();
         }
     }
 
-    /// The user says that the new key is right.
-    pub(crate) fn trust_key(&mut self) {
+    /// The user says that the room's key is right, or wrong.
+    pub(crate) fn confirm_key(&mut self, is_right: bool) {
         #[cfg(feature = "tls")]
-        if let (Some(guard), Some(key)) = (&self.way.guard, self.new_key.take()) {
-            guard.set_known(Some(&key));
+        if let Some(guard) = &mut self.way.guard {
+            guard.confirm(is_right);
         }
+        #[cfg(not(feature = "tls"))]
+        let _ = is_right;
     }
 
     /// What the user is to be told of the connection, once.
@@ -300,12 +306,8 @@ impl Link {
             Ok(None) => Errno::TIMEDOUT.into(),
             Ok(Some(shown)) => {
                 let guard = self.way.guard.as_mut().expect("it began the handshake");
-                let key = shown.clone();
                 return match guard.judge(shown) {
                     Ok(news) => {
-                        if news.is_some() {
-                            self.new_key = Some(key);
-                        }
                         self.news = news;
                         self.state = State::Open(socket);
                         Progress::Connected

@@ -85,7 +85,7 @@ impl Client {
     /// Has this password for a room that asks for one.
     pub(crate) fn with_password(mut self, password: Option<String>) -> Self {
         if let Some(password) = password {
-            self.session.set_password(password, Instant::now());
+            self.session.set_password(password);
         }
         self
     }
@@ -110,7 +110,9 @@ impl Client {
         let is_untold = match &end {
             Ok(_) => true,
             #[cfg(feature = "tls")]
-            Err(Error::OtherKey { .. } | Error::UnknownKey { .. }) => true,
+            Err(
+                Error::OtherKey { .. } | Error::UnknownKey { .. } | Error::UnconfirmedKey { .. },
+            ) => true,
             Err(e) => matches!(
                 e,
                 Error::Poll(_) | Error::Terminal(_) | Error::ReadInput(_) | Error::WriteOutput(_)
