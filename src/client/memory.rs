@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use log::info;
 
+use crate::frontend::entered::has_password;
 use crate::platform::state::{PRIVATE, make_folder, open_locked, replace, user_folder};
 
 /// Where the room is noted that was joined last, as HOST:PORT.
@@ -25,8 +26,8 @@ const MAX_ROOM_BYTES: u64 = 512;
 /// Above this, the older half of what was typed is forgotten.
 const MAX_HISTORY_BYTES: u64 = 512 * 1024;
 
-/// These say something to one person alone, or are secret: they are not written down.
-const UNWRITTEN: [&str; 2] = ["/msg", "/pass"];
+/// Says something to one person alone: it is not written down, nor is a password.
+const UNWRITTEN: &str = "/msg";
 
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -105,12 +106,11 @@ impl Memory {
 }
 
 fn may_be_written(input: &str) -> bool {
-    let is_secret = |line: &str| {
-        // `/password`, too.
+    let is_private = |line: &str| {
         let line = line.trim_start().to_ascii_lowercase();
-        UNWRITTEN.iter().any(|secret| line.starts_with(secret))
+        line.starts_with(UNWRITTEN)
     };
-    !input.lines().any(is_secret)
+    !input.lines().any(is_private) && !has_password(input)
 }
 
 /// An input as a line.
@@ -176,6 +176,7 @@ mod tests {
             "/pass x",
             "/MSG bob psst",
             "/password x",
+            "/pas x",
             "one\n /msg bob two",
         ] {
             note(&memory, secret);

@@ -25,7 +25,7 @@ use self::editor::{Editor, MAX_INPUT_BYTES, Pressed, TooMuch};
 use self::keyboard::{Keyboard, Typed};
 use self::layout::{Row, Size, lay_out};
 use self::screen::Screen;
-use super::entered::Entered;
+use super::entered::{Entered, has_password, password_of, without_password};
 use super::ignored::{Ignored, Request};
 use super::mention::Mention;
 use super::message::{Kind, Message};
@@ -86,6 +86,8 @@ pub struct Prompt {
     size: Size,
     keyboard: Keyboard,
     editor: Editor,
+    /// Whether there is a room to give a password to.
+    gives_password: bool,
     /// What the user is asked, and where the answer is typed.
     asked: Option<(Question, Editor)>,
     people: People,
@@ -145,6 +147,7 @@ impl Prompt {
             size,
             keyboard: Keyboard::default(),
             editor: Editor::default(),
+            gives_password: true,
             asked: None,
             people: People::default(),
             ignored: Ignored::default(),
@@ -173,6 +176,7 @@ impl Prompt {
     /// The same for somebody who has other commands than a member.
     pub(crate) fn completing(mut self, commands: &'static [&'static str]) -> Self {
         self.editor = Editor::completing(commands);
+        self.gives_password = false;
         self
     }
 
@@ -242,7 +246,9 @@ impl Prompt {
                 let answer = answer.lines().next().unwrap_or_default();
                 let action = match (self.asked.as_ref(), answer.trim()) {
                     (Some((Question::Password, _)), _) if !answer.is_empty() => {
-                        Action::GivePassword(answer.to_owned())
+                        // The room's own words ask for a command.
+                        let password = password_of(answer).unwrap_or(answer);
+                        Action::GivePassword(password.to_owned())
                     }
                     (Some((Question::Trust, _)), "yes") => Action::TrustKey(true),
                     (Some((Question::Trust, _)), "no") => Action::TrustKey(false),
@@ -322,7 +328,14 @@ impl Prompt {
         }
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let request = Request::of(line).filter(|_| has_commands);
-            if let Some(request) = request {
+            if self.gives_password && has_password(line) {
+                match password_of(line) {
+                    Some(password) => {
+                        self.actions.push(Action::GivePassword(password.to_owned()));
+                    }
+                    None => self.notify("not sent: usage: /pass PASSWORD", true, now),
+                }
+            } else if let Some(request) = request {
                 self.ignore(request, now);
             } else if self.link == LinkStatus::Offline && Entered::of(line, true).is_for_room() {
                 let command = line.split_whitespace().next().unwrap_or_default();
@@ -606,8 +619,8 @@ impl Frontend for Prompt {
     }
 
     fn ask_trust(&mut self, now: Moment) -> bool {
-        let words = "this room has a password, and you have not been here before: compare the key \
-                     with the one that its host sees";
+        let words = "this room has a password, and you have never said that its key is right: \
+                     compare the key with the one that its host sees";
         self.notify(words, false, now);
         self.ask(Question::Trust)
     }
@@ -669,7 +682,10 @@ impl Frontend for Prompt {
                     lay_out(question.prompt(), text, cursor, self.size)
                 }
                 None => {
-                    let (text, cursor) = (self.editor.text(), self.editor.cursor());
+                    let (mut text, cursor) = (self.editor.text(), self.editor.cursor());
+                    if self.gives_password {
+                        text = without_password(text);
+                    }
                     lay_out(&self.prompt(), text, cursor, self.size)
                 }
             };
