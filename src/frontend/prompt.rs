@@ -47,7 +47,7 @@ const PROMPT_END: &str = "> ";
 enum Question {
     /// The room's password: what is typed is not shown, nor remembered.
     Password,
-    /// Whether a room that was never visited before may have it.
+    /// Whether a room whose key is not confirmed may have it.
     Trust,
 }
 
