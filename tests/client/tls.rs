@@ -101,6 +101,12 @@ fn a_host_that_is_known_with_tls_is_not_joined_without() {
     let given = ["--tls", "--fingerprint", &room.fingerprint];
     assert_eq!(user.run(chat_to("ping", room.tls_address, &given)).code, 0);
     expect_untrusted(&plainly(&[]), &["127.0.0.1", "--tls", "--plain"]);
+    // By whatever name.
+    for host in ["127.1", "2130706433", "::ffff:127.0.0.1", "localhost"] {
+        let port = room.server.address.port().to_string();
+        let told = user.run(chat(["ping", host, &port]));
+        expect_untrusted(&told, &[host, "--tls", "--plain"]);
+    }
     assert_eq!(plainly(&["--plain"]).code, 0);
     // A room that is known is joined over TLS without a word: nothing else is spoken there.
     let told = user.run(chat_to("send", room.tls_address, &["hello"]));
