@@ -115,6 +115,16 @@ pub enum Error {
         /// The fingerprint of the key.
         shown: String,
     },
+    /// The room wants a password, and nobody has said that its key is right.
+    #[cfg(feature = "tls")]
+    UnconfirmedKey {
+        /// From the command line.
+        host: String,
+        /// From the command line.
+        port: u16,
+        /// The fingerprint of the key.
+        shown: String,
+    },
     /// The room shows another key than it should.
     #[cfg(feature = "tls")]
     OtherKey {
@@ -274,6 +284,7 @@ impl Error {
             Self::KnownWithTls { .. }
             | Self::UnknownKey { .. }
             | Self::WrongKey { .. }
+            | Self::UnconfirmedKey { .. }
             | Self::OtherKey { .. } => Exit::Untrusted,
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
             Self::ConnectionLost { .. }
@@ -383,6 +394,14 @@ impl fmt::Display for Error {
                 "you did not take the key of the room at {host} port {port},\n  {shown}\n\
                  It is not noted, and the password was not sent. Somebody may be listening in \
                  between: ask the host for the room's key, and give --fingerprint and that"
+            ),
+            #[cfg(feature = "tls")]
+            Self::UnconfirmedKey { host, port, shown } => write!(
+                f,
+                "the room at {host} port {port} has a password, and you have never said that its \
+                 key is right:\n  {shown}\nCompare that with what its host sees. If it is the \
+                 same, give --fingerprint and the key, or join once at a terminal and say yes: \
+                 chat client --tls {host} {port}"
             ),
             #[cfg(feature = "tls")]
             Self::OtherKey {

@@ -163,7 +163,13 @@ impl<'a> Test<'a> {
         let open = |path: &'a Option<PathBuf>| path.as_deref().map(Output::open).transpose();
         let (csv, plot) = (open(&config.csv)?, open(&config.plot)?);
         #[cfg(feature = "tls")]
-        let guard = Guard::new(&config.host, config.port, &config.security, false)?;
+        let guard = Guard::new(&config.host, config.port, &servers, &config.security, false)?;
+        #[cfg(feature = "tls")]
+        if let (Some(guard), Some(_)) = (&guard, &config.password_file)
+            && !guard.is_confirmed()
+        {
+            return Err(guard.unconfirmed());
+        }
         #[cfg(feature = "tls")]
         let is_safe = guard.is_some() || config.security.is_plain;
         #[cfg(not(feature = "tls"))]

@@ -80,9 +80,6 @@ pub(crate) struct Link {
     /// Whether the user was told that the room is the one that is known.
     #[cfg(feature = "tls")]
     has_told: bool,
-    /// The key of a room that was never visited before.
-    #[cfg(feature = "tls")]
-    new_key: Option<Fingerprint>,
 }
 
 #[derive(Debug)]
@@ -145,8 +142,6 @@ impl Link {
             news: None,
             #[cfg(feature = "tls")]
             has_told: false,
-            #[cfg(feature = "tls")]
-            new_key: None,
         }
     }
 
@@ -169,34 +164,53 @@ impl Link {
         false
     }
 
-    /// The key of a room that was never visited before, if nobody has said that it is right.
-    pub(crate) fn new_key(&self) -> Option<String> {
+    /// Why the room must not have a password: nobody has said that its key is right.
+    pub(crate) fn lack_of_trust(&self) -> Option<Error> {
         #[cfg(feature = "tls")]
-        return self.new_key.as_ref().map(ToString::to_string);
+        if let Some(guard) = &self.way.guard {
+            return (!guard.is_confirmed()).then(|| guard.unconfirmed());
+        }
+        None
+    }
+
+    /// The room's key.
+    pub(crate) fn key(&self) -> Option<String> {
+        #[cfg(feature = "tls")]
+        return self.way.guard.as_ref()?.key();
         #[cfg(not(feature = "tls"))]
         None
     }
 
-    /// The user is asked whether the new key is right: the room is not known by it before.
-    pub(crate) fn doubt_key(&self) {
+    /// The room's key, for the user to compare, unless that was told.
+    pub(crate) fn key_to_tell(&mut self) -> Option<String> {
         #[cfg(feature = "tls")]
-        if let (Some(guard), Some(_)) = (&self.way.guard, &self.new_key) {
-            guard.set_known(None);
+        return self.way.guard.as_mut()?.key_to_tell();
+        #[cfg(not(feature = "tls"))]
+        None
+    }
+
+    /// The room has let its visitor in.
+    pub(crate) fn keep_key(&mut self) {
+        #[cfg(feature = "tls")]
+        if let Some(guard) = &mut self.way.guard {
+            guard.keep();
         }
     }
 
-    /// The user says that the new key is right.
-    pub(crate) fn trust_key(&mut self) {
+    /// The user says that the room's key is right, or wrong.
+    pub(crate) fn confirm_key(&mut self, is_right: bool) {
         #[cfg(feature = "tls")]
-        if let (Some(guard), Some(key)) = (&self.way.guard, self.new_key.take()) {
-            guard.set_known(Some(&key));
+        if let Some(guard) = &mut self.way.guard {
+            guard.confirm(is_right);
         }
+        #[cfg(not(feature = "tls"))]
+        let _ = is_right;
     }
 
     /// The user says that the new key is not the room's. Returns what to end with.
     pub(crate) fn reject_key(&self) -> Option<Error> {
         #[cfg(feature = "tls")]
-        return Some(self.way.guard.as_ref()?.rejects(self.new_key.as_ref()?));
+        return Some(self.way.guard.as_ref()?.rejects());
         #[cfg(not(feature = "tls"))]
         None
     }
@@ -321,17 +335,16 @@ impl Link {
             Ok(None) => Errno::TIMEDOUT.into(),
             Ok(Some(shown)) => {
                 let guard = self.way.guard.as_mut().expect("it began the handshake");
-                let key = shown.clone();
                 return match guard.judge(shown) {
                     Ok(visit) => {
                         let is_told = std::mem::replace(&mut self.has_told, true);
                         self.news = match visit {
                             Visit::First => {
+                                let key = guard.key().unwrap_or_default();
                                 let words = format!(
                                     "first visit: the room's key is {key} (compare it with the \
                                      host's)"
                                 );
-                                self.new_key = Some(key);
                                 Some(News {
                                     words,
                                     is_trouble: true,

@@ -85,7 +85,7 @@ impl Client {
     /// Has this password for a room that asks for one.
     pub(crate) fn with_password(mut self, password: Option<String>) -> Self {
         if let Some(password) = password {
-            self.session.set_password(password, Instant::now());
+            self.session.set_password(password);
         }
         self
     }
@@ -111,7 +111,12 @@ impl Client {
         let is_untold = match &end {
             Ok(_) => true,
             #[cfg(feature = "tls")]
-            Err(Error::OtherKey { .. } | Error::UnknownKey { .. } | Error::WrongKey { .. }) => true,
+            Err(
+                Error::OtherKey { .. }
+                | Error::UnknownKey { .. }
+                | Error::UnconfirmedKey { .. }
+                | Error::WrongKey { .. },
+            ) => true,
             // Nothing that is only sent is on its way before the room has let it in.
             Err(Error::Refused { .. }) => !only_sends,
             Err(e) => matches!(

@@ -76,9 +76,10 @@ impl Answer {
 /// When the server cannot be reached, does not answer in time, is no chat room or refuses
 /// the client; and when standard output fails.
 pub fn run(config: &Config) -> Result<(), Error> {
+    let Config { host, port, .. } = config;
+    let addresses = resolve(host, *port)?;
     #[cfg(feature = "tls")]
-    let guard = Guard::new(&config.host, config.port, &config.security, false)?;
-    let addresses = resolve(&config.host, config.port)?;
+    let guard = Guard::new(host, *port, &addresses, &config.security, false)?;
     let begun = Instant::now();
     let until = begun + config.timeout;
     let (stream, server) = connect(&addresses, until).map_err(|attempts| Error::Connect {

@@ -72,6 +72,8 @@ pub(crate) struct Session {
     password: Option<String>,
     /// Why the room's password was not given.
     kept_out: Option<&'static str>,
+    /// Nobody has said that the key of the room is right, which wants the password.
+    untrusted: Option<Error>,
     /// What a person was asked for last.
     asked_for: Option<PasswordWish>,
     /// A person was asked whether the room's key is right.
@@ -143,6 +145,7 @@ impl Session {
             is_unheard: true,
             password: None,
             kept_out: None,
+            untrusted: None,
             asked_for: None,
             asked_for_trust: false,
             last_refusal: None,
@@ -240,17 +243,32 @@ impl Session {
         self.conversation.say(bytes);
     }
 
-    /// Gives the room this password, now or when it asks for one.
-    pub(crate) fn set_password(&mut self, password: String, now: Instant) {
-        self.conversation.give_password(&password, now);
+    /// The room gets this password, if it asks for one.
+    pub(crate) fn set_password(&mut self, password: String) {
         self.password = Some(password);
         self.asked_for = None;
     }
 
+    /// A person gives the room this password, asked for or not.
+    pub(crate) fn give_password(
+        &mut self,
+        password: String,
+        now: Moment,
+        frontend: &mut dyn Frontend,
+    ) {
+        self.set_password(password);
+        if let Some(wish) = self.conversation.password_wish() {
+            self.meet_password_wish(wish, now, frontend);
+        } else if self.is_settled() {
+            let words = "the room has not asked for a password; it gets this one once it does";
+            frontend.notify(words, false, now);
+        }
+    }
+
     /// A person says whether the key of the room, which wants the password, is right.
     pub(crate) fn trust_key(&mut self, is: bool, now: Moment, frontend: &mut dyn Frontend) {
+        self.link.confirm_key(is);
         if is {
-            self.link.trust_key();
             self.answer_password_wish(now, frontend);
         } else if let Some(error) = self.link.reject_key() {
             self.link.close();
@@ -546,6 +564,9 @@ impl Session {
         {
             return Some(Err(error));
         }
+        if let Some(error) = self.untrusted.take() {
+            return Some(Err(error));
+        }
         let ending = match &mut self.phase {
             Phase::Ended(ending) => std::mem::replace(ending, Ending::InOrder),
             _ => return None,
@@ -720,28 +741,39 @@ impl Session {
 
     /// Gives the room its password, asks a person for it, or leaves.
     fn answer_password_wish(&mut self, now: Moment, frontend: &mut dyn Frontend) {
-        let wish = self.conversation.password_wish();
-        let Some(wish) = wish.filter(|_| matches!(self.phase, Phase::Open(_))) else {
+        let Some(wish) = self.conversation.password_wish() else {
             return;
         };
-        let is_local = self.link.server().ip().to_canonical().is_loopback();
-        let is_wrong = wish == PasswordWish::Wrong;
-        if is_wrong {
+        if wish == PasswordWish::Wrong {
             self.password = None;
         }
+        self.meet_password_wish(wish, now, frontend);
+    }
+
+    fn meet_password_wish(&mut self, wish: PasswordWish, now: Moment, frontend: &mut dyn Frontend) {
+        if !matches!(self.phase, Phase::Open(_)) {
+            return;
+        }
+        let is_local = self.link.server().ip().to_canonical().is_loopback();
+        let is_wrong = wish == PasswordWish::Wrong;
         let is_secured = self.link.is_secured();
         let why = if !is_secured && !is_local && !self.config.is_plain() {
             PASSWORD_IN_CLEAR
-        } else if let Some(key) = self.link.new_key() {
+        } else if let Some(error) = self.link.lack_of_trust() {
             if self.asked_for_trust {
                 return;
             } else if self.is_leaving && self.is_for_person {
                 return self.give_up();
-            } else if frontend.ask_trust(&key, now) {
+            } else if frontend.ask_trust(&self.link.key().unwrap_or_default(), now) {
                 self.asked_for_trust = true;
-                return self.link.doubt_key();
+                if let Some(words) = self.link.key_to_tell() {
+                    frontend.notify(&words, true, now);
+                }
+                return;
             }
-            "it has a password, and its key is not known: give --fingerprint sha256:KEY"
+            self.untrusted = Some(error);
+            self.link.close();
+            return self.phase = Phase::Ended(Ending::InOrder);
         } else if let Some(password) = &self.password {
             return self.conversation.give_password(password, now.instant);
         } else if self.asked_for == Some(wish) {
@@ -840,6 +872,9 @@ impl Session {
             }
             frontend.heard(message, now);
         });
+        if matches!(conversation.wire(), Wire::Objects | Wire::Lines) {
+            self.link.keep_key();
+        }
         for words in conversation.take_troubles() {
             frontend.notify(&words, true, now);
         }

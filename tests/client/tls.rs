@@ -101,6 +101,12 @@ fn a_host_that_is_known_with_tls_is_not_joined_without() {
     let given = ["--tls", "--fingerprint", &room.fingerprint];
     assert_eq!(user.run(chat_to("ping", room.tls_address, &given)).code, 0);
     expect_untrusted(&plainly(&[]), &["127.0.0.1", "--tls", "--plain"]);
+    // By whatever name.
+    for host in ["127.1", "2130706433", "::ffff:127.0.0.1", "localhost"] {
+        let port = room.server.address.port().to_string();
+        let told = user.run(chat(["ping", host, &port]));
+        expect_untrusted(&told, &[host, "--tls", "--plain"]);
+    }
     assert_eq!(plainly(&["--plain"]).code, 0);
     // A room that is known is joined over TLS without a word: nothing else is spoken there.
     let told = user.run(chat_to("send", room.tls_address, &["hello"]));
@@ -198,6 +204,10 @@ fn a_room_that_is_cut_off_is_said_to_be_in_our_words() {
     let given = ["--tls", "--fingerprint", &room.fingerprint];
     let mut tail = Process::spawn(user.command(chat_to("tail", room.tls_address, &given)));
     tail.stdout().expect_line(WELCOME);
+    // What a killed server has not read would reset the connection.
+    let bob = room.server.join("127.0.0.2");
+    bob.say("hello");
+    tail.stdout().expect_line("<127.0.0.2> hello");
     room.server.signal(Signal::KILL);
     let told = tail.finish();
     let words = format!(
