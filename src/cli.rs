@@ -242,6 +242,21 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "tls")]
+    #[test]
+    fn whatever_joins_a_room_says_how_it_ends_if_that_is_not_the_one() {
+        let mut program = Cli::command();
+        for command in ["client", "tail", "send", "ping", "stress"] {
+            // A build may lack it.
+            if let Some(command) = program.find_subcommand_mut(command) {
+                let help = command.render_long_help().to_string();
+                let (_, codes) = help.split_once("Exit codes:").expect("exit codes");
+                let words = codes.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(words.contains("7 the room's key"), "{words}");
+            }
+        }
+    }
+
     /// What a command does is said of it before its arguments are built, and after.
     #[test]
     fn help_says_what_a_command_does_as_the_list_does() {

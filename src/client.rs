@@ -64,14 +64,15 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let password = password.transpose()?;
     let (frontend, is_at_a_terminal) = frontend(config);
     let way = Way {
-        addresses,
         #[cfg(feature = "tls")]
         guard: Guard::new(
             &config.host,
             config.port,
+            &addresses,
             &config.security,
             is_at_a_terminal,
         )?,
+        addresses,
     };
     let client = Client::new(config, way, frontend, is_at_a_terminal).map_err(Error::Poll)?;
     let client = client.with_password(password);

@@ -121,6 +121,26 @@ pub enum Error {
         /// The fingerprint of the key.
         shown: String,
     },
+    /// The user has seen this key, and says that it is not the room's.
+    #[cfg(feature = "tls")]
+    WrongKey {
+        /// From the command line.
+        host: String,
+        /// From the command line.
+        port: u16,
+        /// The fingerprint of the key.
+        shown: String,
+    },
+    /// The room wants a password, and nobody has said that its key is right.
+    #[cfg(feature = "tls")]
+    UnconfirmedKey {
+        /// From the command line.
+        host: String,
+        /// From the command line.
+        port: u16,
+        /// The fingerprint of the key.
+        shown: String,
+    },
     /// The room shows another key than it should.
     #[cfg(feature = "tls")]
     OtherKey {
@@ -223,11 +243,15 @@ pub enum Error {
         server: SocketAddr,
         /// Whether the client sent it lines.
         has_said: bool,
+        /// Whether that was over TLS.
+        is_secured: bool,
     },
     /// The server accepted the connection, and said too little in time.
     NoAnswer {
         /// Whether it greeted as a chat room does.
         has_greeted: bool,
+        /// Whether the connection was over TLS.
+        is_secured: bool,
         /// The server's address.
         server: SocketAddr,
         /// From the command line.
@@ -277,9 +301,11 @@ impl Error {
             | Self::NotKnown { .. }
             | Self::Tls(_) => Exit::Failure,
             #[cfg(feature = "tls")]
-            Self::KnownWithTls { .. } | Self::UnknownKey { .. } | Self::OtherKey { .. } => {
-                Exit::Untrusted
-            }
+            Self::KnownWithTls { .. }
+            | Self::UnknownKey { .. }
+            | Self::WrongKey { .. }
+            | Self::UnconfirmedKey { .. }
+            | Self::OtherKey { .. } => Exit::Untrusted,
             Self::Resolve { .. } | Self::Connect { .. } => Exit::CannotConnect,
             Self::ConnectionLost { .. }
             | Self::NotSaid { .. }
@@ -399,6 +425,21 @@ impl fmt::Display for Error {
                  the key, or join once at a terminal: chat client --tls {host} {port}"
             ),
             #[cfg(feature = "tls")]
+            Self::WrongKey { host, port, shown } => write!(
+                f,
+                "you did not take the key of the room at {host} port {port},\n  {shown}\n\
+                 It is not noted, and the password was not sent. Somebody may be listening in \
+                 between: ask the host for the room's key, and give --fingerprint and that"
+            ),
+            #[cfg(feature = "tls")]
+            Self::UnconfirmedKey { host, port, shown } => write!(
+                f,
+                "the room at {host} port {port} has a password, and you have never said that its \
+                 key is right:\n  {shown}\nCompare that with what its host sees. If it is the \
+                 same, give --fingerprint and the key, or join once at a terminal and say yes: \
+                 chat client --tls {host} {port}"
+            ),
+            #[cfg(feature = "tls")]
             Self::OtherKey {
                 host,
                 port,
@@ -496,12 +537,16 @@ impl fmt::Display for Error {
             Self::NotSaid { server, lines } => {
                 write!(f, "{} could not be sent to {server}", Lines(*lines))
             }
-            Self::NoRoom { server, has_said } => {
+            Self::NoRoom {
+                server,
+                has_said,
+                is_secured,
+            } => {
                 write!(f, "no chat server at {server}: unexpected greeting")?;
                 if *has_said {
                     f.write_str("; your lines may not have been delivered")?;
                 }
-                f.write_str(" (is the port right?)")
+                write!(f, " (is the port right?){}", tls_hint(*is_secured))
             }
             Self::InDoubt {
                 server,
@@ -526,6 +571,7 @@ impl fmt::Display for Error {
                 server,
                 timeout,
                 has_greeted: true,
+                is_secured: _,
             } => write!(
                 f,
                 "no answer from {server} within {} s (it hangs, or the network is down)",
@@ -535,11 +581,13 @@ impl fmt::Display for Error {
                 server,
                 timeout,
                 has_greeted: false,
+                is_secured,
             } => write!(
                 f,
                 "no answer from {server} within {} s: it accepts connections, but does \
-                 not greet as a chat server does (is the port right?)",
-                timeout.as_secs()
+                 not greet as a chat server does (is the port right?){}",
+                timeout.as_secs(),
+                tls_hint(*is_secured)
             ),
             Self::Terminal(source) => write!(
                 f,
@@ -568,6 +616,16 @@ impl fmt::Display for Lines {
             1 => f.write_str("1 line"),
             count => write!(f, "{count} lines"),
         }
+    }
+}
+
+/// Follows what is said of a server that answers as no chat room does. One that speaks TLS waits to
+/// be spoken to, too, and takes our lines for something else.
+pub(crate) fn tls_hint(is_secured: bool) -> &'static str {
+    if cfg!(feature = "tls") && !is_secured {
+        "; if it speaks TLS, give --tls"
+    } else {
+        ""
     }
 }
 
@@ -622,6 +680,9 @@ fn write_connect(
         }
         f.write_str(&plain(error))?;
     }
+    // What is not from the system says itself what to do.
+    let has_answered =
+        |(_, e): &(_, io::Error)| e.get_ref().is_some() && e.kind() != io::ErrorKind::TimedOut;
     let is_refused = |(_, e): &(_, io::Error)| e.kind() == io::ErrorKind::ConnectionRefused;
     let has_no_interface = |(address, e): &(SocketAddr, io::Error)| {
         is_link_local_v6(&address.ip()) && e.kind() == io::ErrorKind::InvalidInput
@@ -633,6 +694,8 @@ fn write_connect(
         )
     } else if attempts.iter().any(is_refused) {
         f.write_str(" (is a server running there, on that port?)")
+    } else if attempts.iter().any(has_answered) {
+        Ok(())
     } else {
         f.write_str(" (check the address, the network and the firewall)")
     }

@@ -66,7 +66,7 @@ pub enum Action {
     Suspend,
     /// Give the room this password.
     GivePassword(String),
-    /// Give the room, which was never visited before, its password; or leave.
+    /// Give the room, whose key is not confirmed, its password; or leave.
     TrustKey(bool),
 }
 
@@ -163,9 +163,9 @@ pub trait Frontend {
         false
     }
 
-    /// Asks the user whether a room that was never visited before may have the password. Returns
-    /// false if there is nobody to ask.
-    fn ask_trust(&mut self, _now: Moment) -> bool {
+    /// Asks the user whether a room whose key is not confirmed, `_key`, may have the password.
+    /// Returns false if there is nobody to ask.
+    fn ask_trust(&mut self, _key: &str, _now: Moment) -> bool {
         false
     }
 

@@ -42,7 +42,8 @@ pub mod protocol {
     pub mod wording;
 }
 
-/// The system around the program: sockets, standard streams, /proc, local time.
+/// The system around the program: sockets, standard streams, /proc, local time. What is
+/// [asked of Linux](platform::system) is asked here and nowhere else.
 pub mod platform {
     pub mod addresses;
     #[cfg(feature = "web")]
@@ -51,6 +52,10 @@ pub mod platform {
     pub mod local_time;
     pub mod logging;
     pub mod memory;
+    #[cfg(all(target_os = "linux", not(portable)))]
+    pub mod memory_file;
+    #[cfg(not(all(target_os = "linux", not(portable))))]
+    #[path = "no_memory_file.rs"]
     pub mod memory_file;
     pub mod proc;
     pub mod random;
@@ -61,6 +66,7 @@ pub mod platform {
     #[cfg_attr(not(any(feature = "client", feature = "tls")), allow(dead_code))]
     pub(crate) mod state;
     pub mod stdio;
+    pub mod system;
 }
 
 pub mod cli;

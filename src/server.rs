@@ -94,6 +94,13 @@ const MAX_WAITING: usize = 256;
 /// that there is at the start.
 const MEMORY_SHARES: usize = 4;
 
+/// Connections alone may take this part of the memory that there is.
+const CONNECTIONS_PART: usize = 2;
+
+/// What one takes while it is idle or has one line on its way, nearly all of it in the kernel:
+/// docs/openwrt.md has the measurement.
+const CONNECTION_BYTES: usize = 4 * 1024;
+
 /// This part of the descriptors, at most, is for those who are not clients yet.
 #[cfg(feature = "tls")]
 const HANDSHAKES_PART: usize = 8;
@@ -138,6 +145,17 @@ pub fn run(config: &Config) -> Result<(), Error> {
         warn!("cannot raise the limit on open files: {}", plain(&e));
         descriptor_limit()
     });
+    let headroom = Headroom::now();
+    let room_for = headroom.machine_bytes / CONNECTIONS_PART / CONNECTION_BYTES;
+    let shortage = if room_for < descriptors {
+        format!("there is memory for {room_for} connections; lower --max-clients")
+    } else {
+        format!(
+            "the limit on open files is {descriptors}; raise it (ulimit -n, LimitNOFILE=) or lower \
+             --max-clients"
+        )
+    };
+    let descriptors = descriptors.min(room_for);
     // What is not a client yet needs one, too.
     #[cfg(feature = "tls")]
     let max_handshakes = match config.tls {
@@ -164,7 +182,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let max_outside = capacity.refused / 2;
     let policy = Policy {
         max_visitors,
-        ..policy(config, capacity.refused - max_outside)
+        ..policy(config, &headroom, capacity.refused - max_outside)
     };
     let mut reactor = Reactor::new(listener, policy).map_err(Error::Poll)?;
     let web = config.web.as_ref();
@@ -222,10 +240,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     info!("listening on {address}");
     // A few less are not worth a warning: no limit is set so exactly.
     if 2 * max_clients < wanted {
-        warn!(
-            "accepting up to {max_clients} clients, not {wanted}: the limit on open files is \
-             {descriptors}; raise it (ulimit -n, LimitNOFILE=) or lower --max-clients"
-        );
+        warn!("accepting up to {max_clients} clients, not {wanted}: {shortage}");
     } else {
         info!("accepting up to {max_clients} clients");
     }
@@ -243,6 +258,12 @@ pub fn run(config: &Config) -> Result<(), Error> {
         addresses
     };
     server.show(&banner(address, &in_clear_at(address.ip())));
+    #[cfg(feature = "tls")]
+    if let Some((port, fingerprint)) = secured {
+        let reachable_at = reachable_at(address.ip());
+        let is_only_way = is_clear_local;
+        server.show(&tls_banner(port, &fingerprint, &reachable_at, is_only_way));
+    }
     let is_secured = config.has_tls();
     let scheme = if is_secured { "https" } else { "http" };
     if let Some(address) = web_address {
@@ -265,10 +286,11 @@ pub fn run(config: &Config) -> Result<(), Error> {
             server.show(&rows);
         }
     }
-    #[cfg(feature = "tls")]
-    if let Some((port, fingerprint)) = secured {
-        let reachable_at = reachable_at(address.ip());
-        server.show(&tls_banner(port, &fingerprint, &reachable_at));
+    if let Some(path) = &config.password_file {
+        let path = path.display();
+        server.show(&format!(
+            "guests need the password that {path} has in its first line\n"
+        ));
     }
     if config.is_local_only && (is_secured || !is_clear_local) {
         server.show("only this machine and private networks are let in; to choose, use --allow\n");
@@ -290,8 +312,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
 }
 
 /// What the loop allows its clients, by the options and by the memory that there is.
-fn policy(config: &Config, max_refused: usize) -> Policy {
-    let headroom = Headroom::now();
+fn policy(config: &Config, headroom: &Headroom, max_refused: usize) -> Policy {
     let share_bytes = headroom.process_bytes / MEMORY_SHARES;
     let pinned_bytes = headroom.tcp_bytes / 2;
     let flow = config.flow.within(share_bytes, pinned_bytes);
@@ -479,8 +500,17 @@ fn banner(listening_on: SocketAddr, reachable_at: &[IpAddr]) -> String {
 
 /// How to join over TLS, and what the client is to show then.
 #[cfg(feature = "tls")]
-fn tls_banner(port: u16, fingerprint: &Fingerprint, reachable_at: &[IpAddr]) -> String {
-    let mut text = String::from("or so that nobody else can read it, over TLS:\n");
+fn tls_banner(
+    port: u16,
+    fingerprint: &Fingerprint,
+    reachable_at: &[IpAddr],
+    is_only_way: bool,
+) -> String {
+    let mut text = String::from(if is_only_way {
+        "from other machines, join over TLS:\n"
+    } else {
+        "or so that nobody else can read it, over TLS:\n"
+    });
     for address in reachable_at {
         let interface = if is_link_local_v6(address) {
             "%INTERFACE"

@@ -58,6 +58,7 @@ use crate::platform::proc::{Process, raise_descriptor_limit};
 use crate::platform::secret_file::read_password;
 use crate::platform::socket::tcp_socket;
 use crate::platform::stdio;
+use crate::protocol::wording::PASSWORD_NEEDED;
 
 /// Descriptors for everything but connections.
 const SPARE_DESCRIPTORS: usize = 32;
@@ -162,7 +163,13 @@ impl<'a> Test<'a> {
         let open = |path: &'a Option<PathBuf>| path.as_deref().map(Output::open).transpose();
         let (csv, plot) = (open(&config.csv)?, open(&config.plot)?);
         #[cfg(feature = "tls")]
-        let guard = Guard::new(&config.host, config.port, &config.security, false)?;
+        let guard = Guard::new(&config.host, config.port, &servers, &config.security, false)?;
+        #[cfg(feature = "tls")]
+        if let (Some(guard), Some(_)) = (&guard, &config.password_file)
+            && !guard.is_confirmed()
+        {
+            return Err(guard.unconfirmed());
+        }
         #[cfg(feature = "tls")]
         let is_safe = guard.is_some() || config.security.is_plain;
         #[cfg(not(feature = "tls"))]
@@ -172,7 +179,10 @@ impl<'a> Test<'a> {
             Crowd::new(server, protocol, config.talkers, config.size_bytes).map_err(Error::Poll)?;
         crowd.come_from(sources);
         #[cfg(feature = "tls")]
-        if let Some(guard) = guard {
+        if let Some(mut guard) = guard {
+            if config.wire == Wire::Websocket {
+                guard.ask_for_websocket();
+            }
             crowd.secure(guard);
         }
         crowd.catch_interrupts().map_err(Error::Poll)?;
@@ -408,10 +418,14 @@ fn protocol(config: &Config, server: SocketAddr, is_safe: bool) -> Result<Protoc
 /// Why no client was let in.
 fn nobody_is_in(server: SocketAddr, arrivals: Arrivals) -> Error {
     match (arrivals.refusal, arrivals.failure) {
-        (Some(words), _) => Error::Refused {
-            server,
-            words: Some(words),
-        },
+        (Some(words), _) => {
+            let hint = match &*words {
+                PASSWORD_NEEDED => " (give --password-file FILE)",
+                _ => "",
+            };
+            let words = Some(words + hint);
+            Error::Refused { server, words }
+        }
         // Nobody who does not trust the server goes in.
         (None, Some(failure)) => failure.downcast().unwrap_or_else(|failure| Error::Connect {
             host: server.ip().to_string(),

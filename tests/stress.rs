@@ -92,6 +92,87 @@ fn a_room_with_a_password_lets_in_a_crowd_that_knows_it() {
     }
 }
 
+#[test]
+fn a_crowd_without_the_password_is_refused_at_once() {
+    let (server, _folder) = Server::locked(&[]);
+    for wire in ["text", "json"] {
+        let begun = Instant::now();
+        let finished = stress(server.address, &["-c", "20", "--wire", wire]);
+        assert_eq!(finished.code, 5, "{}", finished.stderr);
+        let words = "this room has a password: /pass PASSWORD (give --password-file FILE)";
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+        assert!(begun.elapsed() < Duration::from_secs(8));
+    }
+}
+
+#[test]
+fn what_a_room_says_before_it_closes_newcomers_is_shown() {
+    const WORDS: &str = "too many wrong passwords from your address; try again in 9 s";
+    let (_folder, file) = password_file("green tea");
+    let file = file.to_str().expect("a plain path");
+    for (wire, last) in [
+        ("text", format!("-- {WORDS}")),
+        (
+            "json",
+            format!(r#"{{"kind":"bye","code":"password","again":9,"text":"{WORDS}"}}"#),
+        ),
+    ] {
+        let server = server_that(move |_, mut stream| {
+            greet(&mut stream);
+            let needed = "-- this room has a password: /pass PASSWORD";
+            writeln!(stream, "{needed}").expect("a client that reads");
+            let mut said = BufReader::new(stream.try_clone().expect("a free descriptor"));
+            let mut line = String::new();
+            while !line.starts_with("/pass ") {
+                line.clear();
+                assert_ne!(said.read_line(&mut line).expect("a line"), 0);
+            }
+            writeln!(stream, "{last}").expect("a client that reads");
+            stream
+                .shutdown(std::net::Shutdown::Write)
+                .expect("a client that reads");
+            read_all(stream);
+        });
+        let finished = stress(
+            server,
+            &["-c", "2", "--wire", wire, "--password-file", file],
+        );
+        assert_eq!(finished.code, 5, "{}", finished.stderr);
+        assert!(finished.stderr.contains(WORDS), "{}", finished.stderr);
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn websocket_is_spoken_over_tls_at_the_web_port() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = ["--tls", "--tls-port", "0", "--web", "0"];
+    let mut command = server_command("127.0.0.1", &options);
+    command.env("XDG_STATE_HOME", folder.path());
+    let mut server = Server::spawn(command);
+    let (mut web, mut lines, mut key) = (None, None, None);
+    while web.is_none() || lines.is_none() {
+        let line = server.stdout().next_line().expect("a banner");
+        if let Some((_, address)) = line.split_once("https://") {
+            web = address.trim_end_matches('/').parse().ok();
+        } else if let Some((way, fingerprint)) = line.split_once("   # ") {
+            let place = way.trim().strip_prefix("chat client --tls ");
+            lines = place.and_then(|place| place.replace(' ', ":").parse().ok());
+            key = Some(fingerprint.to_owned());
+        }
+    }
+    let key = key.expect("a fingerprint");
+    let options = ["-c", "5", "--lines", "10", "--wire", "websocket", "--tls"];
+    let options = [&options[..], &["--fingerprint", &key]].concat();
+    let (finished, step) = stress_json(web.expect("an address"), &options);
+    assert_eq!((finished.code, &*finished.stderr), (0, ""));
+    assert_eq!(step["deliveries"]["made"], 10 * 4);
+    let finished = stress(lines.expect("an address"), &options);
+    assert_eq!(finished.code, 3, "{}", finished.stderr);
+    let words = "; --wire websocket needs the server's web port\n";
+    assert!(finished.stderr.ends_with(words), "{}", finished.stderr);
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn a_crowd_gives_the_password_over_tls() {
@@ -189,7 +270,8 @@ fn readers_by_websocket_are_checked_as_well() {
     let options = ["-c", "2", "--lines", "1", "--wire", "websocket"];
     let finished = stress(server.address, &options);
     assert_eq!(finished.code, 3);
-    let words = "no WebSocket here: the answer is \"Welcome to this chatroom!\"";
+    let words = "no WebSocket here: the answer is \"Welcome to this chatroom!\"; \
+                 --wire websocket needs the server's web port\n";
     assert!(finished.stderr.contains(words), "{}", finished.stderr);
 }
 

@@ -8,8 +8,7 @@ const MAX_PIECES = 60;
 const COMMANDS = ['/nick ', '/me ', '/msg ', '/who ', '/ignore ', '/unignore ', '/help ', '/quit '];
 
 // `text` without case, as the room compares names.
-const fold = text => [...text.normalize('NFD')].map(c => c.toLowerCase()).join('')
-	.replace(/ß/g, 'ss').replace(/ς/g, 'σ').normalize('NFC');
+const fold = text => text.normalize('NFD').toLowerCase().replace(/ß/g, 'ss').replace(/ς/g, 'σ').normalize('NFC');
 
 const bytesOf = text => new TextEncoder().encode(text);
 
@@ -133,10 +132,10 @@ const MAX_NAME_DIGIT = 4;
 
 // A conversation over any number of connections. `room` gets what happens and what to write.
 export function newSession(room, wanted) {
-	const s = { pending: new Pending(), seq: 0, name: '', maxLine: 4096, wanted, isComplete: false };
+	const s = { pending: new Pending(), seq: 0, name: '', maxLine: 4096, wanted };
 	const { pending } = s;
 	const taken = new Map();
-	let [welcome, past, isFreshDue, isAsking, isBack, digit] = [[], [], false, false, false, 0];
+	let welcome, past, isFreshDue, isAsking, isBack, digit;
 	// What was known before an absence, and its last item. No password is saved.
 	let known, after, password;
 
@@ -209,7 +208,11 @@ export function newSession(room, wanted) {
 			if (text) tell('note', text);
 		},
 		error({ n, code, text }) {
-			if (!s.isOpen) return password && code !== 'wrong_password' ? s.unlock(password) : room.locked(text);
+			if (!s.isOpen) {
+				// It only asks for the password.
+				welcome = [];
+				return password && code !== 'wrong_password' ? s.unlock(password) : room.locked(text);
+			}
 			const { request, text: line = '' } = answered(n) ?? {};
 			if (!request) return tell('trouble', line, text);
 			if (request.isName && code.startsWith('name_') && digit < MAX_NAME_DIGIT) {
@@ -576,8 +579,8 @@ const people = {
 	},
 };
 
-let session, socket, phase, timer, watchdog, frame, mark;
-let [words, delay, unread] = ['', FIRST_DELAY_MS, 0];
+let session, socket, phase, timer, watchdog, frame;
+let [words, delay, unread, mark] = ['', FIRST_DELAY_MS, 0, {}];
 // Folded names, and the ids that had them.
 let ignored = new Map();
 const isIgnored = ({ from, name = '', isOwn }) =>
@@ -590,7 +593,7 @@ const room = {
 		if (isIgnored(item)) return;
 		const isNews = item.seq && item.kind !== 'presence' && !item.isOwn && !item.isPast;
 		if (isNews && (document.hidden || !isStuck) && !unread++) {
-			unmark();
+			mark.isUnread = false;
 			mark = item;
 			item.isUnread = true;
 		}
@@ -619,7 +622,7 @@ const room = {
 		if (!watchdog) watch(QUIET_MS);
 	},
 	changed() {
-		save(false);
+		save();
 		schedule();
 	},
 	wished: name => stored('localStorage', 'name', name),
@@ -635,7 +638,10 @@ const room = {
 	},
 	locked(text) {
 		[phase, words] = ['locked', text.split(':')[0]];
-		schedule();
+		// Nobody takes another field for it.
+		$('inside').hidden = true;
+		drawStatus();
+		$('lock')[0].focus();
 	},
 	refused: why => (words = `Not let in: ${why}.`),
 	ended(code, again, text) {
@@ -647,10 +653,6 @@ const room = {
 		else delay = Math.max(delay, Math.min(again * 1000, LONGEST_DELAY_MS));
 	},
 };
-
-function unmark() {
-	if (mark) mark.isUnread = false;
-}
 
 function connect() {
 	clearTimeout(timer);
@@ -665,12 +667,18 @@ function connect() {
 		const lines = (rest + decoder.decode(data, { stream: true })).split('\n');
 		rest = lines.pop();
 		lines.forEach(session.take);
-		if (session.isOpen && phase === 'connecting') [phase, words] = ['open', ''];
+		if (session.isOpen && phase === 'connecting') {
+			[phase, words] = ['open', ''];
+			if ($('inside').hidden) {
+				$('inside').hidden = false;
+				put(line.value);
+			}
+		}
 		watch(phase === 'locked' || session.isOpen && !session.pending.sent ? 0 : QUIET_MS);
 	};
 	socket.onclose = () => {
 		if (Date.now() - since > STABLE_MS) delay = FIRST_DELAY_MS;
-		lost(false);
+		lost();
 	};
 	watch(HANDSHAKE_MS);
 	schedule();
@@ -822,7 +830,7 @@ function send(event) {
 	const [, not, name] = /^\/(un)?ignore(?!\S)\s*(.*?)[\s:,]*$/i.exec(text) ?? [];
 	if (name === undefined) session.say(text);
 	else ignore(fold(name), !not);
-	unmark();
+	mark.isUnread = false;
 	toEnd();
 }
 
@@ -833,7 +841,7 @@ function ignore(name, isOn) {
 	const names = [...ignored.keys()].join(', ');
 	const words = names ? `${names}; /unignore NAME ends that` : 'nobody; /ignore NAME hides what NAME says, here alone';
 	room.tell({ kind: 'note', text: `ignoring ${words}` });
-	save(false);
+	save();
 }
 
 function complete(event) {
@@ -888,7 +896,6 @@ async function start() {
 	};
 	$('host').textContent = location.host;
 	$('naming').hidden = !!name;
-	typed();
 	connect();
 
 	line.oninput = typed;
@@ -913,7 +920,7 @@ async function start() {
 	$('naming').onsubmit = event => {
 		event.preventDefault();
 		const name = $('wanted').value.trim();
-		if (name) session.ask(`/nick ${name}`, { isWish: true });
+		if (name) session.ask(`/nick ${name}`);
 		line.focus();
 	};
 	document.onclick = ({ target }) => {
@@ -930,7 +937,7 @@ async function start() {
 	for (const element of [scroller, list, $('pending')]) resized.observe(element);
 	onoffline = ononline = wake;
 	document.onvisibilitychange = () => {
-		save(false);
+		save();
 		if (!document.hidden) wake();
 		schedule();
 	};

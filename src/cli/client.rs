@@ -107,8 +107,8 @@ A line that the room has not answered stays above the prompt, dim after a second
 Exit codes: 0 you left, the input ended and all was sent, or nobody reads the output any more; \
 1 failure; 2 wrong usage; 3 cannot connect; 4 the server closed the connection or it was lost; \
 5 refused by the room, or a line was left out (standard error says why); 6 in doubt: lines may \
-or may not have been taken (they are on standard error). Ctrl-C ends the client by SIGINT (130 \
-in a shell).";
+or may not have been taken (they are on standard error); 7 the room's key is unknown, has changed, \
+or is not the one that you want. Ctrl-C ends the client by SIGINT (130 in a shell).";
 
 #[derive(Args, Debug)]
 #[command(after_help = TAIL_EXAMPLES, after_long_help = TAIL_NOTES)]
@@ -159,7 +159,8 @@ chat client --json shows what it says itself as the room says it; with a server 
 it has one more kind, own.
 
 Exit codes: 0 nobody reads the output any more; 1 failure; 2 wrong usage; 3 cannot connect; \
-4 the server closed the connection or it was lost; 5 refused by the room.";
+4 the server closed the connection or it was lost; 5 refused by the room; 7 the room's key is \
+unknown or has changed.";
 
 // What to do after a loss.
 #[derive(Args, Debug)]

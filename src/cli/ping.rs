@@ -40,7 +40,7 @@ console shows it only with -v.
 
 Exit codes: 0 there is a room; 1 failure; 2 wrong usage; 3 cannot connect; 4 no answer in time, \
 or what answered is no chat server; 5 refused by the room (it is full, for example), with the \
-reason on standard error.";
+reason on standard error; 7 the room's key is unknown or has changed.";
 
 impl PingArgs {
     /// The configuration, or what is wrong with the arguments.

@@ -65,7 +65,8 @@ everywhere; // stands for a slash. A word that begins with - is an option unless
 Exit codes: 0 the room took everything; 1 failure; 2 wrong usage; 3 cannot connect; 4 the \
 connection was lost, nothing answered in time, or what answered is no chat server; 5 refused: \
 not let in, the text not taken, or the name not given, with the reason on standard error; 6 in \
-doubt: lines were sent and not answered (they are on standard error).";
+doubt: lines were sent and not answered (they are on standard error); 7 the room's key is unknown \
+or has changed.";
 
 impl SendArgs {
     /// The configuration, or what is wrong with the arguments.

@@ -44,7 +44,7 @@ const MIN_SEND_BUFFER_BYTES: usize = 4 * 1024;
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024 * 1024;
 
 /// A few screens.
-const MIN_TRANSCRIPT_BYTES: usize = 16 * 1024;
+const MIN_TRANSCRIPT_BYTES: u64 = 16 * 1024;
 
 /// That of NATS's clients.
 #[cfg(feature = "nats")]
@@ -176,9 +176,9 @@ pub(super) struct ServerArgs {
     ///
     /// A number of bytes, or of KiB or MiB with K or M. An older FILE.1 is overwritten, so that
     /// both together take at most twice this.
-    #[arg(long, value_name = "BYTES", value_parser = parse_transcript_max as Parse<Bytes, _>)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_transcript_max as Parse<u64, _>)]
     #[arg(requires = "transcript", hide_short_help = true)]
-    transcript_max: Option<Bytes>,
+    transcript_max: Option<u64>,
 
     /// Obey commands from standard input even if it is a pipe
     ///
@@ -360,7 +360,7 @@ impl ServerArgs {
             },
             motd: self.motd,
             transcript: self.transcript,
-            transcript_max_bytes: self.transcript_max.map(|max| max.0 as u64),
+            transcript_max_bytes: self.transcript_max,
             flow: flow::Bounds {
                 max_backlog_bytes: self.max_backlog.0,
                 stall_timeout: Duration::from_secs(self.stall_timeout.into()),
@@ -512,9 +512,9 @@ fn parse_send_buffer(text: &str) -> Result<Bytes, &'static str> {
     }
 }
 
-fn parse_transcript_max(text: &str) -> Result<Bytes, &'static str> {
+fn parse_transcript_max(text: &str) -> Result<u64, &'static str> {
     match parse_bytes(text) {
-        Some(bytes) if bytes >= MIN_TRANSCRIPT_BYTES => Ok(Bytes(bytes)),
+        Some(bytes) if bytes >= MIN_TRANSCRIPT_BYTES => Ok(bytes),
         _ => Err("expected a number of bytes from 16K, such as 65536, 256K or 8M"),
     }
 }

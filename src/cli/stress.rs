@@ -158,7 +158,8 @@ Examples:
 Every line is checked: it must reach every other client once, whole and in order.
 
 Exit codes: 0 all lines did; 1 lines were lost, garbled, duplicated, reordered, or slower than \
---max-p99; 2 wrong usage; 3 connections failed; 4 clients were dropped; 5 clients were refused.
+--max-p99; 2 wrong usage; 3 connections failed; 4 clients were dropped; 5 clients were refused; \
+7 the room's key is unknown or has changed.
 
 Ctrl-C ends the talking early; a second Ctrl-C stops waiting for outstanding lines. Everyone in \
 the room sees the lines, and so does the server's console unless it runs with -q; the room's \

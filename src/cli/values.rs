@@ -51,7 +51,7 @@ impl fmt::Display for Bytes {
 }
 
 /// A number of bytes such as `65536`, `64K` or `1M`. `None` if it is not one or too large.
-pub(super) fn parse_bytes(text: &str) -> Option<usize> {
+pub(super) fn parse_bytes<N: TryFrom<u64>>(text: &str) -> Option<N> {
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let unit_bytes = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -59,7 +59,8 @@ pub(super) fn parse_bytes(text: &str) -> Option<usize> {
         "m" | "mb" | "mib" => 1024 * 1024,
         _ => return None,
     };
-    digits.parse::<usize>().ok()?.checked_mul(unit_bytes)
+    let bytes = digits.parse::<u64>().ok()?.checked_mul(unit_bytes)?;
+    N::try_from(bytes).ok()
 }
 
 pub(super) fn parse_port(text: &str) -> Result<u16, &'static str> {
@@ -75,10 +76,12 @@ mod tests {
         assert_eq!((parse_port("0"), parse_port("65535")), (Ok(0), Ok(65535)));
         assert!(parse_port("65536").is_err());
         assert_eq!(
-            (parse_bytes("64K"), parse_bytes("1MiB")),
-            (Some(65536), Some(1 << 20))
+            (parse_bytes("64K"), parse_bytes("5000M")),
+            (Some(65536_u32), Some(5000_u64 << 20))
         );
-        assert_eq!((parse_bytes("12"), parse_bytes("0b")), (Some(12), Some(0)));
+        assert_eq!(parse_bytes::<u32>("5000M"), None);
+        assert_eq!(parse_bytes("12"), Some(12_usize));
+        assert_eq!(parse_bytes("0b"), Some(0_usize));
         for wrong in [
             "",
             "K",
@@ -89,7 +92,7 @@ mod tests {
             "99999999999999999999",
             "1KK",
         ] {
-            assert_eq!(parse_bytes(wrong), None, "{wrong}");
+            assert_eq!(parse_bytes::<u64>(wrong), None, "{wrong}");
         }
         for text in ["1M", "128K", "1025", "0"] {
             assert_eq!(Bytes(parse_bytes(text).unwrap()).to_string(), text);

@@ -15,8 +15,8 @@ pub(super) const ALL_PAST_LINES: u64 = 10_000;
 
 /// Why a password is not sent.
 pub(crate) const PASSWORD_IN_CLEAR: &str = if cfg!(feature = "tls") {
-    "it has a password, which others on the network could read: give --tls and its port for that, \
-     or --plain if they may"
+    "it has a password, which others on the network could read: give --tls and the server's port \
+     for TLS, if it has one, or --plain if they may"
 } else {
     "it has a password, which others on the network could read: give --plain if they may"
 };

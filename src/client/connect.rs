@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 
 #[cfg(feature = "tls")]
-use super::known_rooms::Guard;
+use super::known_rooms::{Guard, Visit};
 use crate::error::Error;
 use crate::platform::addresses::ScopedIp;
-use crate::platform::socket::{has_connected, keep_alive};
+use crate::platform::socket::{has_connected, keep_alive, set_user_timeout};
 #[cfg(feature = "tls")]
 use crate::protocol::tls::{Fingerprint, Session};
 
@@ -26,7 +26,7 @@ use crate::protocol::tls::{Fingerprint, Session};
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(40);
 
 /// What a person has sent may stay unacknowledged for so long (tcp(7): `TCP_USER_TIMEOUT`).
-const USER_TIMEOUT_MS: u32 = 100_000;
+const USER_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// How long one address has to answer before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,10 +76,10 @@ pub(crate) struct Link {
     /// Whether a server that does not acknowledge what it is sent is given up.
     is_impatient: bool,
     /// What the user is to be told of the connection.
-    news: Option<String>,
-    /// The key of a room that was never visited before.
+    news: Option<News>,
+    /// Whether the user was told that the room is the one that is known.
     #[cfg(feature = "tls")]
-    new_key: Option<Fingerprint>,
+    has_told: bool,
 }
 
 #[derive(Debug)]
@@ -102,6 +102,14 @@ enum State {
         failures: Vec<Failure>,
     },
     Open(Socket),
+}
+
+/// What there is to tell of a connection.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) words: String,
+    /// Whether the user has to do something.
+    pub(crate) is_trouble: bool,
 }
 
 /// An address, and why it did not answer.
@@ -133,7 +141,7 @@ impl Link {
             is_impatient,
             news: None,
             #[cfg(feature = "tls")]
-            new_key: None,
+            has_told: false,
         }
     }
 
@@ -156,32 +164,59 @@ impl Link {
         false
     }
 
-    /// Whether the room was never visited before, and nobody has said that its key is right.
-    pub(crate) fn is_key_new(&self) -> bool {
+    /// Why the room must not have a password: nobody has said that its key is right.
+    pub(crate) fn lack_of_trust(&self) -> Option<Error> {
         #[cfg(feature = "tls")]
-        return self.new_key.is_some();
+        if let Some(guard) = &self.way.guard {
+            return (!guard.is_confirmed()).then(|| guard.unconfirmed());
+        }
+        None
+    }
+
+    /// The room's key.
+    pub(crate) fn key(&self) -> Option<String> {
+        #[cfg(feature = "tls")]
+        return self.way.guard.as_ref()?.key();
         #[cfg(not(feature = "tls"))]
-        false
+        None
     }
 
-    /// The user is asked whether the new key is right: the room is not known by it before.
-    pub(crate) fn doubt_key(&self) {
+    /// The room's key, for the user to compare, unless that was told.
+    pub(crate) fn key_to_tell(&mut self) -> Option<String> {
         #[cfg(feature = "tls")]
-        if let (Some(guard), Some(_)) = (&self.way.guard, &self.new_key) {
-            guard.set_known(None);
+        return self.way.guard.as_mut()?.key_to_tell();
+        #[cfg(not(feature = "tls"))]
+        None
+    }
+
+    /// The room has let its visitor in.
+    pub(crate) fn keep_key(&mut self) {
+        #[cfg(feature = "tls")]
+        if let Some(guard) = &mut self.way.guard {
+            guard.keep();
         }
     }
 
-    /// The user says that the new key is right.
-    pub(crate) fn trust_key(&mut self) {
+    /// The user says that the room's key is right, or wrong.
+    pub(crate) fn confirm_key(&mut self, is_right: bool) {
         #[cfg(feature = "tls")]
-        if let (Some(guard), Some(key)) = (&self.way.guard, self.new_key.take()) {
-            guard.set_known(Some(&key));
+        if let Some(guard) = &mut self.way.guard {
+            guard.confirm(is_right);
         }
+        #[cfg(not(feature = "tls"))]
+        let _ = is_right;
+    }
+
+    /// The user says that the new key is not the room's. Returns what to end with.
+    pub(crate) fn reject_key(&self) -> Option<Error> {
+        #[cfg(feature = "tls")]
+        return Some(self.way.guard.as_ref()?.rejects());
+        #[cfg(not(feature = "tls"))]
+        None
     }
 
     /// What the user is to be told of the connection, once.
-    pub(crate) fn take_news(&mut self) -> Option<String> {
+    pub(crate) fn take_news(&mut self) -> Option<News> {
         self.news.take()
     }
 
@@ -300,13 +335,27 @@ impl Link {
             Ok(None) => Errno::TIMEDOUT.into(),
             Ok(Some(shown)) => {
                 let guard = self.way.guard.as_mut().expect("it began the handshake");
-                let key = shown.clone();
                 return match guard.judge(shown) {
-                    Ok(news) => {
-                        if news.is_some() {
-                            self.new_key = Some(key);
-                        }
-                        self.news = news;
+                    Ok(visit) => {
+                        let is_told = std::mem::replace(&mut self.has_told, true);
+                        self.news = match visit {
+                            Visit::First => {
+                                let key = guard.key().unwrap_or_default();
+                                let words = format!(
+                                    "first visit: the room's key is {key} (compare it with the \
+                                     host's)"
+                                );
+                                Some(News {
+                                    words,
+                                    is_trouble: true,
+                                })
+                            }
+                            Visit::Later if is_told => None,
+                            Visit::Later => Some(News {
+                                words: "over TLS, to the key you know".to_owned(),
+                                is_trouble: false,
+                            }),
+                        };
                         self.state = State::Open(socket);
                         Progress::Connected
                     }
@@ -390,15 +439,10 @@ impl<S: Read + Write> Socket<S> {
                 let shown = shown.ok_or(rustls::Error::NoCertificatesPresented);
                 shown.and_then(|it| it).map(Some).map_err(io::Error::other)
             }
-            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                let words = format!("no TLS is spoken there ({e}); --tls needs the port for TLS");
-                Err(io::Error::other(words))
-            }
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                let words = "the connection ended in the TLS handshake; --tls needs the port for \
-                             TLS";
-                Err(io::Error::other(words))
-            }
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(misunderstood(&e)),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(io::Error::other(
+                "the connection ended in the TLS handshake (is that the server's port for TLS?)",
+            )),
             Err(e) => Err(e),
         }
     }
@@ -425,7 +469,12 @@ impl<S: Read + Write> Read for Socket<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         if let Some(session) = &mut self.session {
-            return session.read(&mut self.stream, buffer);
+            let cut_off = |e: io::Error| match e.kind() {
+                kind @ io::ErrorKind::UnexpectedEof => io::Error::new(kind, "it was cut off"),
+                _ => e,
+            };
+            let read = session.read(&mut self.stream, buffer);
+            return read.map_err(cut_off);
         }
         self.stream.read(buffer)
     }
@@ -450,6 +499,22 @@ impl<S: Read + Write> Write for Socket<S> {
     }
 }
 
+/// What to say of a server that a handshake has failed with by `e`.
+#[cfg(feature = "tls")]
+fn misunderstood(e: &io::Error) -> io::Error {
+    use rustls::{AlertDescription, Error};
+    let source = e.get_ref().and_then(|source| source.downcast_ref());
+    match source {
+        None | Some(Error::InvalidMessage(_)) => io::Error::other(
+            "no TLS is spoken there; leave --tls out, or give the server's port for TLS",
+        ),
+        Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => io::Error::other(
+            "the server speaks TLS, but not for what is asked (is the port right?)",
+        ),
+        Some(source) => io::Error::other(format!("the TLS handshake failed: {source}")),
+    }
+}
+
 fn begin(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -462,7 +527,7 @@ fn prepare(stream: &TcpStream, is_impatient: bool) -> io::Result<()> {
     keep_alive(stream)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
     if is_impatient {
-        sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MS)?;
+        set_user_timeout(stream, USER_TIMEOUT)?;
     }
     Ok(())
 }
@@ -488,7 +553,10 @@ mod tests {
             assert!(noticed_after <= Duration::from_secs(100));
             assert!(sockopt::tcp_nodelay(&stream).unwrap());
             let timeout_ms = sockopt::tcp_user_timeout(&stream).unwrap();
-            assert_eq!(timeout_ms == USER_TIMEOUT_MS, is_impatient);
+            assert_eq!(
+                u128::from(timeout_ms) == USER_TIMEOUT.as_millis(),
+                is_impatient
+            );
         }
     }
 }

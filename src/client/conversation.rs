@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use memchr::memchr;
 
 use self::history::History;
-use self::telling::{Hear, Troubles, pass_entered, pass_event, without_token};
+use self::telling::{Hear, Troubles, pass_entered, pass_event, shown, without_token};
 use self::writing::Writing;
 use super::config::ALL_PAST_LINES;
 use super::incoming::{Greeting, Heard, Incoming};
@@ -26,7 +26,6 @@ use crate::protocol::command::{self, Command};
 use crate::protocol::event::text::read_operator;
 use crate::protocol::event::{ByeCode, ErrorCode, Event, Hello, Person, Place, Reply, Several};
 use crate::protocol::name::{self, Name};
-use crate::protocol::text::made_safe;
 use crate::protocol::wording::PASSWORD_NEEDED;
 
 /// How long queued lines wait for the answer to the request for a name. Who only sends waits no
@@ -528,8 +527,8 @@ impl Conversation {
     /// never sent.
     pub(crate) fn give_up(&mut self) -> (Vec<String>, usize) {
         let (in_doubt, unsent) = self.pending.give_up();
-        let shown = in_doubt.iter().map(|line| made_safe(&line.text));
-        (shown.collect(), unsent)
+        let in_doubt = in_doubt.iter().map(|line| shown(&line.text));
+        (in_doubt.collect(), unsent)
     }
 
     /// There is no name, because of `why`, or none was wanted.

@@ -25,12 +25,16 @@ pub(crate) enum Ending {
     TimedOut,
     /// There is no room.
     Elsewhere,
+    /// The user does not trust the room.
+    Untrusted(Error),
 }
 
 /// What else is known at that time.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) server: SocketAddr,
+    /// Whether the connection was over TLS.
+    pub(crate) is_secured: bool,
     pub(crate) greeting: Greeting,
     pub(crate) farewell: Farewell,
     /// Why the room did not let us in, if that was about its password.
@@ -88,10 +92,7 @@ impl Facts {
                 words: NO_NAMES.to_owned(),
                 more: 0,
             }),
-            Naming::Unanswered => Some(Error::NoRoom {
-                server: self.server,
-                has_said: true,
-            }),
+            Naming::Unanswered => Some(self.no_room(true)),
             Naming::Open | Naming::Given => None,
         }
     }
@@ -110,7 +111,7 @@ impl Facts {
         if self.greeting == Greeting::Refused && !has_left {
             return Err(self.refused());
         }
-        if self.answers {
+        if self.answers && !matches!(ending, Ending::Untrusted(_)) {
             return self.end_of_session(ending);
         }
         // A server that answers nothing may close without a word.
@@ -126,16 +127,11 @@ impl Facts {
                 server,
                 timeout: GREETING_TIMEOUT,
                 has_greeted: false,
+                is_secured: self.is_secured,
             }),
-            Ending::Elsewhere => Err(Error::NoRoom {
-                server,
-                has_said: false,
-            }),
+            Ending::Elsewhere => Err(self.no_room(false)),
             Ending::InOrder | Ending::Silent if self.sends_only && !self.is_room() => {
-                Err(Error::NoRoom {
-                    server,
-                    has_said: true,
-                })
+                Err(self.no_room(true))
             }
             Ending::InOrder | Ending::Silent if !is_let_go || unsent || self.is_unsure => {
                 Err(Error::ConnectionLost {
@@ -153,6 +149,7 @@ impl Facts {
                 source: Some(e),
                 unsent: unsent || self.is_unsure,
             }),
+            Ending::Untrusted(error) => Err(error),
         }
     }
 
@@ -193,6 +190,15 @@ impl Facts {
             server: self.server,
             timeout: self.timeout,
             has_greeted: self.is_room(),
+            is_secured: self.is_secured,
+        }
+    }
+
+    fn no_room(&self, has_said: bool) -> Error {
+        Error::NoRoom {
+            server: self.server,
+            has_said,
+            is_secured: self.is_secured,
         }
     }
 
@@ -241,6 +247,7 @@ mod tests {
     fn facts(sends_only: bool) -> Facts {
         Facts {
             server: "127.0.0.1:1".parse().unwrap(),
+            is_secured: false,
             greeting: Greeting::Ours,
             farewell: Farewell::None,
             kept_out: None,

@@ -85,7 +85,7 @@ impl Client {
     /// Has this password for a room that asks for one.
     pub(crate) fn with_password(mut self, password: Option<String>) -> Self {
         if let Some(password) = password {
-            self.session.set_password(password, Instant::now());
+            self.session.set_password(password);
         }
         self
     }
@@ -101,6 +101,7 @@ impl Client {
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let end = self.run_to_end();
         let (in_doubt, unsent) = self.session.leave_behind();
+        let only_sends = self.session.only_sends();
         // Restores the terminal before anything else is printed.
         drop(self);
         for line in in_doubt {
@@ -110,7 +111,14 @@ impl Client {
         let is_untold = match &end {
             Ok(_) => true,
             #[cfg(feature = "tls")]
-            Err(Error::OtherKey { .. } | Error::UnknownKey { .. }) => true,
+            Err(
+                Error::OtherKey { .. }
+                | Error::UnknownKey { .. }
+                | Error::UnconfirmedKey { .. }
+                | Error::WrongKey { .. },
+            ) => true,
+            // Nothing that is only sent is on its way before the room has let it in.
+            Err(Error::Refused { .. }) => !only_sends,
             Err(e) => matches!(
                 e,
                 Error::Poll(_) | Error::Terminal(_) | Error::ReadInput(_) | Error::WriteOutput(_)

@@ -5,15 +5,14 @@
 //! Nothing depends on them: what cannot be read is as if it were not there, and what cannot be
 //! written is lost. Several clients may share them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use log::info;
-use rustix::fs::{FlockOperation, flock};
 
-use crate::platform::state::{PRIVATE, make_folder, replace, user_folder};
+use crate::frontend::entered::has_password;
+use crate::platform::state::{PRIVATE, make_folder, open_locked, replace, user_folder};
 
 /// Where the room is noted that was joined last, as HOST:PORT.
 const ROOM_FILE: &str = "room";
@@ -27,11 +26,8 @@ const MAX_ROOM_BYTES: u64 = 512;
 /// Above this, the older half of what was typed is forgotten.
 const MAX_HISTORY_BYTES: u64 = 512 * 1024;
 
-/// How often a file is opened again that another client has replaced meanwhile.
-const MAX_TRIES: usize = 3;
-
-/// These say something to one person alone, or are secret: they are not written down.
-const UNWRITTEN: [&str; 2] = ["/msg", "/pass"];
+/// Says something to one person alone: it is not written down, nor is a password.
+const UNWRITTEN: &str = "/msg";
 
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -110,12 +106,11 @@ impl Memory {
 }
 
 fn may_be_written(input: &str) -> bool {
-    let is_secret = |line: &str| {
-        // `/password`, too.
+    let is_private = |line: &str| {
         let line = line.trim_start().to_ascii_lowercase();
-        UNWRITTEN.iter().any(|secret| line.starts_with(secret))
+        line.starts_with(UNWRITTEN)
     };
-    !input.lines().any(is_secret)
+    !input.lines().any(is_private) && !has_password(input)
 }
 
 /// An input as a line.
@@ -141,28 +136,17 @@ fn unescaped(line: &str) -> String {
 
 /// Appends `lines`. Then forgets the older half, if that is too much.
 fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let options = options.read(true).append(true).create(true).mode(PRIVATE);
-    for _ in 0..MAX_TRIES {
-        let mut file = options.open(path)?;
-        // Another client, which may be about to replace the file, has the lock for a moment only.
-        flock(&file, FlockOperation::LockExclusive)?;
-        let meta = file.metadata()?;
-        if meta.nlink() == 0 {
-            continue;
-        }
-        file.write_all(lines)?;
-        let size = meta.len() + lines.len() as u64;
-        if size > MAX_HISTORY_BYTES {
-            let mut bytes = Vec::new();
-            file.seek(SeekFrom::Start(size - MAX_HISTORY_BYTES / 2))?;
-            file.read_to_end(&mut bytes)?;
-            let from = bytes.iter().position(|&byte| byte == b'\n');
-            replace(path, &bytes[from.map_or(0, |at| at + 1)..], PRIVATE)?;
-        }
-        return Ok(());
+    let mut file = open_locked(path, PRIVATE)?;
+    file.write_all(lines)?;
+    let size = file.metadata()?.len();
+    if size > MAX_HISTORY_BYTES {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(size - MAX_HISTORY_BYTES / 2))?;
+        file.read_to_end(&mut bytes)?;
+        let from = bytes.iter().position(|&byte| byte == b'\n');
+        replace(path, &bytes[from.map_or(0, |at| at + 1)..], PRIVATE)?;
     }
-    Err(io::Error::other("other clients replace it all the time"))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -192,6 +176,7 @@ mod tests {
             "/pass x",
             "/MSG bob psst",
             "/password x",
+            "/pas x",
             "one\n /msg bob two",
         ] {
             note(&memory, secret);

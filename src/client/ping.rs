@@ -76,9 +76,10 @@ impl Answer {
 /// When the server cannot be reached, does not answer in time, is no chat room or refuses
 /// the client; and when standard output fails.
 pub fn run(config: &Config) -> Result<(), Error> {
+    let Config { host, port, .. } = config;
+    let addresses = resolve(host, *port)?;
     #[cfg(feature = "tls")]
-    let guard = Guard::new(&config.host, config.port, &config.security, false)?;
-    let addresses = resolve(&config.host, config.port)?;
+    let guard = Guard::new(host, *port, &addresses, &config.security, false)?;
     let begun = Instant::now();
     let until = begun + config.timeout;
     let (stream, server) = connect(&addresses, until).map_err(|attempts| Error::Connect {
@@ -86,6 +87,10 @@ pub fn run(config: &Config) -> Result<(), Error> {
         port: config.port,
         attempts,
     })?;
+    #[cfg(feature = "tls")]
+    let is_secured = guard.is_some();
+    #[cfg(not(feature = "tls"))]
+    let is_secured = false;
     #[cfg(feature = "tls")]
     let stream = match guard {
         Some(guard) => match shake_hands(stream, server, guard, config, until)? {
@@ -95,6 +100,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
                     server,
                     timeout: config.timeout,
                     has_greeted: false,
+                    is_secured,
                 });
             }
         },
@@ -121,6 +127,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         Ok(Answer::Foreign) => Err(Error::NoRoom {
             server,
             has_said: false,
+            is_secured,
         }),
         // Only the end of the connection leaves it so.
         Ok(Answer::Unfinished) => Err(Error::ConnectionLost {
@@ -132,6 +139,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
             server,
             timeout: config.timeout,
             has_greeted: false,
+            is_secured,
         }),
         Err(e) => Err(Error::ConnectionLost {
             server,

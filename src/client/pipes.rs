@@ -4,6 +4,7 @@
 use std::time::SystemTime;
 
 use super::line_splitter::LineSplitter;
+use crate::frontend::entered::without_password;
 use crate::frontend::mention::Mention;
 use crate::frontend::message::{Kind, Message};
 use crate::frontend::people::People;
@@ -81,7 +82,7 @@ impl Pipes {
         } = self;
         typed.push(bytes, &mut |line| match format {
             Format::Json(_) if *tells => {}
-            _ => format.push_own(out, line.text, now.time),
+            _ => format.push_own(out, without_password(line.text), now.time),
         });
     }
 
@@ -355,6 +356,8 @@ mod tests {
             pipes.actions(),
             [say(b"one\n\ntw"), say(b"o"), Action::Leave]
         );
+        pipes.typed(b"\n/pas green tea\n", now());
+        assert!(shown(&mut pipes).ends_with("<You>/pas\n"));
     }
 
     #[test]

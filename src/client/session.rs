@@ -72,6 +72,8 @@ pub(crate) struct Session {
     password: Option<String>,
     /// Why the room's password was not given.
     kept_out: Option<&'static str>,
+    /// Nobody has said that the key of the room is right, which wants the password.
+    untrusted: Option<Error>,
     /// What a person was asked for last.
     asked_for: Option<PasswordWish>,
     /// A person was asked whether the room's key is right.
@@ -143,6 +145,7 @@ impl Session {
             is_unheard: true,
             password: None,
             kept_out: None,
+            untrusted: None,
             asked_for: None,
             asked_for_trust: false,
             last_refusal: None,
@@ -211,15 +214,19 @@ impl Session {
         matches!(self.phase, Phase::Open(_))
             && !self.is_leaving
             && !self.conversation.pending().is_full()
-            // A program is told its own lines by a room that tells them.
-            && (self.is_settled() || !self.config.is_json())
+            // What a program says is shown as said: not before the room has let it in.
+            && (self.is_for_person || self.config.sends_only() || self.hears_lines())
+    }
+
+    /// Whether what is said now is heard, as far as that is known.
+    fn hears_lines(&self) -> bool {
+        matches!(self.conversation.wire(), Wire::Objects | Wire::Lines)
     }
 
     /// Whether it is known what the server speaks, or there is none.
     fn is_settled(&self) -> bool {
         let is_open = matches!(self.phase, Phase::Open(_));
-        let is_known = matches!(self.conversation.wire(), Wire::Objects | Wire::Lines);
-        !is_open || is_known || self.conversation.greeting() == Greeting::Refused
+        !is_open || self.hears_lines() || self.conversation.greeting() == Greeting::Refused
     }
 
     /// Whether something is to be sent or answered, on this connection or on the next.
@@ -236,20 +243,36 @@ impl Session {
         self.conversation.say(bytes);
     }
 
-    /// Gives the room this password, now or when it asks for one.
-    pub(crate) fn set_password(&mut self, password: String, now: Instant) {
-        self.conversation.give_password(&password, now);
+    /// The room gets this password, if it asks for one.
+    pub(crate) fn set_password(&mut self, password: String) {
         self.password = Some(password);
         self.asked_for = None;
     }
 
+    /// A person gives the room this password, asked for or not.
+    pub(crate) fn give_password(
+        &mut self,
+        password: String,
+        now: Moment,
+        frontend: &mut dyn Frontend,
+    ) {
+        self.set_password(password);
+        if let Some(wish) = self.conversation.password_wish() {
+            self.meet_password_wish(wish, now, frontend);
+        } else if self.is_settled() {
+            let words = "the room has not asked for a password; it gets this one once it does";
+            frontend.notify(words, false, now);
+        }
+    }
+
     /// A person says whether the key of the room, which wants the password, is right.
     pub(crate) fn trust_key(&mut self, is: bool, now: Moment, frontend: &mut dyn Frontend) {
+        self.link.confirm_key(is);
         if is {
-            self.link.trust_key();
             self.answer_password_wish(now, frontend);
-        } else {
-            self.keep_out("its key is not the one you know: ask its host, and give --fingerprint");
+        } else if let Some(error) = self.link.reject_key() {
+            self.link.close();
+            self.phase = Phase::Ended(Ending::Untrusted(error));
         }
     }
 
@@ -424,8 +447,8 @@ impl Session {
 
     /// Acts on deadlines that have passed.
     pub(crate) fn expire(&mut self, now: Moment, frontend: &mut dyn Frontend) {
-        if let Some(words) = self.link.take_news() {
-            frontend.notify(&words, true, now);
+        if let Some(news) = self.link.take_news() {
+            frontend.notify(&news.words, news.is_trouble, now);
         }
         match &self.phase {
             Phase::Connecting { is_first: true }
@@ -541,11 +564,23 @@ impl Session {
         {
             return Some(Err(error));
         }
+        if let Some(error) = self.untrusted.take() {
+            return Some(Err(error));
+        }
         let ending = match &mut self.phase {
             Phase::Ended(ending) => std::mem::replace(ending, Ending::InOrder),
             _ => return None,
         };
-        let (in_doubt, unsent_lines) = self.conversation.give_up();
+        // The error says why somebody is not let in again, and `leave_behind` what was not said.
+        let is_kept_out = matches!(ending, Ending::Untrusted(_))
+            || self.kept_out.is_some()
+            || self.conversation.kept_out().is_some();
+        let is_kept_out = is_kept_out && !self.config.sends_only();
+        let (in_doubt, unsent_lines) = if is_kept_out {
+            Default::default()
+        } else {
+            self.conversation.give_up()
+        };
         let facts = Facts {
             in_doubt,
             ..self.facts(unsent_lines)
@@ -561,6 +596,11 @@ impl Session {
         self.end().unwrap_or(Ok(()))
     }
 
+    /// Whether nothing is shown, and the room has to take everything.
+    pub(crate) fn only_sends(&self) -> bool {
+        self.config.sends_only()
+    }
+
     /// The program ends now. Returns the lines that are in doubt, and how many were never sent.
     pub(crate) fn leave_behind(&mut self) -> (Vec<String>, usize) {
         self.conversation.give_up()
@@ -571,6 +611,7 @@ impl Session {
         let told_to_program = |lines| if self.is_for_person { 0 } else { lines };
         Facts {
             server: self.link.server(),
+            is_secured: self.link.is_secured(),
             greeting: self.conversation.greeting(),
             farewell: self.conversation.farewell(),
             kept_out: self
@@ -700,28 +741,39 @@ impl Session {
 
     /// Gives the room its password, asks a person for it, or leaves.
     fn answer_password_wish(&mut self, now: Moment, frontend: &mut dyn Frontend) {
-        let wish = self.conversation.password_wish();
-        let Some(wish) = wish.filter(|_| matches!(self.phase, Phase::Open(_))) else {
+        let Some(wish) = self.conversation.password_wish() else {
             return;
         };
-        let is_local = self.link.server().ip().to_canonical().is_loopback();
-        let is_wrong = wish == PasswordWish::Wrong;
-        if is_wrong {
+        if wish == PasswordWish::Wrong {
             self.password = None;
         }
+        self.meet_password_wish(wish, now, frontend);
+    }
+
+    fn meet_password_wish(&mut self, wish: PasswordWish, now: Moment, frontend: &mut dyn Frontend) {
+        if !matches!(self.phase, Phase::Open(_)) {
+            return;
+        }
+        let is_local = self.link.server().ip().to_canonical().is_loopback();
+        let is_wrong = wish == PasswordWish::Wrong;
         let is_secured = self.link.is_secured();
         let why = if !is_secured && !is_local && !self.config.is_plain() {
             PASSWORD_IN_CLEAR
-        } else if self.link.is_key_new() {
+        } else if let Some(error) = self.link.lack_of_trust() {
             if self.asked_for_trust {
                 return;
             } else if self.is_leaving && self.is_for_person {
                 return self.give_up();
-            } else if frontend.ask_trust(now) {
+            } else if frontend.ask_trust(&self.link.key().unwrap_or_default(), now) {
                 self.asked_for_trust = true;
-                return self.link.doubt_key();
+                if let Some(words) = self.link.key_to_tell() {
+                    frontend.notify(&words, true, now);
+                }
+                return;
             }
-            "it has a password, and its key is not known: give --fingerprint sha256:KEY"
+            self.untrusted = Some(error);
+            self.link.close();
+            return self.phase = Phase::Ended(Ending::InOrder);
         } else if let Some(password) = &self.password {
             return self.conversation.give_password(password, now.instant);
         } else if self.asked_for == Some(wish) {
@@ -820,6 +872,9 @@ impl Session {
             }
             frontend.heard(message, now);
         });
+        if matches!(conversation.wire(), Wire::Objects | Wire::Lines) {
+            self.link.keep_key();
+        }
         for words in conversation.take_troubles() {
             frontend.notify(&words, true, now);
         }

@@ -212,7 +212,9 @@ impl User {
                 Action::Say(bytes) => session.say(&bytes),
                 Action::Leave => session.leave(),
                 Action::Hurry => session.hurry(now),
-                Action::GivePassword(password) => session.set_password(password, now.instant),
+                Action::GivePassword(password) => {
+                    session.give_password(password, now, &mut *self.frontend);
+                }
                 Action::TrustKey(is_trusted) => {
                     session.trust_key(is_trusted, now, &mut *self.frontend);
                 }

@@ -25,7 +25,7 @@ use self::editor::{Editor, MAX_INPUT_BYTES, Pressed, TooMuch};
 use self::keyboard::{Keyboard, Typed};
 use self::layout::{Row, Size, lay_out};
 use self::screen::Screen;
-use super::entered::Entered;
+use super::entered::{Entered, has_password, password_of, without_password};
 use super::ignored::{Ignored, Request};
 use super::mention::Mention;
 use super::message::{Kind, Message};
@@ -43,19 +43,50 @@ use crate::rate::{Bucket, Rate};
 const PROMPT_END: &str = "> ";
 
 /// What the user is asked before anything can be said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Question {
     /// The room's password: what is typed is not shown, nor remembered.
     Password,
-    /// Whether a room that was never visited before may have it.
-    Trust,
+    /// Whether a room whose key is not confirmed, this one, may have it.
+    Trust(String),
 }
 
 impl Question {
-    fn prompt(self) -> &'static str {
+    fn prompt(&self) -> &'static str {
         match self {
             Self::Password => "password: ",
-            Self::Trust => "is that the key (yes or no)? ",
+            Self::Trust(_) => "is that the key (yes or no)? ",
+        }
+    }
+
+    /// What `answer` has done.
+    ///
+    /// # Errors
+    ///
+    /// When it is none, with what to tell the user: maybe nothing.
+    fn answered(&self, answer: &str) -> Result<Action, &'static str> {
+        match self {
+            Self::Password if answer.is_empty() => Err(""),
+            // The room's own words ask for a command.
+            Self::Password => {
+                let password = password_of(answer).unwrap_or(answer);
+                Ok(Action::GivePassword(password.to_owned()))
+            }
+            Self::Trust(key) => {
+                let answer = answer.trim();
+                // With the padding that other programs show.
+                if answer.trim_end_matches('=') == key {
+                    return Ok(Action::TrustKey(true));
+                }
+                match answer.to_lowercase().as_str() {
+                    "yes" | "y" => Ok(Action::TrustKey(true)),
+                    "no" | "n" => Ok(Action::TrustKey(false)),
+                    other if other.starts_with("sha256:") => {
+                        Err("that is another key than this room's: say no, and ask its host")
+                    }
+                    _ => Err("say yes or no, or paste the key that the host sees"),
+                }
+            }
         }
     }
 }
@@ -86,6 +117,8 @@ pub struct Prompt {
     size: Size,
     keyboard: Keyboard,
     editor: Editor,
+    /// Whether there is a room to give a password to.
+    gives_password: bool,
     /// What the user is asked, and where the answer is typed.
     asked: Option<(Question, Editor)>,
     people: People,
@@ -145,6 +178,7 @@ impl Prompt {
             size,
             keyboard: Keyboard::default(),
             editor: Editor::default(),
+            gives_password: true,
             asked: None,
             people: People::default(),
             ignored: Ignored::default(),
@@ -173,6 +207,7 @@ impl Prompt {
     /// The same for somebody who has other commands than a member.
     pub(crate) fn completing(mut self, commands: &'static [&'static str]) -> Self {
         self.editor = Editor::completing(commands);
+        self.gives_password = false;
         self
     }
 
@@ -240,16 +275,18 @@ impl Prompt {
             Pressed::Entered(answer) if self.asked.is_some() => {
                 self.is_stale = true;
                 let answer = answer.lines().next().unwrap_or_default();
-                let action = match (self.asked.as_ref(), answer.trim()) {
-                    (Some((Question::Password, _)), _) if !answer.is_empty() => {
-                        Action::GivePassword(answer.to_owned())
+                let answered = self
+                    .asked
+                    .as_ref()
+                    .map(|(question, _)| question.answered(answer));
+                match answered {
+                    Some(Ok(action)) => {
+                        self.asked = None;
+                        self.actions.push(action);
                     }
-                    (Some((Question::Trust, _)), "yes") => Action::TrustKey(true),
-                    (Some((Question::Trust, _)), "no") => Action::TrustKey(false),
-                    _ => return,
-                };
-                self.asked = None;
-                self.actions.push(action);
+                    Some(Err(words)) if !words.is_empty() => self.notify(words, true, now),
+                    Some(Err(_)) | None => {}
+                }
             }
             Pressed::Changed => self.is_stale = true,
             Pressed::Nothing => {}
@@ -322,7 +359,14 @@ impl Prompt {
         }
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let request = Request::of(line).filter(|_| has_commands);
-            if let Some(request) = request {
+            if self.gives_password && has_password(line) {
+                match password_of(line) {
+                    Some(password) => {
+                        self.actions.push(Action::GivePassword(password.to_owned()));
+                    }
+                    None => self.notify("not sent: usage: /pass PASSWORD", true, now),
+                }
+            } else if let Some(request) = request {
                 self.ignore(request, now);
             } else if self.link == LinkStatus::Offline && Entered::of(line, true).is_for_room() {
                 let command = line.split_whitespace().next().unwrap_or_default();
@@ -605,11 +649,11 @@ impl Frontend for Prompt {
         self.ask(Question::Password)
     }
 
-    fn ask_trust(&mut self, now: Moment) -> bool {
-        let words = "this room has a password, and you have not been here before: compare the key \
-                     with the one that its host sees";
+    fn ask_trust(&mut self, key: &str, now: Moment) -> bool {
+        let words = "this room has a password, and you have never said that its key is right: \
+                      compare the key with the one that its host sees";
         self.notify(words, false, now);
-        self.ask(Question::Trust)
+        self.ask(Question::Trust(key.to_owned()))
     }
 
     fn set_status(&mut self, status: &Status<'_>) {
@@ -669,7 +713,10 @@ impl Frontend for Prompt {
                     lay_out(question.prompt(), text, cursor, self.size)
                 }
                 None => {
-                    let (text, cursor) = (self.editor.text(), self.editor.cursor());
+                    let (mut text, cursor) = (self.editor.text(), self.editor.cursor());
+                    if self.gives_password {
+                        text = without_password(text);
+                    }
                     lay_out(&self.prompt(), text, cursor, self.size)
                 }
             };

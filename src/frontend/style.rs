@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anstyle::{Ansi256Color, Color, Effects, Style};
 
-use super::entered::Entered;
+use super::entered::{Entered, without_password};
 use super::mention::Mention;
 use super::message::{Kind, Message};
 use super::people::People;
@@ -101,7 +101,7 @@ impl Entered<'_> {
             Self::Action(text) => line(format!("* {}", name.unwrap_or(OWN_NAME)), text),
             Self::Private { to, text } => line(format!("[{OWN_NAME} to {to}]"), text),
             Self::BadCommand(text) => {
-                let dim = palette.dim();
+                let (dim, text) = (palette.dim(), without_password(text));
                 Some(format!("{dim}{text}{dim:#}"))
             }
             Self::Command | Self::Quit => None,

@@ -1,12 +1,12 @@
 //! The addresses of this machine, and how a link-local one is written.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 /// An IP address; a link-local IPv6 one with the network interface that it is meant for, by
 /// name or by number: `fe80::1%br-lan` (RFC 4007, 11).
@@ -71,13 +71,13 @@ impl fmt::Display for ScopedIp {
     }
 }
 
-/// The number of a network interface, given by its name or number.
+/// The number of a network interface, given by its name or number. One without an address has
+/// no name here: nobody could be reached there.
 fn index_of(interface: &str) -> io::Result<u32> {
-    let any = socket(AddressFamily::INET6, SocketType::DGRAM, None)
-        .or_else(|_| socket(AddressFamily::UNIX, SocketType::DGRAM, None))?;
-    let named = netdevice::name_to_index(any, interface);
-    let index = named.ok().or_else(|| interface.parse().ok());
-    index.ok_or_else(|| {
+    let interfaces = if_addrs::get_if_addrs()?;
+    let named = interfaces.iter().find(|it| it.name == interface);
+    let index = named.and_then(|it| it.index);
+    index.or_else(|| interface.parse().ok()).ok_or_else(|| {
         let words = format!(
             "this machine has no network interface {interface} (ip -brief link lists them)"
         );
@@ -161,6 +161,30 @@ pub(crate) fn is_link_local_v6(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
+/// The addresses that somebody can have by asking nobody: with IPv6 the whole /64.
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
+
+/// Of `all`, which has an address as often as it has connections, those that have the most, in
+/// the networks that have the most: some of them have to go, and nobody who has few.
+pub(crate) fn largest_crowds(all: impl Iterator<Item = IpAddr>) -> HashSet<IpAddr> {
+    let mut networks: HashMap<IpAddr, usize> = HashMap::new();
+    let mut addresses: HashMap<IpAddr, usize> = HashMap::new();
+    for address in all {
+        *networks.entry(network_of(address)).or_default() += 1;
+        *addresses.entry(address).or_default() += 1;
+    }
+    let most = networks.values().max().copied();
+    addresses.retain(|address, _| networks.get(&network_of(*address)).copied() == most);
+    let most = addresses.values().max().copied();
+    addresses.retain(|_, count| Some(*count) == most);
+    addresses.into_keys().collect()
+}
+
 /// The addresses at which clients reach a server that listens on `address`: that one, or if
 /// it is unspecified, all of this machine that it covers.
 pub(crate) fn addresses_to_join(address: IpAddr) -> Vec<IpAddr> {
@@ -180,6 +204,26 @@ pub(crate) fn addresses_to_join(address: IpAddr) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crowd_is_of_a_network_and_in_it_of_an_address() {
+        let crowds = |all: &[&str]| {
+            let all = all.iter().map(|text| text.parse().unwrap());
+            let mut crowds: Vec<String> = (largest_crowds(all).iter())
+                .map(ToString::to_string)
+                .collect();
+            crowds.sort();
+            crowds.join(" ")
+        };
+        assert_eq!(crowds(&[]), "");
+        assert_eq!(crowds(&["10.0.0.1", "10.0.0.2"]), "10.0.0.1 10.0.0.2");
+        assert_eq!(crowds(&["10.0.0.1", "10.0.0.2", "10.0.0.1"]), "10.0.0.1");
+        let of_one_network = ["2001:db8::1", "2001:db8::2", "2001:db8::2"];
+        assert_eq!(
+            crowds(&[&of_one_network[..], &["10.0.0.1", "10.0.0.1"]].concat()),
+            "2001:db8::2"
+        );
+    }
 
     #[test]
     fn a_link_local_address_has_an_interface_by_name_or_number() {

@@ -6,12 +6,15 @@ use std::os::fd::BorrowedFd;
 use std::process;
 
 use rustix::io::Errno;
-use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
+use rustix::process::{
+    Pid, Signal, getpgrp, getpid, getsid, kill_current_process_group, kill_process,
+};
 use rustix::stdio::stdin;
 use rustix::termios::tcgetpgrp;
 use signal_hook::consts::SIGTSTP;
 
 use crate::platform::proc::is_ignored;
+use crate::platform::system::IS_LINUX;
 
 /// The process group and session of this process, and its terminal's foreground group. The ID
 /// is 0 if the leader is outside our PID namespace (pid_namespaces(7)). getsid(2) and
@@ -25,9 +28,28 @@ struct Job {
 }
 
 impl Job {
-    /// Of this process. `None` if /proc is unavailable.
-    fn own() -> Option<Self> {
+    /// Of this process, by /proc. `None` if that is unavailable.
+    fn told() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/self/stat").ok()?)
+    }
+
+    /// Of this process, whose terminal may be `fd`, by POSIX's calls: for systems without PID
+    /// namespaces.
+    fn asked(fd: BorrowedFd<'_>) -> Option<Self> {
+        let session = getsid(None).ok()?;
+        Some(Self {
+            group: Pid::as_raw(Some(getpgrp())),
+            session: Pid::as_raw(Some(session)),
+            foreground: tcgetpgrp(fd).map_or(-1, |group| Pid::as_raw(Some(group))),
+        })
+    }
+
+    fn own(fd: BorrowedFd<'_>) -> Option<Self> {
+        if IS_LINUX {
+            Self::told()
+        } else {
+            Self::asked(fd)
+        }
     }
 
     /// Parses a line of proc_pid_stat(5).
@@ -74,13 +96,13 @@ pub(crate) fn has_foreground(fd: BorrowedFd<'_>) -> Option<bool> {
         Ok(_) | Err(Errno::OPNOTSUPP) => {}
         Err(_) => return None,
     }
-    Some(Job::own().is_none_or(|job| job.foreground == job.group))
+    Some(Job::own(fd).is_none_or(|job| job.foreground == job.group))
 }
 
 /// Whether a shell can resume this process after a stop: not if it is in the group of the session
 /// leader, or ignores SIGTSTP, as a shell without job control has it do.
 pub(crate) fn can_be_resumed() -> bool {
-    let is_first = Job::own().is_some_and(|job| job.session == job.group);
+    let is_first = Job::own(stdin()).is_some_and(|job| job.session == job.group);
     !is_first && !is_init() && !is_ignored(SIGTSTP)
 }
 
@@ -121,8 +143,17 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_a_job() {
-        assert!(Job::own().is_some());
+    fn the_calls_tell_what_proc_does() {
+        let told = Job::told().expect("/proc");
+        let is_in_here = told.group > 0 && told.session > 0;
+        // They cannot be asked where a leader is outside the namespace.
+        if is_in_here {
+            let asked = Job::asked(stdin()).expect("a session");
+            assert_eq!((asked.group, asked.session), (told.group, told.session));
+            if asked.foreground >= 0 {
+                assert_eq!(asked.foreground, told.foreground);
+            }
+        }
     }
 
     #[test]

@@ -3,11 +3,20 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 
-/// What is there to be used, in bytes. `usize::MAX` where nothing bounds it.
+use crate::platform::system::IS_LINUX;
+
+/// Memory of a system that does not tell what it has, as other systems than Linux: enough for a
+/// full room, and little beside the memory of any machine that such a system runs on.
+const UNTOLD_BYTES: usize = 256 * 1024 * 1024;
+
+/// What is there to be used, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headroom {
+    /// Memory of the process and of the kernel on its behalf.
+    pub machine_bytes: usize,
     /// Memory of the process itself.
     pub process_bytes: usize,
     /// Socket buffers of the kernel, all processes together.
@@ -19,32 +28,29 @@ impl Headroom {
     /// control group (cgroups(7)) and of the address space (setrlimit(2)), and
     /// the level from which the kernel is short of TCP memory (tcp(7): `tcp_mem`).
     pub fn now() -> Self {
-        let available = kilobytes("/proc/meminfo", "MemAvailable:");
-        let process = [available, cgroup_bytes(), address_space_bytes()];
+        let available = kilobytes("/proc/meminfo", "MemAvailable:").filter(|_| IS_LINUX);
         let tcp = fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").ok();
         let pages = tcp.and_then(|text| text.split_ascii_whitespace().nth(1)?.parse().ok());
-        let tcp = pages.map(|pages: usize| pages.saturating_mul(page_bytes()));
-        let least = |bounds: &[Option<usize>]| bounds.iter().flatten().copied().min();
-        let process_bytes = least(&process).unwrap_or(usize::MAX);
+        let tcp = pages.map(|pages: usize| pages.saturating_mul(page_size()));
+        Self::within(available, cgroup_bytes(), address_space_bytes(), tcp)
+    }
+
+    fn within(
+        available: Option<usize>,
+        cgroup: Option<usize>,
+        address_space: Option<usize>,
+        tcp: Option<usize>,
+    ) -> Self {
+        let below = |most: usize, limit: Option<usize>| limit.map_or(most, |it| it.min(most));
+        // A control group is charged for its sockets, too.
+        let machine_bytes = below(available.unwrap_or(UNTOLD_BYTES), cgroup);
+        let process_bytes = below(machine_bytes, address_space);
         Self {
+            machine_bytes,
             process_bytes,
-            // A control group is charged for its sockets, too.
-            tcp_bytes: least(&[tcp, Some(process_bytes)]).unwrap_or(usize::MAX),
+            tcp_bytes: below(process_bytes, tcp),
         }
     }
-}
-
-/// The size of a page, which the kernel hands to each program (getauxval(3): `AT_PAGESZ`).
-fn page_bytes() -> usize {
-    const AT_PAGESZ: usize = 6;
-    const WORD_BYTES: usize = size_of::<usize>();
-    let auxiliary = fs::read("/proc/self/auxv").unwrap_or_default();
-    let pairs = auxiliary.chunks_exact(2 * WORD_BYTES).map(|pair| {
-        let (key, value) = pair.split_at(WORD_BYTES);
-        [key, value].map(|word| usize::from_ne_bytes(word.try_into().expect("one word")))
-    });
-    let mut sizes = pairs.filter_map(|[key, value]| (key == AT_PAGESZ).then_some(value));
-    sizes.next().unwrap_or(4096)
 }
 
 /// What the limit of the address space leaves.
@@ -121,18 +127,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_has_a_power_of_two_of_bytes() {
-        assert!(page_bytes().is_power_of_two() && page_bytes() >= 4096);
+    fn the_least_bound_holds_and_there_is_one_where_nothing_is_told() {
+        let of = |available, cgroup, address_space, tcp| {
+            let headroom = Headroom::within(available, cgroup, address_space, tcp);
+            [
+                headroom.machine_bytes,
+                headroom.process_bytes,
+                headroom.tcp_bytes,
+            ]
+        };
+        assert_eq!(of(Some(70), Some(60), Some(50), Some(40)), [60, 50, 40]);
+        assert_eq!(of(Some(70), None, Some(80), Some(90)), [70; 3]);
+        assert_eq!(of(None, None, None, None), [UNTOLD_BYTES; 3]);
+        assert_eq!(of(None, Some(60), None, None), [60; 3]);
     }
 
     #[test]
     fn a_machine_that_runs_tests_has_some_memory() {
         let Headroom {
+            machine_bytes,
             process_bytes,
             tcp_bytes,
         } = Headroom::now();
         let some = 1024 * 1024;
         assert!(process_bytes > some && tcp_bytes > some);
-        assert!(tcp_bytes <= process_bytes);
+        assert!(tcp_bytes <= process_bytes && process_bytes <= machine_bytes);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::SIGXFSZ;
 use signal_hook::flag;
@@ -32,14 +33,36 @@ impl Process {
         Self { pid }
     }
 
-    /// The CPU time of the process's live threads, by the scheduler's accounting. Threads
-    /// that have ended do not count.
+    /// The CPU time of the process's live threads, by the scheduler's accounting; threads
+    /// that have ended do not count. Where the kernel keeps no such accounts, as OpenWrt's, that of
+    /// the process in ticks of its clock.
     ///
     /// # Errors
     ///
-    /// If there is no such process, or the kernel has no accounting.
+    /// If there is no such process, or no /proc.
     pub fn cpu(&self) -> io::Result<Duration> {
+        match self.scheduled() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.ticked(),
+            scheduled => scheduled,
+        }
+    }
+
+    fn ticked(&self) -> io::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        // `PID (NAME) STATE ...`, where NAME may contain anything.
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+        // proc_pid_stat(5): utime, stime.
+        let mut ticks = fields.unwrap_or_default().split_ascii_whitespace().skip(11);
+        let mut next = || -> Option<u64> { ticks.next()?.parse().ok() };
+        let (user, system) = next().zip(next()).ok_or_else(unreadable)?;
+        let millis = 1000 * (user + system) / clock_ticks_per_second();
+        Ok(Duration::from_millis(millis))
+    }
+
+    fn scheduled(&self) -> io::Result<Duration> {
         let mut nanos = 0;
+        // The first thread lives as long as the process, or is kept until all have ended.
+        fs::metadata(format!("/proc/{}/schedstat", self.pid))?;
         for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
             let path = thread?.path().join("schedstat");
             match fs::read_to_string(path) {
@@ -53,16 +76,28 @@ impl Process {
         Ok(Duration::from_nanos(nanos))
     }
 
-    /// The process's current memory.
+    /// The process's current memory: from smaps_rollup, or where the kernel is built without,
+    /// as OpenWrt's, from what it counts as it goes, which may be some pages off.
     ///
     /// # Errors
     ///
-    /// If there is no such process, or it belongs to another user.
+    /// If there is no such process, it belongs to another user, or there is no /proc.
     pub fn memory(&self) -> io::Result<Memory> {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
+        match self.memory_of("smaps_rollup", ["Anonymous:", "Rss:"]) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.counted_memory(),
+            memory => memory,
+        }
+    }
+
+    fn counted_memory(&self) -> io::Result<Memory> {
+        self.memory_of("status", ["RssAnon:", "VmRSS:"])
+    }
+
+    fn memory_of(&self, file: &str, [anonymous, resident]: [&str; 2]) -> io::Result<Memory> {
+        let text = fs::read_to_string(format!("/proc/{}/{file}", self.pid))?;
         Ok(Memory {
-            anonymous_bytes: kilobytes(&text, "Anonymous:").ok_or_else(unreadable)? * 1024,
-            resident_bytes: kilobytes(&text, "Rss:").ok_or_else(unreadable)? * 1024,
+            anonymous_bytes: kilobytes(&text, anonymous).ok_or_else(unreadable)? * 1024,
+            resident_bytes: kilobytes(&text, resident).ok_or_else(unreadable)? * 1024,
         })
     }
 }
@@ -107,7 +142,8 @@ pub fn survive_file_size_limit() -> io::Result<()> {
     flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
-/// Whether this process ignores `signal`, as after nohup(1). False if /proc is unavailable.
+/// Whether this process ignores `signal`, as after nohup(1). False if /proc is unavailable, as on
+/// other systems.
 pub(crate) fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut lines = status.lines();
@@ -145,6 +181,21 @@ mod tests {
         while own.cpu().unwrap() <= before {
             sum = std::hint::black_box(sum + 1);
         }
+    }
+
+    #[test]
+    fn a_kernel_without_its_accounts_tells_much_the_same() {
+        let own = Process::new(std::process::id());
+        let (exact, counted) = (own.memory().unwrap(), own.counted_memory().unwrap());
+        let is_near = |a: u64, b: u64| a.abs_diff(b) < a.max(b) / 4;
+        assert!(is_near(exact.anonymous_bytes, counted.anonymous_bytes));
+        assert!(is_near(exact.resident_bytes, counted.resident_bytes));
+        let begun = own.ticked().unwrap();
+        let mut sum = 0_u64;
+        while own.ticked().unwrap() <= begun {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(own.ticked().unwrap() < begun + Duration::from_secs(60));
     }
 
     #[test]

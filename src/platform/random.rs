@@ -2,8 +2,6 @@
 
 use std::io;
 
-use rustix::rand::{GetRandomFlags, getrandom};
-
 /// As many as a secret needs. Waits where the system has only just started and has none yet.
 ///
 /// # Errors
@@ -11,11 +9,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 /// If the system has none to give: then it has none at any time.
 pub fn random_bits() -> io::Result<u128> {
     let mut bytes = [0; 16];
-    let count = getrandom(&mut bytes, GetRandomFlags::empty())?;
-    if count < bytes.len() {
-        // getrandom(2): not for so few.
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
+    getrandom::fill(&mut bytes)?;
     Ok(u128::from_ne_bytes(bytes))
 }
 

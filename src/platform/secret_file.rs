@@ -1,4 +1,4 @@
-//! A password in a file, which others must not be able to read.
+//! Secrets in files, which others must not be able to read.
 
 use std::env;
 use std::fs::{File, Metadata};
@@ -34,18 +34,28 @@ pub(crate) fn read_password(path: &Path) -> io::Result<String> {
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is no regular file, or can be read by others.
+/// As [`open_secret`].
 pub(crate) fn read_secret(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let (file, meta) = open_regular(path)?;
-    let has_others = meta.mode() & OTHERS_MODE != 0;
-    if has_others && !is_in_folder_of_secrets(path) {
-        return Err(io::Error::other(
-            "others can read or change it; chmod o-rwx it",
-        ));
-    }
     let mut text = Vec::new();
-    file.take(max_bytes).read_to_end(&mut text)?;
+    open_secret(path)?.take(max_bytes).read_to_end(&mut text)?;
     Ok(text)
+}
+
+/// Opens a file that others cannot read or change, or that is where only secrets are.
+///
+/// # Errors
+///
+/// Those of [`open_regular`], and that they can.
+pub(crate) fn open_secret(path: &Path) -> io::Result<File> {
+    let (file, meta) = open_regular(path)?;
+    if meta.is_dir() {
+        return Err(io::Error::other("it is a folder; name the file in it"));
+    }
+    if meta.mode() & OTHERS_MODE != 0 && !is_in_folder_of_secrets(path) {
+        let words = "others can read or change it; chmod o-rwx it";
+        return Err(io::Error::other(words));
+    }
+    Ok(file)
 }
 
 /// Opens a file, and nothing that could be waited for.

@@ -7,14 +7,12 @@
 use std::env;
 use std::io;
 use std::net::TcpListener;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::time::Duration;
 
 use listenfd::ListenFd;
 use log::warn;
-use rustix::net::sockopt;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Where the manager hears from this program.
@@ -57,9 +55,12 @@ impl NotifySocket {
 /// A path, or the name of an abstract socket after an `@`.
 fn address_of(name: &[u8]) -> io::Result<SocketAddr> {
     use std::ffi::OsStr;
+    #[cfg(target_os = "linux")]
+    use std::os::linux::net::SocketAddrExt;
     use std::os::unix::ffi::OsStrExt;
 
     match name {
+        #[cfg(target_os = "linux")]
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
         [b'/', ..] => SocketAddr::from_pathname(OsStr::from_bytes(name)),
         _ => Err(io::Error::other("expected a path, or @ and a name")),
@@ -118,11 +119,21 @@ pub(crate) fn take_listener() -> io::Result<Option<TcpListener>> {
         );
     }
     let listener = passed.take_tcp_listener(0)?;
-    let is_listening = |listener| sockopt::socket_acceptconn(listener);
     match &listener {
         Some(listener) if !is_listening(listener)? => Err(io::Error::other("it does not listen")),
         _ => Ok(listener),
     }
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn is_listening(listener: &TcpListener) -> io::Result<bool> {
+    Ok(rustix::net::sockopt::socket_acceptconn(listener)?)
+}
+
+/// Whoever passes another one hears of it from accept(2).
+#[cfg(target_vendor = "apple")]
+fn is_listening(_: &TcpListener) -> io::Result<bool> {
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -147,6 +158,8 @@ mod tests {
 
     #[test]
     fn a_socket_has_a_path_or_an_abstract_name() {
+        use std::os::linux::net::SocketAddrExt;
+
         let path = address_of(b"/run/notify").unwrap();
         assert_eq!(path.as_pathname().unwrap().to_str(), Some("/run/notify"));
         let name = address_of(b"@manager").unwrap();

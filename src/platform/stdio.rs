@@ -5,12 +5,13 @@
 //! never changes the mode of an inherited description:
 //!
 //! - It calls poll(2) before each read from standard input.
-//! - It opens standard output and error again by their paths under `/proc`. These
+//! - It opens standard output and error again by their paths under `/proc`, and on other systems
+//!   than Linux, where such a path leads to the same description, terminals by their names. These
 //!   descriptions are our own and may be non-blocking. Where that fails, it calls poll(2)
 //!   before each write and writes little at a time.
 //!
-//! epoll refuses regular files (EPERM), because they are always ready: registering one
-//! returns `Readiness::Always`.
+//! Regular files are always ready: registering one returns `Readiness::Always`. epoll refuses
+//! them (EPERM); kqueue takes them, and says nothing at their end.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,13 +23,17 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::stdio::{stderr, stdin, stdout};
-use rustix::termios::{LocalModes, QueueSelector, isatty, tcflush, tcgetattr, tcgetwinsize};
+use rustix::termios::{
+    LocalModes, QueueSelector, isatty, tcflush, tcgetattr, tcgetwinsize, ttyname,
+};
 
 use crate::platform::job;
 use crate::platform::socket::retry_interrupted;
+use crate::platform::system::IS_LINUX;
 
-/// `PIPE_BUF`: a pipe that poll(2) reports as writable takes this much without blocking.
-const PIPE_BUF_BYTES: usize = 4096;
+/// `PIPE_BUF`: a pipe that poll(2) reports as writable takes this much without blocking. The
+/// least that POSIX allows is 512.
+const PIPE_BUF_BYTES: usize = if IS_LINUX { 4096 } else { 512 };
 
 /// How to learn that a source is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +212,8 @@ impl Write for StandardOutput {
         }
         let written = match &self.method {
             Method::Reopened(_) | Method::File => rustix::io::write(fd, bytes),
-            Method::Socket => send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            // Not every system has MSG_NOSIGNAL; std ignores SIGPIPE.
+            Method::Socket => send(fd, bytes, SendFlags::DONTWAIT),
             Method::PollFirst => {
                 if ready(fd, PollFlags::OUT)?.is_empty() {
                     Err(Errno::WOULDBLOCK)
@@ -296,8 +302,12 @@ impl BufferedOutput {
 /// opened as the terminal of our session.
 fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let by_descriptor = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let opened = open(by_descriptor, flags, Mode::empty());
+    let opened = if IS_LINUX {
+        let by_descriptor = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        open(by_descriptor, flags, Mode::empty())
+    } else {
+        ttyname(fd, Vec::new()).and_then(|name| open(name, flags, Mode::empty()))
+    };
     match opened {
         Err(_) if is_of_our_session(fd) => Ok(open("/dev/tty", flags, Mode::empty())?),
         opened => Ok(opened?),
@@ -340,9 +350,47 @@ pub(crate) fn register(
     token: Token,
     interest: Interest,
 ) -> io::Result<Readiness> {
+    if !IS_LINUX && is_always_ready(fd) {
+        return Ok(Readiness::Always);
+    }
     match registry.register(&mut SourceFd(&fd.as_raw_fd()), token, interest) {
         Ok(()) => Ok(Readiness::Polled),
         Err(e) if Errno::from_io_error(&e) == Some(Errno::PERM) => Ok(Readiness::Always),
         Err(e) => Err(e),
+    }
+}
+
+/// Whether there are no events of `fd`, by what it is: a file, a folder, a device such as /dev/null.
+fn is_always_ready(fd: BorrowedFd<'_>) -> bool {
+    let kind = fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    !matches!(kind, Ok(FileType::Fifo | FileType::Socket)) && !isatty(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::net::UnixStream;
+
+    use mio::Poll;
+
+    use super::*;
+
+    #[test]
+    fn what_epoll_refuses_is_known_by_its_kind() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let (reader, _writer) = io::pipe().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let null = File::open("/dev/null").unwrap();
+        let poll = Poll::new().unwrap();
+        for (fd, is_always) in [
+            (near.as_fd(), false),
+            (reader.as_fd(), false),
+            (file.as_fd(), true),
+            (null.as_fd(), true),
+        ] {
+            let readiness = register(fd, poll.registry(), Token(0), Interest::READABLE).unwrap();
+            assert_eq!(readiness == Readiness::Always, is_always);
+            assert_eq!(is_always_ready(fd), is_always);
+        }
     }
 }

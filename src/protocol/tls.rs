@@ -26,7 +26,7 @@ use crate::protocol::base64;
 const CHAT: &[u8] = b"chat/1";
 
 /// That of HTTP/1.1, and of WebSocket, which begins so.
-const HTTP: &[u8] = b"http/1.1";
+pub(crate) const HTTP: &[u8] = b"http/1.1";
 
 /// What a TLS connection begins with: a record of its handshake.
 pub(crate) const FIRST_BYTE: u8 = 0x16;

@@ -32,7 +32,7 @@ pub(crate) const DENIED: &str = "your address is not allowed here; ask the opera
 
 /// The refusal of an address that may not come without TLS.
 pub(crate) const IN_CLEAR: &str =
-    "without TLS only this machine may join; ask the operator for another way";
+    "without TLS only the room's own machine may join; try chat client --tls, or ask the operator";
 
 /// What a newcomer is told by a room with a password.
 pub(crate) const PASSWORD_NEEDED: &str = "this room has a password: /pass PASSWORD";

@@ -995,7 +995,8 @@ impl<S: Stream> Clients<S> {
         }
         let owed_bytes = self.outbound.owed_bytes();
         // The kernel counts its own overhead against twice the size that was asked for.
-        let pinned_bytes = 2 * self.policy.send_buffer_bytes * self.outbound.lagging();
+        let per_reader_bytes = 2 * self.policy.send_buffer_bytes;
+        let pinned_bytes = per_reader_bytes.saturating_mul(self.outbound.lagging());
         let total = self.flow.observe_total(owed_bytes, pinned_bytes);
         if total == Total::BecameTooMuch {
             if let Some(suppressed) = self.total_log.allow(self.now) {

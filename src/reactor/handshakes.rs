@@ -6,7 +6,7 @@
 //! their own, and are registered again, once, by the key that they get as clients: the kernel
 //! then reports anew what is ready.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use slab::Slab;
 use super::acceptor::{Accepted, Acceptor};
 use super::listener::Listener;
 use super::service::{FIRST_HANDSHAKE, TLS_LISTENER};
+use crate::platform::addresses::largest_crowds;
 use crate::platform::socket::retry_interrupted;
 use crate::protocol::tls::{FIRST_BYTE, Session};
 
@@ -30,7 +31,8 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many there may be at a time.
 pub const MAX_HANDSHAKES: usize = 256;
 
-/// How many are computed for in one iteration: two milliseconds' worth, on a small machine ten.
+/// How many are computed for in one iteration, of those that are to be answered, and of those that
+/// were: three milliseconds' worth, on a small machine some fifteen.
 const HANDSHAKE_BUDGET: usize = 16;
 
 /// How many connections are accepted in one iteration.
@@ -70,8 +72,8 @@ pub(super) struct Handshakes {
     next_serial: u64,
     /// When each has to be over, the oldest first. Some of them are.
     deadlines: VecDeque<(Instant, Id)>,
-    /// May go on.
-    ready: VecDeque<Id>,
+    /// May go on: those that are to be answered, and those that were.
+    ready: [VecDeque<Id>; 2],
     /// Are over. By [`Way`]: clients, and visitors.
     finished: [VecDeque<Id>; 2],
 }
@@ -119,7 +121,7 @@ impl Handshakes {
             slab: Slab::new(),
             next_serial: 0,
             deadlines: VecDeque::new(),
-            ready: VecDeque::new(),
+            ready: Default::default(),
             finished: Default::default(),
         })
     }
@@ -141,14 +143,15 @@ impl Handshakes {
             && !std::mem::replace(&mut handshake.is_listed, true)
         {
             let serial = handshake.serial;
-            self.ready.push_back(Id { key, serial });
+            let is_answered = handshake.session.is_some();
+            self.ready[usize::from(is_answered)].push_back(Id { key, serial });
         }
     }
 
     /// Whether there is something to do though no event may come.
     pub(super) fn has_work(&self) -> bool {
         let mut doors = self.doors.iter().flatten();
-        doors.any(|door| door.acceptor.is_ready()) || !self.ready.is_empty()
+        doors.any(|door| door.acceptor.is_ready()) || self.ready.iter().any(|it| !it.is_empty())
     }
 
     /// When there is something to do though nothing may happen.
@@ -178,11 +181,13 @@ impl Handshakes {
         for way in [Way::Lines, Way::Web] {
             self.accept(way, now, registry, &is_full);
         }
-        for _ in 0..HANDSHAKE_BUDGET {
-            let Some(id) = self.ready.pop_front() else {
-                break;
-            };
-            self.go_on(id);
+        for nth in [1, 0] {
+            for _ in 0..HANDSHAKE_BUDGET {
+                let Some(id) = self.ready[nth].pop_front() else {
+                    break;
+                };
+                self.go_on(id);
+            }
         }
     }
 
@@ -284,9 +289,9 @@ impl Handshakes {
         registry: &Registry,
     ) {
         if self.slab.len() >= self.most
-            && let Some(oldest) = self.oldest_of_the_most()
+            && let Some(surplus) = self.surplus()
         {
-            self.remove(oldest);
+            self.remove(surplus);
         }
         let token = Token(FIRST_HANDSHAKE + self.slab.vacant_key());
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -311,29 +316,28 @@ impl Handshakes {
         }
     }
 
-    /// There are too many: of the address that has most of them, the one that had most time. So
-    /// nobody who has few is kept out.
-    fn oldest_of_the_most(&self) -> Option<Id> {
-        let mut by_address: HashMap<IpAddr, (usize, Id)> = HashMap::new();
-        for (
-            key,
-            Handshake {
-                serial, address, ..
-            },
-        ) in &self.slab
-        {
-            let id = Id {
-                key,
-                serial: *serial,
-            };
-            let (count, oldest) = by_address.entry(*address).or_insert((0, id));
-            *count += 1;
-            if oldest.serial > id.serial {
-                *oldest = id;
-            }
-        }
-        let most = by_address.into_values().max_by_key(|(count, _)| *count);
-        most.map(|(_, oldest)| oldest)
+    /// There are too many: one of the [largest crowd](largest_crowds) goes.
+    ///
+    /// First whoever says nothing, the longest first. A crowd that says something gets answers to
+    /// the oldest of them, as fast as these can be computed, and some time for its own: then
+    /// whoever is quick gets through.
+    fn surplus(&self) -> Option<Id> {
+        let crowds = largest_crowds(self.slab.iter().map(|(_, it)| it.address));
+        let unanswered = self.ready[0].len();
+        let candidates = self
+            .slab
+            .iter()
+            .filter(|(_, it)| crowds.contains(&it.address));
+        let (key, handshake) =
+            candidates.min_by_key(|(_, it)| match (it.session.is_some(), it.is_listed) {
+                (false, false) => (0, it.serial),
+                (false, true) if unanswered > self.most / 4 => (1, !it.serial),
+                (true, false) => (2, it.serial),
+                (false, true) => (3, !it.serial),
+                (true, true) => (4, !it.serial),
+            })?;
+        let serial = handshake.serial;
+        Some(Id { key, serial })
     }
 
     fn go_on(&mut self, id: Id) {

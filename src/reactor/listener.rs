@@ -12,7 +12,11 @@ use rustix::io::Errno;
 use rustix::net::{self, sockopt};
 
 use super::acceptor::Accepted;
-use crate::platform::socket::{give_up_on_the_unreachable, keep_alive, tcp_socket};
+use crate::platform::socket::{
+    INHERITS_OPTIONS, USER_TIMEOUT, is_of_connection, keep_alive, set_send_buffer,
+    set_user_timeout, tcp_socket,
+};
+use crate::platform::system::IS_LINUX;
 
 /// Connections that the kernel completes and keeps until they are accepted. mio
 /// and the standard library fix it at 128, too few when a whole room comes at
@@ -41,9 +45,9 @@ const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 pub struct Listener {
     inner: TcpListener,
     address: SocketAddr,
-    /// The send buffer for connections that may be older than the socket's options, and so
-    /// have inherited none. `None` once all of them have been accepted.
-    early_send_buffer_bytes: Cell<Option<usize>>,
+    /// The send buffer for connections that may have inherited no options: the system hands
+    /// none down, or they are older than these. `None` once there can be no more of them.
+    lacking_send_buffer_bytes: Cell<Option<usize>>,
 }
 
 impl Listener {
@@ -62,10 +66,10 @@ impl Listener {
             // net.ipv6.bindv6only says.
             sockopt::set_ipv6_v6only(&socket, false)?;
         }
-        set_options(&socket, send_buffer_bytes)?;
-        warn_of_small_send_buffer(&socket, send_buffer_bytes)?;
+        warn_of_small_send_buffer(set_options(&socket, send_buffer_bytes)?, send_buffer_bytes);
         net::bind(&socket, &address)?;
-        Self::listen(socket, None)
+        let lacking_send_buffer_bytes = (!INHERITS_OPTIONS).then_some(send_buffer_bytes);
+        Self::listen(socket, lacking_send_buffer_bytes)
     }
 
     /// A socket that listens already, from the service manager. It gets the options of
@@ -77,12 +81,11 @@ impl Listener {
     pub fn passed(listener: std::net::TcpListener, send_buffer_bytes: usize) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let socket = OwnedFd::from(listener);
-        set_options(&socket, send_buffer_bytes)?;
-        warn_of_small_send_buffer(&socket, send_buffer_bytes)?;
+        warn_of_small_send_buffer(set_options(&socket, send_buffer_bytes)?, send_buffer_bytes);
         Self::listen(socket, Some(send_buffer_bytes))
     }
 
-    fn listen(socket: OwnedFd, early_send_buffer_bytes: Option<usize>) -> io::Result<Self> {
+    fn listen(socket: OwnedFd, lacking_send_buffer_bytes: Option<usize>) -> io::Result<Self> {
         // On a socket that listens already, this only sets the backlog.
         net::listen(&socket, BACKLOG)?;
         let inner = TcpListener::from_std(socket.into());
@@ -90,7 +93,7 @@ impl Listener {
         Ok(Self {
             inner,
             address,
-            early_send_buffer_bytes: Cell::new(early_send_buffer_bytes),
+            lacking_send_buffer_bytes: Cell::new(lacking_send_buffer_bytes),
         })
     }
 
@@ -108,7 +111,7 @@ impl Listener {
     pub fn accept(&self) -> Accepted<TcpStream> {
         match self.inner.accept() {
             Ok((stream, peer)) => {
-                if let Some(bytes) = self.early_send_buffer_bytes.get()
+                if let Some(bytes) = self.lacking_send_buffer_bytes.get()
                     && let Err(e) = set_options(&stream, bytes)
                 {
                     debug!("{peer} has not got its options: {e}");
@@ -117,8 +120,8 @@ impl Listener {
             }
             Err(e) => {
                 let meaning = not_accepted(e, || self.somebody_waits());
-                if matches!(meaning, Accepted::Nobody) {
-                    self.early_send_buffer_bytes.set(None);
+                if INHERITS_OPTIONS && matches!(meaning, Accepted::Nobody) {
+                    self.lacking_send_buffer_bytes.set(None);
                 }
                 meaning
             }
@@ -131,47 +134,37 @@ impl Listener {
     }
 }
 
-/// Sets the options of a client's socket. On Linux accepted sockets inherit them from the
-/// listener: no call for each of them.
-fn set_options(socket: impl AsFd, send_buffer_bytes: usize) -> io::Result<()> {
+/// Sets the options of a client's socket, and returns what send buffer the kernel has allowed.
+/// On Linux accepted sockets inherit the options from the listener: no call for each of them.
+fn set_options(socket: impl AsFd, send_buffer_bytes: usize) -> io::Result<usize> {
     let socket = socket.as_fd();
     sockopt::set_tcp_nodelay(socket, true)?;
-    sockopt::set_socket_send_buffer_size(socket, send_buffer_bytes)?;
+    let got_bytes = set_send_buffer(socket, send_buffer_bytes)?;
     sockopt::set_socket_recv_buffer_size(socket, RECEIVE_BUFFER_BYTES)?;
     keep_alive(socket)?;
-    give_up_on_the_unreachable(socket)
+    set_user_timeout(socket, USER_TIMEOUT)?;
+    Ok(got_bytes)
 }
 
-/// The kernel sets a send buffer no larger than it was set up to, and does not say so.
-fn warn_of_small_send_buffer(socket: &OwnedFd, bytes: usize) -> io::Result<()> {
-    let got_bytes = sockopt::socket_send_buffer_size(socket)? / 2;
+fn warn_of_small_send_buffer(got_bytes: usize, bytes: usize) {
+    let name = if IS_LINUX {
+        "net.core.wmem_max"
+    } else {
+        "kern.ipc.maxsockbuf"
+    };
     if got_bytes < bytes {
         warn!(
             "the kernel allows a send buffer of {got_bytes} bytes, not {bytes}; \
-             `sysctl net.core.wmem_max={bytes}` would let it"
+             `sysctl {name}={bytes}` would let it"
         );
     }
-    Ok(())
 }
 
-/// What an error of accept(2) means: whether it belongs to that connection alone, or to
-/// this machine, is said by its manual page.
+/// What an error of accept(2) means.
 fn not_accepted<S>(error: io::Error, somebody_waits: impl FnOnce() -> bool) -> Accepted<S> {
     match Errno::from_io_error(&error) {
         Some(Errno::WOULDBLOCK) => Accepted::Nobody,
-        Some(
-            Errno::INTR
-            | Errno::CONNABORTED
-            | Errno::PERM
-            | Errno::PROTO
-            | Errno::NOPROTOOPT
-            | Errno::OPNOTSUPP
-            | Errno::NETDOWN
-            | Errno::NETUNREACH
-            | Errno::NONET
-            | Errno::HOSTDOWN
-            | Errno::HOSTUNREACH,
-        ) => Accepted::Skip,
+        Some(errno) if is_of_connection(errno) => Accepted::Skip,
         // A free descriptor is looked for before a waiting connection is.
         _ if !somebody_waits() => Accepted::Nobody,
         errno => Accepted::Exhausted {
@@ -184,7 +177,7 @@ fn not_accepted<S>(error: io::Error, somebody_waits: impl FnOnce() -> bool) -> A
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::socket::{KEEPALIVE_PROBES, USER_TIMEOUT};
+    use crate::platform::socket::KEEPALIVE_PROBES;
 
     #[test]
     fn a_shortage_is_told_from_a_connection_that_came_to_nothing() {
@@ -235,7 +228,7 @@ mod tests {
         expect_client_with_options(&listener);
         expect_client_with_options(&listener);
         assert!(matches!(listener.accept(), Accepted::Nobody));
-        assert_eq!(listener.early_send_buffer_bytes.get(), None);
+        assert_eq!(listener.lacking_send_buffer_bytes.get(), None);
         let _late = connect();
         expect_client_with_options(&listener);
     }

@@ -4,10 +4,12 @@
 //! learns nothing of the room. All ways in come here, so that a guess costs the same on each.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::iter;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::password::Password;
+use crate::platform::addresses::{largest_crowds, network_of};
 use crate::protocol::batch::{ClientId, Encoding, Frame};
 use crate::protocol::command::{self, Command};
 use crate::protocol::event::json::max_object_bytes;
@@ -23,9 +25,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How many lines may come before the password, and wrong ones count.
 const TRIES: u8 = 3;
 
-/// Wrong passwords from one address, or from one /64 with IPv6. Nobody is locked out: whoever
-/// has none left waits ten seconds.
+/// Wrong passwords from one address. Nobody is locked out: whoever has none left waits ten
+/// seconds.
 const GUESS_RATE: Rate = Rate::one_each(Duration::from_secs(10), 5);
+
+/// The same from one /64 with IPv6, where one guesser has all addresses: as if it had eight. It
+/// may also be everybody's on a LAN, who must not have to wait for one guesser there.
+const NETWORK_GUESS_RATE: Rate = Rate::one_each(Duration::from_millis(1250), 40);
 
 /// Addresses whose guesses are counted each by itself. Above this, all others count as one.
 const MAX_GUESSERS: usize = 4096;
@@ -61,14 +67,39 @@ struct Waiting {
     tries_left: u8,
 }
 
+/// Whose wrong passwords are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Guesser {
+    Address(IpAddr),
+    Network(IpAddr),
+}
+
+impl Guesser {
+    /// Whose those from `address` are.
+    fn all_of(address: IpAddr) -> impl Iterator<Item = Self> {
+        let address = address.to_canonical();
+        let network = address
+            .is_ipv6()
+            .then(|| Self::Network(network_of(address)));
+        iter::once(Self::Address(address)).chain(network)
+    }
+
+    fn rate(self) -> Rate {
+        match self {
+            Self::Address(_) => GUESS_RATE,
+            Self::Network(_) => NETWORK_GUESS_RATE,
+        }
+    }
+}
+
 pub(crate) struct Door {
     password: Password,
     /// In the order in which they came, which is that of their serial numbers.
     waiting: Vec<Waiting>,
     max_waiting: usize,
-    /// Wrong passwords, by network.
-    guesses: HashMap<IpAddr, Bucket>,
-    /// Those of networks that are not counted by themselves.
+    /// Wrong passwords, by address, and by network where that is another.
+    guesses: HashMap<Guesser, Bucket>,
+    /// Those of addresses that are not counted by themselves.
     other_guesses: Bucket,
     /// Who was not let in last, to be logged.
     failure: Option<(IpAddr, NotLetIn)>,
@@ -120,15 +151,8 @@ impl Door {
     }
 
     fn first_of_largest_crowd(&self) -> Option<ClientId> {
-        let all = self.waiting.iter();
-        let mut all: Vec<(IpAddr, u64)> = all
-            .map(|waiting| (network_of(waiting.address), waiting.id.serial))
-            .collect();
-        all.sort_unstable();
-        let crowds = all.chunk_by(|one, other| one.0 == other.0);
-        let largest = crowds.max_by_key(|crowd| (crowd.len(), u64::MAX - crowd[0].1));
-        let serial = largest?[0].1;
-        let first = self.waiting.iter().find(|it| it.id.serial == serial);
+        let crowds = largest_crowds(self.waiting.iter().map(|it| it.address));
+        let first = self.waiting.iter().find(|it| crowds.contains(&it.address));
         first.map(|waiting| waiting.id)
     }
 
@@ -232,27 +256,35 @@ impl Door {
         guess: &[u8],
         now: Instant,
     ) -> Result<(), NotLetIn> {
-        let network = network_of(address);
-        if self.guesses.len() >= MAX_GUESSERS && !self.guesses.contains_key(&network) {
+        if self.guesses.len() >= MAX_GUESSERS {
             self.guesses.retain(|_, bucket| !bucket.is_full(now));
         }
-        let is_known = self.guesses.contains_key(&network);
-        let bucket = if is_known || self.guesses.len() < MAX_GUESSERS {
-            self.guesses.entry(network).or_default()
-        } else {
-            &mut self.other_guesses
-        };
-        let failure = if let Some(at) = bucket.ready_at(GUESS_RATE, now) {
+        let ready_at = Guesser::all_of(address).filter_map(|guesser| {
+            let bucket = self.bucket(guesser);
+            bucket.ready_at(guesser.rate(), now)
+        });
+        let failure = if let Some(at) = ready_at.max() {
             let seconds = (at - now).as_secs() + 1;
             NotLetIn::TooMany { seconds }
         } else if self.password.is(guess) {
             return Ok(());
         } else {
-            bucket.take(GUESS_RATE, now);
+            for guesser in Guesser::all_of(address) {
+                self.bucket(guesser).take(guesser.rate(), now);
+            }
             NotLetIn::Wrong
         };
         self.failure = Some((address, failure));
         Err(failure)
+    }
+
+    fn bucket(&mut self, guesser: Guesser) -> &mut Bucket {
+        let is_known = self.guesses.contains_key(&guesser);
+        if is_known || self.guesses.len() < MAX_GUESSERS {
+            self.guesses.entry(guesser).or_default()
+        } else {
+            &mut self.other_guesses
+        }
     }
 
     /// Who was not let in since the last call, and why.
@@ -337,14 +369,6 @@ pub(crate) fn too_many(seconds: u64) -> String {
     format!("too many wrong passwords from your address; try again in {seconds} s")
 }
 
-/// What one guesser can have any number of addresses of: with IPv6 a /64.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,17 +435,24 @@ mod tests {
     }
 
     #[test]
-    fn guesses_are_counted_by_network_and_nobody_is_locked_out() {
+    fn guesses_are_counted_by_address_and_by_network_and_nobody_is_locked_out() {
         let mut now = Instant::now();
         let mut door = door(10);
         let mut guess =
             |from: &str, guess: &str, now| door.check(address(from), guess.as_bytes(), now);
-        for last in 1..=5 {
-            let from = format!("2001:db8::{last}");
+        for _ in 0..5 {
+            assert_eq!(guess("2001:db8::1", "x", now), Err(NotLetIn::Wrong));
+        }
+        let too_many = guess("2001:db8::1", "green tea", now);
+        assert_eq!(too_many, Err(NotLetIn::TooMany { seconds: 11 }));
+        // Others on its LAN need not wait for it, unless it has their addresses, too.
+        assert_eq!(guess("2001:db8::2", "green tea", now), Ok(()));
+        for nth in 5..40 {
+            let from = format!("2001:db8::ffff:{nth}");
             assert_eq!(guess(&from, "x", now), Err(NotLetIn::Wrong));
         }
-        let too_many = guess("2001:db8::ffff", "green tea", now);
-        assert_eq!(too_many, Err(NotLetIn::TooMany { seconds: 11 }));
+        let too_many = guess("2001:db8::2", "green tea", now);
+        assert_eq!(too_many, Err(NotLetIn::TooMany { seconds: 2 }));
         assert_eq!(guess("2001:db8:0:1::1", "green tea", now), Ok(()));
         now += Duration::from_secs(10);
         assert_eq!(guess("2001:db8::1", "y", now), Err(NotLetIn::Wrong));

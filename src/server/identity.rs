@@ -7,7 +7,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -28,6 +28,7 @@ use rustls::sign::CertifiedKey;
 use crate::error::Error;
 use crate::platform::addresses::{addresses, is_local};
 use crate::platform::random::random_bits;
+use crate::platform::secret_file::{open_regular, open_secret};
 use crate::platform::state::{PRIVATE, make_folder, replace, user_folder, write_beside};
 use crate::protocol::base64;
 use crate::protocol::time::Time;
@@ -51,6 +52,9 @@ const CERTIFICATE_FILE: &str = "tls-certificate.pem";
 /// What the first line of our certificate's file begins with. When it was made, and for which
 /// names, follows.
 const MADE: &str = "chat made this on ";
+
+/// More than any chain of certificates takes.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The lines of a file in PEM.
 const PEM_COLUMNS: usize = 64;
@@ -136,7 +140,10 @@ impl Identity {
 
 fn certified(source: &Source) -> Result<CertifiedKey, Error> {
     match source {
-        Source::Files { certificate, key } => read(certificate, key),
+        Source::Files { certificate, key } => {
+            open_secret(key).map_err(|e| unusable(key, e))?;
+            read(certificate, key)
+        }
         Source::Own => {
             let folder = state_folder().ok_or(Error::NoStateFolder)?;
             let certificate = folder.join(CERTIFICATE_FILE);
@@ -152,20 +159,23 @@ fn certified(source: &Source) -> Result<CertifiedKey, Error> {
 fn state_folder() -> Option<PathBuf> {
     if let Some(folders) = env::var_os("STATE_DIRECTORY") {
         // systemd.exec(5): of several, which it separates by colons, the first.
-        return env::split_paths(&folders).next();
+        let first = env::split_paths(&folders).next();
+        return first.filter(|folder| folder.is_absolute());
     }
     user_folder()
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| unusable(certificate, pem_problem(e)))?;
+    let text = read_regular(certificate).map_err(|e| unusable(certificate, e))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let chain = chain.map_err(|e| unusable(certificate, pem_problem(e)))?;
     if chain.is_empty() {
         let problem = "it holds no certificate (expected PEM: -----BEGIN CERTIFICATE-----)";
         return Err(unusable(certificate, io::Error::other(problem)));
     }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(key, pem_problem(e)))?;
+    let text = read_regular(key).map_err(|e| unusable(key, e))?;
+    let private = PrivateKeyDer::from_pem_slice(&text);
+    let private = private.map_err(|e| unusable(key, pem_problem(e)))?;
     CertifiedKey::from_der(chain, private, &provider()).map_err(|e| match e {
         rustls::Error::InconsistentKeys(_) => {
             let certificate = certificate.display();
@@ -174,6 +184,14 @@ fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {
         }
         e => unusable(key, io::Error::other(e)),
     })
+}
+
+/// What the file at `path` holds, which must not be waited for.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let (file, _) = open_regular(path)?;
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn pem_problem(error: rustls::pki_types::pem::Error) -> io::Error {
@@ -223,8 +241,8 @@ fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
 
 /// Makes a certificate for the key, unless there is one that will do for a while.
 fn keep_certificate(path: &Path, key_path: &Path) -> Result<(), Error> {
-    let key = PrivateKeyDer::from_pem_file(key_path)
-        .map_err(pem_problem)
+    let key = read_regular(key_path)
+        .and_then(|text| PrivateKeyDer::from_pem_slice(&text).map_err(pem_problem))
         .and_then(|key| KeyPair::try_from(&key).map_err(io::Error::other))
         .map_err(|e| unusable(key_path, e))?;
     let today = today(SystemTime::now());

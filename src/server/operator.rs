@@ -74,7 +74,7 @@ Everybody sees what you type, unless it begins with a slash:
                           10.0.1.0/24, or the address NAME is at
   /unban ADDRESS          end a ban
   /bans                   list the bans and who is muted
-  /stats                  show the server's statistics
+  /stats                  show statistics, and the key for TLS
   /help                   show this list
   /quit                   close the room
   //TEXT                  say /TEXT

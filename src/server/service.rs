@@ -428,12 +428,19 @@ impl Server {
             Ok::<_, Error>(())
         });
         #[cfg(feature = "tls")]
-        let shown = self.identity.as_ref().map(Identity::reload);
+        let shown = self.identity.as_ref().map(|identity| {
+            let before = identity.fingerprint().ok();
+            Ok::<_, Error>((before, identity.reload()?))
+        });
         if let Some(suppressed) = self.reload_log.allow(now) {
             let more = AndMore(suppressed);
             #[cfg(feature = "tls")]
             match shown {
-                Some(Ok(key)) => info!("read the certificate again, for the key {key}{more}"),
+                Some(Ok((Some(before), key))) if before != key => warn!(
+                    "the room's key is {key} now; guests who know {before} are warned, and have \
+                     to forget it{more}"
+                ),
+                Some(Ok((_, key))) => info!("read the certificate again, for the key {key}{more}"),
                 Some(Err(e)) => warn!("{e}; newcomers are still shown what it was{more}"),
                 None => {}
             }
@@ -487,7 +494,11 @@ impl Server {
         let mut next = Next::Continue;
         while let Some(typed) = self.next_typed(context.now) {
             let stats = self.stats(load);
+            #[cfg(feature = "tls")]
+            let key = self.identity.as_ref().and_then(|it| it.fingerprint().ok());
             let mut actions = Actions {
+                #[cfg(feature = "tls")]
+                key,
                 room: &mut self.room,
                 admission: &mut self.admission,
                 console: &mut self.console,
@@ -558,7 +569,10 @@ impl Server {
             let more = AndMore(suppressed);
             match why {
                 NotLetIn::Wrong => info!("wrong password from {address}{more}"),
-                NotLetIn::TooMany { .. } => warn!("too many wrong passwords from {address}{more}"),
+                NotLetIn::TooMany { .. } => warn!(
+                    "too many wrong passwords from {address}: for some seconds none of its is \
+                     looked at{more}"
+                ),
             }
         }
     }

@@ -285,7 +285,7 @@ impl Web {
             );
         }
         let words = "a password may not be sent in clear, and others may have read this one; use \
-                     https, or ask from the machine of the room";
+                     https if the room has it, or ask from the room's own machine";
         Err(Fault::new(Status::Forbidden, words))
     }
 
@@ -301,7 +301,9 @@ impl Web {
                 Ok(Handled::Answer(answer))
             }
             Some(address) => {
-                let words = format!("without TLS only this machine may use this; go to {address}");
+                let words = format!(
+                    "without TLS only the room's own machine may use this; go to {address}"
+                );
                 Err(Fault::new(Status::Forbidden, words))
             }
             None => Err(Fault::new(Status::Forbidden, refusal.to_string())),
@@ -323,7 +325,7 @@ impl Web {
     ) -> Result<(), Answer<'static>> {
         if !request.is_secured && !address.to_canonical().is_loopback() {
             let words = "this needs the room's password, which may not be sent in clear; use \
-                         https, or ask from the machine of the room";
+                         https if the room has it, or ask from the room's own machine";
             return Err(Answer::fault(Fault::new(Status::Forbidden, words)));
         }
         let guess = request.authorization.and_then(bearer);

@@ -6,18 +6,19 @@
 
 use std::io::{self, Read, Write};
 use std::mem;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::framing::{Cut, LineReader};
-use super::json::{JsonReader, Told};
+use super::json::{self, JsonReader, Told};
 use super::protocol::{Handshake, MAX_WORDS_BYTES, safe_words};
 use super::websocket::{self, WebSocket};
 use crate::client::connect::Socket;
 #[cfg(feature = "tls")]
 use crate::client::known_rooms::Guard;
+use crate::error::tls_hint;
 use crate::platform::socket::has_connected;
 use crate::platform::socket::retry_interrupted;
-use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
+use crate::protocol::wording::{NOTICE_PREFIX, PASSWORD_NEEDED, REFUSAL_PREFIX};
 
 /// The most that a server may send before what the handshake waits for.
 const MAX_GREETING_BYTES: usize = 16 * 1024;
@@ -117,16 +118,22 @@ impl Client {
         matches!(self.stage, Stage::In)
     }
 
-    /// What it still waits for, for the user.
-    pub(crate) fn why_not_in(&self) -> String {
+    /// What it has waited for in vain, for so long.
+    pub(crate) fn why_not_in(&self, patience: Duration, is_secured: bool) -> io::Error {
+        let within = format!("within {} s", patience.as_secs());
         match &self.stage {
-            Stage::Greeting(said) if said.is_empty() => "connected, but no greeting".to_owned(),
+            Stage::Greeting(said) if said.is_empty() => {
+                let hint = tls_hint(is_secured);
+                io::Error::other(format!("connected, but no greeting {within}{hint}"))
+            }
             Stage::Greeting(said) => {
                 let said = safe_words(said);
-                format!("no chat server: unexpected greeting \"{said}\"")
+                io::Error::other(format!(
+                    "no chat server: unexpected greeting \"{said}\" {within}"
+                ))
             }
             Stage::Connecting | Stage::ShakingHands | Stage::Upgrading | Stage::In => {
-                "no answer".to_owned()
+                io::Error::new(io::ErrorKind::TimedOut, format!("no answer {within}"))
             }
         }
     }
@@ -169,7 +176,13 @@ impl Client {
         if let Stage::ShakingHands = self.stage {
             #[cfg(feature = "tls")]
             if let Some(guard) = guard {
-                let shown = self.socket.shake_hands().map_err(Departure::Lost)?;
+                let shown = self.socket.shake_hands().map_err(|e| {
+                    Departure::Lost(if handshake.is_framed {
+                        io::Error::other(format!("{e}; {}", websocket::WEB_PORT_NEEDED))
+                    } else {
+                        e
+                    })
+                })?;
                 let Some(shown) = shown else {
                     return Ok(Served::Blocked);
                 };
@@ -226,16 +239,15 @@ impl Client {
         buffer: &mut [u8],
     ) -> Result<(), Departure> {
         let rest_at = loop {
+            if let Some(words) = refusal_in(&said, &handshake.refused) {
+                return Err(Departure::Refused(words));
+            }
             if let Some(at) = memchr::memmem::find(&said, &handshake.awaited) {
                 break if handshake.reads_json {
                     at
                 } else {
                     at + handshake.awaited.len()
                 };
-            }
-            let has = |words: &[u8]| memchr::memmem::find(&said, words).is_some();
-            if !handshake.refused.is_empty() && has(&handshake.refused) {
-                return Err(Departure::Refused("wrong password".to_owned()));
             }
             if said.len() > MAX_GREETING_BYTES {
                 let error = io::Error::other("no chat server: unexpected greeting");
@@ -248,8 +260,8 @@ impl Client {
                     return Ok(());
                 }
                 Err(error) => {
-                    return Err(match said.strip_prefix(REFUSAL_PREFIX.as_bytes()) {
-                        Some(words) => Departure::Refused(safe_words(words)),
+                    return Err(match farewell_in(&said) {
+                        Some(words) => Departure::Refused(words),
                         None => Departure::Lost(error),
                     });
                 }
@@ -309,11 +321,14 @@ impl Client {
     /// Reads once, and takes the data out of frames: that may be none. `None` when reading would
     /// block.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let closed = || {
+            let words = "the server closed the connection";
+            io::Error::new(io::ErrorKind::UnexpectedEof, words)
+        };
         match retry_interrupted(|| self.socket.read(buffer)) {
-            Ok(0) => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the server closed the connection",
-            )),
+            Ok(0) => Err(closed()),
+            // Over TLS, without a goodbye.
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(closed()),
             Ok(count) => match &mut self.frames {
                 None => Ok(Some(count)),
                 Some(frames) => frames
@@ -384,5 +399,73 @@ impl Client {
             }
         }
         taken
+    }
+}
+
+/// What the line in `said` says that begins with `refused`, once it is whole.
+fn refusal_in(said: &[u8], refused: &[u8]) -> Option<String> {
+    if refused.is_empty() {
+        return None;
+    }
+    let mut lines = said.split_inclusive(|&byte| byte == b'\n');
+    let line = lines.find(|line| line.starts_with(refused) && line.ends_with(b"\n"))?;
+    words_of(line)
+}
+
+/// What a server has said last before it closed the connection, if that is more than that it has a
+/// password.
+fn farewell_in(said: &[u8]) -> Option<String> {
+    let last = said.trim_ascii_end().rsplit(|&byte| byte == b'\n').next()?;
+    words_of(last).filter(|words| words != PASSWORD_NEEDED)
+}
+
+/// What the room itself says in `line`: a notice, a refusal, or an object that is one.
+fn words_of(line: &[u8]) -> Option<String> {
+    let prefixes = [NOTICE_PREFIX, REFUSAL_PREFIX].map(str::as_bytes);
+    let words = prefixes
+        .iter()
+        .find_map(|prefix| line.strip_prefix(*prefix));
+    match words {
+        Some(words) => Some(safe_words(words)),
+        None => json::refusal_in(line).map(|words| safe_words(words.as_bytes())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_says_why_it_lets_nobody_in() {
+        let needed = "Welcome!\n-- this room has a password: /pass PASSWORD\n";
+        let wrong = "!! wrong password; try again\n";
+        let refused = |said: &str, refused: &str| refusal_in(said.as_bytes(), refused.as_bytes());
+        assert_eq!(refused(needed, "-- this").as_deref(), Some(PASSWORD_NEEDED));
+        assert_eq!(
+            refused(&format!("{needed}{wrong}"), "!! wrong").as_deref(),
+            Some("wrong password; try again")
+        );
+        for (said, start) in [
+            (needed, ""),
+            (needed, "!! wrong"),
+            ("Welcome!\n!! wrong pass", "!! wrong"),
+            ("<a> !! wrong password\n", "!! wrong"),
+        ] {
+            assert_eq!(refused(said, start), None, "{said}");
+        }
+        for (last, words) in [
+            ("", None),
+            ("-- too many\n", Some("too many")),
+            ("!! full\r\n", Some("full")),
+            (
+                r#"{"kind":"bye","code":"password","text":"goodbye"}"#,
+                Some("goodbye"),
+            ),
+            (r#"{"kind":"hello","text":"x"}"#, None),
+            ("<a> hi\n", None),
+        ] {
+            let said = format!("{needed}{last}");
+            assert_eq!(farewell_in(said.as_bytes()).as_deref(), words, "{last}");
+        }
     }
 }

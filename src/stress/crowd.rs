@@ -288,9 +288,13 @@ impl Crowd {
     /// failed, and so have the connections not yet begun.
     fn give_up_pending(&mut self) {
         let mut given_up = Vec::new();
+        #[cfg(feature = "tls")]
+        let is_secured = self.guard.is_some();
+        #[cfg(not(feature = "tls"))]
+        let is_secured = false;
         self.clients.retain(|_, client| {
             if !client.is_in() {
-                given_up.push(client.why_not_in());
+                given_up.push(client.why_not_in(GREETING_TIMEOUT, is_secured));
             }
             client.is_in()
         });
@@ -298,12 +302,12 @@ impl Crowd {
         if let (Some(reason), false) = (given_up.pop(), self.is_interrupted()) {
             let settled = self.arrivals.made + self.arrivals.refused;
             self.arrivals.failed = self.arrivals.asked - settled;
-            let seconds = GREETING_TIMEOUT.as_secs();
-            let mut reason = format!("{reason} within {seconds} s");
-            if self.len() > 0 {
-                reason += "; is the server out of open files?";
-            }
-            self.arrivals.failure = Some(io::Error::new(io::ErrorKind::TimedOut, reason));
+            self.arrivals.failure = Some(if self.len() > 0 {
+                let words = format!("{reason}; is the server out of open files?");
+                io::Error::new(reason.kind(), words)
+            } else {
+                reason
+            });
         }
     }
 

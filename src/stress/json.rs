@@ -64,6 +64,14 @@ impl JsonReader {
     }
 }
 
+/// Why the room refuses something, or ends the connection, if `object` says so.
+pub(crate) fn refusal_in(object: &[u8]) -> Option<String> {
+    let object: Value = serde_json::from_slice(object).ok()?;
+    let text = |name: &str| object.get(name)?.as_str();
+    let is_refusal = ["error", "bye"].contains(&text("kind")?);
+    is_refusal.then(|| text("text").map(str::to_owned))?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,31 +1,42 @@
 //! The machine under a test, as its results name it.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::fs;
+use std::thread;
+
+use rustix::system::uname;
 
 /// A machine: CPU, cores and kernel.
 #[derive(Debug)]
 pub struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
-    /// The kernel's release.
+    /// Its name and release.
     pub(crate) kernel: String,
 }
 
 impl Machine {
-    /// This machine, as /proc and the device tree have it.
+    /// This machine, as uname(2), /proc and the device tree have it.
     pub fn this() -> Self {
+        let system = uname();
+        let text = |name: &CStr| name.to_string_lossy().into_owned();
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let cpus = read("/proc/cpuinfo");
         Self {
             cpu: model(&cpus)
                 .or_else(|| model(&format!("model name: {}", read("/proc/device-tree/model"))))
                 .unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-            cores: cpus
+            // Of all, though this thread may be bound to some.
+            cores: match cpus
                 .lines()
                 .filter(|line| line.starts_with("processor\t"))
-                .count(),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+                .count()
+            {
+                0 => thread::available_parallelism().map_or(1, usize::from),
+                cores => cores,
+            },
+            kernel: format!("{} {}", text(system.sysname()), text(system.release())),
         }
     }
 }
@@ -33,7 +44,7 @@ impl Machine {
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cpu, cores, kernel } = self;
-        write!(f, "{cpu}, {cores} cores, Linux {kernel}")
+        write!(f, "{cpu}, {cores} cores, {kernel}")
     }
 }
 

@@ -7,7 +7,9 @@
 use clap::ValueEnum;
 
 use crate::protocol::text::push_safe;
-use crate::protocol::wording::{IN_ALREADY, NOTICE_PREFIX, REFUSAL_PREFIX, WELCOME};
+use crate::protocol::wording::{
+    IN_ALREADY, NOTICE_PREFIX, PASSWORD_NEEDED, REFUSAL_PREFIX, WELCOME,
+};
 
 /// How one kind of client comes in.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +18,7 @@ pub struct Handshake {
     pub hello: Vec<u8>,
     /// What the server must send before the client counts as in. Empty: nothing.
     pub awaited: Vec<u8>,
-    /// What the server sends instead if it does not take the password. Empty: there is none.
+    /// How a line of the server begins that does not let the client in. Empty: there is none.
     pub refused: Vec<u8>,
     /// Whether the client reads JSON Lines, of which `awaited` begins the first.
     pub reads_json: bool,
@@ -63,17 +65,20 @@ pub(crate) const MAX_WORDS_BYTES: usize = 200;
 impl Protocol {
     /// A chat room's: it greets, then clients send lines, and each is signed.
     pub fn chat(wire: Wire) -> Self {
+        // It says so in text, before it knows what is read.
+        let refused = format!("{NOTICE_PREFIX}{PASSWORD_NEEDED}").into_bytes();
         let reader = match wire {
             Wire::Text => Handshake {
                 awaited: WELCOME.into(),
+                refused,
                 ..Handshake::default()
             },
             Wire::Json | Wire::Websocket => Handshake {
                 hello: b"/json\n".into(),
                 awaited: br#"{"kind":"hello""#.into(),
+                refused,
                 reads_json: true,
                 is_framed: wire == Wire::Websocket,
-                ..Handshake::default()
             },
         };
         Self {
@@ -98,7 +103,7 @@ impl Protocol {
         let pass = format!("/pass {password}\n");
         hello.extend_from_slice(pass.as_bytes());
         if *reads_json {
-            *refused = br#""code":"wrong_password""#.into();
+            *refused = br#"{"kind":"error","code":"wrong_password""#.into();
         } else {
             // A room lets people in without a word. To say it again shows that they are.
             hello.extend_from_slice(pass.as_bytes());

@@ -20,6 +20,9 @@ pub(crate) const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\n\
 /// The answer to that key (section 1.3).
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+/// What to do where another port was given.
+pub(crate) const WEB_PORT_NEEDED: &str = "--wire websocket needs the server's web port";
+
 const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
 
 const MAX_HEAD_BYTES: usize = 4 * 1024;
@@ -155,7 +158,11 @@ fn is_accepted(head: &[u8]) -> io::Result<bool> {
     let is_whole = head.ends_with(b"\r\n\r\n");
     let is_refusal = head[..known_bytes] != SWITCHING[..known_bytes];
     if is_refusal && (head.ends_with(b"\n") || head.len() > MAX_HEAD_BYTES) {
-        let words = format!("no WebSocket here: the answer is \"{}\"", safe_words(head));
+        let mut words = format!("no WebSocket here: the answer is \"{}\"", safe_words(head));
+        if !head.starts_with(b"HTTP/") {
+            words += "; ";
+            words += WEB_PORT_NEEDED;
+        }
         return Err(io::Error::other(words));
     }
     let accepts = || {

@@ -710,31 +710,84 @@ def a_password_is_asked_for_and_kept_in_memory(world):
         server = world.server("--password-file", file.name, "--tls", "--welcome", "Be kind.", scheme="https")
         nc = server.nc("/pass green tea", "/nick carol", "before")
         nc.hear("you are now carol")
-        page = world.page(server, ignore_https_errors=True)
+        context = world.context(ignore_https_errors=True)
+        page = world.page(server, context)
         secret = page.tab.locator("#lock input")
-        expect(secret).to_be_visible()
-        page.say("kept until then")
+
+        def is_locked():
+            expect(secret).to_be_focused()
+            expect(page.tab.locator("#line")).to_be_hidden()
+            expect(page.tab.locator("#wanted")).to_be_hidden()
+
+        def typed(text):
+            """Without a look at where the focus is."""
+            page.tab.keyboard.type(text)
+            page.tab.keyboard.press("Enter")
+
+        def is_in():
+            expect(secret).to_be_hidden()
+            expect(page.tab.locator("#line")).to_be_focused()
+            expect(page.tab.locator("#log")).not_to_contain_text("password")
+
+        is_locked()
         assert page.tab.locator("#log .item").count() == 0
-        secret.fill("green teapot")
-        secret.press("Enter")
+        typed("green teapot")
         page.sees("wrong password", "#status")
-        secret.fill("green tea")
-        secret.press("Enter")
+        is_locked()
+        # What is clicked does not keep the focus.
+        page.tab.keyboard.type("green kettle")
+        page.tab.click("#lock button")
+        expect(secret).to_have_value("")
+        is_locked()
+        typed("green tea")
         page.sees("before")
         page.sees("Be kind.")
-        expect(secret).to_be_hidden()
-        nc.hear("kept until then")
+        is_in()
+        # Somebody without a name is asked for one.
+        expect(page.tab.locator("#wanted")).to_be_visible()
+        typed("hello")
+        heard = nc.hear("> hello")
+        assert "green" not in heard, heard
         # After a loss it is given again; the server has forgotten the session.
         server.stop(signal.SIGKILL)
         server.start()
         page.say("after a restart")
         expect(page.item("after a restart").locator("xpath=ancestor::*[@id='log']")).to_be_visible()
         page.answered()
-        expect(secret).to_be_hidden()
+        is_in()
         stored = page.tab.evaluate("() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")
         assert "green" not in stored, stored
+        page.tab.fill("#line", "a draft\nof two lines")
         page.tab.reload()
-        expect(secret).to_be_visible()
+        is_locked()
+        typed("green tea")
+        is_in()
+        expect(page.tab.locator("#line")).to_have_value("a draft\nof two lines")
+        assert page.tab.evaluate("() => line.scrollHeight <= line.offsetHeight")
+        # While somebody writes, the room comes back with another password.
+        server.stop()
+        file.seek(0)
+        file.write("black tea\n")
+        file.flush()
+        page.sees("The room has closed", "#status")
+        page.tab.keyboard.press("End")
+        server.start()
+        is_locked()
+        # The connection goes while it asks.
+        server.stop(signal.SIGKILL)
+        page.sees("Try now", "#status")
+        expect(page.tab.locator("#line")).to_be_hidden()
+        typed("black tea")
+        server.start()
+        nc = server.nc("/pass black tea", "/nick carol")
+        nc.hear("you are now carol")
+        is_locked()
+        typed("black tea")
+        is_in()
+        page.answered()
+        page.say("the end")
+        heard = nc.hear("the end")
+        assert "black" not in heard, heard
 
 
 @test

@@ -6,14 +6,19 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::alice::CTRL_D;
-use crate::common::peer::{Peer, WELCOME};
+use crate::common::peer::{Peer, WELCOME, client_of_the_test};
 use crate::common::process::{Finished, Process, chat, chat_client, chat_to};
 use crate::common::screen::Screen;
 #[cfg(feature = "tls")]
 use crate::common::secured::SecuredServer;
+#[cfg(feature = "tls")]
+use crate::common::server::server_command;
 use crate::common::server::{PASSWORD, Server, password_file};
 
 const REFUSED: i32 = 5;
+
+#[cfg(feature = "tls")]
+const UNTRUSTED: i32 = 7;
 
 /// Somebody who is in the room, and whom others see as `alice`.
 #[track_caller]
@@ -89,18 +94,23 @@ fn without_the_password_a_program_says_what_is_missing_and_nothing_is_said() {
     let (_other, wrong) = password_file("black tea");
     let wrong = wrong.to_str().expect("a plain path");
     let mut alice = alice_in(&server);
-    for command in ["send", "tail", "client"] {
+    for name in ["send", "tail", "client"] {
         for (file, words) in [
             (None, "--password-file FILE"),
             (Some(wrong), "wrong password"),
         ] {
-            let mut command = chat_to(command, server.address, &[]);
+            let mut command = chat_to(name, server.address, &[]);
             command.args(file.iter().flat_map(|file| ["--password-file", file]));
             let mut client = Process::spawn(command);
+            if name == "client" {
+                client.type_line("hello");
+            }
             client.close_stdin();
             let finished = client.finish();
             assert_eq!(finished.code, REFUSED, "{}", finished.stderr);
             assert!(finished.stderr.contains(words), "{}", finished.stderr);
+            // Nothing looks as if it were said.
+            assert!(!finished.stdout.contains("hello"), "{}", finished.stdout);
         }
     }
     let sent = run_to_end(chat_to("send", server.address, &["hello"]));
@@ -165,7 +175,8 @@ fn a_person_is_asked_and_nobody_sees_what_is_typed() {
         rows.iter().any(|row| row.ends_with("!! wrong password"))
             && rows.last().is_some_and(|row| row == "password:")
     });
-    screen.type_keys("grean\x7f\x7fen tea\r");
+    // As the room asks for it.
+    screen.type_keys("/pass grean\x7f\x7fen tea\r");
     screen.expect_last_row("bob>");
     screen.expect("the past", |rows| {
         rows.iter().any(|row| row.ends_with("<alice> before"))
@@ -175,25 +186,42 @@ fn a_person_is_asked_and_nobody_sees_what_is_typed() {
     // Nor by Up.
     screen.type_keys("\x1b[A");
     screen.expect_last_row("bob> hello");
-    screen.type_keys(&format!("\x15/pass green tea\r{CTRL_D}"));
+    screen.type_keys("\x15/pass green tea\r");
+    screen.expect("a word of it", |rows| {
+        rows.iter()
+            .any(|row| row.contains("has not asked for a password"))
+    });
+    screen.type_keys(&format!("/pas green tea\r{CTRL_D}"));
     assert_eq!(client.exit_code(), 0);
     screen.read_rest();
     let arguments = fs::read(format!("/proc/{}/cmdline", server.pid())).expect("a running server");
     assert!(!String::from_utf8_lossy(&arguments).contains("green"));
     drop(server);
     drop(folder);
-    assert!(!screen.written().contains("teapot") && !screen.written().contains("grean"));
+    assert!(!screen.written().contains("gre"), "{}", screen.written());
     for file in files_below(home.path()) {
         let text = fs::read_to_string(&file).expect("a file of the client's");
-        if file == log {
-            // The line that was typed where no password was asked for was seen, too.
-            assert!(
-                !text.contains("teapot") && text.contains("wrong password"),
-                "{text}"
-            );
-        } else {
-            assert!(!text.contains("green"), "{}: {text}", file.display());
-        }
+        assert!(!text.contains("gre"), "{}: {text}", file.display());
+        assert!(file != log || text.contains("wrong password"), "{text}");
+    }
+}
+
+#[test]
+fn a_password_among_the_lines_of_a_pipe_is_on_no_output() {
+    let (mut server, mut client) = client_of_the_test(Stdio::piped());
+    server.greet();
+    client.type_line("/pass S3cret");
+    client.type_line("/pas S3cret");
+    server.expect_line("/pas S3cret");
+    drop(server);
+    client.close_stdin();
+    let finished = client.finish();
+    for (out, words) in [
+        (&finished.stdout, "<You>/pass\n<You>/pas\n"),
+        (&finished.stderr, ": /pass\n"),
+        (&finished.stderr, "taken 1 line\n/pas\n"),
+    ] {
+        assert!(out.contains(words) && !out.contains("S3cret"), "{out}");
     }
 }
 
@@ -273,6 +301,36 @@ fn a_lost_client_gives_the_password_again_and_goes_on() {
     assert_eq!(client.finish().code, 0);
 }
 
+/// The password may be another one by then.
+#[test]
+fn a_lost_client_that_is_not_let_in_again_names_what_it_has_not_said() {
+    let (_folder, file) = password_file(PASSWORD);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut command = chat_client(listener.local_addr().expect("a bound socket"));
+    command.args(["--reconnect", "--password-file"]).arg(file);
+    let mut client = Process::spawn(command);
+    let mut server = Peer::accept(&listener);
+    server.greet();
+    client.type_line("one");
+    server.expect_line("one");
+    drop(server);
+    let mut server = Peer::accept(&listener);
+    server.say(WELCOME);
+    server.expect_line("/json");
+    server.expect_line("/resume 7.ab 0");
+    server.say(r#"{"kind":"error","code":"password_needed","text":"x"}"#);
+    server.expect_line("/pass green tea");
+    server.say(r#"{"kind":"error","code":"wrong_password","text":"x"}"#);
+    let finished = client.finish();
+    assert_eq!(finished.code, REFUSED, "{}", finished.stderr);
+    for words in [
+        "wrong password",
+        "not known whether the room has taken this: one",
+    ] {
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    }
+}
+
 /// Whoever answers at the first visit may be anybody.
 #[cfg(feature = "tls")]
 #[test]
@@ -290,7 +348,7 @@ fn a_room_that_is_new_gets_the_password_only_after_a_yes() {
         command.env("XDG_STATE_HOME", home.path());
         screen.run(command)
     };
-    for (keys, code) in [("maybe\rno\r", REFUSED), (CTRL_D, 0)] {
+    for (keys, code) in [("no\r", UNTRUSTED), ("N\r", UNTRUSTED), (CTRL_D, 0)] {
         let mut screen = Screen::new(100, 24);
         let mut client = run(&mut screen, &["--password-file", file]);
         screen.expect_last_row(QUESTION);
@@ -299,6 +357,35 @@ fn a_room_that_is_new_gets_the_password_only_after_a_yes() {
         screen.type_keys(keys);
         assert_eq!(client.exit_code(), code);
         assert_eq!(known(), "");
+        if code == UNTRUSTED {
+            let told = client.stderr().rest();
+            for words in [
+                "you did not take the key",
+                &room.fingerprint,
+                "was not sent",
+            ] {
+                assert!(told.contains(words), "no {words} in {told}");
+            }
+        }
+    }
+    // Each of these is a yes, if not the first.
+    let padded = format!("maybe\r\r{}=\r", room.fingerprint);
+    for keys in ["y\r", "YES\r", &padded] {
+        let mut screen = Screen::new(100, 24);
+        let mut client = run(&mut screen, &["--password-file", file]);
+        screen.expect_last_row(QUESTION);
+        screen.type_keys(keys);
+        screen.expect_last_row("bob>");
+        if keys.starts_with("maybe") {
+            let hint = "!! say yes or no, or paste the key that the host sees";
+            let rows = screen.rows();
+            let told = rows.iter().filter(|row| row.ends_with(hint)).count();
+            assert_eq!(told, 2, "{rows:#?}");
+        }
+        assert!(known().contains(&room.fingerprint), "{}", known());
+        screen.type_keys(CTRL_D);
+        assert_eq!(client.exit_code(), 0);
+        fs::remove_file(home.path().join("chat/known_rooms")).expect("a file");
     }
     alice.say("/who");
     alice.expect_line("-- 1 here: alice");
@@ -327,4 +414,72 @@ fn a_room_that_is_new_gets_the_password_only_after_a_yes() {
     let sent = run_to_end(command);
     assert_eq!((sent.code, &*sent.stderr), (0, ""));
     while next_said(&mut alice) != "<127.0.0.1> done" {}
+}
+
+/// An impostor may show its key before it asks for anything.
+#[cfg(feature = "tls")]
+#[test]
+fn a_key_that_was_noted_without_a_yes_gets_no_password() {
+    const UNTRUSTED: i32 = 7;
+    let (_folder, file) = password_file(PASSWORD);
+    let file = file.to_str().expect("a plain path");
+    let room = SecuredServer::with(&["--max-clients", "1"]);
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let known = || fs::read_to_string(home.path().join("chat/known_rooms")).unwrap_or_default();
+    let tls_address = room.tls_address;
+    let visit = |screen: &Screen| {
+        let options = ["--tls", "--name", "bob", "--password-file", file];
+        let mut command = chat_to("client", tls_address, &options);
+        command.env("XDG_STATE_HOME", home.path());
+        screen.run(command)
+    };
+    let member = room.server.join("127.0.0.2");
+    let screen = Screen::new(100, 24);
+    assert_eq!(visit(&screen).exit_code(), REFUSED);
+    assert_eq!(known(), "", "nobody was let in");
+    drop(member);
+    let mut screen = Screen::new(100, 24);
+    let mut client = visit(&screen);
+    screen.expect_last_row("bob>");
+    screen.type_keys(CTRL_D);
+    assert_eq!(client.exit_code(), 0);
+    let noted = known();
+    assert!(noted.ends_with(" unconfirmed\n"), "{noted}");
+
+    // The same key, and now it asks.
+    let SecuredServer {
+        server,
+        fingerprint,
+        folder,
+        ..
+    } = room;
+    drop(server);
+    let port = tls_address.port().to_string();
+    let options = ["--tls", "--tls-port", &port, "--password-file", file];
+    let mut command = server_command("127.0.0.1", &options);
+    command.env("XDG_STATE_HOME", folder.path());
+    let _server = Server::spawn(command);
+    for (command, options) in [("send", &["hello"][..]), ("tail", &[]), ("client", &[])] {
+        let options = [&["--password-file", file], options].concat();
+        let mut command = chat_to(command, tls_address, &options);
+        command.env("XDG_STATE_HOME", home.path());
+        let told = run_to_end(command);
+        assert_eq!(told.code, UNTRUSTED, "{}", told.stderr);
+        for word in [&fingerprint, "--fingerprint", "say yes"] {
+            assert!(told.stderr.contains(word), "no {word} in {}", told.stderr);
+        }
+    }
+    assert_eq!(known(), noted);
+    let mut screen = Screen::new(100, 24);
+    let mut client = visit(&screen);
+    screen.expect_last_row("is that the key (yes or no)?");
+    screen.expect("the key", |rows| rows.concat().contains(&fingerprint));
+    screen.type_keys("yes\r");
+    screen.expect_last_row("bob>");
+    screen.type_keys(CTRL_D);
+    assert_eq!(client.exit_code(), 0);
+    assert_eq!(
+        known().trim(),
+        noted.trim_end().trim_end_matches(" unconfirmed")
+    );
 }

@@ -6,11 +6,11 @@ use std::process::Command;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::common::peer::WELCOME;
+use crate::common::peer::{Peer, WELCOME};
 use crate::common::process::{Finished, Process, chat, chat_to};
 use crate::common::screen::Screen;
 use crate::common::secured::SecuredServer;
-use crate::common::server::server_command;
+use crate::common::server::{Server, server_command};
 
 /// A user who has a folder for what is to be kept.
 struct User(TempDir);
@@ -101,6 +101,12 @@ fn a_host_that_is_known_with_tls_is_not_joined_without() {
     let given = ["--tls", "--fingerprint", &room.fingerprint];
     assert_eq!(user.run(chat_to("ping", room.tls_address, &given)).code, 0);
     expect_untrusted(&plainly(&[]), &["127.0.0.1", "--tls", "--plain"]);
+    // By whatever name.
+    for host in ["127.1", "2130706433", "::ffff:127.0.0.1", "localhost"] {
+        let port = room.server.address.port().to_string();
+        let told = user.run(chat(["ping", host, &port]));
+        expect_untrusted(&told, &[host, "--tls", "--plain"]);
+    }
     assert_eq!(plainly(&["--plain"]).code, 0);
     // A room that is known is joined over TLS without a word: nothing else is spoken there.
     let told = user.run(chat_to("send", room.tls_address, &["hello"]));
@@ -133,9 +139,12 @@ fn a_person_sees_the_key_of_a_room_at_the_first_visit() {
         screen.run(user.command(command))
     };
     let mut bob = room.server.join("127.0.0.2");
-    let mut screen = Screen::new(100, 24);
+    let mut screen = Screen::new(130, 24);
     let mut client = visit(&screen);
-    let words = format!("first visit: the room's key is {}", room.fingerprint);
+    let words = format!(
+        "first visit: the room's key is {} (compare it with the host's)",
+        room.fingerprint
+    );
     screen.expect("the key", |rows| {
         rows.iter().any(|row| row.contains(&words))
     });
@@ -147,6 +156,7 @@ fn a_person_sees_the_key_of_a_room_at_the_first_visit() {
     let mut screen = Screen::new(100, 24);
     let mut client = visit(&screen);
     screen.expect_row(WELCOME);
+    screen.expect_row("-- over TLS, to the key you know");
     screen.type_keys("again\r");
     bob.expect_line("<alice> again");
     screen.type_keys("\x04");
@@ -188,6 +198,26 @@ fn a_room_that_comes_back_with_another_key_is_not_joined_again() {
 }
 
 #[test]
+fn a_room_that_is_cut_off_is_said_to_be_in_our_words() {
+    let room = SecuredServer::start();
+    let user = User::new();
+    let given = ["--tls", "--fingerprint", &room.fingerprint];
+    let mut tail = Process::spawn(user.command(chat_to("tail", room.tls_address, &given)));
+    tail.stdout().expect_line(WELCOME);
+    // What a killed server has not read would reset the connection.
+    let bob = room.server.join("127.0.0.2");
+    bob.say("hello");
+    tail.stdout().expect_line("<127.0.0.2> hello");
+    room.server.signal(Signal::KILL);
+    let told = tail.finish();
+    let words = format!(
+        "chat: the connection to {} was lost: it was cut off\n",
+        room.tls_address
+    );
+    assert_eq!((told.code, told.stderr), (4, words));
+}
+
+#[test]
 fn a_server_without_tls_is_no_server_with_it() {
     let room = SecuredServer::start();
     let user = User::new();
@@ -196,11 +226,51 @@ fn a_server_without_tls_is_no_server_with_it() {
         let told = user.run(chat_to(command, room.server.address, &given));
         assert_eq!(told.code, 3, "{}", told.stderr);
         assert!(
-            told.stderr.contains("--tls needs the port for TLS"),
+            told.stderr.ends_with(
+                "no TLS is spoken there; leave --tls out, or give the server's port for TLS\n"
+            ),
             "{}",
             told.stderr
         );
     }
+}
+
+#[test]
+fn whoever_forgets_tls_is_reminded_of_it() {
+    let room = SecuredServer::start();
+    let mut web = Server::with(&["--web", "0"]);
+    web.skip_banner();
+    let page = web.stdout().next_line().expect("where the page is");
+    let page = page.trim_matches(|letter: char| !letter.is_ascii_digit());
+    let web_address = page.parse().expect("an address");
+    let user = User::new();
+    let clients = [
+        ("client", room.tls_address),
+        ("tail", room.tls_address),
+        ("ping", room.tls_address),
+        ("send", room.tls_address),
+        ("send", web_address),
+    ];
+    let clients = clients.map(|(command, address)| {
+        let words = if command == "send" {
+            &["hello"][..]
+        } else {
+            &[]
+        };
+        Process::spawn(user.command(chat_to(command, address, words)))
+    });
+    for mut client in clients {
+        let told = client.finish();
+        assert_eq!(told.code, 4, "{}", told.stderr);
+        let hint = "(is the port right?); if it speaks TLS, give --tls\n";
+        assert!(told.stderr.ends_with(hint), "{}", told.stderr);
+    }
+    // Where it is given, it is no remedy.
+    let (_server, mut client) = Peer::serve(|address| {
+        Process::spawn(user.command(chat_to("ping", address, &["--tls", "--timeout", "1"])))
+    });
+    let told = client.finish();
+    assert!(!told.stderr.contains("give --tls"), "{}", told.stderr);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Promise 12: over TLS nobody reads along, nobody cuts in, and what is said is what is said on a
 //! plain connection. Foreign programs say so, which share no code with ours.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -320,7 +321,13 @@ fn a_session_that_began_over_tls_has_its_place_in_a_full_room() {
     let token = token.split('"').next().expect("its end");
     drop(client);
 
-    let _bob = room.server.join("127.0.0.2");
+    // Until the place is free.
+    let _bob = loop {
+        let mut bob = Peer::connect_from("127.0.0.2", room.server.address);
+        if bob.next_line().as_deref() == Some(WELCOME) {
+            break bob;
+        }
+    };
     let mut client = room.openssl();
     let refusal = "!! the room is full (1 clients); try again later";
     client.stdout().expect_line(refusal);
@@ -338,14 +345,19 @@ fn sighup_has_the_own_certificate_read_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
     make_certificate(folder.path());
-    let mut command = server_command("127.0.0.1", &["-v", "--tls", "--tls-port", "0"]);
-    command.args([
-        "--tls-cert",
-        &path("certificate"),
-        "--tls-key",
-        &path("key"),
-    ]);
-    let mut server = Process::spawn(command);
+    let start = || {
+        let mut command = server_command("127.0.0.1", &["-v", "--tls", "--tls-port", "0"]);
+        command.args(["--tls-cert", &path("certificate")]);
+        command.args(["--tls-key", &path("key"), "--operator-commands"]);
+        Process::spawn(piped(command))
+    };
+    let set_mode = |bits| fs::set_permissions(path("key"), Permissions::from_mode(bits));
+    set_mode(0o644).expect("a file of ours");
+    let told = start().finish();
+    assert_eq!(told.code, 1);
+    assert!(told.stderr.contains("others can read"), "{}", told.stderr);
+    set_mode(0o600).expect("a file of ours");
+    let mut server = start();
     let port = loop {
         let line = server.stdout().next_line().expect("the banner");
         if let Some(way) = line.trim().strip_prefix("chat client --tls 127.0.0.1 ") {
@@ -366,18 +378,22 @@ fn sighup_has_the_own_certificate_read_again() {
         assert!(fingerprint.contains("sha256:"), "{fingerprint}");
         fingerprint
     };
-    let mut reload = |words: &str| {
+    let reload = |server: &mut Process, words: &str| {
         server.signal(Signal::HUP);
         while !server.stderr().next_line().expect("words").contains(words) {}
     };
     let first = shown();
     make_certificate(folder.path());
     assert_eq!(shown(), first, "nobody has asked for it");
-    reload("read the certificate again");
+    reload(&mut server, "guests who know sha256:");
     let second = shown();
     assert_ne!(second, first);
+    reload(&mut server, "read the certificate again");
+    server.type_line("/stats");
+    let known = format!("the room's key is {}", second.trim());
+    while server.stdout().next_line().expect("an answer") != known {}
     fs::write(path("key"), "").expect("a file");
-    reload("newcomers are still shown what it was");
+    reload(&mut server, "newcomers are still shown what it was");
     assert_eq!(shown(), second);
 }
 
@@ -391,14 +407,14 @@ fn the_web_port_takes_http_and_lines_over_tls_and_http_without() {
     command.env("XDG_STATE_HOME", folder.path());
     let mut server = Server::spawn(command);
     server.skip_banner();
-    let page = server.stdout().next_line().expect("the page's address");
-    let (_, web) = page.split_once("https://").expect("over TLS");
-    let web = web.trim_end_matches('/').to_owned();
     server
         .stdout()
         .expect_line("or so that nobody else can read it, over TLS:");
-    let port = web.rsplit(':').next().expect("a port");
     let way = server.stdout().next_line().expect("a way to join");
+    let page = server.stdout().next_line().expect("the page's address");
+    let (_, web) = page.split_once("https://").expect("over TLS");
+    let web = web.trim_end_matches('/').to_owned();
+    let port = web.rsplit(':').next().expect("a port");
     let is_same = way.starts_with(&format!("  chat client --tls 127.0.0.1 {port}   # sha256:"));
     assert!(is_same, "{way}");
     let mut bob = server.join("127.0.0.2");

@@ -385,6 +385,11 @@ impl World {
         if let Reads::Some(bytes) = peer.reads {
             peer.end.takes_more(bytes);
         }
+        if peer.secured.is_some() && peer.end.saw_end() {
+            // It has been told that this is the end.
+            let no_record = [&[0x17, 3, 3, 0, 32][..], &[b'x'; 32]].concat();
+            peer.end.sends_in(&no_record, b"");
+        }
         if peer.is_over {
             return;
         }

@@ -2,12 +2,19 @@
 //! without its secrets. And what became of the user's lines, where that is not what was meant.
 
 use crate::client::pending::{By, Line};
+use crate::frontend::entered::without_password;
 use crate::frontend::message::{Kind, Message, Told};
 use crate::protocol::event::{Event, Place, Speech};
 use crate::protocol::text::made_safe;
 
 /// Gets what is told.
 pub(super) type Hear<'a> = &'a mut dyn FnMut(&Message<'_>);
+
+/// A line of the user's as it may stand anywhere.
+pub(super) fn shown(line: &[u8]) -> String {
+    let text = made_safe(line);
+    without_password(&text).to_owned()
+}
 
 /// Has the user's own line shown.
 pub(super) fn pass_entered(line: &Line, hear: Hear<'_>) {
@@ -124,7 +131,7 @@ impl Troubles {
     pub(super) fn doubt(&mut self, lines: &[Line]) {
         for line in lines.iter().filter(|line| line.by == By::User) {
             self.doubted_lines += 1;
-            let text = made_safe(&line.text);
+            let text = shown(&line.text);
             self.words
                 .push(format!("not known whether the room has taken this: {text}"));
         }
@@ -133,14 +140,14 @@ impl Troubles {
     /// The user's `line` is not said, because of `why`.
     pub(super) fn leave_out(&mut self, why: &str, line: &[u8]) {
         self.left_out_lines += 1;
-        let text = made_safe(line);
+        let text = shown(line);
         self.words.push(format!("not said: {why}: {text}"));
     }
 
     /// The room has taken `line`, and its answer will not come.
     pub(super) fn miss_answer(&mut self, line: &Line) {
         if line.by == By::User {
-            let text = made_safe(&line.text);
+            let text = shown(&line.text);
             self.words
                 .push(format!("the room's answer to this was lost: {text}"));
         }

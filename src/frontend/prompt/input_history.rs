@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::frontend::entered::has_password;
+
 /// Beyond these bounds the oldest inputs are forgotten.
 const MAX_INPUTS: usize = 500;
 const MAX_INPUT_HISTORY_BYTES: usize = 1024 * 1024;
@@ -22,13 +24,13 @@ pub(crate) struct InputHistory {
 }
 
 impl InputHistory {
-    /// Adds `input`, unless it is blank or the same as the last.
+    /// Adds `input`, unless it is blank, secret or the same as the last.
     pub(crate) fn push(&mut self, input: &str) {
         self.at = None;
         self.draft.clear();
         self.edits.clear();
         let is_news = self.inputs.last().is_none_or(|last| last != input);
-        if is_news && !input.trim().is_empty() {
+        if is_news && !input.trim().is_empty() && !has_password(input) {
             self.bytes += input.len();
             self.inputs.push(input.to_owned());
             while self.inputs.len() > MAX_INPUTS || self.bytes > MAX_INPUT_HISTORY_BYTES {

@@ -31,6 +31,9 @@ pub struct Session {
     partial_bytes: usize,
     /// What has come and is decrypted, and was not read.
     unread_bytes: usize,
+    /// How much more has come over the wire than there was to read in it. Below 0 while the end
+    /// of a record has come whose beginning was counted.
+    overhead_bytes: isize,
     has_said_goodbye: bool,
     /// What came last was not from the peer, or not as it sent it.
     has_failed: bool,
@@ -66,6 +69,7 @@ impl Session {
             written: 0,
             partial_bytes: 0,
             unread_bytes: 0,
+            overhead_bytes: 0,
             has_said_goodbye: false,
             has_failed: false,
         }
@@ -85,7 +89,7 @@ impl Session {
                 Err(e) => return Err(e),
             }
             if !self.tls.is_handshaking() {
-                self.partial_bytes = 0;
+                (self.partial_bytes, self.overhead_bytes) = (0, 0);
                 return Ok(true);
             }
             match self.receive(stream) {
@@ -123,26 +127,56 @@ impl Session {
         buffer: &mut [u8],
     ) -> io::Result<usize> {
         loop {
-            match self.tls.reader().read(buffer) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(count) => {
-                    self.unread_bytes = self.unread_bytes.saturating_sub(count);
-                    return Ok(count);
-                }
-                Err(e) => return Err(e),
+            if let Some(count) = self.read_once(stream, buffer)? {
+                return Ok(count);
             }
-            if self.has_failed {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            match self.receive(stream) {
-                // What came before is heard.
-                Err(e) if e.kind() == io::ErrorKind::InvalidData => self.has_failed = true,
-                Ok(_) if self.partial_bytes > MAX_SILENT_BYTES => self.has_failed = true,
-                received => drop(received?),
-            }
-            // An answer that cannot be sent does not keep us from hearing what was said.
-            let _ = self.send(stream);
         }
+    }
+
+    /// The same, but reads from the stream once at most: `None` if nothing can be read in what
+    /// has come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::read`].
+    pub(crate) fn read_once(
+        &mut self,
+        stream: &mut (impl Read + Write),
+        buffer: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        match self.tls.reader().read(buffer) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(count) => {
+                self.unread_bytes = self.unread_bytes.saturating_sub(count);
+                return Ok(Some(count));
+            }
+            Err(e) => return Err(e),
+        }
+        if self.has_failed {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        match self.receive(stream) {
+            // What came before is heard.
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => self.has_failed = true,
+            Ok(_) if self.partial_bytes > MAX_SILENT_BYTES => self.has_failed = true,
+            received => drop(received?),
+        }
+        // An answer that cannot be sent does not keep us from hearing what was said.
+        let _ = self.send(stream);
+        Ok(None)
+    }
+
+    /// How much more has come over the wire, since this was last asked, than there is to read in
+    /// it: that is work, too.
+    pub(crate) fn take_overhead_bytes(&mut self) -> usize {
+        let overhead_bytes = usize::try_from(self.overhead_bytes).unwrap_or(0);
+        self.overhead_bytes -= overhead_bytes as isize;
+        overhead_bytes
+    }
+
+    /// Whether this side has [ended](Self::say_goodbye).
+    pub(crate) fn has_said_goodbye(&self) -> bool {
+        self.has_said_goodbye
     }
 
     /// Encrypts what comes first in `slices`, at most a record, and writes that. What the stream
@@ -198,9 +232,12 @@ impl Session {
     fn receive(&mut self, stream: &mut (impl Read + Write)) -> io::Result<usize> {
         let count = self.tls.read_tls(stream)?;
         self.partial_bytes += count;
+        // Neither is near the limits of an isize.
+        self.overhead_bytes += count as isize;
         match self.tls.process_new_packets() {
             Ok(state) => {
                 let unread_bytes = state.plaintext_bytes_to_read();
+                self.overhead_bytes -= unread_bytes.saturating_sub(self.unread_bytes) as isize;
                 if unread_bytes > self.unread_bytes {
                     // A record is complete, and what has come of the next is not known.
                     self.partial_bytes = 0;
@@ -579,6 +616,34 @@ mod tests {
         server.wire.incoming.extend(more);
         let refused = server.go_on().unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn what_comes_without_anything_to_read_is_counted() {
+        let (mut client, mut server) = introduced();
+        for _ in 0..30 {
+            client.session.tls.refresh_traffic_keys().unwrap();
+            client.session.flush(&mut client.wire).unwrap();
+        }
+        client
+            .session
+            .write(&mut client.wire, &[IoSlice::new(b"hi")])
+            .unwrap();
+        let sent_bytes = client.wire.outgoing.len();
+        // A few at a time: none of them alone is much to do.
+        server.wire.portions = VecDeque::from([100]);
+        server.wire.incoming.extend(client.wire.outgoing.drain(..));
+        let (mut reads, mut overhead_bytes) = (0, 0);
+        let text = loop {
+            let read = server.session.read_once(&mut server.wire, &mut [0; 10]);
+            reads += 1;
+            overhead_bytes += server.session.take_overhead_bytes();
+            if let Some(count) = read.unwrap() {
+                break count;
+            }
+        };
+        assert_eq!((text, overhead_bytes), (2, sent_bytes - 2));
+        assert!(reads > sent_bytes / 100, "{reads}");
     }
 
     #[test]

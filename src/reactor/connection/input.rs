@@ -273,7 +273,9 @@ impl Input {
                 let _ = self.end(hear);
                 return (read_bytes, AfterRead::Ended(reason_of(ended)));
             }
-            match transport.read(&mut buffer[..budget_bytes - read_bytes]) {
+            let received = transport.read(&mut buffer[..budget_bytes - read_bytes]);
+            read_bytes += transport.take_overhead_bytes();
+            match received {
                 Received::Bytes(count) => {
                     read_bytes += count;
                     let count = match &mut receiver {
@@ -316,8 +318,10 @@ impl Input {
     ) -> AfterRead {
         let mut budget_bytes = limits.budget_bytes(buffer);
         while budget_bytes > 0 {
-            match transport.read(&mut buffer[..budget_bytes]) {
-                Received::Bytes(count) => budget_bytes -= count,
+            let received = transport.read(&mut buffer[..budget_bytes]);
+            budget_bytes = budget_bytes.saturating_sub(transport.take_overhead_bytes());
+            match received {
+                Received::Bytes(count) => budget_bytes = budget_bytes.saturating_sub(count),
                 Received::WouldBlock => return AfterRead::WouldBlock,
                 Received::End => return AfterRead::Ended(CloseReason::PeerClosed),
                 Received::Failed(kind) => return AfterRead::Ended(CloseReason::Lost(kind)),

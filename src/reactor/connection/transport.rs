@@ -18,7 +18,7 @@ use crate::reactor::write_queue::{Flushed, WriteQueue};
 /// What came of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// So many bytes; there may be more.
+    /// So many bytes; there may be more. None if something has come that is nothing to read yet.
     Bytes(usize),
     /// Nothing for now. The next edge will tell.
     WouldBlock,
@@ -114,11 +114,11 @@ impl<S: Stream> Transport<S> {
             return Received::End;
         }
         match retry_interrupted(|| self.read_stream(buffer)) {
-            Ok(0) => {
+            Ok(Some(0)) => {
                 self.read_ended = true;
                 Received::End
             }
-            Ok(count) => Received::Bytes(count),
+            Ok(count) => Received::Bytes(count.unwrap_or(0)),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && !self.write_ended => {
                 Received::WouldBlock
             }
@@ -135,12 +135,25 @@ impl<S: Stream> Transport<S> {
     }
 
     #[inline(always)]
-    fn read_stream(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read_stream(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &mut self.session
+            // After that, what comes is thrown away, whatever it is.
+            && !session.has_said_goodbye()
+        {
+            return session.read_once(&mut self.stream, buffer);
+        }
+        self.stream.read(buffer).map(Some)
+    }
+
+    /// How many bytes more were taken from the socket, since this was last asked, than there was
+    /// to read in them.
+    pub(crate) fn take_overhead_bytes(&mut self) -> usize {
         #[cfg(feature = "tls")]
         if let Some(session) = &mut self.session {
-            return session.read(&mut self.stream, buffer);
+            return session.take_overhead_bytes();
         }
-        self.stream.read(buffer)
+        0
     }
 
     /// Writes once, and returns how many bytes were taken: none if the socket would

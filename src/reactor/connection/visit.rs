@@ -52,19 +52,22 @@ impl Visit {
     ) -> (usize, AfterRead) {
         let before = self.bytes.len();
         let most_bytes = self.until_bytes.max(REQUEST_BYTES);
+        let mut overhead_bytes = 0;
         let stopped = loop {
             let left_bytes = most_bytes.saturating_sub(self.bytes.len());
             let left_bytes = left_bytes.min(buffer.len());
-            if left_bytes == 0 {
+            if left_bytes == 0 || overhead_bytes > REQUEST_BYTES {
                 break AfterRead::More;
             }
-            match transport.read(&mut buffer[..left_bytes]) {
+            let received = transport.read(&mut buffer[..left_bytes]);
+            overhead_bytes += transport.take_overhead_bytes();
+            match received {
                 Received::Bytes(count) => self.bytes.extend_from_slice(&buffer[..count]),
                 Received::WouldBlock => break AfterRead::WouldBlock,
                 Received::End => break AfterRead::Ended(CloseReason::PeerClosed),
                 Received::Failed(kind) => break AfterRead::Ended(CloseReason::Lost(kind)),
             }
         };
-        (self.bytes.len() - before, stopped)
+        (self.bytes.len() - before + overhead_bytes, stopped)
     }
 }

@@ -15,6 +15,8 @@ use crate::protocol::close::CloseReason;
 use crate::protocol::event::text::{Count, Names};
 use crate::protocol::event::{MAX_NAMED, Person};
 use crate::protocol::text;
+#[cfg(feature = "tls")]
+use crate::protocol::tls::Fingerprint;
 use crate::protocol::wording::{NOTICE_PREFIX, REFUSAL_PREFIX};
 use crate::room::Room;
 use crate::room::member::Member;
@@ -46,6 +48,9 @@ pub(crate) struct Actions<'a> {
     pub(crate) admission: &'a mut Admission,
     pub(crate) console: &'a mut Console<StandardOutput>,
     pub(crate) stats: Stats,
+    /// What guests know the room by, over TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) key: Option<Fingerprint>,
     /// Whether a person types, who can answer a question.
     pub(crate) may_ask: bool,
     /// The question that was asked last.
@@ -100,6 +105,10 @@ impl Actions<'_> {
             Request::Stats => {
                 let lines = text::wrap(&self.stats.to_string(), CONSOLE_COLUMNS);
                 self.console.line(format_args!("{lines}"));
+                #[cfg(feature = "tls")]
+                if let Some(key) = &self.key {
+                    self.console.line(format_args!("the room's key is {key}"));
+                }
             }
             Request::Help => self.console.lines(HELP.as_bytes()),
             Request::Quit => return ControlFlow::Break(()),

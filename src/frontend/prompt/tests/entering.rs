@@ -37,6 +37,41 @@ fn mistyped_commands_and_blank_lines_are_not_said() {
 }
 
 #[test]
+fn a_question_for_the_key_takes_what_is_meant_and_says_what_it_wants() {
+    const KEY: &str = "sha256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
+    for (typed, is_trusted) in [
+        ("yes", true),
+        ("Y", true),
+        (" YES ", true),
+        (KEY, true),
+        ("sha256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", true),
+        ("no", false),
+        ("N", false),
+    ] {
+        let mut scene = Scene::new(120, 10);
+        assert!(scene.prompt.ask_trust(KEY, now()));
+        scene.type_keys(&format!("{typed}\r"));
+        assert_eq!(scene.actions, [Action::TrustKey(is_trusted)], "{typed}");
+    }
+    for (typed, told) in [
+        ("", "say yes or no"),
+        ("perhaps", "say yes or no"),
+        (&KEY.to_lowercase(), "another key"),
+    ] {
+        let mut scene = Scene::new(120, 10);
+        scene.prompt.ask_trust(KEY, now());
+        scene.type_keys(&format!("{typed}\r"));
+        let rows = scene.rows();
+        assert!(rows.iter().any(|row| row.contains(told)), "{rows:?}");
+        assert!(
+            rows.iter().any(|row| row.starts_with("is that the key")),
+            "{rows:?}"
+        );
+        assert!(scene.actions.is_empty());
+    }
+}
+
+#[test]
 fn an_escape_that_nothing_follows_is_a_key() {
     let mut scene = Scene::new(40, 10);
     scene.type_keys("half\x12x");
@@ -193,4 +228,43 @@ fn a_paste_without_end_is_shown_and_said_to_be_so() {
     assert!(scene.said().is_empty());
     scene.type_keys(" and the rest\r");
     assert_eq!(scene.said(), ["half and the rest\n"]);
+}
+
+#[test]
+fn a_password_is_given_wherever_it_is_typed_and_never_shown() {
+    let mut scene = Scene::new(60, 10);
+    scene.prompt.remember([]);
+    scene.prompt.keep_log();
+    for link in [
+        LinkStatus::In { is_ours: true },
+        LinkStatus::In { is_ours: false },
+        LinkStatus::Offline,
+        LinkStatus::Holding,
+    ] {
+        scene.set_link(link);
+        scene.actions.clear();
+        scene.type_keys("/pass gre");
+        assert!(scene.last_row().ends_with("bob> /pass"));
+        scene.type_keys("en tea\r");
+        let given = Action::GivePassword("green tea".to_owned());
+        assert_eq!(scene.actions, [given]);
+        scene.type_keys("/pas green tea\r");
+        scene.type_keys("/password green tea\r");
+        assert!(scene.said().is_empty());
+    }
+    scene.set_link(LinkStatus::In { is_ours: true });
+    scene.prompt.ask_password(false, now());
+    scene.actions.clear();
+    scene.type_keys("/pass green tea\r");
+    let given = Action::GivePassword("green tea".to_owned());
+    assert_eq!(scene.actions, [given]);
+    scene.type_keys("hi\r\x1b[A\x1b[A");
+    assert_eq!(scene.last_row(), "bob> hi", "Up brings no password back");
+    // Said before it was known that it is one: by a room that answers late, say.
+    scene.wait_for_answers(&[("/pas green tea", true)], None);
+    let log = scene.prompt.take_log();
+    assert!(log.contains("usage: /pass PASSWORD"), "{log}");
+    for shown in [scene.written, log] {
+        assert!(!shown.contains("green"), "{shown}");
+    }
 }
