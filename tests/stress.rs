@@ -198,7 +198,7 @@ fn results_name_the_machine_and_the_arguments() {
     assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
     assert!(report["cores"].as_u64() > Some(0));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a Linux");
-    assert_eq!(report["kernel"], kernel.trim());
+    assert_eq!(report["kernel"], format!("Linux {}", kernel.trim()));
     assert!(!report["cpu"].as_str().expect("a name").is_empty());
     let arguments = report["arguments"].as_array().expect("a list");
     assert_eq!(arguments[0], "stress");
