@@ -161,8 +161,8 @@ impl Session {
             Ok(_) if self.partial_bytes > MAX_SILENT_BYTES => self.has_failed = true,
             received => drop(received?),
         }
-        // An answer that cannot be sent does not keep us from hearing what was said.
-        let _ = self.send(stream);
+        // An answer, as to a new key, goes before what is written next (RFC 8446, section 4.6.3):
+        // reading changes nothing of what is held back.
         Ok(None)
     }
 

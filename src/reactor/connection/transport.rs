@@ -298,6 +298,10 @@ impl<S: Stream> Transport<S> {
         queue: &mut WriteQueue,
         budget_bytes: usize,
     ) -> io::Result<Flushed> {
+        if self.write_ended {
+            // What the session holds is lost.
+            return Ok(Flushed::All);
+        }
         let stream = &mut self.stream;
         let session = self.session.as_mut().expect("it is secured");
         let flushed = queue.flush(&mut Secured { session, stream }, budget_bytes)?;
@@ -320,8 +324,12 @@ impl<S: Stream> Transport<S> {
                     self.is_writable = false;
                     false
                 }
-                // An error means that the peer is gone already.
-                _ => true,
+                Ok(()) => true,
+                // The peer is gone already: it gets nothing of what the session holds.
+                Err(_) => {
+                    self.end_write();
+                    true
+                }
             };
         }
         true
