@@ -89,7 +89,8 @@ fn extreme_values_of_options_delay_nobody() {
 #[test]
 fn half_lines_do_not_end_a_server_with_little_memory() {
     let _alone = alone_under_load();
-    let scene = Scene::around(server_with_little_memory(14_336), None);
+    // Of the address space, in KiB: the program itself takes part of that.
+    let scene = Scene::around(server_with_little_memory(16_384), None);
     let figures = beside_half_lines(scene, 3000, A_SECOND);
     assert!(!figures.has_died, "{figures}");
     assert_eq!(figures.fault_of_delays(GENEROUS), None, "{figures}");
