@@ -392,7 +392,7 @@ function number(item, before) {
 
 const VERBS = ['left', 'was kicked', 'came and went', 'came back', 'is now', 'joined'];
 
-// What `changes` come to: phrases of names, words, and a further name. Who came back is not gone.
+// What `changes` come to: phrases of names, words, and a further name.
 export function presence(changes) {
 	// By id: a name, what became of it, and the name before.
 	const all = new Map();
@@ -704,7 +704,7 @@ function hangUp() {
 	socket.close();
 }
 
-// Half the delay is random: not all come back at once.
+// At random: not all come back at once.
 function lost(isOurDoing) {
 	watch(0);
 	session.lost(isOurDoing);
