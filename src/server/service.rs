@@ -1,6 +1,10 @@
 //! What the reactor serves: the room, and what a host has around it: who is let in, the
 //! console, the operator, the transcript, signals, and a service manager.
 
+#[cfg(feature = "nats")]
+mod exchange;
+mod outside;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
@@ -18,11 +22,11 @@ use super::admission::{Admission, Refusal};
 use super::arrivals::Arrivals;
 use super::config::Config;
 use super::console::Console;
-use super::door::{self, Door, NotLetIn, Outcome};
+use super::door::{self, Door};
 #[cfg(feature = "tls")]
 use super::identity::Identity;
 #[cfg(feature = "nats")]
-use super::link::{self, Link, Notice, Said, Why};
+use super::link::Link;
 use super::motd::read_motd;
 use super::notifications::Notifications;
 use super::operator::actions::{Actions, Question};
@@ -39,7 +43,6 @@ use crate::platform::service_manager::{self, NotifySocket};
 use crate::platform::stdio::StandardOutput;
 use crate::protocol::batch::{ClientId, Context, Encoding, Frame, OutsiderRequest};
 use crate::protocol::close::CloseReason;
-use crate::protocol::command::{self, Command};
 use crate::protocol::line::Decoded;
 use crate::protocol::wording::{self, CLOSING, NOTICE_PREFIX};
 use crate::rate::{AndMore, Bucket, LogLimit, Rate};
@@ -50,8 +53,6 @@ use crate::reactor::service::{Load, Next, Service, source_token};
 #[cfg(feature = "web")]
 use crate::reactor::service::{More, Wish};
 use crate::room::Room;
-#[cfg(feature = "nats")]
-use crate::room::elsewhere::Outgoing;
 
 const SIGNALS: Token = source_token(0);
 const CONSOLE: Token = source_token(1);
@@ -245,112 +246,8 @@ impl Server {
         })
     }
 
-    /// Links the room with those of other servers.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be tried.
-    #[cfg(feature = "nats")]
-    pub(super) fn link(
-        &mut self,
-        config: &link::Config,
-        reactor: &Reactor,
-        random: fn() -> u128,
-    ) -> Result<(), Error> {
-        let source = (reactor.registry(), LINK);
-        let link = Link::new(config, source, random, Instant::now())?;
-        self.room.span(*link.label());
-        self.link = Some(link);
-        Ok(())
-    }
-
-    /// Takes in what has come from the other servers, and says it.
-    #[cfg(feature = "nats")]
-    fn serve_link(&mut self, context: &mut Context<'_>) {
-        if let Some(link) = &mut self.link {
-            link.serve(context.now);
-        }
-        self.exchange(context);
-    }
-
     #[cfg(not(feature = "nats"))]
     fn serve_link(&mut self, _context: &mut Context<'_>) {}
-
-    /// Hands the link what was said here, and says what the link has for the room.
-    #[cfg(feature = "nats")]
-    fn exchange(&mut self, context: &mut Context<'_>) {
-        let Some(link) = &mut self.link else {
-            return;
-        };
-        loop {
-            for outgoing in self.room.take_outgoing() {
-                match outgoing {
-                    Outgoing::Line(line) => link.say(&line),
-                    Outgoing::Question {
-                        whom,
-                        question,
-                        about,
-                    } => {
-                        let number = link.ask(whom, question, context.now);
-                        self.room.question_sent(about, number, context);
-                    }
-                }
-            }
-            if context.batch.size_bytes() >= LINK_BUDGET_BYTES {
-                return;
-            }
-            let Some(said) = link.take_said() else {
-                return;
-            };
-            match said {
-                Said::Own { lines } => self.room.say_own(lines, context),
-                Said::Theirs { label, lines } => self.room.hear_from(&label, &lines, context),
-                Said::Notice(notice) => {
-                    if let Notice::Apart {
-                        why: Why::LabelTaken,
-                        ..
-                    } = notice
-                    {
-                        warn!(
-                            "another server of this room is called {}: choose another name with \
-                             --label",
-                            link.label()
-                        );
-                    }
-                    if notice == Notice::Wait {
-                        self.room.tell_who_waits(context);
-                    }
-                    self.room.set_others(link.others());
-                    let here = self.room.here_everywhere();
-                    let words = link::words(&notice, link.label(), here);
-                    match notice {
-                        Notice::Apart { why, .. } => {
-                            let doubtful = 0;
-                            let lasting = Notice::Apart { doubtful, why };
-                            let words = link::words(&lasting, link.label(), here);
-                            self.room.set_apart(Some(&words));
-                        }
-                        Notice::Together { .. } => self.room.set_apart(None),
-                        _ => {}
-                    }
-                    self.room.tell_of_link(words, context);
-                }
-                Said::Asked {
-                    from,
-                    reply,
-                    question,
-                } => {
-                    let answer = self.room.answer_to(&from, &question, context);
-                    link.answer(reply, answer);
-                }
-                Said::Answer { number, answer } => {
-                    self.room.answered(number, answer.as_deref(), context);
-                }
-                Said::Counts => self.room.set_others(link.others()),
-                Said::Unusable(why) => link.warn_of_stream(&why, context.now),
-            }
-        }
-    }
 
     #[cfg(not(feature = "nats"))]
     fn exchange(&mut self, _context: &mut Context<'_>) {}
@@ -544,110 +441,6 @@ impl Server {
         self.admission.entered(address);
         self.attendance.joined();
         self.attendance_changed(now);
-    }
-
-    /// Whether somebody at `address`, who is refused because the room is full, may have a place
-    /// that it has only lost, and can be heard.
-    fn may_have_a_place(&self, client: ClientId, address: IpAddr, now: Instant) -> bool {
-        let is_secured = self.room.is_secured(client);
-        self.outside.len() < self.max_outside
-            && self.admission.admits_by(address, is_secured).is_ok()
-            && self.admission.readmits(address, self.max_outside)
-            && self.room.has_sessions()
-            && matches!(
-                self.admission.admit(address, now),
-                Err(Refusal::AddressFull { .. } | Refusal::RoomFull { .. })
-            )
-    }
-
-    /// Logs a wrong password, if there was one.
-    fn log_failure(&mut self, now: Instant) {
-        let failure = self.door.as_mut().and_then(Door::take_failure);
-        if let Some((address, why)) = failure
-            && let Some(suppressed) = self.guess_log.allow(now)
-        {
-            let more = AndMore(suppressed);
-            match why {
-                NotLetIn::Wrong => info!("wrong password from {address}{more}"),
-                NotLetIn::TooMany { .. } => warn!(
-                    "too many wrong passwords from {address}: for some seconds none of its is \
-                     looked at{more}"
-                ),
-            }
-        }
-    }
-
-    /// Hears a line of a client that was refused: it says `/json`, and then the token of a
-    /// session, or is not heard any more.
-    fn hear_out(
-        &mut self,
-        client: ClientId,
-        outside: Outside,
-        line: Decoded<'_>,
-        context: &mut Context<'_>,
-    ) -> Encoding {
-        let Outside {
-            address,
-            has_said_json,
-        } = outside;
-        let command = match line {
-            Decoded::Line(line @ [b'/', ..]) => command::parse(line).ok(),
-            _ => None,
-        };
-        match command {
-            Some(Command::Json) if !has_said_json => {
-                let outside = Outside {
-                    address,
-                    has_said_json: true,
-                };
-                self.outside.insert(client, outside);
-                Encoding::Json
-            }
-            Some(Command::Resume { token, seq }) if has_said_json => {
-                if self.admission.readmits(address, self.max_outside)
-                    && (self.room).resume_outside(client, address, token, seq, context)
-                {
-                    self.entered(address, context.now);
-                    self.show_arrival(address);
-                }
-                Encoding::Json
-            }
-            _ if matches!(line, Decoded::Line(b"")) => {
-                // As inside, it says nothing.
-                self.outside.insert(client, outside);
-                if has_said_json {
-                    Encoding::Json
-                } else {
-                    Encoding::Text
-                }
-            }
-            _ => Encoding::Text,
-        }
-    }
-
-    /// Hears a line of a client that has not given the password. Returns how it reads from now on.
-    fn hear_at_door(
-        &mut self,
-        client: ClientId,
-        line: Decoded<'_>,
-        context: &mut Context<'_>,
-    ) -> Encoding {
-        let Some(door) = &mut self.door else {
-            return Encoding::Text;
-        };
-        let (reads, outcome) = door.hear(client, line, context.now);
-        self.log_failure(context.now);
-        let request = match outcome {
-            Outcome::Waits => return reads,
-            Outcome::Told(words) => OutsiderRequest::Tell(client, words),
-            Outcome::SentAway(words) => {
-                self.attendance.refused.password += 1;
-                OutsiderRequest::TurnAway(client, words)
-            }
-            Outcome::Knows(address) => OutsiderRequest::LetIn(client, address),
-        };
-        context.batch.request_for_outsider(request);
-        reads
     }
 
     /// Closes the room gracefully; if it is closing already, exits at once.
