@@ -23,6 +23,7 @@ use super::service::{Load, More, Policy, Service, Traffic, Wish};
 use super::stream::Stream;
 use super::timers::{Kind, Timer, Timers};
 use super::write_queue::Flushed;
+use crate::platform::addresses::largest_crowds;
 use crate::protocol::batch::{ClientId, Context, Frame, OutsiderRequest, StandingRequest};
 use crate::protocol::close::CloseReason;
 use crate::protocol::time::Time;
@@ -430,15 +431,12 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Of the address with most visitors, now that one comes from `newcomer`, the oldest, which
-    /// has had the most time: nobody's crowd takes the places of others.
+    /// Of the [largest crowd](largest_crowds) of visitors, now that one comes from `newcomer`, the
+    /// oldest, which has had the most time: nobody's crowd takes the places of others.
     fn visitor_to_go(&mut self, newcomer: IpAddr) -> Option<ClientId> {
-        let mut counts = HashMap::from([(newcomer, 1)]);
-        for (_, address) in &self.visitors {
-            *counts.entry(*address).or_insert(0) += 1;
-        }
-        let most = counts.values().max()?;
-        let at = (self.visitors.iter()).position(|(_, address)| &counts[address] == most)?;
+        let visitors = self.visitors.iter().map(|(_, address)| *address);
+        let crowds = largest_crowds(visitors.chain([newcomer]));
+        let at = (self.visitors.iter()).position(|(_, address)| crowds.contains(address))?;
         self.visitors.remove(at).map(|(id, _)| id)
     }
 

@@ -316,28 +316,10 @@ impl Handshakes {
         }
     }
 
-    /// There are too many: one of the [largest crowd](largest_crowds) goes.
-    ///
-    /// First whoever says nothing, the longest first. A crowd that says something gets answers to
-    /// the oldest of them, as fast as these can be computed, and some time for its own: then
-    /// whoever is quick gets through.
+    /// There are too many: which one goes.
     fn surplus(&self) -> Option<Id> {
-        let crowds = largest_crowds(self.slab.iter().map(|(_, it)| it.address));
-        let unanswered = self.ready[0].len();
-        let candidates = self
-            .slab
-            .iter()
-            .filter(|(_, it)| crowds.contains(&it.address));
-        let (key, handshake) =
-            candidates.min_by_key(|(_, it)| match (it.session.is_some(), it.is_listed) {
-                (false, false) => (0, it.serial),
-                (false, true) if unanswered > self.most / 4 => (1, !it.serial),
-                (true, false) => (2, it.serial),
-                (false, true) => (3, !it.serial),
-                (true, true) => (4, !it.serial),
-            })?;
-        let serial = handshake.serial;
-        Some(Id { key, serial })
+        let all: Vec<Standing> = self.slab.iter().map(Standing::of).collect();
+        surplus(&all, self.most).map(|standing| standing.id)
     }
 
     fn go_on(&mut self, id: Id) {
@@ -403,6 +385,94 @@ impl Handshake {
     }
 }
 
+/// How far a handshake has come.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    id: Id,
+    address: IpAddr,
+    /// It has had our answer.
+    is_answered: bool,
+    /// It has said something that was not looked at.
+    is_listed: bool,
+}
+
+impl Standing {
+    fn of((key, handshake): (usize, &Handshake)) -> Self {
+        let serial = handshake.serial;
+        Self {
+            id: Id { key, serial },
+            address: handshake.address,
+            is_answered: handshake.session.is_some(),
+            is_listed: handshake.is_listed,
+        }
+    }
+}
+
+/// Of `all`, of which there are to be `most`, the one that goes: it belongs to the
+/// [largest crowd](largest_crowds).
+///
+/// First goes whoever says nothing, the longest first. A crowd that says something gets answers to
+/// the oldest of them, as fast as these can be computed, and some time for its own: then whoever is
+/// quick gets through.
+fn surplus(all: &[Standing], most: usize) -> Option<Standing> {
+    let crowds = largest_crowds(all.iter().map(|it| it.address));
+    let unanswered = all.iter().filter(|it| it.is_listed && !it.is_answered);
+    let are_many = unanswered.count() > most / 4;
+    let candidates = all.iter().filter(|it| crowds.contains(&it.address));
+    let surplus = candidates.min_by_key(|it| match (it.is_answered, it.is_listed) {
+        (false, false) => (0, it.id.serial),
+        (false, true) if are_many => (1, !it.id.serial),
+        (true, false) => (2, it.id.serial),
+        (false, true) => (3, !it.id.serial),
+        (true, true) => (4, !it.id.serial),
+    });
+    surplus.copied()
+}
+
 fn is_there(slab: &Slab<Handshake>, id: Id) -> bool {
     slab.get(id.key).is_some_and(|it| it.serial == id.serial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each from an address of its own.
+    fn standings(all: &[(bool, bool)]) -> Vec<Standing> {
+        let standing = |(nth, &(is_answered, is_listed)): (usize, &(bool, bool))| Standing {
+            id: Id {
+                key: nth,
+                serial: nth as u64,
+            },
+            address: IpAddr::from([10, 0, 0, nth as u8]),
+            is_answered,
+            is_listed,
+        };
+        all.iter().enumerate().map(standing).collect()
+    }
+
+    #[test]
+    fn whoever_is_quick_gets_through_a_crowd() {
+        const SILENT: (bool, bool) = (false, false);
+        const WAITS_FOR_US: (bool, bool) = (false, true);
+        const ANSWERED: (bool, bool) = (true, false);
+        const READY: (bool, bool) = (true, true);
+        for (all, goes) in [
+            (&[][..], None),
+            (&[READY, SILENT, ANSWERED, WAITS_FOR_US, SILENT], Some(1)),
+            // Few wait for an answer: they get it, and who had one goes.
+            (&[WAITS_FOR_US, ANSWERED, READY, ANSWERED], Some(1)),
+            // Many do: the newest of them goes, and who had one has some time.
+            (&[ANSWERED, WAITS_FOR_US, WAITS_FOR_US, READY], Some(2)),
+            (&[READY, WAITS_FOR_US], Some(1)),
+            (&[READY, READY], Some(1)),
+        ] {
+            let surplus = surplus(&standings(all), 4);
+            assert_eq!(surplus.map(|it| it.id.key), goes, "{all:?}");
+        }
+        // Whoever has few is not of the crowd.
+        let mut all = standings(&[SILENT, READY, READY]);
+        all[2].address = all[1].address;
+        assert_eq!(surplus(&all, 4).map(|it| it.id.key), Some(2));
+    }
 }
