@@ -157,12 +157,10 @@ fn certified(source: &Source) -> Result<CertifiedKey, Error> {
 
 /// systemd's for this service, or else the user's (XDG Base Directory Specification).
 fn state_folder() -> Option<PathBuf> {
-    if let Some(folders) = env::var_os("STATE_DIRECTORY") {
-        // systemd.exec(5): of several, which it separates by colons, the first.
-        let first = env::split_paths(&folders).next();
-        return first.filter(|folder| folder.is_absolute());
-    }
-    user_folder()
+    // systemd.exec(5): of several, which it separates by colons, the first.
+    let folders = env::var_os("STATE_DIRECTORY");
+    let first = folders.and_then(|folders| env::split_paths(&folders).next());
+    first.filter(|it| it.is_absolute()).or_else(user_folder)
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 use crate::common::peer::{Peer, WELCOME};
@@ -357,6 +358,11 @@ fn sighup_has_the_own_certificate_read_again() {
     assert_eq!(told.code, 1);
     assert!(told.stderr.contains("others can read"), "{}", told.stderr);
     set_mode(0o600).expect("a file of ours");
+    fs::rename(path("key"), path("kept")).expect("a folder of ours");
+    mknodat(CWD, path("key"), FileType::Fifo, Mode::RUSR, 0).expect("a FIFO");
+    let told = start().finish();
+    assert_eq!(told.code, 1, "nobody waits for a key");
+    fs::rename(path("kept"), path("key")).expect("a folder of ours");
     let mut server = start();
     let port = loop {
         let line = server.stdout().next_line().expect("the banner");
@@ -488,6 +494,26 @@ fn make_certificate(folder: &Path) {
     command.args(["-days", "2", "-keyout", "key", "-out", "certificate"]);
     let made = command.current_dir(folder).output().expect("openssl");
     assert!(made.status.success(), "{made:?}");
+}
+
+#[test]
+fn the_key_is_where_systemd_says_or_else_the_users() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    for (state_directory, key) in [
+        (path("a") + ":/nowhere", "a/tls-key.pem"),
+        (String::new(), "user/chat/tls-key.pem"),
+        ("elsewhere".to_owned(), "user/chat/tls-key.pem"),
+    ] {
+        let mut command = server_command("127.0.0.1", &["--tls", "--tls-port", "0"]);
+        command.env("STATE_DIRECTORY", state_directory);
+        command.env("XDG_STATE_HOME", path("user"));
+        command.current_dir(folder.path());
+        let mut server = Server::spawn(command);
+        server.signal(Signal::TERM);
+        assert_eq!(server.exit_code(), 0);
+        fs::remove_file(path(key)).expect(key);
+    }
 }
 
 #[test]
