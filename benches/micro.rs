@@ -16,6 +16,8 @@ mod scripted_stream;
 #[allow(dead_code, reason = "each of its users takes what it needs")]
 #[path = "../tests/simulation/secured.rs"]
 mod secured;
+#[path = "../tests/common/tls_configs.rs"]
+mod tls_configs;
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};

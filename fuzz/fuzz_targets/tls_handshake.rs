@@ -3,35 +3,21 @@
 
 #![no_main]
 
-use std::io::{self, Read, Write};
-use std::sync::{Arc, LazyLock};
+#[path = "../../tests/common/tls_configs.rs"]
+mod tls_configs;
 
-use chat::protocol::tls::{Session, client_config, provider, server_config};
+use std::io::{self, Read, Write};
+
+use chat::protocol::tls::Session;
 use libfuzzer_sys::fuzz_target;
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, ServerConfig};
+
+use self::tls_configs::CONFIGS;
 
 /// What may have come and be kept: the bound, and what one read adds.
 const MOST_KEPT_BYTES: usize = (32 + 20) * 1024;
 
 /// A ServerHello and what follows it, or a ClientHello and another, and an alert.
 const MOST_ANSWERED_BYTES: usize = 4 * 1024;
-
-static CONFIGS: LazyLock<(Arc<ClientConfig>, Arc<ServerConfig>)> = LazyLock::new(|| {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
-    let params = CertificateParams::new(vec!["room".to_owned()]).expect("a name");
-    let certificate = params.self_signed(&key).expect("a certificate");
-    let private = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-    let signing = provider().key_provider.load_private_key(private);
-    let chain = vec![certificate.der().clone()];
-    let certified = CertifiedKey::new(chain, signing.expect("a key of a known kind"));
-    let server = server_config(Arc::new(SingleCertAndKey::from(certified)));
-    let client = client_config().expect("algorithms that go together");
-    let server = server.expect("algorithms that go together");
-    (Arc::new(client), Arc::new(server))
-});
 
 struct Wire<'a> {
     incoming: &'a [u8],

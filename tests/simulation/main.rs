@@ -23,6 +23,8 @@ mod random;
 #[path = "../common/scripted_stream.rs"]
 mod scripted_stream;
 mod secured;
+#[path = "../common/tls_configs.rs"]
+mod tls_configs;
 mod world;
 
 use std::collections::BTreeMap;

@@ -4,34 +4,18 @@
 //! undone here.
 
 use std::io::{self, Read, Write};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use chat::protocol::tls::{Session, client_config, provider, server_config};
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, ClientConnection, ServerConfig};
+use chat::protocol::tls::Session;
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 
 use crate::random::Random;
+use crate::tls_configs::CONFIGS;
 
 /// The server may read so much of the next records before it knows what they hold: the largest
 /// record with its head, its kind and its tag, and all that holds as much text.
 pub(crate) const MOST_AHEAD_BYTES: usize = 2 * (16 * 1024 + 22);
-
-/// What both sides of all connections have in common.
-static CONFIGS: LazyLock<(Arc<ClientConfig>, Arc<ServerConfig>)> = LazyLock::new(|| {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
-    let params = CertificateParams::new(vec!["room".to_owned()]).expect("a name");
-    let certificate = params.self_signed(&key).expect("a certificate");
-    let private = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-    let signing = provider().key_provider.load_private_key(private);
-    let chain = vec![certificate.der().clone()];
-    let certified = CertifiedKey::new(chain, signing.expect("a key of a known kind"));
-    let server = server_config(Arc::new(SingleCertAndKey::from(certified)));
-    let client = client_config().expect("algorithms that go together");
-    let server = server.expect("algorithms that go together");
-    (Arc::new(client), Arc::new(server))
-});
 
 /// One peer's side of TLS.
 pub(crate) struct Secured {

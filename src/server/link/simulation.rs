@@ -7,6 +7,10 @@
 //! The model judges by what it has stored itself, and by the lines' names: it knows nothing of how
 //! a machine keeps its order.
 
+#[allow(dead_code, reason = "each of its users takes what it needs")]
+#[path = "../../../tests/simulation/random.rs"]
+mod random;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::env;
@@ -25,20 +29,11 @@ const TALK_MS: u64 = 45_000;
 /// After that everything must be in order.
 const HEALED_MS: u64 = TALK_MS + 40_000;
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Random(u64);
+struct Random(random::Random);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.0.below(end as usize) as u64
     }
 
     /// True so many times in a thousand.
@@ -141,7 +136,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random(random::Random::new(seed));
         let wild = |random: &mut Random, most| match random.below(3) {
             0 => 0,
             _ => random.below(most),
